@@ -1,0 +1,284 @@
+"""
+A linear-chain conditional random field over chosen positions, on top of pytorch-crf.
+
+pytorch-crf scores sequences that start at the first position and have no gaps. Named entity recognition scores the
+first piece of each word, so here the scored positions of a row may start anywhere and lie apart: they are gathered to
+the left, scored as neighbours, and the result is scattered back. Decoding and marginals are batched and, unlike
+pytorch-crf's decoding, never wait for the accelerator.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
+
+import torch
+
+
+try:
+    from torchcrf import CRF
+except ImportError as error:
+    raise ImportError(
+        "The CRF head of IFAformer needs pytorch-crf: pip install pytorch-crf "
+        "(its import name is torchcrf, but the package called `torchcrf` is another project)."
+    ) from error
+
+
+IGNORE_INDEX = -100
+REDUCTIONS = ("none", "sum", "mean", "token_mean")
+# An empty row or a stray tag is reported by the device itself here, since reading it back would stall the queue.
+# Elsewhere it raises ValueError. (Not every torch this project supports has `_assert_async` on other accelerators.)
+ASYNC_ASSERT_DEVICES = ("cuda", "meta")
+MAX_REPORTED = 10
+
+
+class LinearChainCRF(CRF):
+    """
+    Conditional random field (Lafferty, McCallum and Pereira, 2001) whose parameters are named as in pytorch-crf.
+
+    A row whose scored positions carry tags `y_1 ... y_n` and emissions `e_1 ... e_n` scores
+
+        start_transitions[y_1] + sum_i e_i[y_i] + sum_i transitions[y_{i-1}, y_i] + end_transitions[y_n]
+
+    and the probability of those tags is the softmax of that score over all tag sequences of length n.
+
+    Every method takes `emissions` (batch_size, seq_length, num_tags) and `mask` (batch_size, seq_length), a boolean
+    tensor that is True at the positions to score. A mask may have holes and may start anywhere. Values at other
+    positions have no influence, not even NaN. Everything is computed in float32, under autocast too.
+
+    Every method raises TypeError for a mask that is not boolean or tags that are not integers; ValueError for shapes
+    that disagree, for a row without any scored position, and for a tag outside [0, num_tags) at a scored position. The
+    last two depend on values: on CUDA they are device-side assertions, and compiled code does not check them (there,
+    `viterbi_decode` and `marginals` give -100 and 0 for a row without any scored position).
+
+    Args:
+        num_tags: number of tags.
+    """
+
+    def __init__(self, num_tags: int) -> None:
+        super().__init__(num_tags, batch_first=True)
+
+    def forward(
+        self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor, reduction: str = "mean"
+    ) -> torch.Tensor:
+        """
+        Log likelihood of `tags` (not negated), by pytorch-crf's recursions.
+
+        Args:
+            emissions: (batch_size, seq_length, num_tags).
+            tags: (batch_size, seq_length) integers; anything, such as -100, where `mask` is False.
+            mask: (batch_size, seq_length) bool.
+            reduction: `"none"` for one value per row, `"sum"`, `"mean"` over rows, or `"token_mean"`, the sum over
+                rows divided by the number of scored positions.
+
+        Returns:
+            float32, (batch_size,) for `"none"`, else a scalar.
+
+        Raises:
+            TypeError, ValueError: see the class; ValueError for an unknown reduction.
+        """
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
+        self._validate(emissions, tags, mask)
+        order = _scored_first(mask)
+        # (seq_length, batch_size, num_tags), and twice (seq_length, batch_size): pytorch-crf's own layout
+        aligned_emissions = _gather(_float_emissions(emissions, mask), order).transpose(0, 1)
+        aligned_tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
+        aligned_mask = _gather(mask, order).t()
+        # Where the parameters are half precision, pytorch-crf would add the scores up in half precision.
+        chain = SimpleNamespace(
+            num_tags=self.num_tags, **{name: parameter.float() for name, parameter in self.named_parameters()}
+        )
+        with _without_autocast(emissions.device):
+            # (batch_size,)
+            score = CRF._compute_score(chain, aligned_emissions, aligned_tags, aligned_mask)
+            log_likelihood = score - CRF._compute_normalizer(chain, aligned_emissions, aligned_mask)
+        if reduction == "none":
+            return log_likelihood
+        if reduction == "mean":
+            return log_likelihood.mean()
+        total = log_likelihood.sum()
+        return total if reduction == "sum" else total / mask.sum()
+
+    @torch.no_grad()
+    def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them.
+
+        Args:
+            emissions: (batch_size, seq_length, num_tags).
+            mask: (batch_size, seq_length) bool.
+
+        Returns:
+            (batch_size, seq_length) int64, -100 where `mask` is False.
+
+        Raises:
+            TypeError, ValueError: see the class.
+        """
+        self._validate(emissions, mask=mask)
+        order = _scored_first(mask)
+        with _without_autocast(emissions.device):
+            start, end = self.start_transitions.float().unsqueeze(1), self.end_transitions.float().unsqueeze(1)
+            transitions = self.transitions.float()
+            # seq_length times (num_tags, batch_size): reductions over the leading dimension are the fast ones on a CPU
+            steps = _gather(emissions.float(), order).permute(1, 2, 0).contiguous().unbind()
+
+            # best[i][k]: score of the best tags of the first i + 1 positions that end in tag k
+            best = [start + steps[0]]
+            for emission in steps[1:]:
+                # (previous tag, 1, batch_size) + (previous tag, tag, 1) -> (tag, batch_size)
+                best.append((best[-1].unsqueeze(1) + transitions.unsqueeze(2)).amax(dim=0) + emission)
+
+            # (1, num_tags, batch_size): index of each row's last scored position, 0 for a row without any
+            last = (mask.sum(dim=1) - 1).clamp(min=0).expand(1, self.num_tags, -1)
+            # (num_tags, batch_size) -> (batch_size,)
+            tag = (torch.stack(best).gather(0, last).squeeze(0) + end).max(dim=0).indices
+
+            # The previous tag is found again from its score, for the best path alone, which costs less than a table of
+            # back pointers. The emission, the same for all candidates, is added because rounding may make two of them
+            # equal, and max (not argmax, slow along this dimension) because it settles ties for pytorch-crf.
+            path = [tag]
+            # seq_length times (batch_size,)
+            scored = _gather(mask, order).unbind(dim=1)
+            for i in range(len(steps) - 1, 0, -1):
+                # (previous tag, batch_size) + (previous tag, batch_size) + (1, batch_size)
+                candidates = best[i - 1] + transitions.index_select(1, tag) + steps[i].gather(0, tag.unsqueeze(0))
+                # Behind its last position a row keeps the tag that position will get.
+                tag = torch.where(scored[i], candidates.max(dim=0).indices, tag)
+                path.append(tag)
+        # (batch_size, seq_length)
+        return _scatter(torch.stack(path[::-1], dim=1), order).masked_fill(~mask, IGNORE_INDEX)
+
+    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+        """`viterbi_decode` in the form of pytorch-crf's `decode`: per row, the list of the scored positions' tags."""
+        rows = self.viterbi_decode(emissions, mask).tolist()
+        return [[tag for tag in row if tag != IGNORE_INDEX] for row in rows]
+
+    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Probability of each tag at each position given the emissions: forward-backward (Rabiner, 1989) in log space.
+
+        Args:
+            emissions: (batch_size, seq_length, num_tags).
+            mask: (batch_size, seq_length) bool.
+
+        Returns:
+            (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
+
+        Raises:
+            TypeError, ValueError: see the class.
+        """
+        self._validate(emissions, mask=mask)
+        with _without_autocast(emissions.device):
+            emissions = _float_emissions(emissions, mask)
+            # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
+            # transposed; both run side by side along a dimension of 2.
+            orders = [_scored_first(mask), mask.size(1) - 1 - _scored_first(mask.flip(1))]
+            # seq_length times (num_tags, 2, batch_size)
+            steps = (
+                torch.stack([_gather(emissions, order) for order in orders]).permute(2, 3, 0, 1).contiguous().unbind()
+            )
+            # (previous tag, tag, 2, 1)
+            transitions = torch.stack([self.transitions, self.transitions.t()], dim=-1).float().unsqueeze(-1)
+            # (num_tags, 2, batch_size)
+            boundary = torch.stack([self.start_transitions, self.end_transitions], dim=-1).float()
+            # messages[i][k]: log sum over the tags of all earlier positions given tag k at position i, whose emission
+            # is not in it (it would count twice below)
+            messages = [boundary.unsqueeze(-1).expand_as(steps[0])]
+            for emission in steps[:-1]:
+                # (previous tag, 1, 2, batch_size) + (previous tag, tag, 2, 1) -> (tag, 2, batch_size)
+                messages.append(((messages[-1] + emission).unsqueeze(1) + transitions).logsumexp(dim=0))
+            # twice (batch_size, seq_length, num_tags)
+            left, right = torch.stack(messages).permute(2, 3, 0, 1)
+            joint = _scatter(left, orders[0]) + emissions + _scatter(right, orders[1])
+            return joint.softmax(dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _validate(
+        self, emissions: torch.Tensor, tags: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> None:
+        """Shapes and dtypes, then (where that costs nothing, see the class) the values of mask and tags."""
+        if emissions.dim() != 3 or emissions.size(2) != self.num_tags or emissions.size(1) == 0:
+            raise ValueError(
+                f"emissions: expected shape (batch_size, seq_length, {self.num_tags}) with at least one position, "
+                f"got {tuple(emissions.shape)}."
+            )
+        if mask is None:
+            raise TypeError("mask: expected a boolean tensor (batch_size, seq_length), got None.")
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask: expected torch.bool, got {mask.dtype}; use mask.bool().")
+        if mask.shape != emissions.shape[:2]:
+            raise ValueError(
+                f"mask: expected the first two dimensions of emissions, {tuple(emissions.shape[:2])}, "
+                f"got {tuple(mask.shape)}."
+            )
+        if tags is not None:
+            if tags.is_floating_point() or tags.is_complex() or tags.dtype == torch.bool:
+                raise TypeError(f"tags: expected an integer dtype, got {tags.dtype}; use tags.long().")
+            if tags.shape != emissions.shape[:2]:
+                raise ValueError(
+                    f"tags: expected the first two dimensions of emissions, {tuple(emissions.shape[:2])}, "
+                    f"got {tuple(tags.shape)}."
+                )
+        if not torch.compiler.is_compiling():
+            self._validate_values(mask, tags)
+
+    def _validate_values(self, mask: torch.Tensor, tags: torch.Tensor | None) -> None:
+        """No row without a scored position; every scored position's tag in range."""
+        # (batch_size,)
+        empty = ~mask.any(dim=1)
+        # (batch_size, seq_length)
+        stray = torch.zeros_like(mask) if tags is None else mask & ((tags < 0) | (tags >= self.num_tags))
+        if mask.device.type in ASYNC_ASSERT_DEVICES:
+            torch._assert_async(
+                ~empty.any(), "CRF: a row of the batch has no scored position (its mask is all False)."
+            )
+            torch._assert_async(~stray.any(), "CRF: a tag at a scored position is outside [0, num_tags).")
+            return
+        if empty.any():
+            raise ValueError(
+                f"mask: nothing is scored in rows {_some(empty.nonzero())}, so they have no tag sequence. Leave such "
+                "rows out of the batch, or set mask to True at one or more of their positions."
+            )
+        if tags is not None and stray.any():
+            raise ValueError(
+                f"tags: expected values in [0, {self.num_tags}) where mask is True, got {_some(tags[stray].unique())} "
+                f"in rows {_some(stray.any(dim=1).nonzero())}. Set mask to False at positions without a tag."
+            )
+
+
+def _float_emissions(emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """float32 emissions, 0 where nothing is scored: NaN or infinity there would spread through a sum."""
+    return emissions.float().masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _scored_first(mask: torch.Tensor) -> torch.Tensor:
+    """(batch_size, seq_length): for each row, its positions with the scored ones first, otherwise in their order."""
+    positions = torch.arange(mask.size(1), device=mask.device)
+    # No two keys are equal, so that any sort keeps the order.
+    return torch.where(mask, positions, positions + mask.size(1)).argsort(dim=1)
+
+
+def _gather(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """`values` (batch_size, seq_length, ...) with the positions of each row in `order` (batch_size, seq_length)."""
+    return values.gather(1, _index_for(values, order))
+
+
+def _scatter(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """The inverse of `_gather`: `values` back at the positions they came from."""
+    return torch.zeros_like(values).scatter(1, _index_for(values, order), values)
+
+
+def _index_for(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """`order` (batch_size, seq_length), repeated along the further dimensions of `values`."""
+    return order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand_as(values)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager:
+    """Recursions over many positions lose too much in half precision."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _some(values: torch.Tensor) -> str:
+    """The first few values, for a message."""
+    shown = ", ".join(map(str, values.flatten()[:MAX_REPORTED].tolist()))
+    return f"[{shown}, ...]" if values.numel() > MAX_REPORTED else f"[{shown}]"

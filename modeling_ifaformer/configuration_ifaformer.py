@@ -1,0 +1,169 @@
+"""IFAformer configuration: two tower configurations, what the vision tower sees, and who attends to whom."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+ATTENTION_VARIANTS = ("corrected", "deepke")
+LABEL_SCHEMES = ("word", "deepke")
+TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
+
+
+@strict
+class IFAformerConfig(PreTrainedConfig):
+    r"""
+    Configuration of the IFAformer models ([arXiv 2211.07504](https://arxiv.org/abs/2211.07504)).
+
+    Args:
+        text_config (`BertConfig`, `RobertaConfig`, `XLMRobertaConfig` or `dict`, *optional*):
+            The text tower. Defaults to BERT-base.
+        vision_config (`CLIPVisionConfig` or `dict`, *optional*):
+            The vision tower. Defaults to CLIP ViT-B/32. Width, heads and depth must equal the text tower's.
+        attention_variant (`str`, defaults to `"corrected"`):
+            `"corrected"` is what the paper describes; `"deepke"` reproduces the published code to the last digit, for
+            checkpoints trained with it.
+        label_scheme (`str`, defaults to `"word"`):
+            `"word"`: the CRF scores the first token of each word. `"deepke"`: it scores every token, `[CLS]` and
+            `[SEP]` included, over the published 13 labels.
+        num_aux_crops, num_rcnn_crops (`int`, default to 3):
+            Most crops of each kind in a picture: from visual grounding, and from an object detector. 0 leaves the
+            kind out.
+        aux_crop_size, rcnn_crop_size (`int`, default to 128 and 64):
+            Height and width of a crop in pixels, a multiple of the vision tower's patch size.
+        use_whole_image (`bool`, *optional*):
+            Whether the patches of the whole picture are embedded too. Defaults to `True`, and to `False` in the
+            `"deepke"` variant, which knows no other value.
+        text_attends_vision, vision_attends_text (`bool`, default to `True`):
+            The two directions of fusion. Without the first the output depends on the text alone.
+        classifier_dropout (`float`, *optional*):
+            Dropout before the classifier. Defaults to the published 0.1 for tokens and 0.5 for relations.
+        head_marker_token_id, tail_marker_token_id (`int`, *optional*):
+            Ids of the tokens that open the head and the tail entity; relation extraction only.
+        initializer_range (`float`, defaults to 0.02):
+            Standard deviation for new weights of the heads.
+
+    Raises:
+        StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size,
+            `id2label` and `label2id` disagree, or an option has an unknown value. All that is wrong is in one message.
+        StrictDataclassFieldValidationError: for a value of the wrong type.
+    """
+
+    model_type = "ifaformer"
+    sub_configs_defaults = {  # noqa: RUF012  (a class attribute of the library's, annotated it would become a field)
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+        "vision_config": CLIPVisionConfig,
+    }
+    keys_to_ignore_at_inference = [  # noqa: RUF012
+        "hidden_states",
+        "attentions",
+        "image_hidden_states",
+        "image_attentions",
+    ]
+
+    text_config: PreTrainedConfig | dict | None = None
+    vision_config: PreTrainedConfig | dict | None = None
+    attention_variant: str = "corrected"
+    label_scheme: str = "word"
+    num_aux_crops: int = 3
+    aux_crop_size: int = 128
+    num_rcnn_crops: int = 3
+    rcnn_crop_size: int = 64
+    use_whole_image: bool | None = None
+    text_attends_vision: bool = True
+    vision_attends_text: bool = True
+    classifier_dropout: float | int | None = None
+    head_marker_token_id: int | None = None
+    tail_marker_token_id: int | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        # `num_labels` beside label maps makes the library replace a map of another length by LABEL_0, LABEL_1, ...
+        if self.id2label is not None and kwargs.get("num_labels", len(self.id2label)) != len(self.id2label):
+            raise ValueError(
+                f"num_labels={kwargs['num_labels']} but id2label has {len(self.id2label)} entries. Pass id2label and "
+                "label2id only."
+            )
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        elif self.label2id is not None and self.id2label is None:
+            self.id2label = {index: label for label, index in self.label2id.items()}
+        super().__post_init__(**kwargs)
+        if self.use_whole_image is None:
+            self.use_whole_image = self.attention_variant != "deepke"
+
+    @property
+    def num_aux_positions(self) -> int:
+        """Visual tokens of all aux crops: crops times patches per crop."""
+        return self.num_aux_crops * (self.aux_crop_size // self.vision_config.patch_size) ** 2
+
+    @property
+    def num_rcnn_positions(self) -> int:
+        """Visual tokens of all rcnn crops."""
+        return self.num_rcnn_crops * (self.rcnn_crop_size // self.vision_config.patch_size) ** 2
+
+    def validate_architecture(self):
+        """Part of the library's `validate`: runs at construction and before saving."""
+        problems = [
+            *self._option_problems(),
+            *self._tower_problems(),
+            *self._crop_problems(),
+            *self._label_problems(),
+        ]
+        if problems:
+            raise ValueError("IFAformerConfig: " + " ".join(problems))
+
+    def _option_problems(self):
+        for name, known in (("attention_variant", ATTENTION_VARIANTS), ("label_scheme", LABEL_SCHEMES)):
+            if getattr(self, name) not in known:
+                yield f"{name} must be one of {known}, got {getattr(self, name)!r}."
+        if self.attention_variant == "deepke" and self.use_whole_image:
+            yield (
+                "attention_variant='deepke' never embeds the whole image; set use_whole_image=False or use the "
+                "'corrected' variant."
+            )
+
+    def _tower_problems(self):
+        text, vision = self.text_config, self.vision_config
+        if text.model_type not in TEXT_MODEL_TYPES:
+            yield f"text_config must be of a type in {TEXT_MODEL_TYPES}, got {text.model_type!r}."
+        if vision.model_type != "clip_vision_model":
+            yield (
+                f"vision_config must be a CLIPVisionConfig, got one of type {vision.model_type!r}; of a whole CLIP "
+                "model pass its .vision_config."
+            )
+            return
+        for name in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
+            text_value, vision_value = getattr(text, name, None), getattr(vision, name)
+            if text_value != vision_value:
+                yield (
+                    f"The towers must agree on {name}: the text tower has {text_value}, the vision tower "
+                    f"{vision_value}."
+                )
+        if vision.hidden_size % vision.num_attention_heads:
+            yield (
+                f"hidden_size ({vision.hidden_size}) must be a multiple of num_attention_heads "
+                f"({vision.num_attention_heads})."
+            )
+
+    def _crop_problems(self):
+        patch_size = getattr(self.vision_config, "patch_size", None)
+        for kind in ("aux", "rcnn"):
+            number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
+            if number < 0:
+                yield f"num_{kind}_crops must be 0 or more, got {number}."
+            if patch_size and number > 0 and (size < patch_size or size % patch_size):
+                yield f"{kind}_crop_size ({size}) must be a multiple of the patch size ({patch_size})."
+
+    def _label_problems(self):
+        if self.id2label is None or self.label2id is None:
+            return
+        inverse = {label: int(index) for index, label in self.id2label.items()}
+        if inverse != self.label2id:
+            only_one = set(inverse.items()) ^ set(self.label2id.items())
+            yield f"id2label and label2id disagree on {sorted(only_one, key=str)}."
+        if sorted(int(index) for index in self.id2label) != list(range(len(self.id2label))):
+            yield f"id2label must number its labels 0..{len(self.id2label) - 1}, got {sorted(self.id2label)}."
+
+
+__all__ = ["IFAformerConfig"]

@@ -1,0 +1,585 @@
+"""IFAformer: the two towers run side by side, with a head for entities and one for relations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, can_return_tuple, logging
+
+from .configuration_ifaformer import IFAformerConfig
+from .crf import LinearChainCRF
+from .towers import IFAformerTextModel, IFAformerVisionModel, split_heads
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class IFAformerModelOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`):
+            The text tower's last hidden states.
+        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*):
+            BERT's pooled first token.
+        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*):
+            Of the text tower: embeddings and each layer's output `(batch_size, seq_length, hidden_size)`; each
+            layer's weights `(batch_size, num_heads, seq_length, visual tokens + seq_length)`.
+        image_hidden_states, image_attentions (`tuple[torch.Tensor]`, *optional*):
+            Of the vision tower: `(batch_size, visual tokens, hidden_size)` and
+            `(batch_size, num_heads, visual tokens, seq_length + visual tokens)`.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: tuple[torch.Tensor, ...] | None = None
+    image_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class IFAformerTokenClassifierOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
+            Negative log-likelihood of the CRF, mean over the batch.
+        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`):
+            The CRF's emissions.
+        tag_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
+            The best path, -100 where nothing is scored. None in training mode, where nothing is decoded.
+        hidden_states, attentions, image_hidden_states, image_attentions:
+            See [`IFAformerModelOutput`].
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    tag_ids: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: tuple[torch.Tensor, ...] | None = None
+    image_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class IFAformerRelationOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
+            Cross-entropy, mean over the batch.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            Scores of the relations before the softmax.
+        hidden_states, attentions, image_hidden_states, image_attentions:
+            See [`IFAformerModelOutput`].
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: tuple[torch.Tensor, ...] | None = None
+    image_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class IFAformerPreTrainedModel(PreTrainedModel):
+    config: IFAformerConfig
+    base_model_prefix = "ifaformer"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["IFAformerTextLayer", "IFAformerVisionLayer"]  # noqa: RUF012
+    _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
+    # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            for parameter in module.parameters(recurse=False):
+                init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision_model_name_or_path: str | None = None,
+        text_model_name_or_path: str | None = None,
+        *,
+        vision_config=None,
+        text_config=None,
+        output_loading_info: bool = False,
+        **config_kwargs,
+    ):
+        """
+        A new model whose towers start from pretrained checkpoints, with everything else freshly initialised.
+
+        Args:
+            vision_model_name_or_path (`str`, *optional*):
+                A `CLIPVisionModel` or whole `CLIPModel` checkpoint: Hub name or folder. Left out, the tower is fresh.
+            text_model_name_or_path (`str`, *optional*):
+                A checkpoint of type bert, roberta or xlm-roberta, with any head. Left out, the tower is fresh.
+            vision_config, text_config (*optional*):
+                Configuration of a tower that has no checkpoint.
+            output_loading_info (`bool`, defaults to `False`):
+                Return `(model, info)`, `info` holding per tower the `missing_keys` (freshly initialised) and
+                `unexpected_keys` (not used). Both are logged in any case.
+            **config_kwargs:
+                Fields of [`IFAformerConfig`].
+
+        Raises:
+            ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
+        """
+        checkpoints = {"text": text_model_name_or_path, "vision": vision_model_name_or_path}
+        configs = {"text": text_config, "vision": vision_config}
+        sources = {}
+        for tower, auto_class in (("text", AutoModel), ("vision", CLIPVisionModel)):
+            if checkpoints[tower] is None:
+                continue
+            if configs[tower] is not None:
+                raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
+            # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
+            configs[tower] = AutoConfig.from_pretrained(checkpoints[tower])
+            configs[tower] = getattr(configs[tower], f"{tower}_config", configs[tower])
+            sources[tower] = (auto_class, checkpoints[tower])
+
+        config = cls.config_class(text_config=configs["text"], vision_config=configs["vision"], **config_kwargs)
+        model = cls(config)
+        loading_info = {}
+        for tower, (auto_class, checkpoint) in sources.items():
+            pretrained, info = auto_class.from_pretrained(checkpoint, dtype=model.dtype, output_loading_info=True)
+            target = getattr(model.base_model, f"{tower}_model")
+            incompatible = target.load_state_dict(pretrained.state_dict(), strict=False)
+            loading_info[tower] = {
+                "missing_keys": sorted({*info["missing_keys"], *incompatible.missing_keys}),
+                "unexpected_keys": sorted({*info["unexpected_keys"], *incompatible.unexpected_keys}),
+            }
+            for kind, meaning in (("missing_keys", "freshly initialised"), ("unexpected_keys", "not used")):
+                if loading_info[tower][kind]:
+                    names = ", ".join(loading_info[tower][kind])
+                    logger.warning(f"{tower} tower from {checkpoint}: {meaning}: {names}.")
+        return (model, loading_info) if output_loading_info else model
+
+
+class IFAformerModel(IFAformerPreTrainedModel):
+    """
+    The bare IFAformer: a BERT and a CLIP vision tower that lend each other their keys and values, layer by layer.
+
+    Layer `l` of the vision tower puts the keys and values of text layer `l - 1` in front of its own, layer `l` of the
+    text tower those of vision layer `l`; at layer 0 the other tower's embeddings stand in for both.
+    """
+
+    def __init__(self, config: IFAformerConfig):
+        super().__init__(config)
+        self.text_model = IFAformerTextModel(config.text_config)
+        self.vision_model = IFAformerVisionModel(
+            config.vision_config, config.num_aux_positions, config.num_rcnn_positions
+        )
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.text_model.set_input_embeddings(value)
+
+    def _check_pixels(self, name, pixel_values, mask, mask_name, batch_size, size, max_number=None):
+        channels = self.config.vision_config.num_channels
+        crops = [] if max_number is None else [pixel_values.shape[1] if pixel_values.dim() == 5 else "number of crops"]
+        expected = [batch_size, *crops, channels, size, size]
+        if list(pixel_values.shape) != expected:
+            raise ValueError(f"{name} must have shape {tuple(expected)}, got {tuple(pixel_values.shape)}.")
+        if max_number is not None and pixel_values.shape[1] > max_number:
+            raise ValueError(
+                f"{name} holds {pixel_values.shape[1]} crops a picture, the configuration allows {max_number}."
+            )
+        expected_mask = (batch_size, *crops)
+        if mask is not None and tuple(mask.shape) != expected_mask:
+            raise ValueError(f"{mask_name} must have shape {expected_mask}, got {tuple(mask.shape)}.")
+
+    def _embed_vision(
+        self, batch_size, pixel_values, image_mask, crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V), None for all."""
+        config, embeddings = self.config, self.vision_model.embeddings
+        deepke = config.attention_variant == "deepke"
+        parts = [embeddings.embed_class(batch_size, with_position=not deepke)]
+        masks = [None]
+        if pixel_values is not None and not config.use_whole_image:
+            if not torch.compiler.is_compiling():
+                logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
+        elif pixel_values is not None:
+            self._check_pixels(
+                "pixel_values", pixel_values, image_mask, "image_mask", batch_size, config.vision_config.image_size
+            )
+            parts.append(embeddings.embed_whole_image(pixel_values))
+            masks.append(None if image_mask is None else image_mask[:, None])
+
+        for kind, (crop_pixel_values, crop_mask) in crops.items():
+            position_embedding = getattr(embeddings, f"{kind}_position_embedding")
+            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
+            name, mask_name = f"{kind}_pixel_values", f"{kind}_crop_mask"
+            if crop_pixel_values is not None and crop_pixel_values.shape[1] > 0:
+                self._check_pixels(name, crop_pixel_values, crop_mask, mask_name, batch_size, size, max_number)
+            elif deepke and max_number > 0:
+                channels = config.vision_config.num_channels
+                crop_pixel_values, crop_mask = parts[0].new_zeros(batch_size, 0, channels, size, size), None
+            else:
+                continue
+            if deepke:
+                # Absent crops are zero images there, attended to like any other.
+                if crop_mask is not None:
+                    crop_pixel_values = crop_pixel_values * crop_mask[:, :, None, None, None]
+                crop_mask = None
+            parts.append(embeddings.embed_crops(crop_pixel_values, position_embedding, all_positions=deepke))
+            masks.append(crop_mask)
+
+        hidden_states = self.vision_model.pre_layrnorm(torch.cat(parts, dim=1))
+        if all(mask is None for mask in masks):
+            return hidden_states, None
+        # One entry a picture or crop becomes one a token: (B, N) -> (B, tokens of the part)
+        visual_mask = [
+            hidden_states.new_ones(batch_size, part.shape[1], dtype=torch.bool)
+            if mask is None
+            else mask.bool().repeat_interleave(part.shape[1] // mask.shape[1], dim=1)
+            for part, mask in zip(parts, masks, strict=True)
+        ]
+        return hidden_states, torch.cat(visual_mask, dim=1)
+
+    def _text_attention_mask(self, attention_mask, visual_mask, text, vision) -> torch.Tensor | None:
+        """Additive mask (B, 1, 1, V + T) over `[visual prefix ; text]`; None where all is attended to."""
+        if self.config.attention_variant == "deepke":
+            # +1 on every visual position, -10000 on padding: the published numbers.
+            additive = (1.0 - _ones_like(attention_mask, text)) * -10000.0
+            if vision is not None:
+                additive = torch.cat([additive.new_ones(vision.shape[:2]), additive], dim=1)
+            return additive[:, None, None, :]
+        return _additive_mask([(visual_mask, vision), (attention_mask, text)], text.dtype)
+
+    def _vision_attention_mask(self, attention_mask, visual_mask, text, vision) -> torch.Tensor | None:
+        """Additive mask (B, 1, 1, T + V) over `[text prefix ; visual tokens]`; None where all is attended to."""
+        if self.config.attention_variant == "deepke":
+            return None  # the published code lets the vision tower attend to text padding
+        parts = [(attention_mask, text)] if self.config.vision_attends_text else []
+        return _additive_mask([*parts, (visual_mask, vision)], vision.dtype)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_mask: torch.BoolTensor | None = None,
+        aux_pixel_values: torch.Tensor | None = None,
+        aux_crop_mask: torch.BoolTensor | None = None,
+        rcnn_pixel_values: torch.Tensor | None = None,
+        rcnn_crop_mask: torch.BoolTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_pooled: bool = True,
+        **kwargs,
+    ) -> IFAformerModelOutput:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`):
+                Token ids.
+            attention_mask (`torch.Tensor` of shape `(batch_size, seq_length)`, *optional*):
+                1 for tokens, 0 for padding. All ones if left out.
+            token_type_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
+                BERT's segments. All zeros if left out.
+            pixel_values (`torch.Tensor` of shape `(batch_size, 3, image_size, image_size)`, *optional*):
+                Whole pictures. Not looked at where the configuration has `use_whole_image=False`.
+            image_mask (`torch.BoolTensor` of shape `(batch_size,)`, *optional*):
+                False for a tweet without picture. All real if left out.
+            aux_pixel_values (`torch.Tensor` of shape `(batch_size, number of crops, 3, size, size)`, *optional*):
+                Crops by visual grounding, `aux_crop_size` pixels wide, at most `num_aux_crops`.
+            aux_crop_mask (`torch.BoolTensor` of shape `(batch_size, number of crops)`, *optional*):
+                False for absent crops. All real if left out.
+            rcnn_pixel_values, rcnn_crop_mask (*optional*):
+                The same for crops by an object detector.
+            output_attentions, output_hidden_states (`bool`, *optional*):
+                Return those of both towers. Attentions need `attn_implementation="eager"`.
+            output_pooled (`bool`, defaults to `True`):
+                Compute `pooler_output`.
+
+        Raises:
+            ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
+                than configured; a text without a single token; attentions asked of a kernel that has none.
+        """
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if output_attentions and config._attn_implementation != "eager":
+            raise ValueError(
+                f"output_attentions needs attn_implementation='eager', the model has {config._attn_implementation!r}: "
+                "model.set_attn_implementation('eager')."
+            )
+        _check_attention_mask(attention_mask, input_ids)
+
+        text = self.text_model(input_ids, token_type_ids)  # (B, T, D)
+        vision = visual_mask = None
+        # Without text attending to it, the vision tower reaches no output but its own hidden states.
+        if config.text_attends_vision or output_attentions or output_hidden_states:
+            vision, visual_mask = self._embed_vision(
+                input_ids.shape[0],
+                pixel_values,
+                image_mask,
+                {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)},
+            )
+
+        num_heads = config.text_config.num_attention_heads
+        deepke = config.attention_variant == "deepke"
+        text_prefix = vision_prefix = vision_mask = None
+        if vision is not None:
+            if config.text_attends_vision:
+                text_prefix = (split_heads(vision, num_heads, transpose=not deepke),) * 2
+            if config.vision_attends_text:
+                vision_prefix = (split_heads(text, num_heads, transpose=not deepke),) * 2
+            vision_mask = self._vision_attention_mask(attention_mask, visual_mask, text, vision)
+        text_mask = self._text_attention_mask(
+            attention_mask, visual_mask, text, vision if config.text_attends_vision else None
+        )
+
+        hidden_states, attentions = [text], []
+        image_hidden_states, image_attentions = [vision], []
+        text_layers, vision_layers = self.text_model.encoder.layer, self.vision_model.encoder.layers
+        last_layer = len(text_layers) - 1
+        for layer, (text_layer, vision_layer) in enumerate(zip(text_layers, vision_layers, strict=True)):
+            # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
+            key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
+            if vision is not None and not (key_values_only and layer == 0):
+                vision, key_values, weights = vision_layer(vision, vision_mask, vision_prefix, key_values_only)
+                image_hidden_states.append(vision)
+                image_attentions.append(weights)
+                if config.text_attends_vision and layer > 0:
+                    # The published code puts the keys a second time where the values belong.
+                    text_prefix = (key_values[0],) * 2 if deepke else key_values
+            text, key_values, weights = text_layer(text, text_mask, text_prefix)
+            hidden_states.append(text)
+            attentions.append(weights)
+            if config.vision_attends_text:
+                vision_prefix = key_values
+
+        return IFAformerModelOutput(
+            last_hidden_state=text,
+            pooler_output=self.text_model.pooler(text) if output_pooled else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+            image_hidden_states=tuple(image_hidden_states) if output_hidden_states else None,
+            image_attentions=tuple(image_attentions) if output_attentions else None,
+        )
+
+
+def _ones_like(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor:
+    """`mask` in the dtype of the hidden states (B, N, D); all ones where it is None. (B, N)."""
+    if mask is None:
+        return hidden_states.new_ones(hidden_states.shape[:2])
+    return mask.to(hidden_states.dtype)
+
+
+def _additive_mask(parts, dtype: torch.dtype) -> torch.Tensor | None:
+    """(mask, hidden states) of each part that is attended to, joined: 0 where real, else the dtype's minimum."""
+    parts = [(mask, hidden_states) for mask, hidden_states in parts if hidden_states is not None]
+    if all(mask is None for mask, _ in parts):
+        return None
+    mask = torch.cat([_ones_like(mask, hidden_states) for mask, hidden_states in parts], dim=1)
+    return ((1.0 - mask) * torch.finfo(dtype).min)[:, None, None, :]
+
+
+def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor) -> None:
+    if attention_mask is None:
+        return
+    if attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got "
+            f"{tuple(attention_mask.shape)}."
+        )
+    if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere it would synchronise
+        empty = (attention_mask == 0).all(dim=1).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
+
+
+class IFAformerForTokenClassification(IFAformerPreTrainedModel):
+    """IFAformer with a linear layer and a linear-chain CRF: multimodal named entity recognition."""
+
+    def __init__(self, config: IFAformerConfig):
+        super().__init__(config)
+        self.ifaformer = IFAformerModel(config)
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(0.1 if dropout is None else dropout)
+        self.classifier = nn.Linear(config.text_config.hidden_size, config.num_labels)
+        self.crf = LinearChainCRF(config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_mask: torch.BoolTensor | None = None,
+        aux_pixel_values: torch.Tensor | None = None,
+        aux_crop_mask: torch.BoolTensor | None = None,
+        rcnn_pixel_values: torch.Tensor | None = None,
+        rcnn_crop_mask: torch.BoolTensor | None = None,
+        crf_mask: torch.BoolTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> IFAformerTokenClassifierOutput:
+        r"""
+        Args:
+            crf_mask (`torch.BoolTensor` of shape `(batch_size, seq_length)`, *optional*):
+                The positions the CRF scores, as the processor gives them. Left out, they are the labelled positions;
+                without labels, every token in the `deepke` scheme, and an error in the `word` scheme.
+            labels (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
+                Label ids, -100 where nothing is scored.
+
+        The other arguments are those of [`IFAformerModel.forward`].
+
+        Raises:
+            ValueError: where the CRF has nothing to score in a row, or labels and `crf_mask` do not go together; and
+                as [`IFAformerModel.forward`].
+        """
+        if crf_mask is None:
+            crf_mask = self._default_crf_mask(input_ids, attention_mask, labels)
+        outputs = self.ifaformer(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            pixel_values=pixel_values,
+            image_mask=image_mask,
+            aux_pixel_values=aux_pixel_values,
+            aux_crop_mask=aux_crop_mask,
+            rcnn_pixel_values=rcnn_pixel_values,
+            rcnn_crop_mask=rcnn_crop_mask,
+            output_pooled=False,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
+        return IFAformerTokenClassifierOutput(
+            loss=None if labels is None else -self.crf(logits, labels, crf_mask, reduction="mean"),
+            logits=logits,
+            tag_ids=None if self.training else self.crf.viterbi_decode(logits, crf_mask),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            image_attentions=outputs.image_attentions,
+        )
+
+    def _default_crf_mask(self, input_ids, attention_mask, labels) -> torch.Tensor:
+        if labels is not None:
+            return labels != -100
+        if self.config.label_scheme == "deepke":
+            return torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        raise ValueError(
+            "Neither crf_mask nor labels were given, so the first token of each word is unknown (label_scheme='word'). "
+            "Pass the crf_mask the processor returns."
+        )
+
+
+class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
+    """IFAformer with a linear layer over the hidden states at the two markers that open head and tail entity."""
+
+    def __init__(self, config: IFAformerConfig):
+        super().__init__(config)
+        self.ifaformer = IFAformerModel(config)
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
+        self.classifier = nn.Linear(2 * config.text_config.hidden_size, config.num_labels)
+        if config.attention_variant == "deepke":
+            # The published code extends the vocabulary in a way that lets go of the padding index: its padding, which
+            # the vision tower attends to, has an embedding that is trained.
+            self.get_input_embeddings().padding_idx = None
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_mask: torch.BoolTensor | None = None,
+        aux_pixel_values: torch.Tensor | None = None,
+        aux_crop_mask: torch.BoolTensor | None = None,
+        rcnn_pixel_values: torch.Tensor | None = None,
+        rcnn_crop_mask: torch.BoolTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> IFAformerRelationOutput:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`):
+                Token ids, each row with exactly one head marker and one tail marker.
+            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Relation ids.
+
+        The other arguments are those of [`IFAformerModel.forward`].
+
+        Raises:
+            ValueError: where the configuration has no marker ids, a row has no marker or several, or a label is
+                unknown; and as [`IFAformerModel.forward`].
+        """
+        head_position = self._marker_position(input_ids, "head")
+        tail_position = self._marker_position(input_ids, "tail")
+        if labels is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            unknown = [label for label in labels.tolist() if not 0 <= label < self.config.num_labels]
+            if unknown:
+                raise ValueError(f"labels must be in 0..{self.config.num_labels - 1}, got {unknown}.")
+        outputs = self.ifaformer(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            pixel_values=pixel_values,
+            image_mask=image_mask,
+            aux_pixel_values=aux_pixel_values,
+            aux_crop_mask=aux_crop_mask,
+            rcnn_pixel_values=rcnn_pixel_values,
+            rcnn_crop_mask=rcnn_crop_mask,
+            output_pooled=False,
+            **kwargs,
+        )
+        rows = torch.arange(input_ids.shape[0], device=input_ids.device)
+        hidden_states = outputs.last_hidden_state
+        # (B, D) at each marker -> (B, 2 D)
+        entities = torch.cat([hidden_states[rows, head_position], hidden_states[rows, tail_position]], dim=-1)
+        logits = self.classifier(self.dropout(entities))
+        return IFAformerRelationOutput(
+            loss=None if labels is None else nn.functional.cross_entropy(logits.float(), labels),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            image_attentions=outputs.image_attentions,
+        )
+
+    def _marker_position(self, input_ids: torch.Tensor, entity: str) -> torch.Tensor:
+        """(B,) position of the marker that opens the head or the tail entity."""
+        marker_id = getattr(self.config, f"{entity}_marker_token_id")
+        if marker_id is None:
+            raise ValueError(
+                f"The configuration has no {entity}_marker_token_id; take it from the processor's marker ids."
+            )
+        found = input_ids == marker_id
+        if input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            wrong = (found.sum(dim=1) != 1).nonzero().flatten().tolist()
+            if wrong:
+                raise ValueError(
+                    f"Rows {wrong} do not hold the {entity} marker (token id {marker_id}) exactly once; was the text "
+                    "cut in front of it?"
+                )
+        return found.int().argmax(dim=1)
+
+
+__all__ = [
+    "IFAformerForRelationExtraction",
+    "IFAformerForTokenClassification",
+    "IFAformerModel",
+    "IFAformerPreTrainedModel",
+]

@@ -1,0 +1,317 @@
+"""
+The two towers of IFAformer: BERT and CLIP blocks whose attention takes a prefix of keys and values.
+
+Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLMRobertaModel`) and `CLIPVisionModel`, so
+that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
+
+Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text length, V visual tokens, P prefix length.
+"""
+
+import torch
+from torch import nn
+from transformers import BertConfig, CLIPVisionConfig
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.bert.modeling_bert import (
+    BertEmbeddings,
+    BertIntermediate,
+    BertOutput,
+    BertPooler,
+    BertPreTrainedModel,
+    BertSelfAttention,
+    BertSelfOutput,
+)
+from transformers.models.clip.modeling_clip import (
+    CLIPMLP,
+    CLIPAttention,
+    CLIPPreTrainedModel,
+    CLIPVisionEmbeddings,
+)
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
+
+
+KeyValues = tuple[torch.Tensor, torch.Tensor]  # each (B, H, length, E)
+
+# The blocks of the three are the same; the embeddings differ in how positions are counted.
+TEXT_EMBEDDINGS = {"bert": BertEmbeddings, "roberta": RobertaEmbeddings, "xlm-roberta": XLMRobertaEmbeddings}
+
+
+def split_heads(hidden_states: torch.Tensor, num_heads: int, transpose: bool = True) -> torch.Tensor:
+    """
+    (B, N, D) -> (B, H, N, E). With `transpose=False` the memory is only re-read in the new shape, which mixes
+    positions: what the published code does to the embeddings at layer 0.
+    """
+    batch_size, length, hidden_size = hidden_states.shape
+    head_dim = hidden_size // num_heads
+    if not transpose:
+        return hidden_states.reshape(batch_size, num_heads, length, head_dim)
+    return hidden_states.view(batch_size, length, num_heads, head_dim).transpose(1, 2)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # (B, H, N, E) x (B, H, E, P + N) -> (B, H, N, P + N)
+    attention_weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    if attention_mask is not None:
+        attention_weights = attention_weights + attention_mask
+    attention_weights = nn.functional.softmax(attention_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attention_weights = nn.functional.dropout(attention_weights, p=dropout, training=module.training)
+    # (B, H, N, E) -> (B, N, H, E)
+    attention_output = torch.matmul(attention_weights, value).transpose(1, 2).contiguous()
+    return attention_output, attention_weights
+
+
+def prefix_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix_key_values: KeyValues | None,
+    attention_mask: torch.Tensor | None,
+    dropout: float,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Attention over `[prefix ; own]` keys and values with the kernel the configuration names.
+
+    Args:
+        query, key, value: (B, H, N, E).
+        prefix_key_values: the other tower's, each (B, H, P, E), or None.
+        attention_mask: additive, (B, 1, 1, P + N), or None.
+
+    Returns:
+        (B, N, D) and the weights (B, H, N, P + N), which only the eager kernel gives.
+    """
+    if prefix_key_values is not None:
+        key = torch.cat([prefix_key_values[0], key], dim=2)
+        value = torch.cat([prefix_key_values[1], value], dim=2)
+    attention_function = ALL_ATTENTION_FUNCTIONS.get_interface(
+        module.config._attn_implementation, eager_attention_forward
+    )
+    attention_output, attention_weights = attention_function(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        scaling=query.shape[-1] ** -0.5,
+        dropout=dropout if module.training else 0.0,
+    )
+    return attention_output.flatten(2), attention_weights
+
+
+class IFAformerTextSelfAttention(BertSelfAttention):
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None):
+        # each (B, H, T, E)
+        query = split_heads(self.query(hidden_states), self.num_attention_heads)
+        key = split_heads(self.key(hidden_states), self.num_attention_heads)
+        value = split_heads(self.value(hidden_states), self.num_attention_heads)
+        attention_output, attention_weights = prefix_attention(
+            self, query, key, value, prefix_key_values, attention_mask, self.dropout.p
+        )
+        return attention_output, attention_weights, (key, value)
+
+
+class IFAformerTextAttention(nn.Module):
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.self = IFAformerTextSelfAttention(config)
+        self.output = BertSelfOutput(config)
+
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None):
+        attention_output, attention_weights, key_values = self.self(hidden_states, attention_mask, prefix_key_values)
+        return self.output(attention_output, hidden_states), attention_weights, key_values
+
+
+class IFAformerTextLayer(GradientCheckpointingLayer):
+    """BERT's post-LayerNorm block. Also returns its own keys and values, before any prefix."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.attention = IFAformerTextAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prefix_key_values: KeyValues | None = None,
+    ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
+        attention_output, attention_weights, key_values = self.attention(
+            hidden_states, attention_mask, prefix_key_values
+        )
+        hidden_states = self.output(self.intermediate(attention_output), attention_output)
+        return hidden_states, key_values, attention_weights
+
+
+class IFAformerTextEncoder(nn.Module):
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.layer = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
+
+
+class IFAformerTextModel(BertPreTrainedModel):
+    """The text tower: `BertModel`'s modules and parameter names; `forward` embeds, [`IFAformerModel`] does the rest."""
+
+    config: BertConfig
+    input_modalities = ("text",)
+    _input_embed_layer = "word_embeddings"
+    _supports_flash_attn = False
+    _supports_flex_attn = False
+    _can_record_outputs = None
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        self.embeddings = TEXT_EMBEDDINGS[config.model_type](config)
+        self.encoder = IFAformerTextEncoder(config)
+        self.pooler = BertPooler(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, (RobertaEmbeddings, XLMRobertaEmbeddings)):  # BertEmbeddings is the parent's case
+            init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).expand((1, -1)))
+            init.zeros_(module.token_type_ids)
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens; RoBERTa's positions start behind the padding index."""
+        if self.config.model_type == "bert":
+            return self.config.max_position_embeddings
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1
+
+    def forward(self, input_ids: torch.LongTensor, token_type_ids: torch.LongTensor | None = None) -> torch.Tensor:
+        """Embeddings (B, T, D). Raises `ValueError` for a text longer than the tower's positions."""
+        if input_ids.shape[1] > self.max_length:
+            raise ValueError(
+                f"The text has {input_ids.shape[1]} tokens, the text tower has positions for {self.max_length}. Give "
+                "the processor a smaller max_length (it truncates and counts what is lost)."
+            )
+        return self.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+
+
+class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
+    """
+    `[class ; whole-image patches ; aux crops ; rcnn crops]`. Crops share CLIP's patch convolution and have position
+    embeddings of their own, one per crop and patch, crops in order, patches row-major.
+    """
+
+    def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
+        super().__init__(config)
+        self.aux_position_embedding = nn.Embedding(num_aux_positions, self.embed_dim) if num_aux_positions else None
+        self.rcnn_position_embedding = nn.Embedding(num_rcnn_positions, self.embed_dim) if num_rcnn_positions else None
+
+    def embed_class(self, batch_size: int, with_position: bool) -> torch.Tensor:
+        """(B, 1, D)."""
+        embedding = self.class_embedding
+        if with_position:
+            embedding = embedding + self.position_embedding.weight[0]
+        return embedding.expand(batch_size, 1, -1)
+
+    def embed_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions."""
+        pixel_values = pixel_values.to(self.patch_embedding.weight.dtype)
+        return self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+
+    def embed_whole_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> (B, num_patches, D)."""
+        return self.embed_patches(pixel_values) + self.position_embedding.weight[1:]
+
+    def embed_crops(
+        self, crop_pixel_values: torch.Tensor, position_embedding: nn.Embedding, all_positions: bool = False
+    ) -> torch.Tensor:
+        """
+        (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first N crops' positions. With `all_positions` the
+        crops that are missing follow as zero images, which the bias-free convolution maps to zero.
+        """
+        batch_size, num_crops = crop_pixel_values.shape[:2]
+        if num_crops > 0:
+            patches = self.embed_patches(crop_pixel_values.flatten(0, 1)).reshape(batch_size, -1, self.embed_dim)
+        else:
+            patches = position_embedding.weight.new_zeros(batch_size, 0, self.embed_dim)
+        if all_positions:
+            patches = nn.functional.pad(patches, (0, 0, 0, position_embedding.num_embeddings - patches.shape[1]))
+        return patches + position_embedding.weight[: patches.shape[1]]
+
+    def forward(self, *args, **kwargs):
+        raise TypeError("Call the embed_* methods; which of them apply is the model's configuration.")
+
+
+class IFAformerVisionAttention(CLIPAttention):
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, key_values_only=False):
+        # each (B, H, V, E)
+        key = split_heads(self.k_proj(hidden_states), self.num_heads)
+        value = split_heads(self.v_proj(hidden_states), self.num_heads)
+        if key_values_only:
+            return None, None, (key, value)
+        query = split_heads(self.q_proj(hidden_states), self.num_heads)
+        attention_output, attention_weights = prefix_attention(
+            self, query, key, value, prefix_key_values, attention_mask, self.dropout
+        )
+        return self.out_proj(attention_output), attention_weights, (key, value)
+
+
+class IFAformerVisionLayer(GradientCheckpointingLayer):
+    """CLIP's pre-LayerNorm block. Also returns its own keys and values, before any prefix."""
+
+    def __init__(self, config: CLIPVisionConfig):
+        super().__init__()
+        self.self_attn = IFAformerVisionAttention(config)
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = CLIPMLP(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prefix_key_values: KeyValues | None = None,
+        key_values_only: bool = False,
+    ) -> tuple[torch.Tensor | None, KeyValues, torch.Tensor | None]:
+        attention_output, attention_weights, key_values = self.self_attn(
+            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, key_values_only
+        )
+        if key_values_only:
+            return None, key_values, None
+        hidden_states = hidden_states + attention_output
+        hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
+        return hidden_states, key_values, attention_weights
+
+
+class IFAformerVisionEncoder(nn.Module):
+    def __init__(self, config: CLIPVisionConfig):
+        super().__init__()
+        self.layers = nn.ModuleList([IFAformerVisionLayer(config) for _ in range(config.num_hidden_layers)])
+
+
+class IFAformerVisionModel(CLIPPreTrainedModel):
+    """The vision tower: `CLIPVisionModel`'s modules and parameter names, with crops. Run by [`IFAformerModel`]."""
+
+    config: CLIPVisionConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _input_embed_layer = "patch_embedding"
+    _no_split_modules = ["IFAformerVisionLayer"]  # noqa: RUF012
+    _supports_flash_attn = False
+    _supports_flex_attn = False
+    _can_record_outputs = None
+
+    def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
+        super().__init__(config)
+        self.embeddings = IFAformerVisionEmbeddings(config, num_aux_positions, num_rcnn_positions)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.encoder = IFAformerVisionEncoder(config)
+        # Reaches no output; held so that CLIP's weights load and save in full.
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()

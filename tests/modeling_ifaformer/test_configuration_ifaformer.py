@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from transformers import AutoConfig, BertConfig, CLIPConfig, CLIPVisionConfig, RobertaConfig, ViTConfig
+
+from modeling_ifaformer import IFAformerConfig
+
+
+def test_defaults_are_the_published_towers():
+    config = IFAformerConfig()
+    assert (config.text_config.model_type, config.text_config.hidden_size) == ("bert", 768)
+    assert (config.vision_config.model_type, config.vision_config.patch_size) == ("clip_vision_model", 32)
+    assert (config.num_aux_positions, config.num_rcnn_positions) == (48, 12)
+    assert config.use_whole_image is True
+    assert IFAformerConfig(attention_variant="deepke").use_whole_image is False
+
+
+def test_number_of_positions_follows_from_crops_and_patch_size(make_config):
+    assert make_config(num_aux_crops=5).num_aux_positions == 5 * 4
+    assert make_config(rcnn_crop_size=24).num_rcnn_positions == 2 * 9
+    assert make_config(num_rcnn_crops=0).num_rcnn_positions == 0
+
+
+def test_round_trip(make_config, tmp_path):
+    config = make_config(id2label={0: "O", 1: "B-PER", 2: "I-PER"}, attention_variant="deepke", num_aux_crops=1)
+    config.save_pretrained(tmp_path)
+    for reloaded in (IFAformerConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert reloaded.id2label == {0: "O", 1: "B-PER", 2: "I-PER"}
+        assert reloaded.label2id == {"O": 0, "B-PER": 1, "I-PER": 2}
+        ours, theirs = config.to_dict(), reloaded.to_dict()
+        for changed in ("transformers_version", "_name_or_path"):
+            ours.pop(changed, None), theirs.pop(changed, None)
+        assert json.dumps(theirs, default=str, sort_keys=True) == json.dumps(ours, default=str, sort_keys=True)
+
+
+def test_roberta_is_a_text_tower(make_config, tmp_path):
+    text_config = RobertaConfig(hidden_size=24, num_attention_heads=3, num_hidden_layers=3)
+    config = make_config(text_config=text_config)
+    config.save_pretrained(tmp_path)
+    assert type(IFAformerConfig.from_pretrained(tmp_path).text_config) is RobertaConfig
+
+
+def test_towers_that_do_not_match_are_all_named():
+    with pytest.raises(StrictDataclassClassValidationError) as error:
+        IFAformerConfig(
+            text_config=BertConfig(hidden_size=24, num_attention_heads=2, num_hidden_layers=5),
+            vision_config=CLIPVisionConfig(hidden_size=48, num_attention_heads=4, num_hidden_layers=3),
+        )
+    message = str(error.value)
+    assert "agree on hidden_size: the text tower has 24, the vision tower 48" in message
+    assert "agree on num_attention_heads: the text tower has 2, the vision tower 4" in message
+    assert "agree on num_hidden_layers: the text tower has 5, the vision tower 3" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attention_variant": "published"}, r"attention_variant must be one of .*'corrected', 'deepke'.*'published'"),
+        ({"label_scheme": "bio"}, "label_scheme must be one of"),
+        ({"attention_variant": "deepke", "use_whole_image": True}, "never embeds the whole image"),
+        ({"aux_crop_size": 20}, r"aux_crop_size \(20\) must be a multiple of the patch size \(8\)"),
+        ({"rcnn_crop_size": 0}, r"rcnn_crop_size \(0\) must be a multiple"),
+        ({"num_aux_crops": -1}, "num_aux_crops must be 0 or more, got -1"),
+        ({"text_config": ViTConfig()}, "text_config must be of a type in .*got 'vit'"),
+        ({"vision_config": CLIPConfig()}, "vision_config must be a CLIPVisionConfig, got one of type 'clip'"),
+        (
+            {"id2label": {0: "O", 1: "B-PER"}, "label2id": {"O": 0, "B-LOC": 1}},
+            "id2label and label2id disagree on .*B-LOC",
+        ),
+        ({"id2label": {0: "O", 2: "B-PER"}}, r"id2label must number its labels 0\.\.1"),
+        ({"id2label": {0: "O", 1: "B-PER"}, "num_labels": 5}, "num_labels=5 but id2label has 2"),
+    ],
+)
+def test_what_is_refused(make_config, arguments, message):
+    with pytest.raises((ValueError, StrictDataclassClassValidationError), match=message):
+        make_config(**arguments)
+
+
+def test_wrong_types_are_refused(make_config):
+    with pytest.raises(Exception, match="num_aux_crops"):
+        make_config(num_aux_crops="three")
+
+
+def test_a_change_that_breaks_the_towers_is_refused_when_saving(make_config, tmp_path):
+    config = make_config()
+    config.vision_config.num_hidden_layers = 5
+    with pytest.raises(StrictDataclassClassValidationError, match="agree on num_hidden_layers"):
+        config.save_pretrained(tmp_path)

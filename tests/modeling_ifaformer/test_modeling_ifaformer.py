@@ -1,0 +1,524 @@
+import copy
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+)
+
+from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
+from modeling_ifaformer.crf import LinearChainCRF
+
+
+LABELS = {"id2label": dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))}
+MARKERS = {"head_marker_token_id": 95, "tail_marker_token_id": 97}
+
+
+def make_model(config, model_class=IFAformerForTokenClassification, seed=0):
+    """A model in evaluation mode whose every parameter matters: no zero biases, no unit norms."""
+    torch.manual_seed(seed)
+    model = model_class(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def crf_mask(inputs):
+    mask = inputs["attention_mask"].bool().clone()
+    mask[:, 0] = False
+    mask[0, 3] = False  # a hole: the second piece of a word
+    return mask
+
+
+def emissions(model, inputs):
+    return model(**inputs, crf_mask=crf_mask(inputs)).logits
+
+
+def assert_same_tokens(actual, expected, inputs, **tolerance):
+    real = inputs["attention_mask"].bool()
+    torch.testing.assert_close(actual[real], expected[real], **{"rtol": 1e-4, "atol": 1e-5, **tolerance})
+
+
+def changes(first, second, inputs):
+    real = inputs["attention_mask"].bool()
+    return (first - second)[real].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+def test_eager_and_sdpa_agree(make_config, make_inputs, variant):
+    inputs = make_inputs()
+    eager, sdpa = (
+        make_model(make_config(attention_variant=variant, attn_implementation=implementation, **LABELS))
+        for implementation in ("eager", "sdpa")
+    )
+    assert sdpa.ifaformer.vision_model.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(emissions(eager, inputs), emissions(sdpa, inputs), rtol=1e-4, atol=1e-5)
+
+
+class TestCorrectedVariant:
+    def test_a_sentence_does_not_depend_on_its_batch(self, make_config, make_inputs):
+        inputs = make_inputs()
+        model = make_model(make_config(**LABELS))
+        together = emissions(model, inputs)
+        for row, length in enumerate(inputs["attention_mask"].sum(dim=1).tolist()):
+            alone = {name: value[row : row + 1] for name, value in inputs.items()}
+            for name in ("input_ids", "attention_mask"):
+                alone[name] = alone[name][:, :length]
+            # absent pictures and crops are not only masked but gone
+            for name, mask in (("pixel_values", "image_mask"), ("aux_pixel_values", "aux_crop_mask"), ("rcnn_pixel_values", "rcnn_crop_mask")):
+                number = int(alone[mask].sum())
+                if number == 0:
+                    del alone[name], alone[mask]
+                elif mask != "image_mask":
+                    alone[name], alone[mask] = alone[name][:, :number], alone[mask][:, :number]
+            torch.testing.assert_close(
+                model.ifaformer(**alone).last_hidden_state[0],
+                model.ifaformer(**inputs).last_hidden_state[row, :length],
+                rtol=1e-4,
+                atol=1e-5,
+            )
+            assert together.shape == (3, 7, 5)
+
+    def test_every_picture_and_crop_is_looked_at(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        inputs = make_inputs()
+        before = emissions(model, inputs)
+        for name, place in (("pixel_values", (0,)), ("aux_pixel_values", (2, 2)), ("rcnn_pixel_values", (1, 1))):
+            changed = copy.deepcopy(inputs)
+            changed[name][place] += 1.0
+            after = emissions(model, changed)
+            assert (after - before)[place[0]].abs().max() > 1e-4, name
+
+    def test_absent_pictures_and_crops_are_not(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        inputs = make_inputs()
+        changed = copy.deepcopy(inputs)
+        for name, mask in (("pixel_values", "image_mask"), ("aux_pixel_values", "aux_crop_mask"), ("rcnn_pixel_values", "rcnn_crop_mask")):
+            changed[name][~inputs[mask]] = 7.0
+        assert_same_tokens(emissions(model, changed), emissions(model, inputs), inputs)
+
+    def test_without_masks_all_is_real(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        inputs = make_inputs()
+        full = {name: torch.ones_like(value) if name.endswith("mask") else value for name, value in inputs.items()}
+        none = {name: value for name, value in full.items() if not name.endswith("mask")}
+        torch.testing.assert_close(
+            model.ifaformer(**none).last_hidden_state, model.ifaformer(**full).last_hidden_state, rtol=1e-4, atol=1e-5
+        )
+
+
+class TestDeepkeVariant:
+    """Quirks of the published code, each of which a well-meant change would mend."""
+
+    def test_padding_changes_the_result(self, make_config, make_inputs):
+        model = make_model(make_config(attention_variant="deepke", **LABELS)).ifaformer
+        inputs = make_inputs()
+        padded = {**inputs, **{name: torch.nn.functional.pad(inputs[name], (0, 4)) for name in ("input_ids", "attention_mask")}}
+        before, after = model(**inputs).last_hidden_state, model(**padded).last_hidden_state[:, :7]
+        assert changes(before, after, inputs)
+
+    def test_the_whole_image_is_not_looked_at(self, make_config, make_inputs):
+        model = make_model(make_config(attention_variant="deepke", **LABELS))
+        inputs = make_inputs()
+        changed = {**inputs, "pixel_values": inputs["pixel_values"] + 1}
+        assert torch.equal(emissions(model, inputs), emissions(model, changed))
+
+    def test_absent_crops_are_zero_images_that_are_attended_to(self, make_config, make_inputs):
+        model = make_model(make_config(attention_variant="deepke", **LABELS))
+        inputs = make_inputs()
+        del inputs["pixel_values"], inputs["image_mask"]
+        without = {name: value for name, value in inputs.items() if not name.startswith(("aux", "rcnn"))}
+        zeros = {
+            name: torch.ones_like(value) if name.endswith("crop_mask") else torch.zeros_like(value) if "pixel" in name else value
+            for name, value in inputs.items()
+        }
+        torch.testing.assert_close(emissions(model, without), emissions(model, zeros))
+        masked = copy.deepcopy(inputs)
+        for kind in ("aux", "rcnn"):
+            masked[f"{kind}_pixel_values"] *= inputs[f"{kind}_crop_mask"][:, :, None, None, None]
+            del masked[f"{kind}_crop_mask"]
+        torch.testing.assert_close(emissions(model, inputs), emissions(model, masked))
+        with torch.no_grad():
+            model.ifaformer.vision_model.embeddings.aux_position_embedding.weight += 1
+        assert changes(emissions(model, without), emissions(model, zeros) * 0, inputs)
+
+
+@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+class TestAblations:
+    def test_without_text_attention_pictures_change_nothing_and_cost_nothing(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS))
+        inputs = make_inputs()
+        text_only = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        model.ifaformer.vision_model.pre_layrnorm.register_forward_hook(_fail)
+        assert torch.equal(emissions(model, inputs), emissions(model, text_only))
+
+    def test_without_text_attention_it_is_the_text_model(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS)).ifaformer
+        bert = BertModel(model.config.text_config).eval()
+        bert.load_state_dict(model.text_model.state_dict())
+        inputs = make_inputs(pictures=False)
+        ours, theirs = model(**inputs), bert(**inputs)
+        assert_same_tokens(ours.last_hidden_state, theirs.last_hidden_state, inputs)
+        torch.testing.assert_close(ours.pooler_output, theirs.pooler_output, rtol=1e-4, atol=1e-5)
+
+    def test_each_direction_matters(self, make_config, make_inputs, variant):
+        inputs = make_inputs()
+        config = {"attention_variant": variant, **LABELS}
+        both, no_vision_attention, no_text_attention = (
+            emissions(make_model(make_config(**config, **ablation)), inputs)
+            for ablation in ({}, {"vision_attends_text": False}, {"text_attends_vision": False})
+        )
+        assert changes(both, no_vision_attention, inputs)
+        assert changes(both, no_text_attention, inputs)
+        assert changes(no_vision_attention, no_text_attention, inputs)
+
+
+def _fail(*args):
+    raise AssertionError("work that reaches no output was done")
+
+
+def test_vision_tower_alone_equals_clip(make_config, make_inputs):
+    """Without text, crops and prefix the vision tower is CLIP's: hidden states of all layers."""
+    config = make_config(vision_attends_text=False, attn_implementation="eager")
+    model = make_model(config, IFAformerModel)
+    clip = CLIPVisionModel(model.config.vision_config).eval()
+    clip.load_state_dict({name: value for name, value in model.vision_model.state_dict().items() if "aux" not in name and "rcnn" not in name})
+    pixel_values = make_inputs()["pixel_values"]
+    ours = model(make_inputs()["input_ids"], pixel_values=pixel_values, output_hidden_states=True).image_hidden_states
+    theirs = clip(pixel_values, output_hidden_states=True).hidden_states
+    assert len(ours) == len(theirs) == 4
+    for our_states, their_states in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our_states, their_states, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_computed_that_reaches_no_output(make_config, make_inputs):
+    model = make_model(make_config(**LABELS))
+    last = model.ifaformer.vision_model.encoder.layers[-1]
+    for module in (last.self_attn.q_proj, last.self_attn.out_proj, last.mlp, model.ifaformer.text_model.pooler):
+        module.register_forward_hook(_fail)
+    model.ifaformer.vision_model.post_layernorm.register_forward_hook(_fail)
+    inputs = make_inputs()
+    emissions(model, inputs)
+    with pytest.raises(AssertionError, match="reaches no output"):  # the hook would see it
+        model.ifaformer(**inputs, output_hidden_states=True)
+
+
+def test_hidden_states_and_attentions_of_both_towers(make_config, make_inputs):
+    model = make_model(make_config(attn_implementation="eager", **LABELS))
+    inputs = make_inputs()
+    outputs = model(**inputs, crf_mask=crf_mask(inputs), output_hidden_states=True, output_attentions=True)
+    visual = 1 + 9 + 3 * 4 + 2 * 1
+    assert [tuple(states.shape) for states in outputs.hidden_states] == [(3, 7, 24)] * 4
+    assert [tuple(states.shape) for states in outputs.image_hidden_states] == [(3, visual, 24)] * 4
+    assert [tuple(weights.shape) for weights in outputs.attentions] == [(3, 3, 7, visual + 7)] * 3
+    assert [tuple(weights.shape) for weights in outputs.image_attentions] == [(3, 3, visual, 7 + visual)] * 3
+    torch.testing.assert_close(outputs.logits, emissions(model, inputs))
+    text_on_padding = outputs.attentions[0][1, :, :, visual + 5 :]
+    assert text_on_padding.abs().max() == 0
+    assert model(**inputs, crf_mask=crf_mask(inputs)).attentions is None
+
+
+def test_attentions_of_sdpa_are_refused(make_config, make_inputs):
+    model = make_model(make_config(attn_implementation="sdpa"), IFAformerModel)
+    with pytest.raises(ValueError, match="output_attentions needs attn_implementation='eager'"):
+        model(**make_inputs(), output_attentions=True)
+
+
+def test_return_tuple(make_config, make_inputs):
+    model = make_model(make_config(**LABELS))
+    inputs = make_inputs()
+    logits, tag_ids = model(**inputs, crf_mask=crf_mask(inputs), return_dict=False)
+    assert torch.equal(logits, emissions(model, inputs))
+    assert tag_ids.shape == (3, 7)
+
+
+class TestTokenClassification:
+    def test_loss_and_tags_are_the_crf_s(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        inputs = make_inputs()
+        mask = crf_mask(inputs)
+        labels = torch.randint(0, 5, (3, 7)).masked_fill(~mask, -100)
+        outputs = model(**inputs, labels=labels)  # the mask follows from the labels
+        expected = -model.crf(outputs.logits, labels, mask, reduction="none").mean()
+        torch.testing.assert_close(outputs.loss, expected)
+        assert torch.equal(outputs.tag_ids, model.crf.viterbi_decode(outputs.logits, mask))
+        assert torch.equal(outputs.tag_ids == -100, ~mask)
+
+    def test_no_decoding_while_training(self, make_config, make_inputs, monkeypatch):
+        model = make_model(make_config(**LABELS)).train()
+        monkeypatch.setattr(LinearChainCRF, "viterbi_decode", _fail)
+        inputs = make_inputs()
+        labels = torch.zeros(3, 7, dtype=torch.long).masked_fill(~crf_mask(inputs), -100)
+        outputs = model(**inputs, labels=labels)
+        assert outputs.tag_ids is None
+        outputs.loss.backward()
+
+    def test_without_mask_and_labels(self, make_config, make_inputs):
+        inputs = make_inputs()
+        with pytest.raises(ValueError, match="Pass the crf_mask the processor returns"):
+            make_model(make_config(**LABELS))(**inputs)
+        outputs = make_model(make_config(label_scheme="deepke", **LABELS))(**inputs)
+        assert torch.equal(outputs.tag_ids != -100, inputs["attention_mask"].bool())
+
+    def test_unknown_label(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        with pytest.raises(ValueError, match=r"expected values in \[0, 5\) where mask is True, got \[5\]"):
+            model(**make_inputs(), labels=torch.full((3, 7), 5))
+
+    def test_row_without_a_scored_position(self, make_config, make_inputs):
+        model = make_model(make_config(**LABELS))
+        mask = crf_mask(make_inputs())
+        mask[2] = False
+        with pytest.raises(ValueError, match=r"nothing is scored in rows \[2\]"):
+            model(**make_inputs(), crf_mask=mask)
+
+
+class TestRelationExtraction:
+    def inputs(self, make_inputs):
+        inputs = make_inputs()
+        inputs["input_ids"][:, 0] = 95
+        inputs["input_ids"][:, 1] = 97
+        inputs["input_ids"][0, [1, 5]] = inputs["input_ids"][0, [5, 1]]
+        return inputs
+
+    def test_logits_read_the_hidden_states_at_the_markers(self, make_config, make_inputs):
+        model = make_model(make_config(num_labels=6, **MARKERS), IFAformerForRelationExtraction)
+        inputs = self.inputs(make_inputs)
+        outputs = model(**inputs, labels=torch.tensor([0, 5, 2]))
+        states = model.ifaformer(**inputs).last_hidden_state
+        expected = model.classifier(torch.cat([states[[0, 1, 2], 0], states[[0, 1, 2], [5, 1, 1]]], dim=1))
+        torch.testing.assert_close(outputs.logits, expected)
+        torch.testing.assert_close(
+            outputs.loss, torch.nn.functional.cross_entropy(expected, torch.tensor([0, 5, 2]))
+        )
+
+    def test_what_is_refused(self, make_config, make_inputs):
+        model = make_model(make_config(num_labels=6, **MARKERS), IFAformerForRelationExtraction)
+        inputs = self.inputs(make_inputs)
+        with pytest.raises(ValueError, match=r"labels must be in 0\.\.5, got \[6\]"):
+            model(**inputs, labels=torch.tensor([0, 6, 2]))
+        inputs["input_ids"][1, 0] = 3
+        with pytest.raises(ValueError, match=r"Rows \[1\] do not hold the head marker \(token id 95\) exactly once"):
+            model(**inputs)
+        unmarked = make_model(make_config(num_labels=6), IFAformerForRelationExtraction)
+        with pytest.raises(ValueError, match="no head_marker_token_id"):
+            unmarked(**inputs)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("aux_pixel_values", (3, 4, 3, 16, 16), r"aux_pixel_values holds 4 crops a picture, the configuration allows 3"),
+            ("aux_pixel_values", (3, 3, 3, 8, 8), r"aux_pixel_values must have shape \(3, 3, 3, 16, 16\), got \(3, 3, 3, 8, 8\)"),
+            ("rcnn_pixel_values", (3, 3, 8, 8), r"rcnn_pixel_values must have shape \(3, 'number of crops', 3, 8, 8\)"),
+            ("pixel_values", (3, 3, 32, 32), r"pixel_values must have shape \(3, 3, 24, 24\), got \(3, 3, 32, 32\)"),
+            ("pixel_values", (2, 3, 24, 24), r"pixel_values must have shape \(3, 3, 24, 24\), got \(2, 3, 24, 24\)"),
+            ("aux_crop_mask", (3, 2), r"aux_crop_mask must have shape \(3, 3\), got \(3, 2\)"),
+            ("image_mask", (3, 1), r"image_mask must have shape \(3,\), got \(3, 1\)"),
+        ],
+    )
+    def test_pixels_and_masks_of_the_wrong_shape(self, make_config, make_inputs, name, value, message):
+        model = make_model(make_config(), IFAformerModel)
+        with pytest.raises(ValueError, match=message):
+            model(**{**make_inputs(), name: torch.ones(value)})
+
+    def test_text_longer_than_the_positions(self, make_config):
+        with pytest.raises(ValueError, match="51 tokens, the text tower has positions for 50"):
+            make_model(make_config(), IFAformerModel)(torch.ones(1, 51, dtype=torch.long))
+
+    def test_roberta_positions_start_behind_the_padding(self, make_config):
+        text_config = RobertaConfig(vocab_size=99, hidden_size=24, num_attention_heads=3, num_hidden_layers=3, max_position_embeddings=50, pad_token_id=1)
+        model = make_model(make_config(text_config=text_config), IFAformerModel)
+        model(torch.full((1, 48), 5))
+        with pytest.raises(ValueError, match="49 tokens, the text tower has positions for 48"):
+            model(torch.full((1, 49), 5))
+
+    def test_attention_mask(self, make_config, make_inputs):
+        model, inputs = make_model(make_config(), IFAformerModel), make_inputs()
+        with pytest.raises(ValueError, match=r"shape of input_ids, \(3, 7\), got \(3, 6\)"):
+            model(**{**inputs, "attention_mask": torch.ones(3, 6)})
+        inputs["attention_mask"][1] = 0
+        with pytest.raises(ValueError, match=r"attention_mask is all zeros in rows \[1\]"):
+            model(**inputs)
+
+
+class TestTraining:
+    def loss_and_gradients(self, model, inputs):
+        labels = torch.ones(3, 7, dtype=torch.long).masked_fill(~crf_mask(inputs), -100)
+        model.zero_grad()
+        loss = model(**inputs, labels=labels).loss
+        loss.backward()
+        return loss, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    def without_dropout(self, make_config, **kwargs):
+        config = make_config(classifier_dropout=0, **kwargs, **LABELS)
+        config.text_config.hidden_dropout_prob = config.text_config.attention_probs_dropout_prob = 0
+        return make_model(config).train()
+
+    def test_every_parameter_that_can_reach_the_loss_gets_a_gradient(self, make_config, make_inputs):
+        _, gradients = self.loss_and_gradients(self.without_dropout(make_config), make_inputs())
+        without = {name for name, gradient in gradients.items() if gradient is None or not gradient.abs().max() > 0}
+        last = "ifaformer.vision_model.encoder.layers.2"
+        silent = ("self_attn.q_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2", "layer_norm2")
+        expected = {f"{last}.{module}.{part}" for module in silent for part in ("weight", "bias")}
+        expected |= {f"ifaformer.vision_model.post_layernorm.{part}" for part in ("weight", "bias")}
+        expected |= {f"ifaformer.text_model.pooler.dense.{part}" for part in ("weight", "bias")}
+        # a bias of the keys shifts all scores of a query alike, where all keys come from one projection
+        assert without == expected
+
+    def test_gradient_checkpointing(self, make_config, make_inputs):
+        model = self.without_dropout(make_config)
+        loss, gradients = self.loss_and_gradients(model, make_inputs())
+        model.activation_checkpointing_enable()
+        calls = []
+        model.ifaformer.text_model.encoder.layer[0].intermediate.register_forward_hook(lambda *args: calls.append(1))
+        again, checkpointed = self.loss_and_gradients(model, make_inputs())
+        assert len(calls) == 2  # once more in the backward pass
+        torch.testing.assert_close(again, loss)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(checkpointed[name], gradient, msg=name)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+    def test_autocast(self, make_config, make_inputs, dtype, implementation):
+        model = self.without_dropout(make_config, attn_implementation=implementation)
+        loss, _ = self.loss_and_gradients(model, make_inputs())
+        with torch.autocast("cpu", dtype=dtype):
+            lower, gradients = self.loss_and_gradients(model, make_inputs())
+        assert lower.dtype == torch.float32
+        torch.testing.assert_close(lower, loss, rtol=0.05, atol=0.05)
+        assert all(gradient.isfinite().all() for gradient in gradients.values() if gradient is not None)
+
+    @pytest.mark.parametrize("variant", ["corrected", "deepke"])
+    def test_compile_without_graph_breaks(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, **LABELS))
+        inputs = make_inputs()
+        mask = crf_mask(inputs)
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        expected, actual = model(**inputs, crf_mask=mask), compiled(**inputs, crf_mask=mask)
+        torch.testing.assert_close(actual.logits, expected.logits, rtol=1e-4, atol=1e-5)
+        assert torch.equal(actual.tag_ids, expected.tag_ids)
+
+
+class TestSaving:
+    @pytest.mark.parametrize("text_config_class", [BertConfig, RobertaConfig, XLMRobertaConfig])
+    def test_round_trip_of_every_text_tower(self, make_config, make_inputs, tmp_path, text_config_class):
+        text_config = text_config_class(
+            vocab_size=99, hidden_size=24, num_attention_heads=3, num_hidden_layers=3, intermediate_size=37
+        )
+        model = make_model(make_config(text_config=text_config, **LABELS))
+        model.save_pretrained(tmp_path)
+        reloaded, info = IFAformerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        assert torch.equal(emissions(reloaded, make_inputs()), emissions(model, make_inputs()))
+
+    def test_head_to_base_and_base_to_head(self, make_config, make_inputs, tmp_path):
+        model = make_model(make_config(**LABELS))
+        model.save_pretrained(tmp_path / "head")
+        base = IFAformerModel.from_pretrained(tmp_path / "head")
+        inputs = make_inputs()
+        assert torch.equal(base(**inputs).last_hidden_state, model.ifaformer(**inputs).last_hidden_state)
+        base.save_pretrained(tmp_path / "base")
+        head = IFAformerForTokenClassification.from_pretrained(tmp_path / "base")
+        assert torch.equal(head.ifaformer(**inputs).last_hidden_state, base(**inputs).last_hidden_state)
+        for name, parameter in (*head.crf.named_parameters(), *head.classifier.named_parameters()):
+            assert parameter.abs().max() <= 0.2, name  # freshly initialised, not left as it lay in memory
+
+    def test_the_crf_stays_in_float32(self, make_config, make_inputs, tmp_path):
+        make_model(make_config(**LABELS)).save_pretrained(tmp_path)
+        model = IFAformerForTokenClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+        assert model.classifier.weight.dtype == torch.bfloat16
+        assert model.crf.transitions.dtype == torch.float32
+        emissions(model, make_inputs())
+
+    def test_resized_vocabulary(self, make_config, make_inputs, tmp_path):
+        model = make_model(make_config(**LABELS))
+        model.resize_token_embeddings(105)
+        assert model.config.text_config.vocab_size == 105
+        model.save_pretrained(tmp_path)
+        reloaded = IFAformerForTokenClassification.from_pretrained(tmp_path)
+        assert torch.equal(emissions(reloaded, make_inputs()), emissions(model, make_inputs()))
+
+
+class TestFromPretrainedTowers:
+    def checkpoints(self, tmp_path, text_class=BertModel, text_config_class=BertConfig, **kwargs):
+        size = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
+        text = text_class(text_config_class(vocab_size=99, max_position_embeddings=50, **size), **kwargs)
+        text.save_pretrained(tmp_path / "text")
+        vision_config = CLIPVisionConfig(image_size=24, patch_size=8, **size)
+        vision = CLIPVisionModel(vision_config)
+        vision.save_pretrained(tmp_path / "vision")
+        text_config = CLIPTextConfig(vocab_size=49, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+        clip = CLIPModel(CLIPConfig(text_config=text_config.to_dict(), vision_config=vision_config.to_dict()))
+        clip.save_pretrained(tmp_path / "clip")
+        return text, vision, clip
+
+    def load(self, tmp_path, vision="vision", **kwargs):
+        return IFAformerForTokenClassification.from_vision_text_pretrained(
+            tmp_path / vision, tmp_path / "text", aux_crop_size=16, rcnn_crop_size=8, output_loading_info=True, **kwargs
+        )
+
+    @pytest.mark.parametrize(("text_class", "config_class"), [(BertModel, BertConfig), (RobertaModel, RobertaConfig)])
+    def test_all_tower_weights_arrive(self, tmp_path, text_class, config_class):
+        text, vision, clip = self.checkpoints(tmp_path, text_class, config_class)
+        for name, source in (("vision", vision.state_dict()), ("clip", clip.vision_model.state_dict())):
+            model, info = self.load(tmp_path, name, **LABELS)
+            ours = model.ifaformer.vision_model.state_dict()
+            for key, value in source.items():
+                assert torch.equal(ours[key.removeprefix("vision_model.")], value), key
+            assert info["vision"]["missing_keys"] == [
+                "embeddings.aux_position_embedding.weight",
+                "embeddings.rcnn_position_embedding.weight",
+            ]
+        for key, value in text.state_dict().items():
+            assert torch.equal(model.ifaformer.text_model.state_dict()[key], value), key
+        assert info["text"] == {"missing_keys": [], "unexpected_keys": []}
+        assert model.config.num_labels == 5
+
+    def test_what_does_not_match_is_reported(self, tmp_path, caplog):
+        self.checkpoints(tmp_path, add_pooling_layer=False)
+        with caplog.at_level("WARNING", logger="transformers"):
+            _, info = self.load(tmp_path)
+        assert info["text"]["missing_keys"] == ["pooler.dense.bias", "pooler.dense.weight"]
+
+    def test_towers_that_do_not_match(self, tmp_path):
+        self.checkpoints(tmp_path)
+        BertModel(BertConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=1)).save_pretrained(tmp_path / "text")
+        with pytest.raises(StrictDataclassClassValidationError, match="agree on hidden_size: the text tower has 32, the vision tower 24"):
+            self.load(tmp_path)
+
+    def test_checkpoint_and_configuration_of_one_tower(self, tmp_path):
+        self.checkpoints(tmp_path)
+        with pytest.raises(ValueError, match="Got a checkpoint and a text_config"):
+            self.load(tmp_path, text_config=BertConfig())
+
+
+class NoSynchronisation(TorchDispatchMode):
+    """Fails on what would make an accelerator wait."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function._overloadpacket not in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero), function
+        return function(*args, **(kwargs or {}))
+
+
+def test_forward_on_an_accelerator_does_not_synchronise(make_config, make_inputs):
+    """On the meta device, which like CUDA has no values to read on the host."""
+    with torch.device("meta"):
+        model = IFAformerForTokenClassification(make_config(**LABELS)).eval()
+    inputs = {name: value.to("meta") for name, value in make_inputs().items()}
+    with NoSynchronisation():
+        outputs = model(**inputs, crf_mask=inputs["attention_mask"].bool())
+    assert outputs.tag_ids.shape == (3, 7)

@@ -1,0 +1,58 @@
+"""Tag sets, label maps and entity spans. Pure Python: every other part of the room stands on it."""
+
+from collections.abc import Iterable, Sequence
+
+from seqeval.metrics.sequence_labeling import get_entities
+
+
+LABEL_SCHEMES = ("word", "deepke")
+
+PAD_LABEL = "PAD"
+CONTINUATION_LABEL = "X"
+CLS_LABEL = "[CLS]"
+SEP_LABEL = "[SEP]"
+
+
+def bio_tags(entity_types: Iterable[str]) -> list[str]:
+    """`O`, then `B-` and `I-` of each type in the order given: `["O", "B-PER", "I-PER", ...]`."""
+    return ["O"] + [f"{prefix}-{entity_type}" for entity_type in entity_types for prefix in "BI"]
+
+
+# The order of the types is the published one, so that a `word` id plus one is the `deepke` id.
+TWITTER_TAGS = bio_tags(("MISC", "PER", "ORG", "LOC"))
+
+
+def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
+    """
+    The model's labels, in id order, for a tag set.
+
+    Args:
+        tags: the tags of words, `O` among them.
+        label_scheme: `"word"` labels words only; `"deepke"` (the published code) adds `PAD` in front and `X`, `[CLS]`,
+            `[SEP]` behind, since its CRF scores every token.
+
+    Raises:
+        ValueError: for an unknown scheme, a tag set without `O`, or one with a repeated tag.
+    """
+    if label_scheme not in LABEL_SCHEMES:
+        raise ValueError(f"label_scheme must be one of {LABEL_SCHEMES}, got {label_scheme!r}.")
+    if "O" not in tags or len(set(tags)) != len(tags):
+        raise ValueError(f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}.")
+    if label_scheme == "word":
+        return list(tags)
+    return [PAD_LABEL, *tags, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL]
+
+
+def label_maps(labels: Sequence[str]) -> dict[str, dict]:
+    """`{"id2label": ..., "label2id": ...}` for a configuration; both are always given together, so that they agree."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+
+
+def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """
+    Entities of one tagged sentence as `(type, start, end)`, word indices, `end` exclusive.
+
+    seqeval's default (lenient) reading: an `I-` tag that continues nothing starts an entity, so that what is shown as
+    an entity is exactly what is scored as one.
+    """
+    return [(entity_type, start, end + 1) for entity_type, start, end in get_entities(list(tags))]

@@ -1,0 +1,93 @@
+"""Features of single examples -> padded, stacked batches with masks of what is absent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
+CROP_KINDS = ("aux", "rcnn")
+
+
+def pad_tokens(
+    features: list[dict[str, Any]], pad_token_id: int, padding_side: str = "right", max_length: int | None = None
+) -> dict[str, torch.Tensor]:
+    """
+    Token-level lists as tensors `(batch_size, seq_length)`, padded to the longest, or to `max_length` if given.
+
+    Raises:
+        ValueError: where a text is longer than `max_length`.
+    """
+    longest = max(len(feature["input_ids"]) for feature in features)
+    if max_length is not None and longest > max_length:
+        raise ValueError(f"A text of {longest} tokens cannot be padded to max_length={max_length}; truncate it first.")
+    seq_length = max_length or longest
+    batch = {}
+    for name, pad_value in {"input_ids": pad_token_id, **TOKEN_PADDING}.items():
+        if name not in features[0] or not isinstance(features[0][name], list | np.ndarray):
+            continue
+        rows = []
+        for feature in features:
+            row = torch.as_tensor(feature[name])
+            padding = torch.full((seq_length - len(row),), pad_value, dtype=row.dtype)
+            rows.append(torch.cat([row, padding] if padding_side == "right" else [padding, row]))
+        batch[name] = torch.stack(rows)
+    return batch
+
+
+def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """
+    Pictures and crops as tensors, zeros and a False in the mask for what is absent. A kind that a whole batch lacks is
+    left out, so that the model spends nothing on it.
+
+    Returns:
+        `pixel_values` (batch_size, 3, height, width) and `image_mask` (batch_size,); `aux_pixel_values`
+        (batch_size, most crops in the batch, 3, size, size) and `aux_crop_mask` (batch_size, most crops); the same for
+        `rcnn`.
+    """
+    batch = {}
+    images = [feature.get("pixel_values") for feature in features]
+    real = next((image for image in images if image is not None), None)
+    if real is not None:
+        absent = np.zeros_like(real)
+        batch["pixel_values"] = torch.from_numpy(np.stack([absent if image is None else image for image in images]))
+        batch["image_mask"] = torch.tensor([image is not None for image in images])
+    for kind in CROP_KINDS:
+        crops = [feature.get(f"{kind}_pixel_values") for feature in features]
+        numbers = [0 if crop is None else len(crop) for crop in crops]
+        most = max(numbers)
+        if most == 0:
+            continue
+        example = next(crop for crop, number in zip(crops, numbers, strict=True) if number)
+        stacked = np.zeros((len(features), most, *example.shape[1:]), dtype=example.dtype)
+        for row, (crop, number) in enumerate(zip(crops, numbers, strict=True)):
+            if number:
+                stacked[row, :number] = crop
+        batch[f"{kind}_pixel_values"] = torch.from_numpy(stacked)
+        batch[f"{kind}_crop_mask"] = torch.arange(most) < torch.tensor(numbers)[:, None]
+    return batch
+
+
+@dataclass
+class IFAformerDataCollator:
+    """
+    Batches of what [`IFAformerProcessor`] returns for single examples.
+
+    Args:
+        pad_token_id: of the tokenizer.
+        padding_side: of the tokenizer.
+        max_length: pad every batch to this length, as the `deepke` attention variant needs; None pads to the longest.
+    """
+
+    pad_token_id: int = 0
+    padding_side: str = "right"
+    max_length: int | None = None
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = pad_tokens(features, self.pad_token_id, self.padding_side, self.max_length)
+        batch.update(stack_images(features))
+        if "labels" in features[0] and "labels" not in batch:  # one label an example: relations
+            batch["labels"] = torch.tensor([int(feature["labels"]) for feature in features])
+        return batch

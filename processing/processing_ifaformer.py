@@ -1,0 +1,475 @@
+"""IFAformer's processor: text, labels, pictures and crops in, model inputs out; tag ids in, entities out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+from .collator import IFAformerDataCollator
+from .decoding import decode_entities, first_positions, word_scores, word_tags
+from .images import ImageError, load_image
+from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
+
+
+DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
+
+
+@dataclass
+class EncodedText:
+    """
+    One text as words and as tokens.
+
+    Attributes:
+        text: what the offsets point into; for words, the words joined by one space.
+        words, offsets: the words, and `(start, end)` characters of each.
+        input_ids: token ids with special tokens, cut at `max_length`.
+        word_ids: of each token the index of its word, None for special tokens.
+    """
+
+    text: str
+    words: list[str]
+    offsets: list[tuple[int, int]]
+    input_ids: list[int]
+    word_ids: list[int | None]
+
+    @property
+    def unreachable_words(self) -> set[int]:
+        """Words without a token: cut off by `max_length`, or such that the tokenizer drops (zero-width joiners)."""
+        return set(range(len(self.words))) - {word for word in self.word_ids if word is not None}
+
+
+class IFAformerProcessor(ProcessorMixin):
+    r"""
+    A tokenizer and one CLIP image processor, which is called with three sizes.
+
+    Args:
+        image_processor (`CLIPImageProcessor`):
+            For whole pictures; crops go through it with their own size.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Of the text tower.
+        label_scheme (`str`, defaults to `"word"`):
+            As in [`IFAformerConfig`].
+        tags (`list[str]`, *optional*):
+            Tags of words in id order. Defaults to Twitter's nine.
+        max_length (`int`, *optional*):
+            Longest text in tokens; longer ones are cut. None cuts nothing.
+        pad_to_max_length (`bool`, defaults to `False`):
+            Pad every batch to `max_length`, as the `deepke` attention variant needs, rather than to its longest text.
+        num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
+            As in [`IFAformerConfig`].
+        entity_markers (`list[str]`, *optional*):
+            The four tokens around head and tail entity. Defaults to `<s> </s> <o> </o>`; a tokenizer that uses these
+            itself (RoBERTa's) needs others.
+
+    Raises:
+        ValueError: where `pad_to_max_length` lacks a `max_length`.
+    """
+
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        label_scheme: str = "word",
+        tags: Sequence[str] | None = None,
+        max_length: int | None = None,
+        pad_to_max_length: bool = False,
+        num_aux_crops: int = 3,
+        aux_crop_size: int = 128,
+        num_rcnn_crops: int = 3,
+        rcnn_crop_size: int = 64,
+        use_whole_image: bool = True,
+        entity_markers: Sequence[str] | None = None,
+        **kwargs,
+    ):
+        if pad_to_max_length and max_length is None:
+            raise ValueError("pad_to_max_length=True needs a max_length.")
+        self.label_scheme = label_scheme
+        self.tags = list(TWITTER_TAGS if tags is None else tags)
+        self.max_length = max_length
+        self.pad_to_max_length = pad_to_max_length
+        self.num_aux_crops = num_aux_crops
+        self.aux_crop_size = aux_crop_size
+        self.num_rcnn_crops = num_rcnn_crops
+        self.rcnn_crop_size = rcnn_crop_size
+        self.use_whole_image = use_whole_image
+        self.entity_markers = list(DEFAULT_ENTITY_MARKERS if entity_markers is None else entity_markers)
+        scheme_labels(self.tags, label_scheme)  # refuses an unknown scheme or a broken tag set
+        super().__init__(image_processor, tokenizer, **kwargs)
+
+    @property
+    def labels(self) -> list[str]:
+        """The model's labels in id order, in this processor's label scheme."""
+        return scheme_labels(self.tags, self.label_scheme)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = [*self.tokenizer.model_input_names, "crf_mask", "pixel_values", "image_mask"]
+        return names + [f"{kind}_{part}" for kind in ("aux", "rcnn") for part in ("pixel_values", "crop_mask")]
+
+    @property
+    def data_collator(self) -> IFAformerDataCollator:
+        """The collator that pads as this processor does."""
+        return IFAformerDataCollator(
+            pad_token_id=self.tokenizer.pad_token_id,
+            padding_side=self.tokenizer.padding_side,
+            max_length=self.max_length if self.pad_to_max_length else None,
+        )
+
+    def add_entity_markers(self) -> list[int]:
+        """
+        Make the four entity markers tokens of the tokenizer and return their ids. The model's embeddings must be
+        resized to `len(tokenizer)` with it.
+
+        Raises:
+            ValueError: where the tokenizer already uses a marker for something else.
+        """
+        taken = set(self.entity_markers) & set(self.tokenizer.special_tokens_map.values())
+        if taken:
+            raise ValueError(
+                f"The tokenizer uses {sorted(taken)} itself. Give the processor other entity_markers, for example "
+                "['<head>', '</head>', '<tail>', '</tail>']."
+            )
+        self.tokenizer.add_tokens(self.entity_markers, special_tokens=True)
+        return self.marker_ids
+
+    @property
+    def marker_ids(self) -> list[int]:
+        """Token ids of the four entity markers."""
+        return self.tokenizer.convert_tokens_to_ids(self.entity_markers)
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        images: Any = None,
+        aux_crops: Any = None,
+        rcnn_crops: Any = None,
+        word_labels: Any = None,
+        heads: Any = None,
+        tails: Any = None,
+        is_split_into_words: bool | None = None,
+        return_tensors: str | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """
+        Prepare one example or a batch.
+
+        Args:
+            text: a string, a list of strings, a list of words (with `is_split_into_words=True`), or a list of lists of
+                words.
+            images: one picture an example, None where there is none: path, bytes, PIL image or array.
+            aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none.
+            word_labels: a tag or tag id of each word.
+            heads, tails: head and tail entity of each example, dicts with `start` and `end` (word indices, end
+                exclusive): the text gets entity markers, and no `crf_mask`.
+            is_split_into_words: whether `text` holds words. None takes a list of lists for words, all else for texts.
+            return_tensors: `"pt"` pads and stacks. None returns lists with an entry an example, for
+                [`IFAformerDataCollator`].
+
+        Returns:
+            `input_ids`, `attention_mask`, `token_type_ids` (where the tokenizer has them), `crf_mask`, `labels`;
+            `pixel_values`, `aux_pixel_values`, `rcnn_pixel_values`, and with `return_tensors="pt"` their masks.
+
+        Raises:
+            ValueError: for an empty text or one without a token, labels that are unknown or not one a word, entities
+                outside the text, more crops than allowed, arguments of different batch sizes, an unknown argument.
+            ImageError: for a picture that cannot be used, with the number of its example.
+        """
+        if kwargs:
+            raise ValueError(f"Unknown arguments {sorted(kwargs)}.")
+        if return_tensors not in (None, "pt"):
+            raise ValueError(f"return_tensors must be 'pt' or None, got {return_tensors!r}.")
+        if text is None:
+            raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
+        texts, is_split, is_single = _batched_text(text, is_split_into_words)
+        per_example = {
+            "images": images,
+            "aux_crops": aux_crops,
+            "rcnn_crops": rcnn_crops,
+            "word_labels": word_labels,
+            "heads": heads,
+            "tails": tails,
+        }
+        batched = {
+            name: [value] if is_single else list(value) for name, value in per_example.items() if value is not None
+        }
+        for name, values in batched.items():
+            if len(values) != len(texts):
+                raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
+
+        if ("heads" in batched) != ("tails" in batched):
+            raise ValueError("heads and tails come together: one entity pair for each text.")
+        if "heads" in batched:
+            data = self._relation_features(texts, is_split, batched["heads"], batched["tails"])
+        else:
+            encoded = self.encode_text(texts, is_split)
+            data = self._token_features(encoded)
+            data["crf_mask"] = [self._crf_mask(example) for example in encoded]
+            if "word_labels" in batched:
+                data["labels"] = [
+                    self._align_labels(row, example, labels)
+                    for row, (example, labels) in enumerate(zip(encoded, batched["word_labels"], strict=True))
+                ]
+        data.update(self._image_features(batched))
+
+        if return_tensors is None:
+            return BatchFeature(data)
+        features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
+        return BatchFeature(self.data_collator(features))
+
+    def encode_text(
+        self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
+    ) -> list[EncodedText]:
+        """
+        Split texts into words (punctuation and symbols apart, as in the Twitter data) unless they are, and tokenize.
+
+        Raises:
+            ValueError: for a text that is empty or gives no token, with its number.
+        """
+        examples = [split_words(text) if not is_split_into_words else join_words(text) for text in texts]
+        for row, (text, words, _) in enumerate(examples):
+            if not words:
+                raise ValueError(f"Text {row} is empty ({text!r}); leave it out or give it a word.")
+        token_ids, word_ids = self._tokenize([words for _, words, _ in examples])
+        encoded = [
+            EncodedText(text, words, offsets, ids, word_id)
+            for (text, words, offsets), ids, word_id in zip(examples, token_ids, word_ids, strict=True)
+        ]
+        for row, example in enumerate(encoded):
+            if len(example.unreachable_words) == len(example.words):
+                raise ValueError(
+                    f"Text {row} ({example.text!r}) gives no token: the tokenizer drops all its characters, or "
+                    f"max_length ({self.max_length}) leaves no room. Leave it out."
+                )
+        return encoded
+
+    def has_tokens(self, words: Sequence[str]) -> bool:
+        """Whether the tokenizer keeps anything of these words."""
+        if not words:
+            return False
+        _, word_ids = self._tokenize([list(words)])
+        return any(word is not None for word in word_ids[0])
+
+    def _tokenize(self, words: list[list[str]]) -> tuple[list[list[int]], list[list[int | None]]]:
+        """Token ids with special tokens, and the word of each token."""
+        if self.tokenizer.is_fast:
+            encoding = self.tokenizer(
+                words, is_split_into_words=True, truncation=self.max_length is not None, max_length=self.max_length
+            )
+            return encoding["input_ids"], [encoding.word_ids(row) for row in range(len(words))]
+        # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
+        all_ids, all_word_ids = [], []
+        room = None if self.max_length is None else self.max_length - self.tokenizer.num_special_tokens_to_add()
+        for example in words:
+            ids, word_ids = [], []
+            for index, word in enumerate(example):
+                pieces = self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(word))
+                ids += pieces
+                word_ids += [index] * len(pieces)
+            ids, word_ids = ids[:room], word_ids[:room]
+            full = self.tokenizer.build_inputs_with_special_tokens(ids)
+            special = self.tokenizer.get_special_tokens_mask(ids)
+            remaining = iter(word_ids)
+            all_ids.append(full)
+            all_word_ids.append([None if is_special else next(remaining) for is_special in special])
+        return all_ids, all_word_ids
+
+    def _token_features(self, encoded: list[EncodedText]) -> dict[str, list]:
+        data = {
+            "input_ids": [example.input_ids for example in encoded],
+            "attention_mask": [[1] * len(example.input_ids) for example in encoded],
+        }
+        if "token_type_ids" in self.tokenizer.model_input_names:
+            data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
+        return data
+
+    def _crf_mask(self, example: EncodedText) -> list[bool]:
+        if self.label_scheme == "deepke":
+            return [True] * len(example.input_ids)
+        first = set(first_positions(example.word_ids).values())
+        return [position in first for position in range(len(example.input_ids))]
+
+    def _align_labels(self, row: int, example: EncodedText, word_labels: Sequence[int | str]) -> list[int]:
+        """A label id for each token, -100 where the CRF scores nothing."""
+        if len(word_labels) != len(example.words):
+            raise ValueError(f"Text {row} has {len(example.words)} words but {len(word_labels)} labels: {example.text!r}.")
+        label2id = {label: index for index, label in enumerate(self.labels)}
+        names = [self.tags[label] if _is_index(label, self.tags) else label for label in word_labels]
+        unknown = [label for label in names if label not in self.tags]
+        if unknown:
+            raise ValueError(f"Text {row} has unknown labels {unknown}; known are {self.tags} (by name or index).")
+        first = {position: word for word, position in first_positions(example.word_ids).items()}
+        labels = []
+        for position, word in enumerate(example.word_ids):
+            if position in first:
+                labels.append(label2id[names[word]])
+            elif self.label_scheme == "word":
+                labels.append(-100)
+            elif word is not None:
+                labels.append(label2id[CONTINUATION_LABEL])
+            else:
+                labels.append(label2id[CLS_LABEL if position == 0 else SEP_LABEL])
+        return labels
+
+    def _relation_features(self, texts, is_split, heads, tails) -> dict[str, list]:
+        marked = []
+        for row, (text, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
+            _, words, _ = join_words(text) if is_split else split_words(text)
+            marked.append(self._mark_entities(row, words, head, tail))
+        encoded = self.encode_text(marked, is_split_into_words=True)
+        for row, example in enumerate(encoded):
+            for marker, marker_id in zip(self.entity_markers[::2], self.marker_ids[::2], strict=True):
+                if example.input_ids.count(marker_id) != 1:
+                    raise ValueError(
+                        f"Text {row} holds {marker} {example.input_ids.count(marker_id)} times after tokenizing "
+                        f"(max_length {self.max_length}), expected once: {example.text!r}. Call add_entity_markers() "
+                        "first, and raise max_length where the entity was cut off."
+                    )
+        return self._token_features(encoded)
+
+    def _mark_entities(self, row: int, words: list[str], head: Mapping, tail: Mapping) -> list[str]:
+        """The words with a marker in front of and behind each entity."""
+        for name, entity in (("head", head), ("tail", tail)):
+            if not 0 <= entity["start"] < entity["end"] <= len(words):
+                raise ValueError(
+                    f"The {name} of text {row} spans words {entity['start']} to {entity['end']} (end exclusive), the "
+                    f"text has {len(words)} words: {' '.join(words)!r}."
+                )
+        head_open, head_close, tail_open, tail_close = self.entity_markers
+        spans = [(head["start"], head["end"], head_open, head_close), (tail["start"], tail["end"], tail_open, tail_close)]
+        marked = []
+        for position in range(len(words) + 1):
+            if self.label_scheme == "deepke":
+                # The published order at one position; an entity that ends the text gets no closing marker.
+                if position < len(words):
+                    for start, end, opening, closing in spans:
+                        marked += [opening] * (position == start) + [closing] * (position == end)
+            else:
+                # Closing before opening, the entity that opened last closes first, the longer one opens first.
+                for _, end, _, closing in sorted(spans, key=lambda span: (-span[0], span[1])):
+                    marked += [closing] * (position == end)
+                for start, _, opening, _ in sorted(spans, key=lambda span: -span[1]):
+                    marked += [opening] * (position == start)
+            marked += words[position : position + 1]
+        return marked
+
+    def _image_features(self, batched: dict[str, list]) -> dict[str, list]:
+        data = {}
+        if "images" in batched and self.use_whole_image:
+            # One picture an example is a list of at most one crop.
+            whole = self._pixels(batched["images"], "image", 1, self.image_processor.crop_size["height"])
+            data["pixel_values"] = [pixels[0] if len(pixels) else None for pixels in whole]
+        for kind in ("aux", "rcnn"):
+            number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
+            if f"{kind}_crops" in batched and number > 0:
+                data[f"{kind}_pixel_values"] = self._pixels(batched[f"{kind}_crops"], f"{kind} crop", number, size)
+        return data
+
+    def _pixels(self, pictures: list, name: str, max_number: int, size: int) -> list[np.ndarray]:
+        """Normalised pixels of each example's pictures, (number, 3, size, size)."""
+        loaded: list[list] = []
+        for row, sources in enumerate(pictures):
+            sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
+            if len(sources) > max_number:
+                raise ValueError(f"Example {row} has {len(sources)} {name}s, at most {max_number} are allowed.")
+            loaded.append([])
+            for index, source in enumerate(sources):
+                try:
+                    loaded[-1].append(load_image(source))
+                except ImageError as error:
+                    raise ImageError(f"{name} {index} of example {row}: {error}") from error
+        flat = [image for images in loaded for image in images]
+        if not flat:
+            return [np.zeros((0, 3, size, size), dtype=np.float32) for _ in loaded]
+        pixels = self.image_processor(
+            flat, size={"shortest_edge": size}, crop_size={"height": size, "width": size}, return_tensors="np"
+        )["pixel_values"]
+        return np.split(np.asarray(pixels), np.cumsum([len(images) for images in loaded])[:-1])
+
+    def encode_rows(self, rows: dict[str, list]) -> dict[str, list]:
+        """
+        Features of the rows of a data set (columns as the builders have them), for `Dataset.with_transform`: pictures
+        are decoded when a row is read.
+        """
+        images = {name: rows[name] for name in ("aux_crops", "rcnn_crops") if name in rows}
+        return self(
+            text=rows["tokens"],
+            images=rows.get("image"),
+            word_labels=rows.get("ner_tags"),
+            heads=rows.get("head"),
+            tails=rows.get("tail"),
+            is_split_into_words=True,
+            **images,
+        ).data
+
+    def post_process_entities(
+        self,
+        tag_ids: Any,
+        text: str | Sequence[str] | Sequence[Sequence[str]],
+        scores: Any = None,
+        is_split_into_words: bool | None = None,
+    ) -> list[list[dict]]:
+        """
+        The entities of each text.
+
+        Args:
+            tag_ids: the model's `tag_ids` for these texts, (batch_size, seq_length).
+            text, is_split_into_words: what was given to the processor.
+            scores: (batch_size, seq_length), the probability of each tag, for example the CRF's marginals.
+
+        Returns:
+            A list of entities for each text, see [`decode_entities`].
+        """
+        texts, is_split, _ = _batched_text(text, is_split_into_words)
+        id2label = dict(enumerate(self.labels))
+        entities = []
+        for row, example in enumerate(self.encode_text(texts, is_split)):
+            tags = word_tags(tag_ids[row], example.word_ids, len(example.words), id2label)
+            row_scores = None
+            if scores is not None:
+                row_scores = word_scores(scores[row], example.word_ids, len(example.words))
+            entities.append(decode_entities(example.text, example.offsets, tags, row_scores))
+        return entities
+
+
+def _is_index(label: Any, tags: Sequence[str]) -> bool:
+    return isinstance(label, int | np.integer) and 0 <= label < len(tags)
+
+
+def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
+    """Texts as a list, whether each is a list of words, and whether a single one was given."""
+    if isinstance(text, str):
+        if is_split_into_words:
+            raise ValueError("is_split_into_words=True needs a list of words, got a string.")
+        return [text], False, True
+    text = list(text)
+    nested = [not isinstance(item, str) for item in text]
+    if any(nested) != all(nested):
+        raise ValueError("text mixes strings and lists of words; give one kind.")
+    if all(nested) and text:
+        if is_split_into_words is False:
+            raise ValueError("is_split_into_words=False but text holds lists of words.")
+        return [list(words) for words in text], True, False
+    return ([text], True, True) if is_split_into_words else (text, False, False)
+
+
+def split_words(text: str) -> tuple[str, list[str], list[tuple[int, int]]]:
+    """A text, its words and their offsets. Twitter's data sets have punctuation and symbols as words of their own."""
+    pieces = BertPreTokenizer().pre_tokenize_str(text)
+    offsets = [offset for _, offset in pieces]
+    return text, [text[start:end] for start, end in offsets], offsets
+
+
+def join_words(words: Sequence[str]) -> tuple[str, list[str], list[tuple[int, int]]]:
+    """Words joined by one space, the words and their offsets in it."""
+    words, offsets, start = list(words), [], 0
+    for word in words:
+        offsets.append((start, start + len(word)))
+        start += len(word) + 1
+    return " ".join(words), words, offsets
+
+
+__all__ = ["IFAformerProcessor"]

@@ -1,0 +1,31 @@
+import pytest
+
+from processing.labels import TWITTER_TAGS, entity_spans, label_maps, scheme_labels
+
+
+def test_label_schemes():
+    assert scheme_labels(TWITTER_TAGS, "word") == TWITTER_TAGS
+    deepke = scheme_labels(TWITTER_TAGS, "deepke")
+    assert deepke == (
+        "PAD O B-MISC I-MISC B-PER I-PER B-ORG I-ORG B-LOC I-LOC X [CLS] [SEP]".split()  # the published order
+    )
+
+
+def test_label_maps_agree():
+    maps = label_maps(["O", "B-A"])
+    assert maps == {"id2label": {0: "O", 1: "B-A"}, "label2id": {"O": 0, "B-A": 1}}
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),
+    [
+        ("O B-PER I-PER O", [("PER", 1, 3)]),
+        ("B-PER B-PER", [("PER", 0, 1), ("PER", 1, 2)]),
+        ("O I-LOC I-LOC", [("LOC", 1, 3)]),  # starts nothing, counts all the same
+        ("B-PER I-LOC", [("PER", 0, 1), ("LOC", 1, 2)]),
+        ("B-ORG I-ORG", [("ORG", 0, 2)]),
+        ("O O", []),
+    ],
+)
+def test_entity_spans(tags, spans):
+    assert entity_spans(tags.split()) == spans

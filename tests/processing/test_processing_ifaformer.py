@@ -1,0 +1,276 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, BertweetTokenizer
+
+from processing import IFAformerProcessor
+from processing.images import ImageError
+
+
+WORDS = ["Jordan", "unaffable", "\ufe0f", "in", "New", "York"]
+TAGS = ["B-PER", "O", "O", "O", "B-LOC", "I-LOC"]
+
+
+def picture(color="red", size=(40, 30)):
+    return Image.new("RGB", size, color)
+
+
+def decode(processor, ids):
+    return processor.tokenizer.convert_ids_to_tokens(ids)
+
+
+class TestText:
+    def test_first_tokens_are_scored_in_the_word_scheme(self, make_processor):
+        processor = make_processor()
+        data = processor(text=WORDS, word_labels=TAGS, is_split_into_words=True)
+        tokens, [mask], [labels] = decode(processor, data["input_ids"][0]), data["crf_mask"], data["labels"]
+        assert any(token.startswith("##") for token in tokens)
+        scored = [(token, processor.labels[label]) for token, on, label in zip(tokens, mask, labels, strict=True) if on]
+        assert [label for _, label in scored] == ["B-PER", "O", "O", "B-LOC", "I-LOC"]  # one word has no token
+        assert not any(token.startswith("##") or token.startswith("[") for token, _ in scored)
+        assert [label for on, label in zip(mask, labels, strict=True) if not on] == [-100] * (len(tokens) - 5)
+
+    def test_every_token_is_scored_in_the_deepke_scheme(self, make_processor):
+        processor = make_processor(label_scheme="deepke")
+        data = processor(text=WORDS, word_labels=TAGS, is_split_into_words=True)
+        tokens = decode(processor, data["input_ids"][0])
+        labels = [processor.labels[label] for label in data["labels"][0]]
+        assert data["crf_mask"] == [[True] * len(tokens)]
+        assert (labels[0], labels[-1]) == ("[CLS]", "[SEP]")
+        assert [label for label in labels if label not in ("[CLS]", "[SEP]", "X")] == [*TAGS[:2], *TAGS[3:]]
+        assert [token.startswith("##") for token in tokens] == [label == "X" for label in labels]
+
+    def test_labels_by_name_and_by_index_are_the_same(self, make_processor):
+        processor = make_processor()
+        ids = [processor.tags.index(tag) for tag in TAGS]
+        by_index = processor(text=[WORDS], word_labels=[ids])
+        assert by_index["labels"] == processor(text=[WORDS], word_labels=[TAGS])["labels"]
+
+    def test_forms_of_text(self, make_processor):
+        processor = make_processor()
+        expected = processor(text=[["Jordan", "!"]])["input_ids"]
+        assert processor(text="Jordan!")["input_ids"] == expected
+        assert processor(text=["Jordan!"])["input_ids"] == expected
+        assert processor(text=["Jordan", "!"], is_split_into_words=True)["input_ids"] == expected
+        assert len(processor(text=["Jordan", "!"])["input_ids"]) == 2
+        with pytest.raises(ValueError, match="mixes strings and lists of words"):
+            processor(text=["Jordan", ["Paris"]])
+        with pytest.raises(ValueError, match="needs a list of words, got a string"):
+            processor(text="Jordan", is_split_into_words=True)
+
+    def test_truncation_counts_what_is_lost(self, make_processor):
+        processor = make_processor(max_length=4)
+        [encoded] = processor.encode_text([WORDS], is_split_into_words=True)
+        assert len(encoded.input_ids) == 4
+        assert decode(processor, encoded.input_ids)[-1] == "[SEP]"
+        assert encoded.unreachable_words >= {2, 4, 5}
+        assert 0 not in encoded.unreachable_words
+
+    @pytest.mark.parametrize("text", ["", "  \n", [[]]])
+    def test_empty_text(self, make_processor, text):
+        with pytest.raises(ValueError, match="Text 0 is empty"):
+            make_processor()(text=text)
+
+    def test_text_without_a_token(self, make_processor):
+        with pytest.raises(ValueError, match="Text 1 .* gives no token"):
+            make_processor()(text=[["Jordan"], ["\ufe0f", "\u200d"]])
+
+    def test_more_words_than_labels(self, make_processor):
+        with pytest.raises(ValueError, match="Text 1 has 2 words but 1 labels: 'New York'"):
+            make_processor()(text=[["Jordan"], ["New", "York"]], word_labels=[["B-PER"], ["B-LOC"]])
+
+    @pytest.mark.parametrize("label", ["B-FILM", 9, -1, None])
+    def test_unknown_label(self, make_processor, label):
+        with pytest.raises(ValueError, match=r"Text 0 has unknown labels .*known are \['O', 'B-MISC'"):
+            make_processor()(text=[["Jordan"]], word_labels=[[label]])
+
+    def test_batch_sizes(self, make_processor):
+        with pytest.raises(ValueError, match="2 texts but 1 entries in images"):
+            make_processor()(text=["Jordan", "Paris"], images=[picture()])
+
+    def test_unknown_argument(self, make_processor):
+        with pytest.raises(ValueError, match=r"Unknown arguments \['crops'\]"):
+            make_processor()(text="Jordan", crops=[])
+
+    def test_a_tokenizer_without_word_ids_aligns_alike(self, tmp_path, make_processor):
+        """BERTweet's tokenizer is Python only."""
+        (tmp_path / "vocab.txt").write_text("".join(f"{piece} 1\n" for piece in ("Jor@@", "dan", "in", "New", "York", "un@@", "aff@@", "able")))
+        (tmp_path / "bpe.codes").write_text("J o 1\nJo r 1\nd a 1\nda n</w> 1\ni n</w> 1\nN e 1\nNe w</w> 1\nY o 1\nYo r 1\nYor k</w> 1\n")
+        tokenizer = BertweetTokenizer(vocab_file=str(tmp_path / "vocab.txt"), merges_file=str(tmp_path / "bpe.codes"))
+        assert not tokenizer.is_fast
+        processor = make_processor(tokenizer=tokenizer, max_length=6)
+        [encoded] = processor.encode_text([["Jordan", "in", "New", "York"]], is_split_into_words=True)
+        assert decode(processor, encoded.input_ids) == ["<s>", "Jor@@", "dan", "in", "New", "</s>"]
+        assert encoded.word_ids == [None, 0, 0, 1, 2, None]
+        data = processor(text=[["Jordan", "in"]], word_labels=[["B-PER", "O"]])
+        assert data["crf_mask"] == [[False, True, False, True, False]]
+
+
+class TestPictures:
+    def test_three_sizes_and_masks(self, make_processor):
+        batch = make_processor()(
+            text=["Jordan", "Paris in New York", "Chelsea"],
+            images=[picture(), None, picture("blue")],
+            aux_crops=[[picture("green")], None, [picture("blue"), picture("red")]],
+            rcnn_crops=[[], [], [picture("white")]],
+            return_tensors="pt",
+        )
+        assert batch["pixel_values"].shape == (3, 3, 24, 24)
+        assert batch["image_mask"].tolist() == [True, False, True]
+        assert batch["aux_pixel_values"].shape == (3, 2, 3, 16, 16)
+        assert batch["aux_crop_mask"].tolist() == [[True, False], [False, False], [True, True]]
+        assert batch["rcnn_pixel_values"].shape == (3, 1, 3, 8, 8)
+        assert batch["rcnn_crop_mask"].tolist() == [[False], [False], [True]]
+        assert not batch["aux_pixel_values"][~batch["aux_crop_mask"]].any()
+        mean, std = (torch.tensor(value) for value in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]))
+        blue = (torch.tensor([0.0, 0, 1]) - mean) / std
+        torch.testing.assert_close(batch["aux_pixel_values"][2, 0].mean(dim=(1, 2)), blue, rtol=1e-4, atol=1e-4)
+
+    def test_what_a_whole_batch_lacks_is_left_out(self, make_processor):
+        batch = make_processor()(text=["Jordan"], images=[None], aux_crops=[[]], rcnn_crops=[None], return_tensors="pt")
+        assert set(batch) == {"input_ids", "attention_mask", "token_type_ids", "crf_mask"}
+
+    def test_whole_image_only_where_configured(self, make_processor):
+        assert "pixel_values" not in make_processor(use_whole_image=False)(text="Jordan", images=picture())
+
+    def test_a_single_example(self, make_processor):
+        batch = make_processor()(text="Jordan", images=picture(), aux_crops=[picture(), picture()], return_tensors="pt")
+        assert batch["aux_crop_mask"].tolist() == [[True, True]]
+
+    def test_more_crops_than_allowed(self, make_processor):
+        with pytest.raises(ValueError, match="Example 0 has 3 rcnn crops, at most 2 are allowed"):
+            make_processor()(text="Jordan", rcnn_crops=[picture()] * 3)
+
+    def test_a_picture_that_is_none(self, make_processor, tmp_path):
+        path = tmp_path / "tweet.jpg"
+        path.write_text("not a picture")
+        with pytest.raises(ImageError, match=r"aux crop 1 of example 0: .*tweet.jpg"):
+            make_processor()(text="Jordan", aux_crops=[picture(), path])
+
+    def test_path_array_and_picture_give_the_same(self, make_processor, tmp_path):
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+        image.save(tmp_path / "a.png")
+        forms = [image, np.asarray(image), str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()]
+        pixels = make_processor()(text=["Jordan"] * 4, images=forms, return_tensors="pt")["pixel_values"]
+        assert all(torch.equal(pixels[0], other) for other in pixels)
+
+
+class TestRelations:
+    @pytest.fixture
+    def processor(self, make_processor):
+        processor = make_processor()
+        processor.add_entity_markers()
+        return processor
+
+    def mark(self, processor, words, head, tail):
+        head, tail = ({"start": start, "end": end} for start, end in (head, tail))
+        return " ".join(processor._mark_entities(0, words.split(), head, tail))
+
+    @pytest.mark.parametrize(
+        ("head", "tail", "expected"),
+        [
+            ((0, 1), (3, 5), "<s> a </s> b c <o> d e </o>"),
+            ((3, 5), (0, 1), "<o> a </o> b c <s> d e </s>"),
+            ((0, 3), (1, 2), "<s> a <o> b </o> c </s> d e"),
+            ((0, 3), (0, 1), "<s> <o> a </o> b c </s> d e"),
+            ((1, 3), (0, 3), "<o> a <s> b c </s> </o> d e"),
+            ((0, 2), (2, 5), "<s> a b </s> <o> c d e </o>"),
+        ],
+    )
+    def test_markers_nest_in_the_word_scheme(self, processor, head, tail, expected):
+        assert self.mark(processor, "a b c d e", head, tail) == expected
+
+    def test_the_published_order(self, make_processor):
+        processor = make_processor(label_scheme="deepke")
+        assert self.mark(processor, "a b c", (0, 1), (1, 3)) == "<s> a </s> <o> b c"  # no marker at the end
+        assert self.mark(processor, "a b c", (0, 2), (0, 1)) == "<s> <o> a </o> b </s> c"
+
+    def test_tokens(self, processor):
+        data = processor(
+            text=["Jordan in Paris"], heads=[{"start": 0, "end": 1}], tails=[{"start": 2, "end": 3}], return_tensors="pt"
+        )
+        ids = data["input_ids"][0].tolist()
+        assert [ids.count(marker) for marker in processor.marker_ids] == [1, 1, 1, 1]
+        assert "crf_mask" not in data
+
+    def test_what_is_refused(self, processor, make_processor):
+        head, tail = {"start": 0, "end": 1}, {"start": 1, "end": 2}
+        with pytest.raises(ValueError, match="The tail of text 0 spans words 1 to 5"):
+            processor(text="Jordan in Paris", heads=head, tails={"start": 1, "end": 5})
+        with pytest.raises(ValueError, match="heads and tails come together"):
+            processor(text="Jordan in Paris", heads=head)
+        with pytest.raises(ValueError, match="Call add_entity_markers"):
+            make_processor()(text="Jordan in Paris", heads=head, tails=tail)
+        processor.max_length = 6
+        with pytest.raises(ValueError, match=r"Text 0 holds <o> 0 times .*max_length 6"):
+            processor(text="unaffable unaffable Paris", heads=head, tails={"start": 2, "end": 3})
+
+    def test_markers_that_the_tokenizer_uses_itself(self, make_processor):
+        processor = make_processor(entity_markers=["[CLS]", "</s>", "<o>", "</o>"])
+        with pytest.raises(ValueError, match=r"uses \['\[CLS\]'\] itself"):
+            processor.add_entity_markers()
+
+
+class TestEntities:
+    def test_offsets_point_at_the_words(self, make_processor):
+        processor = make_processor()
+        text = "RT @ Jordan: New York!\u200d 😀 Paris"
+        data = processor(text=text, return_tensors="pt")
+        words = processor.encode_text([text])[0].words
+        tags = {"Jordan": "B-PER", "New": "B-LOC", "York": "I-LOC", "Paris": "I-MISC"}
+        positions = dict(zip(words, range(len(words)), strict=True))
+        word_ids = processor.encode_text([text])[0].word_ids
+        tag_ids = torch.full_like(data["input_ids"], processor.labels.index("O"))
+        scores = torch.full(tag_ids.shape, 0.1)
+        for word, tag in tags.items():
+            first = word_ids.index(positions[word])
+            tag_ids[0, first] = processor.labels.index(tag)
+            scores[0, first] = 0.5 if word == "York" else 1.0
+        [entities] = processor.post_process_entities(tag_ids, text, scores)
+        assert [(entity["word"], entity["entity_group"], entity["score"]) for entity in entities] == [
+            ("Jordan", "PER", 1.0),
+            ("New York", "LOC", 0.75),
+            ("Paris", "MISC", 1.0),
+        ]
+        assert all(text[entity["start"] : entity["end"]] == entity["word"] for entity in entities)
+
+    def test_words_without_a_token_are_outside(self, make_processor):
+        processor = make_processor()
+        size = processor(text=[WORDS], return_tensors="pt")["input_ids"].shape
+        tag_ids = torch.full(size, processor.labels.index("B-PER"))
+        [entities] = processor.post_process_entities(tag_ids, [WORDS])
+        assert [entity["word"] for entity in entities] == ["Jordan", "unaffable", "in", "New", "York"]
+        assert entities[0]["score"] is None
+
+
+class TestSaving:
+    def test_settings_survive(self, make_processor, tmp_path):
+        processor = make_processor(
+            label_scheme="deepke", tags=["O", "B-A", "I-A"], max_length=12, pad_to_max_length=True, use_whole_image=False
+        )
+        processor.save_pretrained(tmp_path)
+        reloaded = IFAformerProcessor.from_pretrained(tmp_path)
+        for name in ("label_scheme", "tags", "max_length", "pad_to_max_length", "use_whole_image", "entity_markers", "aux_crop_size", "num_rcnn_crops"):
+            assert getattr(reloaded, name) == getattr(processor, name), name
+        arguments = {"text": ["Jordan in Paris"], "aux_crops": [[picture()]], "return_tensors": "pt"}
+        before, after = processor(**arguments), reloaded(**arguments)
+        assert before["input_ids"].shape == (1, 12)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+    def test_padding_needs_a_length(self, make_processor):
+        with pytest.raises(ValueError, match="pad_to_max_length=True needs a max_length"):
+            make_processor(pad_to_max_length=True)
+
+    def test_broken_tag_sets(self, make_processor):
+        for tags in (["B-A"], ["O", "O"]):
+            with pytest.raises(ValueError, match="Tags must be distinct and hold 'O'"):
+                make_processor(tags=tags)
+        with pytest.raises(ValueError, match="label_scheme must be one of"):
+            make_processor(label_scheme="iob")
+
+
+def test_real_tokenizer_and_zero_width_words(minilm, make_processor):
+    processor = make_processor(tokenizer=AutoTokenizer.from_pretrained(minilm))
+    [encoded] = processor.encode_text([["Jordan", "\u200d", "unaffable"]], is_split_into_words=True)
+    assert encoded.unreachable_words == {1}

@@ -1,0 +1,34 @@
+"""Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
+
+import sys
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+
+def parse_arguments(*dataclass_types: type, description: str | None = None) -> tuple[Any, ...]:
+    """
+    `script.py [recipe.yaml] [--flag value ...]`, an instance for each dataclass.
+
+    Exits with a message for a recipe that is no mapping or has keys that no dataclass knows.
+    """
+    parser = HfArgumentParser(dataclass_types, description=description)
+    parser.add_argument("recipe", nargs="?", help="YAML file with values of the options below; flags win over it")
+    # The recipe's values become the defaults, so it is looked for before everything else is parsed.
+    arguments = sys.argv[1:]
+    path = arguments[0] if arguments and arguments[0].endswith((".yaml", ".yml")) else None
+    if path is not None:
+        with open(path, encoding="utf-8") as file:
+            recipe = yaml.safe_load(file)
+        if not isinstance(recipe, dict):
+            parser.error(f"{path} must hold a mapping from options to values, got {type(recipe).__name__}")
+        known = {action.dest for action in parser._actions}
+        unknown = sorted(set(recipe) - known)
+        if unknown:
+            parser.error(f"{path} has unknown options {unknown}")
+        parser.set_defaults(**recipe)
+    *parsed, namespace = parser.parse_args_into_dataclasses(arguments)
+    if namespace.recipe != path:
+        parser.error(f"expected a recipe ending in .yaml as the first argument, got {namespace.recipe}")
+    return (*parsed, path)

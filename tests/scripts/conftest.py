@@ -1,0 +1,27 @@
+"""What the tests of the commands share: run a script as a user would, in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def run_script(repository):
+    """`run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code."""
+
+    def run(script, *arguments, cwd=None, exit_code=0):
+        result = subprocess.run(
+            [sys.executable, repository / "scripts" / script, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+        )
+        assert result.returncode == exit_code, result.stderr[-4000:]
+        return result
+
+    return run

@@ -1,0 +1,215 @@
+"""
+Entities of tweets and their pictures, one JSON line a tweet, in input order.
+
+    python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
+    python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
+    python scripts/predict.py --model runs/demo --dataset demo --limit 3
+
+An input file is plain text (a tweet a line), CSV or JSON lines with the columns `text` or `tokens` (a list of words),
+and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths; in CSV separated by `;`),
+relative to the file or to --image_dir. A picture that cannot be used is left out and named under `problems` of its
+tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
+"""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from recipe import parse_arguments
+from tqdm import tqdm
+from transformers import AutoModelForTokenClassification
+
+import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
+from processing import IFAformerProcessor
+from processing.data import DATASETS, load_mner
+from processing.decoding import decode_entities, word_scores, word_tags
+from processing.images import ImageError, load_image
+from processing.processing_ifaformer import join_words, split_words
+
+
+@dataclass
+class PredictionArguments:
+    model: str | None = field(default=None, metadata={"help": "a trained IFAformer, Hub name or folder"})
+    text: str | None = field(default=None, metadata={"help": "one tweet"})
+    image: str | None = field(default=None, metadata={"help": "its picture"})
+    aux_crops: list[str] | None = field(default=None, metadata={"help": "its crops by visual grounding"})
+    rcnn_crops: list[str] | None = field(default=None, metadata={"help": "its crops by a detector"})
+    input: str | None = field(default=None, metadata={"help": "file of tweets: .txt, .csv, .jsonl"})
+    image_dir: str | None = field(default=None, metadata={"help": "folder of pictures; default: that of the file"})
+    dataset: str | None = field(default=None, metadata={"help": "a data set instead", "choices": DATASETS})
+    data_dir: str | None = field(default=None, metadata={"help": "folder of the data set's archive"})
+    split: str = field(default="test", metadata={"help": "which split of it"})
+    limit: int | None = field(default=None, metadata={"help": "stop after this many tweets"})
+    output: str | None = field(default=None, metadata={"help": "file of JSON lines; left out, they are printed"})
+    batch_size: int = field(default=32, metadata={"help": "tweets a batch"})
+    device: str | None = field(default=None, metadata={"help": "default: cuda where there is one, else cpu"})
+
+
+def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
+    """
+    Rows with `text` or `tokens`, pictures and where the row comes from.
+
+    Raises:
+        ValueError: for a file of unknown kind, or a row that is no object, with file and line.
+    """
+    if arguments.text is not None:
+        yield {
+            "text": arguments.text,
+            "image": arguments.image,
+            "aux_crops": arguments.aux_crops,
+            "rcnn_crops": arguments.rcnn_crops,
+        }
+    elif arguments.dataset is not None:
+        data, report = load_mner(arguments.dataset, arguments.data_dir)
+        if report:
+            print(report, file=sys.stderr)
+        for row in data[arguments.split]:
+            yield {name: row[name] for name in ("id", "tokens", "image", "aux_crops", "rcnn_crops")}
+    elif arguments.input is not None:
+        path = Path(arguments.input)
+        folder = Path(arguments.image_dir) if arguments.image_dir else path.parent
+        for line, row in _file_rows(path):
+            text = row.get("tokens") if row.get("tokens") is not None else row.get("text")
+            if not isinstance(text, str | list):
+                raise ValueError(f"{path}:{line}: expected a column text (a string) or tokens (a list), got {row}.")
+            for name in ("image", "aux_crops", "rcnn_crops"):
+                value = row.get(name) or None
+                if isinstance(value, str):
+                    row[name] = folder / value
+                elif value is not None:
+                    row[name] = [folder / item for item in value]
+            yield row
+    else:
+        raise ValueError("Nothing to tag: give --text, --input or --dataset.")
+
+
+def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, encoding="utf-8-sig", newline="" if path.suffix == ".csv" else "\n") as file:
+        if path.suffix == ".txt":
+            for line, text in enumerate(file, 1):
+                yield line, {"text": text.rstrip("\r\n")}
+        elif path.suffix in (".jsonl", ".json"):
+            for line, text in enumerate(file, 1):
+                try:
+                    row = json.loads(text)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{path}:{line}: expected a JSON object on the line: {error}.") from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"{path}:{line}: expected a JSON object, got {text.strip()[:60]!r}.")
+                yield line, row
+        elif path.suffix == ".csv":
+            reader = csv.DictReader(file)
+            for row in reader:
+                for name in ("aux_crops", "rcnn_crops"):
+                    if row.get(name):
+                        row[name] = row[name].split(";")
+                if row.get("tokens"):
+                    row["tokens"] = row["tokens"].split()
+                yield reader.line_num, row
+        else:
+            raise ValueError(f"{path}: expected a file ending in .txt, .csv or .jsonl.")
+
+
+def usable_pictures(row: dict[str, Any], limits: dict[str, int]) -> tuple[dict[str, Any], list[str]]:
+    """The pictures of a row that can be used, and what is wrong with the others."""
+    pictures, problems = {}, []
+
+    def load(name, source):
+        try:
+            return load_image(source)
+        except ImageError as error:
+            problems.append(f"{name}: {error}")
+            return None
+
+    pictures["image"] = None if row.get("image") is None else load("image", row["image"])
+    for name, limit in limits.items():
+        sources = row.get(name) or []
+        if len(sources) > limit:
+            problems.append(f"{name}: {len(sources)} crops, the model takes the first {limit}")
+        loaded = [load(name, source) for source in sources[:limit]]
+        pictures[name] = [picture for picture in loaded if picture is not None]
+    return pictures, problems
+
+
+@torch.inference_mode()
+def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row's text, entities and problems."""
+    limits = {"aux_crops": processor.num_aux_crops, "rcnn_crops": processor.num_rcnn_crops}
+    results, readable, pictures = [], [], []
+    for row in rows:
+        # Lists of words and plain texts may come mixed; both are encoded as words.
+        tokens = row.get("tokens")
+        text, words, offsets = split_words(row["text"]) if tokens is None else join_words(tokens)
+        result = {**({"id": row["id"]} if "id" in row else {}), "text": text, "entities": []}
+        row_pictures, problems = usable_pictures(row, limits)
+        if processor.has_tokens(words):
+            readable.append((result, words, offsets))
+            pictures.append(row_pictures)
+        else:
+            problems.append("text: empty, or nothing the tokenizer knows")
+        if problems:
+            result["problems"] = problems
+        results.append(result)
+    if not readable:
+        return results
+
+    texts = [words for _, words, _ in readable]
+    inputs = processor(
+        text=texts,
+        is_split_into_words=True,
+        images=[picture["image"] for picture in pictures],
+        aux_crops=[picture["aux_crops"] for picture in pictures],
+        rcnn_crops=[picture["rcnn_crops"] for picture in pictures],
+        return_tensors="pt",
+    ).to(model.device)
+    outputs = model(**inputs)
+    marginals = model.crf.marginals(outputs.logits, inputs["crf_mask"])
+    scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    encoded = processor.encode_text(texts, is_split_into_words=True)
+    for (result, words, offsets), example, tag_ids, score in zip(
+        readable, encoded, outputs.tag_ids.tolist(), scores.tolist(), strict=True
+    ):
+        cut_off = len(words) - 1 - max(word for word in example.word_ids if word is not None)
+        if cut_off:
+            result.setdefault("problems", []).append(f"text: the last {cut_off} of {len(words)} words are cut off")
+        tags = word_tags(tag_ids, example.word_ids, len(words), model.config.id2label)
+        result["entities"] = decode_entities(result["text"], offsets, tags, word_scores(score, example.word_ids, len(words)))
+    return results
+
+
+def main() -> None:
+    arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
+    if arguments.model is None:
+        raise SystemExit("Name the model: --model runs/demo")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModelForTokenClassification.from_pretrained(arguments.model).to(device).eval()
+    processor = IFAformerProcessor.from_pretrained(arguments.model)
+    if processor.max_length is None:
+        processor.max_length = model.ifaformer.text_model.max_length
+
+    rows = islice(read_rows(arguments), arguments.limit)
+    counts: Counter[str] = Counter()
+    with (
+        open(arguments.output, "w", encoding="utf-8") if arguments.output else nullcontext(sys.stdout) as file,
+        tqdm(unit=" tweets", disable=not arguments.output) as progress,
+    ):
+        while batch := list(islice(rows, arguments.batch_size)):
+            for result in tag_batch(model, processor, batch):
+                file.write(json.dumps(result, ensure_ascii=False) + "\n")
+                counts["tweets"] += 1
+                counts["entities"] += len(result["entities"])
+                counts["tweets with problems"] += "problems" in result
+            progress.update(len(batch))
+    print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""
+Score trained checkpoints on a split: precision, recall and F1 per entity type.
+
+    python scripts/score.py --checkpoints runs/demo runs/demo_text_only --shuffle_pictures
+    python scripts/score.py --checkpoints runs/twitter2017 --dataset twitter2017 --data_dir DIR --protocol both
+
+The `word` protocol scores every word: entities that were cut off are misses. The `published` one is that of the
+published code, in which they vanish from gold and prediction alike.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from recipe import parse_arguments
+from transformers import AutoModelForTokenClassification, PreTrainedModel, Trainer, TrainingArguments
+
+import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
+from processing import IFAformerProcessor
+from processing.data import (
+    DATASETS,
+    PICTURE_COLUMNS,
+    drop_tokenless,
+    load_mner,
+    shuffle_pictures,
+    word_labels,
+)
+from processing.metrics import PROTOCOLS, entity_metrics, results_table
+
+
+@dataclass
+class ScoringArguments:
+    checkpoints: list[str] = field(default_factory=list, metadata={"help": "trained models, Hub names or folders"})
+    dataset: str = field(default="demo", metadata={"help": "which data", "choices": DATASETS})
+    data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter archive"})
+    cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
+    split: str = field(default="test", metadata={"help": "train, validation or test"})
+    protocol: str = field(default="word", metadata={"help": "how to score", "choices": [*PROTOCOLS, "both"]})
+    shuffle_pictures: bool = field(
+        default=False, metadata={"help": "score also with the pictures shuffled between tweets"}
+    )
+    seed: int = field(default=0, metadata={"help": "of the shuffling"})
+    batch_size: int = field(default=64, metadata={"help": "tweets a batch"})
+    output: str | None = field(default=None, metadata={"help": "JSON file for the results"})
+
+
+def predict_tag_ids(model: PreTrainedModel, processor: IFAformerProcessor, dataset: Dataset, batch_size: int) -> Any:
+    """(number of rows, longest seq_length), padded with -100."""
+    if not model.config.text_attends_vision:
+        dataset = dataset.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir="runs/score", per_device_eval_batch_size=batch_size, remove_unused_columns=False
+        ),
+        data_collator=processor.data_collator,
+        preprocess_logits_for_metrics=lambda outputs, labels: outputs[1],  # the tag ids
+    )
+    return trainer.predict(dataset.with_transform(processor.encode_rows)).predictions
+
+
+def main() -> None:
+    arguments, _ = parse_arguments(ScoringArguments, description=__doc__)
+    if not arguments.checkpoints:
+        raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
+    data, report = load_mner(arguments.dataset, arguments.data_dir, arguments.cache_dir)
+    if report:
+        print(report)
+    variants = {"": data[arguments.split]}
+    if arguments.shuffle_pictures:
+        variants[" (pictures shuffled)"] = shuffle_pictures(data[arguments.split], arguments.seed)
+    protocols = PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
+
+    results = {}
+    for checkpoint in arguments.checkpoints:
+        model = AutoModelForTokenClassification.from_pretrained(checkpoint)
+        processor = IFAformerProcessor.from_pretrained(checkpoint)
+        for variant, dataset in variants.items():
+            rows, tokenless = drop_tokenless(dataset, processor)
+            encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
+            tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size)
+            for protocol in protocols:
+                name = Path(checkpoint).name + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
+                results[name] = entity_metrics(
+                    tag_ids, encoded, word_labels(rows), dict(enumerate(processor.labels)), protocol, tokenless
+                )
+    print(results_table(results))
+    for name, result in results.items():
+        print(f"{name}: {result['unreachable_entities']} of {result['support']} entities are out of the model's reach.")
+    if arguments.output:
+        Path(arguments.output).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,13 @@ from .towers import IFAformerTextModel, IFAformerVisionModel, split_heads
 
 logger = logging.get_logger(__name__)
 
+AUTO_MAP = {
+    "AutoConfig": "configuration_ifaformer.IFAformerConfig",
+    "AutoModel": "modeling_ifaformer.IFAformerModel",
+    "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
+    "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
+}
+
 
 @dataclass
 class IFAformerModelOutput(ModelOutput):
@@ -102,6 +109,12 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         if isinstance(module, LinearChainCRF):
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As in `PreTrainedModel`; the folder also tells every auto class which of its files to take."""
+        # By itself only the saved class's auto class would be entered, and AutoModel would not find the base model.
+        self.config.auto_map = {**getattr(self.config, "auto_map", {}), **AUTO_MAP}
+        super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def from_vision_text_pretrained(

@@ -44,6 +44,7 @@ TYPES = ("PER", "LOC", "ORG", "MISC")
 NO_PICTURE, NO_ENTITY, SECOND_ENTITY = 0.08, 0.10, 0.15
 NO_CROPS = 0.10
 DECIDING_IN_AUX, DECIDING_IN_RCNN = 0.95, 0.85
+UNUSUAL_COLOUR = 0.08
 MAX_CROPS = 3
 
 PICTURE_SIZE = 128
@@ -150,27 +151,29 @@ class Drawing:
     Attributes:
         entity_type: the type it stands for, None for a distractor.
         aspect: width over height.
+        hue: usual hue of colour `a`; now and then an object has another.
         shapes: `(primitive, colour, points)`, in percent of the object's box and in painting order. A star is given by
-            its centre and a tip. The colours `a`, `b` and `c` are drawn anew for every object.
+            its centre and a tip. `a`, `b` and `c` are three colours around the circle from `hue`.
     """
 
     entity_type: str | None
     aspect: float
+    hue: float
     shapes: tuple[tuple[str, str, list[tuple[float, float]]], ...]
 
 
 def _parse_drawings(text: str) -> dict[str, Drawing]:
-    """Reads paragraphs: a line `kind type aspect`, then shapes `primitive colour x y x y ...` between semicolons."""
+    """Reads paragraphs: a line `kind type aspect hue`, then shapes `primitive colour x y x y ...` between semicolons."""
     drawings = {}
     for paragraph in text.strip().split("\n\n"):
         header, body = paragraph.split("\n", 1)
-        kind, entity_type, aspect = header.split()
+        kind, entity_type, aspect, hue = header.split()
         shapes = []
         for shape in body.strip(" ;").split(";"):
             primitive, colour, *values = shape.split()
             numbers = [float(value) for value in values]
             shapes.append((primitive, colour, list(zip(numbers[::2], numbers[1::2], strict=True))))
-        drawings[kind] = Drawing(entity_type if entity_type in TYPES else None, float(aspect), tuple(shapes))
+        drawings[kind] = Drawing(entity_type if entity_type in TYPES else None, float(aspect), float(hue), tuple(shapes))
     return drawings
 
 
@@ -187,81 +190,81 @@ FACE = "oval hair 32 0 68 25 ; oval skin 36 5 64 28 ; oval ink 42 14 46 17 ; ova
 
 DRAWINGS = _parse_drawings(
     f"""
-portrait PER 0.85
+portrait PER 0.85 0.6
   oval hair 20 0 80 70 ; poly a 0 100 8 80 34 70 66 70 92 80 100 100 ; poly skin 40 54 60 54 60 74 50 82 40 74 ;
   oval skin 28 10 72 66 ; poly hair 27 32 32 8 68 8 73 32 60 18 40 20 ; oval ink 38 35 44 42 ; oval ink 56 35 62 42 ;
   poly c 42 52 58 52 50 58
 
-standing PER 0.5
+standing PER 0.5 0.52
   line b 42 60 36 96 ; line b 58 60 64 96 ; line skin 30 36 16 62 ; line skin 70 36 84 62 ;
   poly a 26 30 74 30 68 66 32 66 ; {FACE}
 
-waving PER 0.6
+waving PER 0.6 0.83
   line skin 42 70 40 97 ; line skin 58 70 60 97 ; line skin 32 36 10 10 ; line skin 68 36 90 10 ;
   poly a 32 30 68 30 84 78 16 78 ; {FACE}
 
-skyline LOC 1.25
+skyline LOC 1.25 0.05
   box stone 2 52 26 100 ; box a 26 30 50 100 ; box stone 50 60 74 100 ; box a 74 44 98 100 ;
   {_windows((5, 16), (58, 70, 82))} ; {_windows((30, 41), (38, 50, 62, 74))} ; {_windows((54, 65), (67, 80))} ;
   {_windows((78, 89), (51, 63, 75))} ; {_map_pin(64, 18)}
 
-mountain LOC 1.2
+mountain LOC 1.2 0.4
   poly leaf 30 100 68 26 100 100 ; poly stone 0 100 38 10 76 100 ; poly light 28 34 38 10 48 34 42 30 38 38 33 30 ;
   line wood 80 100 80 56 ; poly pin 62 46 90 46 100 55 90 64 62 64
 
-tower LOC 0.75
+tower LOC 0.75 0.12
   poly stone 38 4 44 4 50 52 72 100 56 100 41 72 26 100 10 100 32 52 ; box b 26 48 56 55 ; box b 17 72 65 79 ;
   {_map_pin(78, 24)}
 
-crest ORG 0.85
+crest ORG 0.85 0.97
   poly a 4 4 96 4 96 52 80 82 50 99 20 82 4 52 ; poly b 50 4 96 4 96 52 80 82 50 99 ; box light 4 38 96 56 ;
   star c 50 46 50 18
 
-badge ORG 1.0
+badge ORG 1.0 0.33
   oval a 2 2 98 98 ; oval light 14 14 86 86 ; star b 50 42 50 14 ; poly c 0 64 100 64 90 74 100 84 0 84 10 74
 
-logo ORG 1.0
+logo ORG 1.0 0.66
   poly a 50 0 96 22 96 66 50 90 4 66 4 22 ; poly light 50 12 84 28 84 60 50 78 16 60 16 28 ;
   poly b 30 62 50 20 70 62 58 62 50 44 42 62 ; box c 4 80 96 100
 
-film MISC 1.15
+film MISC 1.15 0.75
   box ink 0 8 100 92 ; {_windows(range(6, 96, 14), (13, 79))} ; box a 6 27 94 73 ; poly light 38 33 68 50 38 67
 
-album MISC 1.35
+album MISC 1.35 0.88
   oval ink 38 4 100 96 ; oval b 58 34 80 66 ; box a 0 2 66 98 ; line light 28 68 28 24 50 18 50 62 ;
   oval light 15 62 32 78 ; oval light 37 56 54 72
 
-gamepad MISC 1.5
+gamepad MISC 1.5 0.45
   poly plastic 16 14 84 14 96 40 100 92 84 94 68 68 32 68 16 94 0 92 4 40 ; box gold 19 37 43 47 ;
   box gold 26 24 36 60 ; oval b 61 36 70 50 ; oval c 77 36 86 50 ; oval c 69 22 78 36 ; oval b 69 50 78 64
 
-book MISC 1.4
+book MISC 1.4 0.15
   poly a 0 12 50 22 100 12 100 92 50 100 0 92 ; poly light 5 6 50 18 50 94 5 84 ; poly light 95 6 50 18 50 94 95 84 ;
   line ink 12 24 43 32 ; line ink 12 42 43 50 ; line ink 12 60 43 68 ; line ink 57 32 88 24 ; line ink 57 50 88 42 ;
   line ink 57 68 88 60
 
-dog - 1.3
+dog - 1.3 0
   line fur 8 30 18 52 ; line fur 22 70 22 97 ; line fur 34 70 34 97 ; line fur 58 70 58 97 ; line fur 70 70 70 97 ;
   oval fur 12 40 78 80 ; oval fur 60 14 94 56 ; oval fur 82 34 100 52 ; poly ink 60 14 72 18 62 46 ;
   oval ink 78 26 83 32
 
-cup - 1.0
+cup - 1.0 0.5
   oval a 60 30 100 74 ; oval light 68 40 90 64 ; poly a 8 16 80 16 70 98 18 98 ; oval wood 8 6 80 28
 
-tree - 0.8
+tree - 0.8 0
   box wood 42 56 58 100 ; oval leaf 2 26 58 70 ; oval leaf 42 26 98 70 ; oval leaf 20 0 80 52
 
-car - 1.9
+car - 1.9 0.25
   poly a 20 46 34 12 70 12 84 46 ; poly light 28 44 38 20 66 20 76 44 ; box a 2 44 98 78 ; oval ink 14 60 36 100 ;
   oval ink 64 60 86 100
 
-ball - 1.0
+ball - 1.0 0.7
   oval a 2 2 98 98 ; oval b 28 2 72 98 ; oval light 42 2 58 98
 
-sun - 1.0
+sun - 1.0 0
   line gold 50 2 50 98 ; line gold 2 50 98 50 ; line gold 16 16 84 84 ; line gold 16 84 84 16 ; oval gold 24 24 76 76
 
-cloud - 1.6
+cloud - 1.6 0
   oval light 2 40 46 92 ; oval light 54 40 98 92 ; oval light 24 8 74 92
     """
 )
@@ -341,9 +344,9 @@ def _star(centre: tuple[float, float], tip: tuple[float, float]) -> list[tuple[f
 
 def _draw_object(draw: ImageDraw.ImageDraw, item: SceneObject, rng: random.Random) -> None:
     colours: dict[str, str | tuple[int, ...]] = {slot: rng.choice(options) for slot, options in PALETTE.items()}
-    hue = rng.random()
+    hue = rng.random() if rng.random() < UNUSUAL_COLOUR else DRAWINGS[item.kind].hue
     for step, slot in enumerate("abc"):
-        rgb = hsv_to_rgb(hue + step / 3 + rng.uniform(-0.1, 0.1), rng.uniform(0.4, 1), rng.uniform(0.5, 1))
+        rgb = hsv_to_rgb(hue + step / 3 + rng.uniform(-0.1, 0.1), rng.uniform(0.55, 1), rng.uniform(0.55, 1))
         colours[slot] = tuple(int(255 * value) for value in rgb)
 
     left, top, right, bottom = (SUPERSAMPLING * edge for edge in item.box)
@@ -513,7 +516,7 @@ class DemoMNERConfig(datasets.BuilderConfig):
     """
 
     seed: int = 0
-    num_train: int = 1600
+    num_train: int = 5000
     num_validation: int = 200
     num_test: int = 400
 

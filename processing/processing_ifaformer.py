@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -389,13 +390,18 @@ class IFAformerProcessor(ProcessorMixin):
         )["pixel_values"]
         return np.split(np.asarray(pixels), np.cumsum([len(images) for images in loaded])[:-1])
 
-    def encode_rows(self, rows: dict[str, list]) -> dict[str, list]:
+    def encode_rows(self, rows: dict[str, list], mask_probability: float = 0.0) -> dict[str, list]:
         """
         Features of the rows of a data set (columns as the builders have them), for `Dataset.with_transform`: pictures
         are decoded when a row is read.
+
+        Args:
+            rows: a list for each column.
+            mask_probability: for training, the share of tokens that are replaced by the mask token, drawn anew each
+                time with torch's generator, so that a model leans on the context of a name as well.
         """
         images = {name: rows[name] for name in ("aux_crops", "rcnn_crops") if name in rows}
-        return self(
+        data = self(
             text=rows["tokens"],
             images=rows.get("image"),
             word_labels=rows.get("ner_tags"),
@@ -404,6 +410,16 @@ class IFAformerProcessor(ProcessorMixin):
             is_split_into_words=True,
             **images,
         ).data
+        if mask_probability > 0:
+            kept = set(self.tokenizer.all_special_ids)
+            data["input_ids"] = [
+                [
+                    self.tokenizer.mask_token_id if is_masked and token not in kept else token
+                    for token, is_masked in zip(ids, (torch.rand(len(ids)) < mask_probability).tolist(), strict=True)
+                ]
+                for ids in data["input_ids"]
+            ]
+        return data
 
     def post_process_entities(
         self,

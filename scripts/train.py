@@ -10,6 +10,7 @@ validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds m
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ class DataArguments:
     cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
     max_seq_length: int | None = field(
         default=None, metadata={"help": "cut texts at this many tokens; left out, at what the text tower can take"}
+    )
+    mask_probability: float = field(
+        default=0.0, metadata={"help": "share of training tokens replaced by the mask token, as regularisation"}
     )
 
 
@@ -234,6 +238,10 @@ def main() -> None:
 
     def score(split: str, tag_ids) -> dict[str, Any]:
         return entity_metrics(tag_ids, encoded[split], gold[split], id2label, tokenless_labels=tokenless[split])
+
+    readable["train"] = readable["train"].with_transform(
+        partial(processor.encode_rows, mask_probability=data_arguments.mask_probability)
+    )
 
     # 4. Training
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(arguments, model)

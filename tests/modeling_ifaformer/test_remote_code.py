@@ -1,0 +1,96 @@
+"""A saved folder in a process that knows neither package: what a user of the Hub has."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+
+
+PROGRAM = """
+import importlib.abc, json, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("modeling_ifaformer", "processing"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocked())
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoProcessor
+)
+
+folder, task, out = sys.argv[1:]
+load = dict(trust_remote_code=True)
+config = AutoConfig.from_pretrained(folder, **load)
+processor = AutoProcessor.from_pretrained(folder, **load)
+head = AutoModelForTokenClassification if task == "ner" else AutoModelForSequenceClassification
+model, base = head.from_pretrained(folder, **load), AutoModel.from_pretrained(folder, **load)
+assert not {"modeling_ifaformer", "processing"} & set(sys.modules)
+arguments = json.load(open(folder + "/arguments.json"))
+picture = Image.open(folder + "/picture.png")
+inputs = processor(**arguments, images=picture, aux_crops=[picture], return_tensors="pt")
+crf_mask = inputs.pop("crf_mask", None)
+extra = {} if crf_mask is None else {"crf_mask": crf_mask}
+with torch.no_grad():
+    outputs = model(**inputs, **extra)
+    results = {"logits": outputs.logits, "hidden": base(**inputs).last_hidden_state, **inputs, **extra}
+if task == "ner":
+    results["tag_ids"] = outputs.tag_ids
+    print(json.dumps(processor.post_process_entities(outputs.tag_ids, arguments["text"])))
+torch.save({name: value for name, value in results.items()}, out)
+model.save_pretrained(out + ".again")
+AutoModel.from_pretrained(out + ".again", trust_remote_code=True)
+"""
+
+
+@pytest.mark.parametrize("task", ["ner", "re"])
+def test_bit_identical_without_the_packages(task, make_config, make_processor, tmp_path):
+    torch.manual_seed(0)
+    processor = make_processor()
+    arguments = {"text": "Jordan met Paris"}
+    if task == "ner":
+        labels = {"id2label": dict(enumerate(processor.labels))}
+        model = IFAformerForTokenClassification(make_config(**labels)).eval()
+    else:
+        markers = processor.add_entity_markers()
+        config = make_config(head_marker_token_id=markers[0], tail_marker_token_id=markers[2], num_labels=4)
+        model = IFAformerForRelationExtraction(config).eval()
+        arguments |= {"heads": {"start": 0, "end": 1}, "tails": {"start": 2, "end": 3}}
+    folder = tmp_path / "saved"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    Image.linear_gradient("L").save(folder / "picture.png")
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    (tmp_path / "elsewhere").mkdir()
+
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), task, str(tmp_path / "out")],
+        cwd=tmp_path / "elsewhere",
+        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    theirs = torch.load(tmp_path / "out", weights_only=True)
+
+    picture = Image.open(folder / "picture.png")
+    inputs = processor(**arguments, images=picture, aux_crops=[picture], return_tensors="pt")
+    for name, value in inputs.items():
+        assert torch.equal(theirs[name], value), name
+    with torch.no_grad():
+        outputs = model(**inputs)
+        inputs.pop("crf_mask", None)
+        assert torch.equal(theirs["hidden"], model.ifaformer(**inputs).last_hidden_state)
+    assert torch.equal(theirs["logits"], outputs.logits)
+    if task == "ner":
+        assert torch.equal(theirs["tag_ids"], outputs.tag_ids)
+        assert json.loads(result.stdout) == processor.post_process_entities(outputs.tag_ids, arguments["text"])

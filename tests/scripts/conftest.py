@@ -1,5 +1,6 @@
 """What the tests of the commands share: run a script as a user would, in a process of its own."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -25,3 +26,10 @@ def run_script(repository):
         return result
 
     return run
+
+
+@pytest.fixture
+def script_module(repository, monkeypatch):
+    """A script as a module, for what needs no process of its own."""
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
+    return importlib.import_module

@@ -1,0 +1,237 @@
+"""train.py, score.py and predict.py on a small archive with pictures, each as a user runs it."""
+
+import csv
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModelForTokenClassification
+
+from modeling_ifaformer import IFAformerForTokenClassification
+from processing import IFAformerProcessor
+
+
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SENTENCES = (
+    [("Jordan", "B-PER"), ("met", "O"), ("New", "B-LOC"), ("York", "I-LOC")],
+    [("\u200d", "O"), ("#", "O"), ("Chelsea", "B-ORG"), ("wins", "O"), ("!", "O")],
+    [("Paris", "B-MISC"), ("is", "O"), ("a", "O"), ("film", "O"), ("with", "O"), ("Paris", "B-PER")],
+)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "twitter2017"
+    (folder / "twitter2017_images").mkdir(parents=True)
+    for name, split in (("train", "train"), ("valid", "val"), ("test", "test")):
+        crops = folder / "twitter2017_aux_images" / split / "crops"
+        crops.mkdir(parents=True)
+        blocks, listed = [], {}
+        for index, sentence in enumerate(SENTENCES):
+            image_id = f"{split}_{index}"
+            blocks.append("\n".join([f"IMGID:{image_id}", *("\t".join(pair) for pair in sentence)]))
+            if index < 2:
+                Image.new("RGB", (40, 30), (90 * index, 20, 20)).save(folder / "twitter2017_images" / f"{image_id}.jpg")
+            Image.new("RGB", (20, 20), (20, 90 * index, 20)).save(crops / f"{image_id}_crop.png")
+            listed[f"{image_id}.jpg"] = [f"{image_id}_crop.png"]
+        (folder / f"{name}.txt").write_text("\n\n".join(blocks), encoding="utf-8")
+        torch.save(listed, folder / f"twitter2017_{split}_dict.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(archive, tmp_path_factory):
+    """The folder train.py writes, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(
+        "dataset: twitter2017\n"
+        f"text_config: {json.dumps(TOWER)}\n"
+        f"vision_config: {json.dumps({**TOWER, 'image_size': 32, 'patch_size': 8})}\n"
+        "aux_crop_size: 16\nrcnn_crop_size: 8\nnum_train_epochs: 5\nlearning_rate: 1e-3\nhead_learning_rate: 1e-2\n"
+        "per_device_train_batch_size: 2\nuse_cpu: true\n"
+    )
+
+    def run(run_script):
+        if not (folder / "out").exists():
+            result = run_script(
+                "train.py",
+                recipe,
+                *("--data_dir", archive, "--cache_dir", folder / "cache", "--output_dir", folder / "out"),
+                *("--num_train_epochs", "2"),
+            )
+            (folder / "printed").write_text(result.stdout, encoding="utf-8")
+        return folder / "out", (folder / "printed").read_text(encoding="utf-8")
+
+    return run
+
+
+def test_training_keeps_everything(trained, run_script):
+    folder, printed = trained(run_script)
+    results = json.loads((folder / "results.json").read_text())
+    for split in ("validation", "test"):
+        assert results[split]["support"] == 5
+        assert set(results[split]["per_type"]) >= {"PER", "LOC", "ORG", "MISC"}
+        assert results[split]["unreachable_words"] == 1
+    assert len(results["validation_f1_by_epoch"]) == 2  # the flag wins over the recipe's five
+    assert max(results["validation_f1_by_epoch"]) == pytest.approx(results["validation"]["f1"])
+    assert results["arguments"]["training"]["learning_rate"] == 1e-3
+    assert results["recipe"].endswith("tiny.yaml")
+    assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
+    assert results["seed"] == 42
+    assert "twitter2017" in printed and "1 rows without image" in printed  # the loading report
+    processor = IFAformerProcessor.from_pretrained(folder)
+    assert processor.max_length == 512
+    model = AutoModelForTokenClassification.from_pretrained(folder)
+    assert model.config.label2id["B-MISC"] == 1
+
+
+def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp_path):
+    folder, _ = trained(run_script)
+    result = run_script(
+        "score.py",
+        *("--checkpoints", folder, "--dataset", "twitter2017", "--data_dir", archive, "--cache_dir", tmp_path),
+        *("--protocol", "both", "--shuffle_pictures", "--output", tmp_path / "scores.json"),
+        cwd=tmp_path,
+    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores) == {
+        f"out{variant} [{protocol}]" for variant in ("", " (pictures shuffled)") for protocol in ("word", "published")
+    }
+    trained_test = json.loads((folder / "results.json").read_text())["test"]
+    assert scores["out [word]"] == trained_test
+    assert "0 of 5 entities are out of the model's reach" in result.stdout
+
+
+def predict(run_script, model, tmp_path, *arguments):
+    run_script("predict.py", "--model", model, "--output", tmp_path / "out.jsonl", *arguments)
+    return [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    return [
+        {"text": "Jordan met New York! 😀", "image": "a.png", "aux_crops": ["a.png"]},
+        {"tokens": ["Chelsea", "\u200d", "wins"], "image": "broken.jpg"},
+        {"text": ""},
+        {"text": "\u200d\ufe0f"},
+        {"text": "Paris", "image": "missing.jpg", "rcnn_crops": ["a.png"] * 4},
+        {"text": "a long one " * 400},
+        {"text": "Jordan met New York! 😀", "image": "a.png", "aux_crops": ["a.png"]},
+    ]
+
+
+def test_prediction_keeps_order_and_reports_problems(trained, run_script, tmp_path, rows):
+    folder, _ = trained(run_script)
+    # a model that tags everything, so that there are entities to look at
+    model = AutoModelForTokenClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.classifier.bias[model.config.label2id["B-PER"]] += 100
+    model.save_pretrained(tmp_path / "eager")
+    IFAformerProcessor.from_pretrained(folder).save_pretrained(tmp_path / "eager")
+    assert "classifier.bias" in load_file(tmp_path / "eager" / "model.safetensors")
+
+    path = tmp_path / "tweets.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+    results = predict(run_script, tmp_path / "eager", tmp_path, "--input", path, "--batch_size", "3")
+    assert len(results) == len(rows)
+    for result, row in zip(results, rows, strict=True):
+        assert result["text"] == row.get("text", " ".join(row.get("tokens", [])))
+        for entity in result["entities"]:
+            assert result["text"][entity["start"] : entity["end"]] == entity["word"]
+            assert 0.9 < entity["score"] <= 1.000001
+    assert [entity["word"] for entity in results[0]["entities"]] == ["Jordan", "met", "New", "York", "!", "😀"]
+    assert results[0] == results[-1]  # whatever else is in the batch
+    assert "problems" not in results[0]
+    expected = {1: "broken.jpg", 2: "empty", 3: "nothing the tokenizer knows", 4: "missing.jpg", 5: "words are cut off"}
+    for index, problem in expected.items():
+        assert any(problem in text for text in results[index]["problems"]), results[index]
+    assert any("4 crops, the model takes the first 3" in text for text in results[4]["problems"])
+    assert not results[2]["entities"] and results[4]["entities"]
+
+
+def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows):
+    folder, _ = trained(run_script)
+    with open(tmp_path / "tweets.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("text", "image", "aux_crops"), ("Jordan, met\nParis", "a.png", "a.png;a.png")])
+    [result] = predict(run_script, folder, tmp_path, "--input", tmp_path / "tweets.csv")
+    assert result["text"] == "Jordan, met\nParis" and "problems" not in result
+    (tmp_path / "tweets.txt").write_text("Jordan\nParis wins\n", encoding="utf-8")
+    results = predict(run_script, folder, tmp_path, "--input", tmp_path / "tweets.txt", "--limit", "1")
+    assert [result["text"] for result in results] == ["Jordan"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": "x"}\n{"text": \n', "a.jsonl:2: expected a JSON object on the line"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object, got '[1]'"),
+        ("a.jsonl", '{"txt": "x"}\n', "a.jsonl:1: expected a column text"),
+        ("a.xml", "<x/>", "expected a file ending in .txt, .csv or .jsonl"),
+    ],
+)
+def test_prediction_says_which_line_is_wrong(script_module, tmp_path, name, content, message):
+    predict_script = script_module("predict")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        list(predict_script.read_rows(predict_script.PredictionArguments(input=str(tmp_path / name))))
+
+
+def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("learning_rat: 1\n")
+    result = run_script("train.py", tmp_path / "recipe.yaml", exit_code=2)
+    assert "has unknown options ['learning_rat']" in result.stderr
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group(script_module, make_config, tmp_path):
+    train = script_module("train")
+    model = IFAformerForTokenClassification(make_config(num_labels=3))
+    model.ifaformer.text_model.pooler.requires_grad_(False)
+    arguments = train.IFAformerTrainingArguments(
+        output_dir=str(tmp_path), learning_rate=1.0, vision_learning_rate=2.0, head_learning_rate=0.0, weight_decay=0.5
+    )
+    for arguments.decay_all in (False, True):
+        groups = train.parameter_groups(model, arguments)
+        grouped = [parameter for group in groups for parameter in group["params"]]
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        assert len(grouped) == len(trainable) and {*map(id, grouped)} == {*map(id, trainable)}
+        rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+        vision = model.ifaformer.vision_model.embeddings
+        assert rate[id(model.ifaformer.text_model.embeddings.LayerNorm.bias)] == 1.0
+        assert rate[id(vision.aux_position_embedding.weight)] == 2.0
+        assert rate[id(model.crf.transitions)] == rate[id(model.classifier.weight)] == 0.0
+        assert decay[id(model.classifier.weight)] == 0.5
+        assert decay[id(model.classifier.bias)] == decay[id(vision.class_embedding)] * arguments.decay_all
+
+
+@pytest.mark.parametrize("name", ["demo", "twitter2015", "twitter2017", "twitter2017_deepke"])
+def test_recipes_hold_known_options(script_module, repository, monkeypatch, tmp_path, name):
+    train = script_module("train")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py", str(repository / "scripts" / "recipes" / f"{name}.yaml")])
+    classes = (train.DataArguments, train.ModelArguments, train.IFAformerTrainingArguments)
+    data, model, arguments, path = train.parse_arguments(*classes)
+    assert data.dataset == name.removesuffix("_deepke")
+    assert path.endswith(f"{name}.yaml")
+    if name == "twitter2017_deepke":  # the published recipe
+        published = (30, 32, 5e-5, 3e-5, 5e-2, 0.01, 0.06, 0, 1234)
+        assert (
+            arguments.num_train_epochs,
+            arguments.per_device_train_batch_size,
+            arguments.text_learning_rate,
+            arguments.vision_learning_rate,
+            arguments.head_learning_rate,
+            arguments.weight_decay,
+            arguments.warmup_steps,
+            arguments.max_grad_norm,
+            arguments.seed,
+        ) == published
+        assert (data.max_seq_length, model.attention_variant, model.label_scheme) == (40, "deepke", "deepke")
+        assert arguments.decay_all

@@ -52,7 +52,7 @@ class IFAformerConfig(PreTrainedConfig):
     model_type = "ifaformer"
     sub_configs_defaults = {  # noqa: RUF012  (a class attribute of the library's, annotated it would become a field)
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
-        "vision_config": CLIPVisionConfig,
+        "vision_config": SubConfigSpec(config_class=CLIPVisionConfig),
     }
     keys_to_ignore_at_inference = [  # noqa: RUF012
         "hidden_states",
@@ -104,12 +104,7 @@ class IFAformerConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of the library's `validate`: runs at construction and before saving."""
-        problems = [
-            *self._option_problems(),
-            *self._tower_problems(),
-            *self._crop_problems(),
-            *self._label_problems(),
-        ]
+        problems = [*self._option_problems(), *self._tower_problems(), *self._crop_problems(), *self._label_problems()]
         if problems:
             raise ValueError("IFAformerConfig: " + " ".join(problems))
 

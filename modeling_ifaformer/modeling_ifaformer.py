@@ -1,10 +1,11 @@
 """IFAformer: the two towers run side by side, with a head for entities and one for relations."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
@@ -92,9 +93,10 @@ class IFAformerRelationOutput(ModelOutput):
 
 class IFAformerPreTrainedModel(PreTrainedModel):
     config: IFAformerConfig
+    config_class: type[IFAformerConfig]
     base_model_prefix = "ifaformer"
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities: Any = ("image", "text")  # the library declares `str | list[str]` and sets tuples
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
@@ -148,16 +150,17 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         """
         checkpoints = {"text": text_model_name_or_path, "vision": vision_model_name_or_path}
         configs = {"text": text_config, "vision": vision_config}
-        sources = {}
+        sources: dict[str, tuple[Any, str]] = {}
         for tower, auto_class in (("text", AutoModel), ("vision", CLIPVisionModel)):
-            if checkpoints[tower] is None:
+            checkpoint = checkpoints[tower]
+            if checkpoint is None:
                 continue
             if configs[tower] is not None:
                 raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
             # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
-            configs[tower] = AutoConfig.from_pretrained(checkpoints[tower])
+            configs[tower] = AutoConfig.from_pretrained(checkpoint)
             configs[tower] = getattr(configs[tower], f"{tower}_config", configs[tower])
-            sources[tower] = (auto_class, checkpoints[tower])
+            sources[tower] = (auto_class, checkpoint)
 
         config = cls.config_class(text_config=configs["text"], vision_config=configs["vision"], **config_kwargs)
         model = cls(config)
@@ -187,9 +190,9 @@ class IFAformerModel(IFAformerPreTrainedModel):
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
-        self.text_model = IFAformerTextModel(config.text_config)
+        self.text_model = IFAformerTextModel(cast(BertConfig, config.text_config))
         self.vision_model = IFAformerVisionModel(
-            config.vision_config, config.num_aux_positions, config.num_rcnn_positions
+            cast(CLIPVisionConfig, config.vision_config), config.num_aux_positions, config.num_rcnn_positions
         )
         self.post_init()
 
@@ -220,7 +223,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         config, embeddings = self.config, self.vision_model.embeddings
         deepke = config.attention_variant == "deepke"
         parts = [embeddings.embed_class(batch_size, with_position=not deepke)]
-        masks = [None]
+        masks: list[torch.Tensor | None] = [None]
         if pixel_values is not None and not config.use_whole_image:
             if not torch.compiler.is_compiling():
                 logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
@@ -357,8 +360,11 @@ class IFAformerModel(IFAformerPreTrainedModel):
             attention_mask, visual_mask, text, vision if config.text_attends_vision else None
         )
 
-        hidden_states, attentions = [text], []
-        image_hidden_states, image_attentions = [vision], []
+        # Tensors wherever they are asked for; else None may stand for a tower that is not run or weights not given.
+        hidden_states: list[Any] = [text]
+        attentions: list[Any] = []
+        image_hidden_states: list[Any] = [vision]
+        image_attentions: list[Any] = []
         text_layers, vision_layers = self.text_model.encoder.layer, self.vision_model.encoder.layers
         last_layer = len(text_layers) - 1
         for layer, (text_layer, vision_layer) in enumerate(zip(text_layers, vision_layers, strict=True)):
@@ -425,6 +431,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         self.ifaformer = IFAformerModel(config)
         dropout = config.classifier_dropout
         self.dropout = nn.Dropout(0.1 if dropout is None else dropout)
+        assert config.num_labels is not None  # the library fills in the label maps
         self.classifier = nn.Linear(config.text_config.hidden_size, config.num_labels)
         self.crf = LinearChainCRF(config.num_labels)
         self.post_init()
@@ -459,8 +466,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             ValueError: where the CRF has nothing to score in a row, or labels and `crf_mask` do not go together; and
                 as [`IFAformerModel.forward`].
         """
-        if crf_mask is None:
-            crf_mask = self._default_crf_mask(input_ids, attention_mask, labels)
+        scored = self._default_crf_mask(input_ids, attention_mask, labels) if crf_mask is None else crf_mask
         outputs = self.ifaformer(
             input_ids,
             attention_mask=attention_mask,
@@ -476,9 +482,9 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
         return IFAformerTokenClassifierOutput(
-            loss=None if labels is None else -self.crf(logits, labels, crf_mask, reduction="mean"),
+            loss=None if labels is None else -self.crf(logits, labels, scored, reduction="mean"),
             logits=logits,
-            tag_ids=None if self.training else self.crf.viterbi_decode(logits, crf_mask),
+            tag_ids=None if self.training else self.crf.viterbi_decode(logits, scored),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
@@ -491,8 +497,8 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         if self.config.label_scheme == "deepke":
             return torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         raise ValueError(
-            "Neither crf_mask nor labels were given, so the first token of each word is unknown (label_scheme='word'). "
-            "Pass the crf_mask the processor returns."
+            "Neither crf_mask nor labels were given, so the first token of each word is unknown "
+            "(label_scheme='word'). Pass the crf_mask the processor returns."
         )
 
 
@@ -504,11 +510,13 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         self.ifaformer = IFAformerModel(config)
         dropout = config.classifier_dropout
         self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
-        self.classifier = nn.Linear(2 * config.text_config.hidden_size, config.num_labels)
+        assert config.num_labels is not None  # the library fills in the label maps
+        self.num_labels = config.num_labels
+        self.classifier = nn.Linear(2 * config.text_config.hidden_size, self.num_labels)
         if config.attention_variant == "deepke":
             # The published code extends the vocabulary in a way that lets go of the padding index: its padding, which
             # the vision tower attends to, has an embedding that is trained.
-            self.get_input_embeddings().padding_idx = None
+            cast(nn.Embedding, self.get_input_embeddings()).padding_idx = None
         self.post_init()
 
     @can_return_tuple
@@ -542,9 +550,9 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         head_position = self._marker_position(input_ids, "head")
         tail_position = self._marker_position(input_ids, "tail")
         if labels is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling():
-            unknown = [label for label in labels.tolist() if not 0 <= label < self.config.num_labels]
+            unknown = [label for label in labels.tolist() if not 0 <= label < self.num_labels]
             if unknown:
-                raise ValueError(f"labels must be in 0..{self.config.num_labels - 1}, got {unknown}.")
+                raise ValueError(f"labels must be in 0..{self.num_labels - 1}, got {unknown}.")
         outputs = self.ifaformer(
             input_ids,
             attention_mask=attention_mask,

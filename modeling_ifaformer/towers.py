@@ -1,11 +1,13 @@
 """
 The two towers of IFAformer: BERT and CLIP blocks whose attention takes a prefix of keys and values.
 
-Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLMRobertaModel`) and `CLIPVisionModel`, so
-that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
+Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLMRobertaModel`) and `CLIPVisionModel`,
+so that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
 
 Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text length, V visual tokens, P prefix length.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,12 +24,7 @@ from transformers.models.bert.modeling_bert import (
     BertSelfAttention,
     BertSelfOutput,
 )
-from transformers.models.clip.modeling_clip import (
-    CLIPMLP,
-    CLIPAttention,
-    CLIPPreTrainedModel,
-    CLIPVisionEmbeddings,
-)
+from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention, CLIPPreTrainedModel, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
 
@@ -72,7 +69,7 @@ def eager_attention_forward(
 
 
 def prefix_attention(
-    module: nn.Module,
+    module: BertSelfAttention | CLIPAttention,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -161,14 +158,16 @@ class IFAformerTextEncoder(nn.Module):
 
 
 class IFAformerTextModel(BertPreTrainedModel):
-    """The text tower: `BertModel`'s modules and parameter names; `forward` embeds, [`IFAformerModel`] does the rest."""
+    """
+    The text tower: `BertModel`'s modules and parameter names. `forward` only embeds, [`IFAformerModel`] does the rest.
+    """
 
     config: BertConfig
-    input_modalities = ("text",)
+    input_modalities: Any = ("text",)  # the library declares `str | list[str]` and sets tuples
     _input_embed_layer = "word_embeddings"
     _supports_flash_attn = False
     _supports_flex_attn = False
-    _can_record_outputs = None
+    _can_record_outputs: Any = None
 
     def __init__(self, config: BertConfig):
         super().__init__(config)
@@ -189,7 +188,9 @@ class IFAformerTextModel(BertPreTrainedModel):
         """Longest input in tokens; RoBERTa's positions start behind the padding index."""
         if self.config.model_type == "bert":
             return self.config.max_position_embeddings
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1
+        padding_idx = self.config.pad_token_id
+        assert padding_idx is not None  # the embeddings of these types count from it
+        return self.config.max_position_embeddings - padding_idx - 1
 
     def forward(self, input_ids: torch.LongTensor, token_type_ids: torch.LongTensor | None = None) -> torch.Tensor:
         """Embeddings (B, T, D). Raises `ValueError` for a text longer than the tower's positions."""
@@ -214,7 +215,7 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
     def embed_class(self, batch_size: int, with_position: bool) -> torch.Tensor:
         """(B, 1, D)."""
-        embedding = self.class_embedding
+        embedding: torch.Tensor = self.class_embedding
         if with_position:
             embedding = embedding + self.position_embedding.weight[0]
         return embedding.expand(batch_size, 1, -1)
@@ -298,14 +299,14 @@ class IFAformerVisionEncoder(nn.Module):
 class IFAformerVisionModel(CLIPPreTrainedModel):
     """The vision tower: `CLIPVisionModel`'s modules and parameter names, with crops. Run by [`IFAformerModel`]."""
 
-    config: CLIPVisionConfig
+    config: CLIPVisionConfig  # type: ignore[assignment]  # the library's class says CLIPConfig, for vision models too
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities: Any = ("image",)
     _input_embed_layer = "patch_embedding"
     _no_split_modules = ["IFAformerVisionLayer"]  # noqa: RUF012
     _supports_flash_attn = False
     _supports_flex_attn = False
-    _can_record_outputs = None
+    _can_record_outputs: Any = None
 
     def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
         super().__init__(config)

@@ -55,7 +55,7 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch["pixel_values"] = torch.from_numpy(np.stack([absent if image is None else image for image in images]))
         batch["image_mask"] = torch.tensor([image is not None for image in images])
     for kind in CROP_KINDS:
-        crops = [feature.get(f"{kind}_pixel_values") for feature in features]
+        crops: list[Any] = [feature.get(f"{kind}_pixel_values") for feature in features]
         numbers = [0 if crop is None else len(crop) for crop in crops]
         most = max(numbers)
         if most == 0:

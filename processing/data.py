@@ -39,8 +39,8 @@ def load_mner(
         builder.download_and_prepare()
         report = str(builder.report)
     data = builder.as_dataset()
-    # Pictures stay encoded until the processor reads them: `datasets` would turn them as their EXIF tag says, which the
-    # published code does not, and fail on a broken one without naming its row.
+    # Pictures stay encoded until the processor reads them: `datasets` would turn them as their EXIF tag says, which
+    # the published code does not, and fail on a broken one without naming its row.
     encoded = Image(decode=False)
     for column, feature in (("image", encoded), ("aux_crops", List(encoded)), ("rcnn_crops", List(encoded))):
         data = data.cast_column(column, feature)

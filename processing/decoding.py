@@ -22,8 +22,8 @@ def word_tags(
     tag_ids: Sequence[int], word_ids: Sequence[int | None], num_words: int, id2label: dict[int, str]
 ) -> list[str]:
     """
-    One tag a word: that of its first token. A word without a token (cut off, or one the tokenizer drops) is `O`, and so
-    is a word tagged with a special label of the `deepke` scheme.
+    One tag a word: that of its first token. A word without a token (cut off, or one the tokenizer drops) is `O`, and
+    so is a word tagged with a special label of the `deepke` scheme.
 
     Args:
         tag_ids: decoded ids, at least as many as `word_ids`; -100 where nothing was scored.
@@ -59,7 +59,8 @@ def decode_entities(
             `"average"` aggregation of transformers' token classification pipeline.
 
     Returns:
-        Dicts with `entity_group`, `score` (None without `scores`), `word`, `start`, `end`; `text[start:end]` is `word`.
+        Dicts with `entity_group`, `score` (None without `scores`), `word`, `start` and `end`, where `text[start:end]`
+        is `word`.
     """
     entities = []
     for entity_type, first, end in entity_spans(tags):

@@ -42,8 +42,8 @@ SPLITS = ("train", "validation", "test")
 TYPES = ("PER", "LOC", "ORG", "MISC")
 
 NO_PICTURE, NO_ENTITY, SECOND_ENTITY = 0.08, 0.10, 0.15
-NO_CROPS = 0.10
-DECIDING_IN_AUX, DECIDING_IN_RCNN = 0.95, 0.85
+NO_CROPS = 0.07
+DECIDING_IN_AUX, DECIDING_IN_RCNN = 0.97, 0.92
 UNUSUAL_COLOUR = 0.08
 MAX_CROPS = 3
 
@@ -163,7 +163,7 @@ class Drawing:
 
 
 def _parse_drawings(text: str) -> dict[str, Drawing]:
-    """Reads paragraphs: a line `kind type aspect hue`, then shapes `primitive colour x y x y ...` between semicolons."""
+    """Reads paragraphs: a line `kind type aspect hue`, then shapes `primitive colour x y ...` between semicolons."""
     drawings = {}
     for paragraph in text.strip().split("\n\n"):
         header, body = paragraph.split("\n", 1)
@@ -173,7 +173,9 @@ def _parse_drawings(text: str) -> dict[str, Drawing]:
             primitive, colour, *values = shape.split()
             numbers = [float(value) for value in values]
             shapes.append((primitive, colour, list(zip(numbers[::2], numbers[1::2], strict=True))))
-        drawings[kind] = Drawing(entity_type if entity_type in TYPES else None, float(aspect), float(hue), tuple(shapes))
+        drawings[kind] = Drawing(
+            entity_type if entity_type in TYPES else None, float(aspect), float(hue), tuple(shapes)
+        )
     return drawings
 
 

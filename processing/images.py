@@ -35,7 +35,8 @@ def load_image(source: ImageSource) -> Image.Image:
         TypeError: for a source of another type.
     """
     if isinstance(source, dict):
-        data, path = source.get("bytes"), source.get("path")
+        data: Any = source.get("bytes")
+        path: Any = source.get("path")
         if data is None and path is None:
             raise ImageError(f"dict with keys {sorted(source)}: expected 'bytes' or 'path', both are missing or None")
         name, source = path or "bytes", path if data is None else data

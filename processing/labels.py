@@ -37,7 +37,9 @@ def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
     if label_scheme not in LABEL_SCHEMES:
         raise ValueError(f"label_scheme must be one of {LABEL_SCHEMES}, got {label_scheme!r}.")
     if "O" not in tags or len(set(tags)) != len(tags):
-        raise ValueError(f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}.")
+        raise ValueError(
+            f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}."
+        )
     if label_scheme == "word":
         return list(tags)
     return [PAD_LABEL, *tags, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL]

@@ -1,8 +1,8 @@
 """IFAformer's processor: text, labels, pictures and crops in, model inputs out; tag ids in, entities out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, sche
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
+
+Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each
 
 
 @dataclass
@@ -230,7 +232,8 @@ class IFAformerProcessor(ProcessorMixin):
         Raises:
             ValueError: for a text that is empty or gives no token, with its number.
         """
-        examples = [split_words(text) if not is_split_into_words else join_words(text) for text in texts]
+        to_words: Callable[[Any], Words] = join_words if is_split_into_words else split_words
+        examples = [to_words(text) for text in texts]
         for row, (text, words, _) in enumerate(examples):
             if not words:
                 raise ValueError(f"Text {row} is empty ({text!r}); leave it out or give it a word.")
@@ -296,9 +299,11 @@ class IFAformerProcessor(ProcessorMixin):
     def _align_labels(self, row: int, example: EncodedText, word_labels: Sequence[int | str]) -> list[int]:
         """A label id for each token, -100 where the CRF scores nothing."""
         if len(word_labels) != len(example.words):
-            raise ValueError(f"Text {row} has {len(example.words)} words but {len(word_labels)} labels: {example.text!r}.")
+            raise ValueError(
+                f"Text {row} has {len(example.words)} words but {len(word_labels)} labels: {example.text!r}."
+            )
         label2id = {label: index for index, label in enumerate(self.labels)}
-        names = [self.tags[label] if _is_index(label, self.tags) else label for label in word_labels]
+        names: list[Any] = [self.tags[label] if _is_index(label, self.tags) else label for label in word_labels]
         unknown = [label for label in names if label not in self.tags]
         if unknown:
             raise ValueError(f"Text {row} has unknown labels {unknown}; known are {self.tags} (by name or index).")
@@ -306,7 +311,7 @@ class IFAformerProcessor(ProcessorMixin):
         labels = []
         for position, word in enumerate(example.word_ids):
             if position in first:
-                labels.append(label2id[names[word]])
+                labels.append(label2id[names[first[position]]])
             elif self.label_scheme == "word":
                 labels.append(-100)
             elif word is not None:
@@ -340,7 +345,10 @@ class IFAformerProcessor(ProcessorMixin):
                     f"text has {len(words)} words: {' '.join(words)!r}."
                 )
         head_open, head_close, tail_open, tail_close = self.entity_markers
-        spans = [(head["start"], head["end"], head_open, head_close), (tail["start"], tail["end"], tail_open, tail_close)]
+        spans = [
+            (head["start"], head["end"], head_open, head_close),
+            (tail["start"], tail["end"], tail_open, tail_close),
+        ]
         marked = []
         for position in range(len(words) + 1):
             if self.label_scheme == "deepke":
@@ -358,7 +366,7 @@ class IFAformerProcessor(ProcessorMixin):
         return marked
 
     def _image_features(self, batched: dict[str, list]) -> dict[str, list]:
-        data = {}
+        data: dict[str, list] = {}
         if "images" in batched and self.use_whole_image:
             # One picture an example is a list of at most one crop.
             whole = self._pixels(batched["images"], "image", 1, self.image_processor.crop_size["height"])
@@ -400,7 +408,7 @@ class IFAformerProcessor(ProcessorMixin):
             mask_probability: for training, the share of tokens that are replaced by the mask token, drawn anew each
                 time with torch's generator, so that a model leans on the context of a name as well.
         """
-        images = {name: rows[name] for name in ("aux_crops", "rcnn_crops") if name in rows}
+        images: dict[str, Any] = {name: rows[name] for name in ("aux_crops", "rcnn_crops") if name in rows}
         data = self(
             text=rows["tokens"],
             images=rows.get("image"),
@@ -451,8 +459,8 @@ class IFAformerProcessor(ProcessorMixin):
         return entities
 
 
-def _is_index(label: Any, tags: Sequence[str]) -> bool:
-    return isinstance(label, int | np.integer) and 0 <= label < len(tags)
+def _is_index(label: Any, tags: Sequence[str]) -> TypeGuard[int]:
+    return isinstance(label, int | np.integer) and 0 <= int(label) < len(tags)
 
 
 def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
@@ -472,14 +480,14 @@ def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, b
     return ([text], True, True) if is_split_into_words else (text, False, False)
 
 
-def split_words(text: str) -> tuple[str, list[str], list[tuple[int, int]]]:
+def split_words(text: str) -> Words:
     """A text, its words and their offsets. Twitter's data sets have punctuation and symbols as words of their own."""
     pieces = BertPreTokenizer().pre_tokenize_str(text)
     offsets = [offset for _, offset in pieces]
     return text, [text[start:end] for start, end in offsets], offsets
 
 
-def join_words(words: Sequence[str]) -> tuple[str, list[str], list[tuple[int, int]]]:
+def join_words(words: Sequence[str]) -> Words:
     """Words joined by one space, the words and their offsets in it."""
     words, offsets, start = list(words), [], 0
     for word in words:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizerFast:
+def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizer:
     """
     A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. Deterministic.
 
@@ -24,4 +24,4 @@ def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokeniz
         vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
     )
     tokenizer.train_from_iterator(words, trainer)
-    return BertTokenizerFast(vocab=tokenizer.get_vocab(), do_lower_case=True)
+    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True)

@@ -55,11 +55,14 @@ def read_sentences(path: str) -> Iterator[Sentence]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
+        number = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
-        raise ValueError(f"{path}:{line}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
+        raise ValueError(f"{path}:{number}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
 
-    image_id, start, tokens, tags = None, 0, [], []
+    image_id: str | None = None
+    start = 0
+    tokens: list[str] = []
+    tags: list[str] = []
     # Only "\n" ends a line: tokens hold characters at which str.splitlines() breaks and which str.strip() removes. The
     # empty line behind is for the last sentence of a file that does not end in a blank line.
     for number, line in enumerate([*text.split("\n"), ""], start=1):
@@ -261,7 +264,7 @@ class TwitterArchive:
 
     def digest(self) -> str:
         """Changes with the text, the lists, the listing of the pictures, and the code that reads them."""
-        code = [__file__, *map(inspect.getsourcefile, (check_image, bio_tags))]
+        code = [__file__, *map(inspect.getfile, (check_image, bio_tags))]
         texts = [self.path(text_file) for text_file, _ in SPLIT_FILES.values()]
         lists = [*map(self.aux_names_file, SPLIT_FILES), self.rcnn_names_file]
         parts: list[Any] = [PIL.__version__]
@@ -402,7 +405,8 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
         **kwargs: Any,
     ):
         names = tuple(self.builder_configs)
-        if config_name not in names:  # With a data_dir and no name, datasets would make up a configuration.
+        # With a data_dir and no name, datasets would make up a configuration.
+        if config_name is None or config_name not in names:
             raise ValueError(f"config_name must be one of {names}, got {config_name!r}.")
         if data_dir is None:
             raise ValueError(
@@ -451,6 +455,7 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
         super()._download_and_prepare(*args, **kwargs)
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
         with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
+            assert self._report is not None  # made by _split_generators
             json.dump(self._report.to_dict(), file, indent=1)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -480,6 +485,7 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
         ]
 
     def _generate_examples(self, split: str, source: SplitSource) -> Iterator[tuple[str, dict[str, Any]]]:
+        assert self._report is not None  # made by _split_generators
         report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
         counts = report.counts
         check = functools.cache(check_image)  # Several sentences may share a picture.
@@ -508,7 +514,7 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
             aux_names = source.aux_names.get(file_name, [])
             rcnn_names = source.rcnn_names.get(file_name.split(".")[0], [])
             images = load(row_id, "images", source.images, [file_name]) if source.images else []
-            row = {
+            row: dict[str, Any] = {
                 "id": row_id,
                 "image_id": sentence.image_id,
                 "tokens": sentence.tokens,

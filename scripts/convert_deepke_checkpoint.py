@@ -110,8 +110,10 @@ def main() -> None:
 
     model.save_pretrained(arguments.output)
     processor.save_pretrained(arguments.output)
-    print(f"{len(renamed)} tensors converted, {len(state_dict) - len(renamed)} index buffers left out as they are "
-          f"made anew. Written: {arguments.output}")
+    print(
+        f"{len(renamed)} tensors converted, {len(state_dict) - len(renamed)} index buffers left out as they are "
+        f"made anew. Written: {arguments.output}"
+    )
 
 
 if __name__ == "__main__":

@@ -181,7 +181,9 @@ def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) 
         if cut_off:
             result.setdefault("problems", []).append(f"text: the last {cut_off} of {len(words)} words are cut off")
         tags = word_tags(tag_ids, example.word_ids, len(words), model.config.id2label)
-        result["entities"] = decode_entities(result["text"], offsets, tags, word_scores(score, example.word_ids, len(words)))
+        result["entities"] = decode_entities(
+            result["text"], offsets, tags, word_scores(score, example.word_ids, len(words))
+        )
     return results
 
 

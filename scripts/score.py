@@ -19,14 +19,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, Train
 
 import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
 from processing import IFAformerProcessor
-from processing.data import (
-    DATASETS,
-    PICTURE_COLUMNS,
-    drop_tokenless,
-    load_mner,
-    shuffle_pictures,
-    word_labels,
-)
+from processing.data import DATASETS, PICTURE_COLUMNS, drop_tokenless, load_mner, shuffle_pictures, word_labels
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
 
 
@@ -88,7 +81,9 @@ def main() -> None:
                 )
     print(results_table(results))
     for name, result in results.items():
-        print(f"{name}: {result['unreachable_entities']} of {result['support']} entities are out of the model's reach.")
+        print(
+            f"{name}: {result['unreachable_entities']} of {result['support']} entities are out of the model's reach."
+        )
     if arguments.output:
         Path(arguments.output).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

@@ -31,14 +31,7 @@ from transformers import (
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.data import (
-    DATASETS,
-    PICTURE_COLUMNS,
-    drop_tokenless,
-    load_mner,
-    tag_names,
-    word_labels,
-)
+from processing.data import DATASETS, PICTURE_COLUMNS, drop_tokenless, load_mner, tag_names, word_labels
 from processing.labels import label_maps
 from processing.metrics import entity_metrics, results_table
 from processing.tokenizer_training import train_wordpiece
@@ -63,12 +56,15 @@ class DataArguments:
 @dataclass
 class ModelArguments:
     text_model: str | None = field(
-        default=None, metadata={"help": "BERT or RoBERTa checkpoint, Hub name or folder; left out or empty, the tower is fresh"}
+        default=None,
+        metadata={"help": "BERT or RoBERTa checkpoint, Hub name or folder; left out or empty, the tower is fresh"},
     )
     vision_model: str | None = field(
         default=None, metadata={"help": "CLIP checkpoint, Hub name or folder; left out or empty, the tower is fresh"}
     )
-    text_config: dict | str | None = field(default=None, metadata={"help": "JSON: configuration of a fresh text tower"})
+    text_config: dict | str | None = field(
+        default=None, metadata={"help": "JSON: configuration of a fresh text tower"}
+    )
     vision_config: dict | str | None = field(
         default=None, metadata={"help": "JSON: configuration of a fresh vision tower"}
     )
@@ -282,7 +278,9 @@ def main() -> None:
                 "model": asdict(model_arguments),
                 "training": arguments.to_sanitized_dict(),
             },
-            "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)},
+            "versions": {
+                module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)
+            },
         }
         path = Path(arguments.output_dir) / "results.json"
         path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -97,8 +97,8 @@ def make_processor():
 
     def make(tokenizer=None, **kwargs):
         if tokenizer is None:
-            words = "Jordan met Paris in New York City . # @ ! the team of RT Chelsea unaffable playing".split()
-            tokenizer = train_wordpiece(words, vocab_size=90)
+            text = "Jordan met Paris in New York City . # @ ! the team of RT Chelsea unaffable playing"
+            tokenizer = train_wordpiece(text.split(), vocab_size=90)
         image_processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
         return IFAformerProcessor(image_processor, tokenizer, **{**CROPS, **kwargs})
 

@@ -308,11 +308,7 @@ class TestPrecision:
         with torch.autocast("cpu", torch.bfloat16):
             emissions = classifier(hidden)
             assert emissions.dtype == torch.bfloat16
-            results = [
-                crf(emissions, tags, MASK),
-                crf.marginals(emissions, MASK),
-                crf.viterbi_decode(emissions, MASK),
-            ]
+            results = [crf(emissions, tags, MASK), crf.marginals(emissions, MASK), crf.viterbi_decode(emissions, MASK)]
         exact = emissions.float()
         expected = [crf(exact, tags, MASK), crf.marginals(exact, MASK), crf.viterbi_decode(exact, MASK)]
         torch.testing.assert_close(results, expected, rtol=0, atol=0)

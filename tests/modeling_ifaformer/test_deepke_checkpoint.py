@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from modeling_ifaformer import IFAformerForTokenClassification
-from modeling_ifaformer.deepke_checkpoint import (
-    load_deepke_weights,
-    read_deepke_checkpoint,
-    rename_deepke_keys,
-)
+from modeling_ifaformer.deepke_checkpoint import load_deepke_weights, read_deepke_checkpoint, rename_deepke_keys
 
 
 STATE = {
@@ -62,7 +58,7 @@ def test_every_key_is_accounted_for(make_config):
 def test_a_file_that_holds_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Malicious()}, tmp_path / "best_model.pth")
-    with pytest.raises(ValueError, match="was not loaded: .* would run code"):
+    with pytest.raises(ValueError, match=r"was not loaded: .* would run code"):
         read_deepke_checkpoint(tmp_path / "best_model.pth")
     assert not (tmp_path / "executed").exists()
 

@@ -44,7 +44,7 @@ def test_ids_labels_and_pixels_of_the_sample(shared, tmp_path, deepke_processor)
     expected = golden(shared, "ner_inputs")
     processor = deepke_processor(40)
     rows = rows_of(shared / "data" / "sample" / "twitter2017", tmp_path, "train")
-    batch = processor.data_collator([row for row in rows.with_transform(processor.encode_rows)])
+    batch = processor.data_collator(list(rows.with_transform(processor.encode_rows)))
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         assert batch[name].tolist() == expected[name].tolist(), name
     labels = batch["labels"].masked_fill(batch["labels"] == -100, 0)  # the published code pads with PAD, id 0
@@ -65,7 +65,9 @@ def test_ids_labels_and_pixels_of_the_sample(shared, tmp_path, deepke_processor)
 
     whole = IFAformerProcessor(CLIPImageProcessorPil(), processor.tokenizer)
     for row, values in zip(expected["pixel_rows"].tolist(), expected["pixel_values"], strict=True):
-        ours = whole(text=rows[row]["tokens"], is_split_into_words=True, images=rows[row]["image"], return_tensors="pt")
+        ours = whole(
+            text=rows[row]["tokens"], is_split_into_words=True, images=rows[row]["image"], return_tensors="pt"
+        )
         assert np.abs((ours["pixel_values"][0].numpy() - values.float().numpy()) * std).max() <= 2 / 255
 
 

@@ -30,7 +30,9 @@ class Golden:
             self.metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         self.groups = {
-            group: {key.removeprefix(f"{group}."): value for key, value in tensors.items() if key.startswith(f"{group}.")}
+            group: {
+                key.removeprefix(f"{group}."): value for key, value in tensors.items() if key.startswith(f"{group}.")
+            }
             for group in ("state", "in", "out", "grad_norm")
         }
         self.folder = folder / "converted"
@@ -49,11 +51,10 @@ class Golden:
         )
         text_config.save_pretrained(folder / "text")
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        vocabulary = {token: index for index, token in enumerate([*special, *(f"w{i}" for i in range(vocab_size - 5))])}
+        tokens = [*special, *(f"w{index}" for index in range(vocab_size - 5))]
+        vocabulary = {token: index for index, token in enumerate(tokens)}
         BertTokenizerFast(vocab=vocabulary).save_pretrained(folder / "text")
-        vision_config = CLIPVisionConfig(
-            image_size=metadata["image_size"], patch_size=metadata["patch_size"], **size
-        )
+        vision_config = CLIPVisionConfig(image_size=metadata["image_size"], patch_size=metadata["patch_size"], **size)
         vision_config.save_pretrained(folder / "vision")
         torch.save(self.groups["state"], folder / "best_model.pth")
         extra = []

@@ -34,7 +34,9 @@ def archive(tmp_path_factory):
             image_id = f"{split}_{index}"
             blocks.append("\n".join([f"IMGID:{image_id}", *("\t".join(pair) for pair in sentence)]))
             if index < 2:
-                Image.new("RGB", (40, 30), (90 * index, 20, 20)).save(folder / "twitter2017_images" / f"{image_id}.jpg")
+                Image.new("RGB", (40, 30), (90 * index, 20, 20)).save(
+                    folder / "twitter2017_images" / f"{image_id}.jpg"
+                )
             Image.new("RGB", (20, 20), (20, 90 * index, 20)).save(crops / f"{image_id}_crop.png")
             listed[f"{image_id}.jpg"] = [f"{image_id}_crop.png"]
         (folder / f"{name}.txt").write_text("\n\n".join(blocks), encoding="utf-8")
@@ -148,7 +150,13 @@ def test_prediction_keeps_order_and_reports_problems(trained, run_script, tmp_pa
     assert [entity["word"] for entity in results[0]["entities"]] == ["Jordan", "met", "New", "York", "!", "😀"]
     assert results[0] == results[-1]  # whatever else is in the batch
     assert "problems" not in results[0]
-    expected = {1: "broken.jpg", 2: "empty", 3: "nothing the tokenizer knows", 4: "missing.jpg", 5: "words are cut off"}
+    expected = {
+        1: "broken.jpg",
+        2: "empty",
+        3: "nothing the tokenizer knows",
+        4: "missing.jpg",
+        5: "words are cut off",
+    }
     for index, problem in expected.items():
         assert any(problem in text for text in results[index]["problems"]), results[index]
     assert any("4 crops, the model takes the first 3" in text for text in results[4]["problems"])

@@ -47,6 +47,7 @@ class IFAformerConfig(PreTrainedConfig):
         StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size,
             `id2label` and `label2id` disagree, or an option has an unknown value. All that is wrong is in one message.
         StrictDataclassFieldValidationError: for a value of the wrong type.
+        ValueError: for `num_labels` beside an `id2label` of another length.
     """
 
     model_type = "ifaformer"
@@ -152,6 +153,9 @@ class IFAformerConfig(PreTrainedConfig):
 
     def _label_problems(self):
         if self.id2label is None or self.label2id is None:
+            return
+        if len(set(self.id2label.values())) != len(self.id2label):
+            yield f"id2label must name each label once, got {list(self.id2label.values())}."
             return
         inverse = {label: int(index) for index, label in self.id2label.items()}
         if inverse != self.label2id:

@@ -84,8 +84,12 @@ class LinearChainCRF(CRF):
         aligned_tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
         aligned_mask = _gather(mask, order).t()
         # Where the parameters are half precision, pytorch-crf would add the scores up in half precision.
+        # By name, since a replica of DataParallel has no named parameters.
         chain = SimpleNamespace(
-            num_tags=self.num_tags, **{name: parameter.float() for name, parameter in self.named_parameters()}
+            num_tags=self.num_tags,
+            start_transitions=self.start_transitions.float(),
+            end_transitions=self.end_transitions.float(),
+            transitions=self.transitions.float(),
         )
         with _without_autocast(emissions.device):
             # (batch_size,)

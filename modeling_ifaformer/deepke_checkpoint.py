@@ -1,6 +1,8 @@
 """Import of checkpoints of the published implementation (DeepKE's IFA models): names, shapes, configuration."""
 
+import copy
 import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -37,13 +39,18 @@ def read_deepke_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: where the file holds something else than a dict of tensors, code included.
     """
+    expected = "expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)"
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} was not loaded: it holds Python objects beside tensors, and loading them would run code from the "
-            "file. Expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)."
-        ) from error
+        # Torch's own message advises to load the file all the same, hence `from None`.
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of tensors, or damaged"
+        raise ValueError(f"{path} was not loaded, because {problem}; {expected}.") from None
+    except OSError:
+        raise
+    except Exception as error:  # torch checks little before it unpacks: damage comes as nearly every kind of error
+        raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
     if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
         raise ValueError(f"{path} must hold a dict from parameter names to tensors, got {type(state_dict).__name__}.")
     return state_dict
@@ -84,6 +91,7 @@ def deepke_config(state_dict: dict[str, torch.Tensor], text_config, vision_confi
         text_config, vision_config: of the pretrained towers that training started from.
         **config_kwargs: label maps, marker ids.
     """
+    text_config = copy.copy(text_config)
     text_config.vocab_size = len(state_dict["ifaformer.text_model.embeddings.word_embeddings.weight"])
     return IFAformerConfig(
         text_config=text_config,

@@ -167,6 +167,8 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         loading_info = {}
         for tower, (auto_class, checkpoint) in sources.items():
             pretrained, info = auto_class.from_pretrained(checkpoint, dtype=model.dtype, output_loading_info=True)
+            # of an IFAformer checkpoint, its tower
+            pretrained = getattr(pretrained, f"{tower}_model", pretrained)
             target = getattr(model.base_model, f"{tower}_model")
             incompatible = target.load_state_dict(pretrained.state_dict(), strict=False)
             loading_info[tower] = {
@@ -478,6 +480,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             rcnn_pixel_values=rcnn_pixel_values,
             rcnn_crop_mask=rcnn_crop_mask,
             output_pooled=False,
+            return_dict=True,
             **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
@@ -564,6 +567,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
             rcnn_pixel_values=rcnn_pixel_values,
             rcnn_crop_mask=rcnn_crop_mask,
             output_pooled=False,
+            return_dict=True,
             **kwargs,
         )
         rows = torch.arange(input_ids.shape[0], device=input_ids.device)

@@ -18,15 +18,17 @@ def pad_tokens(
     Token-level lists as tensors `(batch_size, seq_length)`, padded to the longest, or to `max_length` if given.
 
     Raises:
-        ValueError: where a text is longer than `max_length`.
+        ValueError: for features without `input_ids`, or a text longer than `max_length`.
     """
+    if "input_ids" not in features[0]:
+        raise ValueError(f"Features need input_ids, as IFAformerProcessor returns them; got {sorted(features[0])}.")
     longest = max(len(feature["input_ids"]) for feature in features)
     if max_length is not None and longest > max_length:
         raise ValueError(f"A text of {longest} tokens cannot be padded to max_length={max_length}; truncate it first.")
     seq_length = max_length or longest
     batch = {}
     for name, pad_value in {"input_ids": pad_token_id, **TOKEN_PADDING}.items():
-        if name not in features[0] or not isinstance(features[0][name], list | np.ndarray):
+        if name not in features[0] or np.ndim(features[0][name]) == 0:  # a relation is one label, not one a token
             continue
         rows = []
         for feature in features:
@@ -35,6 +37,11 @@ def pad_tokens(
             rows.append(torch.cat([row, padding] if padding_side == "right" else [padding, row]))
         batch[name] = torch.stack(rows)
     return batch
+
+
+def _pixels(values: Any) -> np.ndarray | None:
+    """Floats, also of nested lists, which is what a stored data set gives back."""
+    return None if values is None else np.asarray(values, dtype=np.float32)
 
 
 def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -48,14 +55,14 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         `rcnn`.
     """
     batch = {}
-    images = [feature.get("pixel_values") for feature in features]
+    images = [_pixels(feature.get("pixel_values")) for feature in features]
     real = next((image for image in images if image is not None), None)
     if real is not None:
         absent = np.zeros_like(real)
         batch["pixel_values"] = torch.from_numpy(np.stack([absent if image is None else image for image in images]))
         batch["image_mask"] = torch.tensor([image is not None for image in images])
     for kind in CROP_KINDS:
-        crops: list[Any] = [feature.get(f"{kind}_pixel_values") for feature in features]
+        crops: list[Any] = [_pixels(feature.get(f"{kind}_pixel_values")) for feature in features]
         numbers = [0 if crop is None else len(crop) for crop in crops]
         most = max(numbers)
         if most == 0:

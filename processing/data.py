@@ -63,11 +63,12 @@ def drop_tokenless(dataset: Dataset, processor: IFAformerProcessor) -> tuple[Dat
     The rows of which the tokenizer keeps something, and the gold tags of the others (texts of zero-width characters,
     say), which scoring counts as missed.
     """
-    kept = [row for row, words in enumerate(dataset["tokens"]) if processor.has_tokens(words)]
-    if len(kept) == len(dataset):
+    readable = processor.have_tokens(dataset["tokens"])
+    if all(readable):
         return dataset, []
-    dropped = sorted(set(range(len(dataset))) - set(kept))
-    return dataset.select(kept), word_labels(dataset.select(dropped))
+    rows = range(len(dataset))
+    dropped = dataset.select([row for row in rows if not readable[row]])
+    return dataset.select([row for row in rows if readable[row]]), word_labels(dropped)
 
 
 def shuffle_pictures(dataset: Dataset, seed: int) -> Dataset:

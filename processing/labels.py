@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from seqeval.metrics.sequence_labeling import get_entities
-
 
 LABEL_SCHEMES = ("word", "deepke")
 
@@ -55,6 +53,16 @@ def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     Entities of one tagged sentence as `(type, start, end)`, word indices, `end` exclusive.
 
     seqeval's default (lenient) reading: an `I-` tag that continues nothing starts an entity, so that what is shown as
-    an entity is exactly what is scored as one.
+    an entity is exactly what is scored as one. Written out here because the file travels with the processor, whose
+    users need no seqeval.
     """
-    return [(entity_type, start, end + 1) for entity_type, start, end in get_entities(list(tags))]
+    spans = []
+    start, entity_type = 0, None
+    for index, tag in enumerate([*tags, "O"]):
+        prefix, _, current = tag.partition("-")
+        if entity_type is not None and (prefix != "I" or current != entity_type):
+            spans.append((entity_type, start, index))
+            entity_type = None
+        if prefix in ("B", "I") and entity_type is None:
+            start, entity_type = index, current
+    return spans

@@ -111,7 +111,8 @@ def entity_metrics(
 
     Returns:
         `precision`, `recall`, `f1`, `support` and `per_type` of the same; `unreachable_words` and
-        `unreachable_entities` (gold entities with a word that no token stands for).
+        `unreachable_entities` (gold entities with a word that no token stands for), those of `tokenless_labels`
+        among them.
 
     Raises:
         ValueError: for an unknown protocol.
@@ -124,7 +125,10 @@ def entity_metrics(
         predictions += [["O"] * len(labels) for labels in tokenless_labels]
         references += [list(labels) for labels in tokenless_labels]
     scores = EntityScores().compute(predictions=predictions, references=references)
-    return {**scores, **unreachable_counts(encoded, word_labels)}
+    unreachable = unreachable_counts(encoded, word_labels)
+    unreachable["unreachable_words"] += sum(len(labels) for labels in tokenless_labels)
+    unreachable["unreachable_entities"] += sum(len(entity_spans(labels)) for labels in tokenless_labels)
+    return {**scores, **unreachable}
 
 
 def unreachable_counts(encoded: Sequence[EncodedText], word_labels: Sequence[Sequence[str]]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
@@ -69,7 +69,8 @@ class IFAformerProcessor(ProcessorMixin):
             itself (RoBERTa's) needs others.
 
     Raises:
-        ValueError: where `pad_to_max_length` lacks a `max_length`.
+        ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
+            `add_prefix_space=True`, the tags are no tag set, or the label scheme is unknown.
     """
 
     def __init__(
@@ -100,6 +101,12 @@ class IFAformerProcessor(ProcessorMixin):
         self.rcnn_crop_size = rcnn_crop_size
         self.use_whole_image = use_whole_image
         self.entity_markers = list(DEFAULT_ENTITY_MARKERS if entity_markers is None else entity_markers)
+        pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+        if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
+            raise ValueError(
+                "The tokenizer would read a word as the continuation of the one before; load it with "
+                "add_prefix_space=True."
+            )
         scheme_labels(self.tags, label_scheme)  # refuses an unknown scheme or a broken tag set
         super().__init__(image_processor, tokenizer, **kwargs)
 
@@ -107,6 +114,28 @@ class IFAformerProcessor(ProcessorMixin):
     def labels(self) -> list[str]:
         """The model's labels in id order, in this processor's label scheme."""
         return scheme_labels(self.tags, self.label_scheme)
+
+    def check_config(self, config: Any) -> None:
+        """
+        Whether this processor feeds and reads a model of that configuration.
+
+        Raises:
+            ValueError: with every setting on which the two differ.
+        """
+        names = (
+            "label_scheme",
+            "use_whole_image",
+            "num_aux_crops",
+            "aux_crop_size",
+            "num_rcnn_crops",
+            "rcnn_crop_size",
+        )
+        ours = {name: getattr(self, name) for name in names} | {"labels": self.labels}
+        labels = [config.id2label[index] for index in range(len(config.id2label))]
+        theirs = {name: getattr(config, name) for name in names} | {"labels": labels}
+        different = [f"{name}: {ours[name]} here, {theirs[name]} there" for name in ours if ours[name] != theirs[name]]
+        if different:
+            raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
 
     @property
     def model_input_names(self) -> list[str]:
@@ -250,12 +279,10 @@ class IFAformerProcessor(ProcessorMixin):
                 )
         return encoded
 
-    def has_tokens(self, words: Sequence[str]) -> bool:
-        """Whether the tokenizer keeps anything of these words."""
-        if not words:
-            return False
-        _, word_ids = self._tokenize([list(words)])
-        return any(word is not None for word in word_ids[0])
+    def have_tokens(self, texts: Sequence[Sequence[str]]) -> list[bool]:
+        """Of each list of words, whether the tokenizer keeps anything of it."""
+        _, word_ids = self._tokenize([list(words) for words in texts])
+        return [any(word is not None for word in row) for row in word_ids]
 
     def _tokenize(self, words: list[list[str]]) -> tuple[list[list[int]], list[list[int | None]]]:
         """Token ids with special tokens, and the word of each token."""
@@ -470,10 +497,12 @@ def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, b
             raise ValueError("is_split_into_words=True needs a list of words, got a string.")
         return [text], False, True
     text = list(text)
+    if not text:
+        raise ValueError("text is empty: there is no text in the list.")
     nested = [not isinstance(item, str) for item in text]
     if any(nested) != all(nested):
         raise ValueError("text mixes strings and lists of words; give one kind.")
-    if all(nested) and text:
+    if all(nested):
         if is_split_into_words is False:
             raise ValueError("is_split_into_words=False but text holds lists of words.")
         return [list(words) for words in text], True, False

@@ -64,9 +64,9 @@ def read_relations(path: str | None) -> list[str]:
 
 
 def main() -> None:
-    arguments, _ = parse_arguments(ConversionArguments, description=__doc__)
+    arguments, _ = parse_arguments(ConversionArguments, description=__doc__, positional="checkpoint")
     if arguments.checkpoint is None:
-        raise SystemExit("Name the checkpoint: --checkpoint best_model.pth")
+        raise SystemExit("Name the checkpoint: convert_deepke_checkpoint.py best_model.pth")
     state_dict = read_deepke_checkpoint(arguments.checkpoint)
     renamed = rename_deepke_keys(state_dict)
 

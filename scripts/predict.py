@@ -6,9 +6,9 @@ Entities of tweets and their pictures, one JSON line a tweet, in input order.
     python scripts/predict.py --model runs/demo --dataset demo --limit 3
 
 An input file is plain text (a tweet a line), CSV or JSON lines with the columns `text` or `tokens` (a list of words),
-and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths; in CSV separated by `;`),
-relative to the file or to --image_dir. A picture that cannot be used is left out and named under `problems` of its
-tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
+and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the file or to
+--image_dir. In CSV words are separated by spaces, paths by `;`. A picture that cannot be used is left out and named
+under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
 """
 
 import csv
@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from checkpoint import load_checkpoint
 from recipe import parse_arguments
 from tqdm import tqdm
-from transformers import AutoModelForTokenClassification
 
-import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
 from processing import IFAformerProcessor
 from processing.data import DATASETS, load_mner
 from processing.decoding import decode_entities, word_scores, word_tags
@@ -77,18 +76,35 @@ def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
         path = Path(arguments.input)
         folder = Path(arguments.image_dir) if arguments.image_dir else path.parent
         for line, row in _file_rows(path):
-            text = row.get("tokens") if row.get("tokens") is not None else row.get("text")
-            if not isinstance(text, str | list):
-                raise ValueError(f"{path}:{line}: expected a column text (a string) or tokens (a list), got {row}.")
-            for name in ("image", "aux_crops", "rcnn_crops"):
-                value = row.get(name) or None
-                if isinstance(value, str):
-                    row[name] = folder / value
-                elif value is not None:
-                    row[name] = [folder / item for item in value]
-            yield row
+            yield _checked(row, f"{path}:{line}", folder)
     else:
         raise ValueError("Nothing to tag: give --text, --input or --dataset.")
+
+
+def _checked(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    """The row with empty columns gone and its pictures below `folder`."""
+    row = {name: value for name, value in row.items() if value not in (None, [])}
+    if "text" in row and not isinstance(row["text"], str):
+        raise ValueError(f"{where}: expected text to be a string, got {row['text']!r}.")
+    if "tokens" in row and not _is_strings(row["tokens"]):
+        raise ValueError(f"{where}: expected tokens to be a list of words, got {row['tokens']!r}.")
+    if "text" not in row and "tokens" not in row:
+        raise ValueError(f"{where}: expected a column text (a string) or tokens (a list of words), got {row}.")
+    if "image" in row:
+        if not isinstance(row["image"], str):
+            raise ValueError(f"{where}: expected image to be a path, got {row['image']!r}.")
+        row["image"] = folder / row["image"]
+    for name in ("aux_crops", "rcnn_crops"):
+        if name in row:
+            paths = [row[name]] if isinstance(row[name], str) else row[name]
+            if not _is_strings(paths):
+                raise ValueError(f"{where}: expected {name} to be a list of paths, got {row[name]!r}.")
+            row[name] = [folder / path for path in paths]
+    return row
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -98,6 +114,8 @@ def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield line, {"text": text.rstrip("\r\n")}
         elif path.suffix in (".jsonl", ".json"):
             for line, text in enumerate(file, 1):
+                if not text.strip():  # between two rows, or at the end
+                    continue
                 try:
                     row = json.loads(text)
                 except json.JSONDecodeError as error:
@@ -108,12 +126,10 @@ def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         elif path.suffix == ".csv":
             reader = csv.DictReader(file)
             for row in reader:
-                for name in ("aux_crops", "rcnn_crops"):
-                    if row.get(name):
-                        row[name] = row[name].split(";")
-                if row.get("tokens"):
-                    row["tokens"] = row["tokens"].split()
-                yield reader.line_num, row
+                for name, separator in (("tokens", None), ("aux_crops", ";"), ("rcnn_crops", ";")):
+                    if row.get(name) is not None:
+                        row[name] = row[name].split(separator) if row[name] else None
+                yield reader.line_num, {**row, "image": row.get("image") or None}
         else:
             raise ValueError(f"{path}: expected a file ending in .txt, .csv or .jsonl.")
 
@@ -150,7 +166,7 @@ def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) 
         text, words, offsets = split_words(row["text"]) if tokens is None else join_words(tokens)
         result = {**({"id": row["id"]} if "id" in row else {}), "text": text, "entities": []}
         row_pictures, problems = usable_pictures(row, limits)
-        if processor.has_tokens(words):
+        if words and all(processor.have_tokens([words])):
             readable.append((result, words, offsets))
             pictures.append(row_pictures)
         else:
@@ -178,7 +194,7 @@ def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) 
         readable, encoded, outputs.tag_ids.tolist(), scores.tolist(), strict=True
     ):
         cut_off = len(words) - 1 - max(word for word in example.word_ids if word is not None)
-        if cut_off:
+        if cut_off and len(example.input_ids) == processor.max_length:
             result.setdefault("problems", []).append(f"text: the last {cut_off} of {len(words)} words are cut off")
         tags = word_tags(tag_ids, example.word_ids, len(words), model.config.id2label)
         result["entities"] = decode_entities(
@@ -192,10 +208,8 @@ def main() -> None:
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModelForTokenClassification.from_pretrained(arguments.model).to(device).eval()
-    processor = IFAformerProcessor.from_pretrained(arguments.model)
-    if processor.max_length is None:
-        processor.max_length = model.ifaformer.text_model.max_length
+    model, processor = load_checkpoint(arguments.model)
+    model.to(device)
 
     rows = islice(read_rows(arguments), arguments.limit)
     counts: Counter[str] = Counter()

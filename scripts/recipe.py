@@ -7,9 +7,12 @@ import yaml
 from transformers import HfArgumentParser
 
 
-def parse_arguments(*dataclass_types: type, description: str | None = None) -> tuple[Any, ...]:
+def parse_arguments(
+    *dataclass_types: type, description: str | None = None, positional: str | None = None
+) -> tuple[Any, ...]:
     """
-    `script.py [recipe.yaml] [--flag value ...]`, an instance for each dataclass.
+    `script.py [recipe.yaml] [--flag value ...]`, an instance for each dataclass, then the recipe's path or None. With
+    `positional`, a first argument that is no recipe is the value of that option.
 
     Exits with a message for a recipe that is no mapping or has keys that no dataclass knows.
     """
@@ -17,6 +20,8 @@ def parse_arguments(*dataclass_types: type, description: str | None = None) -> t
     parser.add_argument("recipe", nargs="?", help="YAML file with values of the options below; flags win over it")
     # The recipe's values become the defaults, so it is looked for before everything else is parsed.
     arguments = sys.argv[1:]
+    if positional and arguments and not arguments[0].startswith("-") and not arguments[0].endswith((".yaml", ".yml")):
+        arguments.insert(0, f"--{positional}")
     path = arguments[0] if arguments and arguments[0].endswith((".yaml", ".yml")) else None
     if path is not None:
         with open(path, encoding="utf-8") as file:

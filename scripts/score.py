@@ -9,15 +9,16 @@ published code, in which they vanish from gold and prediction alike.
 """
 
 import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from checkpoint import load_checkpoint
 from datasets import Dataset
 from recipe import parse_arguments
-from transformers import AutoModelForTokenClassification, PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
 from processing import IFAformerProcessor
 from processing.data import DATASETS, PICTURE_COLUMNS, drop_tokenless, load_mner, shuffle_pictures, word_labels
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
@@ -29,7 +30,7 @@ class ScoringArguments:
     dataset: str = field(default="demo", metadata={"help": "which data", "choices": DATASETS})
     data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter archive"})
     cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
-    split: str = field(default="test", metadata={"help": "train, validation or test"})
+    split: str = field(default="test", metadata={"help": "which split", "choices": ["train", "validation", "test"]})
     protocol: str = field(default="word", metadata={"help": "how to score", "choices": [*PROTOCOLS, "both"]})
     shuffle_pictures: bool = field(
         default=False, metadata={"help": "score also with the pictures shuffled between tweets"}
@@ -46,7 +47,7 @@ def predict_tag_ids(model: PreTrainedModel, processor: IFAformerProcessor, datas
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
-            output_dir="runs/score", per_device_eval_batch_size=batch_size, remove_unused_columns=False
+            output_dir=tempfile.gettempdir(), per_device_eval_batch_size=batch_size, remove_unused_columns=False
         ),
         data_collator=processor.data_collator,
         preprocess_logits_for_metrics=lambda outputs, labels: outputs[1],  # the tag ids
@@ -68,14 +69,13 @@ def main() -> None:
 
     results = {}
     for checkpoint in arguments.checkpoints:
-        model = AutoModelForTokenClassification.from_pretrained(checkpoint)
-        processor = IFAformerProcessor.from_pretrained(checkpoint)
+        model, processor = load_checkpoint(checkpoint)
         for variant, dataset in variants.items():
             rows, tokenless = drop_tokenless(dataset, processor)
             encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
             tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size)
             for protocol in protocols:
-                name = Path(checkpoint).name + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
+                name = checkpoint + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
                 results[name] = entity_metrics(
                     tag_ids, encoded, word_labels(rows), dict(enumerate(processor.labels)), protocol, tokenless
                 )

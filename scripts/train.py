@@ -110,6 +110,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     save_total_limit: int | None = 1
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "f1"
+    # A crop kind that a batch lacks, and what reaches no output, get no gradient.
+    ddp_find_unused_parameters: bool | None = True
     logging_strategy: str = "epoch"
     remove_unused_columns: bool = False
 
@@ -131,6 +133,11 @@ def build_processor(
     else:
         image_processor = AutoImageProcessor.from_pretrained(model_arguments.vision_model)
     deepke = model_arguments.attention_variant == "deepke"
+    if deepke and data_arguments.max_seq_length is None:
+        raise ValueError(
+            "attention_variant deepke pads every batch to one length, on which its results depend: give "
+            "--max_seq_length (40 in the published recipe)."
+        )
     use_whole_image = model_arguments.use_whole_image
     return IFAformerProcessor(
         image_processor,
@@ -228,16 +235,14 @@ def main() -> None:
         rows, tokenless[split] = drop_tokenless(rows, processor)
         if tokenless[split]:
             logger.warning(f"{split}: {len(tokenless[split])} rows have no token and are not given to the model.")
-        gold[split] = word_labels(rows)
-        encoded[split] = processor.encode_text(rows["tokens"], is_split_into_words=True)
-        readable[split] = rows.with_transform(processor.encode_rows)
+        mask_probability = data_arguments.mask_probability if split == "train" else 0.0
+        readable[split] = rows.with_transform(partial(processor.encode_rows, mask_probability=mask_probability))
+        if split != "train":
+            gold[split] = word_labels(rows)
+            encoded[split] = processor.encode_text(rows["tokens"], is_split_into_words=True)
 
     def score(split: str, tag_ids) -> dict[str, Any]:
         return entity_metrics(tag_ids, encoded[split], gold[split], id2label, tokenless_labels=tokenless[split])
-
-    readable["train"] = readable["train"].with_transform(
-        partial(processor.encode_rows, mask_probability=data_arguments.mask_probability)
-    )
 
     # 4. Training
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(arguments, model)

@@ -450,3 +450,13 @@ class TestErrors:
         last_line = result.stderr.strip().splitlines()[-1]
         assert last_line.startswith("ImportError:") and "pip install pytorch-crf" in last_line
         assert "`torchcrf` is another project" in last_line
+
+
+def test_a_replica_of_data_parallel_scores_too():
+    """Replicas have the parameters as plain attributes, and no named parameters."""
+    crf = LinearChainCRF(3)
+    replica = crf._replicate_for_data_parallel()
+    for name, parameter in crf.named_parameters():
+        setattr(replica, name, parameter.detach())
+    emissions, tags, mask = torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.long), torch.ones(2, 4).bool()
+    torch.testing.assert_close(replica(emissions, tags, mask), crf(emissions, tags, mask).detach())

@@ -58,7 +58,7 @@ def test_every_key_is_accounted_for(make_config):
 def test_a_file_that_holds_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Malicious()}, tmp_path / "best_model.pth")
-    with pytest.raises(ValueError, match=r"was not loaded: .* would run code"):
+    with pytest.raises(ValueError, match="was not loaded, because loading it would run code"):
         read_deepke_checkpoint(tmp_path / "best_model.pth")
     assert not (tmp_path / "executed").exists()
 
@@ -75,3 +75,12 @@ def test_without_pytorch_crf_the_right_package_is_named():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode != 0
     assert "pip install pytorch-crf" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", None])
+def test_a_damaged_file(tmp_path, content):
+    path = tmp_path / "best_model.pth"
+    torch.save(STATE, path)
+    path.write_bytes(path.read_bytes()[:-200] if content is None else content)
+    with pytest.raises(ValueError, match=r"best_model.pth was not loaded, because it is .*; expected the state dict"):
+        read_deepke_checkpoint(path)

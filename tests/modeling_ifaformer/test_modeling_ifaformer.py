@@ -249,6 +249,13 @@ def test_return_tuple(make_config, make_inputs):
     assert tag_ids.shape == (3, 7)
 
 
+def test_configuration_that_asks_for_tuples(make_config, make_inputs):
+    model = make_model(make_config(return_dict=False, **LABELS))
+    inputs = make_inputs()
+    logits, tag_ids = model(**inputs, crf_mask=crf_mask(inputs))
+    assert logits.shape == (3, 7, 5) and tag_ids.shape == (3, 7)
+
+
 class TestTokenClassification:
     def test_loss_and_tags_are_the_crf_s(self, make_config, make_inputs):
         model = make_model(make_config(**LABELS))
@@ -503,6 +510,16 @@ class TestFromPretrainedTowers:
         with caplog.at_level("WARNING", logger="transformers"):
             _, info = self.load(tmp_path)
         assert info["text"]["missing_keys"] == ["pooler.dense.bias", "pooler.dense.weight"]
+
+    def test_the_towers_of_an_ifaformer_checkpoint(self, tmp_path, make_config):
+        source = make_model(make_config(), IFAformerModel)
+        source.save_pretrained(tmp_path / "whole")
+        model, info = IFAformerForTokenClassification.from_vision_text_pretrained(
+            None, tmp_path / "whole", vision_config=source.config.vision_config, output_loading_info=True, **LABELS
+        )
+        for key, value in source.text_model.state_dict().items():
+            assert torch.equal(model.ifaformer.text_model.state_dict()[key], value), key
+        assert info["text"]["missing_keys"] == []
 
     def test_towers_that_do_not_match(self, tmp_path):
         self.checkpoints(tmp_path)

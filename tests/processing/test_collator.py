@@ -50,3 +50,21 @@ def test_stacks_crops_and_masks_absent_ones():
     assert batch["pixel_values"].mean(dim=(1, 2, 3)).tolist() == [0, 3]
     assert batch["image_mask"].tolist() == [False, True]
     assert "rcnn_pixel_values" not in batch
+
+
+def test_takes_what_a_stored_data_set_gives_back():
+    """Nested lists of pictures, tensors of token ids."""
+    crop = np.ones((1, 3, 2, 2), dtype=np.float32)
+    stored = {
+        "input_ids": torch.tensor([1, 2]),
+        "attention_mask": torch.tensor([1, 1]),
+        "labels": torch.tensor([0, 1]),
+    }
+    batch = IFAformerDataCollator()([{**stored, "aux_pixel_values": crop.tolist()}])
+    assert batch["input_ids"].tolist() == [[1, 2]] and batch["labels"].tolist() == [[0, 1]]
+    assert batch["aux_pixel_values"].dtype == torch.float32 and batch["aux_pixel_values"].shape == (1, 1, 3, 2, 2)
+
+
+def test_features_without_tokens():
+    with pytest.raises(ValueError, match=r"Features need input_ids.*got \['labels'\]"):
+        IFAformerDataCollator()([{"labels": [1]}])

@@ -1,4 +1,7 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
 
 from processing.labels import TWITTER_TAGS, entity_spans, label_maps, scheme_labels
 
@@ -27,3 +30,8 @@ def test_label_maps_agree():
 )
 def test_entity_spans(tags, spans):
     assert entity_spans(tags.split()) == spans
+
+
+@given(st.lists(st.sampled_from(TWITTER_TAGS), max_size=12))
+def test_entity_spans_are_seqeval_s(tags):
+    assert entity_spans(tags) == [(kind, start, end + 1) for kind, start, end in get_entities(tags)]

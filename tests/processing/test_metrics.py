@@ -52,7 +52,8 @@ def test_what_is_cut_off_is_a_miss_here_and_vanishes_in_the_published_protocol(m
 def test_texts_without_a_token_are_missed(make_processor):
     tag_ids, encoded = encode(make_processor(), TEXTS, GOLD)
     tokenless = [["B-PER", "O"]]
-    assert entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "word", tokenless)["recall"] == 3 / 4
+    scores = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "word", tokenless)
+    assert (scores["recall"], scores["unreachable_entities"], scores["unreachable_words"]) == (3 / 4, 1, 3)
     assert entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "published", tokenless)["recall"] == 1
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, BertweetTokenizer
+from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
 
 from processing import IFAformerProcessor
 from processing.images import ImageError
@@ -73,6 +73,21 @@ class TestText:
     def test_empty_text(self, make_processor, text):
         with pytest.raises(ValueError, match="Text 0 is empty"):
             make_processor()(text=text)
+
+    @pytest.mark.parametrize("is_split", [None, True, False])
+    def test_no_text_at_all(self, make_processor, is_split):
+        with pytest.raises(ValueError, match="text is empty"):
+            make_processor()(text=[], is_split_into_words=is_split)
+
+    def test_a_tokenizer_of_bytes_must_know_that_it_reads_words(self, make_processor):
+        vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
+        arguments = {"vocab": vocabulary, "merges": []}
+        with pytest.raises(ValueError, match="load it with add_prefix_space=True"):
+            make_processor(tokenizer=RobertaTokenizer(**arguments))
+        processor = make_processor(tokenizer=RobertaTokenizer(**arguments, add_prefix_space=True))
+        [encoded] = processor.encode_text([["a", "a"]], is_split_into_words=True)
+        assert encoded.word_ids == [None, 0, 0, 1, 1, None] or encoded.word_ids == [None, 0, 1, None]
+        assert processor(text="a a")["input_ids"] == processor(text=[["a", "a"]])["input_ids"]
 
     def test_text_without_a_token(self, make_processor):
         with pytest.raises(ValueError, match=r"Text 1 .* gives no token"):
@@ -276,6 +291,13 @@ class TestSaving:
         before, after = processor(**arguments), reloaded(**arguments)
         assert before["input_ids"].shape == (1, 12)
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+    def test_a_model_it_does_not_belong_to(self, make_processor, make_config):
+        processor = make_processor()
+        labels = {"id2label": dict(enumerate(processor.labels))}
+        processor.check_config(make_config(**labels))
+        with pytest.raises(ValueError, match=r"aux_crop_size: 16 here, 8 there; labels: .* here"):
+            processor.check_config(make_config(aux_crop_size=8))
 
     def test_padding_needs_a_length(self, make_processor):
         with pytest.raises(ValueError, match="pad_to_max_length=True needs a max_length"):

@@ -64,7 +64,7 @@ class Golden:
             extra = ["--relations", folder / "rel2id.json", "--max_seq_length", "60"]  # of 64 positions
         return run_script(
             "convert_deepke_checkpoint.py",
-            *("--checkpoint", folder / "best_model.pth", "--task", self.task, *extra),
+            *(folder / "best_model.pth", "--task", self.task, *extra),
             *("--text_model", folder / "text", "--vision_model", folder / "vision", "--output", self.folder),
         ).stdout
 

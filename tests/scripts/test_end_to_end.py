@@ -101,10 +101,12 @@ def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp
     )
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores) == {
-        f"out{variant} [{protocol}]" for variant in ("", " (pictures shuffled)") for protocol in ("word", "published")
+        f"{folder}{variant} [{protocol}]"
+        for variant in ("", " (pictures shuffled)")
+        for protocol in ("word", "published")
     }
     trained_test = json.loads((folder / "results.json").read_text())["test"]
-    assert scores["out [word]"] == trained_test
+    assert scores[f"{folder} [word]"] == trained_test
     assert "0 of 5 entities are out of the model's reach" in result.stdout
 
 
@@ -167,7 +169,8 @@ def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows
     folder, _ = trained(run_script)
     with open(tmp_path / "tweets.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([("text", "image", "aux_crops"), ("Jordan, met\nParis", "a.png", "a.png;a.png")])
+        writer.writerow(("text", "tokens", "image", "aux_crops"))
+        writer.writerow(("Jordan, met\nParis", "", "a.png", "a.png;a.png"))
     [result] = predict(run_script, folder, tmp_path, "--input", tmp_path / "tweets.csv")
     assert result["text"] == "Jordan, met\nParis" and "problems" not in result
     (tmp_path / "tweets.txt").write_text("Jordan\nParis wins\n", encoding="utf-8")
@@ -181,6 +184,14 @@ def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows
         ("a.jsonl", '{"text": "x"}\n{"text": \n', "a.jsonl:2: expected a JSON object on the line"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object, got '[1]'"),
         ("a.jsonl", '{"txt": "x"}\n', "a.jsonl:1: expected a column text"),
+        ("a.jsonl", '\n{"text": ["a"]}\n', "a.jsonl:2: expected text to be a string, got ['a']"),
+        ("a.jsonl", '{"tokens": "a b"}\n', "a.jsonl:1: expected tokens to be a list of words, got 'a b'"),
+        ("a.jsonl", '{"text": "a", "image": 5}\n', "a.jsonl:1: expected image to be a path, got 5"),
+        (
+            "a.jsonl",
+            '{"text": "a", "aux_crops": [5]}\n',
+            "a.jsonl:1: expected aux_crops to be a list of paths, got [5]",
+        ),
         ("a.xml", "<x/>", "expected a file ending in .txt, .csv or .jsonl"),
     ],
 )

@@ -1,0 +1,21 @@
+"""Trained checkpoints, as the scripts that use them load them."""
+
+from transformers import AutoModelForTokenClassification, PreTrainedModel
+
+import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
+from processing import IFAformerProcessor
+
+
+def load_checkpoint(name_or_path: str) -> tuple[PreTrainedModel, IFAformerProcessor]:
+    """
+    A model in evaluation mode and its processor, which cuts texts at what the model can take.
+
+    Raises:
+        ValueError: where the two do not belong together.
+    """
+    model = AutoModelForTokenClassification.from_pretrained(name_or_path)
+    processor = IFAformerProcessor.from_pretrained(name_or_path)
+    processor.check_config(model.config)
+    if processor.max_length is None:
+        processor.max_length = model.base_model.text_model.max_length
+    return model, processor

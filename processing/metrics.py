@@ -143,10 +143,11 @@ def unreachable_counts(encoded: Sequence[EncodedText], word_labels: Sequence[Seq
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
     """A text table of entity metrics: a row for each named result and entity type, figures in percent."""
-    lines = [f"{'':<28}{'type':<8}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
+    width = max(map(len, results), default=0) + 2
+    lines = [f"{'':<{width}}{'type':<8}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
     for name, result in results.items():
         for entity_type, row in [*result["per_type"].items(), ("all", result)]:
             figures = "".join(f"{100 * row[key]:8.2f}" for key in ("precision", "recall", "f1"))
-            lines.append(f"{name:<28}{entity_type:<8}{figures}{row['support']:>10}")
+            lines.append(f"{name:<{width}}{entity_type:<8}{figures}{row['support']:>10}")
             name = ""
     return "\n".join(lines)

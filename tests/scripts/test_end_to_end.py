@@ -1,5 +1,6 @@
 """train.py, score.py and predict.py on a small archive with pictures, each as a user runs it."""
 
+import ast
 import csv
 import json
 import re
@@ -200,6 +201,15 @@ def test_prediction_says_which_line_is_wrong(script_module, tmp_path, name, cont
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         list(predict_script.read_rows(predict_script.PredictionArguments(input=str(tmp_path / name))))
+
+
+def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):
+    folder, _ = trained(run_script)
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    block = readme.split("```python\n")[1].split("```")[0]
+    assert "runs/demo" in block and len(block.strip().splitlines()) <= 12
+    exec(block.replace("runs/demo", str(folder)), {})
+    assert isinstance(ast.literal_eval(capsys.readouterr().out.strip().splitlines()[-1]), list)
 
 
 def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):

@@ -7,11 +7,11 @@ from datasets import Dataset, DatasetDict, Image, List
 
 from .demo_mner import DemoMNER
 from .processing_ifaformer import IFAformerProcessor
+from .rows import PICTURE_COLUMNS
 from .twitter_mner import TwitterMNER
 
 
 DATASETS = ("demo", "twitter2015", "twitter2017")
-PICTURE_COLUMNS = ("image", "aux_crops", "rcnn_crops")
 
 
 def load_mner(

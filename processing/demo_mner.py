@@ -38,6 +38,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .labels import TWITTER_TAGS
+from .rows import ner_features
 
 
 SPLITS = ("train", "validation", "test")
@@ -544,17 +545,7 @@ class DemoMNER(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description="Tweets with drawn pictures, where the picture settles the type of an ambiguous name.",
-            features=datasets.Features(
-                {
-                    "id": datasets.Value("string"),
-                    "image_id": datasets.Value("string"),
-                    "tokens": datasets.List(datasets.Value("string")),
-                    "ner_tags": datasets.List(datasets.ClassLabel(names=TWITTER_TAGS)),
-                    "image": datasets.Image(),
-                    "aux_crops": datasets.List(datasets.Image()),
-                    "rcnn_crops": datasets.List(datasets.Image()),
-                }
-            ),
+            features=ner_features(TWITTER_TAGS),
         )
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:

@@ -25,6 +25,7 @@ from datasets.fingerprint import Hasher
 
 from .images import NO_SUCH_FILE, check_image
 from .labels import TWITTER_TAGS, bio_tags
+from .rows import ner_features
 
 
 logger = logging.getLogger(__name__)
@@ -264,7 +265,7 @@ class TwitterArchive:
 
     def digest(self) -> str:
         """Changes with the text, the lists, the listing of the pictures, and the code that reads them."""
-        code = [__file__, *map(inspect.getfile, (check_image, bio_tags))]
+        code = [__file__, *map(inspect.getfile, (check_image, bio_tags, ner_features))]
         texts = [self.path(text_file) for text_file, _ in SPLIT_FILES.values()]
         lists = [*map(self.aux_names_file, SPLIT_FILES), self.rcnn_names_file]
         parts: list[Any] = [PIL.__version__]
@@ -461,17 +462,7 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=self.config.description,
-            features=datasets.Features(
-                {
-                    "id": datasets.Value("string"),
-                    "image_id": datasets.Value("string"),
-                    "tokens": datasets.List(datasets.Value("string")),
-                    "ner_tags": datasets.List(datasets.ClassLabel(names=TWITTER_TAGS)),
-                    "image": datasets.Image(),
-                    "aux_crops": datasets.List(datasets.Image()),
-                    "rcnn_crops": datasets.List(datasets.Image()),
-                }
-            ),
+            features=ner_features(TWITTER_TAGS),
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:

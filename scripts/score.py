@@ -20,8 +20,9 @@ from recipe import parse_arguments
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from processing import IFAformerProcessor
-from processing.data import DATASETS, PICTURE_COLUMNS, drop_tokenless, load_mner, shuffle_pictures, word_labels
+from processing.data import DATASETS, drop_tokenless, load_mner, shuffle_pictures, word_labels
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
+from processing.rows import PICTURE_COLUMNS
 
 
 @dataclass

@@ -31,9 +31,10 @@ from transformers import (
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.data import DATASETS, PICTURE_COLUMNS, drop_tokenless, load_mner, tag_names, word_labels
+from processing.data import DATASETS, drop_tokenless, load_mner, tag_names, word_labels
 from processing.labels import label_maps
 from processing.metrics import entity_metrics, results_table
+from processing.rows import PICTURE_COLUMNS
 from processing.tokenizer_training import train_wordpiece
 
 

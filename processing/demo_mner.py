@@ -47,7 +47,6 @@ TYPES = ("PER", "LOC", "ORG", "MISC")
 NO_PICTURE, NO_ENTITY, SECOND_ENTITY = 0.08, 0.10, 0.15
 NO_CROPS = 0.07
 DECIDING_IN_AUX, DECIDING_IN_RCNN = 0.97, 0.92
-UNUSUAL_COLOUR = 0.03
 MAX_CROPS = 3
 
 PICTURE_SIZE = 128
@@ -154,7 +153,7 @@ class Drawing:
     Attributes:
         entity_type: the type it stands for, None for a distractor.
         aspect: width over height.
-        hue: usual hue of colour `a`; now and then an object has another.
+        hue: about the hue of colour `a`.
         shapes: `(primitive, colour, points)`, in percent of the object's box and in painting order. A star is given by
             its centre and a tip. `a`, `b` and `c` are three colours around the circle from `hue`.
     """
@@ -349,7 +348,7 @@ def _star(centre: tuple[float, float], tip: tuple[float, float]) -> list[tuple[f
 
 def _draw_object(draw: ImageDraw.ImageDraw, item: SceneObject, rng: random.Random) -> None:
     colours: dict[str, str | tuple[int, ...]] = {slot: rng.choice(options) for slot, options in PALETTE.items()}
-    hue = rng.random() if rng.random() < UNUSUAL_COLOUR else DRAWINGS[item.kind].hue
+    hue = DRAWINGS[item.kind].hue + rng.uniform(-0.05, 0.05)
     for step, slot in enumerate("abc"):
         rgb = hsv_to_rgb(hue + step / 3 + rng.uniform(-0.1, 0.1), rng.uniform(0.55, 1), rng.uniform(0.55, 1))
         colours[slot] = tuple(int(255 * value) for value in rgb)
@@ -521,7 +520,7 @@ class DemoMNERConfig(datasets.BuilderConfig):
     """
 
     seed: int = 0
-    num_train: int = 5000
+    num_train: int = 6000
     num_validation: int = 200
     num_test: int = 400
 

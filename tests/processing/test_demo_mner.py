@@ -29,7 +29,7 @@ def tweets():
     """The whole default data set, without the painting."""
     return {
         split: [plan_tweet(0, split, index) for index in range(size)]
-        for split, size in zip(SPLITS, (5000, 200, 400), strict=True)
+        for split, size in zip(SPLITS, (6000, 200, 400), strict=True)
     }
 
 

@@ -72,6 +72,8 @@ def main() -> None:
     for checkpoint in arguments.checkpoints:
         model, processor = load_checkpoint(checkpoint)
         for variant, dataset in variants.items():
+            if variant and not model.config.text_attends_vision:
+                continue  # pictures reach no output of this one
             rows, tokenless = drop_tokenless(dataset, processor)
             encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
             tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size)

@@ -11,7 +11,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizer:
     """
-    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. Deterministic.
+    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. Ties between equally
+    frequent pieces fall differently from run to run, as the tokenizers library leaves them.
 
     Args:
         words: the words of the training texts.

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import datasets
 
 
+CROP_KINDS = ("aux", "rcnn")
 PICTURE_COLUMNS = ("image", "aux_crops", "rcnn_crops")
+OBJECT_COLUMNS = ("aux_objects", "rcnn_objects")
 
 
 def ner_features(tags: Sequence[str]) -> datasets.Features:
@@ -26,3 +28,16 @@ def ner_features(tags: Sequence[str]) -> datasets.Features:
             "rcnn_crops": datasets.List(datasets.Image()),
         }
     )
+
+
+def with_objects(features: datasets.Features) -> datasets.Features:
+    """
+    The columns and `aux_objects`, `rcnn_objects`: what a detector found, in the order of the crops cut from it. A box
+    is (xmin, ymin, xmax, ymax) in pixels of the picture as it is stored.
+    """
+    detected = {
+        "label": datasets.Value("string"),
+        "score": datasets.Value("float32"),
+        "box": datasets.List(datasets.Value("float32"), length=4),
+    }
+    return datasets.Features({**features, **{column: datasets.List(detected) for column in OBJECT_COLUMNS}})

@@ -7,32 +7,24 @@ Datasets builder for Twitter-2015, Twitter-2017 and archives laid out alike, wit
     print(builder.report)
 """
 
-import functools
 import inspect
-import json
-import logging
 import os
-import pickle
-import posixpath
-import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import datasets
-import PIL
-from datasets.fingerprint import Hasher
 
-from .images import NO_SUCH_FILE, check_image
+from .images import check_image
 from .labels import TWITTER_TAGS, bio_tags
+from .picture_files import PictureFolder, PictureReader, crop_names_if_any, files_digest
+from .report import LoadingReport, SplitReport
+from .reporting_builder import ReportingBuilder
 from .rows import ner_features
 
 
-logger = logging.getLogger(__name__)
-
 # Split -> its text file, and the split's name in the names of the other files.
 SPLIT_FILES = {"train": ("train.txt", "train"), "validation": ("valid.txt", "val"), "test": ("test.txt", "test")}
-REPORT_FILENAME = "loading_report.json"
 
 
 class Sentence(NamedTuple):
@@ -102,60 +94,15 @@ def read_sentences(path: str) -> Iterator[Sentence]:
             tags.append(tag)
 
 
-def read_crop_names(path: str) -> dict[str, list[str]]:
-    """
-    A `.pth` file of the archive: a pickled dict from an image to the names of its crops. No code in it is run.
-
-    Raises:
-        ValueError: for a file that holds anything else.
-    """
-    import torch  # Reading text, or prepared data, need not wait for it.
-
-    expected = "expected a dict of str to list of str, as torch.save writes it"
-    try:
-        crop_names = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own message advises to load the file all the same, hence `from None`.
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of plain data, or damaged"
-        raise ValueError(f"{path} was not loaded, because {problem}; {expected}.") from None
-    except OSError:
-        raise
-    except Exception as error:  # Torch checks little before it unpacks: damage comes as nearly every kind of error.
-        raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
-    if not isinstance(crop_names, dict):
-        raise ValueError(f"{path}: {expected}, got {type(crop_names).__name__}.")
-    for key, names in crop_names.items():
-        if not (isinstance(key, str) and isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"{path}: {expected}, got {key!r}: {names!r:.200}.")
-    return crop_names
-
-
-class PictureFolder(NamedTuple):
-    """Names in the archive's lists are relative to `base` and have to stay below `folder`."""
-
-    base: str
-    folder: str
-
-    def find(self, name: str) -> str | None:
-        """
-        The path for a name, or None where it leads out of the folder.
-
-        By name only: a link inside the folder was put there by whoever keeps the data, and is followed.
-        """
-        path = os.path.normpath(os.path.join(self.base, name))
-        return path if path.startswith(self.folder + os.sep) else None
-
-
 class SplitSource(NamedTuple):
     """All that the archive says of one split; pictures are named, not yet looked for."""
 
     sentences: tuple[Sentence, ...]
     images: PictureFolder | None
     aux_folder: PictureFolder
-    aux_names: dict[str, list[str]]
+    aux_names: dict[str | int, list[str]]
     rcnn_folder: PictureFolder
-    rcnn_names: dict[str, list[str]]
+    rcnn_names: dict[str | int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -254,105 +201,18 @@ class TwitterArchive:
             sentences=tuple(read_sentences(self.path(text_file))),
             images=PictureFolder(self.images, self.images) if os.path.isdir(self.images) else None,
             aux_folder=PictureFolder(aux_folder, aux_folder),
-            aux_names=self._crop_names(self.aux_names_file(split)),
+            aux_names=crop_names_if_any(self.aux_names_file(split)),
             rcnn_folder=PictureFolder(self.root, self.detect),
-            rcnn_names=self._crop_names(self.rcnn_names_file),
+            rcnn_names=crop_names_if_any(self.rcnn_names_file),
         )
-
-    @staticmethod
-    def _crop_names(path: str) -> dict[str, list[str]]:
-        return read_crop_names(path) if os.path.isfile(path) else {}
 
     def digest(self) -> str:
         """Changes with the text, the lists, the listing of the pictures, and the code that reads them."""
-        code = [__file__, *map(inspect.getfile, (check_image, bio_tags, ner_features))]
+        parts: list[Any] = [check_image, bio_tags, ner_features, PictureReader, SplitReport]
+        code = [__file__, *map(inspect.getfile, parts)]
         texts = [self.path(text_file) for text_file, _ in SPLIT_FILES.values()]
         lists = [*map(self.aux_names_file, SPLIT_FILES), self.rcnn_names_file]
-        parts: list[Any] = [PIL.__version__]
-        for path in [*code, *texts, *filter(os.path.isfile, lists)]:
-            with open(path, "rb") as file:
-                parts.append((os.path.basename(path), Hasher.hash_bytes(file.read())))
-        for folder in filter(os.path.isdir, (self.images, self.aux_images, self.detect)):
-            files = ((entry.path.removeprefix(self.root), entry.stat()) for entry in _files_below(folder))
-            parts.append(sorted((name, status.st_size, status.st_mtime_ns) for name, status in files))
-        return Hasher.hash_bytes(json.dumps(parts).encode())
-
-
-def _files_below(folder: str) -> Iterator[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _files_below(entry.path)
-            elif entry.is_file():
-                yield entry
-
-
-COUNTS = (
-    "sentences",
-    *("images", "aux_crops", "rcnn_crops"),
-    *("rows_without_image", "rows_without_aux_crops", "rows_without_rcnn_crops"),
-    *("images_missing", "images_unreadable", "images_outside"),
-    *("crops_missing", "crops_unreadable", "crops_outside", "crops_surplus"),
-)
-
-
-class AbsentPicture(NamedTuple):
-    """A picture that the archive names and that no row has. `path` is relative to the archive."""
-
-    row_id: str
-    path: str
-    reason: str
-
-
-@dataclass
-class SplitReport:
-    """
-    What was loaded for one split and what is absent, counted row by row: a picture of two rows counts twice.
-
-    `images`, `aux_crops` and `rcnn_crops` are loaded; `outside` are those that the archive looks for outside their
-    folder; `crops_surplus` are listed beyond the number asked for, and not looked for.
-    """
-
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    absent: list[AbsentPicture] = field(default_factory=list)
-
-
-@dataclass
-class LoadingReport:
-    """What of an archive was loaded and what is absent, by split; `notes` are what it lacks as a whole."""
-
-    splits: dict[str, SplitReport] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def absent(self) -> list[AbsentPicture]:
-        return [picture for split in self.splits.values() for picture in split.absent]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LoadingReport":
-        splits = {
-            name: SplitReport(dict(split["counts"]), [AbsentPicture(*picture) for picture in split["absent"]])
-            for name, split in values["splits"].items()
-        }
-        return cls(splits, list(values["notes"]))
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def summary(self, max_listed: int = 20) -> str:
-        """A line per split, the notes, and the first `max_listed` pictures that are absent."""
-        lines = []
-        for name, split in self.splits.items():
-            counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
-            lines.append(f"{name}: {', '.join(counts) or 'nothing'}")
-        lines += self.notes
-        lines += [f"{picture.row_id}: {picture.path}: {picture.reason}" for picture in self.absent[:max_listed]]
-        if len(self.absent) > max_listed:
-            lines.append(f"and {len(self.absent) - max_listed} more, all of them in the report's `absent`")
-        return "\n".join(lines)
+        return files_digest([*code, *texts, *lists], [self.images, self.aux_images, self.detect], self.root)
 
 
 @dataclass
@@ -364,7 +224,7 @@ class TwitterMNERConfig(datasets.BuilderConfig):
     num_rcnn_crops: int = 3
 
 
-class TwitterMNER(datasets.GeneratorBasedBuilder):
+class TwitterMNER(ReportingBuilder):
     """
     Twitter-2015 and Twitter-2017: tweets, each with a picture, crops of it, and entities tagged in the text.
 
@@ -392,8 +252,6 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
             name="twitter2017", description="Lu et al. 2018, Visual Attention Model for Name Tagging in Social Media"
         ),
     ]
-
-    _report: LoadingReport | None = None
 
     def __init__(
         self,
@@ -428,37 +286,6 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
             if type(value) is not int or value < 0:
                 raise ValueError(f"{number} must be an int, 0 or more, got {value!r}.")
 
-    @property
-    def report(self) -> LoadingReport:
-        """
-        What was loaded and what is absent: of the prepared data, also where they come from the cache, or of the rows
-        that a streaming dataset has read so far in this process.
-
-        Raises:
-            RuntimeError: before anything was prepared or streamed.
-        """
-        if self._report is None:
-            path = posixpath.join(self._output_dir, REPORT_FILENAME)
-            if not self._fs.exists(path):
-                raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
-            with self._fs.open(path, "r", encoding="utf-8") as file:
-                self._report = LoadingReport.from_dict(json.load(file))
-        return self._report
-
-    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        """As in `datasets.DatasetBuilder`; logs the report, as a warning if anything is absent."""
-        super().download_and_prepare(*args, **kwargs)
-        self._report = None  # Read it from the file, written now or by an earlier run.
-        level = logging.WARNING if self.report.absent or self.report.notes else logging.INFO
-        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, self.report)
-
-    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        super()._download_and_prepare(*args, **kwargs)
-        # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
-        with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
-            assert self._report is not None  # made by _split_generators
-            json.dump(self._report.to_dict(), file, indent=1)
-
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=self.config.description,
@@ -478,33 +305,18 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, source: SplitSource) -> Iterator[tuple[str, dict[str, Any]]]:
         assert self._report is not None  # made by _split_generators
         report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
-        counts = report.counts
-        check = functools.cache(check_image)  # Several sentences may share a picture.
-
-        def load(row_id: str, kind: str, folder: PictureFolder, names: list[str]) -> list[dict[str, Any]]:
-            pictures = []
-            for name in names:
-                path = folder.find(name)
-                reason = check(path) if path else f"outside {os.path.basename(folder.folder)}, not followed"
-                if reason is None:
-                    pictures.append({"path": path, "bytes": None})
-                    continue
-                problem = "outside" if path is None else "missing" if reason == NO_SUCH_FILE else "unreadable"
-                counts[f"{kind}_{problem}"] += 1
-                shown = os.path.relpath(path, self.config.data_dir) if path else name
-                report.absent.append(AbsentPicture(row_id, shown, reason))
-            return pictures
+        reader = PictureReader(self.config.data_dir, report)
 
         def crops(row_id: str, folder: PictureFolder, names: list[str], number: int) -> list[dict[str, Any]]:
-            counts["crops_surplus"] += max(len(names) - number, 0)
-            return load(row_id, "crops", folder, names[:number])
+            report.counts["crops_surplus"] += max(len(names) - number, 0)
+            return reader.named(row_id, "crops", folder, names[:number])
 
         for index, sentence in enumerate(source.sentences):
             row_id = f"{split}-{index}"
             file_name = f"{sentence.image_id}.jpg"
             aux_names = source.aux_names.get(file_name, [])
             rcnn_names = source.rcnn_names.get(file_name.split(".")[0], [])
-            images = load(row_id, "images", source.images, [file_name]) if source.images else []
+            images = reader.named(row_id, "images", source.images, [file_name]) if source.images else []
             row: dict[str, Any] = {
                 "id": row_id,
                 "image_id": sentence.image_id,
@@ -514,10 +326,5 @@ class TwitterMNER(datasets.GeneratorBasedBuilder):
                 "aux_crops": crops(row_id, source.aux_folder, aux_names, self.config.num_aux_crops),
                 "rcnn_crops": crops(row_id, source.rcnn_folder, rcnn_names, self.config.num_rcnn_crops),
             }
-            counts["sentences"] += 1
-            counts["images"] += len(images)
-            counts["rows_without_image"] += not images
-            for kind in ("aux_crops", "rcnn_crops"):
-                counts[kind] += len(row[kind])
-                counts[f"rows_without_{kind}"] += not row[kind]
+            reader.count(row)
             yield row_id, row

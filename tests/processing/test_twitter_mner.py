@@ -1,5 +1,4 @@
 import itertools
-import json
 import logging
 import os
 import pickle
@@ -16,20 +15,14 @@ from PIL import Image
 
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
-from processing.twitter_mner import (
-    REPORT_FILENAME,
-    AbsentPicture,
-    LoadingReport,
-    SplitReport,
-    TwitterMNER,
-    read_crop_names,
-    read_sentences,
-)
+from processing.report import LoadingReport
+from processing.reporting_builder import REPORT_FILENAME
+from processing.twitter_mner import TwitterMNER, read_sentences
 
 
 SHARED = Path(os.environ.get("IFAFORMER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 SPLITS = ("train", "validation", "test")
-LOGGER = "processing.twitter_mner"
+LOGGER = "processing.reporting_builder"
 
 needs_shared = pytest.mark.skipif(
     not (SHARED / "data").is_dir(), reason=f"real data not found at {SHARED / 'data'}; set IFAFORMER_SHARED"
@@ -182,53 +175,6 @@ class TestReadSentences:
         assert [(row.image_id, [row.tokens, row.tags]) for row in read_sentences(str(path))] == expected
 
 
-class RunsCode:
-    def __reduce__(self):
-        return os.mkdir, ("was_run",)
-
-
-class TestReadCropNames:
-    def test_names(self, tmp_path):
-        torch.save({"a.jpg": ["1.png", "2.png"], "b.jpg": []}, tmp_path / "a.pth")
-        assert read_crop_names(str(tmp_path / "a.pth")) == {"a.jpg": ["1.png", "2.png"], "b.jpg": []}
-
-    def test_code_is_not_run(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        torch.save({"a.jpg": RunsCode()}, "a.pth")
-        with pytest.raises(ValueError, match=r"because loading it would run code \(.*mkdir\)") as error:
-            read_crop_names("a.pth")
-        assert not Path("was_run").exists()
-        assert str(error.value).startswith("a.pth was not loaded")
-        assert "expected a dict of str to list of str" in str(error.value)
-        assert "weights_only" not in str(error.value)
-
-    @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "older pickle"])
-    def test_damaged(self, tmp_path, new_format):
-        path = tmp_path / "a.pth"
-        torch.save({"a.jpg": ["1.png"]}, path, _use_new_zipfile_serialization=new_format)
-        assert read_crop_names(str(path)) == {"a.jpg": ["1.png"]}
-        data = path.read_bytes()
-        for damaged in (b"no pickle", *(data[:size] for size in range(0, len(data) - 20, len(data) // 30))):
-            path.write_bytes(damaged)
-            with pytest.raises(ValueError, match=r"a\.pth was not loaded, because .*damaged.*; expected a dict"):
-                read_crop_names(str(path))
-
-    @pytest.mark.parametrize(
-        ("value", "got"),
-        [
-            (["1.png"], "got list"),
-            (torch.zeros(2), "got Tensor"),
-            ({"a.jpg": "1.png"}, "got 'a.jpg': '1.png'"),
-            ({"a.jpg": [1]}, r"got 'a.jpg': \[1\]"),
-            ({1: ["1.png"]}, r"got 1: \['1.png'\]"),
-        ],
-    )
-    def test_other_values(self, tmp_path, value, got):
-        torch.save(value, tmp_path / "a.pth")
-        with pytest.raises(ValueError, match=rf"a\.pth: expected a dict of str to list of str, .*{got}"):
-            read_crop_names(str(tmp_path / "a.pth"))
-
-
 class TestBuilder:
     @pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
     def test_rows(self, tmp_path, name):
@@ -240,7 +186,7 @@ class TestBuilder:
         assert row["ner_tags"] == [TWITTER_TAGS.index("B-LOC"), 0]
         assert [reds(dataset[split][0]) for split in SPLITS] == [(i, [100 + i], [200 + i]) for i in range(3)]
         assert not report.absent and not report.notes
-        assert counts(report) == {"sentences": 1, "images": 1, "aux_crops": 1, "rcnn_crops": 1}
+        assert counts(report) == {"rows": 1, "images": 1, "aux_crops": 1, "rcnn_crops": 1}
 
     def test_features(self, archive):
         assert archive.prepare()[0]["train"].features == datasets.Features(
@@ -307,7 +253,7 @@ class TestBuilder:
             (None, [], []),
         ]
         assert counts(report) == {
-            "sentences": 4,
+            "rows": 4,
             "images": 1,
             "aux_crops": 2,
             "rcnn_crops": 1,
@@ -468,18 +414,6 @@ class TestReport:
         with pytest.raises(RuntimeError, match="No report yet: call download_and_prepare"):
             archive.builder().report  # noqa: B018
 
-    def test_to_and_from_dict(self):
-        absent = [AbsentPicture(f"train-{i}", f"{i}.jpg", "no such file") for i in range(30)]
-        report = LoadingReport({"train": SplitReport(absent=absent)}, ["a note"])
-        report.splits["train"].counts["images_missing"] = 30
-        copy = LoadingReport.from_dict(json.loads(json.dumps(report.to_dict())))
-        assert copy == report
-        assert copy.absent[29].reason == "no such file"
-        lines = str(report).split("\n")
-        assert lines[:3] == ["train: 30 images missing", "a note", "train-0: 0.jpg: no such file"]
-        assert len(lines) == 23 and lines[-1].startswith("and 10 more")
-        assert len(report.summary(max_listed=30).split("\n")) == 32
-
 
 class TestCache:
     def test_the_same_files_are_prepared_once(self, archive, monkeypatch):
@@ -602,7 +536,7 @@ class TestRealData:
         assert not builder.report.absent and not builder.report.notes
         for split in SPLITS:
             split_counts = builder.report.splits[split].counts
-            assert split_counts["sentences"] == split_counts["images"] == dataset[split].num_rows == 5
+            assert split_counts["rows"] == split_counts["images"] == dataset[split].num_rows == 5
             assert split_counts["aux_crops"] == sum(map(len, dataset[split]["aux_crops"])) == aux_crops[split]
             assert split_counts["rcnn_crops"] == sum(map(len, dataset[split]["rcnn_crops"])) == rcnn_crops[split]
             for row in dataset[split].cast_column("image", datasets.Image(decode=False)):

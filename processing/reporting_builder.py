@@ -1,0 +1,56 @@
+"""A `datasets` builder that says what it loaded and what it could not."""
+
+import json
+import logging
+import posixpath
+from typing import Any
+
+import datasets
+
+from .report import LoadingReport
+
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILENAME = "loading_report.json"
+
+
+class ReportingBuilder(datasets.GeneratorBasedBuilder):
+    """
+    Keeps a [`LoadingReport`] beside the prepared rows. `_split_generators` of a subclass sets `_report`, its
+    `_generate_examples` fills it.
+    """
+
+    _report: LoadingReport | None = None
+
+    @property
+    def report(self) -> LoadingReport:
+        """
+        What was loaded and what is absent: of the prepared data, also where they come from the cache, or of the rows
+        that a streaming dataset has read so far in this process.
+
+        Raises:
+            RuntimeError: before anything was prepared or streamed.
+        """
+        if self._report is None:
+            path = posixpath.join(self._output_dir, REPORT_FILENAME)
+            if not self._fs.exists(path):
+                raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
+            with self._fs.open(path, "r", encoding="utf-8") as file:
+                self._report = LoadingReport.from_dict(json.load(file))
+        return self._report
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell."""
+        super().download_and_prepare(*args, **kwargs)
+        self._report = None  # Read it from the file, written now or by an earlier run.
+        report = self.report
+        level = logging.WARNING if report.absent or report.skipped or report.moved or report.notes else logging.INFO
+        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, report)
+
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        super()._download_and_prepare(*args, **kwargs)
+        # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
+        with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
+            assert self._report is not None  # made by _split_generators
+            json.dump(self._report.to_dict(), file, indent=1)

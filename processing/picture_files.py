@@ -63,6 +63,11 @@ class PictureReader:
                 self._absent(row_id, f"{kind}_{problem}", os.path.relpath(path, self.root) if path else name, reason)
         return pictures
 
+    def crops(self, row_id: str, folder: PictureFolder, names: Sequence[str], number: int) -> list[dict[str, Any]]:
+        """Of the first `number` crops named, those that can be used; more are counted and not looked for."""
+        self.report.counts["crops_surplus"] += max(len(names) - number, 0)
+        return self.named(row_id, "crops", folder, names[:number])
+
     def embedded(self, row_id: str, kind: str, pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Of pictures given as `{"path", "bytes"}` with their bytes, those that can be used."""
         usable = []

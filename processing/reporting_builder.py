@@ -1,8 +1,9 @@
-"""A `datasets` builder that says what it loaded and what it could not."""
+"""A `datasets` builder of tweets with pictures that says what it loaded and what it could not."""
 
 import json
 import logging
 import posixpath
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -15,13 +16,29 @@ logger = logging.getLogger(__name__)
 REPORT_FILENAME = "loading_report.json"
 
 
+@dataclass
+class ReportingBuilderConfig(datasets.BuilderConfig):
+    """`num_aux_crops` and `num_rcnn_crops`: how many of the crops listed for a row are used, from the first on."""
+
+    version: datasets.Version | str = "1.0.0"
+    num_aux_crops: int = 3
+    num_rcnn_crops: int = 3
+
+
 class ReportingBuilder(datasets.GeneratorBasedBuilder):
     """
     Keeps a [`LoadingReport`] beside the prepared rows. `_split_generators` of a subclass sets `_report`, its
-    `_generate_examples` fills it.
+    `_generate_examples` fills it; its configurations are [`ReportingBuilderConfig`]s.
     """
 
     _report: LoadingReport | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        for number in ("num_aux_crops", "num_rcnn_crops"):
+            value = getattr(self.config, number)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{number} must be an int, 0 or more, got {value!r}.")
 
     @property
     def report(self) -> LoadingReport:

@@ -1,6 +1,7 @@
 """Columns of a data set's rows, the same for every builder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 
@@ -10,24 +11,33 @@ PICTURE_COLUMNS = ("image", "aux_crops", "rcnn_crops")
 OBJECT_COLUMNS = ("aux_objects", "rcnn_objects")
 
 
-def ner_features(tags: Sequence[str]) -> datasets.Features:
-    """
-    A text as words with a tag each, its picture and crops. What is absent is None, or an empty list of crops.
-
-    Args:
-        tags: the tag set, in id order.
-    """
+def _features(answer: dict[str, Any]) -> datasets.Features:
+    """A text as words, what is to be found in it, its picture and crops. What is absent is None, or an empty list."""
     return datasets.Features(
         {
             "id": datasets.Value("string"),
             "image_id": datasets.Value("string"),
             "tokens": datasets.List(datasets.Value("string")),
-            "ner_tags": datasets.List(datasets.ClassLabel(names=list(tags))),
+            **answer,
             "image": datasets.Image(),
             "aux_crops": datasets.List(datasets.Image()),
             "rcnn_crops": datasets.List(datasets.Image()),
         }
     )
+
+
+def ner_features(tags: Sequence[str]) -> datasets.Features:
+    """Columns for entity recognition: a tag a word, of `tags` in id order."""
+    return _features({"ner_tags": datasets.List(datasets.ClassLabel(names=list(tags)))})
+
+
+def re_features(relations: Sequence[str]) -> datasets.Features:
+    """
+    Columns for relation extraction: a head and a tail entity (word indices, `end` exclusive), and the relation between
+    them, of `relations` in id order.
+    """
+    entity = {"name": datasets.Value("string"), "start": datasets.Value("int32"), "end": datasets.Value("int32")}
+    return _features({"head": entity, "tail": entity, "relation": datasets.ClassLabel(names=list(relations))})
 
 
 def with_objects(features: datasets.Features) -> datasets.Features:

@@ -19,7 +19,7 @@ from .images import check_image
 from .labels import TWITTER_TAGS, bio_tags
 from .picture_files import PictureFolder, PictureReader, crop_names_if_any, files_digest
 from .report import LoadingReport, SplitReport
-from .reporting_builder import ReportingBuilder
+from .reporting_builder import ReportingBuilder, ReportingBuilderConfig
 from .rows import ner_features
 
 
@@ -215,15 +215,6 @@ class TwitterArchive:
         return files_digest([*code, *texts, *lists], [self.images, self.aux_images, self.detect], self.root)
 
 
-@dataclass
-class TwitterMNERConfig(datasets.BuilderConfig):
-    """`num_aux_crops` and `num_rcnn_crops`: how many of the crops listed for an image are used, from the first on."""
-
-    version: datasets.Version | str = "1.0.0"
-    num_aux_crops: int = 3
-    num_rcnn_crops: int = 3
-
-
 class TwitterMNER(ReportingBuilder):
     """
     Twitter-2015 and Twitter-2017: tweets, each with a picture, crops of it, and entities tagged in the text.
@@ -234,7 +225,7 @@ class TwitterMNER(ReportingBuilder):
     Args:
         config_name: `"twitter2015"` or `"twitter2017"`.
         data_dir: the folder of that year, or the one that holds it. See `TwitterArchive` for the layout.
-        num_aux_crops, num_rcnn_crops: see `TwitterMNERConfig`.
+        num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
         cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the raw files and
             with this code, so that data prepared from others are not taken for these.
 
@@ -243,12 +234,12 @@ class TwitterMNER(ReportingBuilder):
         FileNotFoundError: for a `data_dir` without the text files.
     """
 
-    BUILDER_CONFIG_CLASS = TwitterMNERConfig
+    BUILDER_CONFIG_CLASS = ReportingBuilderConfig
     BUILDER_CONFIGS = [  # noqa: RUF012
-        TwitterMNERConfig(
+        ReportingBuilderConfig(
             name="twitter2015", description="Zhang et al. 2018, Adaptive Co-attention Network for NER in Tweets"
         ),
-        TwitterMNERConfig(
+        ReportingBuilderConfig(
             name="twitter2017", description="Lu et al. 2018, Visual Attention Model for Name Tagging in Social Media"
         ),
     ]
@@ -281,10 +272,6 @@ class TwitterMNER(ReportingBuilder):
             data_dir=archive.root,
             **kwargs,
         )
-        for number in ("num_aux_crops", "num_rcnn_crops"):
-            value = getattr(self.config, number)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{number} must be an int, 0 or more, got {value!r}.")
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
@@ -307,10 +294,6 @@ class TwitterMNER(ReportingBuilder):
         report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
         reader = PictureReader(self.config.data_dir, report)
 
-        def crops(row_id: str, folder: PictureFolder, names: list[str], number: int) -> list[dict[str, Any]]:
-            report.counts["crops_surplus"] += max(len(names) - number, 0)
-            return reader.named(row_id, "crops", folder, names[:number])
-
         for index, sentence in enumerate(source.sentences):
             row_id = f"{split}-{index}"
             file_name = f"{sentence.image_id}.jpg"
@@ -323,8 +306,8 @@ class TwitterMNER(ReportingBuilder):
                 "tokens": sentence.tokens,
                 "ner_tags": [TWITTER_TAGS.index(tag) for tag in sentence.tags],  # Streaming does not encode.
                 "image": images[0] if images else None,
-                "aux_crops": crops(row_id, source.aux_folder, aux_names, self.config.num_aux_crops),
-                "rcnn_crops": crops(row_id, source.rcnn_folder, rcnn_names, self.config.num_rcnn_crops),
+                "aux_crops": reader.crops(row_id, source.aux_folder, aux_names, self.config.num_aux_crops),
+                "rcnn_crops": reader.crops(row_id, source.rcnn_folder, rcnn_names, self.config.num_rcnn_crops),
             }
             reader.count(row)
             yield row_id, row

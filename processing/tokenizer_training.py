@@ -11,18 +11,22 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizer:
     """
-    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. Ties between equally
-    frequent pieces fall differently from run to run, as the tokenizers library leaves them.
+    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`: the same words, the same vocabulary.
 
     Args:
         words: the words of the training texts.
         vocab_size: most entries of the vocabulary.
     """
+    words = list(words)
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The trainer numbers continuing characters in the order of a hash map, and breaks ties between equally frequent
+    # pieces by these numbers. Declared beforehand they are numbered the same in every run.
+    characters = {character for word in words for character in tokenizer.normalizer.normalize_str(word)}
+    continuing = [f"##{character}" for character in sorted(characters) if not character.isspace()]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+        vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *continuing], show_progress=False
     )
     tokenizer.train_from_iterator(words, trainer)
     return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True)

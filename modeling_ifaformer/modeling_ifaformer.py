@@ -208,6 +208,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         channels = self.config.vision_config.num_channels
         crops = [] if max_number is None else [pixel_values.shape[1] if pixel_values.dim() == 5 else "number of crops"]
         expected = [batch_size, *crops, channels, size, size]
+        if pixel_values.dtype == torch.uint8:
+            raise ValueError(f"{name} holds uint8 pixels; give the batch to the processor's normalize_pixels() first.")
         if list(pixel_values.shape) != expected:
             raise ValueError(f"{name} must have shape {tuple(expected)}, got {tuple(pixel_values.shape)}.")
         if max_number is not None and pixel_values.shape[1] > max_number:

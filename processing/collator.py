@@ -9,6 +9,7 @@ import torch
 
 TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
 CROP_KINDS = ("aux", "rcnn")
+PIXEL_MASKS = {"pixel_values": "image_mask"} | {f"{kind}_pixel_values": f"{kind}_crop_mask" for kind in CROP_KINDS}
 
 
 def pad_tokens(
@@ -40,8 +41,11 @@ def pad_tokens(
 
 
 def _pixels(values: Any) -> np.ndarray | None:
-    """Floats, also of nested lists, which is what a stored data set gives back."""
-    return None if values is None else np.asarray(values, dtype=np.float32)
+    """uint8 as it is, all else as float32: nested lists too, which is what a stored data set gives back."""
+    if values is None:
+        return None
+    pixels = np.asarray(values)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32, copy=False)
 
 
 def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

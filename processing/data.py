@@ -63,7 +63,8 @@ def drop_tokenless(dataset: Dataset, processor: IFAformerProcessor) -> tuple[Dat
     The rows of which the tokenizer keeps something, and the gold tags of the others (texts of zero-width characters,
     say), which scoring counts as missed.
     """
-    readable = processor.have_tokens(dataset["tokens"])
+    texts = dataset.select_columns(["tokens"])
+    readable = [kept for batch in texts.iter(batch_size=1000) for kept in processor.have_tokens(batch["tokens"])]
     if all(readable):
         return dataset, []
     rows = range(len(dataset))

@@ -10,7 +10,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .collator import IFAformerDataCollator
+from .collator import PIXEL_MASKS, IFAformerDataCollator
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .images import ImageError, load_image
 from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
@@ -143,6 +143,16 @@ class IFAformerProcessor(ProcessorMixin):
         return names + [f"{kind}_{part}" for kind in ("aux", "rcnn") for part in ("pixel_values", "crop_mask")]
 
     @property
+    def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """(3, height, width) of a picture or crop in each of the model's inputs."""
+        sizes = {
+            "pixel_values": self.image_processor.crop_size["height"],
+            "aux_pixel_values": self.aux_crop_size,
+            "rcnn_pixel_values": self.rcnn_crop_size,
+        }
+        return {name: (3, size, size) for name, size in sizes.items()}
+
+    @property
     def data_collator(self) -> IFAformerDataCollator:
         """The collator that pads as this processor does."""
         return IFAformerDataCollator(
@@ -228,6 +238,19 @@ class IFAformerProcessor(ProcessorMixin):
         batched = {
             name: [value] if is_single else list(value) for name, value in per_example.items() if value is not None
         }
+        data = self._features(texts, is_split, batched)
+        if return_tensors is None:
+            for name in PIXEL_MASKS.keys() & data.keys():
+                data[name] = [
+                    None if pixels is None else self._normalized(torch.from_numpy(pixels)).numpy()
+                    for pixels in data[name]
+                ]
+            return BatchFeature(data)
+        features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
+        return BatchFeature(self.normalize_pixels(self.data_collator(features)))
+
+    def _features(self, texts: list, is_split: bool, batched: dict[str, list]) -> dict[str, list]:
+        """What `__call__` returns, a list with an entry for each text, with pixels as uint8."""
         for name, values in batched.items():
             if len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
@@ -246,11 +269,36 @@ class IFAformerProcessor(ProcessorMixin):
                     for row, (example, labels) in enumerate(zip(encoded, batched["word_labels"], strict=True))
                 ]
         data.update(self._image_features(batched))
+        return data
 
-        if return_tensors is None:
-            return BatchFeature(data)
-        features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
-        return BatchFeature(self.data_collator(features))
+    def normalize_pixels(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        A collated batch with its uint8 pixels rescaled and normalised to float32, as the image processor does it, on
+        the device they are on. Absent pictures and crops are zeros. Pixels that are floats are left as they are.
+
+        Args:
+            batch: what [`IFAformerDataCollator`] returns: pixels `(..., 3, height, width)` and their masks.
+        """
+        batch = dict(batch)
+        for name, mask_name in PIXEL_MASKS.items():
+            pixels = batch.get(name)
+            if pixels is not None and pixels.dtype == torch.uint8:
+                absent = ~batch[mask_name][..., None, None, None]
+                batch[name] = self._normalized(pixels).masked_fill_(absent, 0.0)
+        return batch
+
+    def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32 of uint8 `(..., 3, height, width)`."""
+        pixels = pixels.float()
+        if self.image_processor.do_rescale:
+            pixels = pixels * self.image_processor.rescale_factor
+        if self.image_processor.do_normalize:
+            mean, std = (
+                torch.tensor(values, device=pixels.device)[:, None, None]
+                for values in (self.image_processor.image_mean, self.image_processor.image_std)
+            )
+            pixels = (pixels - mean) / std
+        return pixels
 
     def encode_text(
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
@@ -405,7 +453,7 @@ class IFAformerProcessor(ProcessorMixin):
         return data
 
     def _pixels(self, pictures: list, name: str, max_number: int, size: int) -> list[np.ndarray]:
-        """Normalised pixels of each example's pictures, (number, 3, size, size)."""
+        """Pixels of each example's pictures, resized and cut, uint8 (number, 3, size, size)."""
         loaded: list[list] = []
         for row, sources in enumerate(pictures):
             sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
@@ -419,41 +467,44 @@ class IFAformerProcessor(ProcessorMixin):
                     raise ImageError(f"{name} {index} of example {row}: {error}") from error
         flat = [image for images in loaded for image in images]
         if not flat:
-            return [np.zeros((0, 3, size, size), dtype=np.float32) for _ in loaded]
-        pixels = self.image_processor(
-            flat, size={"shortest_edge": size}, crop_size={"height": size, "width": size}, return_tensors="np"
-        )["pixel_values"]
-        return np.split(np.asarray(pixels), np.cumsum([len(images) for images in loaded])[:-1])
+            return [np.zeros((0, 3, size, size), dtype=np.uint8) for _ in loaded]
+        pixels = np.asarray(
+            self.image_processor(
+                flat,
+                size={"shortest_edge": size},
+                crop_size={"height": size, "width": size},
+                do_rescale=False,
+                do_normalize=False,
+                return_tensors="np",
+            )["pixel_values"]
+        )
+        if pixels.dtype != np.uint8:
+            raise TypeError(f"{type(self.image_processor).__name__} resizes uint8 pictures to {pixels.dtype}.")
+        return np.split(pixels, np.cumsum([len(images) for images in loaded])[:-1])
 
-    def encode_rows(self, rows: dict[str, list], mask_probability: float = 0.0) -> dict[str, list]:
+    def encode_rows(self, rows: dict[str, list]) -> dict[str, list]:
         """
-        Features of the rows of a data set (columns as the builders have them), for `Dataset.with_transform`: pictures
-        are decoded when a row is read.
+        Features of the rows of a data set (columns as the builders have them), pixels as uint8. See `prepare_features`
+        in `features.py`, which keeps them.
 
         Args:
             rows: a list for each column.
-            mask_probability: for training, the share of tokens that are replaced by the mask token, drawn anew each
-                time with torch's generator, so that a model leans on the context of a name as well.
+
+        Raises:
+            ValueError, ImageError: as for a call, with the number of the row among `rows`.
         """
-        images: dict[str, Any] = {name: rows[name] for name in ("aux_crops", "rcnn_crops") if name in rows}
-        data = self(
-            text=rows["tokens"],
-            images=rows.get("image"),
-            word_labels=rows.get("ner_tags"),
-            heads=rows.get("head"),
-            tails=rows.get("tail"),
-            is_split_into_words=True,
-            **images,
-        ).data
-        if mask_probability > 0:
-            kept = set(self.tokenizer.all_special_ids)
-            data["input_ids"] = [
-                [
-                    self.tokenizer.mask_token_id if is_masked and token not in kept else token
-                    for token, is_masked in zip(ids, (torch.rand(len(ids)) < mask_probability).tolist(), strict=True)
-                ]
-                for ids in data["input_ids"]
-            ]
+        columns = {
+            "images": "image",
+            "aux_crops": "aux_crops",
+            "rcnn_crops": "rcnn_crops",
+            "word_labels": "ner_tags",
+            "heads": "head",
+            "tails": "tail",
+        }
+        batched = {name: rows[column] for name, column in columns.items() if column in rows}
+        data = self._features(rows["tokens"], True, batched)
+        if "relation" in rows:
+            data["labels"] = rows["relation"]
         return data
 
     def post_process_entities(

@@ -1,5 +1,6 @@
 """A WordPiece tokenizer learnt from texts, for a text tower that starts from nothing."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -17,16 +18,16 @@ def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokeniz
         words: the words of the training texts.
         vocab_size: most entries of the vocabulary.
     """
-    words = list(words)
+    counts = Counter(words)
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     # The trainer numbers continuing characters in the order of a hash map, and breaks ties between equally frequent
     # pieces by these numbers. Declared beforehand they are numbered the same in every run.
-    characters = {character for word in words for character in tokenizer.normalizer.normalize_str(word)}
+    characters = {character for word in counts for character in tokenizer.normalizer.normalize_str(word)}
     continuing = [f"##{character}" for character in sorted(characters) if not character.isspace()]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *continuing], show_progress=False
     )
-    tokenizer.train_from_iterator(words, trainer)
+    tokenizer.train_from_iterator(counts.elements(), trainer)
     return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True)

@@ -17,10 +17,12 @@ from typing import Any
 from checkpoint import load_checkpoint
 from datasets import Dataset
 from recipe import parse_arguments
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from trainer import IFAformerTrainer
+from transformers import PreTrainedModel, TrainingArguments
 
 from processing import IFAformerProcessor
 from processing.data import DATASETS, drop_tokenless, load_mner, shuffle_pictures, word_labels
+from processing.features import prepare_features
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
 from processing.rows import PICTURE_COLUMNS
 
@@ -41,19 +43,24 @@ class ScoringArguments:
     output: str | None = field(default=None, metadata={"help": "JSON file for the results"})
 
 
-def predict_tag_ids(model: PreTrainedModel, processor: IFAformerProcessor, dataset: Dataset, batch_size: int) -> Any:
+def predict_tag_ids(
+    model: PreTrainedModel,
+    processor: IFAformerProcessor,
+    dataset: Dataset,
+    batch_size: int,
+    cache_dir: str | None,
+) -> Any:
     """(number of rows, longest seq_length), padded with -100."""
     if not model.config.text_attends_vision:
         dataset = dataset.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
-    trainer = Trainer(
+    trainer = IFAformerTrainer(
         model=model,
         args=TrainingArguments(
             output_dir=tempfile.gettempdir(), per_device_eval_batch_size=batch_size, remove_unused_columns=False
         ),
-        data_collator=processor.data_collator,
-        preprocess_logits_for_metrics=lambda outputs, labels: outputs[1],  # the tag ids
+        processing_class=processor,
     )
-    return trainer.predict(dataset.with_transform(processor.encode_rows)).predictions
+    return trainer.predict(prepare_features(dataset, processor, cache_dir)).predictions
 
 
 def main() -> None:
@@ -76,7 +83,7 @@ def main() -> None:
                 continue  # pictures reach no output of this one
             rows, tokenless = drop_tokenless(dataset, processor)
             encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
-            tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size)
+            tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size, arguments.cache_dir)
             for protocol in protocols:
                 name = checkpoint + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
                 results[name] = entity_metrics(

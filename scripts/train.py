@@ -10,7 +10,6 @@ validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds m
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import datasets
 import torch
 import transformers
 from recipe import parse_arguments
+from trainer import IFAformerTrainer
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -32,6 +32,7 @@ from transformers import (
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
 from processing.data import DATASETS, drop_tokenless, load_mner, tag_names, word_labels
+from processing.features import prepare_features
 from processing.labels import label_maps
 from processing.metrics import entity_metrics, results_table
 from processing.rows import PICTURE_COLUMNS
@@ -46,6 +47,9 @@ class DataArguments:
     dataset: str = field(default="demo", metadata={"help": "which data", "choices": DATASETS})
     data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter archive"})
     cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
+    preprocessing_num_workers: int | None = field(
+        default=None, metadata={"help": "processes that prepare features; default: one"}
+    )
     max_seq_length: int | None = field(
         default=None, metadata={"help": "cut texts at this many tokens; left out, at what the text tower can take"}
     )
@@ -230,14 +234,20 @@ def main() -> None:
         processor.max_length = model.ifaformer.text_model.max_length
     id2label = model.config.id2label
 
-    # 3. Rows the model can read, and their gold tags
-    readable, gold, encoded, tokenless = {}, {}, {}, {}
+    # 3. Features of the rows the model can read, and their gold tags
+    prepared, gold, encoded, tokenless = {}, {}, {}, {}
     for split, rows in data.items():
         rows, tokenless[split] = drop_tokenless(rows, processor)
         if tokenless[split]:
             logger.warning(f"{split}: {len(tokenless[split])} rows have no token and are not given to the model.")
-        mask_probability = data_arguments.mask_probability if split == "train" else 0.0
-        readable[split] = rows.with_transform(partial(processor.encode_rows, mask_probability=mask_probability))
+        with arguments.main_process_first(desc="preparing features"):
+            prepared[split] = prepare_features(
+                rows,
+                processor,
+                cache_dir=data_arguments.cache_dir,
+                num_proc=data_arguments.preprocessing_num_workers,
+                mask_probability=data_arguments.mask_probability if split == "train" else 0.0,
+            )
         if split != "train":
             gold[split] = word_labels(rows)
             encoded[split] = processor.encode_text(rows["tokens"], is_split_into_words=True)
@@ -247,14 +257,12 @@ def main() -> None:
 
     # 4. Training
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
-    trainer = Trainer(
+    trainer = IFAformerTrainer(
         model=model,
         args=arguments,
-        train_dataset=readable["train"],
-        eval_dataset=readable["validation"],
-        data_collator=processor.data_collator,
+        train_dataset=prepared["train"],
+        eval_dataset=prepared["validation"],
         processing_class=processor,
-        preprocess_logits_for_metrics=lambda outputs, labels: outputs[1],  # the tag ids
         compute_metrics=lambda prediction: {
             name: value for name, value in score("validation", prediction.predictions).items() if name != "per_type"
         },
@@ -268,7 +276,7 @@ def main() -> None:
     # 5. The best epoch on both splits, the test split once
     trainer.compute_metrics = None
     results: dict[str, Any] = {
-        split: score(split, trainer.predict(readable[split]).predictions) for split in ("validation", "test")
+        split: score(split, trainer.predict(prepared[split]).predictions) for split in ("validation", "test")
     }
     trainer.save_model()
     if trainer.is_world_process_zero():

@@ -345,6 +345,12 @@ class TestBadInput:
         with pytest.raises(ValueError, match=f"^{name} {message}"):
             model(**{**make_inputs(), name: torch.ones(value)})
 
+    @pytest.mark.parametrize("name", ["pixel_values", "aux_pixel_values", "rcnn_pixel_values"])
+    def test_pixels_that_were_not_normalised(self, make_config, make_inputs, name):
+        inputs = make_inputs()
+        with pytest.raises(ValueError, match=rf"^{name} holds uint8 pixels; .* normalize_pixels\(\) first"):
+            make_model(make_config(), IFAformerModel)(**{**inputs, name: inputs[name].to(torch.uint8)})
+
     def test_text_longer_than_the_positions(self, make_config):
         with pytest.raises(ValueError, match="51 tokens, the text tower has positions for 50"):
             make_model(make_config(), IFAformerModel)(torch.ones(1, 51, dtype=torch.long))

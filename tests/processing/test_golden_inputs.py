@@ -10,6 +10,7 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPImageProcessorPil
 
 from processing import IFAformerProcessor
+from processing.features import prepare_features
 from processing.metrics import entity_metrics
 from processing.twitter_mner import TwitterMNER
 
@@ -44,7 +45,8 @@ def test_ids_labels_and_pixels_of_the_sample(shared, tmp_path, deepke_processor)
     expected = golden(shared, "ner_inputs")
     processor = deepke_processor(40)
     rows = rows_of(shared / "data" / "sample" / "twitter2017", tmp_path, "train")
-    batch = processor.data_collator(list(rows.with_transform(processor.encode_rows)))
+    features = prepare_features(rows, processor, cache_dir=str(tmp_path))
+    batch = processor.normalize_pixels(processor.data_collator(list(features)))
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         assert batch[name].tolist() == expected[name].tolist(), name
     labels = batch["labels"].masked_fill(batch["labels"] == -100, 0)  # the published code pads with PAD, id 0

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
@@ -14,11 +14,10 @@ from .collator import PIXEL_MASKS, IFAformerDataCollator
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .images import ImageError, load_image
 from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
+from .words import Words, join_words, split_words
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
-
-Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each
 
 
 @dataclass
@@ -558,22 +557,6 @@ def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, b
             raise ValueError("is_split_into_words=False but text holds lists of words.")
         return [list(words) for words in text], True, False
     return ([text], True, True) if is_split_into_words else (text, False, False)
-
-
-def split_words(text: str) -> Words:
-    """A text, its words and their offsets. Twitter's data sets have punctuation and symbols as words of their own."""
-    pieces = BertPreTokenizer().pre_tokenize_str(text)
-    offsets = [offset for _, offset in pieces]
-    return text, [text[start:end] for start, end in offsets], offsets
-
-
-def join_words(words: Sequence[str]) -> Words:
-    """Words joined by one space, the words and their offsets in it."""
-    words, offsets, start = list(words), [], 0
-    for word in words:
-        offsets.append((start, start + len(word)))
-        start += len(word) + 1
-    return " ".join(words), words, offsets
 
 
 __all__ = ["IFAformerProcessor"]

@@ -1,0 +1,703 @@
+"""
+Datasets builder for your own tweets, words and tags or text and spans, in JSON lines, CSV, Parquet or as `datasets`
+saves them.
+
+    builder = FileMNER(data_dir="data/mine")
+    builder.download_and_prepare()
+    dataset = builder.as_dataset()
+    print(builder.report)
+"""
+
+import errno
+import hashlib
+import inspect
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import datasets
+from PIL import Image
+
+from .images import check_image
+from .labels import bio_tags, entity_spans
+from .picture_files import PictureFolder, PictureReader, files_digest
+from .report import AbsentPicture, LoadingReport, MovedSpan, SkippedRow, SplitReport
+from .reporting_builder import ReportingBuilder, ReportingBuilderConfig
+from .rows import CROP_KINDS, OBJECT_COLUMNS, ner_features, with_objects
+from .tables import BINARY_ENDINGS, Row, RowError, Tables, find_tables, place_of, read_table, table_features
+from .tag_schemes import TAG_SCHEMES, TagSchemeDetector, split_tag, to_iob2
+from .words import split_words
+
+
+LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities")
+COLUMNS = (*LABEL_COLUMNS, "image", "aux_crops", "rcnn_crops", *OBJECT_COLUMNS)
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
+_NUM_REASONS = 5  # of skipped rows, named where a split has no other
+
+
+@dataclass
+class FileMNERConfig(ReportingBuilderConfig):
+    """
+    Attributes:
+        image_dir: pictures are named relative to it and stay below it; None is the folder of the file.
+        tag_scheme: of `TAG_SCHEMES`; None finds it out.
+        entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
+            or in the order of the source's class labels.
+        strict: stop at the first row that cannot be used, rather than skip it.
+    """
+
+    image_dir: str | None = None
+    tag_scheme: str | None = None
+    entity_types: Sequence[str] | None = None
+    strict: bool = False
+
+
+class BadRow(ValueError):
+    """A row that the data set will not have. The message is the reason."""
+
+
+class Example(NamedTuple):
+    """
+    A row's text and entities.
+
+    Attributes:
+        tags: one a token, in the source's scheme, or IOB2 where `is_tagged` is false: they were made of spans.
+        moved: characters of each span that were not whole words, and the words it was given.
+        source: the row as it was read.
+    """
+
+    row_id: str
+    tokens: list[str]
+    tags: list[str]
+    is_tagged: bool
+    moved: list[tuple[str, str]]
+    source: Row
+
+
+class LabelNames(NamedTuple):
+    """What ids mean in the source's columns, where they are class labels: tags, and types of spans."""
+
+    tags: list[str] | None = None
+    types: list[str] | None = None
+
+    @classmethod
+    def of(cls, features: datasets.Features | None) -> "LabelNames":
+        def names(feature: Any) -> list[str] | None:
+            feature = getattr(feature, "feature", feature)
+            if isinstance(feature, Mapping):
+                return names(feature.get("label"))
+            return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+        features = features or datasets.Features()
+        return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
+
+
+NO_NAMES = LabelNames()
+
+
+# Rows to examples
+
+
+def read_example(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> Example:
+    """
+    Check a row's text and entities, all but its pictures. Tags are read where there are both tags and spans.
+
+    Args:
+        row_id: for a row without an `id`.
+
+    Raises:
+        BadRow: with what was expected and what came.
+    """
+    if row.get("id") is not None:
+        if type(row["id"]) not in (str, int) or row["id"] == "":
+            raise BadRow(f"expected id to be a string, got {row['id']!r:.80}")
+        row_id = str(row["id"])
+    if not isinstance(row.get("image_id"), str | int | None) or isinstance(row.get("image_id"), bool):
+        raise BadRow(f"expected image_id to be a string, got {row['image_id']!r:.80}")
+    moved: list[tuple[str, str]] = []
+    is_tagged = row.get("ner_tags") is not None
+    tokens, tags = _tokens_and_tags(row, names) if is_tagged else _tagged_words(row, names, moved)
+    return Example(row_id, tokens, tags, is_tagged, moved, row)
+
+
+def _tokens_and_tags(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
+    tokens, tags = row.get("tokens"), row["ner_tags"]
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise BadRow(f"expected tokens to be a list of words, one for each of ner_tags, got {tokens!r:.80}")
+    if not isinstance(tags, list):
+        raise BadRow(f"expected ner_tags to be a list of tags, got {tags!r:.80}")
+    if not tokens:
+        raise BadRow("expected a word or more in tokens, got none")
+    if "" in tokens:
+        raise BadRow(f"expected words in tokens, got an empty string as number {tokens.index('') + 1}")
+    if len(tokens) != len(tags):
+        raise BadRow(f"expected a tag for each word, got {len(tokens)} tokens and {len(tags)} ner_tags")
+    return tokens, [_label(tag, "a tag", names.tags) for tag in tags]
+
+
+def _label(value: Any, what: str, names: list[str] | None) -> str:
+    if isinstance(value, str) and value:
+        return value
+    if type(value) is int and names is not None and 0 <= value < len(names):
+        return names[value]
+    if type(value) is int and names is None:
+        raise BadRow(f"expected {what} as a string, got {value}: the file has no names for such ids")
+    meaning = f" or an id below {len(names)}" if names is not None else ""
+    raise BadRow(f"expected {what} as a string{meaning}, got {value!r:.80}")
+
+
+def _tagged_words(row: Row, names: LabelNames, moved: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`."""
+    given = [name for name in ("spans", "entities") if row.get(name) is not None]
+    if row.get("text") is None or not given:
+        columns = ", ".join(name for name, value in row.items() if value is not None)
+        raise BadRow(
+            f"expected tokens and ner_tags, or text and spans, got values for {columns or 'no column'}; "
+            "where a text has no entities, give an empty list"
+        )
+    if len(given) == 2:
+        raise BadRow("expected spans or entities, got both")
+    if not isinstance(row["text"], str):
+        raise BadRow(f"expected text to be a string, got {row['text']!r:.80}")
+    text, words, offsets = split_words(row["text"])
+    if not words:
+        raise BadRow(f"expected a word or more in text, got {text!r:.80}")
+
+    tags = ["O"] * len(words)
+    last_end, last_word, previous = 0, 0, ""
+    for start, end, entity_type in sorted(_spans(row[given[0]], given[0], len(text), names)):
+        span = text[start:end]
+        if start < last_end:
+            raise BadRow(f"expected spans apart from each other, but {previous!r:.80} and {span!r:.80} overlap")
+        covered = [index for index, (begin, stop) in enumerate(offsets) if begin < end and start < stop]
+        if not covered:
+            raise BadRow(f"expected a word in each span, got {span!r} at {start}")
+        first, last = covered[0], covered[-1]
+        whole = text[offsets[first][0] : offsets[last][1]]
+        if first < last_word:
+            raise BadRow(f"{previous!r:.80} and {span!r:.80} overlap once they are whole words")
+        if whole != span:
+            moved.append((span, whole))
+        tags[first : last + 1] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (last - first)]
+        last_end, last_word, previous = end, last + 1, span
+    return words, tags
+
+
+def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[tuple[int, int, str]]:
+    """(start, end, type) of each, `end` exclusive, inside a text of that length."""
+    expected = "a dict with start, end and label"
+    if isinstance(value, dict) and set(value) >= {"start", "end", "label"}:
+        # How datasets stores a sequence of dicts: a dict of lists.
+        columns = [value[name] for name in ("start", "end", "label")]
+        if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+            value = [dict(zip(("start", "end", "label"), span, strict=True)) for span in zip(*columns, strict=True)]
+    if not isinstance(value, list):
+        raise BadRow(f"expected {column} to be a list, each {expected}, got {value!r:.80}")
+    for span in value:
+        if not isinstance(span, dict) or not set(span) >= {"start", "end", "label"}:
+            raise BadRow(f"expected each of {column} to be {expected}, got {span!r:.80}")
+        start, end = span["start"], span["end"]
+        if type(start) is not int or type(end) is not int:
+            raise BadRow(f"expected start and end of a span to be whole numbers, got {span!r:.80}")
+        if start >= end:
+            raise BadRow(
+                f"expected start < end, got {'an empty' if start == end else 'a reversed'} span {start}:{end}"
+            )
+        if start < 0 or end > length:
+            raise BadRow(f"expected spans inside the text, 0 to {length}, got {start}:{end}")
+        yield start, end, _label(span["label"], "a span's label", names.types)
+
+
+# Pictures
+
+
+def _picture(value: Any) -> dict[str, Any] | None:
+    """
+    A picture of a row as `{"path", "bytes"}`, at most one of them None; None where it is absent.
+
+    Raises:
+        ValueError: for what is no picture.
+    """
+    if value is None:
+        return None
+    data, path = value, None
+    if isinstance(value, str):
+        data, path = None, value
+    elif isinstance(value, dict) and set(value) <= {"bytes", "path"}:
+        data, path = value.get("bytes"), value.get("path")
+        if data is None and path is None:  # So datasets stores an absent picture at times.
+            return None
+    if not isinstance(path, str | None) or not isinstance(data, bytes | None) or not (data or path):
+        raise ValueError(f"expected a path, bytes or a dict of the two, got {value!r:.80}")
+    return {"path": path, "bytes": data}
+
+
+def _objects(row: Row, column: str) -> list[dict[str, Any]]:
+    objects = row.get(column)
+    if objects is None:
+        return []
+    checked = []
+    try:
+        if not isinstance(objects, list):
+            raise TypeError
+        for item in objects:
+            label, score, box = item["label"], float(item["score"]), [float(number) for number in item["box"]]
+            if not isinstance(label, str) or len(box) != 4:
+                raise ValueError
+            checked.append({"label": label, "score": score, "box": box})
+    except (TypeError, KeyError, ValueError) as error:
+        raise BadRow(
+            f"expected {column} to be a list of dicts with label, score and box, got {objects!r:.80}"
+        ) from error
+    return checked
+
+
+class RowPictures:
+    """Pictures and objects of one split's rows, below one folder."""
+
+    def __init__(self, image_dir: str, report: SplitReport, limits: Mapping[str, int]):
+        self.folder = PictureFolder(image_dir, image_dir)
+        self.report = report
+        self.reader = PictureReader(image_dir, report)
+        self.limits = limits  # of crops, by kind
+
+    def of(self, row_id: str, row: Row, keep_objects: bool) -> dict[str, Any]:
+        """
+        The picture columns of a row, and with `keep_objects` its objects; those of a crop that cannot be used go with
+        it, since both are in the same order.
+        """
+        columns: dict[str, Any] = {"image": self._usable(row_id, "images", row.get("image"))}
+        for kind in CROP_KINDS:
+            listed, number = row.get(f"{kind}_crops") or [], self.limits[kind]
+            if not isinstance(listed, list):
+                reason = f"expected {kind}_crops to be a list of pictures, got {type(listed).__name__}"
+                self._absent(row_id, "crops_unreadable", str(listed), reason)
+                listed = []
+            self.report.counts["crops_surplus"] += max(len(listed) - number, 0)
+            crops = [self._usable(row_id, "crops", value) for value in listed[:number]]
+            columns[f"{kind}_crops"] = [crop for crop in crops if crop is not None]
+            if keep_objects:
+                absent = {index for index, crop in enumerate(crops) if crop is None}
+                objects = _objects(row, f"{kind}_objects")
+                columns[f"{kind}_objects"] = [item for index, item in enumerate(objects) if index not in absent]
+        return columns
+
+    def _usable(self, row_id: str, kind: str, value: Any) -> dict[str, Any] | None:
+        try:
+            picture = _picture(value)
+        except ValueError as error:
+            self._absent(row_id, f"{kind}_unreadable", str(value), str(error))
+            return None
+        if picture is None:
+            return None
+        if picture["bytes"] is not None:
+            usable = self.reader.embedded(row_id, kind, [picture])
+        elif _URL.match(picture["path"]):
+            reason = "a URL, and nothing is downloaded: name a file below the image folder"
+            self._absent(row_id, f"{kind}_outside", picture["path"], reason)
+            return None
+        else:
+            path = picture["path"]
+            if os.path.isabs(path) and self.folder.find(path) is None:
+                # It may be written by way of a link; the folder is known here by its real path.
+                path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+            usable = self.reader.named(row_id, kind, self.folder, [path])
+        return usable[0] if usable else None
+
+    def _absent(self, row_id: str, count: str, path: str, reason: str) -> None:
+        self.report.counts[count] += 1
+        self.report.absent.append(AbsentPicture(row_id, path[:200], reason))
+
+
+# The data set as a whole
+
+
+class Survey(NamedTuple):
+    """What a first pass over all rows finds, before any is converted."""
+
+    tags: list[str]  # in id order
+    num_rows: dict[str, int]  # that can be used, of each split
+    keep_objects: bool
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The files of a data set and the folder of its pictures."""
+
+    tables: Tables
+    image_dir: str
+
+    @classmethod
+    def find(cls, data_dir: str | os.PathLike, image_dir: str | os.PathLike | None = None) -> "FileSource":
+        """
+        Raises:
+            FileNotFoundError: for no such file or folder, a folder without a data set, no such `image_dir`.
+            ValueError: where several files would be the same split.
+        """
+        tables = find_tables(data_dir)
+        source = cls(tables, "")
+        folder = source.folder if image_dir is None else os.path.realpath(os.path.expanduser(image_dir))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"image_dir={image_dir!r}: no such folder.")
+        return cls(tables, folder)
+
+    @property
+    def root(self) -> str:
+        return self.tables.root
+
+    @property
+    def folder(self) -> str:
+        """Where pictures are by default, and to which the paths of files are shown relative."""
+        return os.path.dirname(self.root) if os.path.isfile(self.root) else self.root
+
+    def rows(
+        self, split: str, config: FileMNERConfig, skipped: list[SkippedRow], with_pictures: bool
+    ) -> Iterator[tuple[str, Example]]:
+        """
+        Rows of a split that can be used, and where they are; the others are added to `skipped`.
+
+        Raises:
+            ValueError: for a file that cannot be read, or with `config.strict` for the first row that cannot be used.
+        """
+        places: dict[str, str] = {}  # of each id
+        index = -1
+        for path in self.tables.splits[split]:
+            names = LabelNames.of(table_features(path))
+            shown = os.path.relpath(path, self.folder)
+            # Pictures are most of a file that holds them; a pass that needs none does not read them.
+            for place, row in read_table(path, COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)):
+                index += 1
+                try:
+                    if isinstance(row, RowError):
+                        raise BadRow(row.reason)
+                    example = read_example(row, f"{split}-{index}", names)
+                    _check_tags(example, config)
+                    for column in OBJECT_COLUMNS:
+                        _objects(row, column)
+                    if example.row_id in places:
+                        raise BadRow(f"expected each id once, {example.row_id!r} is also at {places[example.row_id]}")
+                except BadRow as error:
+                    if config.strict:
+                        raise ValueError(
+                            f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
+                        ) from error
+                    skipped.append(SkippedRow(place_of(shown, place), str(error)))
+                    continue
+                places[example.row_id] = where = place_of(shown, place)
+                yield where, example
+
+    def survey(self, config: FileMNERConfig) -> Survey:
+        """
+        The first pass over all rows, which finds the label set.
+
+        Raises:
+            ValueError: as `rows`, for a split none of whose rows can be used, and for tags of no one scheme.
+        """
+        detector = TagSchemeDetector()
+        entities: dict[str, Counter[str]] = {}
+        num_rows: dict[str, int] = {}
+        columns: dict[str, None] = {}  # in order of appearance
+        for split, paths in self.tables.splits.items():
+            skipped: list[SkippedRow] = []
+            counts = entities[split] = Counter()
+            num_rows[split] = 0
+            for path in paths:
+                columns.update(dict.fromkeys(table_features(path) or ()))
+            for _, example in self.rows(split, config, skipped, with_pictures=False):
+                num_rows[split] += 1
+                if example.is_tagged:
+                    detector.add(example.tags)
+                counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(example.tags)[0]))
+                if len(columns) < 100:  # JSON may have other columns in every row.
+                    columns.update(dict.fromkeys(example.source))
+            if not num_rows[split]:
+                first = "".join(f"\n{row.where}: {row.reason}" for row in skipped[:_NUM_REASONS])
+                files = ", ".join(paths)
+                listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
+                raise ValueError(f"{files}: expected rows of the {split} split, but {listing}")
+
+        types, tags = self._label_set(config, {name for counts in entities.values() for name in counts})
+        return Survey(
+            tags=tags,
+            num_rows=num_rows,
+            keep_objects=not columns.keys().isdisjoint(OBJECT_COLUMNS),
+            notes=[
+                *self._scheme_notes(detector, config),
+                *_type_notes(types, entities),
+                *self._source_notes(columns),
+            ],
+        )
+
+    def _label_set(self, config: FileMNERConfig, found: set[str]) -> tuple[list[str], list[str]]:
+        """Entity types in order, and their tags in id order."""
+        if config.entity_types is not None:
+            return list(config.entity_types), bio_tags(config.entity_types)
+        paths = [path for group in self.tables.splits.values() for path in group]
+        names = [LabelNames.of(table_features(path)) for path in paths]
+        ordered = [name for labels in names for name in (*_types_of(labels.tags or ()), *(labels.types or ()))]
+        types = list(dict.fromkeys([*ordered, *sorted(found)]))
+        tags = bio_tags(types)
+        own = [labels.tags for labels in names if labels.tags is not None]
+        # The source's ids, where its tags are the same ones in another order.
+        return types, next((list(names) for names in own if sorted(names) == sorted(tags)), tags)
+
+    def _scheme_notes(self, detector: TagSchemeDetector, config: FileMNERConfig) -> list[str]:
+        try:
+            scheme = config.tag_scheme or detector.scheme
+        except ValueError as error:
+            raise ValueError(
+                f"{self.root}: {error}. Correct the tags, or name the scheme (tag_scheme) to skip the rows of others."
+            ) from error
+        if not detector.prefixes:
+            return ["tags made of character spans"]
+        if scheme is None:
+            return ["tag scheme: not to be told, every tag is O"]
+        return [f"tag scheme: {scheme}, {'as named' if config.tag_scheme else 'as found'}; now IOB2"]
+
+    def _source_notes(self, columns: Iterable[str]) -> list[str]:
+        notes = []
+        unknown = [column for column in columns if column not in COLUMNS]
+        if unknown:
+            shown = ", ".join(unknown[:20]) + (", ..." if len(unknown) > 20 else "")
+            notes.append(f"columns that are not used: {shown}")
+        if self.tables.unused:
+            notes.append(f"splits that are not used: {', '.join(self.tables.unused)}")
+        return notes
+
+    def digest(self) -> str:
+        """
+        Changes with the text, the size and time of Parquet and Arrow files, the listing of the pictures if any are
+        named, and the code that reads them.
+        """
+        parts: list[Any] = [check_image, bio_tags, ner_features, PictureReader, SplitReport, ReportingBuilder]
+        parts += [find_tables, to_iob2, split_words]
+        digest = hashlib.blake2b(files_digest([__file__, *map(inspect.getfile, parts)], [], "").encode())
+        names_pictures = False
+        for split, paths in self.tables.splits.items():
+            for path in paths:
+                digest.update(f"{split} {os.path.basename(path)}\n".encode())
+                if path.lower().endswith(BINARY_ENDINGS):
+                    status = os.stat(path)
+                    digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+                    names_pictures = True
+                    continue
+                with open(path, "rb") as file:
+                    end = b""
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+                        # A text without these words names no picture, and its folder, maybe a large one, need not be
+                        # listed. The end is for a word that lies across two chunks.
+                        names_pictures = names_pictures or b"image" in end + chunk or b"_crops" in end + chunk
+                        end = chunk[-5:]
+        if names_pictures:
+            for name, size, time in sorted(_picture_files(self.image_dir)):
+                digest.update(f"{name} {size} {time}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:32]
+
+
+def _check_tags(example: Example, config: FileMNERConfig) -> None:
+    for tag in set(example.tags):
+        try:
+            _, entity_type = split_tag(tag, config.tag_scheme if example.is_tagged else None)
+        except ValueError as error:
+            raise BadRow(str(error)) from error
+        if entity_type and config.entity_types is not None and entity_type not in config.entity_types:
+            raise BadRow(f"expected an entity type of {', '.join(config.entity_types)}, got {entity_type!r}")
+
+
+def _types_of(tags: Iterable[str]) -> Iterator[str]:
+    for tag in tags:
+        try:
+            _, entity_type = split_tag(tag)
+        except ValueError:
+            continue  # Rows that use it are skipped.
+        if entity_type:
+            yield entity_type
+
+
+def _type_notes(types: Sequence[str], entities: Mapping[str, Counter[str]]) -> list[str]:
+    """The label set with counts, and the types that cannot be learnt."""
+    if not types:
+        return ["no entity in any row"]
+    counts = [f"{name} {' / '.join(str(counts[name]) for counts in entities.values())}" for name in types]
+    notes = [f"{len(types)} entity types, with entities in {' / '.join(entities)}: {', '.join(counts)}"]
+    for split, others in entities.items():
+        for name in types:
+            if "train" in entities and others[name] and not entities["train"][name]:
+                notes.append(f"entity type {name} has {others[name]} entities in {split} and none in train")
+    return notes
+
+
+def _picture_files(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Path below the folder, size and time of every file whose ending is a picture's; links are followed once."""
+    endings = tuple(Image.registered_extensions())
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            path = os.path.join(place, name)
+            if name.lower().endswith(endings) and os.path.isfile(path):
+                status = os.stat(path)
+                yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns
+
+
+class FileMNER(ReportingBuilder):
+    """
+    Tweets of your own, each with entities and maybe a picture and crops of it.
+
+    | column | holds |
+    |---|---|
+    | `tokens`, `ner_tags` | words and a tag for each; in CSV separated by spaces |
+    | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive; in CSV as JSON |
+    | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
+    | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
+    | `id`, `image_id` | a missing id becomes `<split>-<number of the row>` |
+    | `aux_objects`, `rcnn_objects` | `[{"label", "score", "box"}]`, in the order of the crops |
+
+    Tags of every usual scheme become IOB2. A span that is not on word boundaries is widened to whole words. A row that
+    cannot be used is skipped, a picture that cannot is None or not in its list; the `report` names each of them, the
+    label set and its counts. The `info.features` are known once the rows have been read.
+
+    Args:
+        data_dir: a file, or a folder of files; see `find_tables`.
+        image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
+        num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
+        cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the files and with
+            this code, so that data prepared from others are not taken for these.
+
+    Raises:
+        ValueError: for no `data_dir`, an option that is none, several files of one split. While preparing also for a
+            file or a whole split that cannot be used, tags of no one scheme, and with `strict` any row.
+        FileNotFoundError: for a `data_dir` without a data set, or no such `image_dir`.
+        OSError: for a cache directory that is full or cannot be written.
+    """
+
+    BUILDER_CONFIG_CLASS = FileMNERConfig
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        FileMNERConfig(name="file", description="Tweets with entities, from files of your own.")
+    ]
+
+    def __init__(
+        self,
+        cache_dir: str | None = None,
+        dataset_name: str | None = None,
+        config_name: str | None = None,
+        hash: str | None = None,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        image_dir: str | os.PathLike | None = None,
+        entity_types: Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
+        if data_dir is None:
+            raise ValueError("data_dir is needed: pass a file, or the folder with train, validation and test files.")
+        if kwargs.get("tag_scheme") is not None and kwargs["tag_scheme"] not in TAG_SCHEMES:
+            raise ValueError(f"tag_scheme must be one of {TAG_SCHEMES}, got {kwargs['tag_scheme']!r}.")
+        if entity_types is not None:
+            is_names = not isinstance(entity_types, str) and all(
+                isinstance(name, str) and name for name in entity_types
+            )
+            if not is_names or not entity_types or len(set(entity_types)) < len(entity_types):
+                raise ValueError(f"entity_types must be distinct names, such as ['PER', 'LOC'], got {entity_types!r}.")
+            entity_types = list(entity_types)
+        self._source = FileSource.find(data_dir, image_dir)
+        self._survey: Survey | None = None
+        with _cache_errors(cache_dir):
+            super().__init__(
+                cache_dir=cache_dir,
+                dataset_name=dataset_name,
+                config_name=config_name or "file",  # With a data_dir and no name, datasets would make one up.
+                hash=hash or self._source.digest(),
+                data_dir=self._source.root,
+                image_dir=self._source.image_dir,
+                entity_types=entity_types,
+                **kwargs,
+            )
+
+    def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell."""
+        with _cache_errors(output_dir or self.cache_dir):
+            super().download_and_prepare(output_dir, *args, **kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(description=self.config.description)
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        # Surveyed here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
+        survey = self._survey = self._source.survey(self.config)
+        features = ner_features(survey.tags)
+        self.info.features = with_objects(features) if survey.keep_objects else features
+        self._report = LoadingReport(notes=list(survey.notes))
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"split": split}) for split in self._source.tables.splits
+        ]
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        assert self._report is not None and self._survey is not None  # made by _split_generators
+        survey = self._survey
+        report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
+        tag_ids = {tag: index for index, tag in enumerate(survey.tags)}
+        limits = {kind: getattr(self.config, f"num_{kind}_crops") for kind in CROP_KINDS}
+        pictures = RowPictures(self._source.image_dir, report, limits)
+        changed = f"{self._source.root} was changed while it was read; load it again."
+
+        for where, example in self._source.rows(split, self.config, report.skipped, with_pictures=True):
+            tags, num_normalised = to_iob2(example.tags)
+            if not set(tags) <= tag_ids.keys():
+                raise RuntimeError(changed)
+            row: dict[str, Any] = {
+                "id": example.row_id,
+                "image_id": None if example.source.get("image_id") is None else str(example.source["image_id"]),
+                "tokens": example.tokens,
+                "ner_tags": [tag_ids[tag] for tag in tags],  # Streaming does not encode.
+                **pictures.of(example.row_id, example.source, survey.keep_objects),
+            }
+            report.counts["rows_skipped"] = len(report.skipped)
+            report.counts["tags_normalised"] += num_normalised
+            report.counts["spans_moved"] += len(example.moved)
+            report.moved += [MovedSpan(where, span, words) for span, words in example.moved]
+            pictures.reader.count(row)
+            yield example.row_id, row
+        report.counts["rows_skipped"] = len(report.skipped)
+        if report.counts["rows"] != survey.num_rows[split]:
+            raise RuntimeError(changed)
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def _cache_errors(cache_dir: str | None) -> Iterator[None]:
+    """Of a cache that is full or cannot be written say where it is and what to do; datasets hides it in a cause."""
+    try:
+        yield
+    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+        place = os.path.abspath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
+        cause: BaseException | None = error
+        while cause is not None:
+            number = cause.errno if isinstance(cause, OSError) else None
+            remedy = "pass another cache_dir, or set HF_DATASETS_CACHE"
+            if number in _NO_SPACE:
+                raise OSError(number, f"no space left in {place}: free some, {remedy}") from error
+            if number in _NO_WRITING and _concerns(cause, place):
+                raise OSError(number, f"{place} cannot be written: allow it, {remedy}") from error
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+def _concerns(error: BaseException, place: str) -> bool:
+    """Whether an error may be of that folder, one above it, or a lock beside it, and not of a file that is read."""
+    path = getattr(error, "filename", None)
+    path = os.path.abspath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else place
+    return path.startswith(place) or place.startswith(path)

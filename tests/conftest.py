@@ -103,3 +103,114 @@ def make_processor():
         return IFAformerProcessor(image_processor, tokenizer, **{**CROPS, **kwargs})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tmp_path_factory):
+    """
+    `tiny_detector("grounding-dino")` -> folder of a real detector of that model type, with tiny random weights.
+
+    What is random is scaled so that boxes, labels and scores differ within a picture and between pictures.
+    """
+    import functools
+
+    import transformers
+    from torch import manual_seed, no_grad
+
+    words = ("a", "person", "face", "logo", "sports", "team", "uniform", "building", "poster", "screen", "dog", "car")
+    small = {"shortest_edge": 96, "longest_edge": 160}  # smaller ones end in a feature map of one pixel
+    square = {"height": 64, "width": 64}
+    names = dict(enumerate(("person", "dog", "car", "tie", "umbrella")))
+    layers = {
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 16,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 16,
+    }
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+    def grounding_dino(prefix):
+        text = {"model_type": "bert", **tower, "max_position_embeddings": 64, "vocab_size": 32}
+        backbone = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4}
+        config = getattr(transformers, f"{prefix}Config")(
+            text_config=text,
+            backbone_config={**backbone, "out_features": ["stage2", "stage3", "stage4"]},
+            **{**layers, "d_model": 32, "num_queries": 10, "num_feature_levels": 4, "max_text_len": 32},
+        )
+        special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".")
+        vocabulary = {token: index for index, token in enumerate((*special, *words))}
+        image_processor = transformers.GroundingDinoImageProcessorPil(size=small)
+        processor = transformers.GroundingDinoProcessor(image_processor, transformers.BertTokenizer(vocab=vocabulary))
+        return getattr(transformers, f"{prefix}ForObjectDetection")(config), processor
+
+    def owl(prefix):
+        from tokenizers.pre_tokenizers import ByteLevel
+
+        letters = sorted(ByteLevel.alphabet())
+        tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+        start, end = len(tokens) - 2, len(tokens) - 1
+        text = {**tower, "vocab_size": len(tokens), "bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+        vision = {**tower, "image_size": 64, "patch_size": 16}
+        config = getattr(transformers, f"{prefix}Config")(text_config=text, vision_config=vision, projection_dim=16)
+        model = getattr(transformers, f"{prefix}ForObjectDetection")(config)
+        for parameter in (*model.box_head.parameters(), *model.class_head.parameters()):
+            parameter.mul_(0.3)  # else boxes have no area, and scores are 0 or 1
+        crop = {} if prefix == "Owlv2" else {"crop_size": square}
+        image_processor = getattr(transformers, f"{prefix}ImageProcessorPil")(size=square, **crop)
+        tokenizer = transformers.CLIPTokenizer(
+            vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=16
+        )
+        return model, getattr(transformers, f"{prefix}Processor")(image_processor, tokenizer)
+
+    resnet = {"embedding_size": 8, "hidden_sizes": [8] * 4, "depths": [1] * 4}
+
+    def detr():
+        backbone = transformers.ResNetConfig(**resnet, out_features=["stage4"])
+        config = transformers.DetrConfig(
+            backbone_config=backbone, **layers, d_model=16, num_queries=12, id2label=names
+        )
+        model = transformers.DetrForObjectDetection(config)
+        model.model.query_position_embeddings.weight.mul_(10)
+        model.class_labels_classifier.weight.mul_(10)
+        for parameter in model.bbox_predictor.parameters():
+            parameter.mul_(15)
+        return model, transformers.DetrImageProcessorPil(size=small)
+
+    def rt_detr():
+        backbone = transformers.RTDetrResNetConfig(
+            **resnet, layer_type="basic", out_features=["stage2", "stage3", "stage4"]
+        )
+        config = transformers.RTDetrConfig(
+            backbone_config=backbone,
+            **{**layers, "d_model": 16, "num_queries": 12, "num_denoising": 0, "id2label": names},
+            **{"encoder_in_channels": [8] * 3, "encoder_hidden_dim": 16, "decoder_in_channels": [16] * 3},
+        )
+        model = transformers.RTDetrForObjectDetection(config)
+        for head in model.model.decoder.class_embed:
+            head.weight.mul_(3)
+        for parameter in model.model.decoder.bbox_embed.parameters():
+            parameter.mul_(3)
+        return model, transformers.RTDetrImageProcessorPil(size=square)
+
+    makers = {
+        "grounding-dino": functools.partial(grounding_dino, "GroundingDino"),
+        "mm-grounding-dino": functools.partial(grounding_dino, "MMGroundingDino"),
+        "owlvit": functools.partial(owl, "OwlViT"),
+        "owlv2": functools.partial(owl, "Owlv2"),
+        "detr": detr,
+        "rt_detr": rt_detr,
+    }
+
+    @functools.cache
+    def make(model_type: str) -> Path:
+        manual_seed(0)
+        with no_grad():
+            model, processor = makers[model_type]()
+        folder = tmp_path_factory.mktemp("detectors") / model_type
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return folder
+
+    return make

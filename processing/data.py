@@ -1,50 +1,99 @@
 """Data sets by name, and what training and scoring ask of them."""
 
+import os
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict, Image, List, concatenate_datasets
+from datasets import Dataset, DatasetBuilder, DatasetDict, Image, List, concatenate_datasets, load_dataset
 
 from .demo_mner import DemoMNER
+from .file_mner import FileMNER
+from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
+from .reporting_builder import ReportingBuilder
 from .rows import PICTURE_COLUMNS
 from .twitter_mner import TwitterMNER
 
 
-DATASETS = ("demo", "twitter2015", "twitter2017")
+DATASETS = ("demo", "twitter2015", "twitter2017", "mnre")
 
 
-def load_mner(
-    name: str, data_dir: str | None = None, cache_dir: str | None = None, **builder_kwargs: Any
+def load_data(
+    name: str, data_dir: str | None = None, cache_dir: str | None = None, **own_data: Any
 ) -> tuple[DatasetDict, str]:
     """
-    A data set for named entity recognition and what its loading has to report.
+    A data set with the columns of `rows.py`, its pictures encoded, and what its loading has to report.
 
     Args:
-        name: one of `DATASETS`.
-        data_dir: folder of the archive; the demo data needs none.
+        name: one of `DATASETS`, a file or folder of your own (see [`FileMNER`]), or a data set of the Hub that has
+            these columns already, as `scripts/push_to_hub.py` leaves it.
+        data_dir: folder of the archive, for the published data sets.
         cache_dir: where the prepared rows are kept; the default of `datasets` if None.
-        **builder_kwargs: fields of the builder's configuration.
+        **own_data: `image_dir`, `tag_scheme`, `strict`, ... of [`FileMNER`], for data of your own.
 
     Raises:
-        ValueError: for an unknown name, and whatever the builder finds wrong.
+        ValueError: for an unknown name, columns that do not fit, options that do not apply, and whatever the builder
+            finds wrong.
+        OSError: where the cache cannot be written.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset must be one of {DATASETS}, got {name!r}.")
+    own_data = {option: value for option, value in own_data.items() if value not in (None, False)}
+    if own_data and (name in DATASETS or not os.path.exists(name)):
+        raise ValueError(f"{', '.join(own_data)} apply to files of your own, not to {name!r}.")
+    if data_dir is not None and name not in DATASETS:
+        raise ValueError(f"data_dir applies to {', '.join(DATASETS[1:])}, not to {name!r}; --dataset is the folder.")
+    builder: DatasetBuilder
     if name == "demo":
-        builder, report = DemoMNER(cache_dir=cache_dir, **builder_kwargs), ""
-        builder.download_and_prepare()
+        builder = DemoMNER(cache_dir=cache_dir)
+    elif name == "mnre":
+        builder = MNRE(data_dir=data_dir, cache_dir=cache_dir)
+    elif name in DATASETS:
+        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir)
+    elif os.path.exists(name):
+        builder = FileMNER(data_dir=name, cache_dir=cache_dir, **own_data)
     else:
-        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir, **builder_kwargs)
-        builder.download_and_prepare()
-        report = str(builder.report)
-    data = builder.as_dataset()
-    # Pictures stay encoded until the processor reads them: `datasets` would turn them as their EXIF tag says, which
-    # the published code does not, and fail on a broken one without naming its row.
-    encoded = Image(decode=False)
-    for column, feature in (("image", encoded), ("aux_crops", List(encoded)), ("rcnn_crops", List(encoded))):
+        return encode_pictures(_from_hub(name, cache_dir)), ""
+    builder.download_and_prepare()
+    report = str(builder.report) if isinstance(builder, ReportingBuilder) else ""
+    return encode_pictures(builder.as_dataset()), report
+
+
+def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
+    try:
+        data = load_dataset(name, cache_dir=cache_dir)
+    except (FileNotFoundError, ConnectionError) as error:
+        raise ValueError(
+            f"dataset must be one of {', '.join(DATASETS)}, a file or folder that exists, or a data set on the Hub, "
+            f"got {name!r}: {error}"
+        ) from error
+    needed = {"id", "image_id", "tokens", *PICTURE_COLUMNS}
+    for split, rows in data.items():
+        missing = needed - set(rows.column_names)
+        answers = {"ner_tags", "relation"} & set(rows.column_names)
+        if missing or not answers:
+            raise ValueError(
+                f"{name}, split {split}: expected the columns {', '.join(sorted(needed))} and ner_tags or relation, "
+                f"got {', '.join(rows.column_names)}. To have it converted, save_to_disk() it and give the folder."
+            )
+    return data
+
+
+def encode_pictures(data: DatasetDict) -> DatasetDict:
+    """
+    Pictures as `{"bytes", "path"}` until the processor reads them: `datasets` would turn them as their EXIF tag says,
+    which the published code does not, and fail on a broken one without naming its row.
+    """
+    return _cast_pictures(data, Image(decode=False))
+
+
+def decode_pictures(data: DatasetDict) -> DatasetDict:
+    """Pictures as `datasets` gives them by default: opened by Pillow when a row is read."""
+    return _cast_pictures(data, Image())
+
+
+def _cast_pictures(data: DatasetDict, picture: Image) -> DatasetDict:
+    for column, feature in zip(PICTURE_COLUMNS, (picture, List(picture), List(picture)), strict=True):
         data = data.cast_column(column, feature)
-    return data, report
+    return data
 
 
 def tag_names(dataset: Dataset) -> list[str]:

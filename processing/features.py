@@ -110,9 +110,13 @@ def prepare_features(
         mask_probability: for training, see `TokenMasking`; applied when a row is read.
 
     Raises:
-        ValueError: for a row that cannot be used, with its id.
+        ValueError: for a row that cannot be used, with its id, or rows with other tags than the processor's.
         OSError: where the cache cannot be written.
     """
+    if "ner_tags" in dataset.features:
+        tags = dataset.features["ner_tags"].feature.names
+        if tags != processor.tags:
+            raise ValueError(f"The rows have the tags {', '.join(tags)}; the processor has {', '.join(processor.tags)}.")
     key = _features_key(dataset, processor)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features", key)
     texts = dataset.select_columns([column for column in dataset.column_names if column not in PICTURE_COLUMNS])

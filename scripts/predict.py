@@ -5,13 +5,12 @@ Entities of tweets and their pictures, one JSON line a tweet, in input order.
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
     python scripts/predict.py --model runs/demo --dataset demo --limit 3
 
-An input file is plain text (a tweet a line), CSV or JSON lines with the columns `text` or `tokens` (a list of words),
-and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the file or to
---image_dir. In CSV words are separated by spaces, paths by `;`. A picture that cannot be used is left out and named
-under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
+An input file is plain text (a tweet a line), CSV, JSON lines or Parquet with the columns `text` or `tokens` (a list
+of words), and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the
+file or to --image_dir. In CSV words are separated by spaces, paths by `;`. A row or a picture that cannot be used is
+named under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
 """
 
-import csv
 import json
 import sys
 from collections import Counter
@@ -28,10 +27,11 @@ from recipe import parse_arguments
 from tqdm import tqdm
 
 from processing import IFAformerProcessor
-from processing.data import DATASETS, load_mner
+from processing.data import DATASETS, load_data
 from processing.decoding import decode_entities, word_scores, word_tags
 from processing.images import ImageError, load_image
-from processing.processing_ifaformer import join_words, split_words
+from processing.tables import RowError, place_of, read_table
+from processing.words import join_words, split_words
 
 
 @dataclass
@@ -41,9 +41,11 @@ class PredictionArguments:
     image: str | None = field(default=None, metadata={"help": "its picture"})
     aux_crops: list[str] | None = field(default=None, metadata={"help": "its crops by visual grounding"})
     rcnn_crops: list[str] | None = field(default=None, metadata={"help": "its crops by a detector"})
-    input: str | None = field(default=None, metadata={"help": "file of tweets: .txt, .csv, .jsonl"})
+    input: str | None = field(default=None, metadata={"help": "file of tweets: .txt, .csv, .jsonl, .parquet"})
     image_dir: str | None = field(default=None, metadata={"help": "folder of pictures; default: that of the file"})
-    dataset: str | None = field(default=None, metadata={"help": "a data set instead", "choices": DATASETS})
+    dataset: str | None = field(
+        default=None, metadata={"help": f"a data set instead: {', '.join(DATASETS)}, or a folder"}
+    )
     data_dir: str | None = field(default=None, metadata={"help": "folder of the data set's archive"})
     split: str = field(default="test", metadata={"help": "which split of it"})
     limit: int | None = field(default=None, metadata={"help": "stop after this many tweets"})
@@ -53,12 +55,7 @@ class PredictionArguments:
 
 
 def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
-    """
-    Rows with `text` or `tokens`, pictures and where the row comes from.
-
-    Raises:
-        ValueError: for a file of unknown kind, or a row that is no object, with file and line.
-    """
+    """Rows with `text` or `tokens` and pictures, or with what is wrong with a row under `problems`."""
     if arguments.text is not None:
         yield {
             "text": arguments.text,
@@ -66,72 +63,60 @@ def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
             "aux_crops": arguments.aux_crops,
             "rcnn_crops": arguments.rcnn_crops,
         }
+    elif arguments.input is not None:
+        path = Path(arguments.input)
+        folder = Path(arguments.image_dir) if arguments.image_dir else path.parent
+        for place, row in read_table(path):
+            try:
+                if isinstance(row, RowError):
+                    raise ValueError(row.reason)
+                yield _checked(row, folder)
+            except ValueError as error:
+                yield {"problems": [f"{place_of(str(path), place)}: {error}"]}
     elif arguments.dataset is not None:
-        data, report = load_mner(arguments.dataset, arguments.data_dir)
+        data, report = load_data(arguments.dataset, arguments.data_dir)
         if report:
             print(report, file=sys.stderr)
         for row in data[arguments.split]:
             yield {name: row[name] for name in ("id", "tokens", "image", "aux_crops", "rcnn_crops")}
-    elif arguments.input is not None:
-        path = Path(arguments.input)
-        folder = Path(arguments.image_dir) if arguments.image_dir else path.parent
-        for line, row in _file_rows(path):
-            yield _checked(row, f"{path}:{line}", folder)
     else:
         raise ValueError("Nothing to tag: give --text, --input or --dataset.")
 
 
-def _checked(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
-    """The row with empty columns gone and its pictures below `folder`."""
+def _checked(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """
+    The row with empty columns gone and its pictures below `folder`.
+
+    Raises:
+        ValueError: for columns that hold something else.
+    """
     row = {name: value for name, value in row.items() if value not in (None, [])}
     if "text" in row and not isinstance(row["text"], str):
-        raise ValueError(f"{where}: expected text to be a string, got {row['text']!r}.")
+        raise ValueError(f"expected text to be a string, got {row['text']!r}")
     if "tokens" in row and not _is_strings(row["tokens"]):
-        raise ValueError(f"{where}: expected tokens to be a list of words, got {row['tokens']!r}.")
+        raise ValueError(f"expected tokens to be a list of words, got {row['tokens']!r}")
     if "text" not in row and "tokens" not in row:
-        raise ValueError(f"{where}: expected a column text (a string) or tokens (a list of words), got {row}.")
+        raise ValueError(f"expected a column text (a string) or tokens (a list of words), got {sorted(row)}")
     if "image" in row:
-        if not isinstance(row["image"], str):
-            raise ValueError(f"{where}: expected image to be a path, got {row['image']!r}.")
-        row["image"] = folder / row["image"]
+        row["image"] = _below(folder, row["image"], "image")
     for name in ("aux_crops", "rcnn_crops"):
         if name in row:
-            paths = [row[name]] if isinstance(row[name], str) else row[name]
-            if not _is_strings(paths):
-                raise ValueError(f"{where}: expected {name} to be a list of paths, got {row[name]!r}.")
-            row[name] = [folder / path for path in paths]
+            crops = row[name] if isinstance(row[name], list) else [row[name]]
+            row[name] = [_below(folder, crop, name) for crop in crops]
     return row
+
+
+def _below(folder: Path, picture: Any, column: str) -> Any:
+    """A path as one below the folder; bytes and what datasets stores stay."""
+    if isinstance(picture, str):
+        return folder / picture
+    if isinstance(picture, bytes | dict):
+        return picture
+    raise ValueError(f"expected paths or bytes of pictures in {column}, got {picture!r:.80}")
 
 
 def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig", newline="" if path.suffix == ".csv" else "\n") as file:
-        if path.suffix == ".txt":
-            for line, text in enumerate(file, 1):
-                yield line, {"text": text.rstrip("\r\n")}
-        elif path.suffix in (".jsonl", ".json"):
-            for line, text in enumerate(file, 1):
-                if not text.strip():  # between two rows, or at the end
-                    continue
-                try:
-                    row = json.loads(text)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}:{line}: expected a JSON object on the line: {error}.") from error
-                if not isinstance(row, dict):
-                    raise ValueError(f"{path}:{line}: expected a JSON object, got {text.strip()[:60]!r}.")
-                yield line, row
-        elif path.suffix == ".csv":
-            reader = csv.DictReader(file)
-            for row in reader:
-                for name, separator in (("tokens", None), ("aux_crops", ";"), ("rcnn_crops", ";")):
-                    if row.get(name) is not None:
-                        row[name] = row[name].split(separator) if row[name] else None
-                yield reader.line_num, {**row, "image": row.get("image") or None}
-        else:
-            raise ValueError(f"{path}: expected a file ending in .txt, .csv or .jsonl.")
 
 
 def usable_pictures(row: dict[str, Any], limits: dict[str, int]) -> tuple[dict[str, Any], list[str]]:
@@ -161,6 +146,9 @@ def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) 
     limits = {"aux_crops": processor.num_aux_crops, "rcnn_crops": processor.num_rcnn_crops}
     results, readable, pictures = [], [], []
     for row in rows:
+        if "problems" in row:
+            results.append({"text": None, "entities": [], "problems": row["problems"]})
+            continue
         # Lists of words and plain texts may come mixed; both are encoded as words.
         tokens = row.get("tokens")
         text, words, offsets = split_words(row["text"]) if tokens is None else join_words(tokens)

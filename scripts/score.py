@@ -15,24 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import load_checkpoint
+from data_arguments import DataSourceArguments
 from datasets import Dataset
 from recipe import parse_arguments
 from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
 from processing import IFAformerProcessor
-from processing.data import DATASETS, drop_tokenless, load_mner, shuffle_pictures, word_labels
+from processing.data import drop_tokenless, shuffle_pictures, word_labels
 from processing.features import prepare_features
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
 from processing.rows import PICTURE_COLUMNS
 
 
 @dataclass
-class ScoringArguments:
+class ScoringArguments(DataSourceArguments):
     checkpoints: list[str] = field(default_factory=list, metadata={"help": "trained models, Hub names or folders"})
-    dataset: str = field(default="demo", metadata={"help": "which data", "choices": DATASETS})
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter archive"})
-    cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
     split: str = field(default="test", metadata={"help": "which split", "choices": ["train", "validation", "test"]})
     protocol: str = field(default="word", metadata={"help": "how to score", "choices": [*PROTOCOLS, "both"]})
     shuffle_pictures: bool = field(
@@ -51,6 +49,7 @@ def predict_tag_ids(
     cache_dir: str | None,
 ) -> Any:
     """(number of rows, longest seq_length), padded with -100."""
+    dataset = dataset.remove_columns("ner_tags")  # gold tags may be of types that the model does not know
     if not model.config.text_attends_vision:
         dataset = dataset.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
     trainer = IFAformerTrainer(
@@ -67,7 +66,7 @@ def main() -> None:
     arguments, _ = parse_arguments(ScoringArguments, description=__doc__)
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
-    data, report = load_mner(arguments.dataset, arguments.data_dir, arguments.cache_dir)
+    data, report = arguments.load()
     if report:
         print(report)
     variants = {"": data[arguments.split]}

@@ -17,6 +17,7 @@ import accelerate
 import datasets
 import torch
 import transformers
+from data_arguments import DataSourceArguments
 from recipe import parse_arguments
 from trainer import IFAformerTrainer
 from transformers import (
@@ -31,7 +32,7 @@ from transformers import (
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.data import DATASETS, drop_tokenless, load_mner, tag_names, word_labels
+from processing.data import drop_tokenless, tag_names, word_labels
 from processing.features import prepare_features
 from processing.labels import label_maps
 from processing.metrics import entity_metrics, results_table
@@ -43,10 +44,7 @@ logger = transformers.utils.logging.get_logger("train")
 
 
 @dataclass
-class DataArguments:
-    dataset: str = field(default="demo", metadata={"help": "which data", "choices": DATASETS})
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter archive"})
-    cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
+class DataArguments(DataSourceArguments):
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "processes that prepare features; default: one"}
     )
@@ -119,6 +117,21 @@ class IFAformerTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = True
     logging_strategy: str = "epoch"
     remove_unused_columns: bool = False
+
+
+def check_splits(data: datasets.DatasetDict, name: str) -> None:
+    """
+    Raises:
+        SystemExit: for data without entities, or without a split that training needs.
+    """
+    missing = [split for split in ("train", "validation", "test") if not data.get(split)]
+    if missing:
+        raise SystemExit(
+            f"{name} has no rows in {', '.join(missing)}; there are {', '.join(data)}. Training fits train, chooses "
+            "the epoch on validation and scores test once: give a file for each."
+        )
+    if "ner_tags" not in data["train"].features:
+        raise SystemExit(f"{name} has no ner_tags, but {', '.join(data['train'].features)}: this trains entities.")
 
 
 def build_processor(
@@ -221,9 +234,10 @@ def main() -> None:
 
     # 1. Data
     with arguments.main_process_first(desc="preparing data"):
-        data, report = load_mner(data_arguments.dataset, data_arguments.data_dir, data_arguments.cache_dir)
+        data, report = data_arguments.load()
     if report and arguments.process_index == 0:
         print(report)
+    check_splits(data, data_arguments.dataset)
     if not model_arguments.text_attends_vision:
         data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
 

@@ -135,7 +135,7 @@ def test_several_processes_prepare_the_same(rows, make_processor, tmp_path):
         {"max_length": 4},
         {"aux_crop_size": 8},
         {"use_whole_image": False},
-        {"tags": [*TWITTER_TAGS[:-2], "B-PLACE", "I-PLACE", *TWITTER_TAGS[-2:]]},
+        {"num_rcnn_crops": 1},
     ],
 )
 def test_the_cache_is_keyed_by_the_processor(rows, make_processor, tmp_path, settings):
@@ -174,6 +174,12 @@ def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypa
     changed.write_text("# changed\n")
     monkeypatch.setattr(features_module, "__file__", str(changed))
     assert cache_file() != before
+
+
+def test_rows_with_other_tags(rows, make_processor, tmp_path):
+    processor = make_processor(tags=["O", "B-PER", "I-PER"])
+    with pytest.raises(ValueError, match=r"The rows have the tags O, B-MISC, .*; the processor has O, B-PER, I-PER"):
+        prepare_features(rows, processor, cache_dir=str(tmp_path))
 
 
 def test_masking_draws_anew_and_spares_special_tokens(rows, make_processor, tmp_path):

@@ -3,7 +3,6 @@
 import ast
 import csv
 import json
-import re
 
 import pytest
 import torch
@@ -142,8 +141,9 @@ def test_prediction_keeps_order_and_reports_problems(trained, run_script, tmp_pa
     assert "classifier.bias" in load_file(tmp_path / "eager" / "model.safetensors")
 
     path = tmp_path / "tweets.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
-    results = predict(run_script, tmp_path / "eager", tmp_path, "--input", path, "--batch_size", "3")
+    path.write_text("\n".join(["{", *(json.dumps(row) for row in rows)]) + "\n", encoding="utf-8")
+    unreadable, *results = predict(run_script, tmp_path / "eager", tmp_path, "--input", path, "--batch_size", "3")
+    assert unreadable["text"] is None and f"{path}:1: " in unreadable["problems"][0]
     assert len(results) == len(rows)
     for result, row in zip(results, rows, strict=True):
         assert result["text"] == row.get("text", " ".join(row.get("tokens", [])))
@@ -180,27 +180,32 @@ def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("content", "message"),
     [
-        ("a.jsonl", '{"text": "x"}\n{"text": \n', "a.jsonl:2: expected a JSON object on the line"),
-        ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object, got '[1]'"),
-        ("a.jsonl", '{"txt": "x"}\n', "a.jsonl:1: expected a column text"),
-        ("a.jsonl", '\n{"text": ["a"]}\n', "a.jsonl:2: expected text to be a string, got ['a']"),
-        ("a.jsonl", '{"tokens": "a b"}\n', "a.jsonl:1: expected tokens to be a list of words, got 'a b'"),
-        ("a.jsonl", '{"text": "a", "image": 5}\n', "a.jsonl:1: expected image to be a path, got 5"),
-        (
-            "a.jsonl",
-            '{"text": "a", "aux_crops": [5]}\n',
-            "a.jsonl:1: expected aux_crops to be a list of paths, got [5]",
-        ),
-        ("a.xml", "<x/>", "expected a file ending in .txt, .csv or .jsonl"),
+        ('{"text": "x"}\n{"text": \n', "a.jsonl:2: "),
+        ("[1]\n", "a.jsonl:1: expected a JSON object"),
+        ('{"txt": "x"}\n', "a.jsonl:1: expected a column text"),
+        ('\n{"text": ["a"]}\n', "a.jsonl:2: expected text to be a string, got ['a']"),
+        ('{"tokens": "a b"}\n', "a.jsonl:1: expected tokens to be a list of words, got 'a b'"),
+        ('{"text": "a", "image": 5}\n', "a.jsonl:1: expected paths or bytes of pictures in image, got 5"),
+        ('{"text": "a", "aux_crops": [5]}\n', "a.jsonl:1: expected paths or bytes of pictures in aux_crops, got 5"),
     ],
 )
-def test_prediction_says_which_line_is_wrong(script_module, tmp_path, name, content, message):
+def test_a_line_that_is_wrong_is_named_and_the_rest_goes_on(script_module, tmp_path, content, message):
     predict_script = script_module("predict")
-    (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        list(predict_script.read_rows(predict_script.PredictionArguments(input=str(tmp_path / name))))
+    path = tmp_path / "a.jsonl"
+    path.write_text(content + '{"text": "the last"}\n')
+    rows = list(predict_script.read_rows(predict_script.PredictionArguments(input=str(path))))
+    assert rows[-1] == {"text": "the last"}
+    [[problem]] = [row["problems"] for row in rows if "problems" in row]
+    assert message in problem
+
+
+def test_a_file_of_another_kind(script_module, tmp_path):
+    predict_script = script_module("predict")
+    (tmp_path / "a.xml").write_text("<x/>")
+    with pytest.raises(ValueError, match=r"a\.xml: expected a file ending in \.jsonl"):
+        list(predict_script.read_rows(predict_script.PredictionArguments(input=str(tmp_path / "a.xml"))))
 
 
 def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):

@@ -1,0 +1,129 @@
+"""Texts with highlighted entities and pictures with boxes, as HTML that stands alone and carries no script."""
+
+import base64
+import hashlib
+import html
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+
+# Light enough for black text on them (WCAG contrast above 9), distinct for the colour-blind as far as eight can be.
+COLOURS = ("#9ecae9", "#ffbf79", "#98df8a", "#f6b6d2", "#d5c7ee", "#e4dd82", "#8fdcd3", "#d8c3a5")
+KNOWN_TYPES = ("PER", "ORG", "LOC", "MISC")
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: #1b1f24;
+  background: #fff; overflow-wrap: anywhere; }
+mark { border-radius: .3em; padding: .1em .25em; color: inherit; }
+mark small { font-weight: 600; margin-left: .35em; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+article { border-top: 1px solid #d0d7de; padding: 1rem 0; }
+article > p { margin: .2rem 0 .6rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; }
+figure { margin: 0; max-width: 100%; }
+figure img, figure svg { display: block; max-width: 100%; height: auto; border-radius: .3rem;
+  outline: 1px solid #d0d7de; }
+figcaption, .note { color: #57606a; font-size: .85rem; }
+"""
+
+
+def type_colour(entity_type: str) -> str:
+    """The same type has the same colour on every page."""
+    if entity_type in KNOWN_TYPES:
+        return COLOURS[KNOWN_TYPES.index(entity_type)]
+    return COLOURS[hashlib.sha256(entity_type.encode()).digest()[0] % len(COLOURS)]
+
+
+def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
+    """
+    The text with its entities marked; all of it is escaped.
+
+    Args:
+        entities: dicts with `entity_group`, `start` and `end` (characters, `end` exclusive) that do not overlap, and
+            `score` where there is one.
+
+    Raises:
+        ValueError: for entities that overlap or lie outside the text.
+    """
+    parts, position = [], 0
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        start, end = entity["start"], entity["end"]
+        if not position <= start < end <= len(text):
+            raise ValueError(
+                f"Entities must not overlap and lie inside the text of {len(text)} characters; got {start} to {end}."
+            )
+        parts.append(html.escape(text[position:start]))
+        score = f" {entity['score']:.2f}" if entity.get("score") is not None else ""
+        entity_type = entity["entity_group"]
+        parts.append(
+            f'<mark style="background:{type_colour(entity_type)}">{html.escape(text[start:end])}'
+            f"<small>{html.escape(entity_type)}{score}</small></mark>"
+        )
+        position = end
+    return "".join([*parts, html.escape(text[position:])])
+
+
+def picture_figure(
+    image: Image.Image,
+    caption: str = "",
+    boxes: Sequence[tuple[str, Sequence[float], str]] = (),
+    width: int = 320,
+) -> str:
+    """
+    A picture, scaled to at most `width` pixels across, with boxes over it.
+
+    Args:
+        image: RGB.
+        caption: below the picture.
+        boxes: label, (xmin, ymin, xmax, ymax) in pixels of `image`, and CSS colour of each.
+    """
+    shown = image.copy()
+    shown.thumbnail((width, 4 * width))
+    data = BytesIO()
+    shown.save(data, format="JPEG", quality=85)
+    source = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    label = html.escape(caption, quote=True)
+    if boxes:
+        # in the picture's own pixels: the browser scales boxes and picture alike
+        unit = image.width / shown.width
+        drawn = "".join(_box(box, image.size, unit) for box in boxes)
+        picture = (
+            f'<svg viewBox="0 0 {image.width} {image.height}" width="{shown.width}" height="{shown.height}" '
+            f'role="img" aria-label="{label}"><image href="{source}" width="{image.width}" height="{image.height}"/>{drawn}</svg>'
+        )
+    else:
+        picture = f'<img src="{source}" alt="{label}" width="{shown.width}" height="{shown.height}"/>'
+    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _box(box: tuple[str, Sequence[float], str], size: tuple[int, int], unit: float) -> str:
+    label, (left, top, right, bottom), colour = box
+    font = 12 * unit
+    baseline = top - 3 * unit if top > font else min(top + font, size[1])
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
+        f'stroke="{html.escape(colour, quote=True)}" stroke-width="{2 * unit:.1f}"/>'
+        f'<text x="{left + 2 * unit:.1f}" y="{baseline:.1f}" font-size="{font:.1f}" fill="#fff" stroke="#000" '
+        f'stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{html.escape(label)}</text>'
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """An HTML table; every cell is escaped."""
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML page around `body`, which is HTML already."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
+    )

@@ -1,0 +1,42 @@
+"""Options that name a data set, the same for every command that reads one."""
+
+from dataclasses import dataclass, field
+
+from datasets import DatasetDict
+
+from processing.data import DATASETS, load_data
+
+
+@dataclass
+class DataSourceArguments:
+    dataset: str = field(
+        default="demo",
+        metadata={
+            "help": f"{', '.join(DATASETS)}; or your own: a file or folder of JSON lines, CSV or Parquet, a folder "
+            "of the datasets library, a Hub name"
+        },
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter or MNRE archive"})
+    image_dir: str | None = field(
+        default=None, metadata={"help": "your own data: folder of the pictures; default: that of the file"}
+    )
+    tag_scheme: str | None = field(
+        default=None,
+        metadata={
+            "help": "your own data: scheme of the tags; default: found out",
+            "choices": ["iob1", "iob2", "bioes"],
+        },
+    )
+    strict: bool = field(default=False, metadata={"help": "your own data: stop at the first row that cannot be used"})
+    cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
+
+    def load(self) -> tuple[DatasetDict, str]:
+        """The data set, pictures encoded, and what its loading has to report."""
+        return load_data(
+            self.dataset,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            image_dir=self.image_dir,
+            tag_scheme=self.tag_scheme,
+            strict=self.strict,
+        )

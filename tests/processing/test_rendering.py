@@ -1,0 +1,94 @@
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from processing.rendering import COLOURS, entity_text, page, picture_figure, table, type_colour
+
+
+def parsed(fragment: str) -> ElementTree.Element:
+    """Well-formed, or it raises."""
+    return ElementTree.fromstring(f"<div>{fragment}</div>")
+
+
+def relative_luminance(colour: str) -> float:
+    """https://www.w3.org/TR/WCAG21/#dfn-relative-luminance"""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_entities_are_marked_in_place():
+    entities = [
+        {"entity_group": "LOC", "start": 11, "end": 16, "score": 0.987},
+        {"entity_group": "PER", "start": 0, "end": 6},
+    ]
+    marks = parsed(entity_text("Jordan met Paris!", entities)).findall("mark")
+    assert [(mark.text, mark.find("small").text, mark.tail) for mark in marks] == [
+        ("Jordan", "PER", " met "),
+        ("Paris", "LOC 0.99", "!"),
+    ]
+    assert len({mark.get("style") for mark in marks}) == 2
+
+
+@pytest.mark.parametrize("spans", [[(0, 3), (2, 4)], [(3, 3)], [(4, 2)], [(0, 99)], [(-1, 2)]])
+def test_spans_that_cannot_be_marked(spans):
+    with pytest.raises(ValueError, match="must not overlap and lie inside the text of 6 characters"):
+        entity_text("Jordan", [{"entity_group": "PER", "start": start, "end": end} for start, end in spans])
+
+
+PRINTABLE = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=40)
+
+
+@given(text=PRINTABLE, label=PRINTABLE, data=st.data())
+def test_no_text_becomes_markup(text, label, data):
+    text = f"<script>alert(1)</script>&{text}"
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    element = parsed(entity_text(text, [{"entity_group": label, "start": start, "end": end}]))
+    assert {child.tag for child in element.iter()} == {"div", "mark", "small"}
+    mark = element.find("mark")
+    small = mark.find("small")
+    assert (element.text or "") + (mark.text or "") + (mark.tail or "") == text
+    assert (small.text or "") == label
+
+
+def test_a_type_has_one_colour_and_black_is_read_on_all():
+    assert (
+        type_colour("PER") == type_colour("PER") and len({type_colour(t) for t in ("PER", "ORG", "LOC", "MISC")}) == 4
+    )
+    assert type_colour("creative-work") in COLOURS
+    assert all((relative_luminance(colour) + 0.05) / 0.05 > 7 for colour in COLOURS)
+
+
+def test_a_picture_with_boxes():
+    figure = picture_figure(
+        Image.new("RGB", (640, 320), "teal"), 'a "b" <c>', [("cat & 0.9", (10, 20, 110, 220), "#e8590c")], width=320
+    )
+    svg = parsed(figure).find("figure/svg")
+    assert svg.get("viewBox") == "0 0 640 320" and (svg.get("width"), svg.get("height")) == ("320", "160")
+    assert svg.get("aria-label") == 'a "b" <c>'
+    box = svg.find("rect")
+    assert [float(box.get(name)) for name in ("x", "y", "width", "height")] == [10, 20, 100, 200]
+    assert svg.find("text").text == "cat & 0.9"
+    data = base64.b64decode(svg.find("image").get("href").removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(BytesIO(data)).size == (320, 160)
+
+
+def test_a_small_picture_is_not_blown_up():
+    image = parsed(picture_figure(Image.new("RGB", (30, 20)), "crop")).find("figure/img")
+    assert (image.get("width"), image.get("height"), image.get("alt")) == ("30", "20", "crop")
+
+
+def test_table_and_page():
+    element = parsed(table(["", "<train>"], [["a & b", 3]]))
+    assert [cell.text for cell in element.iter("th")] == [None, "<train>"]
+    assert [cell.text for cell in element.iter("td")] == ["a & b", "3"]
+    whole = page("<title>", "<p>body</p>")
+    assert whole.startswith("<!doctype html>") and "<title>&lt;title&gt;</title>" in whole
+    assert not re.search(r"https?://|<script|<link", whole)  # stands alone

@@ -1,4 +1,5 @@
 import math
+import sys
 import types
 
 import numpy as np
@@ -249,7 +250,7 @@ def test_label_phrases():
 
 
 class FakeSpacy(types.ModuleType):
-    """What is asked of spaCy; noun chunks are runs of words in capitals."""
+    """What is asked of spaCy; a word with a capital or a sign is a noun chunk."""
 
     def __init__(self, pipes=("parser",)):
         super().__init__("spacy")
@@ -260,11 +261,12 @@ class FakeSpacy(types.ModuleType):
         if name != "en_core_web_md":
             raise OSError(f"[E050] Can't find model '{name}'.")
 
+        def chunk(word):
+            root = types.SimpleNamespace(pos_="PRON" if word == "I" else "NOUN")
+            return types.SimpleNamespace(text=word, root=root)
+
         def document(text):
             words = [word for word in text.split() if word != word.lower() or not word.isalpha()]
-            chunk = lambda word: types.SimpleNamespace(  # noqa: E731
-                text=word, root=types.SimpleNamespace(pos_="PRON" if word == "I" else "NOUN")
-            )
             return types.SimpleNamespace(noun_chunks=[chunk(word) for word in words])
 
         return types.SimpleNamespace(
@@ -273,7 +275,7 @@ class FakeSpacy(types.ModuleType):
 
 
 def test_noun_phrases(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "spacy", FakeSpacy())
+    monkeypatch.setitem(sys.modules, "spacy", FakeSpacy())
     assert installed_spacy_model() == "en_core_web_md"
     phrases = NounPhrases("en_core_web_md", ["a person"])
     assert phrases(["I saw Paris and PARIS at St.Denis", "nothing here", "I 99 !", ""]) == [
@@ -284,13 +286,13 @@ def test_noun_phrases(monkeypatch):
     ]
     with pytest.raises(ImportError, match="spacy download en_core_web_lg"):
         NounPhrases("en_core_web_lg", [])
-    monkeypatch.setitem(__import__("sys").modules, "spacy", FakeSpacy(pipes=["tagger"]))
+    monkeypatch.setitem(sys.modules, "spacy", FakeSpacy(pipes=["tagger"]))
     with pytest.raises(ValueError, match=r"no parser.*got pipes \['tagger'\]"):
         NounPhrases("en_core_web_md", [])
 
 
 def test_without_spacy(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "spacy", None)
+    monkeypatch.setitem(sys.modules, "spacy", None)
     assert installed_spacy_model() is None
     with pytest.raises(ImportError, match="pip install spacy"):
         NounPhrases("en_core_web_sm", ["a person"])

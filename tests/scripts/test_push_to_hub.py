@@ -1,7 +1,10 @@
 import json
+from unittest.mock import Mock
 
 import pytest
 from datasets import load_dataset
+from huggingface_hub import RepoUrl
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from processing.data import load_data
@@ -76,3 +79,55 @@ def test_an_earlier_folder_is_not_mixed_with_a_later_one(run_script, own_data, t
     (tmp_path / "shared" / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
     arguments = ("--dataset", own_data, "--output_dir", tmp_path / "shared")
     assert "holds Parquet files already" in run_script("push_to_hub.py", *arguments, exit_code=1).stderr
+
+
+@pytest.fixture
+def push(script_module, monkeypatch, own_data, tmp_path):
+    """Run the command in this process against a Hub that only notes what it is asked."""
+    script = script_module("push_to_hub")
+    requests = {}
+
+    def create_repo(self, repo_id, **kwargs):
+        requests["create"] = {"repo_id": repo_id, **kwargs}
+        return RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
+
+    def upload_folder(self, *, folder_path, **kwargs):
+        files = {path.relative_to(folder_path).as_posix() for path in folder_path.rglob("*") if path.is_file()}
+        requests["upload"] = {"files": files, **kwargs}
+
+    monkeypatch.setattr(script.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(script.HfApi, "upload_folder", upload_folder)
+    arguments = ["--dataset", str(own_data), "--cache_dir", str(tmp_path / "cache"), "--repo_id", "me/tweets"]
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["push_to_hub.py", *arguments, *options])
+        script.main()
+        return requests
+
+    run.script = script
+    return run
+
+
+def test_one_commit_holds_all_and_replaces_an_earlier_version(push, capsys):
+    requests = push("--private", "true")
+    assert requests["create"] == {
+        "repo_id": "me/tweets",
+        "repo_type": "dataset",
+        "private": True,
+        "exist_ok": True,
+    }
+    upload = requests["upload"]
+    assert upload["repo_id"] == "me/tweets" and upload["repo_type"] == "dataset"
+    shards = {f"data/{split}-00000-of-00001.parquet" for split in ("train", "test")}
+    assert upload["files"] == {"README.md", *shards}
+    assert upload["delete_patterns"] == ["data/*.parquet"]
+    assert "Pushed: https://huggingface.co/datasets/me/tweets" in capsys.readouterr().out
+
+
+def test_a_refused_push_says_what_to_do(push, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise HfHubHTTPError("403 Forbidden", response=Mock(headers={}))
+
+    monkeypatch.setattr(push.script.HfApi, "create_repo", refuse)
+    with pytest.raises(SystemExit, match=r"Not pushed: 403 Forbidden(.|\n)*may write to me/tweets, then run the same"):
+        push()

@@ -86,14 +86,14 @@ class LabelNames(NamedTuple):
     types: list[str] | None = None
 
     @classmethod
-    def of(cls, features: datasets.Features | None) -> "LabelNames":
+    def of(cls, features: Mapping[str, Any] | None) -> "LabelNames":
         def names(feature: Any) -> list[str] | None:
             feature = getattr(feature, "feature", feature)
             if isinstance(feature, Mapping):
                 return names(feature.get("label"))
             return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
-        features = features or datasets.Features()
+        features = features or {}
         return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
 
 
@@ -539,6 +539,7 @@ def _picture_files(folder: str) -> Iterator[tuple[str, int, int]]:
     endings = tuple(Image.registered_extensions())
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()  # Of two ways to one folder always the same one is taken.
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()

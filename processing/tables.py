@@ -48,7 +48,7 @@ SPLIT_ALIASES = {
 }
 # Beside the rows in folders that datasets or a builder of this project wrote.
 _NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json")
-_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_ALIASES)})(-\d+-of-\d+)?", re.IGNORECASE)
+_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_ALIASES)})(?:-\d+-of-(\d+))?", re.IGNORECASE)
 
 
 def read_table(
@@ -100,9 +100,10 @@ def place_of(path: str, place: int) -> str:
     return f"{path}:{place}" if is_text else f"{path}, row {place}"
 
 
-def table_features(path: str | os.PathLike) -> datasets.Features | None:
+def table_features(path: str | os.PathLike) -> dict[str, Any] | None:
     """
-    Columns of a Parquet or Arrow file, with the names of its class labels where `datasets` wrote it; None for text.
+    Columns of a Parquet or Arrow file and the `datasets` feature of each, with the names of class labels where
+    `datasets` wrote it; None for a column of a type that has none there. None for text.
 
     Raises:
         OSError, ValueError: as `read_table`.
@@ -116,7 +117,15 @@ def table_features(path: str | os.PathLike) -> datasets.Features | None:
         else:
             with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
                 schema = reader.schema
-        return datasets.Features.from_arrow_schema(schema)
+        return {column.name: _feature(pa.schema([column], schema.metadata)) for column in schema}
+
+
+def _feature(schema: pa.Schema) -> Any:
+    try:
+        (feature,) = datasets.Features.from_arrow_schema(schema).values()
+    except ValueError:  # a map, for example, which a column that is not used may hold
+        return None
+    return feature
 
 
 class Tables(NamedTuple):
@@ -182,16 +191,22 @@ def _named_files(folder: str) -> Found:
     endings = (".jsonl", ".json", ".csv", *BINARY_ENDINGS)
     names = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in endings)
     names = [name for name in names if os.path.isfile(os.path.join(folder, name)) and name not in _NO_TABLES]
-    found: dict[str, dict[tuple[str, bool, str], list[str]]] = {}
+    found: dict[str, dict[tuple[str, str | None, str], list[str]]] = {}
     for name in names:
         stem, ending = os.path.splitext(name)
         if match := _SPLIT_FILE.fullmatch(stem):
-            kind = (match[1], bool(match[2]), ending)
+            kind = (match[1], match[2], ending)  # match[2] is the number of parts
             found.setdefault(_split_of(match), {}).setdefault(kind, []).append(name)
     for split, kinds in found.items():
         if len(kinds) > 1:
             rivals = ", ".join(name for group in kinds.values() for name in group)
             raise ValueError(f"{folder}: several files would be the {split} split: {rivals}. Leave only one there.")
+        ((_, number, _), group), *_ = kinds.items()
+        if number and len(group) != int(number):
+            parts = ", ".join(group)
+            raise ValueError(
+                f"{folder}: expected {int(number)} parts of the {split} split, got {parts}. Add the others."
+            )
     files = {split: next(iter(kinds.values())) for split, kinds in found.items()}
     if len({os.path.splitext(name)[1].lower() for group in files.values() for name in group}) > 1:
         mixed = ", ".join(name for group in files.values() for name in group)

@@ -20,6 +20,7 @@ from PIL import Image
 from processing.file_mner import BadRow, FileMNER, FileMNERConfig, FileSource, read_example
 from processing.labels import TWITTER_TAGS, entity_spans
 from processing.rows import ner_features, with_objects
+from processing.tables import read_table
 from processing.twitter_mner import read_sentences
 from processing.words import join_words
 
@@ -553,6 +554,19 @@ class TestPictures:
         ]
         streamed = list(folder.builder(num_aux_crops=3).as_streaming_dataset("train"))
         assert streamed[0]["aux_objects"] == first["aux_objects"]
+
+    def test_the_first_pass_reads_no_pictures(self, tmp_path, monkeypatch):
+        pq.write_table(pa.Table.from_pylist([{**JORDAN, "image": b"", "more": 1}]), tmp_path / "train.parquet")
+        asked = []
+
+        def read(path, columns):
+            asked.append(columns)
+            return read_table(path, columns)
+
+        monkeypatch.setattr("processing.file_mner.read_table", read)
+        list(FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache")).as_streaming_dataset("train"))
+        assert ["image" in columns for columns in asked] == [False, True]
+        assert not any("more" in columns for columns in asked)
 
     def test_csv(self, tmp_path):
         for colour in range(3):

@@ -456,7 +456,8 @@ def test_kill_and_go_on_with_two_processes(tmp_path, repository, script_module, 
     log.write_bytes(known + known[:50])
     killed_at(2 + 11 + 4)  # 7 batches for each detector, 3 of them known; two steps a shard
     assert log.read_bytes().startswith(known)
-    assert 0 < len(list(folder.glob("data/*.parquet"))) < 4
+    shards = {path: path.stat().st_mtime_ns for path in folder.glob("data/*.parquet")}
+    assert 0 < len(shards) < 4
     assert not (folder / "crops.json").exists()
 
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
@@ -472,6 +473,8 @@ def test_kill_and_go_on_with_two_processes(tmp_path, repository, script_module, 
     ]
     assert sorted(len(set(of_detector)) for of_detector in keys if of_detector) == [12, 12]
     assert sum(map(len, keys)) == 24, "a picture was looked at again"
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards, "a shard was written again"
+    assert not list(folder.rglob("*.tmp"))
 
     monkeypatch.setattr(sys, "argv", [script, *options, str(tmp_path / "whole")])
     script_module("prepare_crops").main()

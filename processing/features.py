@@ -3,13 +3,12 @@ Features of a data set's rows, computed once: token ids and uint8 pixels in a me
 later runs and all worker processes read without decoding a picture.
 """
 
-import contextlib
-import errno
 import glob
 import inspect
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 from filelock import FileLock
 
+from .cache_errors import NO_WRITING, cache_errors
 from .collator import PIXEL_MASKS
 from .images import load_image
 from .labels import scheme_labels
@@ -116,19 +116,23 @@ def prepare_features(
     if "ner_tags" in dataset.features:
         tags = dataset.features["ner_tags"].feature.names
         if tags != processor.tags:
-            raise ValueError(f"The rows have the tags {', '.join(tags)}; the processor has {', '.join(processor.tags)}.")
+            raise ValueError(
+                f"The rows have the tags {', '.join(tags)}; the processor has {', '.join(processor.tags)}."
+            )
     key = _features_key(dataset, processor)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features", key)
     texts = dataset.select_columns([column for column in dataset.column_names if column not in PICTURE_COLUMNS])
-    absent = {"image": [None], "aux_crops": [[]], "rcnn_crops": [[]]}
-    no_pictures = {column: absent[column] for column in PICTURE_COLUMNS if column in dataset.column_names}
+    absent: dict[str, list] = {"image": [None], "aux_crops": [[]], "rcnn_crops": [[]]}
+    no_pictures: dict[str, list] = {
+        column: absent[column] for column in PICTURE_COLUMNS if column in dataset.column_names
+    }
     example = processor.encode_rows({**texts[:1], **no_pictures})  # for the names alone
     answer = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
     labels = [feature for column, feature in answer.items() if column in dataset.column_names]
     features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in example}
     features |= {"labels": labels[0]} if labels else {}
     features |= {name: Value("large_binary") for name in PIXEL_MASKS if name in example}
-    with _writable(folder):
+    with cache_errors(folder), _one_writer(folder):
         prepared = dataset.map(
             _encode,
             fn_kwargs={"processor": processor},
@@ -192,33 +196,21 @@ def _features_key(dataset: Dataset, processor: IFAformerProcessor) -> str:
     )
 
 
-@contextlib.contextmanager
-def _writable(folder: str) -> Iterator[None]:
+@contextmanager
+def _one_writer(folder: str) -> Iterator[None]:
     """One process at a time writes the features; what one that was killed left behind goes."""
+    lock = FileLock(folder + ".lock")
     try:
         os.makedirs(folder, exist_ok=True)
-        lock = FileLock(folder + ".lock")
         lock.acquire()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise _unwritable(folder, error) from error
-        lock = None  # Nobody writes here: what is prepared can be read all the same.
+        if error.errno not in NO_WRITING:
+            raise
+        yield  # Nobody writes here: what is prepared can be read all the same.
+        return
     try:
-        if lock is not None:
-            for path in glob.glob(os.path.join(glob.escape(folder), "tmp*")):
-                os.remove(path)
+        for path in glob.glob(os.path.join(glob.escape(folder), "tmp*")):
+            os.remove(path)
         yield
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     finally:
-        if lock is not None:
-            lock.release()
-
-
-def _unwritable(folder: str, error: OSError) -> OSError:
-    return OSError(
-        error.errno,
-        f"Features cannot be written: {error}. Free space, or choose another folder by cache_dir (--cache_dir) or the "
-        "variable HF_DATASETS_CACHE",
-        folder,
-    )
+        lock.release()

@@ -94,7 +94,8 @@ def picture_figure(
         drawn = "".join(_box(box, image.size, unit) for box in boxes)
         picture = (
             f'<svg viewBox="0 0 {image.width} {image.height}" width="{shown.width}" height="{shown.height}" '
-            f'role="img" aria-label="{label}"><image href="{source}" width="{image.width}" height="{image.height}"/>{drawn}</svg>'
+            f'role="img" aria-label="{label}"><image href="{source}" width="{image.width}" '
+            f'height="{image.height}"/>{drawn}</svg>'
         )
     else:
         picture = f'<img src="{source}" alt="{label}" width="{shown.width}" height="{shown.height}"/>'

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from .cache_errors import cache_errors
 from .report import LoadingReport
 
 
@@ -33,8 +34,9 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     _report: LoadingReport | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, cache_dir: str | None = None, *args: Any, **kwargs: Any):
+        with cache_errors(cache_dir):
+            super().__init__(cache_dir, *args, **kwargs)
         for number in ("num_aux_crops", "num_rcnn_crops"):
             value = getattr(self.config, number)
             if type(value) is not int or value < 0:
@@ -57,9 +59,15 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
                 self._report = LoadingReport.from_dict(json.load(file))
         return self._report
 
-    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        """As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell."""
-        super().download_and_prepare(*args, **kwargs)
+    def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """
+        As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell.
+
+        Raises:
+            OSError: for a cache directory that is full or cannot be written.
+        """
+        with cache_errors(output_dir or self.cache_dir):
+            super().download_and_prepare(output_dir, *args, **kwargs)
         self._report = None  # Read it from the file, written now or by an earlier run.
         report = self.report
         level = logging.WARNING if report.absent or report.skipped or report.moved or report.notes else logging.INFO

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datasets import DatasetDict
 
 from processing.data import DATASETS, load_data
+from processing.tag_schemes import TAG_SCHEMES
 
 
 @dataclass
@@ -24,7 +25,7 @@ class DataSourceArguments:
         default=None,
         metadata={
             "help": "your own data: scheme of the tags; default: found out",
-            "choices": ["iob1", "iob2", "bioes"],
+            "choices": TAG_SCHEMES,
         },
     )
     strict: bool = field(default=False, metadata={"help": "your own data: stop at the first row that cannot be used"})

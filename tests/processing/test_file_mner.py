@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from processing.file_mner import BadRow, FileMNER, FileMNERConfig, FileSource, read_example
+from processing.file_mner import FileMNER, FileMNERConfig, FileSource
 from processing.labels import TWITTER_TAGS, entity_spans
+from processing.own_rows import BadRow, read_example
 from processing.rows import ner_features, with_objects
 from processing.tables import read_table
 from processing.twitter_mner import read_sentences
@@ -705,7 +706,7 @@ class TestTrouble:
         part = Path(builder.cache_dir + ".incomplete", "file_mner-train-00000-00000-of-NNNNN.arrow")
         part.parent.mkdir(parents=True)
         part.symlink_to("/dev/full")  # The system itself says that there is no space.
-        with pytest.raises(OSError, match=r"no space left in .*/cache/.*: free some, pass another cache_dir") as error:
+        with pytest.raises(OSError, match=r"no space left in .*/cache/.*: free some, give another cache_dir") as error:
             builder.download_and_prepare()
         assert error.value.errno == errno.ENOSPC
         assert folder.prepare()[0]["train"].num_rows == 3000
@@ -721,7 +722,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr(os, "makedirs", refuse)
             with pytest.raises(
-                OSError, match=r"/cache.* cannot be written: allow it, pass another cache_dir, or set HF"
+                OSError, match=r"/cache.* cannot be written: allow it, give another cache_dir .*, or set HF"
             ):
                 builder.download_and_prepare()
             with pytest.raises(OSError, match=r"/cache cannot be written"):

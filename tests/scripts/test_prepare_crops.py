@@ -425,10 +425,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_kill_and_go_on_with_two_processes(tmp_path, repository, script_module, tiny_detector, monkeypatch):
+def test_kill_and_go_on(tmp_path, repository, script_module, tiny_detector, monkeypatch):
     """
-    kill -9 among the objects, with a line cut off, then among the rows; two processes finish. A picture is recorded
-    once, and the rows are those of one process that was not interrupted.
+    kill -9 among the objects, with a line cut off, and two processes go on; kill -9 among the rows, and one goes on. A
+    picture is looked at once, and the rows are those of one process that was not interrupted.
     """
     archive = tmp_path / "twitter2017"
     (archive / "twitter2017_images").mkdir(parents=True)
@@ -441,46 +441,56 @@ def test_kill_and_go_on_with_two_processes(tmp_path, repository, script_module, 
     options += ["--aux_detector", str(tiny_detector("grounding-dino")), "--rcnn_detector", str(tiny_detector("detr"))]
     options += ["--rcnn_threshold", "0.1", "--batch_size", "2", "--rows_per_shard", "2", "--output_dir"]
     script = str(repository / "scripts" / "prepare_crops.py")
-    folder = tmp_path / "out"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-    def killed_at(step):
-        command = [sys.executable, "-c", KILL_AT_STEP.format(step=step), script, *options, str(folder)]
-        result = subprocess.run(command, env=environment, capture_output=True, stdin=subprocess.DEVNULL)
-        assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
+    def run(*command):
+        command = [sys.executable, *command]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
-    killed_at(5)  # two steps for the settings, then one a batch
-    (log,) = folder.glob(".objects/*/rank-0.jsonl")
+    def run_here(folder):
+        monkeypatch.setattr(sys, "argv", [script, *options, str(folder)])
+        script_module("prepare_crops").main()
+
+    def looked_at(folder):
+        """The pictures recorded for each detector."""
+        keys = {}
+        for path in sorted(folder.glob(".objects/*/rank-*.jsonl")):
+            for line in path.read_bytes().split(b"\n"):
+                if line.endswith(b"]]"):
+                    keys.setdefault(path.parent.name, []).extend(key for key, _, _ in json.loads(line))
+        return {name: sorted(of_detector) for name, of_detector in keys.items()}
+
+    among_objects, among_rows, whole = (tmp_path / name for name in ("among_objects", "among_rows", "whole"))
+    # Steps to the disk: two for the settings, one for each of 7 batches of each detector, two for each of 7 shards.
+    result = run("-c", KILL_AT_STEP.format(step=2 + 3), script, *options, among_objects)
+    assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
+    (log,) = among_objects.glob(".objects/*/rank-0.jsonl")
     known = log.read_bytes()
-    assert known.count(b"\n") == 3 and not (folder / "data").exists()
+    assert known.count(b"\n") == 3 and not (among_objects / "data").exists()
     log.write_bytes(known + known[:50])
-    killed_at(2 + 11 + 4)  # 7 batches for each detector, 3 of them known; two steps a shard
-    assert log.read_bytes().startswith(known)
-    shards = {path: path.stat().st_mtime_ns for path in folder.glob("data/*.parquet")}
-    assert 0 < len(shards) < 4
-    assert not (folder / "crops.json").exists()
-
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
-    result = subprocess.run(
-        [*command, *options, str(folder)], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    result = run(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"), script, *options, among_objects
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    keys = [
-        [key for line in path.read_bytes().split(b"\n") if line.endswith(b"]]") for key, _, _ in json.loads(line)]
-        for path in sorted(folder.glob(".objects/*"))
-        if path.is_dir()
-        for path in path.glob("rank-*.jsonl")
-    ]
-    assert sorted(len(set(of_detector)) for of_detector in keys if of_detector) == [12, 12]
-    assert sum(map(len, keys)) == 24, "a picture was looked at again"
-    assert {path: path.stat().st_mtime_ns for path in shards} == shards, "a shard was written again"
-    assert not list(folder.rglob("*.tmp"))
+    assert log.read_bytes().startswith(known)
+    assert len(list(among_objects.glob(".objects/*/rank-1.jsonl"))) == 2, "the second process did nothing"
 
-    monkeypatch.setattr(sys, "argv", [script, *options, str(tmp_path / "whole")])
-    script_module("prepare_crops").main()
-    assert stored_rows(folder) == stored_rows(tmp_path / "whole")
-    assert summary_of(folder) == summary_of(tmp_path / "whole")
-    assert (folder / "contact_sheet.png").read_bytes() == (tmp_path / "whole" / "contact_sheet.png").read_bytes()
+    result = run("-c", KILL_AT_STEP.format(step=2 + 7 + 7 + 3), script, *options, among_rows)
+    assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
+    shards = {path: path.stat().st_mtime_ns for path in among_rows.glob("data/*.parquet")}
+    assert len(shards) == 1 and list(among_rows.rglob("*.tmp"))
+    run_here(among_rows)
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards, "a shard was written again"
+
+    run_here(whole)
+    expected = looked_at(whole)
+    assert [len(set(of_detector)) for of_detector in expected.values()] == [12, 12]
+    for folder in (among_objects, among_rows):
+        assert looked_at(folder) == expected, "a picture was looked at again, or not at all"
+        assert not list(folder.rglob("*.tmp"))
+        assert stored_rows(folder) == stored_rows(whole)
+        assert summary_of(folder) == summary_of(whole)
+        assert (folder / "contact_sheet.png").read_bytes() == (whole / "contact_sheet.png").read_bytes()
 
 
 def test_real_pictures(tmp_path, shared, script_module, tiny_detector, monkeypatch):

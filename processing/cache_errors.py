@@ -1,0 +1,46 @@
+"""What goes wrong in writing prepared data, in words that say what to do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import datasets
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def cache_errors(cache_dir: str | None) -> Iterator[None]:
+    """
+    Of a cache that is full or cannot be written say where it is and what to do; `datasets` hides it in a cause.
+
+    Args:
+        cache_dir: the default of `datasets` if None.
+
+    Raises:
+        OSError: with the number of the one it explains.
+    """
+    try:
+        yield
+    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+        place = os.path.abspath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
+        cause: BaseException | None = error
+        while cause is not None:
+            number = cause.errno if isinstance(cause, OSError) else None
+            remedy = "give another cache_dir (--cache_dir), or set HF_DATASETS_CACHE"
+            if number in NO_SPACE:
+                raise OSError(number, f"no space left in {place}: free some, {remedy}") from error
+            if number in NO_WRITING and _concerns(cause, place):
+                raise OSError(number, f"{place} cannot be written: allow it, {remedy}") from error
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+def _concerns(error: BaseException, place: str) -> bool:
+    """Whether an error may be of that folder, one above it, or a lock beside it, and not of a file that is read."""
+    path = getattr(error, "filename", None)
+    path = os.path.abspath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else place
+    return path.startswith(place) or place.startswith(path)

@@ -69,7 +69,6 @@ from processing.rows import CROP_KINDS, OBJECT_COLUMNS, with_objects
 # What a kind's detector must be, by `is_zero_shot_checkpoint`.
 ZERO_SHOT = {"aux": True, "rcnn": False}
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 4:4:4
-SHARD_NAME = re.compile(r"\w[\w.-]*-\d{5}-of-\d{5}\.parquet")
 ROWS_AT_ONCE = 64
 
 
@@ -168,7 +167,7 @@ class Records:
                 file.seek(-1, os.SEEK_END)
                 if file.read() != b"\n":  # cut off by a kill
                     file.write(b"\n")
-            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -255,7 +254,7 @@ def without_folders(name: str) -> str:
 
 def settings_of(arguments: CropArguments) -> dict[str, Any]:
     """All that decides what is in the output folder, but for the data set's rows."""
-    kinds = {}
+    kinds: dict[str, Any] = {}
     for kind in CROP_KINDS:
         name = arguments.detector(kind)
         if name is None:
@@ -305,23 +304,22 @@ def claim_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
             f"{folder} holds Parquet files, and no record of how they were made: name another --output_dir, or "
             "replace them by --overwrite."
         )
-    if earlier is not None and earlier != settings and not overwrite:
+    if earlier is not None and earlier != settings and shards and not overwrite:
         names = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
         changes = "; ".join(f"{name}: {earlier.get(name)} before, {settings.get(name)} now" for name in names)
         raise ValueError(
             f"{folder} holds rows of other settings ({changes}): name another --output_dir, or replace them by "
             "--overwrite."
         )
-    if overwrite:
+    if overwrite or earlier != settings:
         (folder / "crops.json").unlink(missing_ok=True)
         for shard in shards:
-            if SHARD_NAME.fullmatch(shard.name):
-                shard.unlink()
+            shard.unlink()
         shutil.rmtree(folder / ".objects" / "unreadable", ignore_errors=True)
     for part in (folder, folder / "data", folder / ".objects"):
         remove_unfinished(part)
     with replacing(path) as file:
-        file.write(json.dumps(settings, indent=2, ensure_ascii=False).encode())
+        file.write(json.dumps(settings, indent=2).encode())
 
 
 def make_plan(arguments: CropArguments, folder: Path) -> tuple[Plan, datasets.DatasetDict | None]:
@@ -500,10 +498,7 @@ def encoded(source: dict[str, Any]) -> tuple[Image.Image, dict[str, Any]]:
             data = Path(path).read_bytes()
         except OSError as error:
             raise ImageError(f"{path}: {error.strerror or error}") from error
-    try:
-        picture = load_image(data)
-    except ImageError as error:
-        raise ImageError(str(error).replace("bytes", path or "bytes", 1)) from error
+    picture = load_image({"bytes": data, "path": path})
     return picture, {"bytes": data, "path": path and os.path.basename(path)}
 
 
@@ -654,7 +649,8 @@ def summarise(arguments: CropArguments, folder: Path, numbers: dict[str, int]) -
             "unreadable": unreadable,
         }
         with replacing(folder / "crops.json") as file:
-            file.write(json.dumps(summary, indent=2, ensure_ascii=False).encode())
+            text = json.dumps(summary, indent=2, ensure_ascii=False)
+            file.write(text.encode(errors="replace"))  # a file's name may be no text
     return summary
 
 

@@ -142,7 +142,7 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
 
     - a file: the split that its name says, else train;
     - a folder with `train`, `validation` (or `valid`, `val`, `dev`) and `test` files of one ending, there or in
-      `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; a lone file of any other name is train;
+      `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; else a lone file of text is train;
     - what `save_to_disk` of `datasets` wrote, or a folder of Parquet files that `load_dataset` tells apart.
 
     Raises:
@@ -162,6 +162,7 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
         _saved_to_disk(root)
         or _named_files(root)
         or _named_files(os.path.join(root, "data"))
+        or _lone_file(root)
         or _as_datasets_finds(root)
     )
     known = {split: found[name] for split in _SPLITS for name in found if SPLIT_ALIASES.get(name) == split}
@@ -185,12 +186,20 @@ def _split_of(match: re.Match) -> str:
 Found = dict[str, tuple[str, ...]]  # files by the name of their split, whatever that is; empty for no data set
 
 
+def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:
+    names = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in endings)
+    return [name for name in names if os.path.isfile(os.path.join(folder, name)) and name not in _NO_TABLES]
+
+
+def _lone_file(folder: str) -> Found:
+    names = _file_names(folder, (".jsonl", ".json", ".csv"))
+    return {"train": (os.path.join(folder, names[0]),)} if len(names) == 1 else {}
+
+
 def _named_files(folder: str) -> Found:
     if not os.path.isdir(folder):
         return {}
-    endings = (".jsonl", ".json", ".csv", *BINARY_ENDINGS)
-    names = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in endings)
-    names = [name for name in names if os.path.isfile(os.path.join(folder, name)) and name not in _NO_TABLES]
+    names = _file_names(folder, (".jsonl", ".json", ".csv", *BINARY_ENDINGS))
     found: dict[str, dict[tuple[str, str | None, str], list[str]]] = {}
     for name in names:
         stem, ending = os.path.splitext(name)
@@ -211,8 +220,6 @@ def _named_files(folder: str) -> Found:
     if len({os.path.splitext(name)[1].lower() for group in files.values() for name in group}) > 1:
         mixed = ", ".join(name for group in files.values() for name in group)
         raise ValueError(f"{folder}: expected files of one ending, got {mixed}. Convert or remove the others.")
-    if not files and len(names) == 1 and not names[0].lower().endswith(BINARY_ENDINGS):
-        files = {"train": names}
     return {split: tuple(os.path.join(folder, name) for name in group) for split, group in files.items()}
 
 

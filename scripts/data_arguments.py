@@ -1,5 +1,6 @@
 """Options that name a data set, the same for every command that reads one."""
 
+import logging
 from dataclasses import dataclass, field
 
 from datasets import DatasetDict
@@ -32,7 +33,8 @@ class DataSourceArguments:
     cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
 
     def load(self) -> tuple[DatasetDict, str]:
-        """The data set, pictures encoded, and what its loading has to report."""
+        """The data set, pictures encoded, and what its loading has to report, for the command to print."""
+        logging.getLogger("processing.reporting_builder").setLevel(logging.ERROR)  # which would tell it a second time
         return load_data(
             self.dataset,
             data_dir=self.data_dir,

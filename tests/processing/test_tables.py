@@ -392,6 +392,10 @@ class TestFindTables:
         ):
             find_tables(folder("train-00001-of-00002.csv"))
 
+    def test_a_lone_file_beside_the_rows(self, folder):
+        root = folder("data/train-00000-of-00001.parquet", "crops.json")  # as prepare_crops.py leaves it
+        assert self.names(root) == {"train": ["data/train-00000-of-00001.parquet"]}
+
     def test_a_lone_file(self, folder):
         assert self.names(folder("tweets.csv", "dataset_info.json")) == {"train": ["tweets.csv"]}
 

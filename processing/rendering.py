@@ -106,10 +106,12 @@ def _box(box: tuple[str, Sequence[float], str], size: tuple[int, int], unit: flo
     label, (left, top, right, bottom), colour = box
     font = 12 * unit
     baseline = top - 3 * unit if top > font else min(top + font, size[1])
+    # the text of a box at the right edge runs to the left of it
+    x, anchor = (left + 2 * unit, "start") if left < 0.6 * size[0] else (right - 2 * unit, "end")
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
         f'stroke="{html.escape(colour, quote=True)}" stroke-width="{2 * unit:.1f}"/>'
-        f'<text x="{left + 2 * unit:.1f}" y="{baseline:.1f}" font-size="{font:.1f}" fill="#fff" stroke="#000" '
+        f'<text x="{x:.1f}" y="{baseline:.1f}" text-anchor="{anchor}" font-size="{font:.1f}" fill="#fff" stroke="#000" '
         f'stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{html.escape(label)}</text>'
     )
 

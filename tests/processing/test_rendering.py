@@ -80,6 +80,14 @@ def test_a_picture_with_boxes():
     assert Image.open(BytesIO(data)).size == (320, 160)
 
 
+@pytest.mark.parametrize(("left", "anchor"), [(0, "start"), (95, "end")])
+def test_labels_stay_inside_the_picture(left, anchor):
+    image = Image.new("RGB", (100, 100))
+    svg = parsed(picture_figure(image, boxes=[("x" * 6, (left, 0, 100, 5), "#000")])).find("figure/svg")
+    text = svg.find("text")
+    assert text.get("text-anchor") == anchor and 0 < float(text.get("y")) <= 100
+
+
 def test_a_small_picture_is_not_blown_up():
     image = parsed(picture_figure(Image.new("RGB", (30, 20)), "crop")).find("figure/img")
     assert (image.get("width"), image.get("height"), image.get("alt")) == ("30", "20", "crop")

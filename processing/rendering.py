@@ -111,8 +111,8 @@ def _box(box: tuple[str, Sequence[float], str], size: tuple[int, int], unit: flo
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
         f'stroke="{html.escape(colour, quote=True)}" stroke-width="{2 * unit:.1f}"/>'
-        f'<text x="{x:.1f}" y="{baseline:.1f}" text-anchor="{anchor}" font-size="{font:.1f}" fill="#fff" stroke="#000" '
-        f'stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{html.escape(label)}</text>'
+        f'<text x="{x:.1f}" y="{baseline:.1f}" text-anchor="{anchor}" font-size="{font:.1f}" fill="#fff" '
+        f'stroke="#000" stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{html.escape(label)}</text>'
     )
 
 

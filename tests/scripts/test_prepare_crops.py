@@ -16,7 +16,8 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from processing.crops import ObjectDetector
+from processing import crop_preparation
+from processing.crops import ObjectDetector, label_phrases
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
 from processing.rows import ner_features, re_features
@@ -251,18 +252,41 @@ def test_own_crops_stay_without_a_detector(tmp_path, source, prepare):
 
 
 def test_a_picture_that_vanishes_after_detection(tmp_path, source, prepare, monkeypatch):
-    script = sys.modules["prepare_crops"]
-    write_share = script.write_share
+    write_share = crop_preparation.write_share
 
     def vanish(*args):
         Path(source["validation"][1]["image"]["path"]).unlink()
         write_share(*args)
 
-    monkeypatch.setattr(script, "write_share", vanish)
+    monkeypatch.setattr(crop_preparation, "write_share", vanish)
     prepare(tmp_path / "out")
     row = stored_rows(tmp_path / "out")["validation"][1]
     assert (row["image"], row["aux_crops"], row["rcnn_objects"]) == (None, [], [])
     assert [item["id"] for item in summary_of(tmp_path / "out")["unreadable"]] == ["damaged", "missing", "5"]
+
+
+def test_a_picture_replaced_by_a_smaller_one_after_detection(tmp_path, source, prepare, looked_at, monkeypatch):
+    file, write_share = Path(source["validation"][1]["image"]["path"]), crop_preparation.write_share
+
+    def replace(*args):
+        file.write_bytes(encode(picture(5, 12, 9)))
+        write_share(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crop_preparation, "write_share", replace)
+        prepare(tmp_path / "out")
+    row = stored_rows(tmp_path / "out")["validation"][1]
+    assert row["image"] is None
+    assert not any(row[f"{kind}_{what}"] for kind in ("aux", "rcnn") for what in ("crops", "objects"))
+    problems = {item["id"]: item["reason"] for item in summary_of(tmp_path / "out")["unreadable"]}
+    assert list(problems) == ["damaged", "missing", "5"]
+    assert problems["5"] == "5.png: changed since it was looked at: run again with --overwrite"
+
+    looked_at.clear()
+    prepare(tmp_path / "out", "--overwrite")
+    assert stored_rows(tmp_path / "out")["validation"][1]["image"]["bytes"] == file.read_bytes()
+    assert looked_at == {name: [picture(5, 12, 9).tobytes()] for name in ("grounding-dino", "rt_detr")}
+    assert [item["id"] for item in summary_of(tmp_path / "out")["unreadable"]] == ["damaged", "missing"]
 
 
 def test_no_objects_anywhere(tmp_path, prepare):
@@ -300,14 +324,8 @@ def test_relation_extraction(tmp_path, source, prepare, script_module, monkeypat
     loaded = datasets.load_dataset(str(tmp_path / "out"))["test"]
     assert loaded.features["relation"].names == ["None", "/per/org/member_of", "/per/per/peer"]
     assert [(row["head"], row["tail"], row["relation"]) for row in loaded] == [(*answer.values(), 1)] * 3
-    assert summary_of(tmp_path / "out")["settings"]["grounding"]["label set"] == script.label_phrases(["PER", "ORG"])
+    assert summary_of(tmp_path / "out")["settings"]["grounding"]["label set"] == label_phrases(["PER", "ORG"])
     assert len(loaded[0]["aux_crops"]) == len(loaded[0]["aux_objects"]) > 0
-
-
-def test_entity_types(script_module):
-    script = script_module("prepare_crops")
-    assert script.entity_types(ner_features(["O", "B-PER", "I-PER", "B-LOC"])) == ["PER", "LOC"]
-    assert script.entity_types(re_features(["None", "/per/org/member_of", "/per/per/peer"])) == ["per", "org"]
 
 
 class Killed(BaseException):
@@ -346,12 +364,11 @@ def test_a_full_disk(tmp_path, prepare, looked_at, monkeypatch):
     prepare(tmp_path / "whole")
     shown = {name: len(images) for name, images in looked_at.items()}
     looked_at.clear()
-    script = sys.modules["prepare_crops"]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (10, 3_000, 20_000):  # too little for the settings, for the objects, for the rows
 
         @contextmanager
-        def writing(folder, limit=limit, original=script.writing):
+        def writing(folder, limit=limit, original=crop_preparation.writing):
             with original(folder):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
                 try:
@@ -360,7 +377,7 @@ def test_a_full_disk(tmp_path, prepare, looked_at, monkeypatch):
                     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
         with monkeypatch.context() as patch:
-            patch.setattr(script, "writing", writing)
+            patch.setattr(crop_preparation, "writing", writing)
             with pytest.raises(SystemExit, match=r"Cannot write below .*File too large.*the same command goes on"):
                 prepare(tmp_path / "full")
     assert not list((tmp_path / "full").rglob("*.tmp"))

@@ -4,14 +4,27 @@ import os
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetBuilder, DatasetDict, Image, List, concatenate_datasets, load_dataset
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetBuilder,
+    DatasetDict,
+    Image,
+    List,
+    concatenate_datasets,
+    load_dataset,
+)
+from datasets.fingerprint import Hasher
 
+from .cache_errors import cache_errors
+from .collator import CROP_KINDS
 from .demo_mner import DemoMNER
 from .file_mner import FileMNER
 from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
 from .reporting_builder import ReportingBuilder
-from .rows import PICTURE_COLUMNS
+from .rows import PICTURE_COLUMNS, ner_features, re_features
+from .tables import Tables, find_tables, table_features
 from .twitter_mner import TwitterMNER
 
 
@@ -19,62 +32,98 @@ DATASETS = ("demo", "twitter2015", "twitter2017", "mnre")
 
 
 def load_data(
-    name: str, data_dir: str | None = None, cache_dir: str | None = None, **own_data: Any
+    name: str, data_dir: str | None = None, cache_dir: str | None = None, **options: Any
 ) -> tuple[DatasetDict, str]:
     """
     A data set with the columns of `rows.py`, its pictures encoded, and what its loading has to report.
 
     Args:
-        name: one of `DATASETS`, a file or folder of your own (see [`FileMNER`]), or a data set of the Hub that has
-            these columns already, as `scripts/push_to_hub.py` leaves it.
+        name: one of `DATASETS`, a file or folder of your own (see [`FileMNER`]), or a data set of the Hub. Rows that
+            have these columns already, as `scripts/prepare_crops.py` and `scripts/push_to_hub.py` leave them, may hold
+            relations too.
         data_dir: folder of the archive, for the published data sets.
         cache_dir: where the prepared rows are kept; the default of `datasets` if None.
-        **own_data: `image_dir`, `tag_scheme`, `strict`, ... of [`FileMNER`], for data of your own.
+        **options: of the builder: `num_aux_crops` and `num_rcnn_crops`, and for data of your own `image_dir`,
+            `tag_scheme`, `strict` and `entity_types`.
 
     Raises:
         ValueError: for an unknown name, columns that do not fit, options that do not apply, and whatever the builder
             finds wrong.
         OSError: where the cache cannot be written.
     """
-    own_data = {option: value for option, value in own_data.items() if value not in (None, False)}
-    if own_data and (name in DATASETS or not os.path.exists(name)):
-        raise ValueError(f"{', '.join(own_data)} apply to files of your own, not to {name!r}.")
+    numbers = {option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options}
+    own = {option: value for option, value in options.items() if value is not None and value is not False}
+    is_own = name not in DATASETS and os.path.exists(name)
+    if own and not is_own:
+        raise ValueError(f"{', '.join(own)}: for files of your own, not for {name!r}.")
     if data_dir is not None and name not in DATASETS:
-        raise ValueError(f"data_dir applies to {', '.join(DATASETS[1:])}, not to {name!r}; --dataset is the folder.")
+        raise ValueError(f"data_dir: for {', '.join(DATASETS[1:])}, not for {name!r}; --dataset is the folder.")
     builder: DatasetBuilder
     if name == "demo":
         builder = DemoMNER(cache_dir=cache_dir)
     elif name == "mnre":
-        builder = MNRE(data_dir=data_dir, cache_dir=cache_dir)
+        builder = MNRE(data_dir=data_dir, cache_dir=cache_dir, **numbers)
     elif name in DATASETS:
-        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir)
-    elif os.path.exists(name):
-        builder = FileMNER(data_dir=name, cache_dir=cache_dir, **own_data)
+        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
+    elif is_own and not _holds_relations(tables := find_tables(name)):
+        builder = FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own)
     else:
-        return encode_pictures(_from_hub(name, cache_dir)), ""
-    builder.download_and_prepare()
+        with cache_errors(cache_dir):
+            if is_own:
+                files = {split: list(paths) for split, paths in tables.splits.items()}
+                data = load_dataset("parquet", data_files=files, cache_dir=cache_dir)
+            else:
+                data = _from_hub(name, cache_dir)
+        _check_columns(name, data)
+        return encode_pictures(data), ""
+    with cache_errors(cache_dir):
+        builder.download_and_prepare()
     report = str(builder.report) if isinstance(builder, ReportingBuilder) else ""
     return encode_pictures(builder.as_dataset()), report
 
 
+def _holds_relations(tables: Tables) -> bool:
+    """Whether the first file is Parquet with relations in the columns of `rows.py`."""
+    first = next(iter(tables.splits.values()))[0]
+    return first.endswith(".parquet") and "relation" in (table_features(first) or {})
+
+
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
     try:
-        data = load_dataset(name, cache_dir=cache_dir)
+        return load_dataset(name, cache_dir=cache_dir)
     except (FileNotFoundError, ConnectionError) as error:
         raise ValueError(
             f"dataset must be one of {', '.join(DATASETS)}, a file or folder that exists, or a data set on the Hub, "
             f"got {name!r}: {error}"
         ) from error
-    needed = {"id", "image_id", "tokens", *PICTURE_COLUMNS}
+
+
+def _check_columns(name: str, data: DatasetDict) -> None:
+    """
+    Raises:
+        ValueError: for rows in other columns than those of `rows.py`.
+    """
     for split, rows in data.items():
-        missing = needed - set(rows.column_names)
-        answers = {"ner_tags", "relation"} & set(rows.column_names)
-        if missing or not answers:
+        given = rows.features
+        tags, relation = getattr(given.get("ner_tags"), "feature", None), given.get("relation")
+        if isinstance(tags, ClassLabel):
+            expected = ner_features(tags.names)
+        elif isinstance(relation, ClassLabel):
+            expected = re_features(relation.names)
+        else:
             raise ValueError(
-                f"{name}, split {split}: expected the columns {', '.join(sorted(needed))} and ner_tags or relation, "
-                f"got {', '.join(rows.column_names)}. To have it converted, save_to_disk() it and give the folder."
+                f"{name}, split {split}: expected the column ner_tags, a list of class labels, or relation, a class "
+                f"label; got {', '.join(f'{column}: {feature}' for column, feature in given.items())}. {_CONVERT}"
             )
-    return data
+        wrong = [column for column, feature in expected.items() if given.get(column) != feature]
+        if wrong:
+            raise ValueError(
+                f"{name}, split {split}: expected {', '.join(f'{column}: {expected[column]}' for column in wrong)}; "
+                f"got {', '.join(f'{column}: {given.get(column)}' for column in wrong)}. {_CONVERT}"
+            )
+
+
+_CONVERT = "To have entities converted, save_to_disk() the data set and give the folder."
 
 
 def encode_pictures(data: DatasetDict) -> DatasetDict:
@@ -82,18 +131,24 @@ def encode_pictures(data: DatasetDict) -> DatasetDict:
     Pictures as `{"bytes", "path"}` until the processor reads them: `datasets` would turn them as their EXIF tag says,
     which the published code does not, and fail on a broken one without naming its row.
     """
-    return _cast_pictures(data, Image(decode=False))
+    return _with_picture_feature(data, Image(decode=False))
 
 
 def decode_pictures(data: DatasetDict) -> DatasetDict:
     """Pictures as `datasets` gives them by default: opened by Pillow when a row is read."""
-    return _cast_pictures(data, Image())
+    return _with_picture_feature(data, Image())
 
 
-def _cast_pictures(data: DatasetDict, picture: Image) -> DatasetDict:
-    for column, feature in zip(PICTURE_COLUMNS, (picture, List(picture), List(picture)), strict=True):
-        data = data.cast_column(column, feature)
-    return data
+def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
+    """The same tables under other features: `cast_column` would write all lists of pictures anew."""
+    result = DatasetDict()
+    for split, rows in data.items():
+        info = rows.info.copy()
+        info.features = rows.features.copy()
+        info.features |= {"image": picture, **{f"{kind}_crops": List(picture) for kind in CROP_KINDS}}
+        fingerprint = Hasher.hash([rows._fingerprint, picture.decode])
+        result[split] = Dataset(rows.data, info, rows.split, indices_table=rows._indices, fingerprint=fingerprint)
+    return result
 
 
 def tag_names(dataset: Dataset) -> list[str]:

@@ -6,29 +6,38 @@ later runs and all worker processes read without decoding a picture.
 import glob
 import inspect
 import json
+import logging
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import PIL
+import pyarrow.compute as pc
 import tokenizers
 import torch
 import transformers
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.fingerprint import Hasher
 from filelock import FileLock
 
 from .cache_errors import NO_WRITING, cache_errors
-from .collator import PIXEL_MASKS
-from .images import load_image
+from .decoding import first_positions
+from .images import ImageError, load_image
 from .labels import scheme_labels
 from .processing_ifaformer import IFAformerProcessor
 from .rows import PICTURE_COLUMNS
+from .words import join_words
 
+
+logger = logging.getLogger(__name__)
 
 TOKEN_FEATURES = {
     "input_ids": List(Value("int32")),
@@ -37,7 +46,7 @@ TOKEN_FEATURES = {
     "crf_mask": List(Value("bool")),
 }
 
-ROWS_A_BATCH = 32  # of some 10 MB at most, with pictures and crops
+ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
 
 
 @dataclass
@@ -96,104 +105,166 @@ def prepare_features(
     cache_dir: str | None = None,
     num_proc: int | None = None,
     mask_probability: float = 0.0,
+    labels: bool = True,
 ) -> Dataset:
     """
-    The features of each row, from the cache where the same rows were prepared with the same processor before.
+    The features of each row, from the cache where the same rows were prepared with the same settings before. Texts and
+    pictures are kept apart: another tokenizer decodes no picture.
 
     Pixels are uint8, for [`IFAformerProcessor.normalize_pixels`] to normalise batch by batch on the device.
 
     Args:
-        dataset: rows as the builders have them.
+        dataset: rows as the builders have them. Of more crops than the processor takes, the first are used.
         processor: of the model.
         cache_dir: the features go to `ifaformer_features/` below it; the default of `datasets` if None.
         num_proc: processes that prepare. One if None.
         mask_probability: for training, see `TokenMasking`; applied when a row is read.
+        labels: False leaves them out, for rows whose tags are not the processor's.
 
     Raises:
         ValueError: for a row that cannot be used, with its id, or rows with other tags than the processor's.
         OSError: where the cache cannot be written.
     """
-    if "ner_tags" in dataset.features:
+    if labels and "ner_tags" in dataset.features:
         tags = dataset.features["ner_tags"].feature.names
         if tags != processor.tags:
             raise ValueError(
                 f"The rows have the tags {', '.join(tags)}; the processor has {', '.join(processor.tags)}."
             )
-    key = _features_key(dataset, processor)
-    folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features", key)
-    texts = dataset.select_columns([column for column in dataset.column_names if column not in PICTURE_COLUMNS])
-    absent: dict[str, list] = {"image": [None], "aux_crops": [[]], "rcnn_crops": [[]]}
-    no_pictures: dict[str, list] = {
-        column: absent[column] for column in PICTURE_COLUMNS if column in dataset.column_names
+    _warn_of_surplus_crops(dataset, processor)
+    folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
+    answers = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
+    text_columns = ["id", "tokens", "head", "tail", *(answers if labels else ())]
+    texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
+    pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
+
+    is_relations = "head" in texts.features
+    text_features = {
+        name: feature
+        for name, feature in TOKEN_FEATURES.items()
+        if name in (*processor.tokenizer.model_input_names, *(() if is_relations else ("crf_mask",)))
     }
-    example = processor.encode_rows({**texts[:1], **no_pictures})  # for the names alone
-    answer = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
-    labels = [feature for column, feature in answer.items() if column in dataset.column_names]
-    features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in example}
-    features |= {"labels": labels[0]} if labels else {}
-    features |= {name: Value("large_binary") for name in PIXEL_MASKS if name in example}
+    for column in answers.keys() & texts.features.keys():
+        text_features["labels"] = answers[column]
+    pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
+    parts = [_cached(texts, text_features, _encode_texts, processor, _text_settings(processor), folder, num_proc)]
+    if pixel_features:
+        settings = _pixel_settings(processor)
+        parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
+    masking = None
+    if mask_probability > 0:
+        tokenizer = processor.tokenizer
+        kept = {*tokenizer.all_special_ids, *(processor.marker_ids if is_relations else ())}
+        masking = TokenMasking(mask_probability, tokenizer.mask_token_id, frozenset(kept))
+    reader = FeatureReader(processor.pixel_shapes, masking)
+    return concatenate_datasets(parts, axis=1).with_transform(reader)
+
+
+def _cached(
+    rows: Dataset,
+    features: dict[str, Any],
+    encode: Callable[..., dict[str, list]],
+    processor: IFAformerProcessor,
+    settings: list,
+    folder: str,
+    num_proc: int | None,
+) -> Dataset:
+    """The rows encoded, in a file of their own for each key."""
+    key = Hasher.hash([rows._fingerprint, settings, sorted(features), _code(), _versions()])
+    folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
-        prepared = dataset.map(
-            _encode,
-            fn_kwargs={"processor": processor},
+        return rows.map(
+            _by_row,
+            fn_kwargs={"encode": encode, "processor": processor},
             batched=True,
             batch_size=ROWS_A_BATCH,
             writer_batch_size=ROWS_A_BATCH,
-            remove_columns=dataset.column_names,
+            remove_columns=rows.column_names,
             features=Features(features),
             num_proc=num_proc if num_proc and num_proc > 1 else None,
             cache_file_name=os.path.join(folder, "features.arrow"),
             new_fingerprint=key,
-            desc="Preparing features",
+            desc="Preparing texts" if encode is _encode_texts else "Preparing pictures",
         )
-    masking = None
-    if mask_probability > 0:
-        tokenizer = processor.tokenizer
-        masking = TokenMasking(mask_probability, tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids))
-    return prepared.with_transform(FeatureReader(processor.pixel_shapes, masking))
 
 
-def _encode(rows: dict[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+def _encode_texts(rows: dict[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+    return processor.encode_texts(rows)
+
+
+def _encode_pictures(rows: dict[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+    return {
+        name: [None if pixels is None else pixels.tobytes() for pixels in values]
+        for name, values in processor.encode_pictures(rows).items()
+    }
+
+
+def _by_row(rows: dict[str, list], encode: Callable[..., dict[str, list]], processor: IFAformerProcessor) -> dict:
+    """The rows encoded; an error names its row."""
     try:
-        features = processor.encode_rows(rows)
+        return encode(rows, processor)
     except (ValueError, TypeError):
         for row, row_id in enumerate(rows["id"]):
             try:
-                processor.encode_rows({name: [values[row]] for name, values in rows.items()})
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"Row {row_id!r} cannot be prepared: {error} If it could be when the data set was loaded, load it "
-                    "again: what is absent is counted then."
+                encode({name: [values[row]] for name, values in rows.items()}, processor)
+            except ImageError as error:
+                raise ImageError(
+                    f"Row {row_id!r} cannot be prepared: {error}. It could be read when the data set was loaded: load "
+                    "it again, then it is counted as absent."
                 ) from error
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}") from error
         raise
-    for name in PIXEL_MASKS.keys() & features.keys():
-        features[name] = [None if pixels is None else pixels.tobytes() for pixels in features[name]]
-    return features
 
 
-def _features_key(dataset: Dataset, processor: IFAformerProcessor) -> str:
-    """Changes with the rows, with every setting of the processor and its parts, and with the code that computes."""
+def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
+    for column, number in (("aux_crops", processor.num_aux_crops), ("rcnn_crops", processor.num_rcnn_crops)):
+        if column in dataset.features:
+            tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+            lengths = (pc.list_value_length(table.column(column)) for table in tables)
+            surplus = sum(pc.sum(pc.greater(length, number)).as_py() or 0 for length in lengths)
+            if surplus:
+                logger.warning(f"{surplus} rows have more than {number} {column}: the first {number} are used.")
+
+
+def _text_settings(processor: IFAformerProcessor) -> list:
     tokenizer = processor.tokenizer
     if tokenizer.is_fast:
         # Calls leave their truncation and padding behind in the tokenizer.
-        vocabulary = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+        content: Any = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+        vocabulary = json.dumps(content, sort_keys=True)
     else:
-        vocabulary = tokenizer.get_vocab()
-    parts: list[Any] = [load_image, scheme_labels, IFAformerProcessor]
-    code = [__file__, *map(inspect.getfile, parts)]
-    return Hasher.hash(
-        [
-            dataset._fingerprint,
-            processor.to_dict(),
-            type(processor.image_processor).__name__,
-            processor.image_processor.to_dict(),
-            type(tokenizer).__name__,
-            json.dumps(vocabulary, sort_keys=True),
-            sorted(map(str, tokenizer.init_kwargs.items())),
-            [open(path, "rb").read() for path in sorted(set(code))],
-            [module.__version__ for module in (transformers, tokenizers, PIL)],
-        ]
-    )
+        # Its files and options; not where it was loaded from.
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(path).read_bytes() for path in tokenizer.save_vocabulary(folder)]
+        options = {name: value for name, value in tokenizer.init_kwargs.items() if isinstance(value, bool | int)}
+        vocabulary = Hasher.hash([files, sorted(options.items()), sorted(tokenizer.get_added_vocab().items())])
+    names = ("label_scheme", "tags", "max_length", "entity_markers")
+    return [type(tokenizer).__name__, vocabulary, *(getattr(processor, name) for name in names)]
+
+
+def _pixel_settings(processor: IFAformerProcessor) -> list:
+    image_processor = processor.image_processor
+    # What is left out here concerns the normalisation, and the sizes are those of the shapes.
+    names = ("resample", "do_resize", "do_center_crop", "do_convert_rgb", "default_to_square")
+    numbers = (processor.num_aux_crops, processor.num_rcnn_crops, processor.use_whole_image)
+    return [
+        type(image_processor).__name__,
+        *(str(getattr(image_processor, name, None)) for name in names),
+        sorted(processor.pixel_shapes.items()),
+        *numbers,
+    ]
+
+
+def _code() -> list[bytes]:
+    """The code that computes features."""
+    parts: list[Any] = [load_image, first_positions, scheme_labels, join_words, IFAformerProcessor]
+    return [Path(path).read_bytes() for path in [__file__, *map(inspect.getfile, parts)]]
+
+
+def _versions() -> list[str | None]:
+    versions = [module.__version__ for module in (transformers, tokenizers, PIL, np)]
+    return [*versions, version("torchvision") if find_spec("torchvision") else None]
 
 
 @contextmanager

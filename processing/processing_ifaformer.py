@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -237,7 +238,10 @@ class IFAformerProcessor(ProcessorMixin):
         batched = {
             name: [value] if is_single else list(value) for name, value in per_example.items() if value is not None
         }
-        data = self._features(texts, is_split, batched)
+        for name, values in batched.items():
+            if len(values) != len(texts):
+                raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
+        data = self._text_features(texts, is_split, batched) | self._image_features(batched)
         if return_tensors is None:
             for name in PIXEL_MASKS.keys() & data.keys():
                 data[name] = [
@@ -248,26 +252,20 @@ class IFAformerProcessor(ProcessorMixin):
         features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
         return BatchFeature(self.normalize_pixels(self.data_collator(features)))
 
-    def _features(self, texts: list, is_split: bool, batched: dict[str, list]) -> dict[str, list]:
-        """What `__call__` returns, a list with an entry for each text, with pixels as uint8."""
-        for name, values in batched.items():
-            if len(values) != len(texts):
-                raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
-
-        if ("heads" in batched) != ("tails" in batched):
+    def _text_features(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
+        """Token ids, masks and labels, a list with an entry for each text."""
+        if ("heads" in given) != ("tails" in given):
             raise ValueError("heads and tails come together: one entity pair for each text.")
-        if "heads" in batched:
-            data = self._relation_features(texts, is_split, batched["heads"], batched["tails"])
-        else:
-            encoded = self.encode_text(texts, is_split)
-            data = self._token_features(encoded)
-            data["crf_mask"] = [self._crf_mask(example) for example in encoded]
-            if "word_labels" in batched:
-                data["labels"] = [
-                    self._align_labels(row, example, labels)
-                    for row, (example, labels) in enumerate(zip(encoded, batched["word_labels"], strict=True))
-                ]
-        data.update(self._image_features(batched))
+        if "heads" in given:
+            return self._relation_features(texts, is_split, given["heads"], given["tails"])
+        encoded = self.encode_text(texts, is_split)
+        data = self._token_features(encoded)
+        data["crf_mask"] = [self._crf_mask(example) for example in encoded]
+        if "word_labels" in given:
+            data["labels"] = [
+                self._align_labels(row, example, labels)
+                for row, (example, labels) in enumerate(zip(encoded, given["word_labels"], strict=True))
+            ]
         return data
 
     def normalize_pixels(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -439,72 +437,79 @@ class IFAformerProcessor(ProcessorMixin):
             marked += words[position : position + 1]
         return marked
 
-    def _image_features(self, batched: dict[str, list]) -> dict[str, list]:
+    def _image_features(self, given: Mapping[str, list]) -> dict[str, list]:
+        """uint8 pixels, a list with an entry for each text."""
         data: dict[str, list] = {}
-        if "images" in batched and self.use_whole_image:
+        if "images" in given and self.use_whole_image:
             # One picture an example is a list of at most one crop.
-            whole = self._pixels(batched["images"], "image", 1, self.image_processor.crop_size["height"])
+            whole = self._pixels(given["images"], "image", 1, self.image_processor.crop_size["height"])
             data["pixel_values"] = [pixels[0] if len(pixels) else None for pixels in whole]
         for kind in ("aux", "rcnn"):
             number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
-            if f"{kind}_crops" in batched and number > 0:
-                data[f"{kind}_pixel_values"] = self._pixels(batched[f"{kind}_crops"], f"{kind} crop", number, size)
+            if f"{kind}_crops" in given and number > 0:
+                data[f"{kind}_pixel_values"] = self._pixels(given[f"{kind}_crops"], f"{kind} crop", number, size)
         return data
 
     def _pixels(self, pictures: list, name: str, max_number: int, size: int) -> list[np.ndarray]:
         """Pixels of each example's pictures, resized and cut, uint8 (number, 3, size, size)."""
-        loaded: list[list] = []
+        examples = []
         for row, sources in enumerate(pictures):
             sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
             if len(sources) > max_number:
                 raise ValueError(f"Example {row} has {len(sources)} {name}s, at most {max_number} are allowed.")
-            loaded.append([])
+            pixels = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
             for index, source in enumerate(sources):
+                # One by one: the whole pictures of a batch would take gigabytes.
                 try:
-                    loaded[-1].append(load_image(source))
+                    image = load_image(source)
                 except ImageError as error:
                     raise ImageError(f"{name} {index} of example {row}: {error}") from error
-        flat = [image for images in loaded for image in images]
-        if not flat:
-            return [np.zeros((0, 3, size, size), dtype=np.uint8) for _ in loaded]
-        pixels = np.asarray(
-            self.image_processor(
-                flat,
-                size={"shortest_edge": size},
-                crop_size={"height": size, "width": size},
-                do_rescale=False,
-                do_normalize=False,
-                return_tensors="np",
-            )["pixel_values"]
-        )
+                pixels[index] = self._resized(image, size)
+            examples.append(pixels)
+        return examples
+
+    def _resized(self, image: Image.Image, size: int) -> np.ndarray:
+        """uint8 (3, size, size)"""
+        pixels = self.image_processor(
+            image,
+            size={"shortest_edge": size},
+            crop_size={"height": size, "width": size},
+            do_rescale=False,
+            do_normalize=False,
+            return_tensors="np",
+        )["pixel_values"][0]
         if pixels.dtype != np.uint8:
             raise TypeError(f"{type(self.image_processor).__name__} resizes uint8 pictures to {pixels.dtype}.")
-        return np.split(pixels, np.cumsum([len(images) for images in loaded])[:-1])
+        return pixels
 
-    def encode_rows(self, rows: dict[str, list]) -> dict[str, list]:
+    def encode_texts(self, rows: Mapping[str, list]) -> dict[str, list]:
         """
-        Features of the rows of a data set (columns as the builders have them), pixels as uint8. See `prepare_features`
-        in `features.py`, which keeps them.
-
-        Args:
-            rows: a list for each column.
+        Token-level features of the rows of a data set (columns as the builders have them), a list with an entry a row:
+        with `labels` where there is a column `ner_tags` or `relation`. [`prepare_features`] keeps them.
 
         Raises:
-            ValueError, ImageError: as for a call, with the number of the row among `rows`.
+            ValueError: as for a call, with the number of the row among `rows`.
         """
-        columns = {
-            "images": "image",
-            "aux_crops": "aux_crops",
-            "rcnn_crops": "rcnn_crops",
-            "word_labels": "ner_tags",
-            "heads": "head",
-            "tails": "tail",
-        }
-        batched = {name: rows[column] for name, column in columns.items() if column in rows}
-        data = self._features(rows["tokens"], True, batched)
+        columns = {"word_labels": "ner_tags", "heads": "head", "tails": "tail"}
+        given = {name: rows[column] for name, column in columns.items() if column in rows}
+        data = self._text_features(rows["tokens"], True, given)
         if "relation" in rows:
             data["labels"] = rows["relation"]
         return data
+
+    def encode_pictures(self, rows: Mapping[str, list]) -> dict[str, list]:
+        """
+        uint8 pixels of the rows of a data set, a list with an entry a row: (3, height, width) or None of `image`,
+        (number, 3, size, size) of crops, of which as many as the model takes are looked at, from the first on.
+
+        Raises:
+            ImageError: for a picture that cannot be used, with the number of the row among `rows`.
+        """
+        given = {"images": rows["image"]} if "image" in rows else {}
+        for column, number in (("aux_crops", self.num_aux_crops), ("rcnn_crops", self.num_rcnn_crops)):
+            if column in rows:
+                given[column] = [(crops or [])[:number] for crops in rows[column]]
+        return self._image_features(given)
 
     def post_process_entities(
         self,

@@ -5,10 +5,11 @@ from typing import Any
 
 import datasets
 
+from .collator import CROP_KINDS
 
-CROP_KINDS = ("aux", "rcnn")
-PICTURE_COLUMNS = ("image", "aux_crops", "rcnn_crops")
-OBJECT_COLUMNS = ("aux_objects", "rcnn_objects")
+
+PICTURE_COLUMNS = ("image", *(f"{kind}_crops" for kind in CROP_KINDS))
+OBJECT_COLUMNS = tuple(f"{kind}_objects" for kind in CROP_KINDS)
 
 
 def _features(answer: dict[str, Any]) -> datasets.Features:

@@ -1,12 +1,16 @@
 """Options that name a data set, the same for every command that reads one."""
 
 import logging
+import sys
 from dataclasses import dataclass, field
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from processing.data import DATASETS, load_data
 from processing.tag_schemes import TAG_SCHEMES
+
+
+ALL = sys.maxsize  # crops
 
 
 @dataclass
@@ -32,14 +36,34 @@ class DataSourceArguments:
     strict: bool = field(default=False, metadata={"help": "your own data: stop at the first row that cannot be used"})
     cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
 
-    def load(self) -> tuple[DatasetDict, str]:
-        """The data set, pictures encoded, and what its loading has to report, for the command to print."""
+    def load(self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL) -> tuple[DatasetDict, str]:
+        """
+        The data set, pictures encoded, and what its loading has to report, for the command to print.
+
+        Raises:
+            SystemExit: with the message of whatever is wrong with the data or their names.
+        """
         logging.getLogger("processing.reporting_builder").setLevel(logging.ERROR)  # which would tell it a second time
-        return load_data(
-            self.dataset,
-            data_dir=self.data_dir,
-            cache_dir=self.cache_dir,
-            image_dir=self.image_dir,
-            tag_scheme=self.tag_scheme,
-            strict=self.strict,
-        )
+        try:
+            return load_data(
+                self.dataset,
+                data_dir=self.data_dir,
+                cache_dir=self.cache_dir,
+                image_dir=self.image_dir,
+                tag_scheme=self.tag_scheme,
+                strict=self.strict,
+                num_aux_crops=num_aux_crops,
+                num_rcnn_crops=num_rcnn_crops,
+            )
+        except (ValueError, OSError) as error:
+            raise SystemExit(str(error)) from error
+
+
+def choose_split(data: DatasetDict, split: str) -> Dataset:
+    """
+    Raises:
+        SystemExit: for a split that the data set has not.
+    """
+    if split not in data:
+        raise SystemExit(f"--split must be one of {', '.join(data)}, got {split!r}.")
+    return data[split]

@@ -11,13 +11,12 @@ import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data_arguments import DataSourceArguments
+from data_arguments import DataSourceArguments, choose_split
 from datasets import Dataset, DatasetDict
-from recipe import parse_arguments
+from recipe import output_path, parse_arguments
 
 from processing.contact_sheet import COLOURS, NAMES
 from processing.data_statistics import split_statistics
@@ -68,18 +67,19 @@ def choose_rows(data: DatasetDict, arguments: InspectionArguments) -> list[tuple
     (split, row) of the rows to show.
 
     Raises:
-        SystemExit: for an unknown split, or ids that no row has.
+        SystemExit: for an unknown split, or ids that no row has. An id of several splits is shown in each.
     """
-    if arguments.split is not None and arguments.split not in data:
-        raise SystemExit(f"--split must be one of {', '.join(data)}, got {arguments.split!r}.")
-    chosen = {split: rows for split, rows in data.items() if arguments.split in (None, split)}
+    chosen = {arguments.split: choose_split(data, arguments.split)} if arguments.split else data
     places = [(split, index) for split, rows in chosen.items() for index in range(len(rows))]
     if arguments.ids:
-        by_id = {row_id: (split, index) for split, rows in chosen.items() for index, row_id in enumerate(rows["id"])}
+        by_id: dict[str, list[tuple[str, int]]] = {}
+        for split, rows in chosen.items():
+            for index, row_id in enumerate(rows["id"]):
+                by_id.setdefault(row_id, []).append((split, index))
         unknown = [row_id for row_id in arguments.ids if row_id not in by_id]
         if unknown:
             raise SystemExit(f"No row has the id {', '.join(unknown)}; ids look like {next(iter(by_id))!r}.")
-        drawn = [by_id[row_id] for row_id in arguments.ids]
+        drawn = [place for row_id in arguments.ids for place in by_id[row_id]]
     else:
         number = min(arguments.num_samples, len(places))
         order = np.random.default_rng(arguments.seed).choice(len(places), number, replace=False)
@@ -129,6 +129,9 @@ def sample(split: str, row: dict[str, Any], dataset: Dataset) -> str:
 
 def main() -> None:
     arguments, _ = parse_arguments(InspectionArguments, description=__doc__)
+    if arguments.num_samples < 0:
+        raise SystemExit(f"--num_samples must be 0 or more, got {arguments.num_samples}.")
+    output, json_output = output_path(arguments.output), output_path(arguments.json)
     data, report = arguments.load()
     if report:
         print(report)
@@ -138,9 +141,9 @@ def main() -> None:
     for first, *others in [header, *lines]:
         numbers = (number.rjust(width) for number, width in zip(others, widths[1:], strict=True))
         print("  ".join([first.ljust(widths[0]), *numbers]))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(statistics, indent=2) + "\n", encoding="utf-8")
-    if arguments.output:
+    if json_output:
+        json_output.write_text(json.dumps(statistics, indent=2) + "\n", encoding="utf-8")
+    if output:
         legend = ""
         if any(f"{kind}_objects" in data[next(iter(data))].features for kind in CROP_KINDS):
             keys = (f'<span style="color:{COLOURS[kind]}">{html.escape(NAMES[kind])}</span>' for kind in CROP_KINDS)
@@ -148,8 +151,8 @@ def main() -> None:
         body = "".join(sample(split, row, data[split]) for split, row in choose_rows(data, arguments))
         findings = "".join(f"<p class='note'>{html.escape(line)}</p>" for line in report.splitlines())
         content = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{body}"
-        Path(arguments.output).write_text(page(f"Data set {arguments.dataset}", content), encoding="utf-8")
-        print(f"Written: {arguments.output}")
+        output.write_text(page(f"Data set {arguments.dataset}", content), encoding="utf-8")
+        print(f"Written: {output}")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from typing import Any
 
 import torch
 from checkpoint import load_checkpoint
-from recipe import parse_arguments
+from data_arguments import DataSourceArguments, choose_split
+from recipe import output_path, parse_arguments
 from tqdm import tqdm
 
 from processing import IFAformerProcessor
-from processing.data import DATASETS, load_data
+from processing.data import DATASETS
 from processing.decoding import decode_entities, word_scores, word_tags
 from processing.images import ImageError, load_image
 from processing.tables import RowError, place_of, read_table
@@ -35,18 +36,14 @@ from processing.words import join_words, split_words
 
 
 @dataclass
-class PredictionArguments:
+class PredictionArguments(DataSourceArguments):
     model: str | None = field(default=None, metadata={"help": "a trained IFAformer, Hub name or folder"})
     text: str | None = field(default=None, metadata={"help": "one tweet"})
     image: str | None = field(default=None, metadata={"help": "its picture"})
     aux_crops: list[str] | None = field(default=None, metadata={"help": "its crops by visual grounding"})
     rcnn_crops: list[str] | None = field(default=None, metadata={"help": "its crops by a detector"})
     input: str | None = field(default=None, metadata={"help": "file of tweets: .txt, .csv, .jsonl, .parquet"})
-    image_dir: str | None = field(default=None, metadata={"help": "folder of pictures; default: that of the file"})
-    dataset: str | None = field(
-        default=None, metadata={"help": f"a data set instead: {', '.join(DATASETS)}, or a folder"}
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the data set's archive"})
+    dataset: str | None = field(default=None, metadata={"help": f"{', '.join(DATASETS)}, or a folder, instead"})
     split: str = field(default="test", metadata={"help": "which split of it"})
     limit: int | None = field(default=None, metadata={"help": "stop after this many tweets"})
     output: str | None = field(default=None, metadata={"help": "file of JSON lines; left out, they are printed"})
@@ -74,10 +71,10 @@ def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 yield {"problems": [f"{place_of(str(path), place)}: {error}"]}
     elif arguments.dataset is not None:
-        data, report = load_data(arguments.dataset, arguments.data_dir)
+        data, report = arguments.load()
         if report:
             print(report, file=sys.stderr)
-        for row in data[arguments.split]:
+        for row in choose_split(data, arguments.split):
             yield {name: row[name] for name in ("id", "tokens", "image", "aux_crops", "rcnn_crops")}
     else:
         raise ValueError("Nothing to tag: give --text, --input or --dataset.")
@@ -195,6 +192,7 @@ def main() -> None:
     arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
+    output = output_path(arguments.output)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, processor = load_checkpoint(arguments.model)
     model.to(device)
@@ -202,8 +200,8 @@ def main() -> None:
     rows = islice(read_rows(arguments), arguments.limit)
     counts: Counter[str] = Counter()
     with (
-        open(arguments.output, "w", encoding="utf-8") if arguments.output else nullcontext(sys.stdout) as file,
-        tqdm(unit=" tweets", disable=not arguments.output) as progress,
+        open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file,
+        tqdm(unit=" tweets", disable=not output) as progress,
     ):
         while batch := list(islice(rows, arguments.batch_size)):
             for result in tag_batch(model, processor, batch):

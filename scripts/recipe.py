@@ -1,6 +1,7 @@
 """Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -37,3 +38,15 @@ def parse_arguments(
     if namespace.recipe != path:
         parser.error(f"expected a recipe ending in .yaml as the first argument, got {namespace.recipe}")
     return (*parsed, path)
+
+
+def output_path(path: str | None) -> Path | None:
+    """
+    A file that the command will write, before it has done its work.
+
+    Raises:
+        SystemExit: where its folder is not there.
+    """
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise SystemExit(f"{path} cannot be written: there is no folder {Path(path).parent}.")
+    return None if path is None else Path(path)

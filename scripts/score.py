@@ -11,13 +11,12 @@ published code, in which they vanish from gold and prediction alike.
 import json
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from checkpoint import load_checkpoint
-from data_arguments import DataSourceArguments
+from data_arguments import DataSourceArguments, choose_split
 from datasets import Dataset
-from recipe import parse_arguments
+from recipe import output_path, parse_arguments
 from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
@@ -49,7 +48,6 @@ def predict_tag_ids(
     cache_dir: str | None,
 ) -> Any:
     """(number of rows, longest seq_length), padded with -100."""
-    dataset = dataset.remove_columns("ner_tags")  # gold tags may be of types that the model does not know
     if not model.config.text_attends_vision:
         dataset = dataset.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
     trainer = IFAformerTrainer(
@@ -59,24 +57,32 @@ def predict_tag_ids(
         ),
         processing_class=processor,
     )
-    return trainer.predict(prepare_features(dataset, processor, cache_dir)).predictions
+    # gold tags may be of types that the model does not know
+    features = prepare_features(dataset, processor, cache_dir, labels=False)
+    return trainer.predict(features).predictions
 
 
 def main() -> None:
     arguments, _ = parse_arguments(ScoringArguments, description=__doc__)
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
-    data, report = arguments.load()
+    output = output_path(arguments.output)
+    checkpoints = {name: load_checkpoint(name) for name in arguments.checkpoints}
+    data, report = arguments.load(
+        *(
+            max(getattr(processor, number) for _, processor in checkpoints.values())
+            for number in ("num_aux_crops", "num_rcnn_crops")
+        )
+    )
     if report:
         print(report)
-    variants = {"": data[arguments.split]}
+    variants = {"": choose_split(data, arguments.split)}
     if arguments.shuffle_pictures:
-        variants[" (pictures shuffled)"] = shuffle_pictures(data[arguments.split], arguments.seed)
+        variants[" (pictures shuffled)"] = shuffle_pictures(variants[""], arguments.seed)
     protocols = PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
 
     results = {}
-    for checkpoint in arguments.checkpoints:
-        model, processor = load_checkpoint(checkpoint)
+    for checkpoint, (model, processor) in checkpoints.items():
         for variant, dataset in variants.items():
             if variant and not model.config.text_attends_vision:
                 continue  # pictures reach no output of this one
@@ -93,8 +99,8 @@ def main() -> None:
         print(
             f"{name}: {result['unreachable_entities']} of {result['support']} entities are out of the model's reach."
         )
-    if arguments.output:
-        Path(arguments.output).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if output:
+        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

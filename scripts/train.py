@@ -234,7 +234,7 @@ def main() -> None:
 
     # 1. Data
     with arguments.main_process_first(desc="preparing data"):
-        data, report = data_arguments.load()
+        data, report = data_arguments.load(model_arguments.num_aux_crops, model_arguments.num_rcnn_crops)
     if report and arguments.process_index == 0:
         print(report)
     check_splits(data, data_arguments.dataset)

@@ -1,7 +1,10 @@
+import errno
 import json
+import os
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 
 from processing import data as data_module
@@ -16,7 +19,9 @@ from processing.data import (
 )
 from processing.demo_mner import DemoMNER
 from processing.labels import TWITTER_TAGS
-from processing.rows import PICTURE_COLUMNS, ner_features
+from processing.mnre import MNRE_RELATIONS
+from processing.parquet_folder import shard_path, write_shard
+from processing.rows import PICTURE_COLUMNS, ner_features, re_features
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,9 @@ class TestLoadData:
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("demo", {"image_dir": "x"}, "image_dir apply to files of your own, not to 'demo'"),
-            ("user/name", {"strict": True}, "strict apply to files of your own, not to 'user/name'"),
-            (".", {"data_dir": "x"}, r"data_dir applies to twitter2015, twitter2017, mnre, not to '\.'"),
+            ("demo", {"image_dir": "x"}, "image_dir: for files of your own, not for 'demo'"),
+            ("user/name", {"strict": True}, "strict: for files of your own, not for 'user/name'"),
+            (".", {"data_dir": "x"}, r"data_dir: for twitter2015, twitter2017, mnre, not for '\.'"),
         ],
     )
     def test_options_that_do_not_apply(self, name, options, message):
@@ -104,8 +109,58 @@ class TestLoadData:
         data, report = load_data("user/name")
         assert data["test"].features == demo["test"].features and report == ""
 
-    def test_a_data_set_of_the_hub_with_other_columns(self, monkeypatch):
-        other = DatasetDict({"train": Dataset.from_dict({"tokens": [["a"]], "ner_tags": [[0]]})})
-        monkeypatch.setattr(data_module, "load_dataset", lambda name, cache_dir: other)
-        with pytest.raises(ValueError, match=r"user/name, split train: expected the columns aux_crops, .*got tokens"):
+    @pytest.mark.parametrize(
+        ("tags", "message"),
+        [
+            (Value("string"), r"expected the column ner_tags, a list of class labels, or relation"),
+            (Value("int64"), r"expected the column ner_tags, a list of class labels, or relation"),
+            (ClassLabel(names=["O"]), r"expected id: .*image: Image.* got id: None, .*save_to_disk\(\)"),
+        ],
+    )
+    def test_a_data_set_of_the_hub_with_other_columns(self, monkeypatch, tags, message):
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(tags)})
+        rows = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["O" if tags == Value("string") else 0]]}, features)
+        monkeypatch.setattr(data_module, "load_dataset", lambda name, cache_dir: DatasetDict({"train": rows}))
+        with pytest.raises(ValueError, match=f"user/name, split train: {message}"):
             load_data("user/name")
+
+    def test_numbers_of_crops_reach_the_builder(self, tmp_path):
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "aux_crops": ["a.png"] * 5}
+        (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+
+        def number(**numbers):
+            name = str(tmp_path / "tweets.jsonl")
+            data, _ = load_data(name, cache_dir=str(tmp_path / "cache"), **numbers)
+            return len(data["train"][0]["aux_crops"])
+
+        assert (number(num_aux_crops=5), number(num_aux_crops=0), number()) == (5, 0, 3)
+
+    def test_relations_that_were_saved_as_parquet(self, tmp_path):
+        entity = {"name": "a", "start": 0, "end": 1}
+        columns = {"id": ["x"], "image_id": [None], "tokens": [["a", "b"]], "head": [entity], "tail": [entity]}
+        columns |= {"relation": ["None"], "image": [Image.new("RGB", (3, 3))], "aux_crops": [[]], "rcnn_crops": [[]]}
+        rows = Dataset.from_dict(columns, features=re_features(MNRE_RELATIONS))
+        write_shard(rows, shard_path(tmp_path / "saved", "train", 0, 1))
+        data, _ = load_data(str(tmp_path / "saved"), cache_dir=str(tmp_path / "cache"))
+        assert data["train"].features["relation"].names == list(MNRE_RELATIONS)
+        assert data["train"][0]["head"] == entity and data["train"][0]["image"]["bytes"]
+
+    def test_no_picture_is_written_twice(self, tmp_path):
+        Image.effect_noise((300, 300), 90).save(tmp_path / "a.png")
+        row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "image": "a.png", "aux_crops": ["a.png"] * 3}
+        (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+        cache = tmp_path / "cache"
+        data, _ = load_data(str(tmp_path / "tweets.jsonl"), cache_dir=str(cache))
+        decode_pictures(encode_pictures(data))
+        assert [path.name for path in cache.rglob("*.arrow")] == ["file_mner-train.arrow"]
+
+    def test_a_full_disk(self, tmp_path, monkeypatch):
+        (tmp_path / "tweets.jsonl").write_text(json.dumps({"tokens": ["Jordan"], "ner_tags": ["B-PER"]}))
+
+        def no_space(*args, **kwargs):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(ArrowWriter, "finalize", no_space)
+        with pytest.raises(OSError, match=r"no space left in .*--cache_dir"):
+            load_data(str(tmp_path / "tweets.jsonl"), cache_dir=str(tmp_path / "cache"))

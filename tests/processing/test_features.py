@@ -5,21 +5,26 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, arrow_dataset
 from datasets import Image as ImageFeature
+from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 
+from processing import IFAformerProcessor, processing_ifaformer
 from processing import features as features_module
-from processing import processing_ifaformer
 from processing.demo_mner import DemoMNER
 from processing.features import TokenMasking, prepare_features
+from processing.images import load_image
 from processing.labels import TWITTER_TAGS
 from processing.mnre import MNRE
 from processing.rows import ner_features
+from processing.tokenizer_training import train_wordpiece
 
 
 def picture(seed: int, size=(40, 30)) -> Image.Image:
@@ -49,6 +54,11 @@ def rows() -> Dataset:
             {"id": "c", **full, "image": picture(4), "aux_crops": [picture(5)] * 3, "rcnn_crops": []},
         ]
     )
+
+
+def cache_files(rows, processor, tmp_path) -> set[str]:
+    """Names of the files with texts and with pixels."""
+    return {file["filename"] for file in prepare_features(rows, processor, cache_dir=str(tmp_path)).cache_files}
 
 
 @pytest.fixture
@@ -110,9 +120,17 @@ def test_each_picture_is_decoded_once_whatever_the_epochs(rows, make_processor, 
 def test_worker_processes_share_the_map(rows, make_processor, tmp_path):
     processor = make_processor()
     prepared = prepare_features(rows, processor, cache_dir=str(tmp_path))
-    assert [file["filename"].startswith(str(tmp_path)) for file in prepared.cache_files] == [True]
-    loader = torch.utils.data.DataLoader(prepared, 2, collate_fn=processor.data_collator, num_workers=2)
+    files = [file["filename"] for file in prepared.cache_files]
+    assert len(files) == 2 and all(file.startswith(str(tmp_path)) for file in files)
+
+    def collate(features):
+        with open("/proc/self/maps") as maps:
+            mapped = maps.read()
+        return processor.data_collator(features) | {"mapped": [file in mapped for file in files]}
+
+    loader = torch.utils.data.DataLoader(prepared, 2, collate_fn=collate, num_workers=2)
     batches = [processor.normalize_pixels(batch) for batch in loader]
+    assert all(batch.pop("mapped") == [True, True] for batch in batches)
     whole = processor.normalize_pixels(processor.data_collator([prepared[0], prepared[1]]))
     assert torch.equal(batches[0]["aux_pixel_values"], whole["aux_pixel_values"])
 
@@ -121,7 +139,7 @@ def test_several_processes_prepare_the_same(rows, make_processor, tmp_path):
     processor = make_processor()
     one = prepare_features(rows, processor, cache_dir=str(tmp_path / "one"))
     two = prepare_features(rows, processor, cache_dir=str(tmp_path / "two"), num_proc=2)
-    assert len(two.cache_files) == 2
+    assert len(two.cache_files) == 4
     for row, other in zip(one, two, strict=True):
         assert set(row) == set(other)
         for name in row:
@@ -139,41 +157,84 @@ def test_several_processes_prepare_the_same(rows, make_processor, tmp_path):
     ],
 )
 def test_the_cache_is_keyed_by_the_processor(rows, make_processor, tmp_path, settings):
-    def cache_file(processor):
-        return prepare_features(rows, processor, cache_dir=str(tmp_path)).cache_files[0]["filename"]
-
-    assert cache_file(make_processor()) == cache_file(make_processor())
-    assert cache_file(make_processor()) != cache_file(make_processor(**settings))
+    files = [cache_files(rows, make_processor(**options), tmp_path) for options in ({}, {}, settings)]
+    assert files[0] == files[1] and len(files[0]) == 2
+    assert len(files[0] - files[2]) == 1
 
 
 def test_the_cache_is_keyed_by_vocabulary_pixels_and_rows(rows, make_processor, tmp_path):
-    from processing.tokenizer_training import train_wordpiece
-
-    def cache_file(processor, rows=rows):
-        return prepare_features(rows, processor, cache_dir=str(tmp_path)).cache_files[0]["filename"]
-
+    ours = cache_files(rows, make_processor(), tmp_path)
     other_tokenizer = make_processor(tokenizer=train_wordpiece(["Jordan", "Paris"], 90))
+    assert len(ours & cache_files(rows, other_tokenizer, tmp_path)) == 1
     other_pixels = make_processor()
     other_pixels.image_processor.resample = 0
-    files = [cache_file(make_processor()), cache_file(other_tokenizer), cache_file(other_pixels)]
-    files += [cache_file(make_processor(), rows.select([0, 2])), cache_file(make_processor(), rows.select([2, 0]))]
-    assert len(set(files)) == 5
+    assert len(ours & cache_files(rows, other_pixels, tmp_path)) == 1
+    selections = [cache_files(rows.select(chosen), make_processor(), tmp_path) for chosen in ([0, 2], [2, 0])]
+    assert len(ours.union(*selections)) == 6
 
     used = make_processor(max_length=5)
-    before = cache_file(used)
+    before = cache_files(rows, used, tmp_path)
     used(text="Jordan " * 9)  # leaves truncation behind in the tokenizer
-    assert cache_file(used) == before
+    assert cache_files(rows, used, tmp_path) == before
 
 
-def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypatch):
-    def cache_file():
-        return prepare_features(rows, make_processor(), cache_dir=str(tmp_path)).cache_files[0]["filename"]
+def test_a_saved_processor_decodes_nothing_again(rows, make_processor, tmp_path, decoded):
+    processor = make_processor()
+    ours = cache_files(rows, processor, tmp_path)
+    number = len(decoded)
+    processor.save_pretrained(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    loaded = [IFAformerProcessor.from_pretrained(tmp_path / name) for name in ("one", "two")]
+    for same in (processor, *loaded):
+        assert cache_files(rows, same, tmp_path) == ours
+    # normalisation is none of the stored pixels' business
+    processor.image_processor.image_mean = [0.1, 0.2, 0.3]
+    assert cache_files(rows, processor, tmp_path) == ours
+    assert len(decoded) == number
 
-    before = cache_file()
-    changed = tmp_path / "features.py"
-    changed.write_text("# changed\n")
-    monkeypatch.setattr(features_module, "__file__", str(changed))
-    assert cache_file() != before
+
+def test_texts_and_labels_cost_no_decoding(rows, make_processor, tmp_path, decoded):
+    cache_files(rows, make_processor(), tmp_path)
+    number = len(decoded)
+    prepare_features(rows, make_processor(max_length=4), cache_dir=str(tmp_path))
+    without = prepare_features(rows, make_processor(), cache_dir=str(tmp_path), labels=False)
+    assert "labels" not in without.column_names and len(decoded) == number
+
+
+@pytest.mark.parametrize("name", ["features", "processing_ifaformer", "decoding", "labels", "words", "images"])
+def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypatch, name):
+    before = cache_files(rows, make_processor(), tmp_path)
+    path = str(Path(features_module.__file__).with_name(f"{name}.py"))
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda file: read_bytes(file) + (b"#" if str(file) == path else b""))
+    assert not before & cache_files(rows, make_processor(), tmp_path)
+
+
+def test_more_crops_than_the_processor_takes(rows, make_processor, tmp_path, caplog):
+    prepared = prepare_features(rows, make_processor(num_aux_crops=2), cache_dir=str(tmp_path))
+    assert [len(row["aux_pixel_values"]) for row in prepared] == [2, 0, 2]
+    assert "1 rows have more than 2 aux_crops: the first 2 are used" in caplog.text
+    assert "rcnn" not in caplog.text
+
+
+def test_no_rows(rows, make_processor, tmp_path):
+    assert len(prepare_features(rows.select([]), make_processor(), cache_dir=str(tmp_path))) == 0
+
+
+def test_one_picture_in_memory_at_a_time(rows, make_processor, tmp_path, monkeypatch):
+    alive, most = set(), 0
+
+    def load(source):
+        nonlocal most
+        image = load_image(source)
+        alive.add(id(image))
+        weakref.finalize(image, alive.discard, id(image))
+        most = max(most, len(alive))
+        return image
+
+    monkeypatch.setattr(processing_ifaformer, "load_image", load)
+    prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
+    assert 1 <= most <= 2  # the last one goes when its name is taken by the next
 
 
 def test_rows_with_other_tags(rows, make_processor, tmp_path):
@@ -198,6 +259,16 @@ def test_masking_draws_anew_and_spares_special_tokens(rows, make_processor, tmp_
     masking = TokenMasking(0.3, mask_token_id=1, kept_ids=frozenset({0}))
     masked = masking([5] * 10_000 + [0] * 10)
     assert masked[-10:] == [0] * 10 and 0.28 < masked.count(1) / 10_000 < 0.32
+
+
+def test_entity_markers_are_never_masked(shared, make_processor, tmp_path):
+    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
+    builder.download_and_prepare()
+    rows = builder.as_dataset(split="validation").select(range(20))
+    processor = make_processor()
+    markers = set(processor.add_entity_markers())
+    prepared = prepare_features(rows, processor, cache_dir=str(tmp_path), mask_probability=0.9)
+    assert all(markers <= set(row["input_ids"]) for row in prepared)
 
 
 def test_text_only_and_relations(shared, make_processor, tmp_path):
@@ -232,7 +303,7 @@ def test_a_full_disk_names_the_folder(rows, make_processor, tmp_path, monkeypatc
     def no_space(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Dataset, "map", no_space)
+    monkeypatch.setattr(ArrowWriter, "write_batch", no_space)
     with pytest.raises(OSError, match=r"no space left in .*free some, give another cache_dir") as error:
         prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
     assert error.value.errno == errno.ENOSPC and str(tmp_path) in str(error.value)
@@ -284,16 +355,16 @@ def test_killed_and_run_again_and_two_at_once(tmp_path):
     assert process.stdout.readline() == "ready\n"
     folder = tmp_path / "ifaformer_features"
     deadline = time.monotonic() + 30
-    while not list(folder.glob("*/tmp*")) and time.monotonic() < deadline:
+    while len(list(folder.glob("*/*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(folder.glob("*/tmp*")) and not list(folder.glob("*/features*.arrow"))
+    assert len(list(folder.glob("*/tmp*"))) == 1 and len(list(folder.glob("*/features.arrow"))) == 1  # amid pixels
 
     both = [run_prepare(tmp_path) for _ in range(2)]
     printed = {process.communicate()[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    assert not list(folder.glob("*/tmp*")) and len(list(folder.glob("*/features.arrow"))) == 1
+    assert not list(folder.glob("*/tmp*")) and len(list(folder.glob("*/features.arrow"))) == 2
     shutil.rmtree(folder)
     uninterrupted = run_prepare(tmp_path)
     assert printed == {uninterrupted.communicate()[0]}

@@ -93,12 +93,17 @@ def test_training_keeps_everything(trained, run_script):
 
 def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp_path):
     folder, _ = trained(run_script)
+    cache = folder.parent / "cache"
+    prepared = set((cache / "ifaformer_features").glob("*/"))
+    assert len(prepared) == 6  # texts and pictures of three splits
     result = run_script(
         "score.py",
-        *("--checkpoints", folder, "--dataset", "twitter2017", "--data_dir", archive, "--cache_dir", tmp_path),
+        *("--checkpoints", folder, "--dataset", "twitter2017", "--data_dir", archive, "--cache_dir", cache),
         *("--protocol", "both", "--shuffle_pictures", "--output", tmp_path / "scores.json"),
         cwd=tmp_path,
     )
+    # texts without labels, and texts and pictures of the shuffled rows: the test pictures are not decoded again
+    assert len(set((cache / "ifaformer_features").glob("*/")) - prepared) == 3
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores) == {
         f"{folder}{variant} [{protocol}]"
@@ -269,3 +274,38 @@ def test_recipes_hold_known_options(script_module, repository, monkeypatch, tmp_
         ) == published
         assert (data.max_seq_length, model.attention_variant, model.label_scheme) == (40, "deepke", "deepke")
         assert arguments.decay_all
+
+
+def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
+    folder, _ = trained(run_script)
+    recipe = folder.parent / "tiny.yaml"
+    result = run_script(
+        "train.py",
+        recipe,
+        *("--data_dir", archive, "--cache_dir", tmp_path, "--output_dir", tmp_path / "out"),
+        *("--num_train_epochs", "1", "--num_aux_crops", "0", "--use_whole_image", "false"),
+    )
+    assert "3 crops surplus" in result.stdout and (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("inspect_data.py", ["--dataset", "nosuch"], "dataset must be one of demo, twitter2015"),
+        (
+            "score.py",
+            ["--checkpoints", "x", "--output", "nodir/x.json"],
+            "nodir/x.json cannot be written",
+        ),
+        ("inspect_data.py", ["--num_samples", "-1"], "--num_samples must be 0 or more, got -1"),
+        ("predict.py", ["--model", "x", "--output", "nodir/x.jsonl"], "nodir/x.jsonl cannot be written"),
+        ("inspect_data.py", ["--dataset", "bad.jsonl", "--strict", "true"], "bad.jsonl:1: expected a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_message(script_module, tmp_path, monkeypatch, script, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jsonl").write_text("[1]\n")
+    monkeypatch.setattr("sys.argv", [script, *arguments, "--cache_dir", str(tmp_path / "cache")])
+    with pytest.raises(SystemExit) as stopped:
+        script_module(script.removesuffix(".py")).main()
+    assert message in str(stopped.value)

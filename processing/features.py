@@ -22,7 +22,6 @@ import numpy as np
 import PIL
 import pyarrow.compute as pc
 import tokenizers
-import torch
 import transformers
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.fingerprint import Hasher
@@ -50,41 +49,15 @@ ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
 
 
 @dataclass
-class TokenMasking:
-    """
-    Replaces tokens by the mask token, drawn anew each time with torch's generator, so that a model leans on the
-    context of a name as well.
-
-    Args:
-        probability: share of the tokens that are replaced.
-        mask_token_id: what replaces them.
-        kept_ids: tokens that never are.
-    """
-
-    probability: float
-    mask_token_id: int
-    kept_ids: frozenset[int]
-
-    def __call__(self, input_ids: list[int]) -> list[int]:
-        drawn = (torch.rand(len(input_ids)) < self.probability).tolist()
-        return [
-            self.mask_token_id if is_drawn and token not in self.kept_ids else token
-            for token, is_drawn in zip(input_ids, drawn, strict=True)
-        ]
-
-
-@dataclass
 class FeatureReader:
     """
     Stored features -> what the collator takes, as a transform of a data set.
 
     Args:
         shapes: (3, height, width) of each column of pixels.
-        masking: for training.
     """
 
     shapes: dict[str, tuple[int, int, int]]
-    masking: TokenMasking | None = None
 
     def __call__(self, rows: dict[str, list]) -> dict[str, list]:
         for name, shape in self.shapes.items():
@@ -94,8 +67,6 @@ class FeatureReader:
                     None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(*number, *shape)
                     for pixels in rows[name]
                 ]
-        if self.masking is not None:
-            rows["input_ids"] = [self.masking(ids) for ids in rows["input_ids"]]
         return rows
 
 
@@ -104,7 +75,6 @@ def prepare_features(
     processor: IFAformerProcessor,
     cache_dir: str | None = None,
     num_proc: int | None = None,
-    mask_probability: float = 0.0,
     labels: bool = True,
 ) -> Dataset:
     """
@@ -118,7 +88,6 @@ def prepare_features(
         processor: of the model.
         cache_dir: the features go to `ifaformer_features/` below it; the default of `datasets` if None.
         num_proc: processes that prepare. One if None.
-        mask_probability: for training, see `TokenMasking`; applied when a row is read.
         labels: False leaves them out, for rows whose tags are not the processor's.
 
     Raises:
@@ -151,13 +120,7 @@ def prepare_features(
     if pixel_features:
         settings = _pixel_settings(processor)
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
-    masking = None
-    if mask_probability > 0:
-        tokenizer = processor.tokenizer
-        kept = {*tokenizer.all_special_ids, *(processor.marker_ids if is_relations else ())}
-        masking = TokenMasking(mask_probability, tokenizer.mask_token_id, frozenset(kept))
-    reader = FeatureReader(processor.pixel_shapes, masking)
-    return concatenate_datasets(parts, axis=1).with_transform(reader)
+    return concatenate_datasets(parts, axis=1).with_transform(FeatureReader(processor.pixel_shapes))
 
 
 def _cached(

@@ -284,6 +284,22 @@ class IFAformerProcessor(ProcessorMixin):
                 batch[name] = self._normalized(pixels).masked_fill_(absent, 0.0)
         return batch
 
+    def mask_tokens(self, batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
+        """
+        A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so
+        that a model in training leans on the context of a name as well. Special tokens and entity markers stay.
+
+        Raises:
+            ValueError: where the tokenizer has no mask token.
+        """
+        if self.tokenizer.mask_token_id is None:
+            raise ValueError(f"{type(self.tokenizer).__name__} has no mask token: set mask_probability to 0.")
+        input_ids = batch["input_ids"]
+        kept = [token for token in (*self.tokenizer.all_special_ids, *self.marker_ids) if token is not None]
+        is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
+        is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
+        return {**batch, "input_ids": input_ids.masked_fill(is_masked, self.tokenizer.mask_token_id)}
+
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
         """float32 of uint8 `(..., 3, height, width)`."""
         pixels = pixels.float()

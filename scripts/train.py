@@ -260,7 +260,6 @@ def main() -> None:
                 processor,
                 cache_dir=data_arguments.cache_dir,
                 num_proc=data_arguments.preprocessing_num_workers,
-                mask_probability=data_arguments.mask_probability if split == "train" else 0.0,
             )
         if split != "train":
             gold[split] = word_labels(rows)
@@ -277,6 +276,7 @@ def main() -> None:
         train_dataset=prepared["train"],
         eval_dataset=prepared["validation"],
         processing_class=processor,
+        mask_probability=data_arguments.mask_probability,
         compute_metrics=lambda prediction: {
             name: value for name, value in score("validation", prediction.predictions).items() if name != "per_type"
         },

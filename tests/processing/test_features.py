@@ -19,7 +19,7 @@ from PIL import Image
 from processing import IFAformerProcessor, processing_ifaformer
 from processing import features as features_module
 from processing.demo_mner import DemoMNER
-from processing.features import TokenMasking, prepare_features
+from processing.features import prepare_features
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
 from processing.mnre import MNRE
@@ -241,34 +241,6 @@ def test_rows_with_other_tags(rows, make_processor, tmp_path):
     processor = make_processor(tags=["O", "B-PER", "I-PER"])
     with pytest.raises(ValueError, match=r"The rows have the tags O, B-MISC, .*; the processor has O, B-PER, I-PER"):
         prepare_features(rows, processor, cache_dir=str(tmp_path))
-
-
-def test_masking_draws_anew_and_spares_special_tokens(rows, make_processor, tmp_path):
-    processor = make_processor()
-    tokenizer = processor.tokenizer
-    prepared = prepare_features(rows, processor, cache_dir=str(tmp_path), mask_probability=0.5)
-    plain = prepare_features(rows, processor, cache_dir=str(tmp_path))
-    torch.manual_seed(0)
-    drawn = [tuple(prepared[0]["input_ids"]) for _ in range(20)]
-    assert len(set(drawn)) > 3
-    for ids in drawn:
-        for token, original in zip(ids, plain[0]["input_ids"], strict=True):
-            assert token == original or (
-                token == tokenizer.mask_token_id and original not in tokenizer.all_special_ids
-            )
-    masking = TokenMasking(0.3, mask_token_id=1, kept_ids=frozenset({0}))
-    masked = masking([5] * 10_000 + [0] * 10)
-    assert masked[-10:] == [0] * 10 and 0.28 < masked.count(1) / 10_000 < 0.32
-
-
-def test_entity_markers_are_never_masked(shared, make_processor, tmp_path):
-    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
-    builder.download_and_prepare()
-    rows = builder.as_dataset(split="validation").select(range(20))
-    processor = make_processor()
-    markers = set(processor.add_entity_markers())
-    prepared = prepare_features(rows, processor, cache_dir=str(tmp_path), mask_probability=0.9)
-    assert all(markers <= set(row["input_ids"]) for row in prepared)
 
 
 def test_text_only_and_relations(shared, make_processor, tmp_path):

@@ -9,6 +9,7 @@ validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds m
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import torch
 import transformers
 from data_arguments import DataSourceArguments
 from recipe import parse_arguments
-from trainer import IFAformerTrainer
+from run_folder import checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
+from trainer import GO_ON, IFAformerTrainer, StopOnTermination
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -115,8 +117,11 @@ class IFAformerTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = "f1"
     # A crop kind that a batch lacks, and what reaches no output, get no gradient.
     ddp_find_unused_parameters: bool | None = True
-    logging_strategy: str = "epoch"
+    logging_steps: float = 20
     remove_unused_columns: bool = False
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "start anew where output_dir holds the checkpoints of an earlier run"}
+    )
 
 
 def check_splits(data: datasets.DatasetDict, name: str) -> None:
@@ -132,6 +137,57 @@ def check_splits(data: datasets.DatasetDict, name: str) -> None:
         )
     if "ner_tags" not in data["train"].features:
         raise SystemExit(f"{name} has no ner_tags, but {', '.join(data['train'].features)}: this trains entities.")
+
+
+def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
+    """
+    Remove half-written checkpoints, and with `overwrite_output_dir` all; the one to go on from.
+
+    Raises:
+        SystemExit: for a folder with an earlier run, where nothing was said of it.
+    """
+    try:
+        resume = checkpoint_to_resume(
+            arguments.output_dir, arguments.resume_from_checkpoint, arguments.overwrite_output_dir
+        )
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if arguments.process_index == 0:
+        for path in remove_incomplete_checkpoints(arguments.output_dir):
+            logger.warning(f"{path} was half-written and has been removed.")
+        if resume is None:
+            for path in checkpoints(arguments.output_dir):
+                shutil.rmtree(path)
+    return resume
+
+
+def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
+    """
+    Train; the metrics of the training.
+
+    Raises:
+        SystemExit: where training cannot go on, with what to do; with status 143 where SIGTERM stopped it.
+    """
+    termination = StopOnTermination()
+    termination.trainer = trainer
+    trainer.add_callback(termination)
+    try:
+        training = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    except (FloatingPointError, OSError) as error:
+        raise SystemExit(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise SystemExit(
+            f"Out of memory: {error} Halve --per_device_train_batch_size and double --gradient_accumulation_steps, "
+            f"which trains the same; {GO_ON}, if there is one."
+        ) from error
+    if termination.stopped:
+        step = trainer.state.global_step
+        trainer.accelerator.wait_for_everyone()
+        trainer.end()
+        if trainer.is_world_process_zero():
+            print(f"Stopped by SIGTERM after step {step}, which is saved: {GO_ON}.")
+        raise SystemExit(143)
+    return training.metrics
 
 
 def build_processor(
@@ -231,6 +287,8 @@ def main() -> None:
     )
     transformers.utils.logging.set_verbosity(arguments.get_process_log_level())
     set_seed(arguments.seed)
+    with arguments.main_process_first(desc="looking for checkpoints"):
+        resume = prepare_output_dir(arguments)
 
     # 1. Data
     with arguments.main_process_first(desc="preparing data"):
@@ -285,7 +343,7 @@ def main() -> None:
             {**optimizer_kwargs, "params": parameter_groups(model, arguments)},
         ),
     )
-    training = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    training_metrics = fit(trainer, resume)
 
     # 5. The best epoch on both splits, the test split once
     trainer.compute_metrics = None
@@ -298,7 +356,7 @@ def main() -> None:
         results |= {
             "validation_f1_by_epoch": [entry["eval_f1"] for entry in history],
             "best_checkpoint": trainer.state.best_model_checkpoint,
-            "train_seconds": training.metrics["train_runtime"],
+            "train_seconds": training_metrics["train_runtime"],
             "seed": arguments.seed,
             "recipe": recipe,
             "arguments": {

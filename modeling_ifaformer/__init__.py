@@ -1,6 +1,9 @@
 """IFAformer's configuration and models, registered with the auto classes on import."""
 
+from typing import Any
+
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_ifaformer import IFAformerConfig
 from .modeling_ifaformer import (
@@ -21,6 +24,28 @@ IFAformerConfig.register_for_auto_class()
 IFAformerModel.register_for_auto_class("AutoModel")
 IFAformerForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
 IFAformerForRelationExtraction.register_for_auto_class("AutoModelForSequenceClassification")
+
+
+class _UnregisteredPipelines(dict):
+    """
+    A configuration's `custom_pipelines`, in which `pipeline` finds the task's name in any case, but its class only
+    where none is registered: a registered one wins, needs no `trust_remote_code`, as with the auto classes.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return super().__contains__(task) and task not in PIPELINE_REGISTRY.supported_tasks
+
+
+def _custom_pipelines(config: IFAformerConfig) -> dict[str, Any]:
+    try:
+        return _UnregisteredPipelines(config.__dict__["custom_pipelines"])
+    except KeyError:
+        raise AttributeError("custom_pipelines") from None
+
+
+IFAformerConfig.custom_pipelines = property(  # type: ignore[attr-defined]
+    _custom_pipelines, lambda config, pipelines: config.__dict__.update(custom_pipelines=pipelines)
+)
 
 __all__ = [
     "IFAformerConfig",

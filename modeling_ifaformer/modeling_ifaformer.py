@@ -1,5 +1,6 @@
 """IFAformer: the two towers run side by side, with a head for entities and one for relations."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +22,13 @@ AUTO_MAP = {
     "AutoModel": "modeling_ifaformer.IFAformerModel",
     "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
     "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
+}
+# Its code comes with the processor.
+CUSTOM_PIPELINES: dict[str, dict[str, Any]] = {
+    "multimodal-token-classification": {
+        "impl": "pipeline_ifaformer.IFAformerPipeline",
+        "pt": ["AutoModelForTokenClassification"],
+    }
 }
 
 
@@ -104,6 +112,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
     # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
     accepts_loss_kwargs = False
+    custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -113,9 +122,12 @@ class IFAformerPreTrainedModel(PreTrainedModel):
                 init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
 
     def save_pretrained(self, save_directory, **kwargs):
-        """As in `PreTrainedModel`; the folder also tells every auto class which of its files to take."""
+        """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""
         # By itself only the saved class's auto class would be entered, and AutoModel would not find the base model.
         self.config.auto_map = {**getattr(self.config, "auto_map", {}), **AUTO_MAP}
+        self.config.__dict__.pop("custom_pipelines", None)  # perhaps of another head
+        if self.custom_pipelines:
+            self.config.custom_pipelines = deepcopy(self.custom_pipelines)  # `pipeline` alters what it reads
         super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
@@ -429,6 +441,8 @@ def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.
 
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):
     """IFAformer with a linear layer and a linear-chain CRF: multimodal named entity recognition."""
+
+    custom_pipelines = CUSTOM_PIPELINES
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)

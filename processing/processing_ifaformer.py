@@ -15,6 +15,7 @@ from .collator import PIXEL_MASKS, IFAformerDataCollator
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .images import ImageError, load_image
 from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
+from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .words import Words, join_words, split_words
 
 

@@ -27,12 +27,9 @@ from data_arguments import DataSourceArguments, choose_split
 from recipe import output_path, parse_arguments
 from tqdm import tqdm
 
-from processing import IFAformerProcessor
+from processing import IFAformerPipeline
 from processing.data import DATASETS
-from processing.decoding import decode_entities, word_scores, word_tags
-from processing.images import ImageError, load_image
 from processing.tables import RowError, place_of, read_table
-from processing.words import join_words, split_words
 
 
 @dataclass
@@ -116,76 +113,16 @@ def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def usable_pictures(row: dict[str, Any], limits: dict[str, int]) -> tuple[dict[str, Any], list[str]]:
-    """The pictures of a row that can be used, and what is wrong with the others."""
-    pictures, problems = {}, []
-
-    def load(name, source):
-        try:
-            return load_image(source)
-        except ImageError as error:
-            problems.append(f"{name}: {error}")
-            return None
-
-    pictures["image"] = None if row.get("image") is None else load("image", row["image"])
-    for name, limit in limits.items():
-        sources = row.get(name) or []
-        if len(sources) > limit:
-            problems.append(f"{name}: {len(sources)} crops, the model takes the first {limit}")
-        loaded = [load(name, source) for source in sources[:limit]]
-        pictures[name] = [picture for picture in loaded if picture is not None]
-    return pictures, problems
-
-
-@torch.inference_mode()
-def tag_batch(model, processor: IFAformerProcessor, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row's text, entities and problems."""
-    limits = {"aux_crops": processor.num_aux_crops, "rcnn_crops": processor.num_rcnn_crops}
-    results, readable, pictures = [], [], []
-    for row in rows:
-        if "problems" in row:
-            results.append({"text": None, "entities": [], "problems": row["problems"]})
-            continue
-        # Lists of words and plain texts may come mixed; both are encoded as words.
-        tokens = row.get("tokens")
-        text, words, offsets = split_words(row["text"]) if tokens is None else join_words(tokens)
-        result = {**({"id": row["id"]} if "id" in row else {}), "text": text, "entities": []}
-        row_pictures, problems = usable_pictures(row, limits)
-        if words and all(processor.have_tokens([words])):
-            readable.append((result, words, offsets))
-            pictures.append(row_pictures)
-        else:
-            problems.append("text: empty, or nothing the tokenizer knows")
-        if problems:
-            result["problems"] = problems
-        results.append(result)
-    if not readable:
-        return results
-
-    texts = [words for _, words, _ in readable]
-    inputs = processor(
-        text=texts,
-        is_split_into_words=True,
-        images=[picture["image"] for picture in pictures],
-        aux_crops=[picture["aux_crops"] for picture in pictures],
-        rcnn_crops=[picture["rcnn_crops"] for picture in pictures],
-        return_tensors="pt",
-    ).to(model.device)
-    outputs = model(**inputs)
-    marginals = model.crf.marginals(outputs.logits, inputs["crf_mask"])
-    scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    encoded = processor.encode_text(texts, is_split_into_words=True)
-    for (result, words, offsets), example, tag_ids, score in zip(
-        readable, encoded, outputs.tag_ids.tolist(), scores.tolist(), strict=True
-    ):
-        cut_off = len(words) - 1 - max(word for word in example.word_ids if word is not None)
-        if cut_off and len(example.input_ids) == processor.max_length:
-            result.setdefault("problems", []).append(f"text: the last {cut_off} of {len(words)} words are cut off")
-        tags = word_tags(tag_ids, example.word_ids, len(words), model.config.id2label)
-        result["entities"] = decode_entities(
-            result["text"], offsets, tags, word_scores(score, example.word_ids, len(words))
-        )
-    return results
+def tag(rows: Iterator[dict[str, Any]], tagger: IFAformerPipeline, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Each row's text, entities and problems, in order."""
+    while batch := list(islice(rows, batch_size)):
+        readable = [row for row in batch if "problems" not in row]
+        results = iter(tagger(readable, batch_size=batch_size, on_error="report") if readable else ())
+        for row in batch:
+            if "problems" in row:
+                yield {"text": None, "entities": [], "problems": row["problems"]}
+            else:
+                yield {**({"id": row["id"]} if "id" in row else {}), **next(results)}
 
 
 def main() -> None:
@@ -193,9 +130,9 @@ def main() -> None:
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
     output = output_path(arguments.output)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, processor = load_checkpoint(arguments.model)
-    model.to(device)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tagger = IFAformerPipeline(model=model, processor=processor, device=device)
 
     rows = islice(read_rows(arguments), arguments.limit)
     counts: Counter[str] = Counter()
@@ -203,13 +140,12 @@ def main() -> None:
         open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file,
         tqdm(unit=" tweets", disable=not output) as progress,
     ):
-        while batch := list(islice(rows, arguments.batch_size)):
-            for result in tag_batch(model, processor, batch):
-                file.write(json.dumps(result, ensure_ascii=False) + "\n")
-                counts["tweets"] += 1
-                counts["entities"] += len(result["entities"])
-                counts["tweets with problems"] += "problems" in result
-            progress.update(len(batch))
+        for result in tag(rows, tagger, arguments.batch_size):
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+            counts["tweets"] += 1
+            counts["entities"] += len(result["entities"])
+            counts["tweets with problems"] += "problems" in result
+            progress.update()
     print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
 
 

@@ -161,7 +161,7 @@ def test_prediction_keeps_order_and_reports_problems(trained, run_script, tmp_pa
     expected = {
         1: "broken.jpg",
         2: "empty",
-        3: "nothing the tokenizer knows",
+        3: "the tokenizer keeps nothing of it",
         4: "missing.jpg",
         5: "words are cut off",
     }

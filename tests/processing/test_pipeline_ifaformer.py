@@ -1,0 +1,441 @@
+"""The pipeline: kinds of input, batches, bad input, and the folder it travels in."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers import Trainer, TrainingArguments, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from processing import IFAformerPipeline
+from processing.images import ImageError
+from processing.labels import label_maps
+from processing.pipeline_ifaformer import TASK
+
+
+DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
+
+
+@pytest.fixture
+def make_model(make_config):
+    def make(processor, **kwargs):
+        torch.manual_seed(0)
+        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels), **kwargs))
+        with torch.no_grad():
+            model.classifier.weight.mul_(40)  # else all scores are nearly the same
+        return model
+
+    return make
+
+
+@pytest.fixture
+def tagger(make_model, make_processor):
+    processor = make_processor()
+    return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
+
+
+def picture(number, size=(40, 30)):
+    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def rows():
+    return [
+        {"text": "Jordan met Paris in New York City!", "image": picture(0), "aux_crops": [picture(1), picture(2)]},
+        {"text": "RT"},
+        {"text": ["the", "team", "of", "Chelsea"], "rcnn_crops": [picture(3)]},
+        {"tokens": ["unaffable", "Paris"], "image": None, "aux_crops": [], "rcnn_crops": [picture(4), picture(5)]},
+        "playing in #Paris @ the City",
+        {"text": "met Jordan .", "aux_crops": picture(6), "image": picture(7)},
+        ["Chelsea", "playing"],
+    ]
+
+
+def plain(entities):
+    return [{name: value for name, value in entity.items() if name != "score"} for entity in entities]
+
+
+def assert_same(ours, theirs):
+    ours, theirs = list(ours), list(theirs)
+    assert [plain(entities) for entities in ours] == [plain(entities) for entities in theirs]
+    scores = [[entity["score"] for entities in results for entity in entities] for results in (ours, theirs)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_an_entity(tagger):
+    (first, *_) = entities = tagger(rows()[0])
+    assert list(first) == ["entity_group", "score", "word", "start", "end"]
+    assert first["entity_group"] in ("MISC", "PER", "ORG", "LOC")
+    assert all(0 < entity["score"] <= 1 for entity in entities)
+
+
+def test_pictures_and_crops_matter(tagger):
+    text = "Jordan met Paris in New York City!"
+    with_pictures, without = (tagger(row) for row in (rows()[0], text))
+    assert with_pictures != without
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+def test_results_do_not_depend_on_the_batch(variant, batch_size, make_model, make_processor):
+    deepke = variant == "deepke"
+    processor = make_processor(**(DEEPKE | {"max_length": 30, "pad_to_max_length": True} if deepke else {}))
+    model = make_model(processor, attention_variant=variant, **(DEEPKE if deepke else {}))
+    tagger = IFAformerPipeline(model, processor=processor, device="cpu")
+    results = tagger(rows(), batch_size=batch_size)
+    assert isinstance(results, list) and sum(map(len, results)) > 5
+    assert_same(results, [tagger(row if not isinstance(row, list) else {"tokens": row}) for row in rows()])
+
+
+def test_kinds_of_many(tagger, tmp_path):
+    expected = tagger(rows())
+    assert_same(tagger(tuple(rows())), expected)
+    assert_same(tagger((row for row in rows()), batch_size=2), expected)
+    assert_same(tagger(iter(rows()), batch_size=2), expected)
+    assert_same(tagger(rows(), batch_size=2, num_workers=2), expected)
+    assert tagger([]) == [] and list(tagger(iter([]))) == []
+    endless = tagger(itertools.cycle(rows()), batch_size=2)
+    assert_same(itertools.islice(endless, 9), [*expected, *expected[:2]])
+
+
+def test_data_sets(tagger):
+    columns = {"tokens": [["Jordan", "met", "Paris"], ["RT"], ["the", "City"]], "id": ["a", "b", "c"]}
+    columns |= {"image": [picture(0), None, picture(1)], "aux_crops": [[picture(2)], [], [picture(3), picture(4)]]}
+    image = datasets.Image()
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "id": datasets.Value("string"),
+            "image": image,
+            "aux_crops": datasets.List(image),
+        }
+    )
+    data = datasets.Dataset.from_dict(columns, features=features)
+    expected = tagger([dict(row) for row in data])
+    results = tagger(data, batch_size=2)
+    assert len(results) == 3
+    assert_same(results, expected)
+    assert_same(results, expected)  # a second time
+    assert_same(tagger(data.cast_column("image", datasets.Image(decode=False))), expected)
+    assert_same(tagger(data.to_iterable_dataset(), batch_size=2), expected)
+    words = [row["tokens"] for row in data]
+    results = tagger(KeyDataset(data, "tokens"), batch_size=2)
+    assert len(results) == 3
+    assert_same(results, tagger([{"tokens": row} for row in words]))
+
+
+def test_pictures_of_any_source(tagger, tmp_path):
+    path = tmp_path / "picture.png"
+    picture(0).save(path)
+    data = path.read_bytes()
+    sources = [str(path), path, data, np.asarray(picture(0)), {"path": str(path), "bytes": None}, {"bytes": data}]
+    expected = tagger({"text": "Jordan met Paris", "image": picture(0), "aux_crops": [picture(0)]})
+    for source in sources:
+        assert tagger({"text": "Jordan met Paris", "image": source, "aux_crops": [source]}) == expected
+
+
+def test_equals_the_processor_and_the_model_by_hand(tagger):
+    model, processor = tagger.model.eval(), tagger.processor
+    tweets = [
+        {"text": "so Jordan met Paris", "image": picture(0), "aux_crops": [picture(1), picture(2)]},
+        {"text": "Paris !", "rcnn_crops": [picture(3)]},
+    ]
+    texts = [tweet["text"] for tweet in tweets]
+    inputs = processor(
+        text=texts,
+        images=[tweet.get("image") for tweet in tweets],
+        aux_crops=[tweet.get("aux_crops") for tweet in tweets],
+        rcnn_crops=[tweet.get("rcnn_crops") for tweet in tweets],
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        outputs = model(**inputs)
+        marginals = model.crf.marginals(outputs.logits, inputs["crf_mask"])
+    scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    expected = processor.post_process_entities(outputs.tag_ids, texts, scores)
+    assert any(expected)
+    for entities, wanted in zip(tagger(tweets, batch_size=2), expected, strict=True):
+        assert [{**entity, "score": None} for entity in entities] == [{**entity, "score": None} for entity in wanted]
+        scores = [entity["score"] for entity in wanted]
+        assert [entity["score"] for entity in entities] == pytest.approx(scores, rel=1e-5)
+
+
+def test_problems_are_reported_beside_what_could_be_done(tagger, tmp_path):
+    tweets = [
+        {"text": "Paris", "image": str(tmp_path / "gone.jpg"), "rcnn_crops": [picture(1)] * 3},
+        {"text": " ", "aux_crops": [b""]},
+        {"text": "Jordan " * 60},
+    ]
+    results = tagger(tweets, batch_size=3, on_error="report")
+    assert [len(result["problems"]) for result in results] == [2, 2, 1]
+    assert "gone.jpg: no such file" in results[0]["problems"][0]
+    assert [result["text"] for result in results] == [tweet["text"] for tweet in tweets]
+    assert results[1]["entities"] == []
+
+
+PIECES = [
+    "Jordan",
+    "Paris",
+    " ",
+    "\t",
+    "\u200d",
+    "\u200b",
+    "e\u0301",
+    "\u0301",
+    "👩‍👩‍👧",
+    "👍🏽",
+    "ﷺ",
+    "ß",
+    "İ",
+    "#",
+]
+texts = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    st.text(st.characters(codec="utf-8"), max_size=15),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=texts, words=st.lists(texts, max_size=4))
+def test_offsets(text, words, tagger):
+    for result, given_text in zip(
+        tagger([text, {"tokens": words}], batch_size=2, on_error="report"), (text, " ".join(words)), strict=True
+    ):
+        assert result["text"] == given_text
+        for entity in result["entities"]:
+            assert given_text[entity["start"] : entity["end"]] == entity["word"] != ""
+        if "problems" in result:
+            assert result["entities"] == []
+            with pytest.raises(ValueError, match="is empty, or the tokenizer"):
+                tagger({"text": text} if given_text is text else {"tokens": words})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("", "text: '' is empty"),
+        (" \t", "is empty"),
+        ("\u200d", "the tokenizer keeps nothing of it"),
+        ("half a pair \ud83d", "no valid Unicode"),
+        ({"tokens": ["half", "\ud83d"]}, "tokens: .* no valid Unicode"),
+        ({"tokens": []}, "is empty"),
+        (None, "expected a text.*got NoneType"),
+        (5, "got int"),
+        ({}, "neither text nor tokens"),
+        ({"text": None, "image": "photo.jpg"}, "neither text nor tokens among .'image', 'text'."),
+        ({"text": 5}, "text: expected a string or a list of words, got 5"),
+        ({"tokens": ["Jordan", None]}, "tokens: expected"),
+        ({"text": b"Jordan"}, "text: expected"),
+        ({"text": "Jordan", "rcnn_crops": [picture(0)] * 3}, "rcnn_crops: 3 crops, the model takes the first 2"),
+        ({"text": "Jordan", "image": [picture(0)] * 2}, "image: 2 pictures, the model takes the first 1"),
+    ],
+)
+def test_bad_rows(row, message, tagger):
+    with pytest.raises(ValueError, match=message):
+        tagger(row)
+    for many in (["Jordan", row], iter(["Jordan", row])):
+        with pytest.raises(ValueError, match=f"^Row 1: .*{message}"):
+            list(tagger(many, batch_size=2))
+    good, bad = tagger(["Jordan", row], batch_size=2, on_error="report")
+    assert good == {"text": "Jordan", "entities": tagger("Jordan")}
+    assert len(bad["problems"]) == 1 and not bad["problems"][0].startswith("Row")
+
+
+def test_a_batch_without_any_good_row(tagger):
+    assert [result["entities"] for result in tagger(["", " "], batch_size=2, on_error="report")] == [[], []]
+
+
+@pytest.mark.parametrize("column", ["image", "aux_crops"])
+def test_bad_pictures(column, tagger, tmp_path):
+    picture(0).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
+    name = "image" if column == "image" else "aux_crops 0"
+    for source, error, reason in [
+        (str(tmp_path / "gone.jpg"), ImageError, "gone.jpg: no such file"),
+        (tmp_path / "cut.png", ImageError, "cut.png: "),
+        (b"", ImageError, "bytes: empty"),
+        (np.zeros((2, 2)), ImageError, "ndarray: expected uint8"),
+        (3.5, TypeError, "got float"),
+    ]:
+        row = {"text": "Jordan", column: source if column == "image" else [source]}
+        with pytest.raises(error, match=f"^Row 1: {name}: .*{reason}"):
+            tagger(["Paris", row])
+        result = tagger(row, on_error="report")
+        assert result["entities"] == tagger("Jordan")
+        assert len(result["problems"]) == 1 and reason in result["problems"][0]
+
+
+def test_what_is_not_looked_at_is_logged(make_model, make_processor, caplog):
+    processor = make_processor(num_aux_crops=0)
+    tagger = IFAformerPipeline(make_model(processor, num_aux_crops=0), processor=processor, device="cpu")
+    assert tagger({"text": "Jordan", "images": picture(0), "aux_crops": [picture(1)]}) == tagger("Jordan")
+    assert "Not looked at: images" in caplog.text and "aux_crops is not looked at" in caplog.text
+
+
+def test_a_long_text_is_cut(tagger, caplog):
+    assert tagger.processor.max_length == 50
+    text = "Jordan " * 60
+    entities = tagger([text])[0]
+    assert "Row 0: text: the last 36 of 60 words are cut off" in caplog.text
+    assert tagger(text, on_error="report") == {
+        "text": text,
+        "entities": entities,
+        "problems": ["text: the last 36 of 60 words are cut off"],
+    }
+
+
+def test_parameters(tagger, make_model, make_processor):
+    with pytest.raises(ValueError, match="on_error must be"):
+        tagger("Jordan", on_error="ignore")
+    with pytest.raises(TypeError, match="crop_size"):
+        tagger("Jordan", crop_size=3)
+    processor = make_processor()
+    reporting = IFAformerPipeline(make_model(processor), processor=processor, on_error="report", batch_size=2)
+    assert "problems" in reporting([""])[0]
+    with pytest.raises(ValueError, match="is empty"):
+        reporting([""], on_error="raise")
+
+
+def test_model_and_processor_belong_together(make_config, make_model, make_processor):
+    processor = make_processor()
+    model = make_model(processor)
+    with pytest.raises(ValueError, match="needs the processor"):
+        IFAformerPipeline(model)
+    with pytest.raises(ValueError, match="differ: aux_crop_size"):
+        IFAformerPipeline(model, processor=make_processor(aux_crop_size=24))
+    with pytest.raises(ValueError, match="tags no words"):
+        IFAformerPipeline(IFAformerForRelationExtraction(make_config(num_labels=4)), processor=processor)
+    IFAformerPipeline(model, processor=processor)
+    assert processor.max_length is None
+
+
+def test_training_mode_and_precision(tagger, tmp_path):
+    expected = tagger(rows())
+    tagger.model.train()
+    assert tagger(rows()) == expected
+
+    tagger.save_pretrained(tmp_path)
+    half = pipeline(TASK, model=str(tmp_path), dtype=torch.bfloat16, device="cpu")
+    assert half.model.dtype == torch.bfloat16 and half.model.crf.transitions.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast = tagger(rows(), batch_size=3)
+    for results in (half(rows(), batch_size=3), autocast):
+        found, wanted = (
+            {(number, *entity.values()) for number, entities in enumerate(some) for entity in plain(entities)}
+            for some in (results, expected)
+        )
+        assert len(found & wanted) > 0.5 * len(wanted)
+
+
+def test_registered_class_wins(tagger, tmp_path):
+    tagger.save_pretrained(tmp_path)
+    expected = tagger(rows())
+    for task, trust in itertools.product((TASK, None), (True, None)):
+        loaded = pipeline(task, model=str(tmp_path), trust_remote_code=trust, device="cpu")
+        assert type(loaded) is IFAformerPipeline
+        assert loaded(rows()) == expected
+
+
+def test_only_the_token_classifier_declares_a_pipeline(tagger, make_config, tmp_path):
+    tagger.model.save_pretrained(tmp_path / "ner")
+    declared = json.loads((tmp_path / "ner/config.json").read_text())["custom_pipelines"]
+    assert declared == {
+        TASK: {"impl": "pipeline_ifaformer.IFAformerPipeline", "pt": ["AutoModelForTokenClassification"]}
+    }
+    relations = IFAformerForRelationExtraction(tagger.model.config)
+    relations.save_pretrained(tmp_path / "re")
+    assert "custom_pipelines" not in json.loads((tmp_path / "re/config.json").read_text())
+    assert not hasattr(make_config(), "custom_pipelines")
+
+
+PROGRAM = """
+import importlib.abc, json, os, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("modeling_ifaformer", "processing"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocked())
+from transformers import AutoModelForTokenClassification, AutoProcessor, pipeline
+
+folders, load = sys.argv[1:], dict(trust_remote_code=True)
+for folder, name in ((folders[0], "again"), ("user/name", "hub_again")):
+    AutoModelForTokenClassification.from_pretrained(folder, **load).save_pretrained(name)
+    AutoProcessor.from_pretrained(folder, **load).save_pretrained(name)
+rows = json.load(open("rows.json"))
+results = []
+for folder in (*folders, "user/name", "again", "hub_again"):
+    named = pipeline("multimodal-token-classification", model=folder, **load)
+    unnamed = pipeline(model=folder, device="cpu", **load)
+    results += [named(rows), unnamed(rows, batch_size=len(rows)), list(unnamed(iter(rows)))]
+    try:
+        unnamed([{"text": "Jordan", "image": "gone.jpg"}])
+    except ValueError as error:
+        results.append(f"{type(error).__name__}: {error}")
+unnamed.save_pretrained("and_again")
+results.append(pipeline(model="and_again", **load)(rows))
+assert not {"modeling_ifaformer", "processing"} & set(sys.modules)
+print(json.dumps(results))
+"""
+
+
+def test_travels_with_every_save(tagger, tmp_path):
+    tagger.model.save_pretrained(tmp_path / "saved")
+    tagger.processor.save_pretrained(tmp_path / "saved")
+    tagger.save_pretrained(tmp_path / "pipeline")
+    features = tagger.processor(text=["Jordan met"], word_labels=[["B-PER", "O"]])
+    Trainer(
+        tagger.model,
+        TrainingArguments(str(tmp_path), max_steps=1, save_steps=1, learning_rate=0.0, use_cpu=True, report_to=[]),
+        tagger.processor.data_collator,
+        [{name: values[0] for name, values in features.items()}],
+        processing_class=tagger.processor,
+    ).train()
+    folders = [tmp_path / name for name in ("saved", "pipeline", "checkpoint-1")]
+
+    def code(folder):
+        return {path.name: path.read_bytes() for path in folder.glob("*.py")}
+
+    assert "pipeline_ifaformer.py" in code(folders[0])
+    repository = tmp_path / "home/hub/models--user--name"  # as the Hub's client keeps it
+    shutil.copytree(folders[0], repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0" * 40)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    picture(0).save(elsewhere / "picture.png")
+    tweets = [{"text": "Jordan met Paris", "image": str(elsewhere / "picture.png")}, "the team of Chelsea playing"]
+    (elsewhere / "rows.json").write_text(json.dumps(tweets))
+
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, folders)],
+        cwd=elsewhere,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = tagger(tweets)
+    *results, last = json.loads(result.stdout)
+    for first in range(0, len(results), 4):
+        *theirs, error = results[first : first + 4]
+        for entities in theirs:
+            assert_same(entities, expected)
+        assert error == "ImageError: Row 0: image: gone.jpg: no such file"
+    assert_same(last, expected)
+
+    for folder in (*folders, *(elsewhere / name for name in ("again", "hub_again", "and_again"))):
+        assert code(folder) == code(folders[0])

@@ -4,24 +4,29 @@ Entities of tweets and their pictures, one JSON line a tweet, in input order.
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
     python scripts/predict.py --model runs/demo --dataset demo --limit 3
+    accelerate launch --config_file scripts/accelerate/ddp_8_gpus.yaml scripts/predict.py --model runs/demo ...
 
 An input file is plain text (a tweet a line), CSV, JSON lines or Parquet with the columns `text` or `tokens` (a list
 of words), and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the
 file or to --image_dir. In CSV words are separated by spaces, paths by `;`. A row or a picture that cannot be used is
-named under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch.
+named under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch;
+several processes share the batches, and the output is in input order all the same. It appears once it is whole.
 """
 
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from datetime import timedelta
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object, parse_flag_from_env
 from checkpoint import load_checkpoint
 from data_arguments import DataSourceArguments, choose_split
 from recipe import output_path, parse_arguments
@@ -29,6 +34,7 @@ from tqdm import tqdm
 
 from processing import IFAformerPipeline
 from processing.data import DATASETS
+from processing.parquet_folder import replacing
 from processing.tables import RowError, place_of, read_table
 
 
@@ -113,16 +119,32 @@ def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def tag(rows: Iterator[dict[str, Any]], tagger: IFAformerPipeline, batch_size: int) -> Iterator[dict[str, Any]]:
+def tag(batch: list[dict[str, Any]], tagger: IFAformerPipeline) -> Iterator[dict[str, Any]]:
     """Each row's text, entities and problems, in order."""
-    while batch := list(islice(rows, batch_size)):
-        readable = [row for row in batch if "problems" not in row]
-        results = iter(tagger(readable, batch_size=batch_size, on_error="report") if readable else ())
-        for row in batch:
-            if "problems" in row:
-                yield {"text": None, "entities": [], "problems": row["problems"]}
-            else:
-                yield {**({"id": row["id"]} if "id" in row else {}), **next(results)}
+    readable = [row for row in batch if "problems" not in row]
+    results = iter(tagger(readable, batch_size=len(batch), on_error="report") if readable else ())
+    for row in batch:
+        if "problems" in row:
+            yield {"text": None, "entities": [], "problems": row["problems"]}
+        else:
+            yield {**({"id": row["id"]} if "id" in row else {}), **next(results)}
+
+
+def batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def merge(parts: list[Path], output: Path, batch_size: int) -> None:
+    """The processes' files, of which each holds every so many-th batch, as one in input order; they are removed."""
+    with ExitStack() as stack, replacing(output) as file:
+        for part in cycle([stack.enter_context(open(part, "rb")) for part in parts]):
+            lines = list(islice(part, batch_size))
+            file.writelines(lines)
+            if len(lines) < batch_size:  # the last batch, or the end just before it
+                break
+    for part in parts:
+        part.unlink()
 
 
 def main() -> None:
@@ -130,23 +152,38 @@ def main() -> None:
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
     output = output_path(arguments.output)
+    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
+    on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
+    if state.num_processes > 1 and output is None:
+        raise SystemExit("Several processes need --output, the file in which their results are merged.")
     model, processor = load_checkpoint(arguments.model)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tagger = IFAformerPipeline(model=model, processor=processor, device=device)
+    tagger = IFAformerPipeline(model=model, processor=processor, device=arguments.device or state.device)
 
     rows = islice(read_rows(arguments), arguments.limit)
+    parts = [output.with_name(f"{output.name}.part-{rank}") for rank in range(state.num_processes)] if output else []
     counts: Counter[str] = Counter()
     with (
-        open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file,
-        tqdm(unit=" tweets", disable=not output) as progress,
+        open(parts[state.process_index], "w", encoding="utf-8") if parts else nullcontext(sys.stdout) as file,
+        tqdm(unit=" tweets", disable=not parts or not state.is_main_process) as progress,
     ):
-        for result in tag(rows, tagger, arguments.batch_size):
-            file.write(json.dumps(result, ensure_ascii=False) + "\n")
-            counts["tweets"] += 1
-            counts["entities"] += len(result["entities"])
-            counts["tweets with problems"] += "problems" in result
-            progress.update()
-    print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
+        for number, batch in enumerate(batches(rows, arguments.batch_size)):
+            if number % state.num_processes != state.process_index:
+                continue
+            for result in tag(batch, tagger):
+                file.write(json.dumps(result, ensure_ascii=False) + "\n")
+                counts["tweets"] += 1
+                counts["entities"] += len(result["entities"])
+                counts["tweets with problems"] += "problems" in result
+            progress.update(len(batch))
+    if output:
+        counts = sum(gather_object([counts]), Counter())
+        state.wait_for_everyone()
+        if state.is_main_process:
+            merge(parts, output, arguments.batch_size)
+    if state.is_main_process:
+        print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
+    state.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,20 @@ import pytest
 
 @pytest.fixture
 def run_script(repository):
-    """`run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code."""
+    """
+    `run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code. With
+    `processes`, torch's launcher starts that many.
+    """
 
-    def run(script, *arguments, cwd=None, exit_code=0):
+    def run(script, *arguments, cwd=None, exit_code=0, processes=1):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         result = subprocess.run(
-            [sys.executable, repository / "scripts" / script, *map(str, arguments)],
+            [
+                sys.executable,
+                *(launcher if processes > 1 else ()),
+                repository / "scripts" / script,
+                *map(str, arguments),
+            ],
             cwd=cwd,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"},
             capture_output=True,

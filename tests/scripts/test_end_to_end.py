@@ -184,6 +184,29 @@ def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows
     assert [result["text"] for result in results] == ["Jordan"]
 
 
+@pytest.mark.parametrize("number", [0, 4, 5])
+def test_several_processes_predict_in_input_order(trained, run_script, tmp_path, number):
+    folder, _ = trained(run_script)
+    (tmp_path / "tweets.txt").write_text("".join(f"Jordan met {index} friends\n" for index in range(number)))
+    run_script(
+        "predict.py",
+        *(
+            "--model",
+            folder,
+            "--input",
+            tmp_path / "tweets.txt",
+            "--batch_size",
+            2,
+            "--output",
+            tmp_path / "out.jsonl",
+        ),
+        processes=2,
+    )
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [f"Jordan met {index} friends" for index in range(number)]
+    assert not list(tmp_path.glob("*.part-*"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -95,6 +95,23 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(command, tmp
     assert results[0]["test"] == results[1]["test"]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_loss_curve_does_not_depend_on_the_number_of_processes(command, run_script, tmp_path, processes):
+    def losses(number):
+        folder = tmp_path / str(number)
+        options = command(folder, "--mask_probability", "0", "--classifier_dropout", "0", "--save_steps", "12")[2:]
+        text_config = {**TOWER, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        batch = ("--per_device_train_batch_size", 8 // number, "--text_config", json.dumps(text_config))
+        run_script("train.py", *options, *batch, processes=number)
+        state = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())
+        results = json.loads((folder / "results.json").read_text())
+        return [entry["loss"] for entry in state["log_history"] if "loss" in entry], results["test"]
+
+    (alone, test), (shared, shared_test) = losses(1), losses(processes)
+    assert len(alone) == 12 and shared == pytest.approx(alone, rel=1e-4)
+    assert shared_test == test and test["support"] == 6  # every row scored once
+
+
 def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path):
     folder = tmp_path / "out"
     options = ("--max_steps", "100000", "--save_steps", "20", "--save_total_limit", "1")

@@ -1,0 +1,119 @@
+"""A user's process."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .state import Hub
+
+
+# Asked for by load_dataset whatever the settings, at a host named after the endpoint; answered by nobody.
+EXPECTED_EGRESS = {"datasets-server.127.0.0.1"}
+GUARD = Path(__file__).with_name("guard")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A client that has ended: what it printed, whom else it would have called, how long it would have waited."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    egress: tuple[str, ...]
+    waits: tuple[float, ...]
+
+    @property
+    def answer(self) -> Any:
+        """Of its last line, JSON."""
+        return json.loads(self.stdout.splitlines()[-1])
+
+
+class Client:
+    """
+    Runs `huggingface_hub` and what stands on it as a user would: in a process of its own, without inherited settings.
+
+    Args:
+        hub: where it is sent to.
+        folder: for caches and logs, one of each a call.
+    """
+
+    def __init__(self, hub: Hub, folder: Path):
+        self.hub = hub
+        self.folder = folder
+        self.calls = 0
+
+    def __call__(
+        self,
+        program: str | Path,
+        *arguments: Any,
+        token: str | None = "hf_write",
+        home: Path | None = None,
+        cwd: Path | None = None,
+        packages: bool = True,
+        pace: float = 0.01,
+        env: Mapping[str, str] | None = None,
+        exit_code: int | None = 0,
+    ) -> Finished:
+        """
+        Args:
+            program: Python source, or the path of a script.
+            *arguments: of the command line.
+            token: HF_TOKEN; None for a user who is not logged in.
+            home: HF_HOME, for a client that comes again with what it has kept; an empty one by default.
+            cwd: an empty folder by default.
+            packages: whether the project's packages can be imported.
+            pace: factor for waits between retries.
+            env: further variables.
+            exit_code: which must be the outcome; None for any.
+        """
+        self.calls += 1
+        folder = self.folder / f"client{self.calls}"
+        log = folder / "log"
+        home = home or folder / "home"
+        cwd = cwd or folder / "elsewhere"
+        for path in (home, cwd):
+            path.mkdir(parents=True, exist_ok=True)
+        settled = re.compile(r"HF_|HUGGING|TRANSFORMERS_|DATASETS_|LOOPBACK_|PYTHON|.*_PROXY$", re.IGNORECASE)
+        environment = {name: value for name, value in os.environ.items() if not settled.match(name)}
+        environment |= {
+            "HF_ENDPOINT": self.hub.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            "DISABLE_SAFETENSORS_CONVERSION": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "PYTHONPATH": str(GUARD),
+            "PYTHONIOENCODING": "utf-8",
+            "LOOPBACK_LOG": str(log),
+            "LOOPBACK_PACE": str(pace),
+            "LOOPBACK_BLOCKED": "" if packages else "modeling_ifaformer,processing,hub_card",
+            **({} if token is None else {"HF_TOKEN": token}),
+            **(env or {}),
+        }
+        start = (
+            [sys.executable, "-c", program] if isinstance(program, str) else [sys.executable, str(program.resolve())]
+        )
+        process = subprocess.run(
+            [*start, *map(str, arguments)],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+        egress, waits = (tuple(entry[1] for entry in entries if entry[0] == kind) for kind in ("egress", "wait"))
+        assert exit_code in (None, process.returncode), f"exit code {process.returncode}\n{process.stderr[-4000:]}"
+        assert set(egress) <= EXPECTED_EGRESS, f"tried to reach {egress}"
+        return Finished(process.returncode, process.stdout, process.stderr, egress, waits)

@@ -11,6 +11,9 @@ import datasets
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
+# What `datasets` and this project keep beside a folder, named after it.
+BESIDE = (".lock", "_builder.lock", "_info.lock", ".incomplete")
+
 
 @contextmanager
 def cache_errors(cache_dir: str | None) -> Iterator[None]:
@@ -40,7 +43,15 @@ def cache_errors(cache_dir: str | None) -> Iterator[None]:
 
 
 def _concerns(error: BaseException, place: str) -> bool:
-    """Whether an error may be of that folder, one above it, or a lock beside it, and not of a file that is read."""
+    """Whether an error may be of that folder, one above it, or what is kept beside it; not of a file that is read."""
     path = getattr(error, "filename", None)
-    path = os.path.abspath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else place
-    return path.startswith(place) or place.startswith(path)
+    if not isinstance(path, str | bytes | os.PathLike):
+        return True
+    path = os.path.abspath(os.fsdecode(path))
+    try:
+        if os.path.commonpath([path, place]) in (path, place):
+            return True
+        beside = os.path.relpath(path, os.path.dirname(place)).split(os.sep)[0]
+    except ValueError:  # on another drive
+        return False
+    return beside in {os.path.basename(place) + ending for ending in BESIDE}

@@ -19,6 +19,9 @@ from .parquet_folder import remove_unfinished, replacing
 # Texts -> the phrases to look for in the picture of each, None for a detector of a closed set.
 FindPhrases = Callable[[Sequence[str]], Sequence[list[str] | None]]
 
+# Settings that tell the data and not the options apart.
+DIGESTS = ("rows", "pictures")
+
 
 @dataclass
 class Task:
@@ -152,7 +155,7 @@ def claim_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
     Make the folder this run's.
 
     Raises:
-        ValueError: for a folder that holds the rows of other settings, or Parquet files of something else.
+        ValueError: for a folder that holds the rows of another data set or other settings, or other Parquet files.
         OSError: where it cannot be written.
     """
     path = folder / ".objects" / "settings.json"
@@ -165,10 +168,13 @@ def claim_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
         )
     if earlier is not None and earlier != settings and shards and not overwrite:
         names = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
-        changes = "; ".join(f"{name}: {earlier.get(name)} before, {settings.get(name)} now" for name in names)
+        changes = "; ".join(
+            f"other {name}" if name in DIGESTS else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
+            for name in names
+        )
         raise ValueError(
-            f"{folder} holds rows of other settings ({changes}): name another --output_dir, or replace them by "
-            "--overwrite."
+            f"{folder} holds rows of another data set or of other settings ({changes}): name another --output_dir, or "
+            "replace them by --overwrite."
         )
     if overwrite or earlier != settings:
         (folder / "crops.json").unlink(missing_ok=True)

@@ -42,12 +42,12 @@ from .crop_plan import (
     picture_id,
     without_folders,
 )
-from .crop_records import Records, read_objects
+from .crop_records import Records, recorded_objects
 from .crop_rows import picture_or_reason, shard_with_crops
 from .crop_summary import draw_sheet, summarise
 from .crops import ObjectDetector, checkpoint_digest, is_zero_shot_checkpoint
 from .parquet_folder import replacing, shard_path, write_shard
-from .rows import CROP_KINDS
+from .rows import CROP_KINDS, PICTURE_COLUMNS
 
 
 # What a kind's detector must be, by `is_zero_shot_checkpoint`.
@@ -177,7 +177,7 @@ def prepare_crops(options: CropOptions, folder: str | os.PathLike, load: Load, n
 
     Returns:
         What `crops.json` holds: settings, counts, labels and what could not be read. None where the folder was
-        finished already, which loads nothing.
+        finished already, of the same rows and pictures, which loads no detector.
 
     Raises:
         ValueError: for options that are missing or out of range.
@@ -287,18 +287,25 @@ def make_plan(options: CropOptions, folder: Path, load: Load, name: str) -> tupl
         PreparationError: where the folder cannot be written.
     """
     settings = options.settings(name)
+    data, report = load_rows(options, load)
+    rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
+    pictures = {split: [source and picture_id(source) for source in rows["image"]] for split, rows in data.items()}
+    own_crops = {
+        f"{split} {kind}": [[picture_id(crop) for crop in crops or ()] for crops in rows[f"{kind}_crops"]]
+        for split, rows in data.items()
+        for kind in CROP_KINDS
+        if kind not in options.detectors
+    }
+    # Of two data sets the names may be the same, for a folder's is the last part of its path.
+    settings |= {"rows": digest(rows), "pictures": digest(pictures, own_crops)}
     earlier = finished_settings(folder) or {}
     if not options.overwrite and {setting: earlier.get(setting) for setting in settings} == settings:
         return Plan(finished=True), None
 
-    data, report = load_rows(options, load)
     if report:
         print(report, file=sys.stderr)
-    rows = {
-        split: of_split.remove_columns(["image", "aux_crops", "rcnn_crops"])[:] for split, of_split in data.items()
-    }
     code = hashlib.sha256(Path(__file__).with_name("crops.py").read_bytes()).hexdigest()
-    settings |= {"rows": digest(rows), "code": {"crops.py": code, "transformers": transformers.__version__}}
+    settings |= {"code": {"crops.py": code, "transformers": transformers.__version__}}
     find_phrases: dict[str, FindPhrases] = {"rcnn": lambda texts: [None] * len(texts)}
     if "aux" in options.detectors:
         features = next(iter(data.values())).features
@@ -309,13 +316,12 @@ def make_plan(options: CropOptions, folder: Path, load: Load, name: str) -> tupl
         claim_folder(folder, settings, options.overwrite)
 
     plan = Plan()
-    pictures = {split: [source and picture_id(source) for source in rows["image"]] for split, rows in data.items()}
     for kind in options.detectors:
         texts = {split: [" ".join(tokens) for tokens in of_split["tokens"]] for split, of_split in data.items()}
         phrases = {split: find_phrases[kind](of_split) for split, of_split in texts.items()}
         batches, plan.keys[kind] = cut_batches(pictures, phrases, options.batch_size)
         plan.folders[kind] = folder / ".objects" / digest(settings[kind], settings["code"])[:16]
-        found, _ = read_objects(plan.folders[kind])
+        found, _ = recorded_objects(plan.folders[kind])
         left = [[task for task in batch if task.key not in found] for batch in batches]
         plan.batches[kind] = [batch for batch in left if batch]
         plan.known[kind] = sum(map(len, batches)) - sum(map(len, left))
@@ -395,7 +401,7 @@ def write_share(
     Raises:
         PreparationError: where one cannot be written.
     """
-    found = {kind: read_objects(objects_folder) for kind, objects_folder in plan.folders.items()}
+    found = {kind: recorded_objects(objects_folder) for kind, objects_folder in plan.folders.items()}
     records = Records(folder / ".objects" / "unreadable", state.process_index)
     shards = plan.shards[state.process_index :: state.num_processes]
     for split, index, number in tqdm(shards, unit=" shards", desc="rows", disable=not state.is_main_process):

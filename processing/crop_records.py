@@ -44,7 +44,7 @@ class Records:
                     continue
 
 
-def read_objects(folder: Path) -> tuple[dict[str, list[DetectedObject]], dict[str, str]]:
+def recorded_objects(folder: Path) -> tuple[dict[str, list[DetectedObject]], dict[str, str]]:
     """What was found, by task, and why the pictures of other tasks could not be read."""
     found: dict[str, list[DetectedObject]] = {}
     unreadable: dict[str, str] = {}

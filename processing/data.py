@@ -78,7 +78,7 @@ def load_data(
         return encode_pictures(data), ""
     with cache_errors(cache_dir):
         builder.download_and_prepare()
-    report = str(builder.report) if isinstance(builder, ReportingBuilder) else ""
+    report = builder.report_text if isinstance(builder, ReportingBuilder) else ""
     return encode_pictures(builder.as_dataset()), report
 
 

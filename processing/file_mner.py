@@ -10,14 +10,15 @@ saves them.
 
 import hashlib
 import inspect
+import itertools
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import datasets
-from PIL import Image
 
 from .images import check_image
 from .labels import bio_tags, entity_spans
@@ -28,6 +29,7 @@ from .own_rows import (
     Example,
     LabelNames,
     RowPictures,
+    has_id,
     read_example,
     read_objects,
 )
@@ -47,7 +49,8 @@ _NUM_REASONS = 5  # of skipped rows, named where a split has no other
 class FileMNERConfig(ReportingBuilderConfig):
     """
     Attributes:
-        image_dir: pictures are named relative to it and stay below it; None is the folder of the file.
+        image_dir: pictures are named relative to it and stay below it; None is the data set's folder, the one that
+            holds it where it is a file.
         tag_scheme: of `TAG_SCHEMES`; None finds it out.
         entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
             or in the order of the source's class labels.
@@ -65,6 +68,7 @@ class Survey(NamedTuple):
 
     tags: list[str]  # in id order
     num_rows: dict[str, int]  # that can be used, of each split
+    ids: dict[str, set[str]]  # that rows have in the source, of each split
     keep_objects: bool
     notes: list[str]
 
@@ -100,15 +104,23 @@ class FileSource:
         return os.path.dirname(self.root) if os.path.isfile(self.root) else self.root
 
     def rows(
-        self, split: str, config: FileMNERConfig, skipped: list[SkippedRow], with_pictures: bool
+        self,
+        split: str,
+        config: FileMNERConfig,
+        skipped: list[SkippedRow],
+        with_pictures: bool,
+        ids: Container[str] = (),
     ) -> Iterator[tuple[str, Example]]:
         """
         Rows of a split that can be used, and where they are; the others are added to `skipped`.
 
+        Args:
+            ids: all that rows have in the source; a row without one gets another.
+
         Raises:
             ValueError: for a file that cannot be read, or with `config.strict` for the first row that cannot be used.
         """
-        places: dict[str, str] = {}  # of each id
+        places: dict[str, str] = {}  # of each id in the source
         index = -1
         for path in self.tables.splits[split]:
             names = LabelNames.of(table_features(path))
@@ -119,11 +131,11 @@ class FileSource:
                 try:
                     if isinstance(row, RowError):
                         raise BadRow(row.reason)
-                    example = read_example(row, f"{split}-{index}", names)
+                    example = read_example(row, _new_id(f"{split}-{index}", ids), names)
                     _check_tags(example, config)
                     for column in OBJECT_COLUMNS:
                         read_objects(row, column)
-                    if example.row_id in places:
+                    if has_id(row) and example.row_id in places:
                         raise BadRow(f"expected each id once, {example.row_id!r} is also at {places[example.row_id]}")
                 except BadRow as error:
                     if config.strict:
@@ -132,7 +144,9 @@ class FileSource:
                         ) from error
                     skipped.append(SkippedRow(place_of(shown, place), str(error)))
                     continue
-                places[example.row_id] = where = place_of(shown, place)
+                where = place_of(shown, place)
+                if has_id(example.source):
+                    places[example.row_id] = where
                 yield where, example
 
     def survey(self, config: FileMNERConfig) -> Survey:
@@ -145,15 +159,18 @@ class FileSource:
         detector = TagSchemeDetector()
         entities: dict[str, Counter[str]] = {}
         num_rows: dict[str, int] = {}
+        ids: dict[str, set[str]] = {}
         columns: dict[str, None] = {}  # in order of appearance
         for split, paths in self.tables.splits.items():
             skipped: list[SkippedRow] = []
             counts = entities[split] = Counter()
-            num_rows[split] = 0
+            num_rows[split], ids[split] = 0, set()
             for path in paths:
                 columns.update(dict.fromkeys(table_features(path) or ()))
             for _, example in self.rows(split, config, skipped, with_pictures=False):
                 num_rows[split] += 1
+                if has_id(example.source):
+                    ids[split].add(example.row_id)
                 if example.is_tagged:
                     detector.add(example.tags)
                 counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(example.tags)[0]))
@@ -169,10 +186,12 @@ class FileSource:
         return Survey(
             tags=tags,
             num_rows=num_rows,
+            ids=ids,
             keep_objects=not columns.keys().isdisjoint(OBJECT_COLUMNS),
             notes=[
                 *self._scheme_notes(detector, config),
                 *_type_notes(types, entities),
+                *_id_notes(ids),
                 *self._source_notes(columns),
             ],
         )
@@ -213,10 +232,14 @@ class FileSource:
             notes.append(f"splits that are not used: {', '.join(self.tables.unused)}")
         return notes
 
-    def digest(self) -> str:
+    def digest(self, cache_dir: str | None = None) -> str:
         """
-        Changes with the text, the size and time of Parquet and Arrow files, the listing of the pictures if any are
-        named, and the code that reads them.
+        Changes with the text, the size and time of Parquet and Arrow files, the listing of the files below the image
+        folder if any are named, and the code that reads them.
+
+        Args:
+            cache_dir: not listed if it is below the image folder, for what is prepared there changes it; the default
+                of `datasets` if None.
         """
         parts: list[Any] = [check_image, bio_tags, ner_features, PictureReader, SplitReport, ReportingBuilder]
         parts += [find_tables, to_iob2, split_words, read_example]
@@ -239,7 +262,9 @@ class FileSource:
                         names_pictures = names_pictures or b"image" in end + chunk or b"_crops" in end + chunk
                         end = chunk[-5:]
         if names_pictures:
-            for name, size, time in sorted(_picture_files(self.image_dir)):
+            passed = os.path.realpath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
+            tables = {os.path.realpath(path) for paths in self.tables.splits.values() for path in paths}
+            for name, size, time in sorted(_files_below(self.image_dir, {passed, *tables})):
                 digest.update(f"{name} {size} {time}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:32]
 
@@ -277,21 +302,44 @@ def _type_notes(types: Sequence[str], entities: Mapping[str, Counter[str]]) -> l
     return notes
 
 
-def _picture_files(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Path below the folder, size and time of every file whose ending is a picture's; links are followed once."""
-    endings = tuple(Image.registered_extensions())
+def _id_notes(ids: Mapping[str, set[str]]) -> Iterator[str]:
+    """Ids of two splits: a row of both is learnt and then scored."""
+    for one, other in itertools.combinations(ids, 2):
+        shared = ids[one] & ids[other]
+        if shared:
+            yield f"{len(shared)} ids are in {one} and in {other}, {min(shared)!r:.80} for example: the same rows?"
+
+
+def _new_id(row_id: str, ids: Container[str]) -> str:
+    """For a row that has none: no other row's."""
+    candidates = itertools.chain([row_id], (f"{row_id}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in ids)
+
+
+def _files_below(folder: str, passed: Container[str]) -> Iterator[tuple[str, int, int]]:
+    """
+    Path below the folder, size and time of every file, for a picture may have any name; links are followed once.
+
+    Args:
+        passed: real paths of files and folders below it that are left out.
+    """
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         folders.sort()  # Of two ways to one folder always the same one is taken.
         real = os.path.realpath(place)
-        if real in seen:
+        if real in seen or (real in passed and place != folder):
             folders.clear()
             continue
         seen.add(real)
         for name in names:
             path = os.path.join(place, name)
-            if name.lower().endswith(endings) and os.path.isfile(path):
+            if os.path.join(real, name) in passed:
+                continue
+            try:
                 status = os.stat(path)
+            except OSError:  # a link to nothing, or a file that was just removed
+                continue
+            if stat.S_ISREG(status.st_mode):
                 yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns
 
 
@@ -305,7 +353,7 @@ class FileMNER(ReportingBuilder):
     | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive; in CSV as JSON |
     | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
     | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
-    | `id`, `image_id` | a missing id becomes `<split>-<number of the row>` |
+    | `id`, `image_id` | a missing id becomes `<split>-<number of the row>`, or `...-2` where a row has that |
     | `aux_objects`, `rcnn_objects` | `[{"label", "score", "box"}]`, in the order of the crops |
 
     Tags of every usual scheme become IOB2. A span that is not on word boundaries is widened to whole words. A row that
@@ -360,7 +408,7 @@ class FileMNER(ReportingBuilder):
             cache_dir=cache_dir,
             dataset_name=dataset_name,
             config_name=config_name or "file",  # With a data_dir and no name, datasets would make one up.
-            hash=hash or self._source.digest(),
+            hash=hash or self._source.digest(cache_dir),
             data_dir=self._source.root,
             image_dir=self._source.image_dir,
             entity_types=entity_types,
@@ -389,7 +437,8 @@ class FileMNER(ReportingBuilder):
         pictures = RowPictures(self._source.image_dir, report, limits)
         changed = f"{self._source.root} was changed while it was read; load it again."
 
-        for where, example in self._source.rows(split, self.config, report.skipped, with_pictures=True):
+        ids = survey.ids[split]
+        for where, example in self._source.rows(split, self.config, report.skipped, with_pictures=True, ids=ids):
             tags, num_normalised = to_iob2(example.tags)
             if not set(tags) <= tag_ids.keys():
                 raise RuntimeError(changed)

@@ -127,7 +127,7 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> Entity:
     return Entity(name, start, end)
 
 
-class SplitSource(NamedTuple):
+class MNRESplit(NamedTuple):
     """All that the archive says of one split; pictures are named, not yet looked for."""
 
     rows: tuple[RelationRow, ...]
@@ -220,20 +220,21 @@ class MNREArchive:
         """What the archive lacks as a whole, so that no row can have it."""
         no_images = not os.path.isdir(self.path("img_org"))
         lists = [*map(self.aux_names_file, SPLIT_NAMES), *map(self.rcnn_names_file, SPLIT_NAMES)]
-        absent = [path for path in lists if not os.path.isfile(path)]
+        # Relative to the root: a data-set card publishes the notes.
+        absent = [os.path.relpath(path, self.root) for path in lists if not os.path.isfile(path)]
         if no_images and len(absent) == len(lists):
-            return [f"no images folder found at {self.path('img_org')}: text only"]
-        notes = [f"no images folder found at {self.path('img_org')}: no row has its image"] if no_images else []
+            return ["no images folder found at img_org: text only"]
+        notes = ["no images folder found at img_org: no row has its image"] if no_images else []
         return notes + [f"no list of crops found at {path}: no row of the split has any" for path in absent]
 
-    def read(self, split: str, relations: list[str]) -> SplitSource:
+    def read(self, split: str, relations: list[str]) -> MNRESplit:
         """
         Raises:
             ValueError: for a text file or a list of crops with anything unexpected in it.
         """
         own = SPLIT_NAMES[split]
         folders = [own, *(name for name in SPLIT_NAMES.values() if name != own)]
-        return SplitSource(
+        return MNRESplit(
             rows=tuple(read_relation_rows(self.text_file(split), relations)),
             image_folders=tuple(name for name in folders if os.path.isdir(self.path("img_org", name))),
             aux_names=crop_names_if_any(self.aux_names_file(split)),
@@ -318,7 +319,7 @@ class MNRE(ReportingBuilder):
             for split in SPLIT_NAMES
         ]
 
-    def _generate_examples(self, split: str, source: SplitSource) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, split: str, source: MNRESplit) -> Iterator[tuple[str, dict[str, Any]]]:
         assert self._report is not None  # made by _split_generators
         report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
         archive = MNREArchive(self.config.data_dir)

@@ -63,6 +63,10 @@ class LabelNames(NamedTuple):
 NO_NAMES = LabelNames()
 
 
+def has_id(row: Row) -> bool:
+    return row.get("id") is not None
+
+
 def read_example(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> Example:
     """
     Check a row's text and entities, all but its pictures. Tags are read where there are both tags and spans.
@@ -73,7 +77,7 @@ def read_example(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> Example
     Raises:
         BadRow: with what was expected and what came.
     """
-    if row.get("id") is not None:
+    if has_id(row):
         if type(row["id"]) not in (str, int) or row["id"] == "":
             raise BadRow(f"expected id to be a string, got {row['id']!r:.80}")
         row_id = str(row["id"])
@@ -191,10 +195,18 @@ def _picture(value: Any) -> dict[str, Any] | None:
             return None
     if not isinstance(path, str | None) or not isinstance(data, bytes | None) or not (data or path):
         raise ValueError(f"expected a path, bytes or a dict of the two, got {value!r:.80}")
+    if data is None and path is not None and "\0" in path:  # which no file has in its name
+        raise ValueError(f"expected a path without NUL (0x00), got {path!r:.80}")
     return {"path": path, "bytes": data}
 
 
 def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
+    """
+    The objects of a row, none where the column is absent.
+
+    Raises:
+        BadRow: for anything else than a list of dicts with label, score and a box of four numbers.
+    """
     objects = row.get(column)
     if objects is None:
         return []
@@ -207,7 +219,7 @@ def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
             if not isinstance(label, str) or len(box) != 4:
                 raise ValueError
             checked.append({"label": label, "score": score, "box": box})
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:  # JSON's whole numbers have no limit
         raise BadRow(
             f"expected {column} to be a list of dicts with label, score and box, got {objects!r:.80}"
         ) from error
@@ -225,8 +237,8 @@ class RowPictures:
 
     def of(self, row_id: str, row: Row, keep_objects: bool) -> dict[str, Any]:
         """
-        The picture columns of a row, and with `keep_objects` its objects; those of a crop that cannot be used go with
-        it, since both are in the same order.
+        The picture columns of a row, and with `keep_objects` its objects; those of a crop that cannot be used or is
+        beyond the number asked for go with it, since both are in the same order.
         """
         columns: dict[str, Any] = {"image": self._usable(row_id, "images", row.get("image"))}
         for kind in CROP_KINDS:
@@ -240,7 +252,7 @@ class RowPictures:
             columns[f"{kind}_crops"] = [crop for crop in crops if crop is not None]
             if keep_objects:
                 absent = {index for index, crop in enumerate(crops) if crop is None}
-                objects = read_objects(row, f"{kind}_objects")
+                objects = read_objects(row, f"{kind}_objects")[:number]
                 columns[f"{kind}_objects"] = [item for index, item in enumerate(objects) if index not in absent]
         return columns
 

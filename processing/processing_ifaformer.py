@@ -302,17 +302,15 @@ class IFAformerProcessor(ProcessorMixin):
         return {**batch, "input_ids": input_ids.masked_fill(is_masked, self.tokenizer.mask_token_id)}
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        """float32 of uint8 `(..., 3, height, width)`."""
-        pixels = pixels.float()
-        if self.image_processor.do_rescale:
-            pixels = pixels * self.image_processor.rescale_factor
-        if self.image_processor.do_normalize:
-            mean, std = (
-                torch.tensor(values, device=pixels.device)[:, None, None]
-                for values in (self.image_processor.image_mean, self.image_processor.image_std)
-            )
-            pixels = (pixels - mean) / std
-        return pixels
+        """float32 of uint8 `(..., 3, height, width)`: `(x * rescale_factor - mean) / std` as one factor and a shift."""
+        processor = self.image_processor
+        scale = processor.rescale_factor if processor.do_rescale else 1.0
+        mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+        factor, shift = (
+            torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in ([scale / s for s in std], [m / s for m, s in zip(mean, std, strict=True)])
+        )
+        return pixels.float().mul_(factor).sub_(shift)
 
     def encode_text(
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False

@@ -1,5 +1,6 @@
 """What a builder loaded, and what it could not: counts, and every picture, row and span by name."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -90,8 +91,13 @@ class LoadingReport:
     def __str__(self) -> str:
         return self.summary()
 
-    def summary(self, max_listed: int = 20) -> str:
-        """A line per split, the notes, and of each kind of finding the first `max_listed`."""
+    def summary(self, max_listed: int = 20, path: str | None = None) -> str:
+        """
+        A line per split, the notes, and of each kind of finding the first `max_listed`.
+
+        Args:
+            path: of the file that holds the report, named where findings are left out. See `without_path`.
+        """
         lines = []
         for name, split in self.splits.items():
             counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
@@ -105,5 +111,11 @@ class LoadingReport:
         for name, listed in findings.items():
             lines += listed[:max_listed]
             if len(listed) > max_listed:
-                lines.append(f"and {len(listed) - max_listed} more, all of them in the report's `{name}`")
+                where = "the report's" if path is None else f"{path},"
+                lines.append(f"and {len(listed) - max_listed} more, all of them in {where} `{name}`")
         return "\n".join(lines)
+
+
+def without_path(text: str) -> str:
+    """A summary without the file of this machine that it may name, to be published."""
+    return re.sub(r"^(and \d+ more), all of them in .*`\w+`$", r"\1", text, flags=re.MULTILINE)

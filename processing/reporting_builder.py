@@ -52,12 +52,27 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
             RuntimeError: before anything was prepared or streamed.
         """
         if self._report is None:
-            path = posixpath.join(self._output_dir, REPORT_FILENAME)
+            path = self._report_path
             if not self._fs.exists(path):
                 raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
             with self._fs.open(path, "r", encoding="utf-8") as file:
                 self._report = LoadingReport.from_dict(json.load(file))
         return self._report
+
+    @property
+    def report_text(self) -> str:
+        """
+        The report for a reader: where it lists not all, it names the file that does, if the data were prepared.
+
+        Raises:
+            RuntimeError: as `report`.
+        """
+        path = self._report_path
+        return self.report.summary(path=path if self._fs.exists(path) else None)
+
+    @property
+    def _report_path(self) -> str:
+        return posixpath.join(self._output_dir, REPORT_FILENAME)
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """
@@ -71,11 +86,11 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         self._report = None  # Read it from the file, written now or by an earlier run.
         report = self.report
         level = logging.WARNING if report.absent or report.skipped or report.moved or report.notes else logging.INFO
-        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, report)
+        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, self.report_text)
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         super()._download_and_prepare(*args, **kwargs)
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
-        with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
+        with self._fs.open(self._report_path, "w", encoding="utf-8") as file:
             assert self._report is not None  # made by _split_generators
             json.dump(self._report.to_dict(), file, indent=1)

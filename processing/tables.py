@@ -32,8 +32,9 @@ BINARY_ENDINGS = (".parquet", ".arrow")
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
 JSON_COLUMNS = ("spans", "entities", "aux_objects", "rcnn_objects")
 
-# A quote that is never closed must not take all that follows into its field.
-MAX_ROW_LINES = 1000
+# A quote that is never closed must not take all that follows into its field; each line that opens one is followed so
+# far, hence a low limit.
+MAX_ROW_LINES = 100
 MAX_ROW_BYTES = 1 << 24
 BATCH_ROWS = 128
 
@@ -65,8 +66,8 @@ def read_table(
     | `.parquet`, `.arrow` | what it holds, as plain Python values |
 
     Text is UTF-8, with or without a byte order mark. In CSV the columns of `LIST_SEPARATORS` become lists, those of
-    `JSON_COLUMNS` what their JSON says. A CSV row that is broken costs its first line only: reading goes on with the
-    next one, so that a quote which is never closed takes no other row with it.
+    `JSON_COLUMNS` what their JSON says. A CSV row has at most 100 lines; one that is broken costs its first line only:
+    reading goes on with the next one, so that a quote which is never closed takes no other row with it.
 
     Args:
         columns: all that is needed; Parquet and Arrow give no others, and do not read them from the disk.

@@ -94,7 +94,7 @@ def read_sentences(path: str) -> Iterator[Sentence]:
             tags.append(tag)
 
 
-class SplitSource(NamedTuple):
+class TwitterSplit(NamedTuple):
     """All that the archive says of one split; pictures are named, not yet looked for."""
 
     sentences: tuple[Sentence, ...]
@@ -181,23 +181,28 @@ class TwitterArchive:
 
     def notes(self) -> list[str]:
         """What the archive lacks as a whole, so that no row can have it."""
-        no_images = not os.path.isdir(self.images)
-        no_aux = [path for path in map(self.aux_names_file, SPLIT_FILES) if not os.path.isfile(path)]
-        no_rcnn = not os.path.isfile(self.rcnn_names_file)
+        # Relative to the root: a data-set card publishes the notes.
+        images, rcnn, *aux = (
+            os.path.relpath(path, self.root)
+            for path in (self.images, self.rcnn_names_file, *map(self.aux_names_file, SPLIT_FILES))
+        )
+        no_images = not os.path.isdir(self.path(images))
+        no_aux = [name for name in aux if not os.path.isfile(self.path(name))]
+        no_rcnn = not os.path.isfile(self.path(rcnn))
         if no_images and no_rcnn and len(no_aux) == len(SPLIT_FILES):
-            return [f"no images folder found at {self.images}: text only"]
-        notes = [f"no images folder found at {self.images}: no row has its image"] if no_images else []
-        notes += [f"no list of aux crops found at {path}: no row of the split has any" for path in no_aux]
-        return notes + ([f"no list of rcnn crops found at {self.rcnn_names_file}: no row has any"] if no_rcnn else [])
+            return [f"no images folder found at {images}: text only"]
+        notes = [f"no images folder found at {images}: no row has its image"] if no_images else []
+        notes += [f"no list of aux crops found at {name}: no row of the split has any" for name in no_aux]
+        return notes + ([f"no list of rcnn crops found at {rcnn}: no row has any"] if no_rcnn else [])
 
-    def read(self, split: str) -> SplitSource:
+    def read(self, split: str) -> TwitterSplit:
         """
         Raises:
             ValueError: for a text file or a list of crops with anything unexpected in it.
         """
         text_file, name = SPLIT_FILES[split]
         aux_folder = os.path.join(self.aux_images, name, "crops")
-        return SplitSource(
+        return TwitterSplit(
             sentences=tuple(read_sentences(self.path(text_file))),
             images=PictureFolder(self.images, self.images) if os.path.isdir(self.images) else None,
             aux_folder=PictureFolder(aux_folder, aux_folder),
@@ -289,7 +294,7 @@ class TwitterMNER(ReportingBuilder):
             for split in SPLIT_FILES
         ]
 
-    def _generate_examples(self, split: str, source: SplitSource) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, split: str, source: TwitterSplit) -> Iterator[tuple[str, dict[str, Any]]]:
         assert self._report is not None  # made by _split_generators
         report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
         reader = PictureReader(self.config.data_dir, report)

@@ -24,7 +24,7 @@ import psutil
 import torch
 import transformers
 from data_arguments import DataSourceArguments, choose_split
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from recipe import output_path, parse_arguments
 from transformers import CLIPImageProcessorPil
 
@@ -36,7 +36,7 @@ from processing.tokenizer_training import train_wordpiece
 
 @dataclass
 class BenchmarkArguments(DataSourceArguments):
-    split: str = field(default="train", metadata={"help": "split whose rows are repeated"})
+    split: str | None = field(default=None, metadata={"help": "split whose rows are repeated; default: all of them"})
     num_tweets: int = field(default=2000, metadata={"help": "rows to prepare and read"})
     baseline_tweets: int = field(default=300, metadata={"help": "rows for the slower baseline"})
     batch_size: int = field(default=32, metadata={"help": "rows a batch"})
@@ -117,13 +117,16 @@ def published_way(rows: Dataset, processor: IFAformerProcessor) -> None:
                     )
 
 
-def read(features: Dataset, processor: IFAformerProcessor, batch_size: int, num_workers: int) -> None:
-    """An epoch in random order, batches collated by the workers and normalised here, as in training on a CPU."""
+def read(
+    features: Dataset, processor: IFAformerProcessor, batch_size: int, num_workers: int, normalize: bool = False
+) -> None:
+    """An epoch in random order, batches collated by the workers, and normalised here as in training on a CPU."""
     loader = torch.utils.data.DataLoader(
         features, batch_size, shuffle=True, collate_fn=processor.data_collator, num_workers=num_workers
     )
     for batch in loader:
-        processor.normalize_pixels(batch)
+        if normalize:
+            processor.normalize_pixels(batch)
 
 
 def num_pictures(rows: Dataset) -> int:
@@ -150,13 +153,15 @@ def measure_data(rows: Dataset, arguments: BenchmarkArguments) -> dict[str, Any]
             def prepare(num_proc: int = num_proc, runs=runs) -> None:
                 prepare_features(repeated, processor, os.path.join(folder, f"{num_proc}-{next(runs)}"), num_proc)
 
-            results[f"prepare, {num_proc} process, pictures"] = measure(arguments.repeats, pictures, prepare)
+            results[f"prepare, {num_proc} processes, pictures"] = measure(arguments.repeats, pictures, prepare)
         features = prepare_features(repeated, processor, os.path.join(folder, "1-0"))
         size = sum(os.path.getsize(file["filename"]) for file in features.cache_files)
         results["bytes a tweet on disk"] = size / len(features)
         for num_workers in (0, 1, 2):
             epoch = partial(read, features, processor, arguments.batch_size, num_workers)
-            results[f"read, {num_workers} worker, tweets"] = measure(arguments.repeats, len(features), epoch)
+            results[f"read, {num_workers} workers, tweets"] = measure(arguments.repeats, len(features), epoch)
+        epoch = partial(read, features, processor, arguments.batch_size, 0, normalize=True)
+        results["read and normalise, 0 workers, tweets"] = measure(arguments.repeats, len(features), epoch)
     baseline = results["published way, pictures"]["per_second"]
     tweets_a_picture = len(repeated) / pictures
     results["ratios"] = {
@@ -185,12 +190,13 @@ def main() -> None:
     data, report = arguments.load(3, 3)  # as published
     if report:
         print(report)
-    results = {"machine": machine(), "data": measure_data(choose_split(data, arguments.split), arguments)}
+    rows = choose_split(data, arguments.split) if arguments.split else concatenate_datasets(list(data.values()))
+    results = {"machine": machine(), "data": measure_data(rows, arguments)}
     for name, result in results["data"].items():
         if isinstance(result, dict) and "per_second" in result:
             ratio = results["data"]["ratios"][name]
             print(
-                f"{name:32} {result['per_second']:10,.1f}/s ({result['lowest']:,.1f} to {result['highest']:,.1f}), "
+                f"{name:38} {result['per_second']:10,.1f}/s ({result['lowest']:,.1f} to {result['highest']:,.1f}), "
                 f"{ratio:6.2f} times the published way, peak {result['peak_memory_mb']:,.0f} MB "
                 f"(before {result['memory_before_mb']:,.0f})"
             )

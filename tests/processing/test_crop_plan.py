@@ -100,6 +100,9 @@ def test_claim_folder(tmp_path):
         claim_folder(tmp_path, {"limit": 2}, overwrite=False)
     assert shard.exists() and finished_settings(tmp_path) is None
 
+    with pytest.raises(ValueError, match=r"another data set or of other settings \(limit: .* now; other rows\): name"):
+        claim_folder(tmp_path, {"limit": 2, "rows": "ab"}, overwrite=False)
+
     shard.unlink()
     (tmp_path / "crops.json").write_text('{"settings": {"limit": 1}}')
     assert finished_settings(tmp_path) == {"limit": 1}

@@ -65,10 +65,28 @@ def test_prepare_crops(tmp_path, options, load, data, capsys):
     assert not printed.out, "what to say of the summary is the command's business"
     assert printed.err.startswith("1 row left out\naux: 3 pictures to look at\n")
 
-    def fail():
-        raise AssertionError("a finished folder needs no data")
+    assert prepare_crops(options, str(tmp_path / "out"), load, "mine") is None
+    assert not capsys.readouterr().err
 
-    assert prepare_crops(options, str(tmp_path / "out"), fail, "mine") is None
+
+@pytest.mark.parametrize("change", ["a row more", "another text", "another picture", "other crops of its own"])
+def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, options, load, data, change):
+    prepare_crops(options, tmp_path / "out", load, "a/mine")
+    rows = data["train"].to_list()
+    if change == "a row more":
+        rows.append({**rows[0], "id": "more"})
+    elif change == "another text":
+        rows[0]["tokens"] = ["b"]
+    elif change == "another picture":
+        rows[0]["image"] = rows[1]["image"]
+    else:
+        rows[0]["rcnn_crops"] = [rows[0]["image"]]
+    train = datasets.Dataset.from_list(rows, features=data["train"].features)
+    other = datasets.DatasetDict(train=train, test=data["test"])
+    part = "rows" if change in ("a row more", "another text") else "pictures"
+    with pytest.raises(PreparationError, match=rf"another data set .*\(.*other {part}.*\).*--overwrite"):
+        prepare_crops(options, tmp_path / "out", lambda: (other, ""), "a/mine")
+    assert prepare_crops(options, tmp_path / "out", load, "a/mine") is None, "what was there has changed"
 
 
 def test_errors_of_the_user(tmp_path, options, load, monkeypatch):

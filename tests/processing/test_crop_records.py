@@ -1,6 +1,6 @@
 import pytest
 
-from processing.crop_records import Records, read_objects
+from processing.crop_records import Records, recorded_objects
 from processing.crops import DetectedObject
 
 
@@ -24,9 +24,9 @@ def test_a_line_that_a_kill_cut_off(tmp_path, length):
     assert list(Records.read(tmp_path)) == [*before, "last"]
 
 
-def test_read_objects(tmp_path):
+def test_recorded_objects(tmp_path):
     detected = DetectedObject("dog", 0.25, (0.0, 1.5, 2.0, 3.0))
     Records(tmp_path, 0).append([("a", [detected], None), ("b", None, "no such file"), ("c", None, "empty")])
     Records(tmp_path, 1).append([("b", [], None)])
     # A picture that was read later on is no longer unreadable.
-    assert read_objects(tmp_path) == ({"a": [detected], "b": []}, {"c": "empty"})
+    assert recorded_objects(tmp_path) == ({"a": [detected], "b": []}, {"c": "empty"})

@@ -3,6 +3,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from PIL import Image
 
 from processing.file_mner import FileMNER, FileMNERConfig, FileSource
 from processing.labels import TWITTER_TAGS, entity_spans
-from processing.own_rows import BadRow, read_example
-from processing.rows import ner_features, with_objects
+from processing.own_rows import BadRow, RowPictures, read_example
+from processing.report import SplitReport
+from processing.rows import OBJECT_COLUMNS, PICTURE_COLUMNS, ner_features, with_objects
 from processing.tables import read_table
 from processing.twitter_mner import read_sentences
 from processing.words import join_words
@@ -64,6 +66,26 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path) -> Folder:
     return Folder(tmp_path)
+
+
+NUMBERS = st.floats(width=32) | st.integers() | st.sampled_from([10**400, -(10**400), None, "1", "x"])
+PATHS = st.text("/.\0a", max_size=6) | st.sampled_from(["/a\0/b.jpg", "http://a/b.jpg", "a" * 5000])
+ANY_PICTURE = (
+    st.none()
+    | PATHS
+    | st.binary(max_size=3)
+    | st.fixed_dictionaries({"path": st.none() | PATHS}, optional={"bytes": st.none() | st.binary(max_size=3)})
+)
+ANY_OBJECT = NUMBERS | st.fixed_dictionaries(
+    {"label": st.sampled_from(["dog", "", None]), "score": NUMBERS, "box": st.lists(NUMBERS, min_size=3, max_size=5)}
+)
+PICTURES_AND_OBJECTS = datasets.Features(
+    {
+        name: feature
+        for name, feature in with_objects(ner_features(["O"])).items()
+        if name in (*PICTURE_COLUMNS, *OBJECT_COLUMNS)
+    }
+)
 
 
 def tags_of(dataset) -> list[list[str]]:
@@ -130,6 +152,18 @@ class TestRows:
         assert counts(report)["spans_moved"] == 3
         assert "train.jsonl:1: 'ew Yor' became 'New York'" in str(report)
 
+    def test_the_text_names_the_file_with_all_of_the_report(self, folder, caplog):
+        row = {"text": "#GoLakers now", "spans": [{"start": 3, "end": 9, "label": "ORG"}]}
+        builder = folder.write("train", *[row] * 25).builder()
+        with caplog.at_level(logging.WARNING, LOGGER):
+            builder.download_and_prepare()
+        for text in (builder.report_text, folder.builder().report_text, caplog.text):
+            path = re.search(r"^and 5 more, all of them in (/.*), `moved`$", text, re.MULTILINE)[1]
+            assert len(json.loads(Path(path).read_text(encoding="utf-8"))["splits"]["train"]["moved"]) == 25
+        streaming = folder.builder(num_aux_crops=1)  # prepared nowhere
+        list(streaming.as_streaming_dataset("train"))
+        assert "all of them in the report's `moved`" in streaming.report_text
+
     @pytest.mark.parametrize(
         ("row", "reason"),
         [
@@ -193,6 +227,14 @@ class TestRows:
             ({**JORDAN, "id": ""}, "expected id to be a string, got ''"),
             ({**JORDAN, "image_id": []}, "expected image_id to be a string, got []"),
             ({**JORDAN, "aux_objects": [{"label": "dog"}]}, "expected aux_objects to be a list of dicts with label,"),
+            (
+                {**JORDAN, "aux_objects": [{"label": "dog", "score": 10**400, "box": [0, 0, 1, 1]}]},
+                "expected aux_objects to be a list of dicts with label, score and box",
+            ),
+            (
+                {**JORDAN, "aux_objects": [{"label": "dog", "score": 1, "box": [0, 0, 1, 10**400]}]},
+                "expected aux_objects to be a list of dicts with label, score and box",
+            ),
             ({**JORDAN, "rcnn_objects": 1}, "expected rcnn_objects to be a list of dicts with label, score and box"),
             ("{", "expected a JSON object on the line: Expecting property name"),
             ("\0", "expected text, got NUL (0x00) as character 1 of the line"),
@@ -227,6 +269,27 @@ class TestRows:
             ("train.jsonl:4", "expected each id once, 'a' is also at train.jsonl:1"),
             ("train.jsonl:5", "expected each id once, '5' is also at train.jsonl:2"),
         ]
+        assert report.notes[-1] == "1 ids are in train and in test, 'a' for example: the same rows?"
+
+    def test_ids_of_several_splits(self, folder):
+        folder.write("train", *({**PARIS, "id": name} for name in "dab"), PARIS)
+        folder.write("validation", {**PARIS, "id": "c"}, PARIS)
+        _, report = folder.write("test", *({**PARIS, "id": name} for name in "bcd"), PARIS).prepare()
+        assert [note for note in report.notes if "ids" in note] == [
+            "2 ids are in train and in test, 'b' for example: the same rows?",
+            "1 ids are in validation and in test, 'c' for example: the same rows?",
+        ]
+
+    @pytest.mark.parametrize("names", [["train-1", None, "train-1-2"], [None, None, "train-1"], ["train-2", 0, None]])
+    def test_a_made_up_id_is_no_other_rows(self, folder, names):
+        rows = [PARIS if name is None else {**PARIS, "id": name} for name in names]
+        dataset, report = folder.write("train", *rows).prepare(strict=True)
+        ids = dataset["train"]["id"][:]
+        assert not report.skipped and len(set(ids)) == 3
+        assert [one for one, name in zip(ids, names, strict=True) if name is not None] == [
+            str(name) for name in names if name is not None
+        ]
+        assert all(one.startswith("train-") for one, name in zip(ids, names, strict=True) if name is None)
 
     def test_no_row_can_be_used(self, folder):
         folder.write("train", PARIS).write("test", *["{}"] * 7)
@@ -283,6 +346,23 @@ class TestRows:
             assert str(error).startswith(("expected", "'"))
         else:
             assert len(example.tokens) == len(example.tags) > 0
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["image", "aux_crops", "rcnn_crops", "aux_objects", "rcnn_objects"]),
+            ANY_PICTURE | ANY_OBJECT | st.lists(ANY_PICTURE | ANY_OBJECT, max_size=3),
+        )
+    )
+    def test_any_pictures_and_objects_are_columns_or_a_reason(self, tmp_path_factory, row):
+        report = SplitReport()
+        pictures = RowPictures(str(tmp_path_factory.getbasetemp()), report, {"aux": 2, "rcnn": 1})
+        try:
+            columns = pictures.of("train-0", row, keep_objects=True)
+        except BadRow as error:
+            assert str(error).startswith("expected")
+        else:
+            assert not columns["image"] and not columns["aux_crops"] and not columns["rcnn_crops"]
+            datasets.Dataset.from_list([columns], features=PICTURES_AND_OBJECTS)
 
 
 WORDS = st.lists(st.text("abÀ中\u2028\xa0'\"\\", min_size=1), min_size=1, max_size=6)
@@ -458,7 +538,7 @@ class TestLabelSet:
 
     def test_a_type_that_only_skipped_rows_have(self, folder):
         row = {"text": "Rome", "spans": [{"start": 0, "end": 9, "label": "CITY"}]}
-        dataset, _ = folder.write("train", PARIS, row, {**JORDAN, "id": "train-0"}).prepare()
+        dataset, _ = folder.write("train", {**PARIS, "id": "a"}, row, {**JORDAN, "id": "a"}).prepare()
         assert dataset["train"].features["ner_tags"].feature.names == ["O", "B-LOC", "I-LOC"]
 
     def test_given(self, folder):
@@ -496,10 +576,12 @@ class TestPictures:
             "data:image/png;base64,AAAA",
             5,
             {"url": "a.png"},
+            "a\0.png",
+            "/a\0/b.png",
         ]
         dataset, report = folder.write("train", *({**PARIS, "image": image} for image in images)).prepare()
         found = [image and image.getpixel((0, 0))[0] for image in dataset["train"]["image"]]
-        assert found == [0, 1, 2, 2, 0] + [None] * 11
+        assert found == [0, 1, 2, 2, 0] + [None] * 13
         assert not report.skipped
         assert [(picture.row_id, picture.reason.split(":")[0]) for picture in report.absent] == [
             ("train-7", "expected a path, bytes or a dict of the two, got ''"),
@@ -511,9 +593,11 @@ class TestPictures:
             ("train-13", "a URL, and nothing is downloaded"),
             ("train-14", "expected a path, bytes or a dict of the two, got 5"),
             ("train-15", "expected a path, bytes or a dict of the two, got {'url'"),
+            ("train-16", "expected a path without NUL (0x00), got 'a\\x00.png'"),
+            ("train-17", "expected a path without NUL (0x00), got '/a\\x00/b.png'"),
         ]
         names = ("images", "images_missing", "images_unreadable", "images_outside")
-        assert [counts(report)[name] for name in names] == [5, 1, 4, 4]
+        assert [counts(report)[name] for name in names] == [5, 1, 6, 4]
 
     def test_image_dir(self, folder, tmp_path):
         save_picture(tmp_path / "pictures" / "a.png", 9)
@@ -545,7 +629,7 @@ class TestPictures:
         assert dataset["train"].features == with_objects(ner_features(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]))
         first, second = dataset["train"]
         assert [crop.getpixel((0, 0))[0] for crop in first["aux_crops"]] == [0, 2]
-        assert [item["label"] for item in first["aux_objects"]] == ["0", "2", "3", "4"]
+        assert [item["label"] for item in first["aux_objects"]] == ["0", "2"]
         assert first["aux_objects"][1] == {"label": "2", "score": 1.0, "box": [0.0, 0.0, 2.0, 8.0]}
         assert second["aux_objects"] == second["rcnn_objects"] == second["rcnn_crops"] == []
         assert counts(report)["crops_surplus"] == 2
@@ -596,7 +680,6 @@ class TestCache:
         save_picture(folder.root / "sub" / "a.png")
         folder.write("train", {**PARIS, "image": "sub/a.png"})
         before = folder.builder().cache_dir
-        (folder.root / "notes.md").write_text("mine")
         assert folder.builder().cache_dir == before
         options = {}
         if change == "text":
@@ -610,6 +693,24 @@ class TestCache:
         else:
             options = {"entity_types": ["LOC"]}
         assert folder.builder(**options).cache_dir != before
+
+    @pytest.mark.parametrize("name", ["a.jpg_large", "a.jpg:orig", "a", "a.JPEG"])
+    def test_a_replaced_picture_of_any_name(self, folder, name):
+        folder.write("train", {**PARIS, "image": name})
+        (folder.root / name).write_text("<html>404</html>")
+        assert folder.prepare()[0]["train"][0]["image"] is None
+        save_picture(folder.root / name, 200)
+        assert folder.prepare()[0]["train"][0]["image"].getpixel((0, 0))[0] == 200
+
+    def test_what_is_no_picture_needs_no_other_preparation(self, folder):
+        save_picture(folder.root / "a.png")
+        folder.cache = folder.root / "cache"  # below the pictures
+        folder.write("train", {**PARIS, "image": "a.png"}).prepare()
+        (folder.root / "nowhere").symlink_to("gone")
+        before = folder.builder().cache_dir
+        os.utime(folder.root / "train.jsonl", (1, 1))  # the same text
+        folder.prepare()
+        assert folder.builder().cache_dir == before
 
     def test_a_text_that_names_no_picture_needs_no_listing(self, folder):
         save_picture(folder.root / "a.png")

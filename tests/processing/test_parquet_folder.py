@@ -1,7 +1,10 @@
 import os
+import subprocess
+import sys
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -67,6 +70,45 @@ def test_rows_and_features_come_back_without_the_picture_files(tmp_path, rows):
         for row, original in zip(found, rows, strict=True):
             names = set(row) - {"image", "aux_crops"}
             assert {name: row[name] for name in names} == {name: original[name] for name in names}
+
+
+def test_memory_does_not_grow_with_the_shard(tmp_path, repository):
+    program = """
+import os, resource, sys
+from pathlib import Path
+import datasets
+from processing.parquet_folder import shard_path, write_shard
+from processing.rows import ner_features
+
+folder = Path(sys.argv[1])
+rows = []
+for index in range(75):
+    path = folder / f"{index}.png"
+    path.write_bytes(os.urandom(1 << 20))
+    row = {"id": str(index), "image_id": "x", "tokens": ["a"], "ner_tags": [0], "aux_crops": []}
+    picture = {"path": str(path), "bytes": None}
+    rows.append({**row, "image": picture, "rcnn_crops": [picture]})
+dataset = datasets.Dataset.from_list(rows, features=ner_features(["O"]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_shard(dataset, shard_path(folder / "out", "train", 0, 1))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    path = shard_path(tmp_path / "out", "train", 0, 1)
+    assert path.stat().st_size > 150 << 20
+    growth = int(result.stdout) << 10  # of KiB
+    assert growth < 120 << 20, f"{growth >> 20} MiB for {path.stat().st_size >> 20}"
+    with pq.ParquetFile(path) as file:
+        assert file.metadata.num_row_groups > 5 and sum(len(batch) for batch in file.iter_batches()) == 75
+
+
+def test_no_rows(tmp_path, rows):
+    dataset = datasets.Dataset.from_list(rows[1], features=FEATURES)
+    write_shard(dataset.select([]), tmp_path / "none.parquet")
+    with pq.ParquetFile(tmp_path / "none.parquet") as file:
+        assert file.metadata.num_rows == 0
+        assert datasets.Features.from_arrow_schema(file.schema_arrow) == FEATURES
 
 
 def test_picture_bytes_are_those_of_the_file(tmp_path, rows):

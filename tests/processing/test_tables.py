@@ -169,9 +169,15 @@ class TestCSV:
         start = time.monotonic()
         result = rows(write("a,b\n" + 'x,"1\n' + "y,2\n" * 20_000 + 'x,"1\n', "x.csv"))
         assert [i for i, row in enumerate(result) if isinstance(row, RowError)] == [0, 20_001]
-        assert result[0].reason == "a quote is opened and not closed within 1000 lines"
+        assert result[0].reason == "a quote is opened and not closed within 100 lines"
         assert result[-1].reason == "a quote is opened and not closed before the end of the file"
         assert time.monotonic() - start < 5
+
+    def test_every_line_opens_a_quote(self, write):
+        start = time.process_time()
+        result = rows(write("a,b\n" + '5","x\n' * 3_000, "x.csv"))
+        assert len(result) == 3_000 and all(isinstance(row, RowError) for row in result)
+        assert time.process_time() - start < 2
 
     def test_an_unreadable_line_within_quotes(self, write):
         result = list(read_table(write(b'a,b\n"x\n\xff",1\ny,2\n', "x.csv")))

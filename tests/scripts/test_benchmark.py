@@ -10,7 +10,7 @@ def test_figures_of_a_small_run(run_script, shared, tmp_path):
     printed = run_script(
         "benchmark.py",
         *("--dataset", "twitter2017", "--data_dir", sample, "--cache_dir", tmp_path, "--output", output),
-        *("--num_tweets", "10", "--baseline_tweets", "5", "--repeats", "1"),
+        *("--num_tweets", "10", "--baseline_tweets", "5", "--repeats", "1", "--split", "train"),
     ).stdout
     figures = json.loads(output.read_text())["data"]
     assert (figures["tweets"], figures["pictures"]) == (10, 36)

@@ -214,7 +214,7 @@ def test_a_finished_folder_stays_as_it_is(tmp_path, prepare, looked_at, capsys):
     prepare(folder)
     assert not looked_at
     rows = stored_rows(folder)
-    with pytest.raises(SystemExit, match=r"rows of other settings \(rcnn: .*'threshold': 1.0.* now\).*--overwrite"):
+    with pytest.raises(SystemExit, match=r"of other settings \(rcnn: .*'threshold': 1.0.* now\).*--overwrite"):
         prepare(folder, "--rcnn_threshold", 1)
     assert stored_rows(folder) == rows
     prepare(folder, "--rcnn_threshold", 1, "--overwrite")

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 import pytest
 from datasets import load_dataset
 from huggingface_hub import RepoUrl
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
 
 from processing.data import load_data
@@ -67,11 +67,15 @@ def test_a_folder_that_loads_as_the_same_rows(run_script, own_data, tmp_path):
     [
         ([], "Name where to: --repo_id user/name, --output_dir FOLDER, or both."),
         (["--repo_id", "a/b/c"], "--repo_id: "),
+        (["--repo_id", "me/tweets"], "HF_HUB_OFFLINE is set\nNothing was published. Unset it, then run it again:\n"),
+        (["--output_dir", "out", "--rows_per_shard", "0"], "--rows_per_shard must be at least 1, got 0."),
+        (["--output_dir", "out", "--description", "gone.md"], "--description gone.md: expected a Markdown file"),
     ],
 )
-def test_what_is_refused_before_anything_is_read(run_script, own_data, options, message):
-    result = run_script("push_to_hub.py", "--dataset", own_data, *options, exit_code=1)
-    assert message in result.stderr and "Generating" not in result.stderr
+def test_what_is_refused_before_anything_is_read(run_script, own_data, tmp_path, options, message):
+    result = run_script("push_to_hub.py", "--dataset", own_data, *options, exit_code=1, cwd=tmp_path)
+    assert message in result.stderr and "Generating" not in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_earlier_folder_is_not_mixed_with_a_later_one(run_script, own_data, tmp_path):
@@ -95,6 +99,8 @@ def push(script_module, monkeypatch, own_data, tmp_path):
         files = {path.relative_to(folder_path).as_posix() for path in folder_path.rglob("*") if path.is_file()}
         requests["upload"] = {"files": files, **kwargs}
 
+    monkeypatch.setattr(script, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(script, "get_token", lambda: "hf_token")
     monkeypatch.setattr(script.HfApi, "create_repo", create_repo)
     monkeypatch.setattr(script.HfApi, "upload_folder", upload_folder)
     arguments = ["--dataset", str(own_data), "--cache_dir", str(tmp_path / "cache"), "--repo_id", "me/tweets"]
@@ -124,10 +130,99 @@ def test_one_commit_holds_all_and_replaces_an_earlier_version(push, capsys):
     assert "Pushed: https://huggingface.co/datasets/me/tweets" in capsys.readouterr().out
 
 
-def test_a_refused_push_says_what_to_do(push, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise HfHubHTTPError("403 Forbidden", response=Mock(headers={}))
+AGAIN = r"python push_to_hub\.py --dataset \S+/tweets --cache_dir \S+ --repo_id me/tweets"
 
-    monkeypatch.setattr(push.script.HfApi, "create_repo", refuse)
-    with pytest.raises(SystemExit, match=r"Not pushed: 403 Forbidden(.|\n)*may write to me/tweets, then run the same"):
+
+def server_error(status):
+    return HfHubHTTPError(f"{status} from the Hub", response=Mock(headers={}, status_code=status))
+
+
+@pytest.mark.parametrize("step", ["create_repo", "upload_folder"])
+def test_a_refused_push_says_what_to_do(push, monkeypatch, step):
+    def refuse(*args, **kwargs):
+        raise server_error(403)
+
+    monkeypatch.setattr(push.script.HfApi, step, refuse)
+    message = rf"(?s)Not pushed: 403 .*Nothing was published\. .*hf auth login.*may write to me/tweets.*:\n{AGAIN}$"
+    with pytest.raises(SystemExit, match=message):
         push()
+
+
+def test_no_token(push, monkeypatch):
+    monkeypatch.setattr(push.script, "get_token", lambda: None)
+    monkeypatch.setattr(push.script.SharingArguments, "load", None)
+    message = rf"(?s)Not pushed: no token, .*401.*\nNothing was published\. .*hf auth login.*:\n{AGAIN}$"
+    with pytest.raises(SystemExit, match=message):
+        push()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OfflineModeIsEnabled("no network"),
+        TimeoutError("no network"),
+        HfHubHTTPError.__bases__[0]("no network"),
+        RuntimeError("no network"),  # as the client has it of an upload
+    ],
+)
+def test_a_network_that_fails(push, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(push.script.HfApi, "create_repo", fail)
+        with pytest.raises(SystemExit, match=rf"(?s)Not pushed: no network\nNothing was published\. .*:\n{AGAIN}$"):
+            push()
+    monkeypatch.setattr(push.script.HfApi, "upload_folder", fail)
+    with pytest.raises(SystemExit, match=rf"(?s)Not pushed, .*no network\n.*me/tweets has all of it or .*:\n{AGAIN}$"):
+        push()
+
+
+def test_an_error_of_the_hub_while_it_commits(push, monkeypatch):
+    def fail(*args, **kwargs):
+        raise server_error(504)
+
+    monkeypatch.setattr(push.script.HfApi, "upload_folder", fail)
+    with pytest.raises(SystemExit, match=rf"(?s)Not pushed, or not known to be: 504 .*:\n{AGAIN}$"):
+        push()
+
+
+@pytest.mark.parametrize("stage", ["write_shard", "push_folder"])
+def test_a_failed_run_can_be_repeated(push, monkeypatch, tmp_path, stage):
+    folder = tmp_path / "my shared"
+    options = ("--output_dir", str(folder), "--rows_per_shard", "2")
+    original = getattr(push.script, stage)
+    calls = []
+
+    def fail(*args):
+        calls.append(args)
+        if stage == "push_folder" or len(calls) == 3:
+            raise SystemExit("no network") if stage == "push_folder" else OSError("No space left")
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(push.script, stage, fail)
+        with pytest.raises(SystemExit) as error:
+            push(*options)
+    if stage == "write_shard":
+        assert f"Not written to {folder}: No space left" in str(error.value)
+        assert str(error.value).endswith(f" --repo_id me/tweets --output_dir '{folder}' --rows_per_shard 2")
+    assert list(folder.glob("data/*.parquet"))
+    with pytest.raises(SystemExit, match="holds Parquet files already"):
+        push(*options, "--dataset", "demo")
+    push(*options, "--rows_per_shard", "5")
+    assert sorted(path.name for path in folder.glob("data/*")) == [
+        "test-00000-of-00001.parquet",
+        "train-00000-of-00001.parquet",
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "data"]
+    with pytest.raises(SystemExit, match="holds Parquet files already"):
+        push(*options)
+
+
+def test_the_card_names_no_folder_of_this_machine(push, own_data, tmp_path):
+    row = {"text": "#GoLakers now", "spans": [{"start": 3, "end": 9, "label": "ORG"}]}
+    (own_data / "train.jsonl").write_text("\n".join([json.dumps(row)] * 25), encoding="utf-8")
+    push("--output_dir", str(tmp_path / "shared"))
+    card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
+    assert "and 5 more\n" in card and str(tmp_path) not in card

@@ -302,7 +302,7 @@ class IFAformerProcessor(ProcessorMixin):
         return {**batch, "input_ids": input_ids.masked_fill(is_masked, self.tokenizer.mask_token_id)}
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        """float32 of uint8 `(..., 3, height, width)`: `(x * rescale_factor - mean) / std` as one factor and a shift."""
+        """float32 of uint8 `(..., 3, height, width)`: (x * rescale_factor - mean) / std as one factor and a shift."""
         processor = self.image_processor
         scale = processor.rescale_factor if processor.do_rescale else 1.0
         mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)

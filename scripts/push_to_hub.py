@@ -14,11 +14,12 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from data_arguments import DataSourceArguments
 from datasets import DatasetDict
-from huggingface_hub import HfApi, get_token, is_offline_mode
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from recipe import parse_arguments
@@ -165,13 +166,19 @@ def push_folder(folder: Path, arguments: SharingArguments) -> str:
         )
     except HUB_ERRORS as error:
         raise SystemExit(_not_pushed(error, remedy)) from error
+    paths = [folder / "README.md", *sorted(folder.glob("data/*.parquet"))]
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
     try:
-        api.upload_folder(
+        # Not upload_folder, which cuts many files into several commits.
+        former = api.list_repo_files(repository.repo_id, repo_type="dataset")
+        stale = [name for name in former if fnmatch(name, "data/*.parquet") and name not in files]
+        api.create_commit(
             repo_id=repository.repo_id,
             repo_type="dataset",
-            folder_path=folder,
-            allow_patterns=["README.md", "data/*.parquet"],
-            delete_patterns=["data/*.parquet"],  # an earlier version had other files, perhaps more
+            operations=[
+                *(CommitOperationAdd(name, path) for name, path in files.items()),
+                *(CommitOperationDelete(name) for name in stale),
+            ],
             commit_message=f"Upload {arguments.title or Path(arguments.dataset).stem}",
         )
     except HUB_ERRORS as error:

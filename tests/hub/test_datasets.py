@@ -132,13 +132,8 @@ def test_the_same_rows_without_our_packages(hub, run_client, tmp_path):
     assert read["train"][4][:3] == again["train"][4][:3] and read["train"][4][3] != again["train"][4][3]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="with Xet, upload_folder makes a commit of each 250 files, and of fewer where one fails",
-)
 def test_one_commit_however_many_files(hub, run_client, tmp_path):
-    """As hf_xet, which users have by default, lets `upload_folder` do it; no file is large, so no Xet is spoken."""
+    """With hf_xet, which users have by default; no file is large, so no Xet is spoken."""
     pytest.importorskip("hf_xet")
     hub.large = ()
     make_tweets(tmp_path / "tweets", 3)
@@ -190,11 +185,9 @@ FORMER = {"README.md": b"# former", "data/train-00000-of-00007.parquet": b"PAR1 
 PUBLISHED = ["README.md", "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"]
 
 
-def cases(*wrong, only=lambda case: True, reason=""):
-    """For `parametrize`; those in which the script is known to fall short must fail."""
-    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
-    chosen = [case for case in CASES if only(case)]
-    return [pytest.param(case, id=case.name, marks=[mark] if case.name in wrong else []) for case in chosen]
+def cases(only=lambda case: True):
+    """For `parametrize`."""
+    return [pytest.param(case, id=case.name) for case in CASES if only(case)]
 
 
 @pytest.fixture(scope="module")
@@ -224,10 +217,7 @@ def outcomes(shared_hub, run_shared_client, tmp_path_factory):
     return {case.name: pair for case, *pair in zip(CASES, first, second, strict=True)}
 
 
-TRACEBACK = "scripts/push_to_hub.py catches HfHubHTTPError only: a cut connection ends in a traceback"
-
-
-@pytest.mark.parametrize("case", cases("creation-cut", "cut-for-good", "commit-cut", "answer-lost", reason=TRACEBACK))
+@pytest.mark.parametrize("case", cases())
 def test_what_the_user_reads(outcomes, case):
     exit_code, text, _ = outcomes[case.name][0]
     assert exit_code == (1 if case.fails else 0)
@@ -245,9 +235,6 @@ def test_a_lost_answer_is_not_called_a_failure_to_publish(outcomes):
     assert list(files) == PUBLISHED and "Nothing was published" not in text
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="scripts/push_to_hub.py says 'run the same command again', not which"
-)
 @pytest.mark.parametrize("case", cases(only=lambda case: case.fails and case.name != "bad--name"))
 def test_the_message_has_the_command_to_push_again(outcomes, case):
     text = outcomes[case.name][0][1]

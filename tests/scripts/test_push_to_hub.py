@@ -3,7 +3,7 @@ from unittest.mock import Mock
 
 import pytest
 from datasets import load_dataset
-from huggingface_hub import RepoUrl
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoUrl
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
 
@@ -85,6 +85,9 @@ def test_an_earlier_folder_is_not_mixed_with_a_later_one(run_script, own_data, t
     assert "holds Parquet files already" in run_script("push_to_hub.py", *arguments, exit_code=1).stderr
 
 
+FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
+
+
 @pytest.fixture
 def push(script_module, monkeypatch, own_data, tmp_path):
     """Run the command in this process against a Hub that only notes what it is asked."""
@@ -95,14 +98,14 @@ def push(script_module, monkeypatch, own_data, tmp_path):
         requests["create"] = {"repo_id": repo_id, **kwargs}
         return RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
 
-    def upload_folder(self, *, folder_path, **kwargs):
-        files = {path.relative_to(folder_path).as_posix() for path in folder_path.rglob("*") if path.is_file()}
-        requests["upload"] = {"files": files, **kwargs}
+    def create_commit(self, *, operations, **kwargs):
+        requests["commit"] = {"operations": operations, **kwargs}
 
     monkeypatch.setattr(script, "is_offline_mode", lambda: False)
     monkeypatch.setattr(script, "get_token", lambda: "hf_token")
     monkeypatch.setattr(script.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(script.HfApi, "upload_folder", upload_folder)
+    monkeypatch.setattr(script.HfApi, "list_repo_files", lambda *args, **kwargs: FORMER)
+    monkeypatch.setattr(script.HfApi, "create_commit", create_commit)
     arguments = ["--dataset", str(own_data), "--cache_dir", str(tmp_path / "cache"), "--repo_id", "me/tweets"]
 
     def run(*options):
@@ -122,11 +125,14 @@ def test_one_commit_holds_all_and_replaces_an_earlier_version(push, capsys):
         "private": True,
         "exist_ok": True,
     }
-    upload = requests["upload"]
-    assert upload["repo_id"] == "me/tweets" and upload["repo_type"] == "dataset"
-    shards = {f"data/{split}-00000-of-00001.parquet" for split in ("train", "test")}
-    assert upload["files"] == {"README.md", *shards}
-    assert upload["delete_patterns"] == ["data/*.parquet"]
+    commit = requests["commit"]
+    assert commit["repo_id"] == "me/tweets" and commit["repo_type"] == "dataset"
+    added, deleted = (
+        {operation.path_in_repo for operation in commit["operations"] if isinstance(operation, kind)}
+        for kind in (CommitOperationAdd, CommitOperationDelete)
+    )
+    assert added == {"README.md", *(f"data/{split}-00000-of-00001.parquet" for split in ("train", "test"))}
+    assert deleted == {"data/train-00000-of-00009.parquet"}
     assert "Pushed: https://huggingface.co/datasets/me/tweets" in capsys.readouterr().out
 
 
@@ -137,7 +143,7 @@ def server_error(status):
     return HfHubHTTPError(f"{status} from the Hub", response=Mock(headers={}, status_code=status))
 
 
-@pytest.mark.parametrize("step", ["create_repo", "upload_folder"])
+@pytest.mark.parametrize("step", ["create_repo", "create_commit"])
 def test_a_refused_push_says_what_to_do(push, monkeypatch, step):
     def refuse(*args, **kwargs):
         raise server_error(403)
@@ -173,7 +179,7 @@ def test_a_network_that_fails(push, monkeypatch, error):
         patch.setattr(push.script.HfApi, "create_repo", fail)
         with pytest.raises(SystemExit, match=rf"(?s)Not pushed: no network\nNothing was published\. .*:\n{AGAIN}$"):
             push()
-    monkeypatch.setattr(push.script.HfApi, "upload_folder", fail)
+    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, .*no network\n.*me/tweets has all of it or .*:\n{AGAIN}$"):
         push()
 
@@ -182,7 +188,7 @@ def test_an_error_of_the_hub_while_it_commits(push, monkeypatch):
     def fail(*args, **kwargs):
         raise server_error(504)
 
-    monkeypatch.setattr(push.script.HfApi, "upload_folder", fail)
+    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, or not known to be: 504 .*:\n{AGAIN}$"):
         push()
 

@@ -24,9 +24,10 @@ $(VENV)/.done: setup.cfg pyproject.toml constraints.txt
 demo: export OMP_NUM_THREADS ?= 1
 demo: setup
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		scripts/train.py scripts/recipes/demo.yaml
+		scripts/train.py scripts/recipes/demo.yaml --overwrite_output_dir true
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		scripts/train.py scripts/recipes/demo.yaml --text_attends_vision false --output_dir runs/demo_text_only
+		scripts/train.py scripts/recipes/demo.yaml --text_attends_vision false --output_dir runs/demo_text_only \
+		--overwrite_output_dir true
 	$(BIN)/python scripts/score.py --checkpoints runs/demo runs/demo_text_only --shuffle_pictures \
 		--output runs/demo/scores.json
 	$(BIN)/python scripts/predict.py --model runs/demo --dataset demo --limit 3

@@ -239,10 +239,12 @@ def test_a_file_of_another_kind(script_module, tmp_path):
 def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):
     folder, _ = trained(run_script)
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    block = readme.split("```python\n")[1].split("```")[0]
-    assert "runs/demo" in block and len(block.strip().splitlines()) <= 12
-    exec(block.replace("runs/demo", str(folder)), {})
-    assert isinstance(ast.literal_eval(capsys.readouterr().out.strip().splitlines()[-1]), list)
+    pipeline_lines, parts = (block.split("```")[0] for block in readme.split("```python\n")[1:3])
+    assert "runs/demo" in pipeline_lines and len(pipeline_lines.strip().splitlines()) <= 12
+    names = {}
+    for block in (pipeline_lines, parts):
+        exec(block.replace("runs/demo", str(folder)), names)
+        assert isinstance(ast.literal_eval(capsys.readouterr().out.strip().splitlines()[-1]), list)
 
 
 def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):

@@ -32,8 +32,9 @@ demo: setup
 		--output runs/demo/scores.json
 	$(BIN)/python scripts/predict.py --model runs/demo --dataset demo --limit 3
 
+# Two processes, a file of tests each at a time.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

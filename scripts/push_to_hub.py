@@ -24,7 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from recipe import parse_arguments
 
-from hub_card.card import DatasetFacts, dataset_card
+from hub_card.dataset_card import DatasetFacts, dataset_card
 from processing.data import decode_pictures
 from processing.data_statistics import split_statistics
 from processing.parquet_folder import remove_unfinished, replacing, shard_path, write_shard

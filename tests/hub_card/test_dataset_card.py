@@ -2,7 +2,7 @@ import pytest
 import yaml
 from datasets import load_dataset
 
-from hub_card.card import DatasetFacts, dataset_card
+from hub_card.dataset_card import DatasetFacts, dataset_card
 from processing.data_statistics import split_statistics
 from processing.demo_mner import DemoMNER
 from processing.mnre import MNRE_RELATIONS

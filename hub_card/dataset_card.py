@@ -106,7 +106,7 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
         ("rows without image", {split: of["without_image"] for split, of in facts.statistics.items()}),
     ]
     header = ["", *facts.statistics]
-    lines = [[_cell(name), *(f"{values[split]:,}" for split in facts.statistics)] for name, values in counts]
+    lines = [[table_cell(name), *(f"{values[split]:,}" for split in facts.statistics)] for name, values in counts]
     columns = [f"- `{name}`: {meaning}" for name, meaning in COLUMNS.items() if name in facts.features]
     template = importlib.resources.files(__package__) / "dataset_card_template.md"
     return DatasetCard.from_template(
@@ -117,17 +117,17 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
         first_split=next(iter(facts.statistics)),
         description=facts.description.strip(),
         columns="\n".join(columns),
-        counts=_markdown_table(header, lines),
+        counts=markdown_table(header, lines),
         longest=max(split["words"]["longest"] for split in facts.statistics.values()),
         report="\n".join(f"    {line}" for line in facts.report.splitlines()),
         task="relation extraction" if is_relations else "named entity recognition",
     )
 
 
-def _cell(text: str) -> str:
+def table_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _markdown_table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,453 @@
+"""The card of a trained model, made of what its run recorded."""
+
+import importlib.resources
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePath
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .dataset_card import markdown_table, table_cell
+from .figures import Confusion, confusion_matrix, f1_by_epoch, loss_by_step, training_curve
+
+
+SPLITS = ("test", "validation")
+CURVE, MATRIX = "training_curve.png", "confusion_matrix.png"
+METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+TWEETS = (
+    "Trained on English tweets of 2015 to 2017, each with one picture: other languages, other kinds of text, and "
+    "names that came up since are outside of what was measured."
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that the project knows: its name, what it is, its language, and what it is not good for."""
+
+    name: str
+    description: str
+    language: str
+    limits: str
+
+
+SOURCES = {
+    "demo": Source(
+        "drawn demo tweets",
+        "Sentences and pictures drawn by a program. A name stands where its type is open, and an object in the "
+        "picture settles it.",
+        "en",
+        "Trained on drawn sentences and pictures, to show that training works: its figures say nothing about real "
+        "tweets, and it is of no use on them.",
+    ),
+    "twitter2015": Source("Twitter-2015", "English tweets with a picture each.", "en", TWEETS),
+    "twitter2017": Source("Twitter-2017", "English tweets with a picture each.", "en", TWEETS),
+}
+
+# Name in the card -> key of the `TrainingArguments`, in the order of the card.
+TRAINING = {
+    "epochs": "num_train_epochs",
+    "batch size on a device": "per_device_train_batch_size",
+    "batches a step": "gradient_accumulation_steps",
+    "optimizer": "optim",
+    "learning rate": "learning_rate",
+    "learning rate of the text tower": "text_learning_rate",
+    "learning rate of the vision tower": "vision_learning_rate",
+    "learning rate of classifier and CRF": "head_learning_rate",
+    "schedule": "lr_scheduler_type",
+    "warm-up, in steps or as a share of them": "warmup_steps",
+    "weight decay": "weight_decay",
+    "gradients clipped at": "max_grad_norm",
+}
+DATA = {"share of masked training tokens": "mask_probability", "longest text in tokens": "max_seq_length"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Entity scores of a split or of a type, as fractions of 1; `support` counts gold entities."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    per_type: "Mapping[str, Scores]" = field(default_factory=dict)
+    unreachable_entities: int | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Scores":
+        """Of `processing.metrics.entity_metrics`; other keys are not looked at."""
+        known = {name: values[name] for name in (*METRICS, "support")}
+        per_type = {name: cls.from_dict(scores) for name, scores in values.get("per_type", {}).items()}
+        return cls(**known, per_type=per_type, unreachable_entities=values.get("unreachable_entities"))
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """
+    What a model was trained on.
+
+    Args:
+        device: its name, of a GPU or of the CPU.
+        num_devices: GPUs, over all machines.
+        num_processes: of the training.
+        cpu_cores: that a machine had.
+        peak_memory_bytes: of the main process.
+        peak_device_memory_bytes: of the GPU of the main process.
+        energy_watt_hours: of the training, measured.
+    """
+
+    device: str | None = None
+    num_devices: int | None = None
+    num_processes: int | None = None
+    cpu_cores: int | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_memory_bytes: int | None = None
+    energy_watt_hours: float | None = None
+
+
+@dataclass
+class ModelFacts:
+    """
+    What a model card says. What is absent here is absent there.
+
+    Args:
+        name: the heading, and the model's name beside its results.
+        scores: by split.
+        config: of the model, as `config.json` holds it.
+        log_history: of the Trainer's state.
+        confusion: by split.
+        statistics: of the data by split, as `split_statistics` counts them.
+        dataset: as the run's options name it: of `SOURCES`, a path, a name on the Hub.
+        dataset_id: its name on the Hub, if it is there.
+        language: ISO 639-1 codes.
+        license: the Hub's identifier.
+        base_models: names on the Hub of pretrained towers.
+        arguments: of the run: `data`, `model` and `training`, by option.
+        recipe: file of the recipe.
+        seed, versions, hardware, train_seconds, num_parameters, git_commit: of the run.
+        best_step: the training step whose weights the model has.
+        repo_id: of the repository it goes to.
+        description: a paragraph of the author's, in Markdown.
+    """
+
+    name: str
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    log_history: Sequence[Mapping[str, Any]] = ()
+    confusion: Mapping[str, Confusion] = field(default_factory=dict)
+    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dataset: str | None = None
+    dataset_id: str | None = None
+    language: list[str] = field(default_factory=list)
+    license: str | None = None
+    base_models: list[str] = field(default_factory=list)
+    arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipe: str | None = None
+    seed: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Hardware = field(default_factory=Hardware)
+    train_seconds: float | None = None
+    num_parameters: int | None = None
+    git_commit: str | None = None
+    best_step: int | None = None
+    repo_id: str | None = None
+    description: str = ""
+
+    @classmethod
+    def from_run(cls, results: Mapping[str, Any], config: Mapping[str, Any], **given: Any) -> "ModelFacts":
+        """
+        Facts of a run of `scripts/train.py`.
+
+        Args:
+            results: what its `results.json` holds.
+            config: what `config.json` of the saved model holds.
+            **given: facts that no run records: `repo_id`, `license`, `dataset_id`, `description`, ...; they win,
+                None aside.
+
+        Raises:
+            ValueError: for hardware with unknown keys, or confusion counts of a wrong shape.
+            KeyError: for scores without precision, recall, F1 or support.
+        """
+        hardware = results.get("hardware") or {}
+        unknown = sorted(set(hardware) - {of.name for of in fields(Hardware)})
+        if unknown:
+            raise ValueError(f"hardware has unknown keys {unknown}.")
+        arguments = results.get("arguments") or {}
+        dataset = arguments.get("data", {}).get("dataset")
+        towers = [arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")]
+        best = re.search(r"checkpoint-(\d+)$", results.get("best_checkpoint") or "")
+        source = SOURCES.get(dataset or "")
+        repo_id = given.get("repo_id")
+        recorded: dict[str, Any] = {
+            "name": repo_id.split("/")[-1] if repo_id else f"IFAformer on {_dataset_name(dataset)}",
+            "scores": {split: Scores.from_dict(results[split]) for split in SPLITS if split in results},
+            "config": config,
+            "log_history": results.get("log_history") or (),
+            "confusion": {split: Confusion(**counts) for split, counts in (results.get("confusion") or {}).items()},
+            "statistics": results.get("statistics") or {},
+            "dataset": dataset,
+            "language": [source.language] if source else [],
+            "base_models": [tower for tower in towers if tower and _is_hub_name(tower)],
+            "arguments": arguments,
+            "recipe": results.get("recipe"),
+            "versions": results.get("versions") or {},
+            "hardware": Hardware(**hardware),
+            "best_step": int(best[1]) if best else None,
+            **{key: results.get(key) for key in ("seed", "train_seconds", "num_parameters", "git_commit")},
+        }
+        return cls(**recorded | {key: value for key, value in given.items() if value is not None})
+
+    @property
+    def types(self) -> list[str]:
+        """Of entities, as the model's labels and the scores have them."""
+        labels = self.config.get("id2label", {}).values()
+        types = {label[2:] for label in labels if label[:2] in ("B-", "I-")}
+        return sorted(types.union(*(scores.per_type for scores in self.scores.values())))
+
+    @property
+    def kept_epoch(self) -> float | None:
+        """Whose weights the model has."""
+        scored = {entry["step"]: entry["epoch"] for entry in self.log_history if "eval_f1" in entry}
+        return None if self.best_step is None else scored.get(self.best_step)
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the pictures that can be drawn."""
+        curve = loss_by_step(self.log_history) or f1_by_epoch(self.log_history)
+        return [name for name, there in ((CURVE, curve), (MATRIX, self.confusion)) if there]
+
+
+def model_card(facts: ModelFacts) -> ModelCard:
+    """The card; it refers to the pictures of `facts.figures`, which `save_model_card` draws."""
+    splits = [*(split for split in SPLITS if split in facts.scores), *sorted(set(facts.scores) - set(SPLITS))]
+    dataset_name = _dataset_name(facts.dataset_id or facts.dataset)
+    known = facts.dataset if facts.dataset in SOURCES else re.sub(r"[^\w.-]+", "-", dataset_name, flags=re.ASCII)
+    dataset_type = facts.dataset_id or known
+    data = ModelCardData(
+        language=facts.language or None,
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="token-classification",
+        tags=["ifaformer", "multimodal", "named-entity-recognition"],
+        base_model=facts.base_models or None,
+        datasets=[facts.dataset_id] if facts.dataset_id else None,
+        metrics=list(METRICS) if splits else None,
+        model_name=facts.name if splits else None,
+        eval_results=[
+            EvalResult(
+                task_type="token-classification",
+                task_name="Multimodal named entity recognition",
+                dataset_type=dataset_type,
+                dataset_name=dataset_name,
+                dataset_split=split,
+                metric_type=metric,
+                metric_name=name,
+                metric_value=round(getattr(facts.scores[split], metric), 4),
+            )
+            for split in splits
+            for metric, name in METRICS.items()
+        ]
+        or None,
+    )
+    template = importlib.resources.files(__package__) / "model_card_template.md"
+    figures = facts.figures
+    return ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        name=facts.name,
+        description=facts.description.strip(),
+        model=_bullets(_model(facts)),
+        repo_id=facts.repo_id,
+        has_crops=facts.config.get("num_aux_crops", 0) > 0,
+        results="\n\n".join(_results(split, facts.scores[split]) for split in splits),
+        matrix=MATRIX if MATRIX in figures else None,
+        matrix_split=_matrix_split(facts) if MATRIX in figures else None,
+        data=_data(facts),
+        training=_bullets(_training(facts)),
+        curve=CURVE if CURVE in figures else None,
+        limits=_bullets([("", line) for line in _limits(facts)]),
+    )
+
+
+def save_model_card(facts: ModelFacts, folder: str | os.PathLike) -> Path:
+    """Write `README.md` and its pictures into the folder of a saved model; the path of the former."""
+    path = Path(folder) / "README.md"
+    figures = facts.figures
+    if CURVE in figures:
+        (path.parent / CURVE).write_bytes(training_curve(facts.log_history, facts.kept_epoch))
+    if MATRIX in figures:
+        (path.parent / MATRIX).write_bytes(confusion_matrix(facts.confusion[_matrix_split(facts)]))
+    path.write_text(str(model_card(facts)), encoding="utf-8")
+    return path
+
+
+def _matrix_split(facts: ModelFacts) -> str:
+    return next((split for split in SPLITS if split in facts.confusion), next(iter(facts.confusion)))
+
+
+def _model(facts: ModelFacts) -> list[tuple[str, Any]]:
+    config, options = facts.config, facts.arguments.get("model", {})
+    lines: list[tuple[str, Any]] = [("entity types", ", ".join(facts.types))]
+    for tower in ("text", "vision"):
+        of = config.get(f"{tower}_config")
+        if not of:
+            continue
+        start = options.get(f"{tower}_model")
+        # of a folder, whose place is nobody's business, the name
+        name = start if start is None or start in facts.base_models else PurePath(start).name
+        origin = f", from `{name}`" if name else ", freshly initialised" if f"{tower}_model" in options else ""
+        size = f"{of['num_hidden_layers']} layers, {of['hidden_size']} wide"
+        if tower == "vision":
+            size += f", pictures of {of['image_size']} pixels in patches of {of['patch_size']}"
+        lines.append((f"{tower} tower", f"`{of['model_type']}`, {size}{origin}"))
+    looked_at = ["the whole picture"] if config.get("use_whole_image") else []
+    for kind, by in (("aux", "visual grounding"), ("rcnn", "a detector")):
+        if config.get(f"num_{kind}_crops"):
+            size = f"{config[f'num_{kind}_crops']} crops by {by}, {config[f'{kind}_crop_size']} pixels each"
+            looked_at.append(f"at most {size}")
+    if config.get("text_attends_vision") is False:
+        lines.append(("looks at", "the text alone: in this ablation the picture has no effect"))
+    else:
+        lines.append(("looks at", "; ".join(looked_at)))
+        if config.get("vision_attends_text") is False:
+            lines.append(("ablation", "the vision tower does not see the text"))
+    lines += [("attention", _code(config.get("attention_variant"))), ("labels", _code(config.get("label_scheme")))]
+    lines.append(("parameters", _count(facts.num_parameters)))
+    return lines
+
+
+def _results(split: str, scores: Scores) -> str:
+    rows = [
+        [label, *(f"{100 * getattr(of, metric):.1f}" for metric in METRICS), f"{of.support:,}"]
+        for label, of in [*((table_cell(name), of) for name, of in scores.per_type.items()), ("**all**", scores)]
+    ]
+    table = markdown_table([split, *METRICS.values(), "entities"], rows)
+    if scores.unreachable_entities is None:
+        return table
+    return f"{table}\n\nEntities that no token reaches: {scores.unreachable_entities:,} of {scores.support:,}."
+
+
+def _data(facts: ModelFacts) -> str:
+    if facts.dataset is None and facts.dataset_id is None and not facts.statistics:
+        return ""
+    paragraphs = []
+    source = SOURCES.get(facts.dataset or "")
+    name = _dataset_name(facts.dataset_id or facts.dataset)
+    if facts.dataset_id:
+        name = f"[{name}](https://huggingface.co/datasets/{facts.dataset_id})"
+    if facts.dataset or facts.dataset_id:
+        paragraphs.append(f"Trained on {name}. {source.description if source else ''}".strip())
+    if facts.statistics:
+        names = sorted({name for of in facts.statistics.values() for name in of["entities"]})
+        counts = [
+            ("rows", [of["rows"] for of in facts.statistics.values()]),
+            *((name, [of["entities"].get(name, 0) for of in facts.statistics.values()]) for name in names),
+            ("rows without picture", [of["without_image"] for of in facts.statistics.values()]),
+        ]
+        rows = [[table_cell(name), *(f"{count:,}" for count in of)] for name, of in counts]
+        paragraphs.append(markdown_table(["", *facts.statistics], rows))
+    return "\n\n".join(paragraphs)
+
+
+def _training(facts: ModelFacts) -> list[tuple[str, Any]]:
+    training, hardware = facts.arguments.get("training", {}), facts.hardware
+    options = {name: training.get(key) for name, key in TRAINING.items()}
+    if training.get("max_steps", -1) > 0:
+        options = {"steps": training["max_steps"], **options, "epochs": None}
+    if all(map(_is_given, (options[name] for name in options if name.startswith("learning rate of")))):
+        options["learning rate"] = None  # nothing has it
+    if options["batches a step"] == 1:
+        options["batches a step"] = None
+    options["gradients clipped at"] = options["gradients clipped at"] or None  # 0 does not clip
+    options |= {name: facts.arguments.get("data", {}).get(key) or None for name, key in DATA.items()}
+    precision = next((name for name in ("bf16", "fp16") if training.get(name) is True), None)
+    epoch = facts.kept_epoch
+    kept = None if facts.best_step is None else f"step {facts.best_step:,}"
+    if kept and epoch is not None:
+        kept += f", epoch {epoch:g}"
+    if kept and training.get("metric_for_best_model") == "f1":
+        kept += ", the best by validation F1"
+    device = hardware.device
+    if device and hardware.num_devices:
+        device = f"{hardware.num_devices} x {device}"
+    return [
+        ("recipe", _code(PurePath(facts.recipe).name if facts.recipe else None)),
+        *options.items(),
+        ("mixed precision", precision),
+        ("seed", facts.seed),
+        ("kept", kept),
+        ("device", device),
+        ("processes", hardware.num_processes),
+        ("CPU cores", hardware.cpu_cores),
+        ("peak memory", _gigabytes(hardware.peak_memory_bytes)),
+        ("peak device memory", _gigabytes(hardware.peak_device_memory_bytes)),
+        ("training time", _duration(facts.train_seconds)),
+        ("energy", None if hardware.energy_watt_hours is None else f"{hardware.energy_watt_hours:,.1f} Wh"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items()) or None),
+        ("code", facts.git_commit and f"commit {_code(facts.git_commit)}"),
+    ]
+
+
+def _limits(facts: ModelFacts) -> list[str]:
+    source = SOURCES.get(facts.dataset or "")
+    lines = [
+        source.limits
+        if source
+        else "Other languages and other kinds of text than it was trained on were not measured."
+    ]
+    lines += [
+        "It finds names, those of people among them, but does not know who is meant. It is not made to identify, "
+        "follow or judge anyone, and what it says of a person's name or picture may be wrong.",
+        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
+        "data, such as names of other regions, may be found less often.",
+    ]
+    if any(facts.arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")):
+        lines.append("The pretrained towers bring the biases of their own data.")
+    if facts.seed is not None:
+        lines.append("The figures are of one run with one seed; their spread over seeds is not recorded.")
+    return lines
+
+
+def _bullets(lines: Sequence[tuple[str, Any]]) -> str:
+    given = [(name, value) for name, value in lines if _is_given(value)]
+    return "\n".join(f"- {name}: {value}" if name else f"- {value}" for name, value in given)
+
+
+def _is_given(value: Any) -> bool:
+    # "None" is how `TrainingArguments.to_sanitized_dict` says it
+    return value not in (None, "", "None")
+
+
+def _is_hub_name(name: str) -> bool:
+    return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name, re.ASCII) is not None and not Path(name).exists()
+
+
+def _dataset_name(name: str | None) -> str:
+    if name is None:
+        return "data without a name"
+    if name in SOURCES:
+        return SOURCES[name].name
+    return name if _is_hub_name(name) else PurePath(name).name or "data without a name"
+
+
+def _code(value: str | None) -> str | None:
+    return None if value is None else f"`{value}`"
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _gigabytes(value: int | None) -> str | None:
+    return None if value is None else f"{value / 1e9:.1f} GB"
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,7 @@
 """Entity precision, recall and F1: seqeval behind an `evaluate` metric, and the two protocols that feed it."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,6 +130,39 @@ def entity_metrics(
     unreachable["unreachable_words"] += sum(len(labels) for labels in tokenless_labels)
     unreachable["unreachable_entities"] += sum(len(entity_spans(labels)) for labels in tokenless_labels)
     return {**scores, **unreachable}
+
+
+def entity_confusion(
+    tag_ids: Any,
+    encoded: Sequence[EncodedText],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+    tokenless_labels: Sequence[Sequence[str]] = (),
+) -> dict[str, Any]:
+    """
+    Gold types by predicted ones, in the `word` protocol. Types are compared where gold and prediction are the very
+    same words; every other gold entity is missed, every other predicted one spurious.
+
+    Args:
+        tag_ids, encoded, word_labels, id2label, tokenless_labels: as in [`entity_metrics`].
+
+    Returns:
+        `types`, and `counts`: a row for each gold type and one for spurious entities, a column for each predicted type
+        and one for missed entities.
+    """
+    predictions, references = word_protocol(tag_ids, encoded, word_labels, id2label)
+    predictions += [["O"] * len(labels) for labels in tokenless_labels]
+    references += [list(labels) for labels in tokenless_labels]
+    pairs: Counter[tuple[str | None, str | None]] = Counter()
+    for predicted, gold in zip(predictions, references, strict=True):
+        gold_types, predicted_types = (
+            {(start, end): entity_type for entity_type, start, end in entity_spans(tags)} for tags in (gold, predicted)
+        )
+        for span in gold_types.keys() | predicted_types.keys():
+            pairs[gold_types.get(span), predicted_types.get(span)] += 1
+    types = sorted({name for pair in pairs for name in pair if name is not None})
+    order = [*types, None]
+    return {"types": types, "counts": [[pairs[gold, predicted] for predicted in order] for gold in order]}
 
 
 def unreachable_counts(encoded: Sequence[EncodedText], word_labels: Sequence[Sequence[str]]) -> dict[str, int]:

@@ -5,10 +5,14 @@ Train IFAformer for named entity recognition.
     accelerate launch scripts/train.py scripts/recipes/twitter2017.yaml --data_dir DIR --output_dir runs/twitter2017
 
 Every option of a recipe is a flag too, and so is every `TrainingArguments` field; flags win. The best epoch by
-validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds model, processor and `results.json`.
+validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds model, processor, `results.json` and a
+model card made of it.
 """
 
 import json
+import os
+import platform
+import resource
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,12 +36,14 @@ from transformers import (
     set_seed,
 )
 
+from hub_card.model_card import ModelFacts, save_model_card
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
 from processing.data import drop_tokenless, tag_names, word_labels
+from processing.data_statistics import split_statistics
 from processing.features import prepare_features
 from processing.labels import label_maps
-from processing.metrics import entity_metrics, results_table
+from processing.metrics import entity_confusion, entity_metrics, results_table
 from processing.rows import PICTURE_COLUMNS
 from processing.tokenizer_training import train_wordpiece
 
@@ -281,6 +287,19 @@ def _decay_names(model) -> list[str]:
     return Trainer.get_decay_parameter_names(None, model)
 
 
+def hardware(arguments: TrainingArguments) -> dict[str, Any]:
+    """What the run was made on, for the model card."""
+    on_gpu = arguments.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "num_devices": arguments.world_size if on_gpu else None,
+        "num_processes": arguments.world_size,
+        "cpu_cores": os.cpu_count(),
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+    }
+
+
 def main() -> None:
     data_arguments, model_arguments, arguments, recipe = parse_arguments(
         DataArguments, ModelArguments, IFAformerTrainingArguments, description=__doc__
@@ -296,6 +315,7 @@ def main() -> None:
     if report and arguments.process_index == 0:
         print(report)
     check_splits(data, data_arguments.dataset)
+    statistics = {split: split_statistics(rows) for split, rows in data.items()}
     if not model_arguments.text_attends_vision:
         data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
 
@@ -347,16 +367,24 @@ def main() -> None:
 
     # 5. The best epoch on both splits, the test split once
     trainer.compute_metrics = None
-    results: dict[str, Any] = {
-        split: score(split, trainer.predict(prepared[split]).predictions) for split in ("validation", "test")
-    }
+    results: dict[str, Any] = {"confusion": {}}
+    for split in ("validation", "test"):
+        tag_ids = trainer.predict(prepared[split]).predictions
+        results[split] = score(split, tag_ids)
+        results["confusion"][split] = entity_confusion(
+            tag_ids, encoded[split], gold[split], id2label, tokenless[split]
+        )
     trainer.save_model()
     if trainer.is_world_process_zero():
         history = [entry for entry in trainer.state.log_history if "eval_f1" in entry]
         results |= {
             "validation_f1_by_epoch": [entry["eval_f1"] for entry in history],
             "best_checkpoint": trainer.state.best_model_checkpoint,
+            "log_history": trainer.state.log_history,
             "train_seconds": training_metrics["train_runtime"],
+            "hardware": hardware(arguments),
+            "num_parameters": model.num_parameters(),
+            "statistics": statistics,
             "seed": arguments.seed,
             "recipe": recipe,
             "arguments": {
@@ -370,6 +398,7 @@ def main() -> None:
         }
         path = Path(arguments.output_dir) / "results.json"
         path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        save_model_card(ModelFacts.from_run(results, model.config.to_dict()), arguments.output_dir)
         print(results_table({split: results[split] for split in ("validation", "test")}))
         print(f"Test entities that no token reaches: {results['test']['unreachable_entities']}. Written: {path}")
     trainer.accelerator.wait_for_everyone()

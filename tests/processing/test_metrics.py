@@ -1,6 +1,6 @@
 import pytest
 
-from processing.metrics import EntityScores, entity_metrics, results_table, unreachable_counts
+from processing.metrics import EntityScores, entity_confusion, entity_metrics, results_table, unreachable_counts
 
 
 ID2LABEL = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))
@@ -94,3 +94,15 @@ def test_table_holds_every_figure(make_processor):
         ["PER", "0.00", "0.00", "0.00", "1"],
         ["all", "66.67", "66.67", "66.67", "3"],
     ]
+
+
+def test_confusion(make_processor):
+    predicted = [["B-LOC", "O", "O", "B-LOC"], ["B-PER", "B-LOC"]]
+    tag_ids, encoded = encode(make_processor(), TEXTS, predicted)
+    # "New York" is missed, "New" spurious; Jordan is taken for a place; "in" is spurious; a text is out of reach
+    assert entity_confusion(tag_ids, encoded, GOLD, ID2LABEL, tokenless_labels=[["B-PER"]]) == {
+        "types": ["LOC", "PER"],
+        "counts": [[1, 0, 1], [1, 0, 1], [1, 1, 0]],
+    }
+    perfect, encoded = encode(make_processor(), TEXTS, GOLD)
+    assert entity_confusion(perfect, encoded, GOLD, ID2LABEL)["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]

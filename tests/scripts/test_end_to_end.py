@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
@@ -85,6 +86,11 @@ def test_training_keeps_everything(trained, run_script):
     assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
     assert results["seed"] == 42
     assert "twitter2017" in printed and "1 rows without image" in printed  # the loading report
+    assert sum(map(sum, results["confusion"]["test"]["counts"])) >= 5 and results["num_parameters"] > 1000
+    card = ModelCard.load(folder / "README.md")
+    recorded = {metric.metric_type: metric.metric_value for metric in card.data.eval_results}
+    assert recorded["f1"] == pytest.approx(results["test"]["f1"], abs=5e-5)
+    assert {path.name for path in folder.glob("*.png")} == {"training_curve.png", "confusion_matrix.png"}
     processor = IFAformerProcessor.from_pretrained(folder)
     assert processor.max_length == 512
     model = AutoModelForTokenClassification.from_pretrained(folder)

@@ -15,6 +15,7 @@ from datasets import (
     load_dataset,
 )
 from datasets.fingerprint import Hasher
+from huggingface_hub.errors import HFValidationError
 
 from .cache_errors import cache_errors
 from .collator import CROP_KINDS
@@ -24,7 +25,7 @@ from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
 from .reporting_builder import ReportingBuilder
 from .rows import PICTURE_COLUMNS, ner_features, re_features
-from .tables import Tables, find_tables, table_features
+from .tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
 from .twitter_mner import TwitterMNER
 
 
@@ -89,9 +90,11 @@ def _holds_relations(tables: Tables) -> bool:
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
+    if name.startswith((".", "/", "~")) or name.endswith(("/", *TEXT_ENDINGS, *BINARY_ENDINGS)):
+        raise ValueError(f"dataset {name!r}: no such file or folder.")
     try:
         return load_dataset(name, cache_dir=cache_dir)
-    except (FileNotFoundError, ConnectionError) as error:
+    except (FileNotFoundError, ConnectionError, HFValidationError) as error:
         raise ValueError(
             f"dataset must be one of {', '.join(DATASETS)}, a file or folder that exists, or a data set on the Hub, "
             f"got {name!r}: {error}"

@@ -3,6 +3,7 @@ Rows of a file, one by one: JSON lines, CSV, plain text, Parquet or Arrow. A row
 own, and reading goes on; memory does not grow with the file (of Parquet: with its largest row group).
 """
 
+import ast
 import csv
 import json
 import os
@@ -65,9 +66,10 @@ def read_table(
     | `.txt` | `{"text": line}`, blank lines too |
     | `.parquet`, `.arrow` | what it holds, as plain Python values |
 
-    Text is UTF-8, with or without a byte order mark. In CSV the columns of `LIST_SEPARATORS` become lists, those of
-    `JSON_COLUMNS` what their JSON says. A CSV row has at most 100 lines; one that is broken costs its first line only:
-    reading goes on with the next one, so that a quote which is never closed takes no other row with it.
+    Text is UTF-8, with or without a byte order mark. In CSV the columns of `LIST_SEPARATORS` become lists (parts with
+    the separator between, JSON, or Python's notation), those of `JSON_COLUMNS` what their JSON says. A CSV row has at
+    most 100 lines; one that is broken costs its first line only: reading goes on with the next one, so that a quote
+    which is never closed takes no other row with it.
 
     Args:
         columns: all that is needed; Parquet and Arrow give no others, and do not read them from the disk.
@@ -369,7 +371,7 @@ def _csv_row(header: list[str], cells: list[str]) -> Row | RowError:
         if not cell:
             row[name] = None
         elif name in LIST_SEPARATORS:
-            row[name] = [part for part in cell.split(LIST_SEPARATORS[name]) if part]
+            row[name] = _list_cell(cell, LIST_SEPARATORS[name])
         elif name in JSON_COLUMNS:
             row[name] = _parsed_json(cell)
             if isinstance(row[name], RowError):
@@ -377,6 +379,19 @@ def _csv_row(header: list[str], cells: list[str]) -> Row | RowError:
         else:
             row[name] = cell
     return row
+
+
+def _list_cell(cell: str, separator: str) -> list[str]:
+    """A cell as a list: JSON, or Python's notation, as pandas writes lists; else parts with the separator between."""
+    if cell.startswith("[") and cell.endswith("]"):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                parsed = parse(cell)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(parsed, list) and parsed and all(isinstance(part, str) for part in parsed):
+                return parsed
+    return [part for part in cell.split(separator) if part]
 
 
 def _csv_records(lines: Iterator[tuple[int, str | RowError]]) -> Iterator[tuple[int, list[str] | RowError]]:

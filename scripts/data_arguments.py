@@ -59,6 +59,16 @@ class DataSourceArguments:
             raise SystemExit(str(error)) from error
 
 
+def check_entities(data: DatasetDict, name: str) -> None:
+    """
+    Raises:
+        SystemExit: for data without tagged entities.
+    """
+    columns = next(iter(data.values())).column_names
+    if "ner_tags" not in columns:
+        raise SystemExit(f"{name} has no ner_tags, but {', '.join(columns)}; this command is for entities.")
+
+
 def choose_split(data: DatasetDict, split: str) -> Dataset:
     """
     Raises:

@@ -119,6 +119,17 @@ def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def check_table(path: Path) -> None:
+    """
+    Raises:
+        SystemExit: for no such file, or one that cannot be read, before a model is loaded.
+    """
+    try:
+        next(iter(read_table(path)), None)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+
+
 def tag(batch: list[dict[str, Any]], tagger: IFAformerPipeline) -> Iterator[dict[str, Any]]:
     """Each row's text, entities and problems, in order."""
     readable = [row for row in batch if "problems" not in row]
@@ -152,6 +163,8 @@ def main() -> None:
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
     output = output_path(arguments.output)
+    if arguments.input is not None:
+        check_table(Path(arguments.input))
     # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
     on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
     state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))

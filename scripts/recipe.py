@@ -25,8 +25,11 @@ def parse_arguments(
         arguments.insert(0, f"--{positional}")
     path = arguments[0] if arguments and arguments[0].endswith((".yaml", ".yml")) else None
     if path is not None:
-        with open(path, encoding="utf-8") as file:
-            recipe = yaml.safe_load(file)
+        try:
+            with open(path, encoding="utf-8") as file:
+                recipe = yaml.safe_load(file)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            parser.error(f"recipe {path}: {error}")
         if not isinstance(recipe, dict):
             parser.error(f"{path} must hold a mapping from options to values, got {type(recipe).__name__}")
         known = {action.dest for action in parser._actions}
@@ -34,7 +37,9 @@ def parse_arguments(
         if unknown:
             parser.error(f"{path} has unknown options {unknown}")
         parser.set_defaults(**recipe)
-    *parsed, namespace = parser.parse_args_into_dataclasses(arguments)
+    *parsed, namespace, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if unknown:
+        parser.error(f"unknown arguments: {' '.join(unknown)}")
     if namespace.recipe != path:
         parser.error(f"expected a recipe ending in .yaml as the first argument, got {namespace.recipe}")
     return (*parsed, path)

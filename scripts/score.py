@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkpoint import load_checkpoint
-from data_arguments import DataSourceArguments, choose_split
+from data_arguments import DataSourceArguments, check_entities, choose_split
 from datasets import Dataset
 from recipe import output_path, parse_arguments
 from trainer import IFAformerTrainer
@@ -76,6 +76,7 @@ def main() -> None:
     )
     if report:
         print(report)
+    check_entities(data, arguments.dataset)
     variants = {"": choose_split(data, arguments.split)}
     if arguments.shuffle_pictures:
         variants[" (pictures shuffled)"] = shuffle_pictures(variants[""], arguments.seed)

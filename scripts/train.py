@@ -22,7 +22,7 @@ import accelerate
 import datasets
 import torch
 import transformers
-from data_arguments import DataSourceArguments
+from data_arguments import DataSourceArguments, check_entities
 from recipe import parse_arguments
 from run_folder import checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
 from trainer import GO_ON, IFAformerTrainer, StopOnTermination
@@ -129,6 +129,14 @@ class IFAformerTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "start anew where output_dir holds the checkpoints of an earlier run"}
     )
 
+    def __post_init__(self):
+        # accelerate's launcher does not pass `use_cpu` on to several processes, and without a backend each of them
+        # would train by itself.
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
+            self.use_cpu = True
+            self.ddp_backend = self.ddp_backend or "gloo"
+        super().__post_init__()
+
 
 def check_splits(data: datasets.DatasetDict, name: str) -> None:
     """
@@ -141,8 +149,7 @@ def check_splits(data: datasets.DatasetDict, name: str) -> None:
             f"{name} has no rows in {', '.join(missing)}; there are {', '.join(data)}. Training fits train, chooses "
             "the epoch on validation and scores test once: give a file for each."
         )
-    if "ner_tags" not in data["train"].features:
-        raise SystemExit(f"{name} has no ner_tags, but {', '.join(data['train'].features)}: this trains entities.")
+    check_entities(data, name)
 
 
 def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
@@ -161,6 +168,10 @@ def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
     if arguments.process_index == 0:
         for path in remove_incomplete_checkpoints(arguments.output_dir):
             logger.warning(f"{path} was half-written and has been removed.")
+        if resume is not None:
+            print(f"Going on from {resume}.")
+        elif arguments.resume_from_checkpoint:
+            print(f"{arguments.output_dir} holds no whole checkpoint: starting at the beginning.")
         if resume is None:
             for path in checkpoints(arguments.output_dir):
                 shutil.rmtree(path)

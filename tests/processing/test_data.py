@@ -92,6 +92,12 @@ class TestLoadData:
         with pytest.raises(ValueError, match=rf"dataset must be one of {', '.join(DATASETS)}, a file .*got 'twitter'"):
             load_data("twitter")
 
+    @pytest.mark.parametrize("name", ["nowhere/", "./nowhere", "tweets.csv", "/no/tweets"])
+    def test_paths_that_are_not_there_ask_no_hub(self, name, monkeypatch):
+        monkeypatch.setattr(data_module, "load_dataset", lambda *args, **kwargs: pytest.fail("asked the Hub"))
+        with pytest.raises(ValueError, match="no such file or folder"):
+            load_data(name)
+
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [

@@ -462,3 +462,21 @@ class TestFindTables:
             (tmp_path / name).mkdir()
             pq.write_table(pa.table({"text": [name]}), tmp_path / name / "0.parquet")
         assert self.names(tmp_path) == {"train": ["train/0.parquet"], "test": ["test/0.parquet"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("Jordan met", ["Jordan", "met"]),
+        ('["Jordan", "said \\"hi\\""]', ["Jordan", 'said "hi"']),
+        ("['Jordan', \"it's\"]", ["Jordan", "it's"]),
+        ("[ DATA ]", ["[", "DATA", "]"]),
+        ("[1]", ["[1]"]),
+        ("[]", ["[]"]),
+        ("[__import__('os')]", ["[__import__('os')]"]),
+    ],
+)
+def test_lists_in_cells_of_csv(tmp_path, cell, words):
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["tokens"], [cell]])
+    assert list(read_table(tmp_path / "a.csv")) == [(2, {"tokens": words})]

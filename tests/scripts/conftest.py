@@ -12,11 +12,12 @@ import pytest
 def run_script(repository):
     """
     `run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code. With
-    `processes`, torch's launcher starts that many.
+    `processes`, accelerate starts that many by the configuration that is shipped.
     """
 
     def run(script, *arguments, cwd=None, exit_code=0, processes=1):
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        config = repository / "scripts" / "accelerate" / "cpu.yaml"
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", str(processes)]
         result = subprocess.run(
             [
                 sys.executable,

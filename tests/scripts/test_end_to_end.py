@@ -330,12 +330,20 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
         ),
         ("inspect_data.py", ["--num_samples", "-1"], "--num_samples must be 0 or more, got -1"),
         ("predict.py", ["--model", "x", "--output", "nodir/x.jsonl"], "nodir/x.jsonl cannot be written"),
+        ("predict.py", ["--model", "x", "--input", "gone.jsonl"], "gone.jsonl"),
+        ("predict.py", ["--model", "x", "--input", "bad.tsv"], "bad.tsv: expected a file ending in"),
+        (
+            "predict.py",
+            ["--model", "runs/gone", "--text", "x"],
+            "runs/gone: there is no such folder, and the Hub",
+        ),
         ("inspect_data.py", ["--dataset", "bad.jsonl", "--strict", "true"], "bad.jsonl:1: expected a JSON object"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_message(script_module, tmp_path, monkeypatch, script, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text("[1]\n")
+    (tmp_path / "bad.tsv").touch()
     monkeypatch.setattr("sys.argv", [script, *arguments, "--cache_dir", str(tmp_path / "cache")])
     with pytest.raises(SystemExit) as stopped:
         script_module(script.removesuffix(".py")).main()

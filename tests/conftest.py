@@ -5,9 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A machine that is shared may take its time over an example: that is no defect of ours.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("IFAFORMER_SHARED", REPOSITORY.parent / "shared"))

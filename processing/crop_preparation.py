@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from .collator import PICTURE_COLUMNS
 from .crop_plan import (
     FindPhrases,
     Plan,
@@ -47,7 +48,7 @@ from .crop_rows import picture_or_reason, shard_with_crops
 from .crop_summary import draw_sheet, summarise
 from .crops import ObjectDetector, checkpoint_digest, is_zero_shot_checkpoint
 from .parquet_folder import replacing, shard_path, write_shard
-from .rows import CROP_KINDS, PICTURE_COLUMNS
+from .rows import CROP_KINDS
 
 
 # What a kind's detector must be, by `is_zero_shot_checkpoint`.

@@ -18,13 +18,13 @@ from datasets.fingerprint import Hasher
 from huggingface_hub.errors import HFValidationError
 
 from .cache_errors import cache_errors
-from .collator import CROP_KINDS
+from .collator import CROP_KINDS, PICTURE_COLUMNS
 from .demo_mner import DemoMNER
 from .file_mner import FileMNER
 from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
 from .reporting_builder import ReportingBuilder
-from .rows import PICTURE_COLUMNS, ner_features, re_features
+from .rows import ner_features, re_features
 from .tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
 from .twitter_mner import TwitterMNER
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from .collator import PICTURE_COLUMNS
 from .labels import entity_spans
-from .rows import CROP_KINDS, PICTURE_COLUMNS
+from .rows import CROP_KINDS
 
 
 def split_statistics(rows: Dataset) -> dict[str, Any]:

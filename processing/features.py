@@ -28,11 +28,11 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 
 from .cache_errors import NO_WRITING, cache_errors
+from .collator import PICTURE_COLUMNS
 from .decoding import first_positions
 from .images import ImageError, load_image
 from .labels import scheme_labels
 from .processing_ifaformer import IFAformerProcessor
-from .rows import PICTURE_COLUMNS
 from .words import join_words
 
 

@@ -429,9 +429,9 @@ class FileMNER(ReportingBuilder):
         ]
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        assert self._report is not None and self._survey is not None  # made by _split_generators
+        assert self._survey is not None  # made by _split_generators
         survey = self._survey
-        report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
+        report = self._start_split(split)
         tag_ids = {tag: index for index, tag in enumerate(survey.tags)}
         limits = {kind: getattr(self.config, f"num_{kind}_crops") for kind in CROP_KINDS}
         pictures = RowPictures(self._source.image_dir, report, limits)

@@ -320,8 +320,7 @@ class MNRE(ReportingBuilder):
         ]
 
     def _generate_examples(self, split: str, source: MNRESplit) -> Iterator[tuple[str, dict[str, Any]]]:
-        assert self._report is not None  # made by _split_generators
-        report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
+        report = self._start_split(split)
         archive = MNREArchive(self.config.data_dir)
         reader = PictureReader(archive.root, report)
         aux_folder = archive.path("img_vg", SPLIT_NAMES[split], "crops")

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 
-from .rows import PICTURE_COLUMNS
+from .collator import PICTURE_COLUMNS
 
 
 # Of pictures, in a row group: one is written, and later read, as a whole.

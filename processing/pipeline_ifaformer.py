@@ -11,6 +11,7 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .collator import CROP_KINDS, PICTURE_COLUMNS
 from .decoding import decode_entities, word_scores, word_tags
 from .images import ImageError, load_image
 from .words import Words, join_words, split_words
@@ -19,7 +20,6 @@ from .words import Words, join_words, split_words
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
-PICTURE_COLUMNS = ("image", "aux_crops", "rcnn_crops")
 # Columns a row may have: what is read, and what the data sets have besides.
 KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "id", "image_id", "ner_tags"}
 
@@ -186,7 +186,7 @@ class IFAformerPipeline(Pipeline):
 
         processor = self.processor
         limits = {"image": int(processor.use_whole_image)}
-        limits |= {f"{kind}_crops": getattr(processor, f"num_{kind}_crops") for kind in ("aux", "rcnn")}
+        limits |= {f"{kind}_crops": getattr(processor, f"num_{kind}_crops") for kind in CROP_KINDS}
         pictures: dict[str, Any] = {}
         for name, limit in limits.items():
             sources = row.get(name)

@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .collator import PIXEL_MASKS, IFAformerDataCollator
+from .collator import CROP_KINDS, PIXEL_MASKS, IFAformerDataCollator
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .images import ImageError, load_image
 from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
@@ -141,7 +141,7 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         names = [*self.tokenizer.model_input_names, "crf_mask", "pixel_values", "image_mask"]
-        return names + [f"{kind}_{part}" for kind in ("aux", "rcnn") for part in ("pixel_values", "crop_mask")]
+        return names + [f"{kind}_{part}" for kind in CROP_KINDS for part in ("pixel_values", "crop_mask")]
 
     @property
     def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -459,7 +459,7 @@ class IFAformerProcessor(ProcessorMixin):
             # One picture an example is a list of at most one crop.
             whole = self._pixels(given["images"], "image", 1, self.image_processor.crop_size["height"])
             data["pixel_values"] = [pixels[0] if len(pixels) else None for pixels in whole]
-        for kind in ("aux", "rcnn"):
+        for kind in CROP_KINDS:
             number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
             if f"{kind}_crops" in given and number > 0:
                 data[f"{kind}_pixel_values"] = self._pixels(given[f"{kind}_crops"], f"{kind} crop", number, size)

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from .cache_errors import cache_errors
-from .report import LoadingReport
+from .report import LoadingReport, SplitReport
 
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,12 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     @property
     def _report_path(self) -> str:
         return posixpath.join(self._output_dir, REPORT_FILENAME)
+
+    def _start_split(self, split: str) -> SplitReport:
+        """An empty report of a split; a second pass over a stream counts afresh."""
+        assert self._report is not None  # made by _split_generators
+        report = self._report.splits[split] = SplitReport()
+        return report
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """

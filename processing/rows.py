@@ -8,7 +8,6 @@ import datasets
 from .collator import CROP_KINDS
 
 
-PICTURE_COLUMNS = ("image", *(f"{kind}_crops" for kind in CROP_KINDS))
 OBJECT_COLUMNS = tuple(f"{kind}_objects" for kind in CROP_KINDS)
 
 
@@ -21,8 +20,7 @@ def _features(answer: dict[str, Any]) -> datasets.Features:
             "tokens": datasets.List(datasets.Value("string")),
             **answer,
             "image": datasets.Image(),
-            "aux_crops": datasets.List(datasets.Image()),
-            "rcnn_crops": datasets.List(datasets.Image()),
+            **{f"{kind}_crops": datasets.List(datasets.Image()) for kind in CROP_KINDS},
         }
     )
 

@@ -295,8 +295,7 @@ class TwitterMNER(ReportingBuilder):
         ]
 
     def _generate_examples(self, split: str, source: TwitterSplit) -> Iterator[tuple[str, dict[str, Any]]]:
-        assert self._report is not None  # made by _split_generators
-        report = self._report.splits[split] = SplitReport()  # A second pass over a stream counts afresh.
+        report = self._start_split(split)
         reader = PictureReader(self.config.data_dir, report)
 
         for index, sentence in enumerate(source.sentences):

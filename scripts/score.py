@@ -21,10 +21,10 @@ from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
 from processing import IFAformerProcessor
+from processing.collator import PICTURE_COLUMNS
 from processing.data import drop_tokenless, shuffle_pictures, word_labels
 from processing.features import prepare_features
 from processing.metrics import PROTOCOLS, entity_metrics, results_table
-from processing.rows import PICTURE_COLUMNS
 
 
 @dataclass

@@ -39,12 +39,12 @@ from transformers import (
 from hub_card.model_card import ModelFacts, save_model_card
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerProcessor
+from processing.collator import PICTURE_COLUMNS
 from processing.data import drop_tokenless, tag_names, word_labels
 from processing.data_statistics import split_statistics
 from processing.features import prepare_features
 from processing.labels import label_maps
 from processing.metrics import entity_confusion, entity_metrics, results_table
-from processing.rows import PICTURE_COLUMNS
 from processing.tokenizer_training import train_wordpiece
 
 

@@ -8,6 +8,7 @@ from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 
 from processing import data as data_module
+from processing.collator import PICTURE_COLUMNS
 from processing.data import (
     DATASETS,
     decode_pictures,
@@ -21,7 +22,7 @@ from processing.demo_mner import DemoMNER
 from processing.labels import TWITTER_TAGS
 from processing.mnre import MNRE_RELATIONS
 from processing.parquet_folder import shard_path, write_shard
-from processing.rows import PICTURE_COLUMNS, ner_features, re_features
+from processing.rows import ner_features, re_features
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from processing.collator import PICTURE_COLUMNS
 from processing.file_mner import FileMNER, FileMNERConfig, FileSource
 from processing.labels import TWITTER_TAGS, entity_spans
 from processing.own_rows import BadRow, RowPictures, read_example
 from processing.report import SplitReport
-from processing.rows import OBJECT_COLUMNS, PICTURE_COLUMNS, ner_features, with_objects
+from processing.rows import OBJECT_COLUMNS, ner_features, with_objects
 from processing.tables import read_table
 from processing.twitter_mner import read_sentences
 from processing.words import join_words

@@ -10,6 +10,8 @@ CONTINUATION_LABEL = "X"
 CLS_LABEL = "[CLS]"
 SEP_LABEL = "[SEP]"
 
+NO_RELATION = "None"  # the relation of pairs between which none holds, MNRE's name for it
+
 
 def bio_tags(entity_types: Iterable[str]) -> list[str]:
     """`O`, then `B-` and `I-` of each type in the order given: `["O", "B-PER", "I-PER", ...]`."""

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 import datasets
 
 from .images import check_image
+from .labels import NO_RELATION
 from .picture_files import PictureFolder, PictureReader, crop_names_if_any, files_digest
 from .report import LoadingReport, SplitReport
 from .reporting_builder import ReportingBuilder, ReportingBuilderConfig
 from .rows import re_features
 
-
-NO_RELATION = "None"
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
 MNRE_RELATIONS = (

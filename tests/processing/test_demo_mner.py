@@ -10,7 +10,9 @@ import datasets
 import pytest
 from PIL import Image
 
-from processing.demo_mner import DRAWINGS, KINDS, NAMES, SPLITS, TYPES, DemoMNER, plan_tweet
+from processing.demo_drawing import DRAWINGS, KINDS, TYPES
+from processing.demo_mner import DemoMNER, plan_tweet
+from processing.demo_sentences import NAMES, SPLITS
 from processing.labels import TWITTER_TAGS, entity_spans
 
 

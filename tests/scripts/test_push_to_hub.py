@@ -1,4 +1,5 @@
 import json
+import re
 from unittest.mock import Mock
 
 import pytest
@@ -66,23 +67,37 @@ def test_a_folder_that_loads_as_the_same_rows(run_script, own_data, tmp_path):
     ("options", "message"),
     [
         ([], "Name where to: --repo_id user/name, --output_dir FOLDER, or both."),
-        (["--repo_id", "a/b/c"], "--repo_id: "),
+        (["--repo_id", "a/b/c"], "Not pushed: expected the name of a repository, user/name, got 'a/b/c': "),
+        (
+            ["--output_dir", "out", "--model", "m"],
+            "Name what to share: --model FOLDER or --dataset NAME, one of them.",
+        ),
+        (
+            ["--output_dir", "out", "--dataset_id", "me/x"],
+            "--dataset_id: of a model, and what is shared is --dataset.",
+        ),
         (["--repo_id", "me/tweets"], "HF_HUB_OFFLINE is set\nNothing was published. Unset it, then run it again:\n"),
         (["--output_dir", "out", "--rows_per_shard", "0"], "--rows_per_shard must be at least 1, got 0."),
         (["--output_dir", "out", "--description", "gone.md"], "--description gone.md: expected a Markdown file"),
     ],
 )
-def test_what_is_refused_before_anything_is_read(run_script, own_data, tmp_path, options, message):
-    result = run_script("push_to_hub.py", "--dataset", own_data, *options, exit_code=1, cwd=tmp_path)
-    assert message in result.stderr and "Generating" not in result.stderr and "Traceback" not in result.stderr
+def test_what_is_refused_before_anything_is_read(script_module, monkeypatch, own_data, tmp_path, options, message):
+    script = script_module("push_to_hub")
+    monkeypatch.setattr(script.SharingArguments, "load", None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["push_to_hub.py", "--dataset", str(own_data), *options])
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        script.main()
     assert not (tmp_path / "out").exists()
 
 
-def test_an_earlier_folder_is_not_mixed_with_a_later_one(run_script, own_data, tmp_path):
+def test_an_earlier_folder_is_not_mixed_with_a_later_one(script_module, monkeypatch, own_data, tmp_path):
     (tmp_path / "shared" / "data").mkdir(parents=True)
     (tmp_path / "shared" / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
-    arguments = ("--dataset", own_data, "--output_dir", tmp_path / "shared")
-    assert "holds Parquet files already" in run_script("push_to_hub.py", *arguments, exit_code=1).stderr
+    arguments = ["--dataset", str(own_data), "--output_dir", str(tmp_path / "shared")]
+    monkeypatch.setattr("sys.argv", ["push_to_hub.py", *arguments])
+    with pytest.raises(SystemExit, match="holds Parquet files already"):
+        script_module("push_to_hub").main()
 
 
 FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
@@ -91,7 +106,7 @@ FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/trai
 @pytest.fixture
 def push(script_module, monkeypatch, own_data, tmp_path):
     """Run the command in this process against a Hub that only notes what it is asked."""
-    script = script_module("push_to_hub")
+    script, upload = script_module("push_to_hub"), script_module("upload")
     requests = {}
 
     def create_repo(self, repo_id, **kwargs):
@@ -101,11 +116,14 @@ def push(script_module, monkeypatch, own_data, tmp_path):
     def create_commit(self, *, operations, **kwargs):
         requests["commit"] = {"operations": operations, **kwargs}
 
-    monkeypatch.setattr(script, "is_offline_mode", lambda: False)
-    monkeypatch.setattr(script, "get_token", lambda: "hf_token")
-    monkeypatch.setattr(script.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(script.HfApi, "list_repo_files", lambda *args, **kwargs: FORMER)
-    monkeypatch.setattr(script.HfApi, "create_commit", create_commit)
+    monkeypatch.setattr(upload, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(upload, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(upload.DatasetCard, "validate", lambda self: None)
+    monkeypatch.setattr(upload.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(upload.HfApi, "repo_info", lambda *args, **kwargs: Mock(private=True))
+    monkeypatch.setattr(upload.HfApi, "list_repo_files", lambda *args, **kwargs: FORMER)
+    monkeypatch.setattr(upload.HfApi, "preupload_lfs_files", lambda *args, **kwargs: None)
+    monkeypatch.setattr(upload.HfApi, "create_commit", create_commit)
     arguments = ["--dataset", str(own_data), "--cache_dir", str(tmp_path / "cache"), "--repo_id", "me/tweets"]
 
     def run(*options):
@@ -113,7 +131,7 @@ def push(script_module, monkeypatch, own_data, tmp_path):
         script.main()
         return requests
 
-    run.script = script
+    run.script, run.upload = script, upload
     return run
 
 
@@ -148,14 +166,14 @@ def test_a_refused_push_says_what_to_do(push, monkeypatch, step):
     def refuse(*args, **kwargs):
         raise server_error(403)
 
-    monkeypatch.setattr(push.script.HfApi, step, refuse)
+    monkeypatch.setattr(push.upload.HfApi, step, refuse)
     message = rf"(?s)Not pushed: 403 .*Nothing was published\. .*hf auth login.*may write to me/tweets.*:\n{AGAIN}$"
     with pytest.raises(SystemExit, match=message):
         push()
 
 
 def test_no_token(push, monkeypatch):
-    monkeypatch.setattr(push.script, "get_token", lambda: None)
+    monkeypatch.setattr(push.upload, "get_token", lambda: None)
     monkeypatch.setattr(push.script.SharingArguments, "load", None)
     message = rf"(?s)Not pushed: no token, .*401.*\nNothing was published\. .*hf auth login.*:\n{AGAIN}$"
     with pytest.raises(SystemExit, match=message):
@@ -176,10 +194,10 @@ def test_a_network_that_fails(push, monkeypatch, error):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(push.script.HfApi, "create_repo", fail)
+        patch.setattr(push.upload.HfApi, "create_repo", fail)
         with pytest.raises(SystemExit, match=rf"(?s)Not pushed: no network\nNothing was published\. .*:\n{AGAIN}$"):
             push()
-    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
+    monkeypatch.setattr(push.upload.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, .*no network\n.*me/tweets has all of it or .*:\n{AGAIN}$"):
         push()
 
@@ -188,7 +206,7 @@ def test_an_error_of_the_hub_while_it_commits(push, monkeypatch):
     def fail(*args, **kwargs):
         raise server_error(504)
 
-    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
+    monkeypatch.setattr(push.upload.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, or not known to be: 504 .*:\n{AGAIN}$"):
         push()
 

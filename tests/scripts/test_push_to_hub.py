@@ -3,12 +3,17 @@ import re
 from unittest.mock import Mock
 
 import pytest
+import torch
 from datasets import load_dataset
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoUrl
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from hub_card.model_card import ModelFacts, save_model_card
+from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing.data import load_data
+from processing.labels import label_maps
 
 
 @pytest.fixture
@@ -250,3 +255,142 @@ def test_the_card_names_no_folder_of_this_machine(push, own_data, tmp_path):
     push("--output_dir", str(tmp_path / "shared"))
     card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert "and 5 more\n" in card and str(tmp_path) not in card
+
+
+RESULTS = {
+    "test": {"precision": 0.51, "recall": 0.52, "f1": 0.53, "support": 7},
+    "best_checkpoint": "/home/secret/checkpoint-3",
+    "arguments": {"data": {"dataset": "demo"}, "training": {"output_dir": "/home/secret"}},
+    "log_history": [{"step": 3, "epoch": 1.0, "loss": 2.5}, {"step": 3, "epoch": 1.0, "eval_f1": 0.5}],
+}
+
+
+@pytest.fixture
+def model(make_config, make_processor, tmp_path):
+    """A folder of a model as save_pretrained leaves it."""
+    folder = tmp_path / "runs" / "mine"
+    processor = make_processor()
+    IFAformerForTokenClassification(make_config(**label_maps(processor.labels))).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def push_model(push, monkeypatch, model):
+    """Run the command on that folder; what is published, by path."""
+    published = {}
+
+    def upload(files, repo_id, repo_type, **kwargs):
+        published.update({name: path.read_bytes() for name, path in files.items()})
+        return "there"
+
+    monkeypatch.setattr(push.script, "upload", upload)
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["push_to_hub.py", "--model", str(model), "--repo_id", "me/tagger", *options])
+        published.clear()
+        push.script.main()
+        return published
+
+    return run
+
+
+def trained(folder):
+    """The same folder as train.py leaves it."""
+    (folder / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
+    config = IFAformerConfig.from_pretrained(folder).to_dict()
+    return save_model_card(ModelFacts.from_run(RESULTS, config), folder)
+
+
+def test_the_card_of_a_trained_model(push_model, model, tmp_path, capsys):
+    readme = trained(model)
+    before = {path: path.read_bytes() for path in model.iterdir()}
+    (tmp_path / "about.md").write_text("Found in our attic.", encoding="utf-8")
+    given = ("--license", "mit", "--dataset_id", "me/tweets", "--title", "Our tagger", "--language", "en", "de")
+    published = push_model(*given, "--description", str(tmp_path / "about.md"))
+    card = published["README.md"].decode()
+    for part in ("# Our tagger\n\nFound in our attic.", "license: mit", "- me/tweets", "- en\n- de", "value: 0.53"):
+        assert part in card
+    assert 'model="me/tagger"' in card and "secret" not in card
+    assert published["training_curve.png"] == (model / "training_curve.png").read_bytes()
+    assert "results.json" not in published and readme.read_bytes() != published["README.md"]
+    assert {path: path.read_bytes() for path in model.iterdir()} == before
+    assert capsys.readouterr().out == "Pushed: there\n"
+
+
+def test_a_card_that_was_edited_is_pushed_as_it_is(push_model, model, capsys):
+    readme = trained(model)
+    edited = readme.read_text(encoding="utf-8").replace("## Limits", "My own words.\n\n## Limits")
+    readme.write_text(edited, encoding="utf-8")
+    assert push_model()["README.md"].decode() == edited
+    assert f"{readme} is its author's own: pushed as it is.\nPushed: " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"pushed as it is, without --title, --license: write that into it"):
+        push_model("--license", "mit", "--title", "Mine")
+    readme.unlink()
+    assert "license: mit" in push_model("--license", "mit")["README.md"].decode()
+
+
+def test_the_card_of_a_model_without_a_record(push_model, model):
+    card = push_model("--license", "mit")["README.md"].decode()
+    assert "# tagger" in card and "license: mit" in card and "model-index" not in card
+    assert "- parameters: " in card and "entity types: LOC, MISC, ORG, PER" in card
+    (model / "README.md").write_text("# Mine", encoding="utf-8")
+    assert push_model()["README.md"] == b"# Mine"
+
+
+def test_a_record_that_is_none(push_model, model):
+    for content in ("{", '{"test": {"f1": 1}}', "[]"):
+        (model / "results.json").write_text(content, encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"results\.json: expected what train\.py records: .* Remove it"):
+            push_model()
+
+
+def test_what_does_not_load_is_not_published(push_model, model):
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    tensors = load_file(weights)
+    for change, message in (
+        (lambda: weights.write_bytes(whole[:-9]), "the model does not load: "),
+        (lambda: save_file({**tensors, "extra": torch.ones(1)}, weights, {"format": "pt"}), "'unexpected_keys': "),
+        (lambda: tensors.pop("crf.transitions") is None or save_file(tensors, weights, {"format": "pt"}), "missing"),
+    ):
+        change()
+        with pytest.raises(SystemExit, match=message):
+            push_model()
+    weights.write_bytes(whole)
+    assert push_model()["model.safetensors"] == whole
+    processor = json.loads((model / "processor_config.json").read_bytes())
+    (model / "processor_config.json").write_text(json.dumps({**processor, "num_aux_crops": 1}), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"does not load: Processor and model configuration differ: num_aux_crops"):
+        push_model()
+
+
+def test_a_tokenizer_that_is_too_large(push_model, model, make_processor):
+    processor = make_processor()
+    processor.tokenizer.add_tokens([f"new{number}" for number in range(50)])
+    processor.tokenizer.save_pretrained(model)
+    with pytest.raises(SystemExit, match=r"the tokenizer has \d+ entries, the model embeds 99"):
+        push_model()
+
+
+def test_relations_need_a_card_of_ones_own(push_model, model, make_config):
+    IFAformerForRelationExtraction(make_config(num_labels=4)).save_pretrained(model)
+    with pytest.raises(SystemExit, match=r"a card can be made for entity recognition only so far: write .*README\.md"):
+        push_model()
+    (model / "README.md").write_text("# Relations", encoding="utf-8")
+    assert push_model()["README.md"] == b"# Relations"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output_dir", "out"], "--output_dir: of a data set, and what is shared is --model."),
+        (["--strict", "true", "--data_dir", "d"], "--data_dir, --strict: of a data set"),
+        (["--dataset", "demo"], "Name what to share: --model FOLDER or --dataset NAME, one of them."),
+        (["--model", "gone"], "gone: expected the folder of a trained model"),
+        (["--description", "gone.md"], "--description gone.md: expected a Markdown file"),
+    ],
+)
+def test_what_is_refused_of_a_model(push_model, options, message):
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        push_model(*options)

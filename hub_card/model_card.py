@@ -184,7 +184,8 @@ class ModelFacts:
         towers = [arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")]
         best = re.search(r"checkpoint-(\d+)$", results.get("best_checkpoint") or "")
         source = SOURCES.get(dataset or "")
-        repo_id = given.get("repo_id")
+        repo_id = given.get("repo_id") or arguments.get("training", {}).get("hub_model_id")
+        repo_id = repo_id if _is_given(repo_id) else None
         recorded: dict[str, Any] = {
             "name": repo_id.split("/")[-1] if repo_id else f"IFAformer on {_dataset_name(dataset)}",
             "scores": {split: Scores.from_dict(results[split]) for split in SPLITS if split in results},
@@ -200,6 +201,7 @@ class ModelFacts:
             "versions": results.get("versions") or {},
             "hardware": Hardware(**hardware),
             "best_step": int(best[1]) if best else None,
+            "repo_id": repo_id,
             "seeds": results.get("seeds") or (),
             "spread": results.get("spread") or {},
             **{key: results.get(key) for key in ("seed", "train_seconds", "num_parameters", "git_commit")},

@@ -14,7 +14,9 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
+import sys
 from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ from trainer import GO_ON, IFAformerTrainer, StopAndSave
 from training_arguments import DataArguments, IFAformerTrainingArguments, ModelArguments
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import HubStrategy
+from upload import STALE_MODEL_FILES, check_destination, make_model_repository, model_files, upload
 
 from hub_card.model_card import ModelFacts, save_model_card
 from processing.collator import PICTURE_COLUMNS
@@ -239,6 +242,50 @@ def write_results(results: dict[str, Any], output_dir: str) -> None:
         file.write(f"{json.dumps(results, indent=2)}\n".encode())
 
 
+def prepare_push(arguments: IFAformerTrainingArguments) -> None:
+    """
+    Before the work: make the repository, and write its whole name into the arguments.
+
+    Raises:
+        SystemExit: where it cannot be made, or the options do not fit.
+    """
+    if arguments.hub_revision is not None:
+        raise SystemExit("--hub_revision: models are pushed to the main branch; name a repository of its own instead.")
+    name = arguments.hub_model_id or Path(arguments.output_dir).absolute().name
+    again = shlex.join(["accelerate", "launch", *sys.argv])
+    if arguments.hub_token:
+        again = again.replace(arguments.hub_token, "TOKEN")
+    try:
+        check_destination(name, again, arguments.hub_token)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    arguments.hub_model_id = make_model_repository(
+        name, bool(arguments.hub_private_repo), again, token=arguments.hub_token
+    )
+
+
+def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
+    """
+    Raises:
+        SystemExit: where it fails, with the command that pushes what is trained.
+    """
+    name = arguments.hub_model_id
+    private = ["--private", "true"] if arguments.hub_private_repo else []
+    again = shlex.join(["python", "scripts/push_to_hub.py", "--model", str(folder), "--repo_id", name, *private])
+    print(f"The model is trained, and saved in {folder}.")
+    url = upload(
+        model_files(folder),
+        name,
+        "model",
+        private=bool(arguments.hub_private_repo),
+        message="Upload the trained model",
+        again=again,
+        stale=STALE_MODEL_FILES,
+        token=arguments.hub_token,
+    )
+    print(f"Pushed: {url}")
+
+
 def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
     """
     Print the results; of several seeds, write what they have in common, to a file beside theirs, to theirs and to
@@ -275,6 +322,8 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     with arguments.main_process_first(desc="looking for checkpoints"):
+        if arguments.push_to_hub:
+            prepare_push(arguments)
         runs = plan_runs(arguments)
     if arguments.process_index == 0 and arguments.resume_from_checkpoint:
         for run in runs:
@@ -348,7 +397,9 @@ def main() -> None:
             trainer = make_trainer(run.arguments, model=build_model(model_arguments, processor))
             run.results = train(run, trainer, splits, facts)
     if arguments.process_index == 0:
-        conclude(runs, arguments)
+        best = conclude(runs, arguments)
+        if arguments.push_to_hub:
+            push(Path(best.arguments.output_dir), arguments)
     arguments.distributed_state.wait_for_everyone()
     arguments.distributed_state.destroy_process_group()
 

@@ -67,15 +67,16 @@ HUB_ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeErr
 _LOGIN = "Check that `hf auth login` has a token that may"
 
 
-def check_destination(repo_id: str, again: str) -> None:
+def check_destination(repo_id: str, again: str, token: str | None = None) -> None:
     """
     Before the work: whether the name is one, and the Hub can be asked as somebody.
 
     Args:
         again: command that repeats the push.
+        token: if not HF_TOKEN's, or that of `hf auth login`.
 
     Raises:
-        ValueError: for a bad name, the client's offline mode, and no token (HF_TOKEN, or of `hf auth login`).
+        ValueError: for a bad name, the client's offline mode, and no token.
     """
     try:
         validate_repo_id(repo_id)
@@ -84,9 +85,22 @@ def check_destination(repo_id: str, again: str) -> None:
         raise ValueError(_not_pushed(reason, "Name another", again)) from error
     if is_offline_mode():
         raise ValueError(_not_pushed("HF_HUB_OFFLINE is set", "Unset it", again))
-    if get_token() is None:
+    if (token or get_token()) is None:
         reason = "no token, to which the Hub answers 401 Unauthorized"
         raise ValueError(_not_pushed(reason, f"{_LOGIN} write to {repo_id}", again))
+
+
+def make_model_repository(repo_id: str, private: bool, again: str, token: str | None = None) -> str:
+    """
+    Before training: make the repository, or see that it is there; its whole name, user/name.
+
+    Raises:
+        SystemExit: where the Hub does not do it.
+    """
+    try:
+        return HfApi(token=token).create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+    except HUB_ERRORS as error:
+        raise SystemExit(_not_pushed(error, f"{_LOGIN} write to {repo_id}, and the network", again)) from error
 
 
 def model_files(folder: Path) -> dict[str, Path]:
@@ -134,6 +148,7 @@ def upload(
     message: str,
     again: str,
     stale: Sequence[str],
+    token: str | None = None,
 ) -> str:
     """
     Publish the files in one commit, making the repository if need be; its URL.
@@ -145,11 +160,12 @@ def upload(
         message: of the commit.
         again: command that repeats the push.
         stale: patterns of paths that go where `files` lacks them.
+        token: if not HF_TOKEN's, or that of `hf auth login`.
 
     Raises:
         SystemExit: where that fails, with what is published and what to do.
     """
-    api = HfApi()
+    api = HfApi(token=token)
     remedy = f"{_LOGIN} write to {repo_id}, and the network"
     try:
         if CARD in files:

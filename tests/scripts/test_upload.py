@@ -83,6 +83,14 @@ def test_a_folder_that_lacks_something(upload, folder, name):
         upload.model_files(folder)
 
 
+def test_the_code_of_a_pipeline_of_ones_own(upload, folder):
+    config = json.loads((folder / "config.json").read_bytes())
+    config["custom_pipelines"] = {"tagging": {"impl": "tagging.Tagger"}, "theirs": {"impl": "you/x--theirs.Tagger"}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"it lacks tagging\.py\."):
+        upload.model_files(folder)
+
+
 def test_what_is_no_folder_of_a_model(upload, folder):
     with pytest.raises(ValueError, match=r"gone: expected the folder of a trained model, there is no such folder\."):
         upload.model_files(folder / "gone")

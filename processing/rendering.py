@@ -14,8 +14,10 @@ from PIL import Image
 COLOURS = ("#9ecae9", "#ffbf79", "#98df8a", "#f6b6d2", "#d5c7ee", "#e4dd82", "#8fdcd3", "#d8c3a5")
 KNOWN_TYPES = ("PER", "ORG", "LOC", "MISC")
 
-BOX_COLOURS = ("#e8590c", "#1971c2")  # of the columns of crops
+# Of the boxes of a kind of crops. Orange and blue: told apart by nearly all eyes, and on nearly all pictures.
+CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
+MIN_TOLD = 0.01  # smaller shares are not told
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: #1b1f24;
@@ -149,20 +151,22 @@ def tweet_html(
     figures = []
     if image is not None and not explained:
         boxes = [
-            (str(crop.get("label", "")), crop["box"], BOX_COLOURS[index % len(BOX_COLOURS)])
-            for index, column in enumerate(crops or {})
-            for crop in (crops or {})[column]
+            (str(crop.get("label", "")), crop["box"], CROP_COLOURS[column.removesuffix("_crops")])
+            for column, of_column in (crops or {}).items()
+            for crop in of_column
         ]
         figures.append(picture_figure(image, _crop_caption(crops or {}), boxes, width))
     for entity in explained:
-        caption = f"{entity['word']}: {', '.join(map(_share_text, entity['shares']))}"
+        largest = sorted(entity["shares"], key=lambda share: -share["share"])
+        told = [_share_text(share) for share in largest if share["share"] >= MIN_TOLD]
+        caption = f"{entity['word']}: {', '.join(told)}"
         if image is None:
             parts.append(f'<p class="note">{html.escape(caption)}</p>')
             continue
-        shown = [share for share in entity["shares"] if "box" in share]
+        shown = [share for share in largest if "box" in share]
         drawn = [
             (_share_text(share), share["box"], type_colour(entity["entity_group"]), 1 + MAX_LINE * share["share"])
-            for share in sorted(shown, key=lambda share: share["share"])  # the largest on top
+            for share in reversed(shown)  # the largest on top
         ]
         figures.append(picture_figure(image, caption, drawn, width))
     if figures:

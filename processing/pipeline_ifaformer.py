@@ -12,22 +12,19 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .collator import CROP_KINDS, PICTURE_COLUMNS
+from .collator import CROP_KINDS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .explanations import METHODS, source_mask, source_names
 from .labels import entity_spans
 from .object_proposals import ObjectProposer, ProposalOptions, tag_types
+from .pipeline_rows import as_row, row_words
 from .row_pictures import RowPictures, encode_crops, given_boxes, is_choice, read_row_pictures
 from .tagged_text import Entities, TaggedText
-from .words import Words, join_words, split_words
 
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
-# Columns a row may have: what is read, and what the data sets have besides.
-KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "crops", "id", "image_id", "ner_tags"}
-KNOWN_COLUMNS |= {f"{kind}_objects" for kind in CROP_KINDS}
 OPTIONS = tuple(option.name for option in fields(ProposalOptions))
 
 
@@ -237,8 +234,8 @@ class IFAformerPipeline(Pipeline):
             example.problems.append(problem)
 
         try:
-            row = _as_row(inputs)
-            example.text, example.words, example.offsets = _words(row)
+            row = as_row(inputs)
+            example.text, example.words, example.offsets = row_words(row)
         except ValueError as error:
             report(str(error))
             return example
@@ -435,56 +432,6 @@ class _Results:
 def _show_picture_of(row: Any, result: Entities | TaggedText) -> None:
     """The caller holds the row, so that the result may point to its picture."""
     result.image = row.get("image") if isinstance(row, Mapping) else None
-
-
-def _as_row(inputs: Any) -> Mapping[str, Any]:
-    """
-    Raises:
-        ValueError: for what is no row.
-    """
-    if isinstance(inputs, str):
-        return {"text": inputs}
-    if isinstance(inputs, list | tuple):
-        return {"tokens": inputs}
-    if not isinstance(inputs, Mapping):
-        raise ValueError(
-            "expected a text, a list of words, or a mapping with text or tokens and pictures, got "
-            f"{type(inputs).__name__}"
-        )
-    unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
-    if unknown:
-        logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")
-    return inputs
-
-
-def _words(row: Mapping[str, Any]) -> Words:
-    """
-    Raises:
-        ValueError: for a row without a text, or one of another type.
-    """
-    name = "text" if row.get("tokens") is None else "tokens"
-    value = row.get(name)
-    if value is None:
-        raise ValueError(f"neither text nor tokens among {sorted(map(str, row))}, or both are None")
-    if isinstance(value, str):
-        text, words, offsets = split_words(_encodable(name, value))
-    elif isinstance(value, Iterable) and all(isinstance(word, str) for word in value):
-        text, words, offsets = join_words([_encodable(name, str(word)) for word in value])
-    else:
-        raise ValueError(f"{name}: expected a string or a list of words, got {value!r:.80}")
-    return text, words, offsets
-
-
-def _encodable(name: str, text: str) -> str:
-    """
-    Raises:
-        ValueError: for half a surrogate pair, which no tokenizer takes.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: {text!r:.80} is no valid Unicode: {error.reason}") from error
-    return text
 
 
 __all__ = ["IFAformerPipeline"]

@@ -155,32 +155,33 @@ def tweet_html(
             for column, of_column in (crops or {}).items()
             for crop in of_column
         ]
-        figures.append(picture_figure(image, _crop_caption(crops or {}), boxes, width))
+        caption = ", ".join(f"{len(of_column)} {column}" for column, of_column in (crops or {}).items())
+        figures.append(picture_figure(image, caption, boxes, width))
     for entity in explained:
-        largest = sorted(entity["shares"], key=lambda share: -share["share"])
-        told = [_share_text(share) for share in largest if share["share"] >= MIN_TOLD]
+        shares = sorted(entity["shares"], key=lambda share: share["share"])
+        told = [
+            f"{' '.join(filter(None, (share['source'], share.get('label'))))} {share['share']:.0%}"
+            for share in reversed(shares)
+            if share["share"] >= MIN_TOLD
+        ]
         caption = f"{entity['word']}: {', '.join(told)}"
         if image is None:
             parts.append(f'<p class="note">{html.escape(caption)}</p>')
             continue
-        shown = [share for share in largest if "box" in share]
-        drawn = [
-            (_share_text(share), share["box"], type_colour(entity["entity_group"]), 1 + MAX_LINE * share["share"])
-            for share in reversed(shown)  # the largest on top
+        drawn = [  # the largest on top
+            (
+                f"{share['share']:.0%}" if share["share"] >= MIN_TOLD else "",
+                share["box"],
+                CROP_COLOURS[share["source"].partition("_crops")[0]],
+                1 + MAX_LINE * share["share"],
+            )
+            for share in shares
+            if "box" in share
         ]
         figures.append(picture_figure(image, caption, drawn, width))
     if figures:
         parts.append(f'<div class="pictures">{"".join(figures)}</div>')
     return f"<article>{''.join(parts)}</article>"
-
-
-def _share_text(share: Mapping[str, Any]) -> str:
-    label = f" {share['label']}" if share.get("label") else ""
-    return f"{share['source']}{label} {share['share']:.0%}"
-
-
-def _crop_caption(crops: Mapping[str, Sequence[Any]]) -> str:
-    return ", ".join(f"{len(of_column)} {column}" for column, of_column in crops.items())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

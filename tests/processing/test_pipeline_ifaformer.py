@@ -17,32 +17,13 @@ from PIL import Image
 from transformers import Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from modeling_ifaformer import IFAformerForRelationExtraction
 from processing import IFAformerPipeline
 from processing.images import ImageError
-from processing.labels import label_maps
 from processing.pipeline_ifaformer import TASK
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
-
-
-@pytest.fixture
-def make_model(make_config):
-    def make(processor, **kwargs):
-        torch.manual_seed(0)
-        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels), **kwargs))
-        with torch.no_grad():
-            model.classifier.weight.mul_(40)  # else all scores are nearly the same
-        return model
-
-    return make
-
-
-@pytest.fixture
-def tagger(make_model, make_processor):
-    processor = make_processor()
-    return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
 
 
 def picture(number, size=(40, 30)):

@@ -3,8 +3,11 @@
 import pytest
 import torch
 from PIL import Image
+from transformers import BertConfig, CLIPImageProcessorPil, CLIPVisionConfig
 
-from modeling_ifaformer import IFAformerForTokenClassification
+from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
+from processing import IFAformerPipeline, IFAformerProcessor
+from processing.demo_mner import DemoMNER, plan_tweet
 from processing.explanations import (
     METHODS,
     attention_shares,
@@ -13,6 +16,8 @@ from processing.explanations import (
     source_mask,
     source_names,
 )
+from processing.labels import entity_spans, label_maps
+from processing.tokenizer_training import train_wordpiece
 
 
 @pytest.fixture
@@ -223,3 +228,90 @@ def test_an_entity_tells_its_shares(tagger):
     assert "shares" not in tagger(rows[0])[0]
     with pytest.raises(ValueError, match="explain must be one of attention, occlusion or None, got 'magic'"):
         tagger("Jordan", explain="magic")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Train and test rows of the demo data, whose deciding objects are known."""
+    builder = DemoMNER(cache_dir=tmp_path_factory.mktemp("demo"), num_train=1000, num_validation=0, num_test=100)
+    builder.download_and_prepare()
+    data = builder.as_dataset()
+    return data["train"][:], data["test"]
+
+
+@pytest.fixture(scope="module")
+def trained(demo):
+    """The pipeline around a small model that has learnt to look at crops, in some 20 seconds."""
+    rows, _ = demo
+    crops = {"num_aux_crops": 3, "aux_crop_size": 32, "num_rcnn_crops": 3, "rcnn_crop_size": 32}
+    tokenizer = train_wordpiece((word for words in rows["tokens"] for word in words), vocab_size=800)
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = IFAformerProcessor(image_processor, tokenizer, **crops, use_whole_image=False)
+    tower = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 128}
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(
+        IFAformerConfig(
+            text_config=BertConfig(**tower, vocab_size=len(tokenizer), attention_probs_dropout_prob=0.0),
+            vision_config=CLIPVisionConfig(**tower, image_size=32, patch_size=16),
+            **label_maps(processor.labels),
+            **crops,
+            use_whole_image=False,
+        )
+    ).train()
+    encoded = processor.encode_texts(rows) | processor.encode_pictures(rows)
+    features = [{name: values[row] for name, values in encoded.items()} for row in range(len(rows["tokens"]))]
+    epochs, batch_size, rates = 12, 32, {True: 1e-2, False: 3e-3}
+    groups: dict[bool, list] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[name.startswith(("crf", "classifier"))].append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters, "lr": rates[is_head]} for is_head, parameters in groups.items()], weight_decay=0.1
+    )
+    batches = len(features) // batch_size
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, list(rates.values()), total_steps=epochs * batches, pct_start=0.1
+    )
+    for _ in range(epochs):
+        order = torch.randperm(len(features))[: batches * batch_size].view(batches, batch_size).tolist()
+        for chosen in order:
+            batch = processor.normalize_pixels(processor.data_collator([features[index] for index in chosen]))
+            loss = model(**processor.mask_tokens(batch, 0.2)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+    return IFAformerPipeline(model, processor=processor, device="cpu", batch_size=16)
+
+
+def test_the_crop_that_decides_comes_first(trained, demo):
+    right = dict.fromkeys(METHODS, 0.0)
+    number, by_chance = 0, 0.0
+    data = demo[1].remove_columns("image")
+    explained = [trained(data, explain=method) for method in METHODS]
+    for index, results in enumerate(zip(*explained, strict=True)):
+        tweet = plan_tweet(0, "test", index)
+        crops = {
+            f"{kind}_crops {position}": crop.object.deciding
+            for kind in ("aux", "rcnn")
+            for position, crop in enumerate(getattr(tweet.scene, f"{kind}_crops", ()))
+        }
+        if not any(crops.values()):
+            continue
+        entity_type, first, end = entity_spans(tweet.tags)[0]
+        name = " ".join(tweet.tokens[first:end])
+        found = [
+            [entity for entity in of_row if (entity["entity_group"], entity["word"]) == (entity_type, name)]
+            for of_row in results
+        ]
+        if not all(found):  # not recognised, so nothing to explain
+            continue
+        number += 1
+        by_chance += sum(crops.values()) / len(crops)
+        for method, (entity, *_) in zip(METHODS, found, strict=True):
+            largest = max((share for share in entity["shares"] if share["source"] in crops), key=lambda s: s["share"])
+            right[method] += crops[largest["source"]]
+    assert number >= 60, "the model has learnt too little to be explained"
+    assert by_chance / number < 0.5
+    assert right["occlusion"] / number >= 0.9
+    assert right["attention"] / number >= 0.8

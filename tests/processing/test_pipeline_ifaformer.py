@@ -390,6 +390,17 @@ def test_proposals_for_many(tagger, detectors):
         assert list(tagger(many, batch_size=2, on_error="report", **kwargs, **detectors)) == expected
 
 
+def test_phrases_are_looked_for_in_the_words(tagger, detectors, monkeypatch):
+    """As in the rows of a data set, whose texts are words joined by one space."""
+    seen = []
+    monkeypatch.setattr(tagger.proposer, "propose", lambda *args: seen.append(args) or [[]] * len(args[2]))
+    rows = [{"text": "Jordan  met\nParis!", "image": picture(0)}, {"tokens": ["RT", "Paris"], "image": picture(1)}]
+    tagger(rows, batch_size=2, **detectors)
+    assert [(args[1], args[3], args[4]) for args in seen] == [
+        (kind, ["Jordan met Paris !", "RT Paris"], ["MISC", "PER", "ORG", "LOC"]) for kind in ("aux", "rcnn")
+    ]
+
+
 def test_detectors_are_loaded_once_for_all_calls(tagger, detectors, monkeypatch):
     loaded, load = [], ObjectDetector.from_pretrained.__func__
     monkeypatch.setattr(

@@ -196,9 +196,10 @@ class IFAformerPipeline(Pipeline):
 
     @property
     def _limits(self) -> dict[str, int]:
-        """How many pictures the model takes, by column."""
+        """How many pictures the model takes, by column: none where its text does not attend to them."""
         limits = {"image": int(self.processor.use_whole_image)}
-        return limits | {f"{kind}_crops": getattr(self.processor, f"num_{kind}_crops") for kind in CROP_KINDS}
+        limits |= {f"{kind}_crops": getattr(self.processor, f"num_{kind}_crops") for kind in CROP_KINDS}
+        return limits if self.model.config.text_attends_vision else dict.fromkeys(limits, 0)
 
     def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
         """What was given for proposing crops, and the kinds of those that are to be proposed."""

@@ -145,7 +145,7 @@ def tweet_html(
     Raises:
         ValueError: for entities that overlap or lie outside the text.
     """
-    parts = [f"<p>{entity_text(text, entities)}</p>"]
+    parts = [f'<p dir="auto">{entity_text(text, entities)}</p>']
     parts += [f'<p class="note">{html.escape(problem)}</p>' for problem in problems]
     explained = [entity for entity in entities if "shares" in entity]
     figures = []

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.utils import logging
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
@@ -24,3 +25,10 @@ def make_model(make_config):
 def tagger(make_model, make_processor):
     processor = make_processor()
     return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
+
+
+@pytest.fixture
+def warned_anew(caplog):
+    """`caplog`, in which warnings that are given once a process are given whatever other tests did."""
+    logging.warning_once.cache_clear()
+    return caplog

@@ -470,7 +470,7 @@ def test_boxes_that_do_not_fit(tagger):
             tagger(row, crops=crops)
 
 
-def test_options_of_detectors_are_checked(tagger, make_model, make_processor, detectors, caplog):
+def test_options_of_detectors_are_checked(tagger, make_model, make_processor, detectors, warned_anew):
     with pytest.raises(ValueError, match="aux_threshold must be from 0 to 1"):
         tagger("Jordan", aux_threshold=2)
     with pytest.raises(ValueError, match="rcnn_detector expects one of a closed set"):
@@ -480,7 +480,7 @@ def test_options_of_detectors_are_checked(tagger, make_model, make_processor, de
     processor = make_processor(num_aux_crops=0)
     without = IFAformerPipeline(make_model(processor, num_aux_crops=0), processor=processor, device="cpu")
     assert "aux_crops" not in without(raw_rows()[0], on_error="report", **detectors)["crops"]
-    assert "aux_detector is not used: the model was made without aux_crops" in caplog.text
+    assert "aux_detector is not used: the model was made without aux_crops" in warned_anew.text
 
 
 def test_a_model_without_the_whole_picture_finds_crops_in_it(make_model, make_processor, detectors):
@@ -507,6 +507,17 @@ def test_tricky_texts_with_a_picture(text, tagger):
         assert sum(share["share"] for share in entity["shares"]) == pytest.approx(1, abs=1e-4)
     html = result._repr_html_()
     assert "<script" not in html and ("<svg" in html or "<img" in html)
+
+
+def test_a_model_of_the_text_alone_reads_no_picture(make_model, make_processor, detectors, warned_anew, monkeypatch):
+    processor = make_processor()
+    tagger = IFAformerPipeline(make_model(processor, text_attends_vision=False), processor=processor, device="cpu")
+    monkeypatch.setattr(tagger.proposer, "propose", None)
+    row = {**raw_rows()[0], "rcnn_crops": [picture(1)]}
+    assert tagger(row, **detectors) == tagger(row["text"])
+    for name in ("column image", "column rcnn_crops"):
+        assert f"The {name} is not looked at" in warned_anew.text
+    assert "aux_detector is not used" in warned_anew.text
 
 
 def test_a_result_shows_the_picture_that_the_caller_holds(tagger):

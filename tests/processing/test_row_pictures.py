@@ -148,17 +148,14 @@ def test_the_error_is_that_of_the_picture(image):
 
 
 @pytest.mark.parametrize(("whole", "done"), [(1, "whole pictures alone"), (0, "the text alone")])
-def test_one_line_says_what_is_done_without_crops(whole, done, image, caplog):
-    from transformers.utils import logging as library_logging
-
-    library_logging.warning_once.cache_clear()
+def test_one_line_says_what_is_done_without_crops(whole, done, image, warned_anew):
     limits = {**LIMITS, "image": whole}
-    with caplog.at_level(logging.WARNING):
+    with warned_anew.at_level(logging.WARNING):
         for row in ({"aux_crops": [image], "image": image}, {}, {"image": None}):
             read(row, limits=limits)
         read({"image": image}, limits=limits, crops="none")
         read({"image": image}, limits=limits, kinds=["aux"])
-        assert "No crops and no detector" not in caplog.text
+        assert "No crops and no detector" not in warned_anew.text
         for _ in range(2):
             read({"image": image}, limits=limits)
-    assert caplog.text.count(f"No crops and no detector to find any: tagging by {done}.") == 1
+    assert warned_anew.text.count(f"No crops and no detector to find any: tagging by {done}.") == 1

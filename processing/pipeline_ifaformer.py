@@ -105,7 +105,7 @@ class IFAformerPipeline(Pipeline):
 
                 Columns of another name are not looked at, which is logged. A list of strings is a list of texts; one
                 list of words is passed as `{"tokens": [...]}`.
-            batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it.
+            batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it, but for what detectors find.
             num_workers (`int`, defaults to 0): processes that read pictures.
             on_error (`str`, defaults to `"raise"`):
 
@@ -117,7 +117,8 @@ class IFAformerPipeline(Pipeline):
             crops (`str` or boxes, defaults to `"auto"`):
 
                 - `"auto"`: a row's own crops; where it has none of a kind that there is a detector for, crops are
-                  proposed from its `image`, as `prepare_crops.py` does it: the same settings give the same pixels.
+                  proposed from its `image`, as `prepare_crops.py` does it: the same settings and batches give the same
+                  pixels.
                 - `"none"`: no crops, not even a row's own.
                 - boxes in pixels of the `image` that are cut as given: a list of (xmin, ymin, xmax, ymax), or of
                   mappings with that as `box`, for `aux_crops`, or such lists by column. They belong to one row: for

@@ -127,6 +127,8 @@ class ModelFacts:
         base_models: names on the Hub of pretrained towers.
         arguments: of the run: `data`, `model` and `training`, by option.
         recipe: file of the recipe.
+        seeds, spread: of the runs that differ in the seed alone, this one among them: the seeds, and by split the
+            `mean` and `std` of each metric.
         seed, versions, hardware, train_seconds, num_parameters, git_commit: of the run.
         best_step: the training step whose weights the model has.
         repo_id: of the repository it goes to.
@@ -146,6 +148,8 @@ class ModelFacts:
     base_models: list[str] = field(default_factory=list)
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: str | None = None
+    seeds: Sequence[int] = ()
+    spread: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
@@ -180,7 +184,8 @@ class ModelFacts:
         towers = [arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")]
         best = re.search(r"checkpoint-(\d+)$", results.get("best_checkpoint") or "")
         source = SOURCES.get(dataset or "")
-        repo_id = given.get("repo_id")
+        repo_id = given.get("repo_id") or arguments.get("training", {}).get("hub_model_id")
+        repo_id = repo_id if _is_given(repo_id) else None
         recorded: dict[str, Any] = {
             "name": repo_id.split("/")[-1] if repo_id else f"IFAformer on {_dataset_name(dataset)}",
             "scores": {split: Scores.from_dict(results[split]) for split in SPLITS if split in results},
@@ -196,6 +201,9 @@ class ModelFacts:
             "versions": results.get("versions") or {},
             "hardware": Hardware(**hardware),
             "best_step": int(best[1]) if best else None,
+            "repo_id": repo_id,
+            "seeds": results.get("seeds") or (),
+            "spread": results.get("spread") or {},
             **{key: results.get(key) for key in ("seed", "train_seconds", "num_parameters", "git_commit")},
         }
         return cls(**recorded | {key: value for key, value in given.items() if value is not None})
@@ -262,7 +270,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
         model=_bullets(_model(facts)),
         repo_id=facts.repo_id,
         has_crops=facts.config.get("num_aux_crops", 0) > 0,
-        results="\n\n".join(_results(split, facts.scores[split]) for split in splits),
+        results="\n\n".join([*(_results(split, facts.scores[split]) for split in splits), *_spread(facts)]),
         matrix=MATRIX if MATRIX in figures else None,
         matrix_split=_matrix_split(facts) if MATRIX in figures else None,
         data=_data(facts),
@@ -328,6 +336,19 @@ def _results(split: str, scores: Scores) -> str:
     if scores.unreachable_entities is None:
         return table
     return f"{table}\n\nEntities that no token reaches: {scores.unreachable_entities:,} of {scores.support:,}."
+
+
+def _spread(facts: ModelFacts) -> list[str]:
+    """A table of means and deviations, if there are any."""
+    if not facts.spread:
+        return []
+    rows = [
+        [split, *(f"{100 * of[metric]['mean']:.1f} ± {100 * of[metric]['std']:.1f}" for metric in METRICS)]
+        for split, of in facts.spread.items()
+    ]
+    seeds = ", ".join(map(str, facts.seeds))
+    title = f"Mean and standard deviation of {len(facts.seeds)} such runs, with the seeds {seeds}:"
+    return [f"{title}\n\n{markdown_table(['', *METRICS.values()], rows)}"]
 
 
 def _data(facts: ModelFacts) -> str:
@@ -406,7 +427,7 @@ def _limits(facts: ModelFacts) -> list[str]:
     ]
     if any(facts.arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")):
         lines.append("The pretrained towers bring the biases of their own data.")
-    if facts.seed is not None:
+    if facts.seed is not None and not facts.spread:
         lines.append("The figures are of one run with one seed; their spread over seeds is not recorded.")
     return lines
 

@@ -7,10 +7,9 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from .crops import DetectedObject
+from .rendering import CROP_COLOURS
 
 
-# Orange and blue: told apart by nearly all eyes, and on nearly all pictures.
-COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
 NAMES = {"aux": "aux: phrase grounding", "rcnn": "rcnn: closed set"}
 PAPER, INK, FAINT, EMPTY = "white", "#212529", "#868e96", "#f1f3f5"
 
@@ -58,7 +57,7 @@ def contact_sheet(entries: Sequence[SheetEntry], title: str = "", columns: int =
         draw.text((MARGIN, y), _lines(title, large, width - 2 * MARGIN, 1)[0], INK, large)
         y += TITLE_SIZE + 14
     x = MARGIN
-    for kind, colour in COLOURS.items():
+    for kind, colour in CROP_COLOURS.items():
         draw.rectangle((x, y + 2, x + 26, y + FONT_SIZE + 2), outline=colour, width=3)
         draw.text((x + 36, y), NAMES[kind], INK, font)
         x += 36 + int(font.getlength(NAMES[kind])) + 40
@@ -94,7 +93,7 @@ def _framed_picture(entry: SheetEntry, font, small) -> Image.Image:
     field.paste(picture, (x, y))
 
     frames = [
-        (COLOURS[kind], detected, _scaled(detected.box, scale, x, y))
+        (CROP_COLOURS[kind], detected, _scaled(detected.box, scale, x, y))
         for kind, objects in entry.objects.items()
         for detected in objects
     ]

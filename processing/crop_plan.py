@@ -3,21 +3,17 @@
 import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from .crops import NounPhrases, installed_spacy_model, label_phrases
+from .object_proposals import FindPhrases, phrase_finder, tag_types
 from .parquet_folder import remove_unfinished, replacing
 
-
-# Texts -> the phrases to look for in the picture of each, None for a detector of a closed set.
-FindPhrases = Callable[[Sequence[str]], Sequence[list[str] | None]]
 
 # Settings that tell the data and not the options apart.
 DIGESTS = ("rows", "pictures")
@@ -103,8 +99,7 @@ def without_folders(name: str) -> str:
 def entity_types(features: datasets.Features) -> list[str]:
     """The types of entities that a data set's labels name: tags as B-PER, relations as /per/org/member_of."""
     if "ner_tags" in features:
-        names = features["ner_tags"].feature.names
-        types = [match[1] for name in names if (match := re.match(r"[BI]-(.+)", name))]
+        types = tag_types(features["ner_tags"].feature.names)
     elif "relation" in features:
         types = [part for name in features["relation"].names if name[:1] == "/" for part in name.split("/")[1:3]]
     else:
@@ -116,33 +111,21 @@ def phrase_source(
     given: list[str] | None, spacy_model: str | None, features: datasets.Features, name: str
 ) -> tuple[dict[str, Any], FindPhrases]:
     """
-    Where grounding phrases come from.
+    Where grounding phrases come from, see [`phrase_finder`].
 
     Args:
-        given: phrases for every picture, which win.
-        spacy_model: finds noun phrases; an installed one if None, the labels' entity types if that is none or "none".
+        given, spacy_model: as there.
         features: of the data set, whose labels name entity types.
         name: of the data set.
-
-    Returns:
-        The source, for the settings; and texts -> the phrases of each.
 
     Raises:
         ValueError: for labels that name no entity types, and a model that finds no noun phrases.
         ImportError: for spaCy or a model that is not installed.
     """
-    if given is not None:
-        return {"given": given}, lambda texts: [given for _ in texts]
-    phrases = label_phrases(entity_types(features))
-    if not phrases:
+    types = entity_types(features)
+    if given is None and not types:
         raise ValueError(f"The labels of {name!r} name no entity types: say what to look for by --phrases.")
-    if spacy_model is None:
-        spacy_model = installed_spacy_model()
-    if spacy_model is None or spacy_model == "none":
-        return {"label set": phrases}, lambda texts: [phrases for _ in texts]
-    noun_phrases = NounPhrases(spacy_model, phrases)
-    meta = noun_phrases.nlp.meta
-    return {"noun phrases": f"{spacy_model} {meta.get('version')}", "else": phrases}, noun_phrases
+    return phrase_finder(given, spacy_model, types)
 
 
 def finished_settings(folder: Path) -> dict[str, Any] | None:

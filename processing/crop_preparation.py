@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import torch
@@ -33,7 +33,6 @@ from tqdm import tqdm
 
 from .collator import PICTURE_COLUMNS
 from .crop_plan import (
-    FindPhrases,
     Plan,
     claim_folder,
     cut_batches,
@@ -47,12 +46,10 @@ from .crop_records import Records, recorded_objects
 from .crop_rows import picture_or_reason, shard_with_crops
 from .crop_summary import draw_sheet, summarise
 from .crops import ObjectDetector, checkpoint_digest, is_zero_shot_checkpoint
+from .object_proposals import FindPhrases, ProposalOptions
 from .parquet_folder import replacing, shard_path, write_shard
 from .rows import CROP_KINDS
 
-
-# What a kind's detector must be, by `is_zero_shot_checkpoint`.
-ZERO_SHOT = {"aux": True, "rcnn": False}
 
 # Splits with encoded pictures, and the report of loading.
 Load = Callable[[], tuple[datasets.DatasetDict, str]]
@@ -67,24 +64,11 @@ class MainProcessError(RuntimeError):
 
 
 @dataclass
-class CropOptions:
+class CropOptions(ProposalOptions):
     """What to look for, with which detectors, and how the rows are stored; at least one detector."""
 
-    aux_detector: str | None = field(default=None, metadata={"help": "zero-shot detector, Hub name or folder"})
-    rcnn_detector: str | None = field(default=None, metadata={"help": "closed-set detector, Hub name or folder"})
-    phrases: list[str] | None = field(default=None, metadata={"help": "phrases to look for in every picture"})
-    spacy_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "spaCy model that finds the noun phrases of each text; 'none': phrases from the label set; "
-            "default: an installed English one, else the label set"
-        },
-    )
-    aux_threshold: float = field(default=0.3, metadata={"help": "aux objects score more"})
-    rcnn_threshold: float = field(default=0.5, metadata={"help": "rcnn objects score more"})
-    iou_threshold: float = field(default=0.5, metadata={"help": "of two boxes overlapping more, the better one stays"})
-    max_aux_crops: int = field(default=3, metadata={"help": "at most so many for a picture"})
-    max_rcnn_crops: int = field(default=3, metadata={"help": "at most so many for a picture"})
+    option_prefix: ClassVar[str] = "--"
+
     batch_size: int = field(default=8, metadata={"help": "pictures a batch, in each process"})
     rows_per_shard: int = field(default=500, metadata={"help": "rows a Parquet file"})
     limit: int | None = field(default=None, metadata={"help": "only the first rows of each split"})
@@ -97,18 +81,6 @@ class CropOptions:
         },
     )
 
-    @property
-    def detectors(self) -> dict[str, str]:
-        """The detectors given, by kind."""
-        given = {kind: getattr(self, f"{kind}_detector") for kind in CROP_KINDS}
-        return {kind: name for kind, name in given.items() if name is not None}
-
-    def threshold(self, kind: str) -> float:
-        return getattr(self, f"{kind}_threshold")
-
-    def max_crops(self, kind: str) -> int:
-        return getattr(self, f"max_{kind}_crops")
-
     def check(self) -> None:
         """
         Raises:
@@ -116,15 +88,11 @@ class CropOptions:
         """
         if not any(self.detectors.values()):
             raise ValueError("No detector: give --aux_detector, --rcnn_detector or both.")
-        for name in ("aux_threshold", "rcnn_threshold", "iou_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name} must be from 0 to 1, got {getattr(self, name)}.")
-        for name in ("max_aux_crops", "max_rcnn_crops", "batch_size", "rows_per_shard", "limit"):
+        super().check()
+        for name in ("batch_size", "rows_per_shard", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}.")
-        if self.phrases is not None and not any(phrase.strip(" .") for phrase in self.phrases):
-            raise ValueError(f"--phrases must name at least one, got {self.phrases}.")
 
     def settings(self, name: str) -> dict[str, Any]:
         """
@@ -143,9 +111,7 @@ class CropOptions:
                 is_zero_shot = is_zero_shot_checkpoint(detector)
             except OSError as error:  # in which transformers does not always say what it looked for
                 raise ValueError(f"--{kind}_detector {detector}: {error}") from error
-            if is_zero_shot != ZERO_SHOT[kind]:
-                expected = "a zero-shot detector (Grounding DINO, OWLv2)" if ZERO_SHOT[kind] else "one of a closed set"
-                raise ValueError(f"--{kind}_detector expects {expected}, got {detector}: give it as the other one.")
+            self.check_kind(kind, is_zero_shot)
             kinds[kind] = {
                 "detector": without_folders(detector),
                 "checkpoint": checkpoint_digest(detector),
@@ -370,12 +336,11 @@ def detect_share(options: CropOptions, kind: str, plan: Plan, data: datasets.Dat
             pictures = [future.result() for future in ahead.popleft()]
             shown = [index for index, picture in enumerate(pictures) if isinstance(picture, Image.Image)]
             try:
-                found = detector.detect(
+                found = options.detect(
+                    detector,
+                    kind,
                     [pictures[index] for index in shown],
-                    [batch[index].phrases or [] for index in shown] if ZERO_SHOT[kind] else None,
-                    threshold=options.threshold(kind),
-                    iou_threshold=options.iou_threshold,
-                    max_objects=options.max_crops(kind),
+                    [batch[index].phrases for index in shown],
                 )
             except torch.OutOfMemoryError as error:
                 raise PreparationError(

@@ -1,6 +1,5 @@
 """Rows of a data set with the crops that detected objects give, pictures as the bytes that are stored."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from PIL import Image
 
 from .crops import DetectedObject, cut_crops
 from .images import ImageError, load_image
+from .object_proposals import encode_crop
 from .rows import CROP_KINDS, with_objects
 
 
-JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 4:4:4
 ROWS_AT_ONCE = 64
 
 # For each kind that has a detector: a row's objects, or why its picture could not be read.
@@ -88,7 +87,8 @@ def row_with_crops(row: dict[str, Any], found: Found) -> tuple[dict[str, Any], l
             crops = [] if picture is None else cut_crops(picture, objects)
             row[objects_column] = [detected._asdict() for detected in objects]
             row[crops_column] = [
-                {"bytes": _jpeg(crop), "path": f"{row['id']}_{kind}_{index}.jpg"} for index, crop in enumerate(crops)
+                {"bytes": encode_crop(crop), "path": f"{row['id']}_{kind}_{index}.jpg"}
+                for index, crop in enumerate(crops)
             ]
             continue
         sources, own_objects = row[crops_column] or [], row.get(objects_column) or []
@@ -125,12 +125,6 @@ def _boxes_fit(picture: Image.Image, found: Found) -> bool:
     """Detectors' boxes lie within the picture, so one that does not is of another picture."""
     boxes = [detected.box for objects, _ in found.values() for detected in objects]
     return all(xmax <= picture.width and ymax <= picture.height for _, _, xmax, ymax in boxes)
-
-
-def _jpeg(crop: Image.Image) -> bytes:
-    file = io.BytesIO()
-    crop.save(file, **JPEG)
-    return file.getvalue()
 
 
 def _reason(error: ImageError, source: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """The pipeline: texts and pictures in, entities out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import compress
 from typing import Any
 
 import torch
@@ -11,17 +12,20 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .collator import CROP_KINDS, PICTURE_COLUMNS
-from .decoding import decode_entities, word_scores, word_tags
-from .images import ImageError, load_image
-from .words import Words, join_words, split_words
+from .collator import CROP_KINDS
+from .decoding import decode_entities, first_positions, word_scores, word_tags
+from .explanations import METHODS, source_mask, source_names
+from .labels import entity_spans
+from .object_proposals import ObjectProposer, ProposalOptions, tag_types
+from .pipeline_rows import as_row, row_words
+from .row_pictures import RowPictures, encode_crops, given_boxes, is_choice, read_row_pictures
+from .tagged_text import Entities, TaggedText
 
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
-# Columns a row may have: what is read, and what the data sets have besides.
-KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "id", "image_id", "ner_tags"}
+OPTIONS = tuple(option.name for option in fields(ProposalOptions))
 
 
 @dataclass
@@ -31,14 +35,18 @@ class Example:
 
     Attributes:
         text: what the offsets point into, None where the row has none.
-        offsets, word_ids: `(start, end)` characters of each word; of each token the index of its word.
+        words, offsets: the words, and `(start, end)` characters of each.
+        word_ids: of each token the index of its word.
+        pictures: what is known of its crops, and what is still to be proposed.
         features: what the processor makes of it, None where it cannot be tagged.
         problems: what is wrong with the row.
     """
 
     text: str | None = None
+    words: list[str] = field(default_factory=list)
     offsets: list[tuple[int, int]] = field(default_factory=list)
     word_ids: list[int | None] = field(default_factory=list)
+    pictures: RowPictures = field(default_factory=RowPictures)
     features: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -55,6 +63,7 @@ class IFAformerPipeline(Pipeline):
         processor: the `IFAformerProcessor` saved beside it.
         on_error (`str`, defaults to `"raise"`): what becomes of bad input, see [`__call__`]. Here for all calls, or
             with a call.
+        crops, explain, aux_detector, rcnn_detector, ...: see [`__call__`]. Here for all calls, or with a call.
         **kwargs: as for any pipeline: `device`, `batch_size`, `num_workers`, ...
 
     Raises:
@@ -80,6 +89,7 @@ class IFAformerPipeline(Pipeline):
             processor = copy(processor)
             processor.max_length = model.base_model.text_model.max_length
         super().__init__(model, processor=processor, **kwargs)
+        self.proposer = ObjectProposer(self.device)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """
@@ -89,11 +99,13 @@ class IFAformerPipeline(Pipeline):
 
                 - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given);
                 - `image` (optional): a path, bytes, PIL image, uint8 array, or `{"path": ..., "bytes": ...}`;
-                - `aux_crops`, `rcnn_crops` (optional): lists of such pictures.
+                - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
+                  what `prepare_crops.py` stored of each: `box`, `label`, `score`;
+                - `crops` (optional): as below, for this row.
 
                 Columns of another name are not looked at, which is logged. A list of strings is a list of texts; one
                 list of words is passed as `{"tokens": [...]}`.
-            batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it.
+            batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it, but for what detectors find.
             num_workers (`int`, defaults to 0): processes that read pictures.
             on_error (`str`, defaults to `"raise"`):
 
@@ -102,46 +114,117 @@ class IFAformerPipeline(Pipeline):
                   and is absent where nothing is. A picture that cannot be used, and crops above the model's number,
                   are left out; a text that cannot be tagged has no entities.
 
+            crops (`str` or boxes, defaults to `"auto"`):
+
+                - `"auto"`: a row's own crops; where it has none of a kind that there is a detector for, crops are
+                  proposed from its `image`, as `prepare_crops.py` does it: the same settings and batches give the same
+                  pixels.
+                - `"none"`: no crops, not even a row's own.
+                - boxes in pixels of the `image` that are cut as given: a list of (xmin, ymin, xmax, ymax), or of
+                  mappings with that as `box`, for `aux_crops`, or such lists by column. They belong to one row: for
+                  several, give each its column `crops`. A box is clipped to the picture.
+            aux_detector, rcnn_detector (`str` or `ObjectDetector`, *optional*): what proposes crops, a zero-shot and a
+                closed-set detector of transformers, Hub name or folder. Loaded on first use, once, on the pipeline's
+                device, and run in the calling process on `batch_size` rows at a time.
+            phrases, spacy_model, aux_threshold, rcnn_threshold, iou_threshold, max_aux_crops, max_rcnn_crops:
+                as in [`ProposalOptions`].
+            explain (`str`, *optional*): which source speaks for each entity, see [`attention_shares`] and
+                [`occlusion_shares`] for what it means and its limits. `"attention"` takes a pass more, `"occlusion"`
+                2 n + 2 passes for a row with n pictures and crops.
+
         Returns:
             A list of entities for a row: `entity_group`, `score`, `word`, `start`, `end`, where `text[start:end]` is
             `word`; of words, `text` is the words joined by one space. `score` is the mean over the entity's words of
             the probability of their tags under the CRF. For a list, the list of those; for a generator or a data set,
             an iterable which computes them as it goes, with the data set's length.
 
+            With `explain`, an entity has `shares`: for the text, the picture and each crop `source` (`"text"`,
+            `"image"`, `"aux_crops 0"`, ...), `share`, and where they are known `label`, `score` and `box`; shares sum
+            to 1. A report has `crops` where boxes are known: by column, `box`, `label` and `score` of each crop, which
+            can be given as `crops` again.
+
+            Lists and reports of entities show themselves in a notebook, with the picture where the caller holds the
+            rows (one row, or a list).
+
             The end of a text longer than the model can take is not tagged: a problem in a report, logged otherwise.
 
         Raises:
             ValueError: for a row that is none of the above, a text that is empty or of which the tokenizer keeps
-                nothing, or too many crops, with the number of the row.
+                nothing, too many crops, or a box outside the picture, with the number of the row; for options out of
+                range and a detector of the wrong kind.
+            OSError: for a detector that is not there.
             ImageError: for a picture that cannot be used (a `ValueError`), TypeError: for a source of another type;
                 both name the row and the picture.
         """
         if isinstance(inputs, list | tuple):
-            return list(super().__call__(_Rows(inputs), *args, **kwargs))
+            results = list(super().__call__(_Rows(inputs), *args, **kwargs))
+            for row, result in zip(inputs, results, strict=True):
+                _show_picture_of(row, result)
+            return results
         if isinstance(inputs, str | Mapping):
-            return super().__call__(inputs, *args, **kwargs)
+            result = super().__call__(inputs, *args, **kwargs)
+            _show_picture_of(inputs, result)
+            return result
         if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
             inputs = _Rows(inputs)
         elif isinstance(inputs, Iterable):
             inputs = (row for row in inputs)
         return super().__call__(inputs, *args, **kwargs)
 
-    def _sanitize_parameters(self, on_error: str | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
+    def _sanitize_parameters(
+        self, on_error: str | None = None, crops: Any = None, explain: str | None = None, **kwargs: Any
+    ) -> tuple[dict, dict, dict]:
         kwargs.pop("local_files_only", None)  # `pipeline` uses it and passes it on
+        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         if kwargs:
             raise TypeError(f"{type(self).__name__} has no parameters {sorted(kwargs)}.")
-        if on_error is None:
-            return {}, {}, {}
-        if on_error not in ("raise", "report"):
+        if on_error not in (None, "raise", "report"):
             raise ValueError(f"on_error must be 'raise' or 'report', got {on_error!r}.")
-        return {"on_error": on_error}, {}, {"on_error": on_error}
+        if explain is not None and explain not in METHODS:
+            raise ValueError(f"explain must be one of {', '.join(METHODS)} or None, got {explain!r}.")
+        if crops is not None and not is_choice(crops):
+            try:
+                given_boxes(crops, self._limits)
+            except ValueError as error:
+                raise ValueError(f"crops: {error}.") from error
+        ProposalOptions(**options).check()
+        of_errors = {} if on_error is None else {"on_error": on_error}
+        return (
+            of_errors | ({} if crops is None else {"crops": crops}),
+            options | ({} if explain is None else {"explain": explain}),
+            of_errors,
+        )
 
-    def preprocess(self, inputs: Any, on_error: str = "raise", number: int | None = None) -> Example:  # type: ignore[override]
+    @property
+    def _limits(self) -> dict[str, int]:
+        """How many pictures the model takes, by column: none where its text does not attend to them."""
+        limits = {"image": int(self.processor.use_whole_image)}
+        limits |= {f"{kind}_crops": getattr(self.processor, f"num_{kind}_crops") for kind in CROP_KINDS}
+        return limits if self.model.config.text_attends_vision else dict.fromkeys(limits, 0)
+
+    def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
+        """What was given for proposing crops, and the kinds of those that are to be proposed."""
+        options = ProposalOptions(**{name: forward_params[name] for name in OPTIONS if name in forward_params})
+        kinds = list(options.detectors)
+        for kind in kinds:
+            if not self._limits[f"{kind}_crops"]:
+                logger.warning_once(f"The {kind}_detector is not used: the model was made without {kind}_crops.")
+        return options, [kind for kind in kinds if self._limits[f"{kind}_crops"]]
+
+    def preprocess(  # type: ignore[override]
+        self,
+        inputs: Any,
+        on_error: str = "raise",
+        crops: Any = "auto",
+        proposed_kinds: Collection[str] = (),
+        number: int | None = None,
+    ) -> Example:
         """
-        One row with its features.
+        One row with its features, but for crops that are to be proposed.
 
         Args:
-            inputs, on_error: see [`__call__`].
+            inputs, on_error, crops: see [`__call__`].
+            proposed_kinds: of crops that a detector is there for.
             number: of the row, for messages.
         """
         example = Example()
@@ -153,12 +236,12 @@ class IFAformerPipeline(Pipeline):
             example.problems.append(problem)
 
         try:
-            row = _as_row(inputs)
-            example.text, words, example.offsets = _words(row)
+            row = as_row(inputs)
+            example.text, example.words, example.offsets = row_words(row)
         except ValueError as error:
             report(str(error))
             return example
-        pictures = self._load_pictures(row, report)
+        words, pictures = example.words, read_row_pictures(row, self._limits, crops, proposed_kinds, report)
         try:
             (encoded,) = self.processor.encode_text([words], is_split_into_words=True)
         except ValueError:
@@ -170,43 +253,33 @@ class IFAformerPipeline(Pipeline):
             example.problems.append(f"text: the last {cut_off} of {len(words)} words are cut off")
             if on_error == "raise":
                 logger.warning(f"{place}{example.problems[-1]}")
-        features = self.processor(text=[words], is_split_into_words=True, **pictures)
+        features = self.processor(text=[words], is_split_into_words=True)
+        features |= self.processor.encode_pictures({name: [values] for name, values in pictures.columns.items()})
         example.features = {name: values[0] for name, values in features.items()}
+        example.pictures = pictures
+        pictures.columns = {}  # they are in the features now
         return example
 
-    def _load_pictures(self, row: Mapping[str, Any], report: Callable[..., None]) -> dict[str, Any]:
-        """What the processor takes of a row's picture and crops, decoded; what cannot be used is reported."""
-
-        def load(name: str, source: Any) -> Any:
-            try:
-                return load_image(source)
-            except (ImageError, TypeError) as error:
-                report(f"{name}: {error}", ImageError if isinstance(error, ImageError) else TypeError)
-                return None
-
-        processor = self.processor
-        limits = {"image": int(processor.use_whole_image)}
-        limits |= {f"{kind}_crops": getattr(processor, f"num_{kind}_crops") for kind in CROP_KINDS}
-        pictures: dict[str, Any] = {}
-        for name, limit in limits.items():
-            sources = row.get(name)
-            sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
-            if sources and limit == 0:
-                logger.warning_once(f"The column {name} is not looked at: the model was made without.")
+    def _add_proposals(self, examples: list[Example], options: ProposalOptions) -> None:
+        """The crops that are to be proposed, a kind's of all examples at once."""
+        for kind in options.detectors:
+            pending = [example for example in examples if kind in example.pictures.pending]
+            if not pending:
                 continue
-            if len(sources) > limit:
-                unit = "pictures" if name == "image" else "crops"
-                report(f"{name}: {len(sources)} {unit}, the model takes the first {limit}")
-            named = [
-                (name if name == "image" else f"{name} {index}", source)
-                for index, source in enumerate(sources[:limit])
-            ]
-            loaded = [picture for picture in (load(*item) for item in named) if picture is not None]
-            if name == "image":
-                pictures["images"] = loaded or [None]
-            else:
-                pictures[name] = [loaded]
-        return pictures
+            column = f"{kind}_crops"
+            images: list[Any] = [example.pictures.image for example in pending]
+            texts = [" ".join(example.words) for example in pending]
+            entity_types = tag_types(self.processor.tags)
+            found = self.proposer.propose(options, kind, images, texts, entity_types, self._limits[column])
+            for example, image, objects in zip(pending, images, found, strict=True):
+                assert example.features is not None  # else nothing is pending
+                encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
+                example.features |= {name: values[0] for name, values in encoded.items()}
+                example.pictures.objects[column] = [
+                    {**detected._asdict(), "box": list(detected.box)} for detected in objects
+                ]
+        for example in examples:
+            example.pictures.image, example.pictures.pending = None, ()
 
     def collate(self, examples: list[Example]) -> dict[str, Any]:
         """The `examples`, and as `inputs` the padded batch of those that have features, None where none has."""
@@ -215,59 +288,111 @@ class IFAformerPipeline(Pipeline):
             example.features = None if example.features is None else {}  # they are in the batch now
         return {"examples": examples, "inputs": self.processor.data_collator(features) if features else None}
 
-    def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The `examples` with `tag_ids` (batch_size, seq_length) and `scores`, the probability of each."""
+    def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """
+        The `examples` with `tag_ids` (batch_size, seq_length), `scores`, the probability of each, and with `explain`
+        the `shares` of each row's entities (num_entities, num_sources), `source_names`, and as `source_mask`
+        (batch_size, num_sources) which of them a row has.
+        """
         examples, inputs = input_tensors["examples"], input_tensors["inputs"]
         if inputs is None:
             return {"examples": examples, "tag_ids": torch.empty(0, 0), "scores": torch.empty(0, 0)}
         self.model.eval()  # in training mode nothing is decoded
+        inputs = self.processor.normalize_pixels(inputs)
         outputs = self.model(**inputs)
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        return {"examples": examples, "tag_ids": outputs.tag_ids, "scores": scores}
+        results = {"examples": examples, "tag_ids": outputs.tag_ids, "scores": scores}
+        if explain is not None:
+            positions = []
+            tagged = [example for example in examples if example.features is not None]
+            for example, tag_ids in zip(tagged, outputs.tag_ids.tolist(), strict=True):
+                of_words = first_positions(example.word_ids)
+                spans = entity_spans(self._word_tags(example, tag_ids))
+                positions.append(
+                    [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
+                )
+            results["shares"] = METHODS[explain](self.model, inputs, outputs.tag_ids, positions)
+            results |= {"source_names": source_names(inputs), "source_mask": source_mask(inputs)}
+        return results
+
+    def _word_tags(self, example: Example, tag_ids: list[int]) -> list[str]:
+        return word_tags(tag_ids, example.word_ids, len(example.offsets), dict(enumerate(self.processor.labels)))
 
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
-        id2label = dict(enumerate(self.processor.labels))
-        tagged = zip(model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist(), strict=True)
+        tag_ids, scores = model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist()
         results: list[Any] = []
+        row = 0
         for example in model_outputs["examples"]:
-            entities = []
+            entities: list[dict[str, Any]] = []
             if example.features is not None:
-                tag_ids, scores = next(tagged)
-                word_ids, num_words = example.word_ids, len(example.offsets)
                 entities = decode_entities(
                     example.text,
                     example.offsets,
-                    word_tags(tag_ids, word_ids, num_words, id2label),
-                    word_scores(scores, word_ids, num_words),
+                    self._word_tags(example, tag_ids[row]),
+                    word_scores(scores[row], example.word_ids, len(example.offsets)),
                 )
-            if on_error == "raise":
-                results.append(entities)
-            else:
-                problems = {"problems": example.problems} if example.problems else {}
-                results.append({"text": example.text, "entities": entities, **problems})
+                if "shares" in model_outputs:
+                    sources = list(compress(model_outputs["source_names"], model_outputs["source_mask"][row].tolist()))
+                    for entity, shares in zip(entities, model_outputs["shares"][row], strict=True):
+                        present = shares[model_outputs["source_mask"][row]].tolist()
+                        entity["shares"] = [
+                            {"source": source, **example.pictures.object_of(source), "share": share}
+                            for source, share in zip(sources, present, strict=True)
+                        ]
+                row += 1
+            results.append(self._result(example, entities, on_error))
         return results
+
+    def _result(self, example: Example, entities: list[dict[str, Any]], on_error: str) -> Entities | TaggedText:
+        crops = {column: objects for column, objects in example.pictures.objects.items() if objects}
+        if on_error == "raise":
+            return Entities(entities, example.text, crops)
+        rest: dict[str, Any] = {"crops": crops} if crops else {}
+        if example.problems:
+            rest["problems"] = example.problems
+        return TaggedText(text=example.text, entities=entities, **rest)
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         """One row, without a number."""
-        batch = self.collate([self.preprocess(inputs, **preprocess_params)])
-        return self.postprocess(self.forward(batch, **forward_params), **postprocess_params)[0]
+        options, kinds = self._proposal_options(forward_params)
+        example = self.preprocess(inputs, proposed_kinds=kinds, **preprocess_params)
+        return self._run([example], options, forward_params, postprocess_params)[0]
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         """Many rows: the processor's own collator pads them, so that results do not depend on the batch."""
+        if not isinstance(preprocess_params.get("crops", "auto"), str):
+            raise ValueError("crops: boxes belong to one row; for several, give each row its own as its column crops.")
+        options, kinds = self._proposal_options(forward_params)
+        preprocess_params = {**preprocess_params, "proposed_kinds": kinds}
         rows: Any
         if isinstance(inputs, _Rows):
             rows = PipelineDataset(inputs, self._preprocess_numbered, preprocess_params)
         else:
             rows = PipelineIterator(enumerate(inputs), self._preprocess_numbered, preprocess_params)
             num_workers = min(num_workers, 1)  # several would each read all of it
-        batches: DataLoader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=self.collate)
+        batches: DataLoader = DataLoader(
+            rows, batch_size=batch_size, num_workers=num_workers, collate_fn=self._collate_what_is_complete
+        )
 
-        def run(batch: dict[str, Any]) -> list[Any]:
-            return self.postprocess(self.forward(batch, **forward_params), **postprocess_params)
+        def run(batch: Any) -> list[Any]:
+            return self._run(batch, options, forward_params, postprocess_params)
 
         return _Results(batches, run, inputs)
+
+    def _collate_what_is_complete(self, examples: list[Example]) -> Any:
+        """In a process that reads pictures: the batch, or where crops are to be proposed the examples, for no detector
+        leaves the calling process."""
+        return examples if any(example.pictures.pending for example in examples) else self.collate(examples)
+
+    def _run(self, batch: Any, options: ProposalOptions, forward_params: dict, postprocess_params: dict) -> list[Any]:
+        """Results of a batch, or of examples that are still to be made one."""
+        if isinstance(batch, list):
+            self._add_proposals(batch, options)
+            batch = self.collate(batch)
+        outputs = self.forward(batch, explain=forward_params.get("explain"))
+        return self.postprocess(outputs, **postprocess_params)
 
     def _preprocess_numbered(self, item: tuple[int, Any], **preprocess_params: Any) -> Example:
         number, row = item
@@ -306,54 +431,9 @@ class _Results:
             yield from self.run(batch)
 
 
-def _as_row(inputs: Any) -> Mapping[str, Any]:
-    """
-    Raises:
-        ValueError: for what is no row.
-    """
-    if isinstance(inputs, str):
-        return {"text": inputs}
-    if isinstance(inputs, list | tuple):
-        return {"tokens": inputs}
-    if not isinstance(inputs, Mapping):
-        raise ValueError(
-            "expected a text, a list of words, or a mapping with text or tokens and pictures, got "
-            f"{type(inputs).__name__}"
-        )
-    unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
-    if unknown:
-        logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")
-    return inputs
-
-
-def _words(row: Mapping[str, Any]) -> Words:
-    """
-    Raises:
-        ValueError: for a row without a text, or one of another type.
-    """
-    name = "text" if row.get("tokens") is None else "tokens"
-    value = row.get(name)
-    if value is None:
-        raise ValueError(f"neither text nor tokens among {sorted(map(str, row))}, or both are None")
-    if isinstance(value, str):
-        text, words, offsets = split_words(_encodable(name, value))
-    elif isinstance(value, Iterable) and all(isinstance(word, str) for word in value):
-        text, words, offsets = join_words([_encodable(name, str(word)) for word in value])
-    else:
-        raise ValueError(f"{name}: expected a string or a list of words, got {value!r:.80}")
-    return text, words, offsets
-
-
-def _encodable(name: str, text: str) -> str:
-    """
-    Raises:
-        ValueError: for half a surrogate pair, which no tokenizer takes.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: {text!r:.80} is no valid Unicode: {error.reason}") from error
-    return text
+def _show_picture_of(row: Any, result: Entities | TaggedText) -> None:
+    """The caller holds the row, so that the result may point to its picture."""
+    result.image = row.get("image") if isinstance(row, Mapping) else None
 
 
 __all__ = ["IFAformerPipeline"]

@@ -1,10 +1,12 @@
 """Trained checkpoints, as the scripts that use them load them."""
 
 import os
+from pathlib import Path
 
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
-import modeling_ifaformer  # noqa: F401  (registers the model with the auto classes)
+import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
 
 
@@ -26,3 +28,30 @@ def load_checkpoint(name_or_path: str) -> tuple[PreTrainedModel, IFAformerProces
     if processor.max_length is None:
         processor.max_length = model.base_model.text_model.max_length
     return model, processor
+
+
+def load_whole_model(folder: Path) -> PreTrainedModel:
+    """
+    The model of a folder, of whatever task, all of whose weights are there and whose processor belongs to it.
+
+    Raises:
+        ValueError: for a folder that does not load, or loads with weights made up.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        architecture = (config.architectures or ["no class"])[0]
+        if architecture not in modeling_ifaformer.__all__:
+            raise ValueError(f"expected a model of {', '.join(modeling_ifaformer.__all__)}, got {architecture}")
+        model, loading = getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True)
+        processor = IFAformerProcessor.from_pretrained(folder)
+        vocabulary, embeddings = len(processor.tokenizer), config.text_config.vocab_size
+        if vocabulary > embeddings:
+            raise ValueError(f"the tokenizer has {vocabulary} entries, the model embeds {embeddings}")
+        if architecture == "IFAformerForTokenClassification":
+            processor.check_config(config)
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: the model does not load: {error}") from error
+    wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        raise ValueError(f"{folder}: the weights are not those of the configuration: {wrong}.")
+    return model

@@ -18,11 +18,11 @@ from data_arguments import DataSourceArguments, choose_split
 from datasets import Dataset, DatasetDict
 from recipe import output_path, parse_arguments
 
-from processing.contact_sheet import COLOURS, NAMES
+from processing.contact_sheet import NAMES
 from processing.data_statistics import split_statistics
 from processing.images import ImageError, load_image
 from processing.labels import entity_spans
-from processing.rendering import entity_text, page, picture_figure, table
+from processing.rendering import CROP_COLOURS, entity_text, page, picture_figure, table
 from processing.rows import CROP_KINDS
 from processing.words import join_words
 
@@ -106,7 +106,7 @@ def sample(split: str, row: dict[str, Any], dataset: Dataset) -> str:
         {"entity_group": name, "start": offsets[start][0], "end": offsets[end - 1][1]} for name, start, end in spans
     ]
     boxes = [
-        (f"{found['label']} {found['score']:.2f}", found["box"], COLOURS[kind])
+        (f"{found['label']} {found['score']:.2f}", found["box"], CROP_COLOURS[kind])
         for kind in CROP_KINDS
         for found in row.get(f"{kind}_objects") or []
     ]
@@ -146,7 +146,9 @@ def main() -> None:
     if output:
         legend = ""
         if any(f"{kind}_objects" in data[next(iter(data))].features for kind in CROP_KINDS):
-            keys = (f'<span style="color:{COLOURS[kind]}">{html.escape(NAMES[kind])}</span>' for kind in CROP_KINDS)
+            keys = (
+                f'<span style="color:{CROP_COLOURS[kind]}">{html.escape(NAMES[kind])}</span>' for kind in CROP_KINDS
+            )
             legend = f"<p>Boxes: {', '.join(keys)}</p>"
         body = "".join(sample(split, row, data[split]) for split, row in choose_rows(data, arguments))
         findings = "".join(f"<p class='note'>{html.escape(line)}</p>" for line in report.splitlines())

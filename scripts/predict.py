@@ -1,9 +1,11 @@
-"""
+r"""
 Entities of tweets and their pictures, one JSON line a tweet, in input order.
 
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
-    python scripts/predict.py --model runs/demo --dataset demo --limit 3
+    python scripts/predict.py --model runs/demo --dataset demo --limit 3 --explain occlusion --html report.html
+    python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl \
+        --aux_detector IDEA-Research/grounding-dino-tiny --rcnn_detector PekingU/rtdetr_r50vd
     accelerate launch --config_file scripts/accelerate/ddp_8_gpus.yaml scripts/predict.py --model runs/demo ...
 
 An input file is plain text (a tweet a line), CSV, JSON lines or Parquet with the columns `text` or `tokens` (a list
@@ -11,6 +13,9 @@ of words), and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a 
 file or to --image_dir. In CSV words are separated by spaces, paths by `;`. A row or a picture that cannot be used is
 named under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch;
 several processes share the batches, and the output is in input order all the same. It appears once it is whole.
+
+Without crops of their own, rows get those that the detectors find in their pictures, as prepare_crops.py would store
+them. --explain says which picture or crop speaks for an entity; --html shows texts, pictures and boxes on a page.
 """
 
 import json
@@ -18,11 +23,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import PartialState
@@ -34,12 +39,20 @@ from tqdm import tqdm
 
 from processing import IFAformerPipeline
 from processing.data import DATASETS
+from processing.explanations import METHODS
+from processing.object_proposals import ProposalOptions
 from processing.parquet_folder import replacing
+from processing.rendering import page
+from processing.row_pictures import CROP_CHOICES
+from processing.rows import OBJECT_COLUMNS
 from processing.tables import RowError, place_of, read_table
+from processing.tagged_text import TaggedText
 
 
 @dataclass
-class PredictionArguments(DataSourceArguments):
+class PredictionArguments(ProposalOptions, DataSourceArguments):
+    option_prefix: ClassVar[str] = "--"
+
     model: str | None = field(default=None, metadata={"help": "a trained IFAformer, Hub name or folder"})
     text: str | None = field(default=None, metadata={"help": "one tweet"})
     image: str | None = field(default=None, metadata={"help": "its picture"})
@@ -50,6 +63,10 @@ class PredictionArguments(DataSourceArguments):
     split: str = field(default="test", metadata={"help": "which split of it"})
     limit: int | None = field(default=None, metadata={"help": "stop after this many tweets"})
     output: str | None = field(default=None, metadata={"help": "file of JSON lines; left out, they are printed"})
+    crops: str = field(default="auto", metadata={"help": "auto: a row's own, else the detectors'; none: no crops"})
+    explain: str | None = field(default=None, metadata={"help": f"which crop speaks: {', '.join(METHODS)}"})
+    html: str | None = field(default=None, metadata={"help": "page of the tweets with entities, pictures and boxes"})
+    html_limit: int = field(default=100, metadata={"help": "only so many tweets on the page, from the first on"})
     batch_size: int = field(default=32, metadata={"help": "tweets a batch"})
     device: str | None = field(default=None, metadata={"help": "default: cuda where there is one, else cpu"})
 
@@ -78,7 +95,8 @@ def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
         if report:
             print(report, file=sys.stderr)
         for row in choose_split(data, arguments.split):
-            yield {name: row[name] for name in ("id", "tokens", "image", "aux_crops", "rcnn_crops")}
+            names = ("id", "tokens", "image", "aux_crops", "rcnn_crops", *OBJECT_COLUMNS)
+            yield {name: row[name] for name in names if name in row}
     else:
         raise ValueError("Nothing to tag: give --text, --input or --dataset.")
 
@@ -130,15 +148,17 @@ def check_table(path: Path) -> None:
         raise SystemExit(str(error)) from error
 
 
-def tag(batch: list[dict[str, Any]], tagger: IFAformerPipeline) -> Iterator[dict[str, Any]]:
-    """Each row's text, entities and problems, in order."""
+def tag(batch: list[dict[str, Any]], tagger: IFAformerPipeline) -> Iterator[TaggedText]:
+    """Each row's text, entities, crops and problems, in order."""
     readable = [row for row in batch if "problems" not in row]
     results = iter(tagger(readable, batch_size=len(batch), on_error="report") if readable else ())
     for row in batch:
         if "problems" in row:
-            yield {"text": None, "entities": [], "problems": row["problems"]}
+            yield TaggedText(text=None, entities=[], problems=row["problems"])
         else:
-            yield {**({"id": row["id"]} if "id" in row else {}), **next(results)}
+            result = TaggedText({**({"id": row["id"]} if "id" in row else {}), **next(results)})
+            result.image = row.get("image")
+            yield result
 
 
 def batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -158,11 +178,39 @@ def merge(parts: list[Path], output: Path, batch_size: int) -> None:
         part.unlink()
 
 
+def write_page(path: Path, title: str, articles: list[str], number: int, is_explained: bool) -> None:
+    """A page of the first tweets, which says how many there were."""
+    notes = [f"{number} tweets." if len(articles) == number else f"The first {len(articles)} of {number} tweets."]
+    if is_explained:
+        notes.append("The line of a box is the wider the more its crop speaks for the entity.")
+    with replacing(path) as file:
+        body = f'<p class="note">{" ".join(notes)}</p>{"".join(articles)}'
+        file.write(page(title, body).encode(errors="replace"))  # half a surrogate pair is no text
+
+
+def check(arguments: PredictionArguments) -> None:
+    """
+    Raises:
+        ValueError: for an option out of range.
+    """
+    arguments.check()
+    if arguments.crops not in CROP_CHOICES:
+        raise ValueError(f"--crops must be one of {', '.join(CROP_CHOICES)}, got {arguments.crops!r}.")
+    if arguments.explain is not None and arguments.explain not in METHODS:
+        raise ValueError(f"--explain must be one of {', '.join(METHODS)}, got {arguments.explain!r}.")
+    if arguments.html_limit < 1:
+        raise ValueError(f"--html_limit must be at least 1, got {arguments.html_limit}.")
+
+
 def main() -> None:
     arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
     if arguments.model is None:
         raise SystemExit("Name the model: --model runs/demo")
-    output = output_path(arguments.output)
+    try:
+        check(arguments)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    output, report = output_path(arguments.output), output_path(arguments.html)
     if arguments.input is not None:
         check_table(Path(arguments.input))
     # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
@@ -170,12 +218,22 @@ def main() -> None:
     state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
     if state.num_processes > 1 and output is None:
         raise SystemExit("Several processes need --output, the file in which their results are merged.")
+    if state.num_processes > 1 and report is not None:
+        raise SystemExit("--html is written by one process: leave it out, or start one.")
     model, processor = load_checkpoint(arguments.model)
-    tagger = IFAformerPipeline(model=model, processor=processor, device=arguments.device or state.device)
+    tagger = IFAformerPipeline(
+        model=model,
+        processor=processor,
+        device=arguments.device or state.device,
+        crops=arguments.crops,
+        explain=arguments.explain,
+        **{option.name: getattr(arguments, option.name) for option in fields(ProposalOptions)},
+    )
 
     rows = islice(read_rows(arguments), arguments.limit)
     parts = [output.with_name(f"{output.name}.part-{rank}") for rank in range(state.num_processes)] if output else []
     counts: Counter[str] = Counter()
+    articles: list[str] = []  # of the page
     with (
         open(parts[state.process_index], "w", encoding="utf-8") if parts else nullcontext(sys.stdout) as file,
         tqdm(unit=" tweets", disable=not parts or not state.is_main_process) as progress,
@@ -185,6 +243,8 @@ def main() -> None:
                 continue
             for result in tag(batch, tagger):
                 file.write(json.dumps(result, ensure_ascii=False) + "\n")
+                if report and len(articles) < arguments.html_limit:
+                    articles.append(result._repr_html_())
                 counts["tweets"] += 1
                 counts["entities"] += len(result["entities"])
                 counts["tweets with problems"] += "problems" in result
@@ -194,6 +254,9 @@ def main() -> None:
         state.wait_for_everyone()
         if state.is_main_process:
             merge(parts, output, arguments.batch_size)
+    if report:
+        title = f"Entities by {Path(arguments.model).name}"
+        write_page(report, title, articles, counts["tweets"], arguments.explain is not None)
     if state.is_main_process:
         print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
     state.destroy_process_group()

@@ -1,11 +1,18 @@
 """
-Share a data set: Parquet files with the pictures inside, and a card; to a folder, to the Hub, or to both.
+Share a trained model or a data set, with a card.
 
+    python scripts/push_to_hub.py --model runs/twitter2017 --repo_id user/name --license mit --dataset_id user/tweets
     python scripts/push_to_hub.py --dataset tweets/ --output_dir shared/tweets --license cc-by-4.0 --language en
     python scripts/push_to_hub.py --dataset tweets/ --repo_id user/tweets --license cc-by-4.0 --language en
 
-`load_dataset("shared/tweets")` and `load_dataset("user/tweets")` then give the same rows, streaming too. The upload is
-one commit: the repository has all of it or nothing.
+A model is the folder that `train.py`, `save_pretrained` of model and processor, or `convert_deepke_checkpoint.py`
+wrote; it stays as it is. Its card is made of `results.json` where that is there, else of the configuration; a
+README.md that its author wrote or changed is pushed instead.
+
+Of a data set there are Parquet files with the pictures inside, for a folder, for the Hub, or for both:
+`load_dataset("shared/tweets")` and `load_dataset("user/tweets")` give the same rows, streaming too.
+
+The upload is one commit: the repository has all of it or nothing.
 """
 
 import json
@@ -13,64 +20,76 @@ import shlex
 import sys
 import tempfile
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from checkpoint import load_whole_model
 from data_arguments import DataSourceArguments
 from datasets import DatasetDict
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from recipe import parse_arguments
+from transformers import PreTrainedModel
+from upload import CARD, STALE_MODEL_FILES, check_destination, model_files, upload
 
 from hub_card.dataset_card import DatasetFacts, dataset_card
+from hub_card.model_card import ModelFacts, model_card, save_model_card
 from processing.data import decode_pictures
 from processing.data_statistics import split_statistics
 from processing.parquet_folder import remove_unfinished, replacing, shard_path, write_shard
 from processing.report import without_path
 
 
-# What the Hub's client raises where the network or the Hub fails: OSError, the base of its HTTP library's errors
-# (httpx or httpx2, as its version has it), and RuntimeError around those while it uploads.
-HUB_ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
-
 # In an output folder until all that was asked for is done: the run whose files lie there.
 UNFINISHED = ".push_to_hub.json"
+
+# Options of both kinds, and of models alone; the others are of data sets.
+SHARED = {"repo_id", "private", "license", "language", "title", "description"}
+OF_MODELS = {"model", "dataset_id"}
 
 
 @dataclass
 class SharingArguments(DataSourceArguments):
-    repo_id: str | None = field(default=None, metadata={"help": "of the Hub's data-set repository: user/name"})
-    output_dir: str | None = field(default=None, metadata={"help": "folder for the files; they stay there"})
+    dataset: str | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "data set to share, named as for the other commands"}
+    )
+    model: str | None = field(default=None, metadata={"help": "model to share: its folder"})
+    repo_id: str | None = field(default=None, metadata={"help": "of the Hub's repository: user/name"})
     private: bool = field(default=False, metadata={"help": "make a new repository private"})
     license: str | None = field(default=None, metadata={"help": "the Hub's identifier, cc-by-4.0 for example"})
     language: list[str] = field(default_factory=list, metadata={"help": "ISO 639-1 codes: en"})
-    title: str | None = field(default=None, metadata={"help": "heading of the card; default: the name of the data"})
+    title: str | None = field(default=None, metadata={"help": "heading of the card; default: the name"})
     description: str | None = field(
-        default=None, metadata={"help": "Markdown file that says what the data are and where they come from"}
+        default=None, metadata={"help": "Markdown file that says what the data or the model are"}
     )
-    rows_per_shard: int = field(default=1000, metadata={"help": "rows a Parquet file"})
+    dataset_id: str | None = field(default=None, metadata={"help": "of a model: the Hub's name of its training data"})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "of a data set: folder for the files; they stay there"}
+    )
+    rows_per_shard: int = field(default=1000, metadata={"help": "of a data set: rows a Parquet file"})
 
     def check(self) -> None:
         """
         Raises:
-            ValueError: for an option that is missing or out of range, and a Hub that cannot be reached.
+            ValueError: for an option that is missing, out of range or not of this kind, and a Hub that cannot be
+                reached.
         """
+        if (self.dataset is None) == (self.model is None):
+            raise ValueError("Name what to share: --model FOLDER or --dataset NAME, one of them.")
+        options = {option.name for option in fields(self)} - SHARED
+        foreign = options - OF_MODELS if self.model is not None else OF_MODELS
+        defaults = SharingArguments()
+        given = [f"--{name}" for name in sorted(foreign) if getattr(self, name) != getattr(defaults, name)]
+        if given:
+            kinds = ("a data set", "model") if self.model is not None else ("a model", "dataset")
+            raise ValueError(f"{', '.join(given)}: of {kinds[0]}, and what is shared is --{kinds[1]}.")
+        if self.model is not None and self.repo_id is None:
+            raise ValueError("Name where to: --repo_id user/name.")
         if self.repo_id is None and self.output_dir is None:
             raise ValueError("Name where to: --repo_id user/name, --output_dir FOLDER, or both.")
         if self.rows_per_shard < 1:
             raise ValueError(f"--rows_per_shard must be at least 1, got {self.rows_per_shard}.")
         if self.repo_id is not None:
-            try:
-                validate_repo_id(self.repo_id)
-            except HFValidationError as error:
-                raise ValueError(f"--repo_id: {error}") from error
-            if is_offline_mode():
-                raise ValueError(_not_pushed("HF_HUB_OFFLINE is set", "Unset it"))
-            if get_token() is None:
-                reason = "no token, to which the Hub answers 401 Unauthorized"
-                raise ValueError(_not_pushed(reason, f"{_LOGIN} write to {self.repo_id}"))
+            check_destination(self.repo_id, command())
 
     def read_description(self) -> str:
         """
@@ -87,16 +106,9 @@ class SharingArguments(DataSourceArguments):
             ) from error
 
 
-_LOGIN = "Check that `hf auth login` has a token that may"
-
-
 def command() -> str:
     """This run, for a shell."""
     return shlex.join(["python", *sys.argv])
-
-
-def _not_pushed(reason: object, remedy: str) -> str:
-    return f"Not pushed: {reason}\nNothing was published. {remedy}, then run it again:\n{command()}"
 
 
 def claim_folder(folder: Path, arguments: SharingArguments) -> None:
@@ -152,57 +164,117 @@ def write_folder(
 
 def push_folder(folder: Path, arguments: SharingArguments) -> str:
     """
-    Upload the folder in one commit; the URL of the repository.
+    Upload a data set's folder in one commit; the URL of the repository.
 
     Raises:
         SystemExit: where that fails, with what is published and what to do.
     """
-    assert arguments.repo_id is not None  # else there is nothing to push
-    api = HfApi()
-    remedy = f"{_LOGIN} write to {arguments.repo_id}, and the network"
-    try:
-        repository = api.create_repo(
-            arguments.repo_id, repo_type="dataset", private=arguments.private or None, exist_ok=True
-        )
-    except HUB_ERRORS as error:
-        raise SystemExit(_not_pushed(error, remedy)) from error
-    paths = [folder / "README.md", *sorted(folder.glob("data/*.parquet"))]
-    files = {path.relative_to(folder).as_posix(): path for path in paths}
-    try:
-        # Not upload_folder, which cuts many files into several commits.
-        former = api.list_repo_files(repository.repo_id, repo_type="dataset")
-        stale = [name for name in former if fnmatch(name, "data/*.parquet") and name not in files]
-        api.create_commit(
-            repo_id=repository.repo_id,
-            repo_type="dataset",
-            operations=[
-                *(CommitOperationAdd(name, path) for name, path in files.items()),
-                *(CommitOperationDelete(name) for name in stale),
-            ],
-            commit_message=f"Upload {arguments.title or Path(arguments.dataset).stem}",
-        )
-    except HUB_ERRORS as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
-            raise SystemExit(_not_pushed(error, remedy)) from error
-        # The Hub may have done what was asked, and its answer have been lost.
-        raise SystemExit(
-            f"Not pushed, or not known to be: {error}\n{repository} has all of it or nothing. {remedy}, then run it "
-            f"again, which does no harm if all is there:\n{command()}"
-        ) from error
-    return str(repository)
+    paths = [folder / CARD, *sorted(folder.glob("data/*.parquet"))]
+    return upload(
+        {path.relative_to(folder).as_posix(): path for path in paths},
+        arguments.repo_id,
+        "dataset",
+        private=arguments.private,
+        message=f"Upload {arguments.title or Path(arguments.dataset).stem}",
+        again=command(),
+        stale=["data/*.parquet"],
+    )
 
 
-def main() -> None:
-    arguments, _ = parse_arguments(SharingArguments, description=__doc__)
+def read_results(folder: Path) -> dict[str, Any]:
+    """
+    What `train.py` recorded; nothing where it did not write the folder.
+
+    Raises:
+        ValueError: for a file that is not of its making.
+    """
+    path = folder / "results.json"
     try:
-        arguments.check()
-        description = arguments.read_description()
-        if arguments.output_dir:
+        results = json.loads(path.read_bytes()) if path.exists() else {}
+        ModelFacts.from_run(results, {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected what train.py records: {error!r}. Remove it to do without.") from error
+    return results
+
+
+def new_card(folder: Path, model: PreTrainedModel, arguments: SharingArguments, description: str) -> ModelFacts | None:
+    """
+    Facts for the model's card; None where the folder's README.md is its author's own.
+
+    Raises:
+        ValueError: for options that an own README.md leaves without effect, and a model that no card can be made of.
+    """
+    results, config = read_results(folder), model.config.to_dict()
+    given = {
+        "name": arguments.title,
+        "license": arguments.license,
+        "language": arguments.language or None,
+        "dataset_id": arguments.dataset_id,
+        "description": description or None,
+    }
+    facts = ModelFacts.from_run(
+        {"num_parameters": model.num_parameters(), **results}, config, repo_id=arguments.repo_id, **given
+    )
+    readme = folder / CARD
+    if readme.exists():
+        # As train.py writes it, not knowing and knowing where the model goes; and as this command would.
+        made = [ModelFacts.from_run(results, config), ModelFacts.from_run(results, config, repo_id=arguments.repo_id)]
+        if not results or readme.read_text(encoding="utf-8") not in [str(model_card(of)) for of in [*made, facts]]:
+            options = {"name": "title"}
+            ignored = [f"--{options.get(name, name)}" for name, value in given.items() if value is not None]
+            if ignored:
+                raise ValueError(
+                    f"{readme} is its author's own and is pushed as it is, without {', '.join(ignored)}: write that "
+                    "into it and leave the options out, or remove it to have a card made."
+                )
+            return None
+    elif not type(model).__name__.endswith("ForTokenClassification"):
+        raise ValueError(f"{folder}: a card can be made for entity recognition only so far: write {readme} yourself.")
+    return facts
+
+
+def push_model(arguments: SharingArguments, description: str) -> str:
+    """
+    Upload a model's folder in one commit; the URL of the repository.
+
+    Raises:
+        ValueError: for a folder that holds no whole model, or whose card cannot be made.
+        SystemExit: where the upload fails, with what is published and what to do.
+    """
+    folder = Path(arguments.model)
+    files = model_files(folder)
+    facts = new_card(folder, load_whole_model(folder), arguments, description)
+    if facts is None:
+        print(f"{folder / CARD} is its author's own: pushed as it is.")
+    with tempfile.TemporaryDirectory() as made:
+        if facts is not None:
+            save_model_card(facts, made)
+            files |= {path.name: path for path in Path(made).iterdir()}
+        return upload(
+            files,
+            arguments.repo_id,
+            "model",
+            private=arguments.private,
+            message=f"Upload {arguments.title or arguments.repo_id.split('/')[-1]}",
+            again=command(),
+            stale=STALE_MODEL_FILES,
+        )
+
+
+def share_dataset(arguments: SharingArguments, description: str) -> None:
+    """
+    Write the files of a data set and its card, and upload them if that was asked for.
+
+    Raises:
+        SystemExit: where that fails.
+    """
+    if arguments.output_dir:
+        try:
             claim_folder(Path(arguments.output_dir), arguments)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    except OSError as error:
-        raise SystemExit(f"--output_dir {arguments.output_dir} cannot be written: {error}") from error
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+        except OSError as error:
+            raise SystemExit(f"--output_dir {arguments.output_dir} cannot be written: {error}") from error
     data, report = arguments.load()
     if report:
         print(report)
@@ -221,6 +293,19 @@ def main() -> None:
         if arguments.repo_id:
             print(f"Pushed: {push_folder(folder, arguments)}")
         (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def main() -> None:
+    arguments, _ = parse_arguments(SharingArguments, description=__doc__)
+    try:
+        arguments.check()
+        description = arguments.read_description()
+        if arguments.model is not None:
+            print(f"Pushed: {push_model(arguments, description)}")
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if arguments.dataset is not None:
+        share_dataset(arguments, description)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from pathlib import Path
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
+RESULTS = "results.json"  # of a run that has ended
+TRIALS = "search.db"  # of a search for training options
+
+
 def checkpoints(output_dir: str | Path) -> list[Path]:
     """Checkpoint folders of a run, whole or not, by step."""
     prefix = f"{PREFIX_CHECKPOINT_DIR}-"
@@ -45,14 +49,16 @@ def checkpoint_to_resume(output_dir: str | Path, resume: str | None, overwrite: 
         overwrite: start anew where the folder holds an earlier run.
 
     Raises:
-        ValueError: for a checkpoint that is not whole; for a folder with checkpoints that the run would replace
+        ValueError: for a checkpoint that is not whole; for a folder with an earlier run that this one would replace
             without having been told to.
     """
     last = last_complete_checkpoint(output_dir)
     if resume is None or resume.lower() == "false":
-        if last is not None and not overwrite:
+        records = [Path(output_dir) / name for name in (RESULTS, TRIALS)]
+        earlier = last or next((path for path in records if path.exists()), None)
+        if earlier is not None and not overwrite:
             raise ValueError(
-                f"{last} is of an earlier run: go on from it (--resume_from_checkpoint true), name another "
+                f"{earlier} is of an earlier run: go on from it (--resume_from_checkpoint true), name another "
                 "--output_dir, or start anew in its place (--overwrite_output_dir true)."
             )
         return None

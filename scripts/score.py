@@ -15,16 +15,14 @@ from typing import Any
 
 from checkpoint import load_checkpoint
 from data_arguments import DataSourceArguments, check_entities, choose_split
-from datasets import Dataset
 from recipe import output_path, parse_arguments
+from splits import EntitySplit
 from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
-from processing import IFAformerProcessor
 from processing.collator import PICTURE_COLUMNS
-from processing.data import drop_tokenless, shuffle_pictures, word_labels
-from processing.features import prepare_features
-from processing.metrics import PROTOCOLS, entity_metrics, results_table
+from processing.data import shuffle_pictures
+from processing.metrics import PROTOCOLS, results_table
 
 
 @dataclass
@@ -40,26 +38,16 @@ class ScoringArguments(DataSourceArguments):
     output: str | None = field(default=None, metadata={"help": "JSON file for the results"})
 
 
-def predict_tag_ids(
-    model: PreTrainedModel,
-    processor: IFAformerProcessor,
-    dataset: Dataset,
-    batch_size: int,
-    cache_dir: str | None,
-) -> Any:
+def predict_tag_ids(model: PreTrainedModel, split: EntitySplit, batch_size: int) -> Any:
     """(number of rows, longest seq_length), padded with -100."""
-    if not model.config.text_attends_vision:
-        dataset = dataset.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
     trainer = IFAformerTrainer(
         model=model,
         args=TrainingArguments(
             output_dir=tempfile.gettempdir(), per_device_eval_batch_size=batch_size, remove_unused_columns=False
         ),
-        processing_class=processor,
+        processing_class=split.processor,
     )
-    # gold tags may be of types that the model does not know
-    features = prepare_features(dataset, processor, cache_dir, labels=False)
-    return trainer.predict(features).predictions
+    return trainer.predict(split.features).predictions
 
 
 def main() -> None:
@@ -84,17 +72,16 @@ def main() -> None:
 
     results = {}
     for checkpoint, (model, processor) in checkpoints.items():
-        for variant, dataset in variants.items():
-            if variant and not model.config.text_attends_vision:
-                continue  # pictures reach no output of this one
-            rows, tokenless = drop_tokenless(dataset, processor)
-            encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
-            tag_ids = predict_tag_ids(model, processor, rows, arguments.batch_size, arguments.cache_dir)
+        for variant, rows in variants.items():
+            if not model.config.text_attends_vision:  # pictures reach no output of this one
+                if variant:
+                    continue
+                rows = rows.remove_columns(list(PICTURE_COLUMNS))
+            split = EntitySplit(rows, processor, labels=False, cache_dir=arguments.cache_dir)
+            tag_ids = predict_tag_ids(model, split, arguments.batch_size)
             for protocol in protocols:
                 name = checkpoint + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
-                results[name] = entity_metrics(
-                    tag_ids, encoded, word_labels(rows), dict(enumerate(processor.labels)), protocol, tokenless
-                )
+                results[name] = split.score(tag_ids, protocol)
     print(results_table(results))
     for name, result in results.items():
         print(

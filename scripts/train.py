@@ -6,15 +6,19 @@ Train IFAformer for named entity recognition.
 
 Every option of a recipe is a flag too, and so is every `TrainingArguments` field; flags win. The best epoch by
 validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds model, processor, `results.json` and a
-model card made of it.
+model card made of it. With `--seeds 1 2 3` these lie in OUTPUT_DIR/seed-1 and so on, and OUTPUT_DIR/results.json has
+mean and deviation; `--search_trials 20` looks for training options first; `--push_to_hub true` shares the model.
 """
 
 import json
 import os
 import platform
 import resource
+import shlex
 import shutil
-from dataclasses import asdict, dataclass, field
+import sys
+from copy import copy
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,120 +26,27 @@ import accelerate
 import datasets
 import torch
 import transformers
-from data_arguments import DataSourceArguments, check_entities
+from building import build_model, build_processor
+from data_arguments import check_entities
 from recipe import parse_arguments
-from run_folder import checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
-from trainer import GO_ON, IFAformerTrainer, StopOnTermination
-from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from run_folder import RESULTS, TRIALS, checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
+from search import SearchArguments, search
+from seeds import spread, spread_table
+from splits import EntitySplit
+from trainer import GO_ON, IFAformerTrainer, StopAndSave
+from training_arguments import DataArguments, IFAformerTrainingArguments, ModelArguments
+from transformers import TrainingArguments, set_seed
+from transformers.trainer_utils import HubStrategy
+from upload import STALE_MODEL_FILES, check_destination, make_model_repository, model_files, upload
 
 from hub_card.model_card import ModelFacts, save_model_card
-from modeling_ifaformer import IFAformerForTokenClassification
-from processing import IFAformerProcessor
 from processing.collator import PICTURE_COLUMNS
-from processing.data import drop_tokenless, tag_names, word_labels
 from processing.data_statistics import split_statistics
-from processing.features import prepare_features
-from processing.labels import label_maps
-from processing.metrics import entity_confusion, entity_metrics, results_table
-from processing.tokenizer_training import train_wordpiece
+from processing.metrics import results_table
+from processing.parquet_folder import replacing
 
 
 logger = transformers.utils.logging.get_logger("train")
-
-
-@dataclass
-class DataArguments(DataSourceArguments):
-    preprocessing_num_workers: int | None = field(
-        default=None, metadata={"help": "processes that prepare features; default: one"}
-    )
-    max_seq_length: int | None = field(
-        default=None, metadata={"help": "cut texts at this many tokens; left out, at what the text tower can take"}
-    )
-    mask_probability: float = field(
-        default=0.0, metadata={"help": "share of training tokens replaced by the mask token, as regularisation"}
-    )
-
-
-@dataclass
-class ModelArguments:
-    text_model: str | None = field(
-        default=None,
-        metadata={"help": "BERT or RoBERTa checkpoint, Hub name or folder; left out or empty, the tower is fresh"},
-    )
-    vision_model: str | None = field(
-        default=None, metadata={"help": "CLIP checkpoint, Hub name or folder; left out or empty, the tower is fresh"}
-    )
-    text_config: dict | str | None = field(
-        default=None, metadata={"help": "JSON: configuration of a fresh text tower"}
-    )
-    vision_config: dict | str | None = field(
-        default=None, metadata={"help": "JSON: configuration of a fresh vision tower"}
-    )
-    vocab_size: int = field(default=4000, metadata={"help": "of the tokenizer learnt for a fresh text tower"})
-    attention_variant: str = field(
-        default="corrected", metadata={"help": "as in the paper, or as published", "choices": ["corrected", "deepke"]}
-    )
-    label_scheme: str = field(
-        default="word", metadata={"help": "first token of each word, or all tokens", "choices": ["word", "deepke"]}
-    )
-    text_attends_vision: bool = field(default=True, metadata={"help": "false: the text-only ablation"})
-    vision_attends_text: bool = field(default=True, metadata={"help": "false: the vision tower sees no text"})
-    use_whole_image: bool | None = field(default=None, metadata={"help": "default: yes, and no with deepke attention"})
-    num_aux_crops: int = field(default=3, metadata={"help": "crops by visual grounding"})
-    aux_crop_size: int = field(default=128, metadata={"help": "their size in pixels"})
-    num_rcnn_crops: int = field(default=3, metadata={"help": "crops by a detector"})
-    rcnn_crop_size: int = field(default=64, metadata={"help": "their size in pixels"})
-    classifier_dropout: float | None = field(default=None, metadata={"help": "before the classifier; default 0.1"})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa or eager"})
-
-    def __post_init__(self):
-        for name in ("text", "vision"):
-            config = getattr(self, f"{name}_config")
-            if isinstance(config, str):
-                setattr(self, f"{name}_config", json.loads(config))
-            # an empty name on the command line overrides a recipe's
-            setattr(self, f"{name}_model", getattr(self, f"{name}_model") or None)
-
-
-@dataclass
-class IFAformerTrainingArguments(TrainingArguments):
-    output_dir: str = "runs/ifaformer"
-    text_learning_rate: float | None = field(default=None, metadata={"help": "default: learning_rate"})
-    vision_learning_rate: float | None = field(default=None, metadata={"help": "default: learning_rate"})
-    head_learning_rate: float | None = field(
-        default=None, metadata={"help": "of the classifier and the CRF; default: learning_rate"}
-    )
-    decay_all: bool = field(
-        default=False, metadata={"help": "weight decay on biases and LayerNorms too, as published"}
-    )
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int | None = 1
-    load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = "f1"
-    # A crop kind that a batch lacks, and what reaches no output, get no gradient.
-    ddp_find_unused_parameters: bool | None = True
-    logging_steps: float = 20
-    remove_unused_columns: bool = False
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "start anew where output_dir holds the checkpoints of an earlier run"}
-    )
-
-    def __post_init__(self):
-        # accelerate's launcher does not pass `use_cpu` on to several processes, and without a backend each of them
-        # would train by itself.
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
-            self.use_cpu = True
-            self.ddp_backend = self.ddp_backend or "gloo"
-        super().__post_init__()
 
 
 def check_splits(data: datasets.DatasetDict, name: str) -> None:
@@ -154,7 +65,7 @@ def check_splits(data: datasets.DatasetDict, name: str) -> None:
 
 def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
     """
-    Remove half-written checkpoints, and with `overwrite_output_dir` all; the one to go on from.
+    Remove half-written checkpoints, and with `overwrite_output_dir` the earlier run; the checkpoint to go on from.
 
     Raises:
         SystemExit: for a folder with an earlier run, where nothing was said of it.
@@ -168,14 +79,68 @@ def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
     if arguments.process_index == 0:
         for path in remove_incomplete_checkpoints(arguments.output_dir):
             logger.warning(f"{path} was half-written and has been removed.")
-        if resume is not None:
-            print(f"Going on from {resume}.")
-        elif arguments.resume_from_checkpoint:
-            print(f"{arguments.output_dir} holds no whole checkpoint: starting at the beginning.")
         if resume is None:
             for path in checkpoints(arguments.output_dir):
                 shutil.rmtree(path)
+            if arguments.overwrite_output_dir:
+                for name in (RESULTS, TRIALS):
+                    (Path(arguments.output_dir) / name).unlink(missing_ok=True)
     return resume
+
+
+@dataclass
+class Run:
+    """
+    Attributes:
+        arguments: of this run, with its seed and output folder.
+        resume: the checkpoint to go on from.
+        results: where it has ended already.
+    """
+
+    arguments: IFAformerTrainingArguments
+    resume: Path | None = None
+    results: dict[str, Any] | None = None
+
+    @property
+    def start(self) -> str:
+        """Where it begins, in words."""
+        if self.results is not None:
+            return "it has ended."
+        if self.resume is not None:
+            return f"going on from {self.resume}."
+        return "there is no whole checkpoint: starting at the beginning."
+
+
+def plan_runs(arguments: IFAformerTrainingArguments) -> list[Run]:
+    """
+    The run, or one for each of the `seeds` in a folder of its own. One that has ended is not done again where earlier
+    runs are gone on with.
+
+    Raises:
+        SystemExit: for seeds that make no sense; and as [`prepare_output_dir`].
+    """
+    if arguments.seeds is None:
+        return [Run(arguments, prepare_output_dir(arguments))]
+    if len(arguments.seeds) < 2 or len(set(arguments.seeds)) < len(arguments.seeds):
+        raise SystemExit(f"--seeds needs several seeds that differ, got {arguments.seeds}; for one run use --seed.")
+    go_on = (arguments.resume_from_checkpoint or "false").lower()
+    if go_on not in ("true", "false"):
+        raise SystemExit(f"With --seeds, --resume_from_checkpoint is true or false, got {go_on}: each has its own.")
+    if arguments.push_to_hub and HubStrategy(arguments.hub_strategy) != HubStrategy.END:
+        raise SystemExit("With --seeds, the best model is pushed at the end: leave --hub_strategy out.")
+    prepare_output_dir(arguments)
+    runs = []
+    for seed in arguments.seeds:
+        of_seed = copy(arguments)
+        of_seed.seed = seed
+        of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
+        of_seed.push_to_hub = False
+        run = Run(of_seed, prepare_output_dir(of_seed))
+        path = Path(of_seed.output_dir) / RESULTS
+        if go_on == "true" and path.exists():
+            run.results = json.loads(path.read_bytes())
+        runs.append(run)
+    return runs
 
 
 def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
@@ -185,20 +150,26 @@ def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
     Raises:
         SystemExit: where training cannot go on, with what to do; with status 143 where SIGTERM stopped it.
     """
-    termination = StopOnTermination()
-    termination.trainer = trainer
-    trainer.add_callback(termination)
+    stop = StopAndSave()
+    stop.trainer = trainer
+    trainer.add_callback(stop)
     try:
         training = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    except (FloatingPointError, OSError) as error:
-        raise SystemExit(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise SystemExit(
             f"Out of memory: {error} Halve --per_device_train_batch_size and double --gradient_accumulation_steps, "
             f"which trains the same; {GO_ON}, if there is one."
         ) from error
-    if termination.stopped:
-        step = trainer.state.global_step
+    except (FloatingPointError, OSError) as error:
+        if not stop.folder_is_gone:  # else what is logged at the end has no place
+            raise SystemExit(str(error)) from error
+    step, folder = trainer.state.global_step, trainer.args.output_dir
+    if stop.folder_is_gone:
+        raise SystemExit(
+            f"{folder} is gone, with the checkpoints of this run: was it removed, or its disk taken away? The state "
+            f"of step {step} is saved in a new folder of that name. Put the old one back if you can; then {GO_ON}."
+        )
+    if stop.stopped:
         trainer.accelerator.wait_for_everyone()
         trainer.end()
         if trainer.is_world_process_zero():
@@ -207,102 +178,12 @@ def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
     return training.metrics
 
 
-def build_processor(
-    data_arguments: DataArguments, model_arguments: ModelArguments, train_dataset: datasets.Dataset
-) -> IFAformerProcessor:
-    if model_arguments.text_model is None:
-        words = (word for tokens in train_dataset["tokens"] for word in tokens)
-        tokenizer = train_wordpiece(words, model_arguments.vocab_size)
-    else:
-        # RoBERTa's tokenizers take words only with it; BERT's do not know it
-        tokenizer = AutoTokenizer.from_pretrained(model_arguments.text_model, add_prefix_space=True)
-    if model_arguments.vision_model is None:
-        size = CLIPVisionConfig(**(model_arguments.vision_config or {})).image_size
-        image_processor = CLIPImageProcessorPil(
-            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-        )
-    else:
-        image_processor = AutoImageProcessor.from_pretrained(model_arguments.vision_model)
-    deepke = model_arguments.attention_variant == "deepke"
-    if deepke and data_arguments.max_seq_length is None:
-        raise ValueError(
-            "attention_variant deepke pads every batch to one length, on which its results depend: give "
-            "--max_seq_length (40 in the published recipe)."
-        )
-    use_whole_image = model_arguments.use_whole_image
-    return IFAformerProcessor(
-        image_processor,
-        tokenizer,
-        label_scheme=model_arguments.label_scheme,
-        tags=tag_names(train_dataset),
-        max_length=data_arguments.max_seq_length,
-        pad_to_max_length=deepke,
-        num_aux_crops=model_arguments.num_aux_crops,
-        aux_crop_size=model_arguments.aux_crop_size,
-        num_rcnn_crops=model_arguments.num_rcnn_crops,
-        rcnn_crop_size=model_arguments.rcnn_crop_size,
-        use_whole_image=not deepke if use_whole_image is None else use_whole_image,
-    )
-
-
-def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFAformerForTokenClassification:
-    text_config = arguments.text_config
-    if arguments.text_model is None:
-        tokenizer = processor.tokenizer
-        text_config = {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    return IFAformerForTokenClassification.from_vision_text_pretrained(
-        arguments.vision_model,
-        arguments.text_model,
-        text_config=text_config,
-        vision_config=arguments.vision_config,
-        attention_variant=arguments.attention_variant,
-        label_scheme=arguments.label_scheme,
-        text_attends_vision=arguments.text_attends_vision,
-        vision_attends_text=arguments.vision_attends_text,
-        use_whole_image=arguments.use_whole_image,
-        num_aux_crops=arguments.num_aux_crops,
-        aux_crop_size=arguments.aux_crop_size,
-        num_rcnn_crops=arguments.num_rcnn_crops,
-        rcnn_crop_size=arguments.rcnn_crop_size,
-        classifier_dropout=arguments.classifier_dropout,
-        attn_implementation=arguments.attn_implementation,
-        **label_maps(processor.labels),
-    )
-
-
-def parameter_groups(model: IFAformerForTokenClassification, arguments: IFAformerTrainingArguments) -> list[dict]:
-    """Text tower, vision tower and the rest (classifier and CRF), each with and without weight decay."""
-    decayed = set(dict(model.named_parameters())) if arguments.decay_all else set(_decay_names(model))
-    towers = {"text": model.ifaformer.text_model, "vision": model.ifaformer.vision_model}
-    tower_of = {parameter: name for name, tower in towers.items() for parameter in tower.parameters()}
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        module, decay = tower_of.get(parameter, "head"), name in decayed
-        learning_rate = getattr(arguments, f"{module}_learning_rate")
-        group = groups.setdefault(
-            (module, decay),
-            {
-                "params": [],
-                "lr": arguments.learning_rate if learning_rate is None else learning_rate,
-                "weight_decay": arguments.weight_decay if decay else 0.0,
-            },
-        )
-        group["params"].append(parameter)
-    return list(groups.values())
-
-
-def _decay_names(model) -> list[str]:
-    # Trainer's own choice: everything but biases and norms
-    return Trainer.get_decay_parameter_names(None, model)
-
-
 def hardware(arguments: TrainingArguments) -> dict[str, Any]:
     """What the run was made on, for the model card."""
     on_gpu = arguments.device.type == "cuda"
+    cpu = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
     return {
-        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "device": torch.cuda.get_device_name() if on_gpu else cpu,
         "num_devices": arguments.world_size if on_gpu else None,
         "num_processes": arguments.world_size,
         "cpu_cores": os.cpu_count(),
@@ -311,14 +192,142 @@ def hardware(arguments: TrainingArguments) -> dict[str, Any]:
     }
 
 
+def train(
+    run: Run, trainer: IFAformerTrainer, splits: dict[str, EntitySplit], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Train, and score the best epoch on both splits, the test split once. Model, processor, results and card lie in the
+    run's folder then.
+
+    Args:
+        facts: what is recorded besides of what the run is made of.
+    """
+    training_metrics = fit(trainer, run.resume)
+    trainer.compute_metrics = None
+    results: dict[str, Any] = {"confusion": {}}
+    for name in ("validation", "test"):
+        tag_ids = trainer.predict(splits[name].features).predictions
+        results[name] = splits[name].score(tag_ids)
+        results["confusion"][name] = splits[name].confusion(tag_ids)
+    trainer.save_model(_internal_call=True)  # no push yet: the card is to come
+    trainer.report_failed_pushes()
+    log_history = trainer.state.log_history
+    results |= {
+        "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
+        "best_checkpoint": trainer.state.best_model_checkpoint,
+        "log_history": log_history,
+        "train_seconds": training_metrics["train_runtime"],
+        "train_samples_per_second": training_metrics["train_samples_per_second"],
+        "hardware": hardware(run.arguments),
+        "num_parameters": trainer.model.num_parameters(),
+        "seed": run.arguments.seed,
+        **facts,
+    }
+    results["arguments"] = {**facts["arguments"], "training": run.arguments.to_sanitized_dict()}
+    if trainer.is_world_process_zero():
+        write_run(results, run.arguments.output_dir)
+    trainer.accelerator.wait_for_everyone()
+    return results
+
+
+def write_run(results: dict[str, Any], output_dir: str) -> None:
+    """Its results and its card, beside the saved model."""
+    write_results(results, output_dir)
+    config = json.loads((Path(output_dir) / "config.json").read_bytes())
+    save_model_card(ModelFacts.from_run(results, config), output_dir)
+
+
+def write_results(results: dict[str, Any], output_dir: str) -> None:
+    with replacing(Path(output_dir) / RESULTS) as file:
+        file.write(f"{json.dumps(results, indent=2)}\n".encode())
+
+
+def prepare_push(arguments: IFAformerTrainingArguments) -> None:
+    """
+    Before the work: make the repository, and write its whole name into the arguments.
+
+    Raises:
+        SystemExit: where it cannot be made, or the options do not fit.
+    """
+    if arguments.hub_revision is not None:
+        raise SystemExit("--hub_revision: models are pushed to the main branch; name a repository of its own instead.")
+    name = arguments.hub_model_id or Path(arguments.output_dir).absolute().name
+    again = shlex.join(["accelerate", "launch", *sys.argv])
+    if arguments.hub_token:
+        again = again.replace(arguments.hub_token, "TOKEN")
+    try:
+        check_destination(name, again, arguments.hub_token)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    arguments.hub_model_id = make_model_repository(
+        name, bool(arguments.hub_private_repo), again, token=arguments.hub_token
+    )
+
+
+def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
+    """
+    Raises:
+        SystemExit: where it fails, with the command that pushes what is trained.
+    """
+    name = arguments.hub_model_id
+    private = ["--private", "true"] if arguments.hub_private_repo else []
+    again = shlex.join(["python", "scripts/push_to_hub.py", "--model", str(folder), "--repo_id", name, *private])
+    print(f"The model is trained, and saved in {folder}.")
+    url = upload(
+        model_files(folder),
+        name,
+        "model",
+        private=bool(arguments.hub_private_repo),
+        message="Upload the trained model",
+        again=again,
+        stale=STALE_MODEL_FILES,
+        token=arguments.hub_token,
+    )
+    print(f"Pushed: {url}")
+
+
+def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
+    """
+    Print the results; of several seeds, write what they have in common, to a file beside theirs, to theirs and to
+    their cards. The best run by validation F1.
+    """
+    results = {run.arguments.seed: run.results for run in runs}
+    best = max(runs, key=lambda run: run.results["validation"]["f1"])
+    if len(runs) == 1:
+        print(results_table({split: best.results[split] for split in ("validation", "test")}))
+        print(f"Test entities that no token reaches: {best.results['test']['unreachable_entities']}.")
+    else:
+        common = {"seeds": list(results), "spread": spread(list(results.values()))}
+        for run in runs:
+            write_run({**run.results, **common}, run.arguments.output_dir)
+        folders = {run.arguments.seed: Path(run.arguments.output_dir).name for run in runs}
+        write_results({**common, "best_seed": best.arguments.seed, "runs": folders}, arguments.output_dir)
+        print(spread_table(common["spread"]))
+        print(
+            f"Mean and standard deviation over seeds {', '.join(map(str, results))}. The best by validation F1 is in "
+            f"{best.arguments.output_dir}."
+        )
+    print(f"Written: {Path(arguments.output_dir) / RESULTS}")
+    return best
+
+
 def main() -> None:
-    data_arguments, model_arguments, arguments, recipe = parse_arguments(
-        DataArguments, ModelArguments, IFAformerTrainingArguments, description=__doc__
+    data_arguments, model_arguments, search_arguments, arguments, recipe = parse_arguments(
+        DataArguments, ModelArguments, SearchArguments, IFAformerTrainingArguments, description=__doc__
     )
     transformers.utils.logging.set_verbosity(arguments.get_process_log_level())
     set_seed(arguments.seed)
+    try:
+        search_arguments.check()
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     with arguments.main_process_first(desc="looking for checkpoints"):
-        resume = prepare_output_dir(arguments)
+        if arguments.push_to_hub:
+            prepare_push(arguments)
+        runs = plan_runs(arguments)
+    if arguments.process_index == 0 and arguments.resume_from_checkpoint:
+        for run in runs:
+            print(f"{run.arguments.output_dir}: {run.start}")
 
     # 1. Data
     with arguments.main_process_first(desc="preparing data"):
@@ -330,90 +339,69 @@ def main() -> None:
     if not model_arguments.text_attends_vision:
         data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
 
-    # 2. Processor and model
+    # 2. Processor
     processor = build_processor(data_arguments, model_arguments, data["train"])
-    model = build_model(model_arguments, processor)
     if processor.max_length is None:
-        processor.max_length = model.ifaformer.text_model.max_length
-    id2label = model.config.id2label
+        processor.max_length = build_model(model_arguments, processor).ifaformer.text_model.max_length
 
-    # 3. Features of the rows the model can read, and their gold tags
-    prepared, gold, encoded, tokenless = {}, {}, {}, {}
-    for split, rows in data.items():
-        rows, tokenless[split] = drop_tokenless(rows, processor)
-        if tokenless[split]:
-            logger.warning(f"{split}: {len(tokenless[split])} rows have no token and are not given to the model.")
+    # 3. Features of the rows the model can read
+    splits = {}
+    for name, rows in data.items():
         with arguments.main_process_first(desc="preparing features"):
-            prepared[split] = prepare_features(
+            splits[name] = EntitySplit(
                 rows,
                 processor,
                 cache_dir=data_arguments.cache_dir,
                 num_proc=data_arguments.preprocessing_num_workers,
             )
-        if split != "train":
-            gold[split] = word_labels(rows)
-            encoded[split] = processor.encode_text(rows["tokens"], is_split_into_words=True)
+        if splits[name].tokenless_labels:
+            number = len(splits[name].tokenless_labels)
+            logger.warning(f"{name}: {number} rows have no token and are not given to the model.")
 
-    def score(split: str, tag_ids) -> dict[str, Any]:
-        return entity_metrics(tag_ids, encoded[split], gold[split], id2label, tokenless_labels=tokenless[split])
-
-    # 4. Training
-    optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
-    trainer = IFAformerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=prepared["train"],
-        eval_dataset=prepared["validation"],
-        processing_class=processor,
-        mask_probability=data_arguments.mask_probability,
-        compute_metrics=lambda prediction: {
-            name: value for name, value in score("validation", prediction.predictions).items() if name != "per_type"
-        },
-        optimizer_cls_and_kwargs=(
-            optimizer_class,
-            {**optimizer_kwargs, "params": parameter_groups(model, arguments)},
-        ),
-    )
-    training_metrics = fit(trainer, resume)
-
-    # 5. The best epoch on both splits, the test split once
-    trainer.compute_metrics = None
-    results: dict[str, Any] = {"confusion": {}}
-    for split in ("validation", "test"):
-        tag_ids = trainer.predict(prepared[split]).predictions
-        results[split] = score(split, tag_ids)
-        results["confusion"][split] = entity_confusion(
-            tag_ids, encoded[split], gold[split], id2label, tokenless[split]
+    def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
+        return IFAformerTrainer(
+            **model,
+            args=arguments,
+            train_dataset=splits["train"].features,
+            eval_dataset=splits["validation"].features,
+            processing_class=processor,
+            mask_probability=data_arguments.mask_probability,
+            compute_metrics=lambda prediction: {
+                name: value
+                for name, value in splits["validation"].score(prediction.predictions).items()
+                if name != "per_type"
+            },
         )
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        history = [entry for entry in trainer.state.log_history if "eval_f1" in entry]
-        results |= {
-            "validation_f1_by_epoch": [entry["eval_f1"] for entry in history],
-            "best_checkpoint": trainer.state.best_model_checkpoint,
-            "log_history": trainer.state.log_history,
-            "train_seconds": training_metrics["train_runtime"],
-            "hardware": hardware(arguments),
-            "num_parameters": model.num_parameters(),
-            "statistics": statistics,
-            "seed": arguments.seed,
-            "recipe": recipe,
-            "arguments": {
-                "data": asdict(data_arguments),
-                "model": asdict(model_arguments),
-                "training": arguments.to_sanitized_dict(),
-            },
-            "versions": {
-                module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)
-            },
-        }
-        path = Path(arguments.output_dir) / "results.json"
-        path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        save_model_card(ModelFacts.from_run(results, model.config.to_dict()), arguments.output_dir)
-        print(results_table({split: results[split] for split in ("validation", "test")}))
-        print(f"Test entities that no token reaches: {results['test']['unreachable_entities']}. Written: {path}")
-    trainer.accelerator.wait_for_everyone()
-    trainer.end()
+
+    # 4. Training options, if they are looked for
+    if search_arguments.search_trials:
+        best = search(
+            lambda arguments: make_trainer(arguments, model_init=lambda: build_model(model_arguments, processor)),
+            arguments,
+            search_arguments,
+        )
+        for run in runs:
+            for name, value in best.items():
+                setattr(run.arguments, name, value)
+
+    # 5. Training, scoring, sharing
+    facts = {
+        "statistics": statistics,
+        "recipe": recipe,
+        "arguments": {"data": asdict(data_arguments), "model": asdict(model_arguments)},
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)},
+    }
+    for run in runs:
+        if run.results is None:
+            set_seed(run.arguments.seed)
+            trainer = make_trainer(run.arguments, model=build_model(model_arguments, processor))
+            run.results = train(run, trainer, splits, facts)
+    if arguments.process_index == 0:
+        best = conclude(runs, arguments)
+        if arguments.push_to_hub:
+            push(Path(best.arguments.output_dir), arguments)
+    arguments.distributed_state.wait_for_everyone()
+    arguments.distributed_state.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def minilm() -> Path:
     return Path(str(folder))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config():
     """A tiny configuration; keywords win."""
     from transformers import BertConfig, CLIPVisionConfig
@@ -92,7 +92,7 @@ def make_inputs():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_processor():
     """A processor over a WordPiece tokenizer learnt from a few words and an image processor for the tiny model."""
     from transformers import CLIPImageProcessorPil

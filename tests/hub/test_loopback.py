@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 
@@ -228,6 +229,35 @@ def test_what_is_refused(hub, attempt, token, step, error, status):
     assert error in outcome["error"] and outcome["status"] == status, outcome
     assert not hub.asked("upload") and hub.files("me/x") == {"a.txt": b"before"}
     assert list(hub.repos) == [("models", "me/x")]
+
+
+RESULT = (
+    "model-index: [{{name: x, results: [{{task: {{type: {}}}, dataset: {{name: x, type: x}}, "
+    "metrics: [{{type: f1, value: {}}}]}}]}}]"
+)
+BROKEN_CARDS = {
+    "license: 7": "license",
+    "license: mine": "license",
+    "tags: [a, 7]": "tags",
+    "language: english": "language",
+    "base_model: a/b/c": "base_model",
+    "pipeline_tag: naming": "pipeline_tag",
+    "model-index: [{name: x, results: [{dataset: {name: x}}]}]": "model.index",
+    RESULT.format("naming", 1): "model-index.* unknown task: naming",
+    RESULT.format("token-classification", "high"): "model-index.* f1 that is no number",
+}
+
+
+def test_fields_of_a_card(hub, attempt):
+    """One is right; of the others, each is refused by the field that is wrong, before anything is sent."""
+    hub.seed("me/x", {"a.txt": b"before"})
+    step = "push(files={{'README.md': {!r}, 'x.bin': b'x'}})"
+    right, *outcomes = attempt(
+        *(step.format(f"---\n{fields}\n---\n".encode()) for fields in ("license: mit", *BROKEN_CARDS))
+    )
+    assert "value" in right and len(hub.asked("upload")) == 1 and len(hub.asked("commit")) == 1
+    for outcome, field in zip(outcomes, BROKEN_CARDS.values(), strict=True):
+        assert "ValueError" in outcome["error"] and re.search(field, outcome["message"]), outcome
 
 
 def test_invalid_names_are_not_asked_about(hub, attempt):

@@ -448,6 +448,17 @@ def test_given_facts_win():
     assert str(make_card(name=None, license=None, repo_id=None)) == str(make_card())
 
 
+def test_spread_over_seeds():
+    of_test = {
+        metric: {"mean": 0.91 + 0.01 * i, "std": 0.0123} for i, metric in enumerate(("precision", "recall", "f1"))
+    }
+    run = {**results(), "seeds": [4, 6, 8], "spread": {"test": of_test}}
+    card = str(model_card(ModelFacts.from_run(run, config())))
+    assert "of 3 such runs, with the seeds 4, 6, 8:" in card
+    assert "| test | 91.0 ± 1.2 | 92.0 ± 1.2 | 93.0 ± 1.2 |" in re.sub(" +", " ", card)
+    assert "spread over seeds is not recorded" not in card
+
+
 def test_no_path_of_this_machine():
     assert "secret" not in str(make_card())
 

@@ -1,8 +1,9 @@
 import numpy as np
 from PIL import Image, ImageColor
 
-from processing.contact_sheet import COLOURS, PICTURE_HEIGHT, SheetEntry, contact_sheet
+from processing.contact_sheet import PICTURE_HEIGHT, SheetEntry, contact_sheet
 from processing.crops import DetectedObject
+from processing.rendering import CROP_COLOURS
 
 
 def count(sheet, colour):
@@ -19,7 +20,7 @@ def test_frames_are_where_the_boxes_are():
     framed = np.asarray(contact_sheet([entry({"aux": [DetectedObject("dog", 0.5, box)], "rcnn": []})]))
     left, top = np.argwhere((plain == ImageColor.getrgb("gray")).all(axis=-1))[0][::-1]
     scale = PICTURE_HEIGHT / 150
-    colour = ImageColor.getrgb(COLOURS["aux"])
+    colour = ImageColor.getrgb(CROP_COLOURS["aux"])
     for x, y in ((50, 75), (100, 30.4), (149.4, 75), (100, 119.4)):  # the middle of each edge
         assert tuple(framed[round(top + y * scale), round(left + x * scale)]) == colour
     middle = round(top + 75 * scale), round(left + 100 * scale)
@@ -29,12 +30,12 @@ def test_frames_are_where_the_boxes_are():
 def test_a_colour_for_each_kind_and_a_legend():
     detected = DetectedObject("dog", 0.5, (50.0, 30.0, 150.0, 120.0))
     nothing = contact_sheet([entry({"aux": [], "rcnn": []})])
-    legend = {kind: count(nothing, colour) for kind, colour in COLOURS.items()}
+    legend = {kind: count(nothing, colour) for kind, colour in CROP_COLOURS.items()}
     assert all(legend.values())
     for kind, other in (("aux", "rcnn"), ("rcnn", "aux")):
         sheet = contact_sheet([entry({kind: [detected], other: []})])
-        assert count(sheet, COLOURS[kind]) > legend[kind] + 500
-        assert count(sheet, COLOURS[other]) == legend[other]
+        assert count(sheet, CROP_COLOURS[kind]) > legend[kind] + 500
+        assert count(sheet, CROP_COLOURS[other]) == legend[other]
 
 
 def test_label_score_and_text_are_drawn():

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from processing import crop_plan
+from processing import object_proposals
 from processing.crop_plan import (
     claim_folder,
     cut_batches,
@@ -69,7 +69,7 @@ def test_phrase_source(monkeypatch):
     features = ner_features(["O", "B-LOC"])
     settings, find = phrase_source(["dog"], "en_none", features, "mine")
     assert (settings, find(["a", "b"])) == ({"given": ["dog"]}, [["dog"], ["dog"]])
-    monkeypatch.setattr(crop_plan, "installed_spacy_model", lambda: None)
+    monkeypatch.setattr(object_proposals, "installed_spacy_model", lambda: None)
     for spacy_model in (None, "none"):
         settings, find = phrase_source(None, spacy_model, features, "mine")
         assert settings == {"label set": ["a building", "a landscape", "a landmark"]}

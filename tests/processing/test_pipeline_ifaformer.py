@@ -17,32 +17,14 @@ from PIL import Image
 from transformers import Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from modeling_ifaformer import IFAformerForRelationExtraction
 from processing import IFAformerPipeline
+from processing.crops import ObjectDetector
 from processing.images import ImageError
-from processing.labels import label_maps
 from processing.pipeline_ifaformer import TASK
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
-
-
-@pytest.fixture
-def make_model(make_config):
-    def make(processor, **kwargs):
-        torch.manual_seed(0)
-        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels), **kwargs))
-        with torch.no_grad():
-            model.classifier.weight.mul_(40)  # else all scores are nearly the same
-        return model
-
-    return make
-
-
-@pytest.fixture
-def tagger(make_model, make_processor):
-    processor = make_processor()
-    return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
 
 
 def picture(number, size=(40, 30)):
@@ -357,6 +339,194 @@ def test_only_the_token_classifier_declares_a_pipeline(tagger, make_config, tmp_
     relations.save_pretrained(tmp_path / "re")
     assert "custom_pipelines" not in json.loads((tmp_path / "re/config.json").read_text())
     assert not hasattr(make_config(), "custom_pipelines")
+
+
+@pytest.fixture
+def detectors(tiny_detector):
+    """Options for the two kinds of detectors, such that both find something in noise."""
+    folders = {"aux_detector": str(tiny_detector("owlv2")), "rcnn_detector": tiny_detector("detr")}
+    return {**folders, "aux_threshold": 0.01, "rcnn_threshold": 0.1, "spacy_model": "none"}
+
+
+def raw_rows():
+    sizes = ((120, 90), (100, 150), (140, 80))
+    return [{"text": "Jordan met Paris in New York", "image": picture(n, size)} for n, size in enumerate(sizes)]
+
+
+def test_a_raw_picture_in_one_call(tagger, detectors):
+    row = raw_rows()[0]
+    result = tagger(row, on_error="report", **detectors)
+    assert list(result) == ["text", "entities", "crops"]
+    assert {column: len(objects) for column, objects in result["crops"].items()} == {"aux_crops": 3, "rcnn_crops": 1}
+    for crop in (crop for objects in result["crops"].values() for crop in objects):
+        assert set(crop) == {"label", "score", "box"} and crop["score"] > 0.01
+        assert 0 <= crop["box"][0] < crop["box"][2] <= 120 and 0 <= crop["box"][1] < crop["box"][3] <= 90
+    labels = {crop["label"] for crop in result["crops"]["aux_crops"]}
+    assert labels <= {"a person", "a face", "a logo", "a sports team", "a uniform", "a building", "a landscape"} | {
+        *("a landmark", "a poster", "a screen", "a trophy")
+    }
+    without = tagger(row, on_error="report")
+    assert "crops" not in without and without["entities"] != result["entities"]
+    json.dumps(result)
+
+
+def test_the_boxes_found_can_be_given_again(tagger, detectors):
+    rows = raw_rows()
+    found = tagger(rows, batch_size=1, on_error="report", **detectors)
+    for row, result in zip(rows, found, strict=True):
+        assert tagger(row, crops=result["crops"], on_error="report") == result
+    again = [
+        {**row, "crops": json.loads(json.dumps(result["crops"]))} for row, result in zip(rows, found, strict=True)
+    ]
+    assert tagger(again, batch_size=1, on_error="report") == found
+
+
+def test_proposals_for_many(tagger, detectors):
+    rows = [*raw_rows(), {"text": "Jordan", "aux_crops": [picture(1)], "rcnn_crops": [picture(2)]}, "Paris", ""]
+    expected = tagger(rows, batch_size=2, on_error="report", **detectors)
+    assert [sorted(result.get("crops", {})) for result in expected] == [["aux_crops", "rcnn_crops"]] * 3 + [[]] * 3
+    assert_same([expected[3]["entities"]], [tagger(rows[3])])
+    for many, kwargs in ((rows, {"num_workers": 2}), ((row for row in rows), {}), (iter(rows), {"num_workers": 1})):
+        assert list(tagger(many, batch_size=2, on_error="report", **kwargs, **detectors)) == expected
+
+
+def test_phrases_are_looked_for_in_the_words(tagger, detectors, monkeypatch):
+    """As in the rows of a data set, whose texts are words joined by one space."""
+    seen = []
+    monkeypatch.setattr(tagger.proposer, "propose", lambda *args: seen.append(args) or [[]] * len(args[2]))
+    rows = [{"text": "Jordan  met\nParis!", "image": picture(0)}, {"tokens": ["RT", "Paris"], "image": picture(1)}]
+    tagger(rows, batch_size=2, **detectors)
+    assert [(args[1], args[3], args[4]) for args in seen] == [
+        (kind, ["Jordan met Paris !", "RT Paris"], ["MISC", "PER", "ORG", "LOC"]) for kind in ("aux", "rcnn")
+    ]
+
+
+def test_detectors_are_loaded_once_for_all_calls(tagger, detectors, monkeypatch):
+    loaded, load = [], ObjectDetector.from_pretrained.__func__
+    monkeypatch.setattr(
+        ObjectDetector,
+        "from_pretrained",
+        classmethod(lambda cls, name, device: loaded.append((name, str(device))) or load(cls, name, device=device)),
+    )
+    ready = IFAformerPipeline(tagger.model, processor=tagger.processor, device="cpu", **detectors)
+    ready("Jordan")
+    ready({"text": "Jordan", "image": picture(0)}, crops="none")
+    assert loaded == [], "nothing to look at"
+    for _ in range(2):
+        ready(raw_rows(), batch_size=2, num_workers=1)
+    assert loaded == [(detectors[f"{kind}_detector"], "cpu") for kind in ("aux", "rcnn")]
+
+
+def test_crops_of_the_row_s_own_win(tagger, detectors):
+    row = {**raw_rows()[0], "aux_crops": [picture(9)], "rcnn_crops": [picture(8)]}
+    assert tagger(row, **detectors) == tagger(row)
+    assert tagger(row, crops="none", **detectors) == tagger(raw_rows()[0], crops="none") != tagger(row)
+
+
+def test_a_picture_without_objects(tagger, detectors):
+    nothing = {**detectors, "aux_threshold": 1.0, "rcnn_threshold": 1.0}
+    assert tagger(raw_rows(), on_error="report", **nothing) == tagger(raw_rows(), crops="none", on_error="report")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("gone.jpg", "no such file"),
+        (b"", "empty"),
+        (b"no picture", "not a picture"),
+        (np.zeros((2, 2)), "expected uint8"),
+        (3.5, "got float"),
+        ({"bytes": None, "path": None}, "both are missing"),
+    ],
+)
+def test_bad_pictures_with_detectors(source, reason, tagger, detectors):
+    for kwargs in (detectors, {"crops": [(0, 0, 5, 5)]}):
+        result = tagger({"text": "Jordan", "image": source}, on_error="report", **kwargs)
+        assert len(result["problems"]) == 1 and reason in result["problems"][0]
+        assert result["entities"] == tagger("Jordan")
+    with pytest.raises((ImageError, TypeError), match=f"^Row 0: image: .*{reason}"):
+        tagger([{"text": "Jordan", "image": source}], **detectors)
+
+
+def test_small_and_odd_pictures(tagger, detectors):
+    for size in ((1, 1), (3, 200), (2000, 20)):
+        result = tagger({"text": "Jordan", "image": picture(0, size)}, on_error="report", **detectors)
+        assert "problems" not in result
+        with_box = tagger({"text": "Jordan", "image": picture(0, size)}, on_error="report", crops=[(0, 0, 1, 1)])
+        assert with_box["crops"] == {"aux_crops": [{"box": [0, 0, 1, 1]}]}
+
+
+def test_boxes_that_do_not_fit(tagger):
+    row = {"text": "Jordan", "image": picture(0)}
+    assert tagger(row, crops=[(-5, -5, 90, 90)]) == tagger(row, crops=[(0, 0, 40, 30)])
+    with pytest.raises(
+        ValueError, match=r"^Row 1: aux_crops 0: the box .* lies outside the picture of 40 x 30 pixels"
+    ):
+        tagger(["Paris", {**row, "crops": [(40, 0, 50, 9)]}])
+    with pytest.raises(ValueError, match="boxes belong to one row"):
+        tagger([row], crops=[(0, 0, 5, 5)])
+    for crops in ("all", [(5, 5, 1, 1)], {"boxes": []}):
+        with pytest.raises(ValueError, match=r"^crops: expected"):
+            tagger(row, crops=crops)
+
+
+def test_options_of_detectors_are_checked(tagger, make_model, make_processor, detectors, warned_anew):
+    with pytest.raises(ValueError, match="aux_threshold must be from 0 to 1"):
+        tagger("Jordan", aux_threshold=2)
+    with pytest.raises(ValueError, match="rcnn_detector expects one of a closed set"):
+        tagger(raw_rows()[0], rcnn_detector=detectors["aux_detector"])
+    with pytest.raises(OSError):
+        tagger(raw_rows()[0], aux_detector="no/such-detector")
+    processor = make_processor(num_aux_crops=0)
+    without = IFAformerPipeline(make_model(processor, num_aux_crops=0), processor=processor, device="cpu")
+    assert "aux_crops" not in without(raw_rows()[0], on_error="report", **detectors)["crops"]
+    assert "aux_detector is not used: the model was made without aux_crops" in warned_anew.text
+
+
+def test_a_model_without_the_whole_picture_finds_crops_in_it(make_model, make_processor, detectors):
+    processor = make_processor(use_whole_image=False)
+    tagger = IFAformerPipeline(make_model(processor, use_whole_image=False), processor=processor, device="cpu")
+    row = raw_rows()[0]
+    found = tagger(row, on_error="report", **detectors)
+    assert found["crops"]["aux_crops"] and found["entities"] != tagger(row["text"])
+
+
+TRICKY = [
+    *("", " ", "\u200d", "😀", "🏳️\u200d🌈 👩\u200d👩\u200d👧", "שלום Jordan עולם", "e\u0301 Paris\u200b"),
+    *("<script>alert(1)</script>", "x" * 10_000),
+]
+
+
+@pytest.mark.parametrize("text", [*TRICKY, "Jordan " * 1429])
+def test_tricky_texts_with_a_picture(text, tagger):
+    row = {"text": text, "image": picture(0), "crops": [(0, 0, 20, 20)]}
+    result = tagger(row, on_error="report", explain="attention")
+    assert result["text"] == text
+    for entity in result["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["word"] != ""
+        assert sum(share["share"] for share in entity["shares"]) == pytest.approx(1, abs=1e-4)
+    html = result._repr_html_()
+    assert "<script" not in html and ("<svg" in html or "<img" in html)
+
+
+def test_a_model_of_the_text_alone_reads_no_picture(make_model, make_processor, detectors, warned_anew, monkeypatch):
+    processor = make_processor()
+    tagger = IFAformerPipeline(make_model(processor, text_attends_vision=False), processor=processor, device="cpu")
+    monkeypatch.setattr(tagger.proposer, "propose", None)
+    row = {**raw_rows()[0], "rcnn_crops": [picture(1)]}
+    assert tagger(row, **detectors) == tagger(row["text"])
+    for name in ("column image", "column rcnn_crops"):
+        assert f"The {name} is not looked at" in warned_anew.text
+    assert "aux_detector is not used" in warned_anew.text
+
+
+def test_a_result_shows_the_picture_that_the_caller_holds(tagger):
+    row = {"text": "Jordan met Paris", "image": picture(0)}
+    for result in (tagger(row), tagger([row])[0], tagger(row, on_error="report")):
+        assert result.image is row["image"] and "<img" in result._repr_html_()
+    (streamed,) = tagger(iter([row]))
+    assert streamed.image is None and streamed == tagger(row) and "<img" not in streamed._repr_html_()
+    assert tagger("Jordan").image is None
 
 
 PROGRAM = """

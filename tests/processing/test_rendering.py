@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from processing.rendering import COLOURS, entity_text, page, picture_figure, table, type_colour
+from processing.rendering import (
+    COLOURS,
+    CROP_COLOURS,
+    entity_text,
+    page,
+    picture_figure,
+    table,
+    tweet_html,
+    type_colour,
+)
 
 
 def parsed(fragment: str) -> ElementTree.Element:
@@ -91,6 +100,74 @@ def test_labels_stay_inside_the_picture(left, anchor):
 def test_a_small_picture_is_not_blown_up():
     image = parsed(picture_figure(Image.new("RGB", (30, 20)), "crop")).find("figure/img")
     assert (image.get("width"), image.get("height"), image.get("alt")) == ("30", "20", "crop")
+
+
+def shares(**of_sources):
+    boxes = {"aux_crops 0": (0, 0, 20, 20), "rcnn_crops 0": (10, 10, 60, 40)}
+    named = {name.replace("_crops_", "_crops "): share for name, share in of_sources.items()}
+    return [
+        {"source": source, "share": share, **({"box": boxes[source], "label": "<b>"} if source in boxes else {})}
+        for source, share in named.items()
+    ]
+
+
+def test_a_tweet_without_shares():
+    crops = {"aux_crops": [{"box": (0, 0, 20, 20), "label": "dog"}], "rcnn_crops": [{"box": (1, 1, 9, 9)}]}
+    entities = [{"entity_group": "PER", "start": 0, "end": 6, "word": "Jordan"}]
+    article = parsed(tweet_html("Jordan!", entities, Image.new("RGB", (60, 40)), crops, ["<i> is wrong"]))[0]
+    assert article.find("p/mark").text == "Jordan" and article.find("p[@class='note']").text == "<i> is wrong"
+    [figure] = article.iter("figure")
+    assert [box.get("stroke") for box in figure.iter("rect")] == [CROP_COLOURS["aux"], CROP_COLOURS["rcnn"]]
+    assert [label.text for label in figure.iter("text")] == ["dog", None]
+    assert figure.find("figcaption").text == "1 aux_crops, 1 rcnn_crops"
+    assert not list(parsed(tweet_html("Jordan!", entities)).iter("figure"))
+
+
+def test_the_line_of_a_box_is_the_wider_the_larger_its_share():
+    entities = [
+        {"entity_group": "PER", "start": 0, "end": 6, "word": "Jordan"},
+        {"entity_group": "LOC", "start": 7, "end": 12, "word": "Paris"},
+    ]
+    entities[0]["shares"] = shares(text=0.1, image=0.005, aux_crops_0=0.8, rcnn_crops_0=0.095)
+    entities[1]["shares"] = shares(text=0.2, image=0.0, aux_crops_0=0.0, rcnn_crops_0=0.8)
+    jordan, paris = parsed(tweet_html("Jordan Paris", entities, Image.new("RGB", (60, 40)))).iter("figure")
+    caption = "Jordan: aux_crops 0 <b> 80%, text 10%, rcnn_crops 0 <b> 10%"
+    assert jordan.find("figcaption").text == jordan.find("svg").get("aria-label") == caption
+    lines = [
+        {box.get("stroke"): float(box.get("stroke-width")) for box in figure.iter("rect")}
+        for figure in (jordan, paris)
+    ]
+    assert lines[0][CROP_COLOURS["aux"]] == lines[1][CROP_COLOURS["rcnn"]] == pytest.approx(8.2)
+    assert lines[1][CROP_COLOURS["aux"]] == 1
+    assert list(lines[0]) == [CROP_COLOURS["rcnn"], CROP_COLOURS["aux"]], "the largest is drawn last"
+    assert [label.text for label in paris.iter("text")] == [None, "80%"]
+    [note] = parsed(tweet_html("Jordan", entities[:1])).findall("article/p[@class='note']")
+    assert note.text == caption
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'--><svg/onload=x>",
+    "&lt;b&gt; &#60;",
+    "]]>",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_in_a_tweet_becomes_markup(text):
+    entity = {"entity_group": text, "start": 0, "end": len(text), "word": text}
+    share = {"source": "aux_crops 0", "share": 1.0, "box": (0, 0, 9, 9), "label": text}
+    crops = {"aux_crops": [{"box": (0, 0, 9, 9), "label": text}]}
+    image = Image.new("RGB", (60, 40))
+    for entities in ([entity], [{**entity, "shares": [share]}]):
+        for picture in (image, None):
+            article = parsed(tweet_html(text, entities, picture, crops, [text]))
+            assert {element.tag for element in article.iter()} <= {
+                *("div", "article", "p", "mark", "small", "figure", "svg", "image", "rect", "text", "figcaption")
+            }
+            assert not any(name.startswith("on") for element in article.iter() for name in element.attrib)
+            assert article.find("article/p/mark").text == text
 
 
 def test_table_and_page():

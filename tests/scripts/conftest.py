@@ -12,11 +12,11 @@ import pytest
 def run_script(repository):
     """
     `run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code. With
-    `processes`, accelerate starts that many by the configuration that is shipped.
+    `processes`, accelerate starts that many by the configuration that is shipped, or by `config`.
     """
 
-    def run(script, *arguments, cwd=None, exit_code=0, processes=1):
-        config = repository / "scripts" / "accelerate" / "cpu.yaml"
+    def run(script, *arguments, cwd=None, exit_code=0, processes=1, config=None):
+        config = config or repository / "scripts" / "accelerate" / "cpu.yaml"
         launcher = ["-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", str(processes)]
         result = subprocess.run(
             [

@@ -75,6 +75,8 @@ def trained(archive, tmp_path_factory):
 def test_training_keeps_everything(trained, run_script):
     folder, printed = trained(run_script)
     results = json.loads((folder / "results.json").read_text())
+    (log,) = (folder / "runs").glob("*/events.out.tfevents.*")
+    assert b"eval/f1" in log.read_bytes()
     for split in ("validation", "test"):
         assert results[split]["support"] == 5
         assert set(results[split]["per_type"]) >= {"PER", "LOC", "ORG", "MISC"}
@@ -260,14 +262,13 @@ def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group(script_module, make_config, tmp_path):
-    train = script_module("train")
     model = IFAformerForTokenClassification(make_config(num_labels=3))
     model.ifaformer.text_model.pooler.requires_grad_(False)
-    arguments = train.IFAformerTrainingArguments(
+    arguments = script_module("training_arguments").IFAformerTrainingArguments(
         output_dir=str(tmp_path), learning_rate=1.0, vision_learning_rate=2.0, head_learning_rate=0.0, weight_decay=0.5
     )
     for arguments.decay_all in (False, True):
-        groups = train.parameter_groups(model, arguments)
+        groups = script_module("trainer").parameter_groups(model, arguments)
         grouped = [parameter for group in groups for parameter in group["params"]]
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         assert len(grouped) == len(trainable) and {*map(id, grouped)} == {*map(id, trainable)}

@@ -1,13 +1,19 @@
 import json
+import re
 from unittest.mock import Mock
 
 import pytest
+import torch
 from datasets import load_dataset
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoUrl
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from hub_card.model_card import ModelFacts, save_model_card
+from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing.data import load_data
+from processing.labels import label_maps
 
 
 @pytest.fixture
@@ -66,23 +72,37 @@ def test_a_folder_that_loads_as_the_same_rows(run_script, own_data, tmp_path):
     ("options", "message"),
     [
         ([], "Name where to: --repo_id user/name, --output_dir FOLDER, or both."),
-        (["--repo_id", "a/b/c"], "--repo_id: "),
+        (["--repo_id", "a/b/c"], "Not pushed: expected the name of a repository, user/name, got 'a/b/c': "),
+        (
+            ["--output_dir", "out", "--model", "m"],
+            "Name what to share: --model FOLDER or --dataset NAME, one of them.",
+        ),
+        (
+            ["--output_dir", "out", "--dataset_id", "me/x"],
+            "--dataset_id: of a model, and what is shared is --dataset.",
+        ),
         (["--repo_id", "me/tweets"], "HF_HUB_OFFLINE is set\nNothing was published. Unset it, then run it again:\n"),
         (["--output_dir", "out", "--rows_per_shard", "0"], "--rows_per_shard must be at least 1, got 0."),
         (["--output_dir", "out", "--description", "gone.md"], "--description gone.md: expected a Markdown file"),
     ],
 )
-def test_what_is_refused_before_anything_is_read(run_script, own_data, tmp_path, options, message):
-    result = run_script("push_to_hub.py", "--dataset", own_data, *options, exit_code=1, cwd=tmp_path)
-    assert message in result.stderr and "Generating" not in result.stderr and "Traceback" not in result.stderr
+def test_what_is_refused_before_anything_is_read(script_module, monkeypatch, own_data, tmp_path, options, message):
+    script = script_module("push_to_hub")
+    monkeypatch.setattr(script.SharingArguments, "load", None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["push_to_hub.py", "--dataset", str(own_data), *options])
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        script.main()
     assert not (tmp_path / "out").exists()
 
 
-def test_an_earlier_folder_is_not_mixed_with_a_later_one(run_script, own_data, tmp_path):
+def test_an_earlier_folder_is_not_mixed_with_a_later_one(script_module, monkeypatch, own_data, tmp_path):
     (tmp_path / "shared" / "data").mkdir(parents=True)
     (tmp_path / "shared" / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
-    arguments = ("--dataset", own_data, "--output_dir", tmp_path / "shared")
-    assert "holds Parquet files already" in run_script("push_to_hub.py", *arguments, exit_code=1).stderr
+    arguments = ["--dataset", str(own_data), "--output_dir", str(tmp_path / "shared")]
+    monkeypatch.setattr("sys.argv", ["push_to_hub.py", *arguments])
+    with pytest.raises(SystemExit, match="holds Parquet files already"):
+        script_module("push_to_hub").main()
 
 
 FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
@@ -91,7 +111,7 @@ FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/trai
 @pytest.fixture
 def push(script_module, monkeypatch, own_data, tmp_path):
     """Run the command in this process against a Hub that only notes what it is asked."""
-    script = script_module("push_to_hub")
+    script, upload = script_module("push_to_hub"), script_module("upload")
     requests = {}
 
     def create_repo(self, repo_id, **kwargs):
@@ -101,11 +121,14 @@ def push(script_module, monkeypatch, own_data, tmp_path):
     def create_commit(self, *, operations, **kwargs):
         requests["commit"] = {"operations": operations, **kwargs}
 
-    monkeypatch.setattr(script, "is_offline_mode", lambda: False)
-    monkeypatch.setattr(script, "get_token", lambda: "hf_token")
-    monkeypatch.setattr(script.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(script.HfApi, "list_repo_files", lambda *args, **kwargs: FORMER)
-    monkeypatch.setattr(script.HfApi, "create_commit", create_commit)
+    monkeypatch.setattr(upload, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(upload, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(upload.DatasetCard, "validate", lambda self: None)
+    monkeypatch.setattr(upload.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(upload.HfApi, "repo_info", lambda *args, **kwargs: Mock(private=True))
+    monkeypatch.setattr(upload.HfApi, "list_repo_files", lambda *args, **kwargs: FORMER)
+    monkeypatch.setattr(upload.HfApi, "preupload_lfs_files", lambda *args, **kwargs: None)
+    monkeypatch.setattr(upload.HfApi, "create_commit", create_commit)
     arguments = ["--dataset", str(own_data), "--cache_dir", str(tmp_path / "cache"), "--repo_id", "me/tweets"]
 
     def run(*options):
@@ -113,7 +136,7 @@ def push(script_module, monkeypatch, own_data, tmp_path):
         script.main()
         return requests
 
-    run.script = script
+    run.script, run.upload = script, upload
     return run
 
 
@@ -148,14 +171,14 @@ def test_a_refused_push_says_what_to_do(push, monkeypatch, step):
     def refuse(*args, **kwargs):
         raise server_error(403)
 
-    monkeypatch.setattr(push.script.HfApi, step, refuse)
+    monkeypatch.setattr(push.upload.HfApi, step, refuse)
     message = rf"(?s)Not pushed: 403 .*Nothing was published\. .*hf auth login.*may write to me/tweets.*:\n{AGAIN}$"
     with pytest.raises(SystemExit, match=message):
         push()
 
 
 def test_no_token(push, monkeypatch):
-    monkeypatch.setattr(push.script, "get_token", lambda: None)
+    monkeypatch.setattr(push.upload, "get_token", lambda: None)
     monkeypatch.setattr(push.script.SharingArguments, "load", None)
     message = rf"(?s)Not pushed: no token, .*401.*\nNothing was published\. .*hf auth login.*:\n{AGAIN}$"
     with pytest.raises(SystemExit, match=message):
@@ -176,10 +199,10 @@ def test_a_network_that_fails(push, monkeypatch, error):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(push.script.HfApi, "create_repo", fail)
+        patch.setattr(push.upload.HfApi, "create_repo", fail)
         with pytest.raises(SystemExit, match=rf"(?s)Not pushed: no network\nNothing was published\. .*:\n{AGAIN}$"):
             push()
-    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
+    monkeypatch.setattr(push.upload.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, .*no network\n.*me/tweets has all of it or .*:\n{AGAIN}$"):
         push()
 
@@ -188,7 +211,7 @@ def test_an_error_of_the_hub_while_it_commits(push, monkeypatch):
     def fail(*args, **kwargs):
         raise server_error(504)
 
-    monkeypatch.setattr(push.script.HfApi, "create_commit", fail)
+    monkeypatch.setattr(push.upload.HfApi, "create_commit", fail)
     with pytest.raises(SystemExit, match=rf"(?s)Not pushed, or not known to be: 504 .*:\n{AGAIN}$"):
         push()
 
@@ -232,3 +255,142 @@ def test_the_card_names_no_folder_of_this_machine(push, own_data, tmp_path):
     push("--output_dir", str(tmp_path / "shared"))
     card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert "and 5 more\n" in card and str(tmp_path) not in card
+
+
+RESULTS = {
+    "test": {"precision": 0.51, "recall": 0.52, "f1": 0.53, "support": 7},
+    "best_checkpoint": "/home/secret/checkpoint-3",
+    "arguments": {"data": {"dataset": "demo"}, "training": {"output_dir": "/home/secret"}},
+    "log_history": [{"step": 3, "epoch": 1.0, "loss": 2.5}, {"step": 3, "epoch": 1.0, "eval_f1": 0.5}],
+}
+
+
+@pytest.fixture
+def model(make_config, make_processor, tmp_path):
+    """A folder of a model as save_pretrained leaves it."""
+    folder = tmp_path / "runs" / "mine"
+    processor = make_processor()
+    IFAformerForTokenClassification(make_config(**label_maps(processor.labels))).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def push_model(push, monkeypatch, model):
+    """Run the command on that folder; what is published, by path."""
+    published = {}
+
+    def upload(files, repo_id, repo_type, **kwargs):
+        published.update({name: path.read_bytes() for name, path in files.items()})
+        return "there"
+
+    monkeypatch.setattr(push.script, "upload", upload)
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["push_to_hub.py", "--model", str(model), "--repo_id", "me/tagger", *options])
+        published.clear()
+        push.script.main()
+        return published
+
+    return run
+
+
+def trained(folder):
+    """The same folder as train.py leaves it."""
+    (folder / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
+    config = IFAformerConfig.from_pretrained(folder).to_dict()
+    return save_model_card(ModelFacts.from_run(RESULTS, config), folder)
+
+
+def test_the_card_of_a_trained_model(push_model, model, tmp_path, capsys):
+    readme = trained(model)
+    before = {path: path.read_bytes() for path in model.iterdir()}
+    (tmp_path / "about.md").write_text("Found in our attic.", encoding="utf-8")
+    given = ("--license", "mit", "--dataset_id", "me/tweets", "--title", "Our tagger", "--language", "en", "de")
+    published = push_model(*given, "--description", str(tmp_path / "about.md"))
+    card = published["README.md"].decode()
+    for part in ("# Our tagger\n\nFound in our attic.", "license: mit", "- me/tweets", "- en\n- de", "value: 0.53"):
+        assert part in card
+    assert 'model="me/tagger"' in card and "secret" not in card
+    assert published["training_curve.png"] == (model / "training_curve.png").read_bytes()
+    assert "results.json" not in published and readme.read_bytes() != published["README.md"]
+    assert {path: path.read_bytes() for path in model.iterdir()} == before
+    assert capsys.readouterr().out == "Pushed: there\n"
+
+
+def test_a_card_that_was_edited_is_pushed_as_it_is(push_model, model, capsys):
+    readme = trained(model)
+    edited = readme.read_text(encoding="utf-8").replace("## Limits", "My own words.\n\n## Limits")
+    readme.write_text(edited, encoding="utf-8")
+    assert push_model()["README.md"].decode() == edited
+    assert f"{readme} is its author's own: pushed as it is.\nPushed: " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"pushed as it is, without --title, --license: write that into it"):
+        push_model("--license", "mit", "--title", "Mine")
+    readme.unlink()
+    assert "license: mit" in push_model("--license", "mit")["README.md"].decode()
+
+
+def test_the_card_of_a_model_without_a_record(push_model, model):
+    card = push_model("--license", "mit")["README.md"].decode()
+    assert "# tagger" in card and "license: mit" in card and "model-index" not in card
+    assert "- parameters: " in card and "entity types: LOC, MISC, ORG, PER" in card
+    (model / "README.md").write_text("# Mine", encoding="utf-8")
+    assert push_model()["README.md"] == b"# Mine"
+
+
+def test_a_record_that_is_none(push_model, model):
+    for content in ("{", '{"test": {"f1": 1}}', "[]"):
+        (model / "results.json").write_text(content, encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"results\.json: expected what train\.py records: .* Remove it"):
+            push_model()
+
+
+def test_what_does_not_load_is_not_published(push_model, model):
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    tensors = load_file(weights)
+    for change, message in (
+        (lambda: weights.write_bytes(whole[:-9]), "the model does not load: "),
+        (lambda: save_file({**tensors, "extra": torch.ones(1)}, weights, {"format": "pt"}), "'unexpected_keys': "),
+        (lambda: tensors.pop("crf.transitions") is None or save_file(tensors, weights, {"format": "pt"}), "missing"),
+    ):
+        change()
+        with pytest.raises(SystemExit, match=message):
+            push_model()
+    weights.write_bytes(whole)
+    assert push_model()["model.safetensors"] == whole
+    processor = json.loads((model / "processor_config.json").read_bytes())
+    (model / "processor_config.json").write_text(json.dumps({**processor, "num_aux_crops": 1}), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"does not load: Processor and model configuration differ: num_aux_crops"):
+        push_model()
+
+
+def test_a_tokenizer_that_is_too_large(push_model, model, make_processor):
+    processor = make_processor()
+    processor.tokenizer.add_tokens([f"new{number}" for number in range(50)])
+    processor.tokenizer.save_pretrained(model)
+    with pytest.raises(SystemExit, match=r"the tokenizer has \d+ entries, the model embeds 99"):
+        push_model()
+
+
+def test_relations_need_a_card_of_ones_own(push_model, model, make_config):
+    IFAformerForRelationExtraction(make_config(num_labels=4)).save_pretrained(model)
+    with pytest.raises(SystemExit, match=r"a card can be made for entity recognition only so far: write .*README\.md"):
+        push_model()
+    (model / "README.md").write_text("# Relations", encoding="utf-8")
+    assert push_model()["README.md"] == b"# Relations"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output_dir", "out"], "--output_dir: of a data set, and what is shared is --model."),
+        (["--strict", "true", "--data_dir", "d"], "--data_dir, --strict: of a data set"),
+        (["--dataset", "demo"], "Name what to share: --model FOLDER or --dataset NAME, one of them."),
+        (["--model", "gone"], "gone: expected the folder of a trained model"),
+        (["--description", "gone.md"], "--description gone.md: expected a Markdown file"),
+    ],
+)
+def test_what_is_refused_of_a_model(push_model, options, message):
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        push_model(*options)

@@ -4,13 +4,16 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -115,6 +118,29 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(command, run_
     assert shared_test == test and test["support"] == 6  # every row scored once
 
 
+def test_weights_shared_between_processes(command, repository, run_script, tmp_path):
+    """FSDP by the shipped configuration, two processes on the CPU in the place of eight GPUs."""
+    shipped = yaml.safe_load((repository / "scripts" / "accelerate" / "fsdp_8_gpus.yaml").read_text())
+    config = tmp_path / "fsdp.yaml"
+    config.write_text(yaml.safe_dump({**shipped, "num_processes": 2, "use_cpu": True, "mixed_precision": "no"}))
+    options = ("--mask_probability", "0", "--classifier_dropout", "0", "--save_steps", "6")
+    text_config = {**TOWER, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    options += ("--text_config", json.dumps(text_config))
+
+    def run(folder, number, **launch):
+        batch = ("--per_device_train_batch_size", 8 // number)
+        batch += ("--use_cpu", "false") if number > 1 and not torch.accelerator.is_available() else ()
+        run_script("train.py", *command(folder, *options, *batch)[2:], processes=number, **launch)
+        history = json.loads((folder / "results.json").read_text())["log_history"]
+        return [entry["loss"] for entry in history if "loss" in entry], weights(folder)
+
+    alone, alone_weights = run(tmp_path / "alone", 1)
+    shared, shared_weights = run(tmp_path / "shared", 2, config=config)
+    assert len(alone) == 12 and shared == pytest.approx(alone, rel=1e-4)
+    assert shared_weights.keys() == alone_weights.keys()
+    assert all(torch.allclose(shared_weights[name], alone_weights[name], atol=1e-3) for name in alone_weights)
+
+
 def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path):
     folder = tmp_path / "out"
     options = ("--max_steps", "100000", "--save_steps", "20", "--save_total_limit", "1")
@@ -188,6 +214,24 @@ def test_a_full_disk(run_here, script_module, monkeypatch, tmp_path):
     assert run_folder.last_complete_checkpoint(tmp_path / "out").name == "checkpoint-3"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's writer
+def test_an_output_folder_that_is_gone(run_here, script_module, monkeypatch, tmp_path):
+    trainer = script_module("trainer").IFAformerTrainer
+    training_step = trainer.training_step
+
+    def remove_folder(self, *args, **kwargs):
+        if self.state.global_step == 4:
+            shutil.rmtree(self.args.output_dir)
+        return training_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "training_step", remove_folder)
+    message = run_here()
+    assert f"{tmp_path / 'out'} is gone, with the checkpoints of this run" in message
+    assert "step 5 is saved in a new folder" in message and "--resume_from_checkpoint true" in message
+    run_folder = script_module("run_folder")
+    assert run_folder.checkpoints(tmp_path / "out") == [run_folder.last_complete_checkpoint(tmp_path / "out")]
+
+
 def test_out_of_memory(run_here, script_module, monkeypatch):
     def exhaust(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -195,3 +239,80 @@ def test_out_of_memory(run_here, script_module, monkeypatch):
     monkeypatch.setattr(script_module("trainer").IFAformerTrainer, "compute_loss", exhaust)
     message = run_here()
     assert "Halve --per_device_train_batch_size and double --gradient_accumulation_steps" in message
+
+
+def test_several_seeds_give_mean_and_deviation(command, tmp_path):
+    folder = tmp_path / "out"
+    options = ("--max_steps", 4, "--seeds", 3, 5)
+    printed = finish(command(folder, *options)).stdout
+    summary = json.loads((folder / "results.json").read_text())
+    runs = [json.loads((folder / f"seed-{seed}" / "results.json").read_text()) for seed in (3, 5)]
+    assert summary["seeds"] == [3, 5] and summary["runs"] == {"3": "seed-3", "5": "seed-5"}
+    losses = [run["log_history"][0]["loss"] for run in runs]
+    assert losses[0] != losses[1], "the seed changes the weights"
+    for split in ("validation", "test"):
+        f1 = summary["spread"][split]["f1"]
+        assert f1["values"] == [run[split]["f1"] for run in runs]
+        assert f1["mean"] == pytest.approx(np.mean(f1["values"])) and f1["std"] == np.std(f1["values"], ddof=1)
+    best = summary["best_seed"]
+    assert f"The best by validation F1 is in {folder / f'seed-{best}'}" in printed
+    assert "of 2 such runs, with the seeds 3, 5" in (folder / "seed-3" / "README.md").read_text()
+
+    # a run with one seed is the same as that of several
+    finish(command(tmp_path / "alone", *options[:2], "--seed", 5))
+    expected, alone = weights(folder / "seed-5"), weights(tmp_path / "alone")
+    assert all(torch.equal(expected[name], alone[name]) for name in expected)
+
+    # what has ended is not done again, what is missing is
+    assert "is of an earlier run" in finish(command(folder, *options), exit_code=1).stderr
+    shutil.rmtree(folder / "seed-5")
+    (folder / "results.json").unlink()
+    before = (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns
+    printed = finish(command(folder, *options, "--resume_from_checkpoint", "true")).stdout
+    assert "seed-3: it has ended." in printed and "seed-5: there is no whole checkpoint" in printed
+    assert json.loads((folder / "results.json").read_text()) == summary
+    assert (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_search_for_training_options(command, tmp_path):
+    folder = tmp_path / "out"
+    # the first rate learns nothing
+    space = {"head_learning_rate": [1e-9, 0.05], "text_learning_rate": {"low": 1e-3, "high": 2e-3, "log": True}}
+    search = ("--search_space", json.dumps(space), "--eval_strategy", "steps", "--eval_steps", 6, "--seed", 1)
+    finish(command(folder, "--search_trials", 3, *search))
+    found = json.loads((folder / "search.json").read_text())
+    assert [trial["number"] for trial in found["trials"]] == [0, 1, 2]
+    values = [trial["objective"] for trial in found["trials"]]
+    assert found["best"]["objective"] == max(values) > min(values)
+    assert all(0.001 <= trial["values"]["text_learning_rate"] <= 0.002 for trial in found["trials"])
+    training = json.loads((folder / "results.json").read_text())["arguments"]["training"]
+    assert {name: training[name] for name in space} == found["best"]["values"]
+    assert found["best"]["values"]["head_learning_rate"] == 0.05
+
+    # gone on with, the trials are kept
+    more = ("--resume_from_checkpoint", "true", "--search_trials", 4)
+    finish(command(folder, *search, *more))
+    assert json.loads((folder / "search.json").read_text())["trials"][:3] == found["trials"]
+    assert len(json.loads((folder / "search.json").read_text())["trials"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seeds", "1", "1"), "--seeds needs several seeds that differ, got [1, 1]; for one run use --seed."),
+        (("--seeds", "1", "2", "--resume_from_checkpoint", "x"), "--resume_from_checkpoint is true or false, got x"),
+        (("--search_trials", "-1"), "--search_trials must be 0 or more, got -1."),
+        (("--search_space", "{}"), "--search_space is of no use without --search_trials"),
+        (
+            ("--search_trials", "1", "--search_space", '{"text_model": ["a"]}'),
+            "text_model is no training option",
+        ),
+        (
+            ("--search_trials", "1", "--search_space", '{"weight_decay": {"low": 2, "high": 1}}'),
+            "weight_decay needs low < high",
+        ),
+        (("--search_trials", "1", "--search_space", '{"weight_decay": 1}'), "weight_decay needs a list of choices"),
+    ],
+)
+def test_runs_that_make_no_sense(run_here, options, message):
+    assert message in run_here(*options)

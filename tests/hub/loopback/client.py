@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,35 @@ from .state import Hub
 # Asked for by load_dataset whatever the settings, at a host named after the endpoint; answered by nobody.
 EXPECTED_EGRESS = {"datasets-server.127.0.0.1"}
 GUARD = Path(__file__).with_name("guard")
+
+
+# A script several times in a process, which spares the imports: [[token, arguments], ...] -> what the user sees.
+SESSION = """
+import io, json, os, runpy, sys, traceback
+from contextlib import redirect_stderr, redirect_stdout
+
+script, runs = sys.argv[1], json.loads(sys.argv[2])
+sys.path.insert(0, os.path.dirname(script))
+outcomes = []
+for token, arguments in runs:
+    os.environ.pop("HF_TOKEN", None)
+    if token is not None:
+        os.environ["HF_TOKEN"] = token
+    sys.argv = [script, *arguments]
+    exit_code = 0
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as error:
+            if isinstance(error.code, str):
+                print(error.code, file=sys.stderr)
+            exit_code = 1 if isinstance(error.code, str) else error.code or 0
+        except BaseException:
+            traceback.print_exc()
+            exit_code = 1
+    outcomes.append([exit_code, output.getvalue() + errors.getvalue()])
+print(json.dumps(outcomes))
+"""
 
 
 @dataclass(frozen=True)
@@ -111,9 +140,14 @@ class Client:
             capture_output=True,
             text=True,
             encoding="utf-8",
+            timeout=300,  # hf_xet asks for ever for what it does not understand
         )
         entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
         egress, waits = (tuple(entry[1] for entry in entries if entry[0] == kind) for kind in ("egress", "wait"))
         assert exit_code in (None, process.returncode), f"exit code {process.returncode}\n{process.stderr[-4000:]}"
         assert set(egress) <= EXPECTED_EGRESS, f"tried to reach {egress}"
         return Finished(process.returncode, process.stdout, process.stderr, egress, waits)
+
+    def session(self, script: Path, runs: Sequence[tuple[str | None, Sequence[str]]], **options: Any) -> list[Any]:
+        """A script once for each (token, arguments), in one process: (exit code, what the user reads) of each."""
+        return self(SESSION, script.resolve(), json.dumps(runs), **options).answer

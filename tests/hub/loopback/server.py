@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 import yaml
 
+from . import cards, xet
 from .state import KINDS, Answer, Blob, Commit, Hub, Refusal, Repo, Request, json_answer
 
 
@@ -177,6 +178,7 @@ class API(Handler):
         ("commit", "POST", rf"{_REPO}/commit/(?P<revision>[^/]+)"),
         ("tree", "GET", rf"{_REPO}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?"),
         ("paths_info", "POST", rf"{_REPO}/paths-info/(?P<revision>[^/]+)"),
+        ("xet_token", "GET", rf"{_REPO}/xet-(?P<access>read|write)-token/(?P<revision>[^/]+)"),
         ("refs", "GET", rf"{_REPO}/refs"),
         ("commits", "GET", rf"{_REPO}/commits/(?P<revision>[^/]+)"),
         ("branch", "POST", rf"{_REPO}/branch/(?P<branch>[^/]+)"),
@@ -255,12 +257,8 @@ class API(Handler):
         return json_answer({})
 
     def answer_validate_yaml(self, body: bytes) -> Answer:
-        """The syntax; the Hub's rules for single fields are in `huggingface_hub`'s own classes as far as they are."""
-        try:
-            card = card_data(json.loads(body)["content"].encode())
-        except yaml.YAMLError as error:
-            return json_answer({"errors": [{"message": str(error)}], "warnings": []}, 400)
-        errors = [] if isinstance(card, dict) else [{"message": "the metadata are no mapping"}]
+        request = json.loads(body)
+        errors = [{"message": problem} for problem in cards.problems(request["content"], request["repoType"])]
         return json_answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def answer_info(self, body: bytes, kind: str, repo_id: str, revision: str = "main") -> Answer:
@@ -270,9 +268,9 @@ class API(Handler):
         for path, blob in sorted(commit.files.items()):
             siblings.append({"rfilename": path})
             if self.query.get("blobs", ["false"])[0].lower() == "true":
-                siblings[-1] |= {"size": len(blob.data), "blobId": blob.git_oid}
+                siblings[-1] |= {"size": blob.size, "blobId": blob.git_oid}
                 if blob.large:
-                    siblings[-1]["lfs"] = {"sha256": blob.oid, "size": len(blob.data), "pointerSize": 130}
+                    siblings[-1]["lfs"] = {"sha256": blob.oid, "size": blob.size, "pointerSize": 130}
         try:
             card = card_data(commit.files["README.md"].data) if "README.md" in commit.files else {}
         except yaml.YAMLError:
@@ -357,9 +355,7 @@ class API(Handler):
             if key == "file":
                 files[path] = Blob(base64.b64decode(value["content"]))
             elif key == "lfsFile":
-                if (data := self.hub.storage.get(f"{repo.key}/{value['oid']}")) is None:
-                    raise Refusal(400, None, f"{path} was not uploaded")
-                files[path] = Blob(data, large=True)
+                files[path] = self.stored(repo, value["oid"], value["size"])
             elif key in ("deletedFile", "deletedFolder"):
                 folder = path.rstrip("/") + "/"
                 gone = [name for name in files if (name == path if key == "deletedFile" else name.startswith(folder))]
@@ -374,6 +370,22 @@ class API(Handler):
                 added.append(path)
         commit = self.hub.commit(repo, revision, header["summary"], files, tuple(added), tuple(deleted))
         return json_answer({"commitUrl": f"{self.url(repo)}/commit/{commit.oid}", "commitOid": commit.oid})
+
+    def stored(self, repo: Repo, oid: str, size: int) -> Blob:
+        """A large file that was uploaded before."""
+        if (data := self.hub.storage.get(f"{repo.key}/{oid}")) is not None:
+            return Blob(data, large=True)
+        if self.hub.xet is None or (xet_hash := xet.find(self.hub.xet / repo.key, oid)) is None:
+            raise Refusal(400, None, f"{oid} was not uploaded")
+        return xet.XetBlob(b"", True, xet_hash, oid, size)
+
+    def answer_xet_token(self, body: bytes, kind: str, repo_id: str, access: str, revision: str) -> Answer:
+        repo = self.find(kind, repo_id, write=access == "write")
+        if self.hub.xet is None:
+            raise Refusal(404, None, "this Hub speaks no Xet")
+        folder = self.hub.xet / repo.key
+        folder.mkdir(parents=True, exist_ok=True)
+        return xet.token(folder)
 
     def entries(self, commit: Commit) -> dict[str, dict[str, Any]]:
         """Files and folders by path."""
@@ -455,7 +467,10 @@ class API(Handler):
         headers["ETag"] = f'"{blob.git_oid}"'
         if not blob.large:
             return self.content(blob.data, headers)
-        headers |= {"X-Linked-Etag": f'"{blob.oid}"', "X-Linked-Size": str(len(blob.data))}
+        headers |= {"X-Linked-Etag": f'"{blob.oid}"', "X-Linked-Size": str(blob.size)}
+        if isinstance(blob, xet.XetBlob):
+            route = f"{self.hub.endpoint}/api/{repo.key}/xet-read-token/{commit.oid}"
+            headers |= {"X-Xet-Hash": blob.xet_hash, "Link": f'<{route}>; rel="xet-auth"'}
         return Answer(b"", 302, {**headers, "Location": f"{self.hub.storage_endpoint}/download/{repo.key}/{blob.oid}"})
 
 

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -36,10 +37,14 @@ class Blob:
         """By which the client sees whether a file has changed."""
         return hashlib.sha256(self.data).hexdigest() if self.large else self.git_oid
 
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
     def entry(self, path: str) -> dict[str, Any]:
-        entry: dict[str, Any] = {"type": "file", "path": path, "oid": self.git_oid, "size": len(self.data)}
+        entry: dict[str, Any] = {"type": "file", "path": path, "oid": self.git_oid, "size": self.size}
         if self.large:
-            entry["lfs"] = {"oid": self.oid, "size": len(self.data), "pointerSize": 130}
+            entry["lfs"] = {"oid": self.oid, "size": self.size, "pointerSize": 130}
         return entry
 
 
@@ -145,6 +150,7 @@ class Hub:
         self.large: tuple[str, ...] = LARGE  # suffixes of files that go to the storage; the others come in the commit
         self.part_size: int | None = None  # larger files come in parts
         self.page_size = 1000  # entries a page of a tree
+        self.xet: Path | None = None  # folder for the large files of clients that speak Xet; None: none does
         self.lock = threading.RLock()
         self.routes: set[str] = set()
         self.endpoint = self.storage_endpoint = ""

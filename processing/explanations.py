@@ -1,0 +1,210 @@
+"""
+Which picture or crop speaks for an entity: the share of the text, the whole picture and each crop, by two methods.
+
+`attention_shares` asks where the model looks, in one more forward pass. `occlusion_shares` asks what changes when it
+cannot look there, in 2 n + 2 passes for n pictures and crops, and is the one to trust: attention need not be a cause
+(Jain and Wallace, 2019).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from .collator import CROP_KINDS
+
+
+# Of each row, of each of its entities, the positions of the first tokens of its words.
+Positions = Sequence[Sequence[Sequence[int]]]
+
+
+def source_mask(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """
+    Which sources a batch's rows have: the text, the picture, then the crops of each kind, as many as the row of the
+    batch that has most.
+
+    Returns:
+        (batch_size, num_sources) bool.
+    """
+    text = torch.ones_like(inputs["input_ids"][:, :1], dtype=torch.bool)
+    image = inputs["image_mask"][:, None] if "image_mask" in inputs else torch.zeros_like(text)
+    crops = [inputs[f"{kind}_crop_mask"] for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs]
+    return torch.cat([text, image, *crops], dim=1)
+
+
+def source_names(inputs: Mapping[str, torch.Tensor]) -> list[str]:
+    """The sources of [`source_mask`] as rows name them: `text`, `image`, `aux_crops 0`, ..."""
+    numbers = {kind: inputs[f"{kind}_crop_mask"].shape[1] for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs}
+    return ["text", "image", *(f"{kind}_crops {index}" for kind in numbers for index in range(numbers[kind]))]
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """The kernel that gives its weights, for as long as the block lasts, whatever happens in it."""
+    config = model.config
+    earlier = {"": config._attn_implementation}
+    earlier |= {name: getattr(config, name)._attn_implementation for name in config.sub_configs}
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(earlier)
+
+
+@torch.no_grad()
+def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: Positions) -> list[torch.Tensor]:
+    """
+    The share of an entity's attention on each source: attention rollout (Abnar and Zuidema, 2020) over both towers.
+
+    Heads are averaged, and a layer passes on half of what a position holds and half of what it attends to, as in the
+    paper. Here a position of either tower attends to both, to the other tower as it was when it lent its keys and
+    values. An entity's share is the mean over the first tokens of its words, summed over a source's tokens. The class
+    token of the vision tower, which shows nothing, and what stands for absent crops are left out, the rest sums to 1.
+
+    Limits: values and feed-forward layers count for nothing, so a share is where the model looked and not what it made
+    of it. A source of many tokens gathers much: the whole picture has more than a crop, so compare crops with crops.
+    The half that is passed on alone gives the text a large share.
+
+    Args:
+        model: an IFAformer, whose attention kernel is `eager` for the duration of the call.
+        inputs: a batch for it, with normalised pixels.
+        positions: of each row's entities.
+
+    Returns:
+        For each row (num_entities, num_sources), the sources as in [`source_mask`], 0 for those that it lacks.
+    """
+    with eager_attention(model):
+        outputs = model(**inputs, output_attentions=True)
+    batch_size, seq_length = inputs["input_ids"].shape
+    num_visual = outputs.image_attentions[0].shape[2]
+    # Of a position of either tower, the shares of the inputs [visual tokens ; text tokens]: (B, N, V + T)
+    identity = torch.eye(num_visual + seq_length, device=inputs["input_ids"].device).expand(batch_size, -1, -1)
+    vision, text = identity[:, :num_visual], identity[:, num_visual:]
+    lent_text = text
+    for text_weights, vision_weights in zip(outputs.attentions, outputs.image_attentions, strict=True):
+        attended_by_vision = _attended(vision_weights, lent_text, vision)
+        attended_by_text = _attended(text_weights, vision, text)
+        lent_text = text
+        vision, text = (vision + attended_by_vision) / 2, (text + attended_by_text) / 2
+
+    of_tokens = torch.cat([_visual_sources(model.config, inputs), identity.new_zeros(seq_length).long()])
+    num_sources = source_mask(inputs).shape[1]
+    shares = []
+    for row, entities in enumerate(positions):
+        of_entities = identity.new_zeros(len(entities), num_sources)
+        for entity, tokens in enumerate(entities):
+            weights = text[row, tokens].mean(dim=0)  # (V + T,)
+            of_entities[entity].index_add_(0, of_tokens[of_tokens >= 0], weights[of_tokens >= 0])
+        of_entities *= source_mask(inputs)[row]
+        shares.append(of_entities / of_entities.sum(dim=1, keepdim=True))
+    return shares
+
+
+def _attended(weights: torch.Tensor, prefix: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """
+    What a tower's positions take in, (B, N, V + T), by its weights (B, H, N, P + N) over prefix and own positions; an
+    ablation has no prefix.
+    """
+    weights = weights.float().mean(dim=1)
+    length = weights.shape[-1] - own.shape[1]
+    return weights[..., :length] @ prefix[:, :length] + weights[..., length:] @ own
+
+
+def _visual_sources(config: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The source of each visual token, see [`source_mask`], -1 for those of none: (V,)."""
+    patch_size = config.vision_config.patch_size
+    deepke = config.attention_variant == "deepke"
+    sources = [torch.tensor([-1])]  # the class token
+    if config.use_whole_image and "pixel_values" in inputs:
+        sources.append(torch.full(((inputs["pixel_values"].shape[-1] // patch_size) ** 2,), 1))
+    first = 2
+    for kind in CROP_KINDS:
+        num_patches = (getattr(config, f"{kind}_crop_size") // patch_size) ** 2
+        number = inputs[f"{kind}_crop_mask"].shape[1] if f"{kind}_crop_mask" in inputs else 0
+        sources.append(torch.arange(first, first + number).repeat_interleave(num_patches))
+        if deepke:  # zero images fill up
+            absent = getattr(config, f"num_{kind}_crops") - number
+            sources.append(torch.full((absent * num_patches,), -1))
+        first += number
+    return torch.cat(sources).to(inputs["input_ids"].device)
+
+
+@torch.no_grad()
+def occlusion_shares(
+    model: Any, inputs: Mapping[str, torch.Tensor], tag_ids: torch.Tensor, positions: Positions
+) -> list[torch.Tensor]:
+    """
+    The share of an entity's score that each source brings: pictures and crops are masked, and the score (the mean over
+    its words of the probability of their tags under the CRF) is looked at again.
+
+    A picture or crop is left out of all (occlusion: Zeiler and Fergus, 2014), and put beside the text alone; its
+    effect is the mean of how far the score falls there and rises here. The first by itself overlooks a crop of which
+    another shows the same object, the second one that tells something only beside others. (They are the first and the
+    last step of a Shapley value, see Covert, Lundberg and Lee, 2021.) The text's share is what is left of the score
+    without any picture; the rest is divided among pictures and crops by their effects, those that lower the score get
+    0. Where the pictures raise nothing, the text has all.
+
+    Limits: a masked crop is absent, which the model knows from training, not grey; effects of three and more crops
+    together are not looked at; an effect of almost nothing is noise of arithmetic.
+
+    Args:
+        model: an IFAformer with the CRF head.
+        inputs: a batch for it, with normalised pixels.
+        tag_ids: (batch_size, seq_length), the tags whose probability is looked at.
+        positions: of each row's entities.
+
+    Returns:
+        For each row (num_entities, num_sources), the sources as in [`source_mask`], 0 for those that it lacks.
+    """
+    mask = source_mask(inputs)
+    shares = []
+    for row, entities in enumerate(positions):
+        present = mask[row].nonzero().flatten()[1:]  # without the text
+        number = len(present)
+        of_entities = torch.zeros(len(entities), mask.shape[1], device=mask.device)
+        of_entities[:, 0] = 1.0
+        if number and len(entities):
+            each = torch.eye(number, dtype=torch.bool, device=mask.device)
+            # (2 n + 2, n): all, none, all but each, each alone
+            kept = torch.cat([torch.ones_like(each[:1]), torch.zeros_like(each[:1]), ~each, each])
+            variants = torch.zeros(len(kept), mask.shape[1], dtype=torch.bool, device=mask.device)
+            variants[:, present] = kept
+            scores = _scores(model, inputs, row, variants, tag_ids[row], entities)
+            whole, alone, without, only = scores.split([1, 1, number, number])  # (..., num_entities)
+            effects = ((whole - without + only - alone) / 2).clamp(min=0)
+            brought = ((whole - alone) / whole.clamp(min=1e-12)).clamp(min=0)  # (1, num_entities)
+            brought = brought.masked_fill(effects.sum(dim=0, keepdim=True) == 0, 0.0)
+            parts = effects / effects.sum(dim=0, keepdim=True).clamp(min=1e-12)
+            of_entities[:, present] = (brought * parts).T
+            of_entities[:, 0] = 1 - of_entities[:, 1:].sum(dim=1)
+        shares.append(of_entities)
+    return shares
+
+
+def _scores(
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    row: int,
+    variants: torch.Tensor,
+    tag_ids: torch.Tensor,
+    entities: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """The score of each entity where the sources are masked as in each variant: (num_variants, num_entities)."""
+    repeated = {name: values[row].expand(len(variants), *values[row].shape) for name, values in inputs.items()}
+    if "image_mask" in inputs:
+        repeated["image_mask"] = variants[:, 1]
+    first = 2
+    for name in (f"{kind}_crop_mask" for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs):
+        number = inputs[name].shape[1]
+        repeated[name] = variants[:, first : first + number]
+        first += number
+    logits = model(**repeated).logits
+    marginals = model.crf.marginals(logits, repeated["crf_mask"])  # (num_variants, seq_length, num_labels)
+    return torch.stack([marginals[:, tokens, tag_ids[tokens]].mean(dim=1) for tokens in map(list, entities)], dim=1)
+
+
+METHODS: dict[str, Callable[..., list[torch.Tensor]]] = {
+    "attention": lambda model, inputs, tag_ids, positions: attention_shares(model, inputs, positions),
+    "occlusion": occlusion_shares,
+}

@@ -1,0 +1,74 @@
+"""The processor and the model that a run of train.py begins with."""
+
+import datasets
+from training_arguments import DataArguments, ModelArguments
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, CLIPVisionConfig
+
+from modeling_ifaformer import IFAformerForTokenClassification
+from processing import IFAformerProcessor
+from processing.data import tag_names
+from processing.labels import label_maps
+from processing.tokenizer_training import train_wordpiece
+
+
+def build_processor(
+    data_arguments: DataArguments, model_arguments: ModelArguments, train_dataset: datasets.Dataset
+) -> IFAformerProcessor:
+    if model_arguments.text_model is None:
+        words = (word for tokens in train_dataset["tokens"] for word in tokens)
+        tokenizer = train_wordpiece(words, model_arguments.vocab_size)
+    else:
+        # RoBERTa's tokenizers take words only with it; BERT's do not know it
+        tokenizer = AutoTokenizer.from_pretrained(model_arguments.text_model, add_prefix_space=True)
+    if model_arguments.vision_model is None:
+        size = CLIPVisionConfig(**(model_arguments.vision_config or {})).image_size
+        image_processor = CLIPImageProcessorPil(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        )
+    else:
+        image_processor = AutoImageProcessor.from_pretrained(model_arguments.vision_model)
+    deepke = model_arguments.attention_variant == "deepke"
+    if deepke and data_arguments.max_seq_length is None:
+        raise ValueError(
+            "attention_variant deepke pads every batch to one length, on which its results depend: give "
+            "--max_seq_length (40 in the published recipe)."
+        )
+    use_whole_image = model_arguments.use_whole_image
+    return IFAformerProcessor(
+        image_processor,
+        tokenizer,
+        label_scheme=model_arguments.label_scheme,
+        tags=tag_names(train_dataset),
+        max_length=data_arguments.max_seq_length,
+        pad_to_max_length=deepke,
+        num_aux_crops=model_arguments.num_aux_crops,
+        aux_crop_size=model_arguments.aux_crop_size,
+        num_rcnn_crops=model_arguments.num_rcnn_crops,
+        rcnn_crop_size=model_arguments.rcnn_crop_size,
+        use_whole_image=not deepke if use_whole_image is None else use_whole_image,
+    )
+
+
+def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFAformerForTokenClassification:
+    text_config = arguments.text_config
+    if arguments.text_model is None:
+        tokenizer = processor.tokenizer
+        text_config = {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    return IFAformerForTokenClassification.from_vision_text_pretrained(
+        arguments.vision_model,
+        arguments.text_model,
+        text_config=text_config,
+        vision_config=arguments.vision_config,
+        attention_variant=arguments.attention_variant,
+        label_scheme=arguments.label_scheme,
+        text_attends_vision=arguments.text_attends_vision,
+        vision_attends_text=arguments.vision_attends_text,
+        use_whole_image=arguments.use_whole_image,
+        num_aux_crops=arguments.num_aux_crops,
+        aux_crop_size=arguments.aux_crop_size,
+        num_rcnn_crops=arguments.num_rcnn_crops,
+        rcnn_crop_size=arguments.rcnn_crop_size,
+        classifier_dropout=arguments.classifier_dropout,
+        attn_implementation=arguments.attn_implementation,
+        **label_maps(processor.labels),
+    )

@@ -1,0 +1,54 @@
+"""Several runs of train.py that differ in the seed alone, and what they have in common."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+
+METRICS = ("precision", "recall", "f1")
+
+
+def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Mean and sample standard deviation over runs.
+
+    Args:
+        results: of each run, as its `results.json` holds them.
+
+    Returns:
+        Of `validation` and `test`: `precision`, `recall` and `f1` with `mean`, `std`, `values` in the order of the
+        runs, and `per_type` with the same of each type.
+    """
+    return {
+        split: {
+            **_spread([run[split] for run in results]),
+            "per_type": {
+                name: _spread([run[split]["per_type"][name] for run in results])
+                for name in results[0][split]["per_type"]
+                if all(name in run[split]["per_type"] for run in results)
+            },
+        }
+        for split in ("validation", "test")
+    }
+
+
+def _spread(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        metric: {
+            "mean": mean(of[metric] for of in scores),
+            "std": stdev(of[metric] for of in scores),
+            "values": [of[metric] for of in scores],
+        }
+        for metric in METRICS
+    }
+
+
+def spread_table(spread: Mapping[str, Any]) -> str:
+    """A text table, in percent: mean and standard deviation."""
+    lines = [f"{'':<12}{'type':<8}{'P':>16}{'R':>16}{'F1':>16}"]
+    for split, of in spread.items():
+        for name, row in [*of["per_type"].items(), ("all", of)]:
+            figures = "".join(f"{100 * row[m]['mean']:10.2f} ±{100 * row[m]['std']:5.2f}" for m in METRICS)
+            lines.append(f"{split:<12}{name:<8}{figures}")
+            split = ""
+    return "\n".join(lines)

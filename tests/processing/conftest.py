@@ -1,0 +1,34 @@
+"""What the tests of the pipeline and its explanations share: a tiny model, and the pipeline around it."""
+
+import pytest
+import torch
+from transformers.utils import logging
+
+from modeling_ifaformer import IFAformerForTokenClassification
+from processing import IFAformerPipeline
+from processing.labels import label_maps
+
+
+@pytest.fixture
+def make_model(make_config):
+    def make(processor, **kwargs):
+        torch.manual_seed(0)
+        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels), **kwargs))
+        with torch.no_grad():
+            model.classifier.weight.mul_(40)  # else all scores are nearly the same
+        return model
+
+    return make
+
+
+@pytest.fixture
+def tagger(make_model, make_processor):
+    processor = make_processor()
+    return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
+
+
+@pytest.fixture
+def warned_anew(caplog):
+    """`caplog`, in which warnings that are given once a process are given whatever other tests did."""
+    logging.warning_once.cache_clear()
+    return caplog

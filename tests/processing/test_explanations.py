@@ -1,0 +1,317 @@
+"""Shares by hand on small models; on a model that was really trained, the crop that decides comes first."""
+
+import pytest
+import torch
+from PIL import Image
+from transformers import BertConfig, CLIPImageProcessorPil, CLIPVisionConfig
+
+from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
+from processing import IFAformerPipeline, IFAformerProcessor
+from processing.demo_mner import DemoMNER, plan_tweet
+from processing.explanations import (
+    METHODS,
+    attention_shares,
+    eager_attention,
+    occlusion_shares,
+    source_mask,
+    source_names,
+)
+from processing.labels import entity_spans, label_maps
+from processing.tokenizer_training import train_wordpiece
+
+
+@pytest.fixture
+def make_batch(make_inputs):
+    """The batch of `make_inputs` as the pipeline has it, and the positions of two, one and no entity."""
+
+    def make(**changes):
+        inputs = make_inputs()
+        inputs["crf_mask"] = inputs["attention_mask"].bool()
+        return {name: values for name, values in {**inputs, **changes}.items() if values is not None}
+
+    return make
+
+
+POSITIONS = [[[1], [3, 4]], [[2]], []]
+
+
+def tag_ids(model, inputs):
+    return model.eval()(**inputs).tag_ids
+
+
+def test_sources(make_batch):
+    inputs = make_batch()
+    crops = [*(f"aux_crops {index}" for index in range(3)), *(f"rcnn_crops {index}" for index in range(2))]
+    assert source_names(inputs) == ["text", "image", *crops]
+    assert source_mask(inputs).int().tolist() == [
+        [1, 1, 1, 1, 0, 1, 0],
+        [1, 0, 0, 0, 0, 1, 1],
+        [1, 1, 1, 1, 1, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"text_attends_vision": False},
+        {"vision_attends_text": False},
+        {"use_whole_image": False},
+        {"attention_variant": "deepke", "use_whole_image": False},
+    ],
+)
+def test_shares_sum_to_one_over_what_is_there(method, changes, make_batch, make_config):
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(make_config(num_labels=5, **changes)).eval()
+    whole = {} if model.config.use_whole_image else {"pixel_values": None, "image_mask": None}
+    for absent in ({}, {"rcnn_pixel_values": None, "rcnn_crop_mask": None}):
+        inputs = make_batch(**whole, **absent)
+        shares = METHODS[method](model, inputs, tag_ids(model, inputs), POSITIONS)
+        for of_row, present, entities in zip(shares, source_mask(inputs), POSITIONS, strict=True):
+            assert of_row.shape == (len(entities), len(source_names(inputs)))
+            assert torch.allclose(of_row.sum(dim=1), torch.ones(len(entities)), atol=1e-5)
+            assert (of_row[:, ~present] == 0).all() and (of_row >= 0).all()
+            if model.config.text_attends_vision and method == "attention":
+                assert (of_row[:, present] > 0).all()
+            elif not model.config.text_attends_vision:
+                assert torch.allclose(of_row[:, 0], torch.ones(len(entities)))
+
+
+def rollout_by_hand(model, inputs, row, position):
+    """One row, one position, loops over layers and positions: (V + T,)."""
+    outputs = model(**{name: values[row : row + 1] for name, values in inputs.items()}, output_attentions=True)
+    length, number = inputs["input_ids"].shape[1], outputs.image_attentions[0].shape[2]
+    unit = torch.eye(number + length)
+    vision, text = [[*unit[:number]]], [[*unit[number:]]]  # of each layer, of each position
+
+    def mixed(weights, prefix, own):
+        states = [*prefix, *own]
+        return [
+            0.5 * own[query] + 0.5 * sum(weight * state for weight, state in zip(row, states, strict=True))
+            for query, row in enumerate(weights[0].mean(dim=0))
+        ]
+
+    for layer, (of_text, of_vision) in enumerate(zip(outputs.attentions, outputs.image_attentions, strict=True)):
+        vision.append(mixed(of_vision, text[max(layer - 1, 0)], vision[layer]))
+        text.append(mixed(of_text, vision[layer], text[layer]))
+    return text[-1][position]
+
+
+def test_rollout_by_hand(make_batch, make_config):
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(make_config(num_labels=5, attn_implementation="eager")).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # else attention is nearly uniform
+    inputs = make_batch()
+    (first, second), *_ = attention_shares(model, inputs, POSITIONS)
+    with torch.no_grad():
+        one, *two = (rollout_by_hand(model, inputs, 0, position) for position in (1, 3, 4))
+    # [class ; 9 patches ; 3 crops of 4 patches, the last of them absent ; 2 crops of 1 patch, the last absent ; text]
+    ends = torch.tensor([1, 9, 4, 4, 4, 1, 1, 7])
+    for shares, held in ((first, one), (second, sum(two) / 2)):
+        classes, image, aux_0, aux_1, _, rcnn_0, _, text = (part.sum() for part in held.split(ends.tolist()))
+        expected = torch.stack([text, image, aux_0, aux_1, torch.tensor(0.0), rcnn_0, torch.tensor(0.0)])
+        assert torch.allclose(shares, expected / (1 - classes), atol=1e-5)
+    assert (first - second).abs().max() > 0.01
+
+
+def test_the_kernel_is_put_back(make_batch, make_config):
+    model = IFAformerForTokenClassification(make_config(num_labels=5)).eval()
+    model.set_attn_implementation({"": "sdpa", "text_config": "sdpa", "vision_config": "eager"})
+
+    def kernels():
+        config = model.config
+        return [one._attn_implementation for one in (config, config.text_config, config.vision_config)]
+
+    attention_shares(model, make_batch(), POSITIONS)
+    assert kernels() == ["sdpa", "sdpa", "eager"]
+    with pytest.raises(KeyError, match="x"), eager_attention(model):
+        assert kernels() == ["eager"] * 3
+        raise KeyError("x")
+    assert kernels() == ["sdpa", "sdpa", "eager"]
+
+
+class ToyModel:
+    """Scores of one entity as a function of the pictures that are left, in place of a model and its CRF."""
+
+    def __init__(self, score):
+        self.score, self.crf, self.calls = score, self, []
+
+    def __call__(self, **inputs):
+        kept = torch.cat([inputs["image_mask"][:, None], inputs["aux_crop_mask"]], dim=1)
+        self.calls.append(len(kept))
+        scores = torch.tensor([self.score(*row) for row in kept.tolist()])
+        return type("Outputs", (), {"logits": torch.stack([1 - scores, scores], dim=-1)[:, None, :].repeat(1, 3, 1)})
+
+    def marginals(self, logits, mask):
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        # one crop decides
+        (lambda image, a, b: 0.9 if a else 0.3, [1 / 3, 0, 2 / 3, 0]),
+        # two show the same: to leave one out changes nothing, each is enough
+        (lambda image, a, b: 0.8 if a or b else 0.2, [1 / 4, 0, 3 / 8, 3 / 8]),
+        # they speak only together, and with the picture
+        (lambda image, a, b: 1.0 if image and a and b else 0.5, [1 / 2, 1 / 6, 1 / 6, 1 / 6]),
+        # one harms
+        (lambda image, a, b: 0.4 + 0.4 * a - 0.2 * b, [2 / 3, 0, 1 / 3, 0]),
+        # nothing helps
+        (lambda image, a, b: 0.5 - 0.1 * image, [1, 0, 0, 0]),
+        (lambda image, a, b: 0.7, [1, 0, 0, 0]),
+    ],
+)
+def test_occlusion_of_a_known_score(score, expected):
+    model = ToyModel(score)
+    inputs = {
+        "input_ids": torch.ones(1, 3).long(),
+        "crf_mask": torch.ones(1, 3).bool(),
+        "image_mask": torch.tensor([True]),
+        "aux_crop_mask": torch.tensor([[True, True]]),
+    }
+    [shares] = occlusion_shares(model, inputs, torch.ones(1, 3).long(), [[[0, 2]]])
+    assert model.calls == [8]  # 2 n + 2
+    assert torch.allclose(shares, torch.tensor([expected]).float(), atol=1e-6)
+
+
+def test_a_masked_crop_is_an_absent_one(make_batch, make_config):
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(make_config(num_labels=5)).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)
+    inputs = make_batch(aux_pixel_values=None, aux_crop_mask=None, rcnn_pixel_values=None, rcnn_crop_mask=None)
+    tags = tag_ids(model, inputs)
+
+    def score(**left):
+        logits = model(**{**inputs, **left}).logits
+        return model.crf.marginals(logits, inputs["crf_mask"])[0, 1, tags[0, 1]].item()
+
+    whole, alone = score(), score(pixel_values=None, image_mask=None)
+    assert abs(whole - alone) > 1e-3
+    (shares, *_), *_ = occlusion_shares(model, inputs, tags, POSITIONS)
+    assert shares[1].item() == pytest.approx(max(whole - alone, 0) / whole, abs=1e-4)
+
+
+def test_an_entity_tells_its_shares(tagger):
+    picture = Image.radial_gradient("L").convert("RGB")
+    rows = [
+        {
+            "text": "Jordan met Paris in New York City!",
+            "image": picture,
+            "crops": [{"box": (0, 0, 90, 80), "label": "x"}],
+        },
+        "",
+        {"text": "Chelsea playing the team of Paris", "rcnn_crops": [picture], "image": b"no picture"},
+    ]
+    for method in METHODS:
+        first, empty, last = tagger(rows, batch_size=3, explain=method, on_error="report")
+        assert first["entities"] and last["entities"] and not empty["entities"]
+        for entity in first["entities"]:
+            text, image, crop = entity["shares"]
+            assert (text["source"], image["source"]) == ("text", "image")
+            assert {**crop, "share": None} == {
+                "source": "aux_crops 0",
+                "label": "x",
+                "box": [0.0, 0.0, 90.0, 80.0],
+                "share": None,
+            }
+        assert [share["source"] for share in last["entities"][0]["shares"]] == ["text", "rcnn_crops 0"]
+        alone = tagger(rows[0], explain=method)
+        for one, other in zip(alone, first["entities"], strict=True):
+            assert [share["share"] for share in one["shares"]] == pytest.approx(
+                [share["share"] for share in other["shares"]], abs=1e-4
+            )
+    assert "shares" not in tagger(rows[0])[0]
+    with pytest.raises(ValueError, match="explain must be one of attention, occlusion or None, got 'magic'"):
+        tagger("Jordan", explain="magic")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Train and test rows of the demo data, whose deciding objects are known."""
+    builder = DemoMNER(cache_dir=tmp_path_factory.mktemp("demo"), num_train=1000, num_validation=0, num_test=100)
+    builder.download_and_prepare()
+    data = builder.as_dataset()
+    return data["train"][:], data["test"]
+
+
+@pytest.fixture(scope="module")
+def trained(demo):
+    """The pipeline around a small model that has learnt to look at crops, in some 20 seconds."""
+    rows, _ = demo
+    crops = {"num_aux_crops": 3, "aux_crop_size": 32, "num_rcnn_crops": 3, "rcnn_crop_size": 32}
+    tokenizer = train_wordpiece((word for words in rows["tokens"] for word in words), vocab_size=800)
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = IFAformerProcessor(image_processor, tokenizer, **crops, use_whole_image=False)
+    tower = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 128}
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(
+        IFAformerConfig(
+            text_config=BertConfig(**tower, vocab_size=len(tokenizer), attention_probs_dropout_prob=0.0),
+            vision_config=CLIPVisionConfig(**tower, image_size=32, patch_size=16),
+            **label_maps(processor.labels),
+            **crops,
+            use_whole_image=False,
+        )
+    ).train()
+    encoded = processor.encode_texts(rows) | processor.encode_pictures(rows)
+    features = [{name: values[row] for name, values in encoded.items()} for row in range(len(rows["tokens"]))]
+    epochs, batch_size, rates = 12, 32, {True: 1e-2, False: 3e-3}
+    groups: dict[bool, list] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[name.startswith(("crf", "classifier"))].append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters, "lr": rates[is_head]} for is_head, parameters in groups.items()], weight_decay=0.1
+    )
+    batches = len(features) // batch_size
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, list(rates.values()), total_steps=epochs * batches, pct_start=0.1
+    )
+    for _ in range(epochs):
+        order = torch.randperm(len(features))[: batches * batch_size].view(batches, batch_size).tolist()
+        for chosen in order:
+            batch = processor.normalize_pixels(processor.data_collator([features[index] for index in chosen]))
+            loss = model(**processor.mask_tokens(batch, 0.2)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+    return IFAformerPipeline(model, processor=processor, device="cpu", batch_size=16)
+
+
+def test_the_crop_that_decides_comes_first(trained, demo):
+    right = dict.fromkeys(METHODS, 0.0)
+    number, by_chance = 0, 0.0
+    data = demo[1].remove_columns("image")
+    explained = [trained(data, explain=method) for method in METHODS]
+    for index, results in enumerate(zip(*explained, strict=True)):
+        tweet = plan_tweet(0, "test", index)
+        crops = {
+            f"{kind}_crops {position}": crop.object.deciding
+            for kind in ("aux", "rcnn")
+            for position, crop in enumerate(getattr(tweet.scene, f"{kind}_crops", ()))
+        }
+        if not any(crops.values()):
+            continue
+        entity_type, first, end = entity_spans(tweet.tags)[0]
+        name = " ".join(tweet.tokens[first:end])
+        found = [
+            [entity for entity in of_row if (entity["entity_group"], entity["word"]) == (entity_type, name)]
+            for of_row in results
+        ]
+        if not all(found):  # not recognised, so nothing to explain
+            continue
+        number += 1
+        by_chance += sum(crops.values()) / len(crops)
+        for method, (entity, *_) in zip(METHODS, found, strict=True):
+            largest = max((share for share in entity["shares"] if share["source"] in crops), key=lambda s: s["share"])
+            right[method] += crops[largest["source"]]
+    assert number >= 60, "the model has learnt too little to be explained"
+    assert by_chance / number < 0.5
+    assert right["occlusion"] / number >= 0.9
+    assert right["attention"] / number >= 0.8

@@ -19,17 +19,21 @@ from huggingface_hub.errors import HFValidationError
 
 from .cache_errors import cache_errors
 from .collator import CROP_KINDS, PICTURE_COLUMNS
+from .demo_builder import DemoBuilder
 from .demo_mner import DemoMNER
+from .demo_relations import DemoRelations
 from .file_mner import FileMNER
 from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
 from .reporting_builder import ReportingBuilder
-from .rows import ner_features, re_features
+from .rows import label_names, ner_features, re_features
 from .tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
 from .twitter_mner import TwitterMNER
 
 
-DATASETS = ("demo", "twitter2015", "twitter2017", "mnre")
+DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_re": DemoRelations}
+ARCHIVES = ("twitter2015", "twitter2017", "mnre")
+DATASETS = (*DEMOS, *ARCHIVES)
 
 
 def load_data(
@@ -58,10 +62,10 @@ def load_data(
     if own and not is_own:
         raise ValueError(f"{', '.join(own)}: for files of your own, not for {name!r}.")
     if data_dir is not None and name not in DATASETS:
-        raise ValueError(f"data_dir: for {', '.join(DATASETS[1:])}, not for {name!r}; --dataset is the folder.")
+        raise ValueError(f"data_dir: for {', '.join(ARCHIVES)}, not for {name!r}; --dataset is the folder.")
     builder: DatasetBuilder
-    if name == "demo":
-        builder = DemoMNER(cache_dir=cache_dir)
+    if name in DEMOS:
+        builder = DEMOS[name](cache_dir=cache_dir)
     elif name == "mnre":
         builder = MNRE(data_dir=data_dir, cache_dir=cache_dir, **numbers)
     elif name in DATASETS:
@@ -156,7 +160,12 @@ def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
 
 def tag_names(dataset: Dataset) -> list[str]:
     """The tags of words in id order."""
-    return dataset.features["ner_tags"].feature.names
+    return label_names(dataset, "ner_tags")
+
+
+def relation_names(dataset: Dataset) -> list[str]:
+    """The relations in id order."""
+    return label_names(dataset, "relation")
 
 
 def word_labels(dataset: Dataset) -> list[list[str]]:
@@ -165,18 +174,20 @@ def word_labels(dataset: Dataset) -> list[list[str]]:
     return [[names[tag] for tag in tags] for tags in dataset["ner_tags"]]
 
 
-def drop_tokenless(dataset: Dataset, processor: IFAformerProcessor) -> tuple[Dataset, list[list[str]]]:
+def drop_unreadable(dataset: Dataset, processor: IFAformerProcessor) -> tuple[Dataset, Dataset]:
     """
-    The rows of which the tokenizer keeps something, and the gold tags of the others (texts of zero-width characters,
-    say), which scoring counts as missed.
+    The rows whose text a model can be given, and the others, which scoring counts as missed: texts of which the
+    tokenizer keeps nothing (zero-width characters, say); and with relations, texts whose entities have no room in
+    `max_length`. See [`IFAformerProcessor.are_readable`].
     """
-    texts = dataset.select_columns(["tokens"])
-    readable = [kept for batch in texts.iter(batch_size=1000) for kept in processor.have_tokens(batch["tokens"])]
+    columns = ("tokens", "head", "tail")
+    texts = dataset.select_columns([column for column in columns if column in dataset.column_names])
+    readable = [kept for batch in texts.iter(batch_size=1000) for kept in processor.are_readable(batch)]
     if all(readable):
-        return dataset, []
+        return dataset, dataset.select([])
     rows = range(len(dataset))
-    dropped = dataset.select([row for row in rows if not readable[row]])
-    return dataset.select([row for row in rows if readable[row]]), word_labels(dropped)
+    kept, dropped = ([row for row in rows if readable[row] == wanted] for wanted in (True, False))
+    return dataset.select(kept), dataset.select(dropped)
 
 
 def shuffle_pictures(dataset: Dataset, seed: int) -> Dataset:

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from .collator import PICTURE_COLUMNS
 from .labels import entity_spans
-from .rows import CROP_KINDS
+from .rows import CROP_KINDS, label_names
 
 
 def split_statistics(rows: Dataset) -> dict[str, Any]:
@@ -27,8 +27,7 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     lengths: list[int] = []
     found: Counter[str] = Counter()
     without_entity = 0
-    names = {"ner_tags": lambda feature: feature.feature.names, "relation": lambda feature: feature.names}
-    labels = {column: names[column](rows.features[column]) for column in answers}
+    labels = {column: label_names(rows, column) for column in answers}
     for batch in rows.select_columns(["tokens", *answers]).iter(batch_size=1000):
         lengths += map(len, batch["tokens"])
         for tags in batch.get("ner_tags", []):

@@ -30,9 +30,12 @@ from filelock import FileLock
 from .cache_errors import NO_WRITING, cache_errors
 from .collator import PICTURE_COLUMNS
 from .decoding import first_positions
+from .entity_markers import mark_entities
 from .images import ImageError, load_image
 from .labels import scheme_labels
 from .processing_ifaformer import IFAformerProcessor
+from .rows import label_names
+from .tokenizing import tokenize_words
 from .words import join_words
 
 
@@ -88,18 +91,15 @@ def prepare_features(
         processor: of the model.
         cache_dir: the features go to `ifaformer_features/` below it; the default of `datasets` if None.
         num_proc: processes that prepare. One if None.
-        labels: False leaves them out, for rows whose tags are not the processor's.
+        labels: False leaves them out, for rows whose tags or relations are not the processor's.
 
     Raises:
-        ValueError: for a row that cannot be used, with its id, or rows with other tags than the processor's.
+        ValueError: for a row that cannot be used, with its id, or rows with other tags or relations than the
+            processor's.
         OSError: where the cache cannot be written.
     """
-    if labels and "ner_tags" in dataset.features:
-        tags = dataset.features["ner_tags"].feature.names
-        if tags != processor.tags:
-            raise ValueError(
-                f"The rows have the tags {', '.join(tags)}; the processor has {', '.join(processor.tags)}."
-            )
+    if labels:
+        _check_names(dataset, processor)
     _warn_of_surplus_crops(dataset, processor)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
     answers = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
@@ -107,12 +107,7 @@ def prepare_features(
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
-    is_relations = "head" in texts.features
-    text_features = {
-        name: feature
-        for name, feature in TOKEN_FEATURES.items()
-        if name in (*processor.tokenizer.model_input_names, *(() if is_relations else ("crf_mask",)))
-    }
+    text_features = {name: TOKEN_FEATURES[name] for name in TOKEN_FEATURES if name in processor.model_input_names}
     for column in answers.keys() & texts.features.keys():
         text_features["labels"] = answers[column]
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
@@ -121,6 +116,19 @@ def prepare_features(
         settings = _pixel_settings(processor)
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     return concatenate_datasets(parts, axis=1).with_transform(FeatureReader(processor.pixel_shapes))
+
+
+def _check_names(dataset: Dataset, processor: IFAformerProcessor) -> None:
+    for column, what, names in (
+        ("ner_tags", "tags", processor.tags),
+        ("relation", "relations", processor.relations or []),
+    ):
+        if column in dataset.features:
+            given = label_names(dataset, column)
+            if given != names:
+                raise ValueError(
+                    f"The rows have the {what} {', '.join(given)}; the processor has {', '.join(names) or 'none'}."
+                )
 
 
 def _cached(
@@ -202,7 +210,7 @@ def _text_settings(processor: IFAformerProcessor) -> list:
             files = [Path(path).read_bytes() for path in tokenizer.save_vocabulary(folder)]
         options = {name: value for name, value in tokenizer.init_kwargs.items() if isinstance(value, bool | int)}
         vocabulary = Hasher.hash([files, sorted(options.items()), sorted(tokenizer.get_added_vocab().items())])
-    names = ("label_scheme", "tags", "max_length", "entity_markers")
+    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
     return [type(tokenizer).__name__, vocabulary, *(getattr(processor, name) for name in names)]
 
 
@@ -221,7 +229,15 @@ def _pixel_settings(processor: IFAformerProcessor) -> list:
 
 def _code() -> list[bytes]:
     """The code that computes features."""
-    parts: list[Any] = [load_image, first_positions, scheme_labels, join_words, IFAformerProcessor]
+    parts: list[Any] = [
+        load_image,
+        first_positions,
+        mark_entities,
+        scheme_labels,
+        tokenize_words,
+        join_words,
+        IFAformerProcessor,
+    ]
     return [Path(path).read_bytes() for path in [__file__, *map(inspect.getfile, parts)]]
 
 

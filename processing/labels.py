@@ -22,6 +22,15 @@ def bio_tags(entity_types: Iterable[str]) -> list[str]:
 TWITTER_TAGS = bio_tags(("MISC", "PER", "ORG", "LOC"))
 
 
+def check_scheme(label_scheme: str) -> None:
+    """
+    Raises:
+        ValueError: for an unknown scheme.
+    """
+    if label_scheme not in LABEL_SCHEMES:
+        raise ValueError(f"label_scheme must be one of {LABEL_SCHEMES}, got {label_scheme!r}.")
+
+
 def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
     """
     The model's labels, in id order, for a tag set.
@@ -34,8 +43,7 @@ def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
     Raises:
         ValueError: for an unknown scheme, a tag set without `O`, or one with a repeated tag.
     """
-    if label_scheme not in LABEL_SCHEMES:
-        raise ValueError(f"label_scheme must be one of {LABEL_SCHEMES}, got {label_scheme!r}.")
+    check_scheme(label_scheme)
     if "O" not in tags or len(set(tags)) != len(tags):
         raise ValueError(
             f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}."
@@ -43,6 +51,15 @@ def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
     if label_scheme == "word":
         return list(tags)
     return [PAD_LABEL, *tags, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL]
+
+
+def check_relations(relations: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: for no relation, or a repeated one.
+    """
+    if not relations or len(set(relations)) != len(relations):
+        raise ValueError(f"Relations must be distinct names, at least one; got {list(relations)}.")
 
 
 def label_maps(labels: Sequence[str]) -> dict[str, dict]:

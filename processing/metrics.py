@@ -11,7 +11,7 @@ from seqeval.metrics import classification_report
 
 from .decoding import first_positions, word_tags
 from .labels import entity_spans
-from .processing_ifaformer import EncodedText
+from .tokenizing import EncodedText
 
 
 PROTOCOLS = ("word", "published")

@@ -1,7 +1,6 @@
-"""IFAformer's processor: text, labels, pictures and crops in, model inputs out; tag ids in, entities out."""
+"""IFAformer's processor: text, labels, pictures and crops in, model inputs out; what a model found, in words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -13,37 +12,23 @@ from transformers.processing_utils import ProcessorMixin
 
 from .collator import CROP_KINDS, PIXEL_MASKS, IFAformerDataCollator
 from .decoding import decode_entities, first_positions, word_scores, word_tags
+from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import ImageError, load_image
-from .labels import CLS_LABEL, CONTINUATION_LABEL, SEP_LABEL, TWITTER_TAGS, scheme_labels
+from .labels import (
+    CLS_LABEL,
+    CONTINUATION_LABEL,
+    SEP_LABEL,
+    TWITTER_TAGS,
+    check_relations,
+    check_scheme,
+    scheme_labels,
+)
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
+from .tokenizing import EncodedText, batched_text, tokenize_words
 from .words import Words, join_words, split_words
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
-
-
-@dataclass
-class EncodedText:
-    """
-    One text as words and as tokens.
-
-    Attributes:
-        text: what the offsets point into; for words, the words joined by one space.
-        words, offsets: the words, and `(start, end)` characters of each.
-        input_ids: token ids with special tokens, cut at `max_length`.
-        word_ids: of each token the index of its word, None for special tokens.
-    """
-
-    text: str
-    words: list[str]
-    offsets: list[tuple[int, int]]
-    input_ids: list[int]
-    word_ids: list[int | None]
-
-    @property
-    def unreachable_words(self) -> set[int]:
-        """Words without a token: cut off by `max_length`, or such that the tokenizer drops (zero-width joiners)."""
-        return set(range(len(self.words))) - {word for word in self.word_ids if word is not None}
 
 
 class IFAformerProcessor(ProcessorMixin):
@@ -59,8 +44,12 @@ class IFAformerProcessor(ProcessorMixin):
             As in [`IFAformerConfig`].
         tags (`list[str]`, *optional*):
             Tags of words in id order. Defaults to Twitter's nine.
+        relations (`list[str]`, *optional*):
+            Names of the relations in id order. With them the processor is one for relation extraction: every text has
+            a head and a tail entity, and words have no tags. None is entity recognition.
         max_length (`int`, *optional*):
-            Longest text in tokens; longer ones are cut. None cuts nothing.
+            Longest text in tokens; longer ones are cut. None cuts nothing. With `relations` and the `word` scheme the
+            part that is kept lies around the two entities, see [`context_window`].
         pad_to_max_length (`bool`, defaults to `False`):
             Pad every batch to `max_length`, as the `deepke` attention variant needs, rather than to its longest text.
         num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
@@ -71,7 +60,8 @@ class IFAformerProcessor(ProcessorMixin):
 
     Raises:
         ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
-            `add_prefix_space=True`, the tags are no tag set, or the label scheme is unknown.
+            `add_prefix_space=True`, the tags are no tag set, relations are given beside tags or are not distinct, or
+            the label scheme is unknown.
     """
 
     def __init__(
@@ -80,6 +70,7 @@ class IFAformerProcessor(ProcessorMixin):
         tokenizer=None,
         label_scheme: str = "word",
         tags: Sequence[str] | None = None,
+        relations: Sequence[str] | None = None,
         max_length: int | None = None,
         pad_to_max_length: bool = False,
         num_aux_crops: int = 3,
@@ -93,7 +84,10 @@ class IFAformerProcessor(ProcessorMixin):
         if pad_to_max_length and max_length is None:
             raise ValueError("pad_to_max_length=True needs a max_length.")
         self.label_scheme = label_scheme
-        self.tags = list(TWITTER_TAGS if tags is None else tags)
+        if relations is not None and tags:
+            raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
+        self.relations = None if relations is None else list(relations)
+        self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
         self.num_aux_crops = num_aux_crops
@@ -108,12 +102,18 @@ class IFAformerProcessor(ProcessorMixin):
                 "The tokenizer would read a word as the continuation of the one before; load it with "
                 "add_prefix_space=True."
             )
-        scheme_labels(self.tags, label_scheme)  # refuses an unknown scheme or a broken tag set
+        check_scheme(label_scheme)
+        if self.relations is None:
+            scheme_labels(self.tags, label_scheme)  # refuses a broken tag set
+        else:
+            check_relations(self.relations)
         super().__init__(image_processor, tokenizer, **kwargs)
 
     @property
     def labels(self) -> list[str]:
-        """The model's labels in id order, in this processor's label scheme."""
+        """The model's labels in id order: the relations, or the tags in this processor's label scheme."""
+        if self.relations is not None:
+            return list(self.relations)
         return scheme_labels(self.tags, self.label_scheme)
 
     def check_config(self, config: Any) -> None:
@@ -134,13 +134,18 @@ class IFAformerProcessor(ProcessorMixin):
         ours = {name: getattr(self, name) for name in names} | {"labels": self.labels}
         labels = [config.id2label[index] for index in range(len(config.id2label))]
         theirs = {name: getattr(config, name) for name in names} | {"labels": labels}
+        if self.relations is not None:
+            head, _, tail, _ = self.marker_ids
+            for name, marker_id in (("head_marker_token_id", head), ("tail_marker_token_id", tail)):
+                ours[name], theirs[name] = marker_id, getattr(config, name)
         different = [f"{name}: {ours[name]} here, {theirs[name]} there" for name in ours if ours[name] != theirs[name]]
         if different:
             raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
 
     @property
     def model_input_names(self) -> list[str]:
-        names = [*self.tokenizer.model_input_names, "crf_mask", "pixel_values", "image_mask"]
+        text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
+        names = [*text, "pixel_values", "image_mask"]
         return names + [f"{kind}_{part}" for kind in CROP_KINDS for part in ("pixel_values", "crop_mask")]
 
     @property
@@ -206,19 +211,21 @@ class IFAformerProcessor(ProcessorMixin):
             images: one picture an example, None where there is none: path, bytes, PIL image or array.
             aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none.
             word_labels: a tag or tag id of each word.
-            heads, tails: head and tail entity of each example, dicts with `start` and `end` (word indices, end
-                exclusive): the text gets entity markers, and no `crf_mask`.
+            heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
+                indices, end exclusive. The text gets entity markers around them.
             is_split_into_words: whether `text` holds words. None takes a list of lists for words, all else for texts.
             return_tensors: `"pt"` pads and stacks. None returns lists with an entry an example, for
                 [`IFAformerDataCollator`].
 
         Returns:
-            `input_ids`, `attention_mask`, `token_type_ids` (where the tokenizer has them), `crf_mask`, `labels`;
-            `pixel_values`, `aux_pixel_values`, `rcnn_pixel_values`, and with `return_tensors="pt"` their masks.
+            `input_ids`, `attention_mask`, `token_type_ids` (where the tokenizer has them); without `relations`
+            `crf_mask` and `labels`; `pixel_values`, `aux_pixel_values`, `rcnn_pixel_values`, and with
+            `return_tensors="pt"` their masks.
 
         Raises:
             ValueError: for an empty text or one without a token, labels that are unknown or not one a word, entities
-                outside the text, more crops than allowed, arguments of different batch sizes, an unknown argument.
+                outside the text or without room in `max_length`, more crops than allowed, arguments of different batch
+                sizes, an unknown argument or one of the other task.
             ImageError: for a picture that cannot be used, with the number of its example.
         """
         if kwargs:
@@ -227,7 +234,7 @@ class IFAformerProcessor(ProcessorMixin):
             raise ValueError(f"return_tensors must be 'pt' or None, got {return_tensors!r}.")
         if text is None:
             raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
-        texts, is_split, is_single = _batched_text(text, is_split_into_words)
+        texts, is_split, is_single = batched_text(text, is_split_into_words)
         per_example = {
             "images": images,
             "aux_crops": aux_crops,
@@ -255,10 +262,10 @@ class IFAformerProcessor(ProcessorMixin):
 
     def _text_features(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
         """Token ids, masks and labels, a list with an entry for each text."""
-        if ("heads" in given) != ("tails" in given):
-            raise ValueError("heads and tails come together: one entity pair for each text.")
-        if "heads" in given:
-            return self._relation_features(texts, is_split, given["heads"], given["tails"])
+        if self.relations is not None:
+            return self._token_features(self._encode_pairs(texts, is_split, given))
+        if not given.keys().isdisjoint(("heads", "tails")):
+            raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
         encoded = self.encode_text(texts, is_split)
         data = self._token_features(encoded)
         data["crf_mask"] = [self._crf_mask(example) for example in encoded]
@@ -326,7 +333,7 @@ class IFAformerProcessor(ProcessorMixin):
         for row, (text, words, _) in enumerate(examples):
             if not words:
                 raise ValueError(f"Text {row} is empty ({text!r}); leave it out or give it a word.")
-        token_ids, word_ids = self._tokenize([words for _, words, _ in examples])
+        token_ids, word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in examples], self.max_length)
         encoded = [
             EncodedText(text, words, offsets, ids, word_id)
             for (text, words, offsets), ids, word_id in zip(examples, token_ids, word_ids, strict=True)
@@ -339,34 +346,41 @@ class IFAformerProcessor(ProcessorMixin):
                 )
         return encoded
 
-    def have_tokens(self, texts: Sequence[Sequence[str]]) -> list[bool]:
-        """Of each list of words, whether the tokenizer keeps anything of it."""
-        _, word_ids = self._tokenize([list(words) for words in texts])
+    def are_readable(self, rows: Mapping[str, list]) -> list[bool]:
+        """
+        Of each row of a data set (columns as the builders have them), whether a model can be given its text: the
+        tokenizer keeps something of it, and with `relations` `max_length` has room for both entities.
+        """
+        if self.relations is not None:
+            pairs = self._try_pairs([join_words(words)[1] for words in rows["tokens"]], rows["head"], rows["tail"])
+            return [not isinstance(pair, MarkerError) for pair in pairs]
+        _, word_ids = tokenize_words(self.tokenizer, rows["tokens"], self.max_length)
         return [any(word is not None for word in row) for row in word_ids]
 
-    def _tokenize(self, words: list[list[str]]) -> tuple[list[list[int]], list[list[int | None]]]:
-        """Token ids with special tokens, and the word of each token."""
-        if self.tokenizer.is_fast:
-            encoding = self.tokenizer(
-                words, is_split_into_words=True, truncation=self.max_length is not None, max_length=self.max_length
-            )
-            return encoding["input_ids"], [encoding.word_ids(row) for row in range(len(words))]
-        # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
-        all_ids, all_word_ids = [], []
-        room = None if self.max_length is None else self.max_length - self.tokenizer.num_special_tokens_to_add()
-        for example in words:
-            ids, word_ids = [], []
-            for index, word in enumerate(example):
-                pieces = self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(word))
-                ids += pieces
-                word_ids += [index] * len(pieces)
-            ids, word_ids = ids[:room], word_ids[:room]
-            full = self.tokenizer.build_inputs_with_special_tokens(ids)
-            special = self.tokenizer.get_special_tokens_mask(ids)
-            remaining = iter(word_ids)
-            all_ids.append(full)
-            all_word_ids.append([None if is_special else next(remaining) for is_special in special])
-        return all_ids, all_word_ids
+    def _encode_pairs(self, texts: list, is_split: bool, given: Mapping[str, list]) -> list[EncodedText]:
+        """Texts with markers around their two entities."""
+        if "word_labels" in given:
+            raise ValueError("word_labels are for entity recognition; this processor has relations.")
+        if not {"heads", "tails"} <= given.keys():
+            raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
+        to_words: Callable[[Any], Words] = join_words if is_split else split_words
+        encoded = []
+        all_words = [to_words(text)[1] for text in texts]
+        for row, pair in enumerate(self._try_pairs(all_words, given["heads"], given["tails"])):
+            if isinstance(pair, MarkerError):
+                raise MarkerError(
+                    f"Text {row} ({' '.join(all_words[row])!r}) cannot be given to a relation model: {pair} "
+                    f"(max_length {self.max_length}). Leave it out, or raise max_length if it is too long."
+                ) from pair
+            encoded.append(pair)
+        return encoded
+
+    def _try_pairs(self, words: list[list[str]], heads: list, tails: list) -> list[EncodedText | MarkerError]:
+        marked = [
+            mark_entities(row, *pair, self.entity_markers, self.label_scheme)
+            for row, pair in enumerate(zip(words, heads, tails, strict=True))
+        ]
+        return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def _token_features(self, encoded: list[EncodedText]) -> dict[str, list]:
         data = {
@@ -406,51 +420,6 @@ class IFAformerProcessor(ProcessorMixin):
             else:
                 labels.append(label2id[CLS_LABEL if position == 0 else SEP_LABEL])
         return labels
-
-    def _relation_features(self, texts, is_split, heads, tails) -> dict[str, list]:
-        marked = []
-        for row, (text, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
-            _, words, _ = join_words(text) if is_split else split_words(text)
-            marked.append(self._mark_entities(row, words, head, tail))
-        encoded = self.encode_text(marked, is_split_into_words=True)
-        for row, example in enumerate(encoded):
-            for marker, marker_id in zip(self.entity_markers[::2], self.marker_ids[::2], strict=True):
-                if example.input_ids.count(marker_id) != 1:
-                    raise ValueError(
-                        f"Text {row} holds {marker} {example.input_ids.count(marker_id)} times after tokenizing "
-                        f"(max_length {self.max_length}), expected once: {example.text!r}. Call add_entity_markers() "
-                        "first, and raise max_length where the entity was cut off."
-                    )
-        return self._token_features(encoded)
-
-    def _mark_entities(self, row: int, words: list[str], head: Mapping, tail: Mapping) -> list[str]:
-        """The words with a marker in front of and behind each entity."""
-        for name, entity in (("head", head), ("tail", tail)):
-            if not 0 <= entity["start"] < entity["end"] <= len(words):
-                raise ValueError(
-                    f"The {name} of text {row} spans words {entity['start']} to {entity['end']} (end exclusive), the "
-                    f"text has {len(words)} words: {' '.join(words)!r}."
-                )
-        head_open, head_close, tail_open, tail_close = self.entity_markers
-        spans = [
-            (head["start"], head["end"], head_open, head_close),
-            (tail["start"], tail["end"], tail_open, tail_close),
-        ]
-        marked = []
-        for position in range(len(words) + 1):
-            if self.label_scheme == "deepke":
-                # The published order at one position; an entity that ends the text gets no closing marker.
-                if position < len(words):
-                    for start, end, opening, closing in spans:
-                        marked += [opening] * (position == start) + [closing] * (position == end)
-            else:
-                # Closing before opening, the entity that opened last closes first, the longer one opens first.
-                for _, end, _, closing in sorted(spans, key=lambda span: (-span[0], span[1])):
-                    marked += [closing] * (position == end)
-                for start, _, opening, _ in sorted(spans, key=lambda span: -span[1]):
-                    marked += [opening] * (position == start)
-            marked += words[position : position + 1]
-        return marked
 
     def _image_features(self, given: Mapping[str, list]) -> dict[str, list]:
         """uint8 pixels, a list with an entry for each text."""
@@ -543,8 +512,13 @@ class IFAformerProcessor(ProcessorMixin):
 
         Returns:
             A list of entities for each text, see [`decode_entities`].
+
+        Raises:
+            ValueError: for a processor with relations.
         """
-        texts, is_split, _ = _batched_text(text, is_split_into_words)
+        if self.relations is not None:
+            raise ValueError("This processor has relations: give the logits to post_process_relations().")
+        texts, is_split, _ = batched_text(text, is_split_into_words)
         id2label = dict(enumerate(self.labels))
         entities = []
         for row, example in enumerate(self.encode_text(texts, is_split)):
@@ -555,28 +529,36 @@ class IFAformerProcessor(ProcessorMixin):
             entities.append(decode_entities(example.text, example.offsets, tags, row_scores))
         return entities
 
+    def post_process_relations(self, logits: Any) -> list[dict[str, Any]]:
+        """
+        The most probable relation of each text.
+
+        Args:
+            logits: the model's, a tensor or array (batch_size, number of relations).
+
+        Returns:
+            A dict for each text with `relation`, its name, and `score`, its softmax probability.
+
+        Raises:
+            ValueError: for a processor without relations, or logits of another shape.
+        """
+        if self.relations is None:
+            raise ValueError("This processor has no relations: give the tag ids to post_process_entities().")
+        logits = torch.as_tensor(logits)
+        if logits.ndim != 2 or logits.shape[1] != len(self.relations):
+            raise ValueError(
+                f"logits must be of shape (batch_size, {len(self.relations)}), one a relation; got "
+                f"{tuple(logits.shape)}."
+            )
+        scores, ids = logits.float().softmax(dim=-1).max(dim=-1)
+        return [
+            {"relation": self.relations[index], "score": score}
+            for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
+        ]
+
 
 def _is_index(label: Any, tags: Sequence[str]) -> TypeGuard[int]:
     return isinstance(label, int | np.integer) and 0 <= int(label) < len(tags)
-
-
-def _batched_text(text, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
-    """Texts as a list, whether each is a list of words, and whether a single one was given."""
-    if isinstance(text, str):
-        if is_split_into_words:
-            raise ValueError("is_split_into_words=True needs a list of words, got a string.")
-        return [text], False, True
-    text = list(text)
-    if not text:
-        raise ValueError("text is empty: there is no text in the list.")
-    nested = [not isinstance(item, str) for item in text]
-    if any(nested) != all(nested):
-        raise ValueError("text mixes strings and lists of words; give one kind.")
-    if all(nested):
-        if is_split_into_words is False:
-            raise ValueError("is_split_into_words=False but text holds lists of words.")
-        return [list(words) for words in text], True, False
-    return ([text], True, True) if is_split_into_words else (text, False, False)
 
 
 __all__ = ["IFAformerProcessor"]

@@ -39,6 +39,12 @@ def re_features(relations: Sequence[str]) -> datasets.Features:
     return _features({"head": entity, "tail": entity, "relation": datasets.ClassLabel(names=list(relations))})
 
 
+def label_names(dataset: datasets.Dataset, column: str) -> list[str]:
+    """Names of the class labels in a column, in id order: those of a label a row, or of a list of them."""
+    feature = dataset.features[column]
+    return list(getattr(feature, "feature", feature).names)
+
+
 def with_objects(features: datasets.Features) -> datasets.Features:
     """
     The columns and `aux_objects`, `rcnn_objects`: what a detector found, in the order of the crops cut from it. A box

@@ -85,19 +85,15 @@ def main() -> None:
         AutoTokenizer.from_pretrained(arguments.text_model),
         label_scheme="deepke",
         max_length=arguments.max_seq_length or PUBLISHED_MAX_LENGTH[arguments.task],
+        relations=read_relations(arguments.relations) if arguments.task == "re" else None,
         pad_to_max_length=True,
         use_whole_image=False,
     )
-    if arguments.task == "ner":
-        model_class, config_kwargs = IFAformerForTokenClassification, label_maps(processor.labels)
-    else:
-        markers = processor.add_entity_markers()
+    model_class, config_kwargs = IFAformerForTokenClassification, label_maps(processor.labels)
+    if arguments.task == "re":
         model_class = IFAformerForRelationExtraction
-        config_kwargs = {
-            **label_maps(read_relations(arguments.relations)),
-            "head_marker_token_id": markers[0],
-            "tail_marker_token_id": markers[2],
-        }
+        markers = processor.add_entity_markers()
+        config_kwargs |= {"head_marker_token_id": markers[0], "tail_marker_token_id": markers[2]}
     model = model_class(
         deepke_config(renamed, AutoConfig.from_pretrained(arguments.text_model), vision_config, **config_kwargs)
     )

@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset
 
 from processing import IFAformerProcessor
-from processing.data import drop_tokenless, word_labels
+from processing.data import drop_unreadable, word_labels
 from processing.features import prepare_features
 from processing.metrics import entity_confusion, entity_metrics
 
@@ -35,7 +35,8 @@ class EntitySplit:
         num_proc: int | None = None,
     ):
         self.processor = processor
-        self.rows, self.tokenless_labels = drop_tokenless(rows, processor)
+        self.rows, unreadable = drop_unreadable(rows, processor)
+        self.tokenless_labels = word_labels(unreadable)
         self.features = prepare_features(self.rows, processor, cache_dir=cache_dir, num_proc=num_proc, labels=labels)
 
     @cached_property

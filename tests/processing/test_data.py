@@ -12,7 +12,7 @@ from processing.collator import PICTURE_COLUMNS
 from processing.data import (
     DATASETS,
     decode_pictures,
-    drop_tokenless,
+    drop_unreadable,
     encode_pictures,
     load_data,
     shuffle_pictures,
@@ -59,11 +59,11 @@ def test_rows_without_a_token_are_kept_aside(demo, make_processor):
     rows = demo["train"].map(
         lambda row, index: {"tokens": ["\u200d"] * len(row["tokens"])} if index == 1 else {}, with_indices=True
     )
-    kept, dropped = drop_tokenless(rows, make_processor())
-    assert len(kept) == 4
-    assert dropped == [word_labels(rows)[1]]
-    same, nothing = drop_tokenless(demo["train"], make_processor())
-    assert same is demo["train"] and nothing == []
+    kept, dropped = drop_unreadable(rows, make_processor())
+    assert kept["id"] == [row_id for row, row_id in enumerate(rows["id"]) if row != 1]
+    assert dropped["id"] == [rows["id"][1]] and word_labels(dropped) == [word_labels(rows)[1]]
+    same, nothing = drop_unreadable(demo["train"], make_processor())
+    assert same is demo["train"] and word_labels(nothing) == []
 
 
 def test_decoded_pictures_are_pictures_again(demo):

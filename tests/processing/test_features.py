@@ -18,11 +18,13 @@ from PIL import Image
 
 from processing import IFAformerProcessor, processing_ifaformer
 from processing import features as features_module
+from processing.data import encode_pictures
 from processing.demo_mner import DemoMNER
+from processing.demo_relations import RELATIONS, DemoRelations
 from processing.features import prepare_features
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
-from processing.mnre import MNRE
+from processing.mnre import MNRE, MNRE_RELATIONS
 from processing.rows import ner_features
 from processing.tokenizer_training import train_wordpiece
 
@@ -201,7 +203,19 @@ def test_texts_and_labels_cost_no_decoding(rows, make_processor, tmp_path, decod
     assert "labels" not in without.column_names and len(decoded) == number
 
 
-@pytest.mark.parametrize("name", ["features", "processing_ifaformer", "decoding", "labels", "words", "images"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features",
+        "processing_ifaformer",
+        "decoding",
+        "entity_markers",
+        "labels",
+        "tokenizing",
+        "words",
+        "images",
+    ],
+)
 def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypatch, name):
     before = cache_files(rows, make_processor(), tmp_path)
     path = str(Path(features_module.__file__).with_name(f"{name}.py"))
@@ -243,17 +257,67 @@ def test_rows_with_other_tags(rows, make_processor, tmp_path):
         prepare_features(rows, processor, cache_dir=str(tmp_path))
 
 
-def test_text_only_and_relations(shared, make_processor, tmp_path):
-    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
+def relation_rows(tmp_path, number=6) -> Dataset:
+    builder = DemoRelations(cache_dir=str(tmp_path), num_train=number, num_validation=0, num_test=0)
     builder.download_and_prepare()
-    rows = builder.as_dataset(split="validation").select(range(50))
-    processor = make_processor(label_scheme="deepke")
+    return encode_pictures(builder.as_dataset())["train"]
+
+
+def test_relations(make_processor, tmp_path, decoded):
+    rows = relation_rows(tmp_path)
+    processor = make_processor(relations=RELATIONS)
     processor.add_entity_markers()
     prepared = prepare_features(rows, processor, cache_dir=str(tmp_path))
     assert [row["labels"] for row in prepared] == list(rows["relation"])
-    assert "crf_mask" not in prepared.column_names
-    batch = processor.data_collator(list(prepared))
-    assert batch["labels"].shape == (50,) and "pixel_values" not in batch
+    batch = processor.normalize_pixels(processor.data_collator(list(prepared)))
+    direct = processor(
+        text=list(rows["tokens"]),
+        images=list(rows["image"]),
+        **{f"{kind}_crops": [crops[:n] for crops in rows[f"{kind}_crops"]] for kind, n in (("aux", 3), ("rcnn", 2))},
+        heads=list(rows["head"]),
+        tails=list(rows["tail"]),
+        return_tensors="pt",
+    )
+    assert batch.pop("labels").shape == (6,) and "crf_mask" not in batch
+    assert set(batch) == set(direct)
+    assert all(torch.equal(batch[name].to(values.dtype), values) for name, values in direct.items())
+    number = len(decoded)
+    same = prepare_features(rows, processor, cache_dir=str(tmp_path))
+    assert same.cache_files == prepared.cache_files and len(decoded) == number
+    without = prepare_features(rows, processor, cache_dir=str(tmp_path), labels=False)
+    assert "labels" not in without.column_names and len(decoded) == number
+
+
+def test_text_only_relations(shared, make_processor, tmp_path):
+    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
+    builder.download_and_prepare()
+    rows = builder.as_dataset(split="validation").select(range(50))
+    processor = make_processor(label_scheme="deepke", relations=MNRE_RELATIONS)
+    processor.add_entity_markers()
+    batch = processor.data_collator(list(prepare_features(rows, processor, cache_dir=str(tmp_path))))
+    assert batch["labels"].tolist() == list(rows["relation"]) and "pixel_values" not in batch
+
+
+def test_rows_of_the_other_task_or_other_relations(rows, make_processor, tmp_path):
+    relations = relation_rows(tmp_path, 2)
+    processor = make_processor(relations=["None", "a"])
+    processor.add_entity_markers()
+    with pytest.raises(ValueError, match=r"The rows have the relations None, /per/per.*; the processor has None, a\."):
+        prepare_features(relations, processor, cache_dir=str(tmp_path))
+    assert len(prepare_features(relations, processor, cache_dir=str(tmp_path), labels=False)) == 2
+    with pytest.raises(ValueError, match=r"The rows have the relations None, .*; the processor has none\."):
+        prepare_features(relations, make_processor(), cache_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="heads and tails are for relation extraction"):
+        prepare_features(relations, make_processor(), cache_dir=str(tmp_path), labels=False)
+    with pytest.raises(ValueError, match=r"The rows have the tags O, .*; the processor has none\."):
+        prepare_features(rows, processor, cache_dir=str(tmp_path))
+
+
+def test_a_row_whose_entities_have_no_room_is_named(make_processor, tmp_path):
+    processor = make_processor(relations=RELATIONS, max_length=6)
+    processor.add_entity_markers()
+    with pytest.raises(ValueError, match=r"Row 'train-0' cannot be prepared: Text 0 .* there is room for 4"):
+        prepare_features(relation_rows(tmp_path, 2), processor, cache_dir=str(tmp_path))
 
 
 def test_a_picture_that_vanished_is_named_by_its_row(make_processor, tmp_path):

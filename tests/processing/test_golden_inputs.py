@@ -12,16 +12,18 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil
 from processing import IFAformerProcessor
 from processing.features import prepare_features
 from processing.metrics import entity_metrics
+from processing.mnre import MNRE_RELATIONS
 from processing.twitter_mner import TwitterMNER
 
 
 @pytest.fixture
 def deepke_processor(minilm):
-    def make(max_length):
+    def make(max_length, relations=None):
         return IFAformerProcessor(
             CLIPImageProcessorPil(),
             AutoTokenizer.from_pretrained(minilm),
             label_scheme="deepke",
+            relations=relations,
             max_length=max_length,
             pad_to_max_length=True,
             use_whole_image=False,
@@ -105,7 +107,7 @@ def test_all_validation_rows_hash_alike_and_the_protocol_gives_the_published_fig
 
 def test_relation_rows_with_entity_markers(shared, deepke_processor):
     expected = json.loads((shared / "golden" / "re_inputs_mnre_val.json").read_text())
-    processor = deepke_processor(80)
+    processor = deepke_processor(80, MNRE_RELATIONS)
     assert processor.add_entity_markers() == list(expected["marker_ids"].values())
     lines = (shared / "data" / "mnre" / "ours_val.txt").read_text(encoding="utf-8").split("\n")
     assert len(expected["rows"]) == 164

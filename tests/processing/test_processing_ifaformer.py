@@ -6,6 +6,7 @@ from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
 
 from processing import IFAformerProcessor
 from processing.images import ImageError
+from processing.labels import label_maps
 
 
 WORDS = ["Jordan", "unaffable", "\ufe0f", "in", "New", "York"]
@@ -183,62 +184,133 @@ class TestPictures:
 
 
 class TestRelations:
+    RELATIONS = ("None", "/per/loc/place_of_residence", "/per/per/peer")
+    HEAD, TAIL = {"start": 0, "end": 1}, {"start": 2, "end": 3}
+
     @pytest.fixture
-    def processor(self, make_processor):
-        processor = make_processor()
-        processor.add_entity_markers()
-        return processor
+    def make(self, make_processor):
+        def make(**kwargs):
+            processor = make_processor(relations=self.RELATIONS, **kwargs)
+            processor.add_entity_markers()
+            return processor
 
-    def mark(self, processor, words, head, tail):
-        head, tail = ({"start": start, "end": end} for start, end in (head, tail))
-        return " ".join(processor._mark_entities(0, words.split(), head, tail))
+        return make
 
-    @pytest.mark.parametrize(
-        ("head", "tail", "expected"),
-        [
-            ((0, 1), (3, 5), "<s> a </s> b c <o> d e </o>"),
-            ((3, 5), (0, 1), "<o> a </o> b c <s> d e </s>"),
-            ((0, 3), (1, 2), "<s> a <o> b </o> c </s> d e"),
-            ((0, 3), (0, 1), "<s> <o> a </o> b c </s> d e"),
-            ((1, 3), (0, 3), "<o> a <s> b c </s> </o> d e"),
-            ((0, 2), (2, 5), "<s> a b </s> <o> c d e </o>"),
-        ],
-    )
-    def test_markers_nest_in_the_word_scheme(self, processor, head, tail, expected):
-        assert self.mark(processor, "a b c d e", head, tail) == expected
+    def test_tokens(self, make):
+        data = make()(text=["Jordan in Paris"], heads=[self.HEAD], tails=[self.TAIL], return_tensors="pt")
+        words = " ".join(decode(make(), data["input_ids"][0].tolist())).replace(" ##", "")
+        assert words == "[CLS] <s> jordan </s> in <o> paris </o> [SEP]"
+        assert set(data) == {"input_ids", "attention_mask", "token_type_ids"}
 
-    def test_the_published_order(self, make_processor):
-        processor = make_processor(label_scheme="deepke")
-        assert self.mark(processor, "a b c", (0, 1), (1, 3)) == "<s> a </s> <o> b c"  # no marker at the end
-        assert self.mark(processor, "a b c", (0, 2), (0, 1)) == "<s> <o> a </o> b </s> c"
+    @pytest.mark.parametrize("is_split", [True, False])
+    def test_a_long_text_is_cut_around_the_entities(self, make, is_split):
+        processor = make(max_length=20)
+        words = ["!"] * 20 + ["Jordan", "in", "Paris"] + ["."] * 20
+        head, tail = {"start": 22, "end": 23}, {"start": 20, "end": 21}
+        [ids] = processor(
+            text=words if is_split else " ".join(words), heads=head, tails=tail, is_split_into_words=is_split
+        )["input_ids"]
+        assert len(ids) == 20
+        cut = " ".join(decode(processor, ids)).replace(" ##", "")
+        before, after = (cut.count(mark) for mark in "!.")
+        assert before - after in (0, 1) and after > 0
+        middle = "<o> jordan </o> in <s> paris </s>"
+        assert cut == " ".join(["[CLS]", *"!" * before, middle, *"." * after, "[SEP]"])
 
-    def test_tokens(self, processor):
-        data = processor(
-            text=["Jordan in Paris"],
-            heads=[{"start": 0, "end": 1}],
-            tails=[{"start": 2, "end": 3}],
-            return_tensors="pt",
-        )
-        ids = data["input_ids"][0].tolist()
-        assert [ids.count(marker) for marker in processor.marker_ids] == [1, 1, 1, 1]
-        assert "crf_mask" not in data
+    def test_without_room(self, make):
+        head, tail = {"start": 0, "end": 1}, {"start": 3, "end": 4}
+        [needed] = map(len, make()(text=["Jordan in the Paris"], heads=[head], tails=[tail])["input_ids"])
+        texts = {"text": ["Jordan Paris", "Jordan in the Paris"], "heads": [self.HEAD, head]}
+        texts["tails"] = [{"start": 1, "end": 2}, tail]
+        assert len(make(max_length=needed)(**texts)["input_ids"][1]) == needed
+        with pytest.raises(
+            ValueError,
+            match=rf"Text 1 \('Jordan in the Paris'\) cannot .* take {needed - 2} tokens, there is room for "
+            rf"{needed - 3} \(max_length {needed - 1}\)",
+        ):
+            make(max_length=needed - 1)(**texts)
 
-    def test_what_is_refused(self, processor, make_processor):
-        head, tail = {"start": 0, "end": 1}, {"start": 1, "end": 2}
+    def test_the_published_code_cuts_the_end(self, make):
+        words = ["Jordan", "in", *["!"] * 9]
+        pair = {"heads": {"start": 1, "end": 2}, "tails": self.HEAD, "is_split_into_words": True}
+        whole = make(label_scheme="deepke")(text=words, **pair)["input_ids"][0]
+        processor = make(label_scheme="deepke", max_length=len(whole) - 3)
+        assert processor(text=words, **pair)["input_ids"][0] == [*whole[:-4], whole[-1]]
+        opening = whole.index(processor.marker_ids[0])
+        with pytest.raises(
+            ValueError, match=rf"its {opening + 1} tokens hold <s> 0 times, .*\(max_length {opening + 1}\)"
+        ):
+            make(label_scheme="deepke", max_length=opening + 1)(text=words, **pair)
+
+    def test_which_rows_are_readable(self, make):
+        rows = {"tokens": [["Paris", "!", "Jordan"], ["Paris", *["!"] * 20, "Jordan"]]}
+        rows |= {"head": [self.HEAD] * 2, "tail": [self.TAIL, {"start": 21, "end": 22}]}
+        for scheme in ("word", "deepke"):
+            assert make(label_scheme=scheme, max_length=20).are_readable(rows) == [True, False]
+            assert make(label_scheme=scheme).are_readable(rows) == [True, True]
+
+    def test_what_is_refused(self, make, make_processor):
         with pytest.raises(ValueError, match="The tail of text 0 spans words 1 to 5"):
-            processor(text="Jordan in Paris", heads=head, tails={"start": 1, "end": 5})
-        with pytest.raises(ValueError, match="heads and tails come together"):
-            processor(text="Jordan in Paris", heads=head)
-        with pytest.raises(ValueError, match="Call add_entity_markers"):
-            make_processor()(text="Jordan in Paris", heads=head, tails=tail)
-        processor.max_length = 6
-        with pytest.raises(ValueError, match=r"Text 0 holds <o> 0 times .*max_length 6"):
-            processor(text="unaffable unaffable Paris", heads=head, tails={"start": 2, "end": 3})
+            make()(text="Jordan in Paris", heads=self.HEAD, tails={"start": 1, "end": 5})
+        with pytest.raises(ValueError, match="heads and tails are needed"):
+            make()(text="Jordan in Paris", heads=self.HEAD)
+        with pytest.raises(ValueError, match="heads and tails are needed"):
+            make()(text="Jordan in Paris")
+        pair = {"heads": self.HEAD, "tails": self.TAIL}
+        with pytest.raises(ValueError, match="word_labels are for entity recognition"):
+            make()(text="Jordan in Paris", word_labels=["O"] * 3, **pair)
+        with pytest.raises(ValueError, match="give the processor its relations"):
+            make_processor()(text="Jordan in Paris", **pair)
+        unprepared = make_processor(relations=self.RELATIONS)
+        with pytest.raises(ValueError, match=r"markers </o>, </s>, <o>, <s> are no tokens .* add_entity_markers\(\)"):
+            unprepared(text="Jordan in Paris", **pair)
+        with pytest.raises(ValueError, match="no tokens of the tokenizer"):  # not a row that is skipped
+            unprepared.are_readable({"tokens": [["a", "b", "c"]], "head": [self.HEAD], "tail": [self.TAIL]})
 
     def test_markers_that_the_tokenizer_uses_itself(self, make_processor):
         processor = make_processor(entity_markers=["[CLS]", "</s>", "<o>", "</o>"])
         with pytest.raises(ValueError, match=r"uses \['\[CLS\]'\] itself"):
             processor.add_entity_markers()
+
+    def test_settings(self, make, make_config, make_processor, tmp_path):
+        processor = make()
+        assert processor.labels == list(self.RELATIONS) and processor.tags == []
+        assert "crf_mask" not in processor.model_input_names and "crf_mask" in make_processor().model_input_names
+        processor.save_pretrained(tmp_path)
+        loaded = IFAformerProcessor.from_pretrained(tmp_path)
+        assert loaded.labels == processor.labels and loaded.marker_ids == processor.marker_ids
+        head, _, tail, _ = processor.marker_ids
+        config = make_config(**label_maps(loaded.labels), head_marker_token_id=head, tail_marker_token_id=tail)
+        loaded.check_config(config)
+        config.head_marker_token_id, config.tail_marker_token_id = tail, head
+        with pytest.raises(ValueError, match=f"head_marker_token_id: {head} here, {tail} there; tail_marker"):
+            loaded.check_config(config)
+        with pytest.raises(ValueError, match="labels: "):
+            make_processor().check_config(config)
+
+    @pytest.mark.parametrize("relations", [[], ["None", "a", "a"]])
+    def test_relations_that_are_none(self, make_processor, relations):
+        with pytest.raises(ValueError, match="Relations must be distinct names"):
+            make_processor(relations=relations)
+
+    def test_one_task(self, make_processor):
+        with pytest.raises(ValueError, match="not both"):
+            make_processor(relations=self.RELATIONS, tags=["O"])
+        with pytest.raises(ValueError, match="label_scheme must be one of"):
+            make_processor(relations=self.RELATIONS, label_scheme="iob")
+
+    @pytest.mark.parametrize("form", [torch.tensor, np.array, list])
+    def test_from_logits_to_relations(self, make, make_processor, form):
+        found = make().post_process_relations(form([[0.0, 0.0, 2.0], [5.0, -1.0, 0.0]]))
+        assert [relation["relation"] for relation in found] == ["/per/per/peer", "None"]
+        assert found[0]["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 2))
+        assert found[1]["score"] == pytest.approx(np.exp(5) / (np.exp(5) + np.exp(-1) + 1))
+        with pytest.raises(ValueError, match=r"of shape \(batch_size, 3\), one a relation; got \(1, 2\)"):
+            make().post_process_relations(form([[0.0, 1.0]]))
+        with pytest.raises(ValueError, match="has no relations: give the tag ids"):
+            make_processor().post_process_relations(form([[0.0, 1.0]]))
+        with pytest.raises(ValueError, match=r"has relations: give the logits to post_process_relations\(\)"):
+            make().post_process_entities([[0]], "a")
 
 
 class TestEntities:

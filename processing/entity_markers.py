@@ -1,0 +1,188 @@
+"""Markers around the two entities of a relation, and the part of a long text that keeps both."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .tokenizing import EncodedText, tokenize_words
+from .words import join_words
+
+
+class MarkerError(ValueError):
+    """A text that cannot be given to a relation model, since it does not keep each marker once."""
+
+
+@dataclass(frozen=True)
+class MarkedText:
+    """
+    Words with markers in front of and behind each entity.
+
+    Attributes:
+        words: the markers among them.
+        first, last: the first and the last marker, as indices of `words`.
+    """
+
+    words: list[str]
+    first: int
+    last: int
+
+
+def mark_entities(
+    row: int,
+    words: Sequence[str],
+    head: Mapping[str, Any],
+    tail: Mapping[str, Any],
+    markers: Sequence[str],
+    label_scheme: str,
+) -> MarkedText:
+    """
+    The words with `<s> </s>` around the head and `<o> </o>` around the tail entity, whichever comes first.
+
+    Args:
+        row: number of the text, for messages.
+        words: of the text.
+        head, tail: dicts with `start` and `end`, word indices, end exclusive.
+        markers: the four, in the order above.
+        label_scheme: in the `word` scheme each marker is there and markers nest as brackets do, but for entities that
+            overlap in part; `deepke` has the published order, in which an entity that ends the text gets no closing
+            marker.
+
+    Raises:
+        ValueError: for an entity that is no span of words.
+    """
+    head_open, head_close, tail_open, tail_close = markers
+    spans = [
+        (*_span(row, words, "head", head), head_open, head_close),
+        (*_span(row, words, "tail", tail), tail_open, tail_close),
+    ]
+    marked: list[str] = []
+    placed: list[int] = []
+    for position in range(len(words) + 1):
+        if label_scheme == "deepke":
+            here = []
+            if position < len(words):
+                for start, end, opening, closing in spans:
+                    here += [opening] * (position == start) + [closing] * (position == end)
+        else:
+            # Closing before opening, the entity that opened last closes first, the longer one opens first.
+            inner_first = sorted(spans, key=lambda span: span[0])[::-1]
+            longer_first = sorted(spans, key=lambda span: -span[1])
+            here = [closing for _, end, _, closing in inner_first if end == position]
+            here += [opening for start, _, opening, _ in longer_first if start == position]
+        placed += range(len(marked), len(marked) + len(here))
+        marked += [*here, *words[position : position + 1]]
+    return MarkedText(marked, placed[0], placed[-1])
+
+
+def _span(row: int, words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
+    try:
+        start, end = int(entity["start"]), int(entity["end"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"The {name} of text {row} must be a dict with start and end, word indices, end exclusive; got {entity!r}."
+        ) from error
+    if not 0 <= start < end <= len(words):
+        raise ValueError(
+            f"The {name} of text {row} spans words {start} to {end} (end exclusive), the text has {len(words)} words: "
+            f"{' '.join(words)!r}."
+        )
+    return start, end
+
+
+def context_window(lengths: Sequence[int], first: int, last: int, room: int) -> tuple[int, int]:
+    """
+    Whole words around those that must be kept: word by word in turns, left first. A side ends where the text does, or
+    at a word that does not fit any more; the other then goes on.
+
+    Args:
+        lengths: tokens of each word.
+        first, last: the words that must be kept, with all between them.
+        room: in tokens.
+
+    Returns:
+        `(start, end)` of the words kept, end exclusive.
+
+    Raises:
+        MarkerError: where the words that must be kept have no room.
+    """
+    start, end = first, last + 1
+    needed = sum(lengths[start:end])
+    if needed > room:
+        raise MarkerError(
+            f"its two entities, their markers and what is between them take {needed} tokens, there is room for {room}"
+        )
+    free = room - needed
+    open_left = open_right = True
+    while open_left or open_right:
+        open_left = open_left and start > 0 and lengths[start - 1] <= free
+        if open_left:
+            start -= 1
+            free -= lengths[start]
+        open_right = open_right and end < len(lengths) and lengths[end] <= free
+        if open_right:
+            free -= lengths[end]
+            end += 1
+    return start, end
+
+
+def encode_marked(
+    tokenizer: Any, texts: Sequence[MarkedText], markers: Sequence[str], label_scheme: str, max_length: int | None
+) -> list[EncodedText | MarkerError]:
+    """
+    Marked texts with their tokens.
+
+    Args:
+        tokenizer: with the markers among its added tokens.
+        markers: the four.
+        label_scheme: `word` cuts a text that is longer than `max_length` to the [`context_window`] of its entities;
+            each marker must be there once. `deepke` cuts its end, as the published code does; the two opening markers
+            must be there once.
+
+    Returns:
+        For each text its tokens, or why it cannot be given to a model.
+
+    Raises:
+        ValueError: for markers that are no tokens of the tokenizer.
+    """
+    unknown = set(markers) - set(tokenizer.get_added_vocab())
+    if unknown:
+        raise ValueError(
+            f"The markers {', '.join(sorted(unknown))} are no tokens of the tokenizer: call add_entity_markers() "
+            "first, and resize the model's embeddings to it."
+        )
+    in_windows = label_scheme == "word"
+    all_ids, all_word_ids = tokenize_words(
+        tokenizer, [text.words for text in texts], None if in_windows else max_length
+    )
+    required = markers if in_windows else markers[::2]
+    required_ids = dict(zip(required, tokenizer.convert_tokens_to_ids(list(required)), strict=True))
+    encoded: list[EncodedText | MarkerError] = []
+    for text, ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
+        try:
+            if in_windows and max_length is not None and len(ids) > max_length:
+                ids, word_ids = _cut_to_window(text, ids, word_ids, max_length)
+            _check_markers(ids, required_ids)
+            encoded.append(EncodedText(*join_words(text.words), ids, word_ids))
+        except MarkerError as error:
+            encoded.append(error)
+    return encoded
+
+
+def _cut_to_window(
+    text: MarkedText, input_ids: list[int], word_ids: list[int | None], max_length: int
+) -> tuple[list[int], list[int | None]]:
+    """The special tokens, and those of the words around the entities for which there is room."""
+    counts = Counter(word for word in word_ids if word is not None)
+    lengths = [counts[word] for word in range(len(text.words))]
+    room = max_length - (len(input_ids) - sum(lengths))
+    start, end = context_window(lengths, text.first, text.last, room)
+    kept = [position for position, word in enumerate(word_ids) if word is None or start <= word < end]
+    return [input_ids[position] for position in kept], [word_ids[position] for position in kept]
+
+
+def _check_markers(input_ids: Sequence[int], markers: Mapping[str, int]) -> None:
+    counts = {marker: input_ids.count(marker_id) for marker, marker_id in markers.items()}
+    wrong = [f"{marker} {count} times" for marker, count in counts.items() if count != 1]
+    if wrong:
+        raise MarkerError(f"its {len(input_ids)} tokens hold {', '.join(wrong)}, expected once each")

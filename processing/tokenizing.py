@@ -1,0 +1,79 @@
+"""Texts as words and as tokens: the forms a caller may give, and what the tokenizer makes of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class EncodedText:
+    """
+    One text as words and as tokens.
+
+    Attributes:
+        text: what the offsets point into; for words, the words joined by one space.
+        words, offsets: the words, and `(start, end)` characters of each.
+        input_ids: token ids with special tokens, cut at `max_length`.
+        word_ids: of each token the index of its word, None for special tokens.
+    """
+
+    text: str
+    words: list[str]
+    offsets: list[tuple[int, int]]
+    input_ids: list[int]
+    word_ids: list[int | None]
+
+    @property
+    def unreachable_words(self) -> set[int]:
+        """Words without a token: cut off by `max_length`, or such that the tokenizer drops (zero-width joiners)."""
+        return set(range(len(self.words))) - {word for word in self.word_ids if word is not None}
+
+
+def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
+    """
+    Texts as a list, whether each is a list of words, and whether a single one was given.
+
+    Raises:
+        ValueError: for an empty list, a list of both kinds, or another kind than `is_split_into_words` says.
+    """
+    if isinstance(text, str):
+        if is_split_into_words:
+            raise ValueError("is_split_into_words=True needs a list of words, got a string.")
+        return [text], False, True
+    text = list(text)
+    if not text:
+        raise ValueError("text is empty: there is no text in the list.")
+    nested = [not isinstance(item, str) for item in text]
+    if any(nested) != all(nested):
+        raise ValueError("text mixes strings and lists of words; give one kind.")
+    if all(nested):
+        if is_split_into_words is False:
+            raise ValueError("is_split_into_words=False but text holds lists of words.")
+        return [list(words) for words in text], True, False
+    return ([text], True, True) if is_split_into_words else (text, False, False)
+
+
+def tokenize_words(
+    tokenizer: Any, words: Sequence[Sequence[str]], max_length: int | None = None
+) -> tuple[list[list[int]], list[list[int | None]]]:
+    """Token ids of each list of words and special tokens, cut at `max_length` if given, and the word of each token."""
+    words = [list(example) for example in words]
+    if tokenizer.is_fast:
+        encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
+        return encoding["input_ids"], [encoding.word_ids(row) for row in range(len(words))]
+    # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
+    all_ids, all_word_ids = [], []
+    room = None if max_length is None else max_length - tokenizer.num_special_tokens_to_add()
+    for example in words:
+        ids: list[int] = []
+        word_ids: list[int] = []
+        for index, word in enumerate(example):
+            pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
+            ids += pieces
+            word_ids += [index] * len(pieces)
+        ids, word_ids = ids[:room], word_ids[:room]
+        special = tokenizer.get_special_tokens_mask(ids)
+        remaining = iter(word_ids)
+        all_ids.append(tokenizer.build_inputs_with_special_tokens(ids))
+        all_word_ids.append([None if is_special else next(remaining) for is_special in special])
+    return all_ids, all_word_ids

@@ -23,12 +23,13 @@ DPI, WIDTH, FONT = 200, 6.4, 14
 @dataclass(frozen=True)
 class Confusion:
     """
-    Gold entities by predicted type.
+    Gold entities by predicted type, or gold relations by predicted ones.
 
     Args:
-        types: of entities.
+        types: of entities, or relations but the negative one.
         counts: a row for each gold type, a column for each predicted one; then a row of spurious and a column of
-            missed entities. The last cell, both of it, counts nothing.
+            missed ones. The last cell, both of it, counts nothing, but for `negative`.
+        negative: the relation that the last row and column stand for.
 
     Raises:
         ValueError: for counts of another shape.
@@ -36,10 +37,11 @@ class Confusion:
 
     types: Sequence[str]
     counts: Sequence[Sequence[int]]
+    negative: str | None = None
 
     def __post_init__(self):
         size = len(self.types) + 1
-        if size == 1 or [len(row) for row in self.counts] != [size] * size:
+        if (size == 1 and self.negative is None) or [len(row) for row in self.counts] != [size] * size:
             raise ValueError(
                 f"Confusion counts of {len(self.types)} types have {size} rows and columns, the last for what is "
                 f"spurious and missed; got rows of {[len(row) for row in self.counts]}."
@@ -117,24 +119,24 @@ def _draw_scores(axes: Axes, scores: list[tuple[float, float]], kept_epoch: floa
 
 def confusion_matrix(confusion: Confusion) -> bytes:
     """
-    Gold entity types by row, predicted ones by column, what is missed and spurious behind a line.
+    Gold types by row, predicted ones by column, what is missed and spurious, or the negative relation, behind a line.
 
-    A cell is shaded by its share of the gold entities of its row, a spurious one by its share of those of its column:
-    what is right blue, what is wrong orange.
+    A cell is shaded by its share of the gold ones of its row, a spurious one by its share of those of its column: what
+    is right blue, what is wrong orange.
     """
-    types, counts = confusion.types, confusion.counts
+    types, counts, negative = confusion.types, confusion.counts, confusion.negative
     size = len(types) + 1
-    longest = max(map(len, types))
+    longest = max(map(len, [*types, negative or ""]))
     cell = max(0.75, 0.15 * max(len(f"{count:,}") for row in counts for count in row))  # inches
     figure = _figure(0.8 * size + 1.6, width=max(WIDTH, cell * size + 0.13 * max(longest, 8) + 0.5))
     (axes,) = figure.subplots(1, squeeze=False)[0]
-    gold = [sum(row) for row in counts[:-1]]
+    gold = [sum(row) for row in (counts[:-1] if negative is None else counts)]
     for row, column in ((row, column) for row in range(size) for column in range(size)):
-        if row == column == size - 1:
+        if negative is None and row == column == size - 1:
             axes.add_patch(Rectangle((column, row), 1, 1, facecolor="#eeeeee", edgecolor=GRID))
             continue
         count = counts[row][column]
-        share = min(count / (gold[row if row < size - 1 else column] or 1), 1)
+        share = min(count / (gold[row if row < len(gold) else column] or 1), 1)
         strength = share if row == column else math.sqrt(share)  # a few errors shall show
         colour = _shade(BLUE if row == column else ORANGE, strength)
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=GRID))
@@ -151,9 +153,11 @@ def confusion_matrix(confusion: Confusion) -> bytes:
         line(size - 1, color="black", linewidth=1.5)
     centres = [index + 0.5 for index in range(size)]
     rotation = 45 if longest > 7 else 0
-    names = [name.replace("$", r"\$") for name in types]  # else what is between two of them is set as mathematics
-    axes.set_xticks(centres, [*names, "missed"], rotation=rotation, ha="left" if rotation else "center")
-    axes.set_yticks(centres, [*names, "spurious"])
+    last = ["missed", "spurious"] if negative is None else [negative] * 2
+    # else what is between two of them is set as mathematics
+    columns, rows = ([name.replace("$", r"\$") for name in [*types, name]] for name in last)
+    axes.set_xticks(centres, columns, rotation=rotation, ha="left" if rotation else "center")
+    axes.set_yticks(centres, rows)
     axes.set_xlim(0, size)
     axes.set_ylim(size, 0)
     axes.tick_params(length=0, labelsize=FONT, labeltop=True, labelbottom=False)

@@ -176,12 +176,19 @@ def unreachable_counts(encoded: Sequence[EncodedText], word_labels: Sequence[Seq
 
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
-    """A text table of entity metrics: a row for each named result and entity type, figures in percent."""
+    """
+    A text table of the metrics of entities or relations: a row for each named result and entity type or relation, and
+    one for the accuracy where there is one, in the place of F1; figures in percent.
+    """
     width = max(map(len, results), default=0) + 2
-    lines = [f"{'':<{width}}{'type':<8}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
+    types = max((len(name) for result in results.values() for name in result["per_type"]), default=0)
+    types = max(types, len("accuracy")) + 2
+    lines = [f"{'':<{width}}{'type':<{types}}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
     for name, result in results.items():
         for entity_type, row in [*result["per_type"].items(), ("all", result)]:
             figures = "".join(f"{100 * row[key]:8.2f}" for key in ("precision", "recall", "f1"))
-            lines.append(f"{name:<{width}}{entity_type:<8}{figures}{row['support']:>10}")
+            lines.append(f"{name:<{width}}{entity_type:<{types}}{figures}{row['support']:>10}")
             name = ""
+        if "accuracy" in result:
+            lines.append(f"{name:<{width}}{'accuracy':<{types}}{'':16}{100 * result['accuracy']:8.2f}")
     return "\n".join(lines)

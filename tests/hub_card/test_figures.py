@@ -95,6 +95,15 @@ def test_matrix_rows_are_gold_and_columns_predicted():
     assert len(blue(png)[0]) > 20_000
 
 
+def test_a_negative_relation_has_its_row_and_column():
+    """What is rightly none is a cell like the others, shaded by the share of its own row."""
+    types, counts = ["/per/per/peer", "/per/org/member_of"], [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    without, negative = (confusion_matrix(Confusion(types, counts, name)) for name in (None, "None"))
+    assert len(blue(negative)[0]) > 1.3 * len(blue(without)[0]) and len(orange(negative)[0]) == 0
+    counts[2] = [90, 0, 10]
+    assert len(blue(confusion_matrix(Confusion(types, counts, "None")))[0]) < 0.8 * len(blue(negative)[0])
+
+
 @pytest.mark.parametrize("size", [1, 4, 8])
 def test_matrix_is_readable_at_400_pixels(size):
     types = ["musicartist", "$\\frac$", "a_b", *"defgh"][:size]

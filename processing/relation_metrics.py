@@ -48,7 +48,7 @@ def relation_metrics(
     )
     return {
         "accuracy": float(accuracy_score(gold, predicted)),
-        **_figures(precision, recall, f1, np.count_nonzero(gold != absent)),
+        **_figures(precision, recall, f1, (gold != absent).sum()),
         "per_type": {names[index]: _figures(*row) for index, *row in zip(types, *of_types, strict=True)},
         "unreadable_rows": len(unreadable),
     }
@@ -110,6 +110,6 @@ def _types(gold: np.ndarray, predicted: np.ndarray, absent: int, names: Sequence
     return sorted({*gold.tolist(), *predicted.tolist()} - {absent}, key=lambda index: names[index])
 
 
-def _figures(precision: float, recall: float, f1: float, support: int) -> dict[str, float | int]:
+def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float | int]:
     # numpy numbers, which JSON does not take
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}

@@ -102,6 +102,7 @@ def test_a_negative_relation_has_its_row_and_column():
     assert len(blue(negative)[0]) > 1.3 * len(blue(without)[0]) and len(orange(negative)[0]) == 0
     counts[2] = [90, 0, 10]
     assert len(blue(confusion_matrix(Confusion(types, counts, "None")))[0]) < 0.8 * len(blue(negative)[0])
+    assert len(blue(confusion_matrix(Confusion([], [[7]], "None")))[0]) > 1000
 
 
 @pytest.mark.parametrize("size", [1, 4, 8])

@@ -129,7 +129,7 @@ class ModelFacts:
         recipe: file of the recipe.
         seeds, spread: of the runs that differ in the seed alone, this one among them: the seeds, and by split the
             `mean` and `std` of each metric.
-        seed, versions, hardware, train_seconds, num_parameters, git_commit: of the run.
+        mixed_precision, seed, versions, hardware, train_seconds, num_parameters, git_commit: of the run.
         best_step: the training step whose weights the model has.
         repo_id: of the repository it goes to.
         description: a paragraph of the author's, in Markdown.
@@ -150,6 +150,7 @@ class ModelFacts:
     recipe: str | None = None
     seeds: Sequence[int] = ()
     spread: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mixed_precision: str | None = None
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
@@ -204,7 +205,10 @@ class ModelFacts:
             "repo_id": repo_id,
             "seeds": results.get("seeds") or (),
             "spread": results.get("spread") or {},
-            **{key: results.get(key) for key in ("seed", "train_seconds", "num_parameters", "git_commit")},
+            **{
+                key: results.get(key)
+                for key in ("mixed_precision", "seed", "train_seconds", "num_parameters", "git_commit")
+            },
         }
         return cls(**recorded | {key: value for key, value in given.items() if value is not None})
 
@@ -384,7 +388,7 @@ def _training(facts: ModelFacts) -> list[tuple[str, Any]]:
         options["batches a step"] = None
     options["gradients clipped at"] = options["gradients clipped at"] or None  # 0 does not clip
     options |= {name: facts.arguments.get("data", {}).get(key) or None for name, key in DATA.items()}
-    precision = next((name for name in ("bf16", "fp16") if training.get(name) is True), None)
+    precision = None if facts.mixed_precision == "no" else facts.mixed_precision
     epoch = facts.kept_epoch
     kept = None if facts.best_step is None else f"step {facts.best_step:,}"
     if kept and epoch is not None:

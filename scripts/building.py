@@ -1,5 +1,7 @@
 """The processor and the model that a run of train.py begins with."""
 
+import os
+
 import datasets
 from training_arguments import DataArguments, ModelArguments
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, CLIPVisionConfig
@@ -54,7 +56,7 @@ def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFA
     if arguments.text_model is None:
         tokenizer = processor.tokenizer
         text_config = {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    return IFAformerForTokenClassification.from_vision_text_pretrained(
+    model = IFAformerForTokenClassification.from_vision_text_pretrained(
         arguments.vision_model,
         arguments.text_model,
         text_config=text_config,
@@ -72,3 +74,7 @@ def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFA
         attn_implementation=arguments.attn_implementation,
         **label_maps(processor.labels),
     )
+    for tower in (model.config.text_config, model.config.vision_config):
+        if os.path.isabs(tower._name_or_path):  # nobody's business where the configuration is published
+            tower._name_or_path = ""
+    return model

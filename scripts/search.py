@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from run_folder import TRIALS
 from trainer import IFAformerTrainer
 from training_arguments import IFAformerTrainingArguments
@@ -105,7 +106,7 @@ def search(
     number = search_arguments.search_trials
     if arguments.process_index == 0:
         study = optuna.create_study(study_name="ifaformer", storage=storage, direction="maximize", load_if_exists=True)
-        ended = [trial for trial in study.trials if trial.state.is_finished()]
+        ended = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
         number -= len(ended)
     number = _same_everywhere(number, arguments)
     ended_trials = search_arguments.search_trials - number
@@ -128,10 +129,18 @@ def search(
             load_if_exists=True,
             # another one than those that have ended were drawn with
             sampler=optuna.samplers.TPESampler(seed=arguments.seed + ended_trials),
+            pruner=optuna.pruners.NopPruner(),  # of several processes it would stop the main one alone
+            # a trial that fails is recorded as such; of several processes, the others would not know
+            catch=(torch.OutOfMemoryError, FloatingPointError) if arguments.world_size == 1 else (),
         )
     best: dict[str, Any] = {}
     if arguments.process_index == 0:
         study = optuna.load_study(study_name="ifaformer", storage=storage)
+        if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials):
+            raise SystemExit(
+                f"None of the {len(study.trials)} trials came to an end: see their messages above, and narrow "
+                "--search_space or the batch."
+            )
         best = study.best_params
         record = {
             "objective": "f1 of the validation split, best epoch",

@@ -10,13 +10,15 @@ model card made of it. With `--seeds 1 2 3` these lie in OUTPUT_DIR/seed-1 and s
 mean and deviation; `--search_trials 20` looks for training options first; `--push_to_hub true` shares the model.
 """
 
+import gc
 import json
 import os
 import platform
-import resource
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,17 +35,23 @@ from run_folder import RESULTS, TRIALS, checkpoint_to_resume, checkpoints, remov
 from search import SearchArguments, search
 from seeds import spread, spread_table
 from splits import EntitySplit
-from trainer import GO_ON, IFAformerTrainer, StopAndSave
-from training_arguments import DataArguments, IFAformerTrainingArguments, ModelArguments
+from trainer import GO_ON, WRITE_ERRORS, IFAformerTrainer, StopAndSave, Stopped, Stopwatch
+from training_arguments import DataArguments, IFAformerTrainingArguments, ModelArguments, absolute_if_there
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import HubStrategy
-from upload import STALE_MODEL_FILES, check_destination, make_model_repository, model_files, upload
+from upload import STALE_MODEL_FILES, check_destination, make_repository, model_files, upload
 
 from hub_card.model_card import ModelFacts, save_model_card
 from processing.collator import PICTURE_COLUMNS
 from processing.data_statistics import split_statistics
 from processing.metrics import results_table
 from processing.parquet_folder import replacing
+
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 
 logger = transformers.utils.logging.get_logger("train")
@@ -79,12 +87,11 @@ def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
     if arguments.process_index == 0:
         for path in remove_incomplete_checkpoints(arguments.output_dir):
             logger.warning(f"{path} was half-written and has been removed.")
-        if resume is None:
+        if resume is None and arguments.overwrite_output_dir:
             for path in checkpoints(arguments.output_dir):
                 shutil.rmtree(path)
-            if arguments.overwrite_output_dir:
-                for name in (RESULTS, TRIALS):
-                    (Path(arguments.output_dir) / name).unlink(missing_ok=True)
+            for name in (RESULTS, TRIALS):
+                (Path(arguments.output_dir) / name).unlink(missing_ok=True)
     return resume
 
 
@@ -126,15 +133,12 @@ def plan_runs(arguments: IFAformerTrainingArguments) -> list[Run]:
     go_on = (arguments.resume_from_checkpoint or "false").lower()
     if go_on not in ("true", "false"):
         raise SystemExit(f"With --seeds, --resume_from_checkpoint is true or false, got {go_on}: each has its own.")
-    if arguments.push_to_hub and HubStrategy(arguments.hub_strategy) != HubStrategy.END:
-        raise SystemExit("With --seeds, the best model is pushed at the end: leave --hub_strategy out.")
     prepare_output_dir(arguments)
     runs = []
     for seed in arguments.seeds:
         of_seed = copy(arguments)
         of_seed.seed = seed
         of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
-        of_seed.push_to_hub = False
         run = Run(of_seed, prepare_output_dir(of_seed))
         path = Path(of_seed.output_dir) / RESULTS
         if go_on == "true" and path.exists():
@@ -148,48 +152,73 @@ def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
     Train; the metrics of the training.
 
     Raises:
-        SystemExit: where training cannot go on, with what to do; with status 143 where SIGTERM stopped it.
+        SystemExit: with status 143 where SIGTERM stopped it, with a message where the output folder is gone.
+        FloatingPointError, OSError, torch.OutOfMemoryError: see [`explained_errors`].
     """
-    stop = StopAndSave()
-    stop.trainer = trainer
+    stop, stopwatch = StopAndSave(trainer), Stopwatch(resume)
     trainer.add_callback(stop)
+    trainer.add_callback(stopwatch)
     try:
         training = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        trainer.check_weights()
+    except Stopped:
+        step, folder = trainer.state.global_step, trainer.args.output_dir
+        trainer.accelerator.wait_for_everyone()
+        trainer.end()
+        if stop.folder_is_gone:
+            raise SystemExit(
+                f"{folder} is gone, with the checkpoints of this run: was it removed, or its disk taken away? The "
+                f"state of step {step} is saved in a new folder of that name. Put the old one back if you can; then "
+                f"{GO_ON}."
+            ) from None
+        if trainer.is_world_process_zero():
+            print(f"Stopped by SIGTERM after step {step}, which is saved: {GO_ON}.")
+        raise SystemExit(143) from None
+    finally:
+        stop.restore_signal()
+    return {**training.metrics, "train_runtime": stopwatch.seconds}
+
+
+@contextmanager
+def explained_errors() -> Iterator[None]:
+    """
+    Raises:
+        SystemExit: where training or scoring cannot go on, with what to do.
+    """
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise SystemExit(
             f"Out of memory: {error} Halve --per_device_train_batch_size and double --gradient_accumulation_steps, "
-            f"which trains the same; {GO_ON}, if there is one."
+            f"which trains the same, and where it was in scoring halve --per_device_eval_batch_size; {GO_ON}, if "
+            "there is a checkpoint."
         ) from error
     except (FloatingPointError, OSError) as error:
-        if not stop.folder_is_gone:  # else what is logged at the end has no place
-            raise SystemExit(str(error)) from error
-    step, folder = trainer.state.global_step, trainer.args.output_dir
-    if stop.folder_is_gone:
-        raise SystemExit(
-            f"{folder} is gone, with the checkpoints of this run: was it removed, or its disk taken away? The state "
-            f"of step {step} is saved in a new folder of that name. Put the old one back if you can; then {GO_ON}."
-        )
-    if stop.stopped:
-        trainer.accelerator.wait_for_everyone()
-        trainer.end()
-        if trainer.is_world_process_zero():
-            print(f"Stopped by SIGTERM after step {step}, which is saved: {GO_ON}.")
-        raise SystemExit(143)
-    return training.metrics
+        raise SystemExit(str(error)) from error
 
 
 def hardware(arguments: TrainingArguments) -> dict[str, Any]:
     """What the run was made on, for the model card."""
-    on_gpu = arguments.device.type == "cuda"
-    cpu = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
+    device = arguments.device.type
+    name = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
+    if device != "cpu":
+        name = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} machine's {device}"
     return {
-        "device": torch.cuda.get_device_name() if on_gpu else cpu,
-        "num_devices": arguments.world_size if on_gpu else None,
+        "device": name,
+        "num_devices": None if device == "cpu" else arguments.world_size,
         "num_processes": arguments.world_size,
         "cpu_cores": os.cpu_count(),
-        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+        "peak_memory_bytes": peak_memory(),
+        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
+
+
+def peak_memory() -> int | None:
+    """Of this process, in bytes; None on Windows."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def train(
@@ -209,15 +238,19 @@ def train(
         tag_ids = trainer.predict(splits[name].features).predictions
         results[name] = splits[name].score(tag_ids)
         results["confusion"][name] = splits[name].confusion(tag_ids)
-    trainer.save_model(_internal_call=True)  # no push yet: the card is to come
-    trainer.report_failed_pushes()
+    try:
+        trainer.save_model()
+    except WRITE_ERRORS as error:
+        raise OSError(f"The trained model was not written: {error}. Free space, then {GO_ON}.") from error
     log_history = trainer.state.log_history
     results |= {
         "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "log_history": log_history,
         "train_seconds": training_metrics["train_runtime"],
-        "train_samples_per_second": training_metrics["train_samples_per_second"],
+        # of this call alone, if the run was gone on with
+        "train_samples_per_second": None if run.resume else training_metrics["train_samples_per_second"],
+        "mixed_precision": trainer.accelerator.mixed_precision,
         "hardware": hardware(run.arguments),
         "num_parameters": trainer.model.num_parameters(),
         "seed": run.arguments.seed,
@@ -249,6 +282,10 @@ def prepare_push(arguments: IFAformerTrainingArguments) -> None:
     Raises:
         SystemExit: where it cannot be made, or the options do not fit.
     """
+    strategy = HubStrategy(arguments.hub_strategy)
+    if strategy != HubStrategy.END:
+        # The Trainer would publish training_args.bin and logs as well, with paths of this machine and the token.
+        raise SystemExit(f"--hub_strategy is end alone, got {strategy.value}: pushed is what is trained.")
     if arguments.hub_revision is not None:
         raise SystemExit("--hub_revision: models are pushed to the main branch; name a repository of its own instead.")
     name = arguments.hub_model_id or Path(arguments.output_dir).absolute().name
@@ -259,9 +296,10 @@ def prepare_push(arguments: IFAformerTrainingArguments) -> None:
         check_destination(name, again, arguments.hub_token)
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    arguments.hub_model_id = make_model_repository(
-        name, bool(arguments.hub_private_repo), again, token=arguments.hub_token
+    repository = make_repository(
+        name, "model", private=bool(arguments.hub_private_repo), again=again, token=arguments.hub_token
     )
+    arguments.hub_model_id = repository.repo_id
 
 
 def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
@@ -271,7 +309,17 @@ def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
     """
     name = arguments.hub_model_id
     private = ["--private", "true"] if arguments.hub_private_repo else []
-    again = shlex.join(["python", "scripts/push_to_hub.py", "--model", str(folder), "--repo_id", name, *private])
+    again = shlex.join(
+        [
+            "python",
+            str(Path(__file__).with_name("push_to_hub.py")),
+            "--model",
+            str(folder),
+            "--repo_id",
+            name,
+            *private,
+        ]
+    )
     print(f"The model is trained, and saved in {folder}.")
     url = upload(
         model_files(folder),
@@ -322,8 +370,10 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     with arguments.main_process_first(desc="looking for checkpoints"):
-        if arguments.push_to_hub:
+        push_to_hub = arguments.push_to_hub
+        if push_to_hub:
             prepare_push(arguments)
+            arguments.push_to_hub = False  # which the Trainer would do in its own way
         runs = plan_runs(arguments)
     if arguments.process_index == 0 and arguments.resume_from_checkpoint:
         for run in runs:
@@ -388,20 +438,29 @@ def main() -> None:
     facts = {
         "statistics": statistics,
         "recipe": recipe,
-        "arguments": {"data": asdict(data_arguments), "model": asdict(model_arguments)},
+        "arguments": {
+            "data": asdict(data_arguments) | {"dataset": absolute_if_there(data_arguments.dataset)},
+            "model": asdict(model_arguments),
+        },
         "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)},
     }
     for run in runs:
         if run.results is None:
             set_seed(run.arguments.seed)
-            trainer = make_trainer(run.arguments, model=build_model(model_arguments, processor))
-            run.results = train(run, trainer, splits, facts)
+            with explained_errors():
+                trainer = make_trainer(run.arguments, model=build_model(model_arguments, processor))
+                run.results = train(run, trainer, splits, facts)
+            del trainer  # before the next one is made
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
     if arguments.process_index == 0:
         best = conclude(runs, arguments)
-        if arguments.push_to_hub:
-            push(Path(best.arguments.output_dir), arguments)
     arguments.distributed_state.wait_for_everyone()
     arguments.distributed_state.destroy_process_group()
+    if push_to_hub and arguments.process_index == 0:  # which may take longer than processes wait for each other
+        push(Path(best.arguments.output_dir), arguments)
 
 
 if __name__ == "__main__":

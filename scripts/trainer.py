@@ -1,23 +1,25 @@
 """What the `Trainer` does besides for IFAformer, in training and in scoring."""
 
+import json
 import math
-import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from run_folder import last_complete_checkpoint
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
-from transformers.utils import logging
 
 from processing import IFAformerProcessor
 
 
-logger = logging.get_logger("train")
-
+# On a full disk torch raises the second, safetensors the third.
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 
 GO_ON = "run the same command with --resume_from_checkpoint true to go on from there"
 
@@ -41,7 +43,6 @@ class IFAformerTrainer(Trainer):
             **kwargs,
         )
         self.mask_probability = mask_probability
-        self._reported: list[Any] = []  # pushes that failed
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self.processing_class.normalize_pixels(super()._prepare_inputs(inputs))
@@ -66,41 +67,34 @@ class IFAformerTrainer(Trainer):
         if not math.isfinite(logs.get("loss", 0.0)):
             raise FloatingPointError(self._diverged(f"the loss is {logs['loss']}"))
 
+    def check_weights(self) -> None:
+        """
+        Raises:
+            FloatingPointError: for weights that are no numbers.
+        """
+        broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
+        if broken:
+            raise FloatingPointError(self._diverged(f"{len(broken)} weights hold values that are no numbers"))
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """
         Raises:
             FloatingPointError: for weights that are no numbers.
             OSError: where the checkpoint cannot be written.
         """
-        broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-        if broken:
-            raise FloatingPointError(self._diverged(f"{len(broken)} weights hold values that are no numbers"))
+        self.check_weights()
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+        except WRITE_ERRORS as error:
             raise OSError(
                 f"The checkpoint of step {self.state.global_step} was not written: {error}. {self._last_good()} Free "
                 f"space or restore {self.args.output_dir}, then {GO_ON}."
             ) from error
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: train.py writes the card, of what the run recorded."""
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        self.report_failed_pushes()
-        # The library takes configuration and weights along, but not the code that they need.
-        if self.is_world_process_zero():
-            for code in Path(checkpoint_folder).glob("*.py"):
-                shutil.copy(code, self.args.output_dir)
-        super()._push_from_checkpoint(checkpoint_folder)
-
-    def report_failed_pushes(self) -> None:
-        """Warn of pushes during training that failed, of which the library says nothing."""
-        pushes = getattr(self, "push_in_progress", None)
-        for job in [] if pushes is None else pushes.jobs:
-            if job.done() and job not in self._reported and job.exception() is not None:
-                self._reported.append(job)
-                logger.warning(f"A push during training failed, which goes on: {job.exception()}")
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The state of the training, which makes a checkpoint whole, is written after that of every process.
+        self.accelerator.wait_for_everyone()
 
     def _diverged(self, what: str) -> str:
         return (
@@ -141,48 +135,83 @@ def _decay_names(model) -> list[str]:
     return Trainer.get_decay_parameter_names(None, model)
 
 
+class Stopped(Exception):
+    """Training was stopped, and is saved."""
+
+
 class StopAndSave(TrainerCallback):
     """
-    Ends training after the step, with a checkpoint to resume from: at SIGTERM (a node that is taken away), and where
-    the output folder is gone.
+    Ends training with a checkpoint to resume from: at SIGTERM (a node that is taken away), and where the output folder
+    is gone. At the end of an epoch its evaluation comes first, which is not made up for later.
 
     Attributes:
-        stopped: whether it did.
         folder_is_gone: whether that is why; known to the main process.
+
+    Raises:
+        Stopped: out of `Trainer.train`, which would otherwise go on to delete all checkpoints but the best.
     """
 
-    def __init__(self) -> None:
-        self.trainer: Trainer | None = None  # set once there is one
-        self.stopped = self.folder_is_gone = False
-        self._received = False
-        self._previous: Any = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.folder_is_gone = False
+        self._stopping = self._received = False
         self._previous = signal.signal(signal.SIGTERM, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
         self._received = True
 
+    def restore_signal(self) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        assert self.trainer is not None
         accelerator = self.trainer.accelerator
         self.folder_is_gone = state.is_world_process_zero and not Path(args.output_dir).is_dir()
-        stop = self._received or self.folder_is_gone
+        self._stopping = self._received or self.folder_is_gone
         if accelerator.num_processes > 1:  # The signal reaches processes at different steps: all stop at one.
-            if stop:
+            if self._stopping:
                 accelerator.set_trigger()
-            stop = accelerator.check_trigger()
-        if stop:
-            self.stopped = True
-            control.should_training_stop = control.should_save = True
+            self._stopping = accelerator.check_trigger()
+        if self.folder_is_gone:
             control.should_log = control.should_evaluate = False  # logs may lie in the folder that is gone
+        if self._stopping:
+            control.should_save = self.folder_is_gone or not float(state.epoch).is_integer()
         return control
 
-    def on_train_end(
+    def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+    ) -> TrainerControl:
+        control.should_save |= self._stopping
+        return control
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if self._stopping:
+            raise Stopped
+        return control
+
+
+class Stopwatch(TrainerCallback, ExportableState):
+    """
+    Seconds of training, those before a kill included: checkpoints keep them.
+
+    Args:
+        resume: the checkpoint that training goes on from.
+    """
+
+    def __init__(self, resume: Path | None = None):
+        self._start = time.monotonic()
+        self._before = 0.0
+        if resume is not None:
+            state = json.loads((resume / TRAINER_STATE_NAME).read_bytes())
+            kept = state["stateful_callbacks"].get(type(self).__name__, {"attributes": {"seconds": 0.0}})
+            self._before = kept["attributes"]["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"seconds": self.seconds}}

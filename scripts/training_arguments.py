@@ -3,11 +3,17 @@
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from data_arguments import DataSourceArguments
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
+
+
+def absolute_if_there(name: str | None) -> str | None:
+    """A folder's absolute path, so that its record cannot be taken for a name on the Hub; else the name."""
+    return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 
 @dataclass
@@ -61,7 +67,8 @@ class ModelArguments:
             if isinstance(config, str):
                 setattr(self, f"{name}_config", json.loads(config))
             # an empty name on the command line overrides a recipe's
-            setattr(self, f"{name}_model", getattr(self, f"{name}_model") or None)
+            model = getattr(self, f"{name}_model") or None
+            setattr(self, f"{name}_model", absolute_if_there(model))
 
 
 @dataclass
@@ -82,8 +89,10 @@ class IFAformerTrainingArguments(TrainingArguments):
         default="tensorboard", metadata={"help": "where to log: tensorboard, wandb, none, ..., or several"}
     )
     hub_strategy: HubStrategy | str = field(
-        default="end", metadata={"help": "with push_to_hub: end, or at every_save too, with checkpoint(s) or without"}
+        default="end", metadata={"help": "end alone: the model is pushed with its card, when training has ended"}
     )
+    # else the loss is logged as 0 where it is no number
+    logging_nan_inf_filter: bool = False
     seeds: list[int] | None = field(
         default=None, metadata={"help": "a run with each of these seeds, and what they have in common"}
     )

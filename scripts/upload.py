@@ -17,6 +17,7 @@ from huggingface_hub import (
     DatasetCard,
     HfApi,
     ModelCard,
+    RepoUrl,
     get_token,
     is_offline_mode,
 )
@@ -90,17 +91,28 @@ def check_destination(repo_id: str, again: str, token: str | None = None) -> Non
         raise ValueError(_not_pushed(reason, f"{_LOGIN} write to {repo_id}", again))
 
 
-def make_model_repository(repo_id: str, private: bool, again: str, token: str | None = None) -> str:
+def make_repository(repo_id: str, repo_type: str, *, private: bool, again: str, token: str | None = None) -> RepoUrl:
     """
-    Before training: make the repository, or see that it is there; its whole name, user/name.
+    Make the repository, or see that it is there and may be written to.
+
+    Args:
+        repo_id, repo_type, private, again, token: as for [`upload`].
 
     Raises:
-        SystemExit: where the Hub does not do it.
+        SystemExit: where the Hub does not do it, and for a public repository that is to be private.
     """
+    api = HfApi(token=token)
     try:
-        return HfApi(token=token).create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+        repository = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
+        # One that is there does not tell before the commit whether it may be written to.
+        api.auth_check(repository.repo_id, repo_type=repo_type, write=True)
+        is_open = private and not api.repo_info(repository.repo_id, repo_type=repo_type).private
     except HUB_ERRORS as error:
         raise SystemExit(_not_pushed(error, f"{_LOGIN} write to {repo_id}, and the network", again)) from error
+    if is_open:  # it was there before, and the Hub leaves it so
+        reason = f"{repository} is public, and a push makes new repositories private, not old ones"
+        raise SystemExit(_not_pushed(reason, "Make it private yourself, or name another", again))
+    return repository
 
 
 def model_files(folder: Path) -> dict[str, Path]:
@@ -170,10 +182,7 @@ def upload(
     try:
         if CARD in files:
             _validate_card(files[CARD], repo_type)
-        repository = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
-        if private and not api.repo_info(repository.repo_id, repo_type=repo_type).private:
-            # it was there before, and open: the Hub leaves it so
-            raise ValueError(f"{repository} is public, and --private makes new repositories private, not old ones")
+        repository = make_repository(repo_id, repo_type, private=private, again=again, token=token)
         # Not upload_folder, which cuts many files into several commits.
         former = api.list_repo_files(repository.repo_id, repo_type=repo_type)
         additions = [CommitOperationAdd(name, path) for name, path in files.items()]

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-TRAIN = SCRIPTS / "train.py"
+TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 TOWER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 TWEETS = [{"text": "so Jordan again"}, {"text": "Paris , so"}]
 LOAD = """
@@ -71,15 +70,20 @@ REFUSED = [
     (None, (), ("no token", "hf auth login")),
     ("hf_stranger", ("--hub_model_id", "me/tagger"), ("403", "Nothing was published")),
     ("hf_write", ("--hub_model_id", "me/bad--name"), ("me/bad--name", "user/name")),
+    ("hf_read", ("--hub_model_id", "me/there"), ("403", "Nothing was published")),
+    ("hf_write", ("--hub_model_id", "me/there", "--hub_private_repo", "true"), ("me/there is public",)),
+    ("hf_write", ("--hub_strategy", "every_save"), ("--hub_strategy is end alone, got every_save",)),
     ("hf_write", ("--hub_revision", "dev"), ("--hub_revision: models are pushed to the main branch",)),
 ]
 
 
 def test_what_cannot_be_pushed_is_said_before_training(hub, run_client, command, tmp_path):
+    hub.seed("me/there", {"README.md": b"# former"})
     runs = [(token, [*command, *options]) for token, options, _ in REFUSED]
     for (exit_code, text), (*_, says) in zip(run_client.session(TRAIN, runs), REFUSED, strict=True):
         assert exit_code == 1 and all(part in text for part in says) and "Traceback" not in text, text
-    assert not (tmp_path / "out").exists() and not hub.repos
+    assert not (tmp_path / "out").exists() and list(hub.repos) == [("models", "me/there")]
+    assert hub.files("me/there") == {"README.md": b"# former"}
 
 
 def test_the_message_has_the_command_that_pushes_what_is_trained(hub, run_client, command, tmp_path):
@@ -92,22 +96,9 @@ def test_the_message_has_the_command_that_pushes_what_is_trained(hub, run_client
     assert set(hub.files("me/tagger")) <= {".gitattributes"}
     hub.disarm()
     python, script, *again = shlex.split(result.stderr.strip().splitlines()[-1])
-    assert (python, script) == ("python", "scripts/push_to_hub.py")
-    assert "Pushed: " in run_client(SCRIPTS / "push_to_hub.py", *again).stdout
+    assert python == "python" and "Pushed: " in run_client(Path(script), *again).stdout
     assert hub.files("me/tagger")["model.safetensors"] == before
     assert hub.files("me/tagger")["README.md"].decode() == (tmp_path / "out" / "README.md").read_text()
-
-
-def test_pushes_during_training_can_be_loaded_and_their_failures_are_told(hub, run_client, command):
-    hub.arm("commit", status=403)
-    options = ("--hub_strategy", "every_save", "--hub_always_push", "true")
-    result = train(run_client, command, *options)
-    assert "A push during training failed, which goes on" in result.stderr
-    history = hub.repo("me/out").history("main")
-    in_training = [commit for commit in history if commit.title.startswith("Training in progress")]
-    assert len(in_training) == 1, "of two, one failed"
-    files = in_training[0].files
-    assert {"modeling_ifaformer.py", "processing_ifaformer.py", "config.json", "model.safetensors"} <= set(files)
 
 
 def test_the_best_of_several_seeds_is_pushed(hub, run_client, command, tmp_path):

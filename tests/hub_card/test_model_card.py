@@ -36,6 +36,7 @@ def results():
         "validation_f1_by_epoch": [0.6, 0.7334],
         "best_checkpoint": "/home/secret/run/checkpoint-9020",
         "train_seconds": 8136.6,
+        "mixed_precision": "bf16",
         "seed": 1234,
         "recipe": "/home/secret/recipes/mine.yaml",
         "arguments": {
@@ -55,8 +56,6 @@ def results():
                 "warmup_steps": 0.17,
                 "weight_decay": 0.019,
                 "max_grad_norm": 1.3,
-                "bf16": True,
-                "fp16": False,
                 "metric_for_best_model": "f1",
             },
         },

@@ -8,26 +8,40 @@ def run_folder(script_module):
     return script_module("run_folder")
 
 
+PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+
+
 def write_checkpoint(folder, step, leave_out=None, state=None):
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
-    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+    for name in (*PARTS, "modeling_ifaformer.py"):
         if name != leave_out:
             (checkpoint / name).write_bytes(b"x")
     (checkpoint / "trainer_state.json").write_text(state or json.dumps({"global_step": step}))
     return checkpoint
 
 
-@pytest.mark.parametrize("leave_out", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_half_written_checkpoint_is_passed_over_and_removed(run_folder, tmp_path, leave_out):
+def test_a_half_written_checkpoint_is_passed_over_and_removed(run_folder, tmp_path):
     whole = write_checkpoint(tmp_path, 9)
-    half = write_checkpoint(tmp_path, 10, leave_out)
     cut_off = write_checkpoint(tmp_path, 100, state='{"global_step": 10')
+    without = write_checkpoint(tmp_path, 10)
+    (without / "trainer_state.json").unlink()
     (tmp_path / "checkpoint-x").mkdir()
-    assert run_folder.checkpoints(tmp_path) == [whole, half, cut_off]
+    assert run_folder.checkpoints(tmp_path) == [whole, without, cut_off]
     assert run_folder.last_complete_checkpoint(tmp_path) == whole
-    assert run_folder.remove_incomplete_checkpoints(tmp_path) == [half, cut_off]
-    assert not half.exists() and whole.exists()
+    assert run_folder.remove_incomplete_checkpoints(tmp_path) == [without, cut_off]
+    assert not without.exists() and whole.exists()
+
+
+@pytest.mark.parametrize("leave_out", PARTS)
+def test_what_training_cannot_go_on_from_is_not_used_and_not_removed(run_folder, tmp_path, leave_out):
+    alone = write_checkpoint(tmp_path, 10, leave_out)
+    assert not run_folder.is_complete(alone) and not run_folder.remove_incomplete_checkpoints(tmp_path)
+    with pytest.raises(ValueError, match="checkpoint-10 lacks the state of optimizer, schedule or random numbers"):
+        run_folder.checkpoint_to_resume(tmp_path, "true")
+    with pytest.raises(ValueError, match="checkpoint-10 is of an earlier run"):
+        run_folder.checkpoint_to_resume(tmp_path, None)
+    assert run_folder.checkpoint_to_resume(tmp_path, "true", overwrite=True) is None
 
 
 def test_where_training_goes_on(run_folder, tmp_path):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -65,9 +66,9 @@ def finish(command, exit_code=0):
     return result
 
 
-def start_and_wait_for(command, path):
+def start_and_wait_for(command, path, **options):
     """The running process, once the path is there."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     deadline = time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -141,10 +142,17 @@ def test_weights_shared_between_processes(command, repository, run_script, tmp_p
     assert all(torch.allclose(shared_weights[name], alone_weights[name], atol=1e-3) for name in alone_weights)
 
 
-def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path):
+# As the recipes have it, of the Trainer's strategies: the best checkpoint is kept, and one more at most.
+BY_EPOCH = ("--save_strategy", "epoch", "--eval_strategy", "epoch", "--load_best_model_at_end", "true")
+
+
+@pytest.mark.parametrize("strategies", [(), BY_EPOCH])
+def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path, strategies):
     folder = tmp_path / "out"
-    options = ("--max_steps", "100000", "--save_steps", "20", "--save_total_limit", "1")
-    process = start_and_wait_for(command(folder, *options), folder / "checkpoint-20")
+    options = ("--max_steps", "100000", "--save_steps", "20", "--save_total_limit", "1", *strategies)
+    process = start_and_wait_for(
+        command(folder, *options), folder / ("checkpoint-12" if strategies else "checkpoint-20")
+    )
     process.send_signal(signal.SIGTERM)
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors[-3000:]
@@ -152,6 +160,50 @@ def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path)
     assert "--resume_from_checkpoint true" in printed
     assert json.loads((folder / f"checkpoint-{step}" / "trainer_state.json").read_text())["global_step"] == step
     assert not (folder / "results.json").exists()
+
+
+def test_a_run_that_was_stopped_between_epochs_evaluates_all_of_them(
+    script_module, run_here, monkeypatch, command, tmp_path
+):
+    """SIGTERM at the last step of an epoch, and amid one: the run that goes on ends as if there had been none."""
+    finish(command(tmp_path / "whole", *BY_EPOCH))
+    trainer = script_module("trainer").IFAformerTrainer
+    training_step = trainer.training_step
+    for stopped_after in (3, 6, 10):  # six steps an epoch
+
+        def step(self, *args, at=stopped_after, **kwargs):
+            if self.state.global_step == at - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return training_step(self, *args, **kwargs)
+
+        monkeypatch.setattr(trainer, "training_step", step)
+        assert run_here(*BY_EPOCH, "--resume_from_checkpoint", "true") == "143"
+        assert (tmp_path / "out" / f"checkpoint-{stopped_after}").is_dir()
+    finish(command(tmp_path / "out", *BY_EPOCH, "--resume_from_checkpoint", "true"))
+    expected, resumed = weights(tmp_path / "whole"), weights(tmp_path / "out")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "out")]
+    assert results[0]["validation_f1_by_epoch"] == results[1]["validation_f1_by_epoch"]
+    assert len(results[0]["validation_f1_by_epoch"]) == 2
+    assert results[1]["train_seconds"] > results[1]["log_history"][-1]["train_runtime"] + 0.01, "all parts together"
+
+
+def test_two_processes_that_are_killed_go_on(command, repository, tmp_path):
+    def launch(folder, *options):
+        config = repository / "scripts" / "accelerate" / "cpu.yaml"
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
+        use_cpu = () if torch.accelerator.is_available() else ("--use_cpu", "false")  # found out
+        return [sys.executable, *launcher, *command(folder, *use_cpu, *options)[1:]]
+
+    finish(launch(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    process = start_and_wait_for(launch(killed), killed / "checkpoint-6", start_new_session=True)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    printed = finish(launch(killed, "--resume_from_checkpoint", "true")).stdout
+    assert f"going on from {killed}" in printed
+    expected, resumed = weights(tmp_path / "whole"), weights(killed)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
 @pytest.fixture
@@ -175,7 +227,7 @@ def test_a_loss_that_is_no_number(run_here, script_module, monkeypatch, tmp_path
         return compute_loss(self, *args, **kwargs) * (float("nan") if self.state.global_step >= 7 else 1)
 
     monkeypatch.setattr(trainer, "compute_loss", diverge)
-    message = run_here("--logging_nan_inf_filter", "false")
+    message = run_here()
     assert "Training has diverged at step 8: the loss is nan" in message
     assert "The last good checkpoint is" in message and "checkpoint-6. Start again with lower learning" in message
     assert all(torch.isfinite(values).all() for values in weights(tmp_path / "out" / "checkpoint-6").values())
@@ -197,21 +249,42 @@ def test_weights_that_are_no_numbers_are_not_saved(run_here, script_module, monk
     assert "checkpoint-3" in message and not (tmp_path / "out" / "checkpoint-6").exists()
 
 
-def test_a_full_disk(run_here, script_module, monkeypatch, tmp_path):
+@pytest.mark.parametrize("part", ["optimizer", "weights"])
+def test_a_full_disk(run_here, script_module, monkeypatch, tmp_path, part):
     trainer = script_module("trainer").IFAformerTrainer
-    save = trainer._save_optimizer_and_scheduler
+    save, limits = trainer._save_optimizer_and_scheduler, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(self, output_dir):
         if self.state.global_step == 6:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save(self, output_dir)
+        if part == "weights":  # of the next checkpoint
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
 
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", fill)
-    message = run_here()
-    assert "The checkpoint of step 6 was not written: [Errno 28] No space left on device" in message
+    try:
+        message = run_here("--report_to", "none")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "The checkpoint of step 6 was not written: " in message
+    assert ("No space left on device" if part == "optimizer" else "too large") in message
     assert "The last good checkpoint is" in message and "--resume_from_checkpoint true" in message
     run_folder = script_module("run_folder")
     assert run_folder.last_complete_checkpoint(tmp_path / "out").name == "checkpoint-3"
+
+
+def test_weights_that_are_no_numbers_are_no_result(run_here, script_module, monkeypatch, tmp_path):
+    trainer = script_module("trainer").IFAformerTrainer
+    create_optimizer = trainer.create_optimizer
+
+    def break_weights(self, *args, **kwargs):
+        next(self.model.parameters()).data.fill_(float("nan"))
+        return create_optimizer(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "create_optimizer", break_weights)
+    options = ("--save_strategy", "no", "--logging_steps", "1000", "--logging_nan_inf_filter", "true")
+    assert "weights hold values that are no numbers" in run_here(*options)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's writer

@@ -179,6 +179,7 @@ class API(Handler):
         ("tree", "GET", rf"{_REPO}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?"),
         ("paths_info", "POST", rf"{_REPO}/paths-info/(?P<revision>[^/]+)"),
         ("xet_token", "GET", rf"{_REPO}/xet-(?P<access>read|write)-token/(?P<revision>[^/]+)"),
+        ("auth_check", "GET", rf"{_REPO}/auth-check(?P<write>/write)?"),
         ("refs", "GET", rf"{_REPO}/refs"),
         ("commits", "GET", rf"{_REPO}/commits/(?P<revision>[^/]+)"),
         ("branch", "POST", rf"{_REPO}/branch/(?P<branch>[^/]+)"),
@@ -418,6 +419,10 @@ class API(Handler):
         entries = self.entries(self.find(kind, repo_id).at(revision))
         paths = parse_qs(body.decode())["paths"]
         return json_answer([entries[path] for path in paths if path in entries])
+
+    def answer_auth_check(self, body: bytes, kind: str, repo_id: str, write: str | None) -> Answer:
+        self.find(kind, repo_id, write=write is not None)
+        return json_answer({})
 
     def answer_refs(self, body: bytes, kind: str, repo_id: str) -> Answer:
         repo = self.find(kind, repo_id)

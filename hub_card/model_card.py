@@ -18,6 +18,55 @@ SPLITS = ("test", "validation")
 CURVE, MATRIX = "training_curve.png", "confusion_matrix.png"
 METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What the card says of a task.
+
+    Args:
+        name: of the task, in the results.
+        hub_task: the Hub's identifier of what comes closest.
+        tag: for finding the model.
+        answers: what it finds, in the plural; `of_split` is the key of their counts among the statistics.
+        limits: what it is not good for, besides what the data are not.
+    """
+
+    name: str
+    hub_task: str
+    tag: str
+    answers: str
+    of_split: str
+    limits: tuple[str, ...]
+
+
+ENTITIES = Task(
+    name="Multimodal named entity recognition",
+    hub_task="token-classification",
+    tag="named-entity-recognition",
+    answers="entity types",
+    of_split="entities",
+    limits=(
+        "It finds names, those of people among them, but does not know who is meant. It is not made to identify, "
+        "follow or judge anyone, and what it says of a person's name or picture may be wrong.",
+        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
+        "data, such as names of other regions, may be found less often.",
+    ),
+)
+RELATIONS = Task(
+    name="Multimodal relation extraction",
+    hub_task="text-classification",
+    tag="relation-extraction",
+    answers="relations",
+    of_split="relations",
+    limits=(
+        "It says which relation a post suggests between two names, people among them, not whether it holds: it is not "
+        "made to find out, judge or follow anyone's relations, and what it says of a person may be wrong.",
+        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
+        "data may be found less often.",
+    ),
+)
+
 TWEETS = (
     "Trained on English tweets of 2015 to 2017, each with one picture: other languages, other kinds of text, and "
     "names that came up since are outside of what was measured."
@@ -45,6 +94,9 @@ SOURCES = {
     ),
     "twitter2015": Source("Twitter-2015", "English tweets with a picture each.", "en", TWEETS),
     "twitter2017": Source("Twitter-2017", "English tweets with a picture each.", "en", TWEETS),
+    "mnre": Source(
+        "MNRE", "English tweets with a picture each, and two entities whose relation is known.", "en", TWEETS
+    ),
 }
 
 # Name in the card -> key of the `TrainingArguments`, in the order of the card.
@@ -67,7 +119,10 @@ DATA = {"share of masked training tokens": "mask_probability", "longest text in 
 
 @dataclass(frozen=True)
 class Scores:
-    """Entity scores of a split or of a type, as fractions of 1; `support` counts gold entities."""
+    """
+    Scores of a split, an entity type or a relation, as fractions of 1; `support` counts gold entities, or gold rows
+    with a relation.
+    """
 
     precision: float
     recall: float
@@ -75,13 +130,16 @@ class Scores:
     support: int
     per_type: "Mapping[str, Scores]" = field(default_factory=dict)
     unreachable_entities: int | None = None
+    accuracy: float | None = None
+    unreadable_rows: int | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Scores":
-        """Of `processing.metrics.entity_metrics`; other keys are not looked at."""
+        """Of `entity_metrics` or `relation_metrics` in `processing`; other keys are not looked at."""
         known = {name: values[name] for name in (*METRICS, "support")}
         per_type = {name: cls.from_dict(scores) for name, scores in values.get("per_type", {}).items()}
-        return cls(**known, per_type=per_type, unreachable_entities=values.get("unreachable_entities"))
+        optional = {name: values.get(name) for name in ("unreachable_entities", "accuracy", "unreadable_rows")}
+        return cls(**known, per_type=per_type, **optional)
 
 
 @dataclass(frozen=True)
@@ -213,9 +271,17 @@ class ModelFacts:
         return cls(**recorded | {key: value for key, value in given.items() if value is not None})
 
     @property
+    def task(self) -> Task:
+        """As the model's class has it."""
+        architecture = next(iter(self.config.get("architectures") or ()), "")
+        return RELATIONS if architecture.endswith("ForRelationExtraction") else ENTITIES
+
+    @property
     def types(self) -> list[str]:
-        """Of entities, as the model's labels and the scores have them."""
+        """Of entities, as the model's labels and the scores have them, or relations."""
         labels = self.config.get("id2label", {}).values()
+        if self.task is RELATIONS:
+            return sorted(labels)
         types = {label[2:] for label in labels if label[:2] in ("B-", "I-")}
         return sorted(types.union(*(scores.per_type for scores in self.scores.values())))
 
@@ -238,20 +304,22 @@ def model_card(facts: ModelFacts) -> ModelCard:
     dataset_name = _dataset_name(facts.dataset_id or facts.dataset)
     known = facts.dataset if facts.dataset in SOURCES else re.sub(r"[^\w.-]+", "-", dataset_name, flags=re.ASCII)
     dataset_type = facts.dataset_id or known
+    task = facts.task
+    metrics = METRICS | ({"accuracy": "Accuracy"} if task is RELATIONS else {})
     data = ModelCardData(
         language=facts.language or None,
         license=facts.license,
         library_name="transformers",
-        pipeline_tag="token-classification",
-        tags=["ifaformer", "multimodal", "named-entity-recognition"],
+        pipeline_tag=task.hub_task,
+        tags=["ifaformer", "multimodal", task.tag],
         base_model=facts.base_models or None,
         datasets=[facts.dataset_id] if facts.dataset_id else None,
-        metrics=list(METRICS) if splits else None,
+        metrics=list(metrics) if splits else None,
         model_name=facts.name if splits else None,
         eval_results=[
             EvalResult(
-                task_type="token-classification",
-                task_name="Multimodal named entity recognition",
+                task_type=task.hub_task,
+                task_name=task.name,
                 dataset_type=dataset_type,
                 dataset_name=dataset_name,
                 dataset_split=split,
@@ -260,7 +328,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
                 metric_value=round(getattr(facts.scores[split], metric), 4),
             )
             for split in splits
-            for metric, name in METRICS.items()
+            for metric, name in metrics.items()
         ]
         or None,
     )
@@ -270,11 +338,14 @@ def model_card(facts: ModelFacts) -> ModelCard:
         data,
         template_str=template.read_text(encoding="utf-8"),
         name=facts.name,
+        is_relation=task is RELATIONS,
         description=facts.description.strip(),
         model=_bullets(_model(facts)),
         repo_id=facts.repo_id,
         has_crops=facts.config.get("num_aux_crops", 0) > 0,
-        results="\n\n".join([*(_results(split, facts.scores[split]) for split in splits), *_spread(facts)]),
+        results="\n\n".join(
+            [*(_results(split, facts.scores[split], task.of_split) for split in splits), *_spread(facts)]
+        ),
         matrix=MATRIX if MATRIX in figures else None,
         matrix_split=_matrix_split(facts) if MATRIX in figures else None,
         data=_data(facts),
@@ -302,7 +373,7 @@ def _matrix_split(facts: ModelFacts) -> str:
 
 def _model(facts: ModelFacts) -> list[tuple[str, Any]]:
     config, options = facts.config, facts.arguments.get("model", {})
-    lines: list[tuple[str, Any]] = [("entity types", ", ".join(facts.types))]
+    lines: list[tuple[str, Any]] = [(facts.task.answers, ", ".join(facts.types))]
     for tower in ("text", "vision"):
         of = config.get(f"{tower}_config")
         if not of:
@@ -331,12 +402,17 @@ def _model(facts: ModelFacts) -> list[tuple[str, Any]]:
     return lines
 
 
-def _results(split: str, scores: Scores) -> str:
+def _results(split: str, scores: Scores, answers: str) -> str:
     rows = [
         [label, *(f"{100 * getattr(of, metric):.1f}" for metric in METRICS), f"{of.support:,}"]
         for label, of in [*((table_cell(name), of) for name, of in scores.per_type.items()), ("**all**", scores)]
     ]
-    table = markdown_table([split, *METRICS.values(), "entities"], rows)
+    table = markdown_table([split, *METRICS.values(), answers], rows)
+    if scores.accuracy is not None:
+        rows = "all rows"
+        if scores.unreadable_rows:
+            rows += f", {scores.unreadable_rows:,} without room for both entities among them"
+        return f"{table}\n\nAccuracy over {rows}: {100 * scores.accuracy:.1f}."
     if scores.unreachable_entities is None:
         return table
     return f"{table}\n\nEntities that no token reaches: {scores.unreachable_entities:,} of {scores.support:,}."
@@ -366,10 +442,11 @@ def _data(facts: ModelFacts) -> str:
     if facts.dataset or facts.dataset_id:
         paragraphs.append(f"Trained on {name}. {source.description if source else ''}".strip())
     if facts.statistics:
-        names = sorted({name for of in facts.statistics.values() for name in of["entities"]})
+        key = facts.task.of_split
+        names = sorted({name for of in facts.statistics.values() for name in of[key]})
         counts = [
             ("rows", [of["rows"] for of in facts.statistics.values()]),
-            *((name, [of["entities"].get(name, 0) for of in facts.statistics.values()]) for name in names),
+            *((name, [of[key].get(name, 0) for of in facts.statistics.values()]) for name in names),
             ("rows without picture", [of["without_image"] for of in facts.statistics.values()]),
         ]
         rows = [[table_cell(name), *(f"{count:,}" for count in of)] for name, of in counts]
@@ -423,12 +500,7 @@ def _limits(facts: ModelFacts) -> list[str]:
         if source
         else "Other languages and other kinds of text than it was trained on were not measured."
     ]
-    lines += [
-        "It finds names, those of people among them, but does not know who is meant. It is not made to identify, "
-        "follow or judge anyone, and what it says of a person's name or picture may be wrong.",
-        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
-        "data, such as names of other regions, may be found less often.",
-    ]
+    lines += facts.task.limits
     if any(facts.arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")):
         lines.append("The pretrained towers bring the biases of their own data.")
     if facts.seed is not None and not facts.spread:

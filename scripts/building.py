@@ -6,9 +6,10 @@ import datasets
 from training_arguments import DataArguments, ModelArguments
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, CLIPVisionConfig
 
-from modeling_ifaformer import IFAformerForTokenClassification
+from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from modeling_ifaformer.modeling_ifaformer import IFAformerPreTrainedModel
 from processing import IFAformerProcessor
-from processing.data import tag_names
+from processing.data import relation_names, tag_names
 from processing.labels import label_maps
 from processing.tokenizer_training import train_wordpiece
 
@@ -33,14 +34,17 @@ def build_processor(
     if deepke and data_arguments.max_seq_length is None:
         raise ValueError(
             "attention_variant deepke pads every batch to one length, on which its results depend: give "
-            "--max_seq_length (40 in the published recipe)."
+            "--max_seq_length (in the published recipes 40, for relations 80)."
         )
     use_whole_image = model_arguments.use_whole_image
-    return IFAformerProcessor(
+    if model_arguments.task == "re":
+        answers = {"relations": relation_names(train_dataset), "entity_markers": model_arguments.entity_markers}
+    else:
+        answers = {"tags": tag_names(train_dataset)}
+    processor = IFAformerProcessor(
         image_processor,
         tokenizer,
         label_scheme=model_arguments.label_scheme,
-        tags=tag_names(train_dataset),
         max_length=data_arguments.max_seq_length,
         pad_to_max_length=deepke,
         num_aux_crops=model_arguments.num_aux_crops,
@@ -48,15 +52,25 @@ def build_processor(
         num_rcnn_crops=model_arguments.num_rcnn_crops,
         rcnn_crop_size=model_arguments.rcnn_crop_size,
         use_whole_image=not deepke if use_whole_image is None else use_whole_image,
+        **answers,
     )
+    if processor.relations is not None:
+        processor.add_entity_markers()
+    return processor
 
 
-def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFAformerForTokenClassification:
+def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFAformerPreTrainedModel:
+    model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
+    answers = label_maps(processor.labels)
+    if processor.relations is not None:
+        model_class = IFAformerForRelationExtraction
+        head, _, tail, _ = processor.marker_ids
+        answers |= {"head_marker_token_id": head, "tail_marker_token_id": tail}
     text_config = arguments.text_config
     if arguments.text_model is None:
         tokenizer = processor.tokenizer
         text_config = {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    model = IFAformerForTokenClassification.from_vision_text_pretrained(
+    model = model_class.from_vision_text_pretrained(
         arguments.vision_model,
         arguments.text_model,
         text_config=text_config,
@@ -72,8 +86,10 @@ def build_model(arguments: ModelArguments, processor: IFAformerProcessor) -> IFA
         rcnn_crop_size=arguments.rcnn_crop_size,
         classifier_dropout=arguments.classifier_dropout,
         attn_implementation=arguments.attn_implementation,
-        **label_maps(processor.labels),
+        **answers,
     )
+    if len(processor.tokenizer) > model.config.text_config.vocab_size:  # the markers are new to a pretrained tower
+        model.resize_token_embeddings(len(processor.tokenizer))
     for tower in (model.config.text_config, model.config.vision_config):
         if os.path.isabs(tower._name_or_path):  # nobody's business where the configuration is published
             tower._name_or_path = ""

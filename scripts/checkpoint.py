@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
 
 import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
@@ -19,8 +24,11 @@ def load_checkpoint(name_or_path: str) -> tuple[PreTrainedModel, IFAformerProces
         SystemExit: for a name that is no folder with a model, and none that the Hub gives.
     """
     try:
-        model = AutoModelForTokenClassification.from_pretrained(name_or_path)
         processor = IFAformerProcessor.from_pretrained(name_or_path)
+        auto_class = AutoModelForTokenClassification
+        if processor.relations is not None:
+            auto_class = AutoModelForSequenceClassification
+        model = auto_class.from_pretrained(name_or_path)
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
         raise SystemExit(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
@@ -47,7 +55,7 @@ def load_whole_model(folder: Path) -> PreTrainedModel:
         vocabulary, embeddings = len(processor.tokenizer), config.text_config.vocab_size
         if vocabulary > embeddings:
             raise ValueError(f"the tokenizer has {vocabulary} entries, the model embeds {embeddings}")
-        if architecture == "IFAformerForTokenClassification":
+        if architecture != "IFAformerModel":
             processor.check_config(config)
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder}: the model does not load: {error}") from error

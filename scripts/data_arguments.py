@@ -59,14 +59,20 @@ class DataSourceArguments:
             raise SystemExit(str(error)) from error
 
 
-def check_entities(data: DatasetDict, name: str) -> None:
+# What a task asks for, by the column that answers it.
+ANSWERS = {"ner": "ner_tags", "re": "relation"}
+
+
+def check_task(data: DatasetDict, name: str, task: str) -> None:
     """
     Raises:
-        SystemExit: for data without tagged entities.
+        SystemExit: for data without the answers of the task.
     """
     columns = next(iter(data.values())).column_names
-    if "ner_tags" not in columns:
-        raise SystemExit(f"{name} has no ner_tags, but {', '.join(columns)}; this command is for entities.")
+    if ANSWERS[task] not in columns:
+        others = [other for other, column in ANSWERS.items() if column in columns]
+        hint = f" They are for task {others[0]}." if others else ""
+        raise SystemExit(f"{name} has no {ANSWERS[task]}, but {', '.join(columns)}; the task is {task}.{hint}")
 
 
 def choose_split(data: DatasetDict, split: str) -> Dataset:

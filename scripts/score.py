@@ -1,11 +1,12 @@
 """
-Score trained checkpoints on a split: precision, recall and F1 per entity type.
+Score trained checkpoints on a split: precision, recall and F1 per entity type or relation.
 
     python scripts/score.py --checkpoints runs/demo runs/demo_text_only --shuffle_pictures
     python scripts/score.py --checkpoints runs/twitter2017 --dataset twitter2017 --data_dir DIR --protocol both
 
 The `word` protocol scores every word: entities that were cut off are misses. The `published` one is that of the
-published code, in which they vanish from gold and prediction alike.
+published code, in which they vanish from gold and prediction alike. Relations are scored in one way, that of the
+published code: accuracy, and micro figures over the relations but the negative one.
 """
 
 import json
@@ -14,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkpoint import load_checkpoint
-from data_arguments import DataSourceArguments, check_entities, choose_split
+from data_arguments import DataSourceArguments, check_task, choose_split
 from recipe import output_path, parse_arguments
-from splits import EntitySplit
+from splits import Split, make_split
 from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
@@ -38,8 +39,8 @@ class ScoringArguments(DataSourceArguments):
     output: str | None = field(default=None, metadata={"help": "JSON file for the results"})
 
 
-def predict_tag_ids(model: PreTrainedModel, split: EntitySplit, batch_size: int) -> Any:
-    """(number of rows, longest seq_length), padded with -100."""
+def predict(model: PreTrainedModel, split: Split, batch_size: int) -> Any:
+    """The model's answers, tag ids or relation ids."""
     trainer = IFAformerTrainer(
         model=model,
         args=TrainingArguments(
@@ -64,7 +65,13 @@ def main() -> None:
     )
     if report:
         print(report)
-    check_entities(data, arguments.dataset)
+    tasks = {"ner" if processor.relations is None else "re" for _, processor in checkpoints.values()}
+    if len(tasks) > 1:
+        raise SystemExit("The checkpoints are of different tasks: score each task by itself, on its data.")
+    (task,) = tasks
+    if task == "re" and arguments.protocol != "word":
+        raise SystemExit(f"--protocol {arguments.protocol} is for entities; relations are scored in one way.")
+    check_task(data, arguments.dataset, task)
     variants = {"": choose_split(data, arguments.split)}
     if arguments.shuffle_pictures:
         variants[" (pictures shuffled)"] = shuffle_pictures(variants[""], arguments.seed)
@@ -77,16 +84,15 @@ def main() -> None:
                 if variant:
                     continue
                 rows = rows.remove_columns(list(PICTURE_COLUMNS))
-            split = EntitySplit(rows, processor, labels=False, cache_dir=arguments.cache_dir)
-            tag_ids = predict_tag_ids(model, split, arguments.batch_size)
+            # gold tags may be of types that the model does not know
+            split = make_split(rows, processor, labels=task == "re", cache_dir=arguments.cache_dir)
+            answers = predict(model, split, arguments.batch_size)
             for protocol in protocols:
                 name = checkpoint + variant + (f" [{protocol}]" if len(protocols) > 1 else "")
-                results[name] = split.score(tag_ids, protocol)
+                results[name] = split.score(answers, **({"protocol": protocol} if task == "ner" else {}))
     print(results_table(results))
     for name, result in results.items():
-        print(
-            f"{name}: {result['unreachable_entities']} of {result['support']} entities are out of the model's reach."
-        )
+        print(f"{name}: {split.out_of_reach(result)}.")
     if output:
         output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

@@ -1,8 +1,9 @@
 """
-Train IFAformer for named entity recognition.
+Train IFAformer, for named entity recognition or relation extraction.
 
     accelerate launch scripts/train.py scripts/recipes/demo.yaml
     accelerate launch scripts/train.py scripts/recipes/twitter2017.yaml --data_dir DIR --output_dir runs/twitter2017
+    accelerate launch scripts/train.py scripts/recipes/mnre.yaml --data_dir DIR --output_dir runs/mnre
 
 Every option of a recipe is a flag too, and so is every `TrainingArguments` field; flags win. The best epoch by
 validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds model, processor, `results.json` and a
@@ -17,7 +18,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -29,12 +30,12 @@ import datasets
 import torch
 import transformers
 from building import build_model, build_processor
-from data_arguments import check_entities
+from data_arguments import check_task
 from recipe import parse_arguments
 from run_folder import RESULTS, TRIALS, checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
 from search import SearchArguments, search
 from seeds import spread, spread_table
-from splits import EntitySplit
+from splits import Split, make_split
 from trainer import GO_ON, WRITE_ERRORS, IFAformerTrainer, StopAndSave, Stopped, Stopwatch
 from training_arguments import DataArguments, IFAformerTrainingArguments, ModelArguments, absolute_if_there
 from transformers import TrainingArguments, set_seed
@@ -57,10 +58,10 @@ except ImportError:  # on Windows
 logger = transformers.utils.logging.get_logger("train")
 
 
-def check_splits(data: datasets.DatasetDict, name: str) -> None:
+def check_splits(data: datasets.DatasetDict, name: str, task: str) -> None:
     """
     Raises:
-        SystemExit: for data without entities, or without a split that training needs.
+        SystemExit: for data without the answers of the task, or without a split that training needs.
     """
     missing = [split for split in ("train", "validation", "test") if not data.get(split)]
     if missing:
@@ -68,7 +69,7 @@ def check_splits(data: datasets.DatasetDict, name: str) -> None:
             f"{name} has no rows in {', '.join(missing)}; there are {', '.join(data)}. Training fits train, chooses "
             "the epoch on validation and scores test once: give a file for each."
         )
-    check_entities(data, name)
+    check_task(data, name, task)
 
 
 def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
@@ -221,9 +222,7 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def train(
-    run: Run, trainer: IFAformerTrainer, splits: dict[str, EntitySplit], facts: dict[str, Any]
-) -> dict[str, Any]:
+def train(run: Run, trainer: IFAformerTrainer, splits: dict[str, Split], facts: dict[str, Any]) -> dict[str, Any]:
     """
     Train, and score the best epoch on both splits, the test split once. Model, processor, results and card lie in the
     run's folder then.
@@ -334,7 +333,7 @@ def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
     print(f"Pushed: {url}")
 
 
-def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
+def conclude(runs: list[Run], arguments: IFAformerTrainingArguments, out_of_reach: Callable[[Any], str]) -> Run:
     """
     Print the results; of several seeds, write what they have in common, to a file beside theirs, to theirs and to
     their cards. The best run by validation F1.
@@ -343,7 +342,7 @@ def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
     best = max(runs, key=lambda run: run.results["validation"]["f1"])
     if len(runs) == 1:
         print(results_table({split: best.results[split] for split in ("validation", "test")}))
-        print(f"Test entities that no token reaches: {best.results['test']['unreachable_entities']}.")
+        print(f"test: {out_of_reach(best.results['test'])}.")
     else:
         common = {"seeds": list(results), "spread": spread(list(results.values()))}
         for run in runs:
@@ -384,7 +383,7 @@ def main() -> None:
         data, report = data_arguments.load(model_arguments.num_aux_crops, model_arguments.num_rcnn_crops)
     if report and arguments.process_index == 0:
         print(report)
-    check_splits(data, data_arguments.dataset)
+    check_splits(data, data_arguments.dataset, model_arguments.task)
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     if not model_arguments.text_attends_vision:
         data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
@@ -398,15 +397,15 @@ def main() -> None:
     splits = {}
     for name, rows in data.items():
         with arguments.main_process_first(desc="preparing features"):
-            splits[name] = EntitySplit(
+            splits[name] = make_split(
                 rows,
                 processor,
                 cache_dir=data_arguments.cache_dir,
                 num_proc=data_arguments.preprocessing_num_workers,
             )
-        if splits[name].tokenless_labels:
-            number = len(splits[name].tokenless_labels)
-            logger.warning(f"{name}: {number} rows have no token and are not given to the model.")
+        if number := len(splits[name].unreadable):
+            reason = "have no token" if processor.relations is None else "have no room for both entities"
+            logger.warning(f"{name}: {number} rows {reason} and are not given to the model.")
 
     def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
         return IFAformerTrainer(
@@ -456,7 +455,7 @@ def main() -> None:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
     if arguments.process_index == 0:
-        best = conclude(runs, arguments)
+        best = conclude(runs, arguments, splits["test"].out_of_reach)
     arguments.distributed_state.wait_for_everyone()
     arguments.distributed_state.destroy_process_group()
     if push_to_hub and arguments.process_index == 0:  # which may take longer than processes wait for each other

@@ -26,7 +26,7 @@ GO_ON = "run the same command with --resume_from_checkpoint true to go on from t
 
 class IFAformerTrainer(Trainer):
     """
-    Features stay uint8 until they are on the device; evaluation gathers the tag ids alone; each tower and the head
+    Features stay uint8 until they are on the device; evaluation gathers answers, no logits; each tower and the head
     have a learning rate; no checkpoint is written of weights that are no numbers.
 
     Args:
@@ -39,7 +39,7 @@ class IFAformerTrainer(Trainer):
             *args,
             processing_class=processing_class,
             data_collator=processing_class.data_collator,
-            preprocess_logits_for_metrics=lambda outputs, labels: outputs[1],  # the tag ids
+            preprocess_logits_for_metrics=_answers,
             **kwargs,
         )
         self.mask_probability = mask_probability
@@ -105,6 +105,11 @@ class IFAformerTrainer(Trainer):
     def _last_good(self) -> str:
         last = last_complete_checkpoint(self.args.output_dir)
         return f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
+
+
+def _answers(outputs: Any, labels: Any) -> torch.Tensor:
+    """Of a model of entities the tag ids, of one of relations the relation ids."""
+    return outputs[1] if isinstance(outputs, tuple) else outputs.argmax(dim=-1)
 
 
 def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> list[dict]:

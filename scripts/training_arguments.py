@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from data_arguments import DataSourceArguments
+from data_arguments import ANSWERS, DataSourceArguments
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
@@ -31,6 +31,12 @@ class DataArguments(DataSourceArguments):
 
 @dataclass
 class ModelArguments:
+    task: str = field(
+        default="ner", metadata={"help": "entities (ner) or the relation of two (re)", "choices": list(ANSWERS)}
+    )
+    entity_markers: list[str] | None = field(
+        default=None, metadata={"help": "four tokens around head and tail; default: <s> </s> <o> </o>"}
+    )
     text_model: str | None = field(
         default=None,
         metadata={"help": "BERT or RoBERTa checkpoint, Hub name or folder; left out or empty, the tower is fresh"},
@@ -58,7 +64,9 @@ class ModelArguments:
     aux_crop_size: int = field(default=128, metadata={"help": "their size in pixels"})
     num_rcnn_crops: int = field(default=3, metadata={"help": "crops by a detector"})
     rcnn_crop_size: int = field(default=64, metadata={"help": "their size in pixels"})
-    classifier_dropout: float | None = field(default=None, metadata={"help": "before the classifier; default 0.1"})
+    classifier_dropout: float | None = field(
+        default=None, metadata={"help": "before the classifier; default 0.1, for relations 0.5"}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "sdpa or eager"})
 
     def __post_init__(self):
@@ -77,7 +85,7 @@ class IFAformerTrainingArguments(TrainingArguments):
     text_learning_rate: float | None = field(default=None, metadata={"help": "default: learning_rate"})
     vision_learning_rate: float | None = field(default=None, metadata={"help": "default: learning_rate"})
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "of the classifier and the CRF; default: learning_rate"}
+        default=None, metadata={"help": "of the classifier, and of the CRF; default: learning_rate"}
     )
     decay_all: bool = field(
         default=False, metadata={"help": "weight decay on biases and LayerNorms too, as published"}

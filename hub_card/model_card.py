@@ -136,9 +136,11 @@ class Scores:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Scores":
         """Of `entity_metrics` or `relation_metrics` in `processing`; other keys are not looked at."""
-        known = {name: values[name] for name in (*METRICS, "support")}
+        known: dict[str, Any] = {name: values[name] for name in (*METRICS, "support")}
         per_type = {name: cls.from_dict(scores) for name, scores in values.get("per_type", {}).items()}
-        optional = {name: values.get(name) for name in ("unreachable_entities", "accuracy", "unreadable_rows")}
+        optional: dict[str, Any] = {
+            name: values.get(name) for name in ("unreachable_entities", "accuracy", "unreadable_rows")
+        }
         return cls(**known, per_type=per_type, **optional)
 
 
@@ -409,10 +411,10 @@ def _results(split: str, scores: Scores, answers: str) -> str:
     ]
     table = markdown_table([split, *METRICS.values(), answers], rows)
     if scores.accuracy is not None:
-        rows = "all rows"
+        unreadable = ""
         if scores.unreadable_rows:
-            rows += f", {scores.unreadable_rows:,} without room for both entities among them"
-        return f"{table}\n\nAccuracy over {rows}: {100 * scores.accuracy:.1f}."
+            unreadable = f", {scores.unreadable_rows:,} without room for both entities among them"
+        return f"{table}\n\nAccuracy over all rows{unreadable}: {100 * scores.accuracy:.1f}."
     if scores.unreachable_entities is None:
         return table
     return f"{table}\n\nEntities that no token reaches: {scores.unreachable_entities:,} of {scores.support:,}."

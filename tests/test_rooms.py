@@ -49,6 +49,10 @@ def test_tests_mirror_the_rooms(repository):
         sources = {path.stem for path in files(repository, room)}
         for test in (tests / room).glob("test_*.py"):
             name = test.stem.removeprefix("test_")
-            assert name in sources | {"golden_inputs", "end_to_end", "remote_code", "accelerate_configs"}, (
-                f"{test} tests no file of {room}"
-            )
+            assert name in sources | {
+                "golden_inputs",
+                "end_to_end",
+                "remote_code",
+                "accelerate_configs",
+                "relations",
+            }, f"{test} tests no file of {room}"

@@ -15,6 +15,7 @@ from processing.data import (
     drop_unreadable,
     encode_pictures,
     load_data,
+    relation_names,
     shuffle_pictures,
     word_labels,
 )
@@ -64,6 +65,24 @@ def test_rows_without_a_token_are_kept_aside(demo, make_processor):
     assert dropped["id"] == [rows["id"][1]] and word_labels(dropped) == [word_labels(rows)[1]]
     same, nothing = drop_unreadable(demo["train"], make_processor())
     assert same is demo["train"] and word_labels(nothing) == []
+
+
+@pytest.mark.parametrize("label_scheme", ["word", "deepke"])
+def test_rows_whose_entities_have_no_room_are_kept_aside(make_processor, label_scheme):
+    """Head and tail at both ends: `max_length` decides."""
+    words = [["Jordan", *["!"] * number, "Paris"] for number in (1, 30, 2)]
+    ends = [{"name": "x", "start": start, "end": start + 1} for start in (0, 2, 31, 3)]
+    columns = {"id": ["a", "b", "c"], "image_id": [None] * 3, "tokens": words, "relation": [1, 2, 0]}
+    columns |= {"head": ends[1:], "tail": [ends[0]] * 3, "image": [None] * 3, "aux_crops": [[]] * 3}
+    features = re_features(["None", "x", "y"])
+    rows = Dataset.from_dict({**columns, "rcnn_crops": [[]] * 3}, features=features)
+    processor = make_processor(label_scheme=label_scheme, relations=relation_names(rows), max_length=24)
+    processor.add_entity_markers()
+    kept, dropped = drop_unreadable(rows, processor)
+    assert (kept["id"], dropped["id"], dropped["relation"]) == (["a", "c"], ["b"], [2])
+    processor.max_length = None
+    kept, dropped = drop_unreadable(rows, processor)
+    assert kept is rows and len(dropped) == 0
 
 
 def test_decoded_pictures_are_pictures_again(demo):

@@ -40,6 +40,11 @@ def deciding_types(tweet):
     return sorted(DRAWINGS[item.kind].entity_type for item in tweet.scene.objects if item.deciding)
 
 
+def words_between(tweet):
+    first, second = sorted((tweet.head, tweet.tail))
+    return tuple(word.lower() for word in tweet.tokens[first[1] : second[0]])
+
+
 def leftmost_type(tweet):
     item = min((item for item in tweet.scene.objects if item.deciding), key=lambda item: item.box)
     return DRAWINGS[item.kind].entity_type
@@ -117,10 +122,7 @@ def test_relations_are_balanced(tweets):
     [
         (lambda tweet: name(tweet, "head"), 0.22),
         (lambda tweet: name(tweet, "tail"), 0.22),
-        (
-            lambda tweet: tuple(tweet.tokens[min(tweet.head[1], tweet.tail[1]) : max(tweet.head[0], tweet.tail[0])]),
-            0.22,
-        ),
+        (words_between, 0.22),
         (lambda tweet: (tweet.head < tweet.tail, len(tweet.tokens)), 0.22),
         (leftmost_type, 0.5),
     ],

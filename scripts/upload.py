@@ -117,7 +117,7 @@ def check_model(name: str, again: str, token: str | None = None) -> None:
         raise SystemExit(
             _not_pushed(
                 f"a Space loads its model from the Hub, and it has none of the name {name}, or not for you",
-                f"Push the model first (--model FOLDER --repo_id {name if '/' in name else 'user/name'}), or name another",
+                "Push the model first, with --model FOLDER --repo_id user/name, or name another",
                 again,
             )
         ) from error

@@ -118,7 +118,7 @@ class Taggers:
         with self._lock:
             if name not in self._loaded:
                 try:
-                    self._loaded[name] = pipeline(
+                    self._loaded[name] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
                         "multimodal-token-classification", model=name, trust_remote_code=True, **self.detectors
                     )
                 except (OSError, ValueError) as reason:
@@ -147,14 +147,12 @@ class Taggers:
         """
         text, boxes = text or "", boxes or ""  # None where the visitor never wrote anything
         if len(text) > MAX_CHARACTERS:
-            raise error(
-                f"The text has {len(text):,} characters, and at most {MAX_CHARACTERS:,} are taken: shorten it."
-            )
+            raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
         row: dict[str, Any] = {"text": text, "image": read_picture(picture)}
         if boxes.strip():
             try:
                 row["crops"] = json.loads(boxes)
-            except ValueError as reason:
+            except (ValueError, RecursionError) as reason:
                 raise error(
                     f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]]."
                 ) from reason
@@ -178,7 +176,7 @@ def read_picture(picture: Any) -> dict[str, Any] | None:
     path = Path(picture.path)
     megabytes = path.stat().st_size / 10**6
     if megabytes > MAX_MEGABYTES:
-        raise error(f"The picture has {megabytes:.1f} MB, and at most {MAX_MEGABYTES} are taken: make it smaller.")
+        raise error(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
     return {"path": picture.orig_name or path.name, "bytes": path.read_bytes()}
 
 
@@ -198,9 +196,7 @@ def build(
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(min_width=300):
-                text = gr.Textbox(
-                    label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline", autofocus=True
-                )
+                text = gr.Textbox(label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline")
                 picture = gr.Image(
                     label="Picture",
                     placeholder=f"Drop a picture of up to {MAX_MEGABYTES} MB here, or click",

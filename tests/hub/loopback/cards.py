@@ -69,11 +69,9 @@ def _space_problems(data: dict[str, Any]) -> list[str]:
     found = []
     if data.get("sdk") not in SDKS:
         found.append(f'"sdk" must be one of {", ".join(sorted(SDKS))}')
-    for name, parts in (("sdk_version", 3), ("python_version", 2)):
-        version = data.get(name)
-        if version is not None and not (
-            isinstance(version, str) and re.fullmatch(rf"\d+(\.\d+){{1,{parts - 1}}}", version)
-        ):
+    for name in ("sdk_version", "python_version"):
+        version = data.get(name, "1.0")
+        if not isinstance(version, str) or not re.fullmatch(r"\d+(\.\d+){1,2}", version):
             found.append(f'"{name}" must be a version, as a string')
     for name in ("colorFrom", "colorTo"):
         if data.get(name, "gray") not in COLOURS:

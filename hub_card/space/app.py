@@ -28,7 +28,7 @@ from transformers import pipeline
 
 logger = logging.getLogger(__name__)
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
 MAX_CHARACTERS = 2_000
 MAX_MEGABYTES = 10
 MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors

@@ -99,7 +99,7 @@ def read_examples(folder: Path = HERE / "examples") -> list[list[str | None]]:
 
 def error(message: str) -> gr.Error:
     """Shown on the page, which would take markup in it."""
-    return gr.Error(html.escape(message))
+    return gr.Error(html.escape(message), print_exception=False)
 
 
 class Taggers:

@@ -44,16 +44,20 @@ def browser():
 @pytest.fixture
 def open_page(browser, address):
     """`open_page(width)` -> the page. Afterwards: nothing on the console, and no request to anybody else."""
-    contexts, complaints, expected = [], [], []
+    contexts, complaints = [], []
 
-    def start(width=1200, expect=None):
-        if expect:
-            expected.append(expect)
+    def note(message):
+        # gradio's own: the progress of an upload that was over before it was asked for
+        is_progress = "/upload_progress" in message.location["url"] or message.text == "Response"
+        if message.type == "error" and not is_progress:
+            complaints.append(message.text)
+
+    def start(width=1200):
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
         ours = (address, "data:", "blob:")
@@ -65,7 +69,7 @@ def open_page(browser, address):
     yield start
     for context in contexts:
         context.close()
-    assert [complaint for complaint in complaints if not any(part in complaint for part in expected)] == []
+    assert complaints == []
 
 
 def result_of(page):
@@ -163,7 +167,7 @@ def test_a_bad_upload_is_told_and_the_text_still_tagged(open_page, tmp_path):
 
 
 def test_what_is_too_large_is_told(open_page, tmp_path):
-    page = open_page(width=400, expect="413")
+    page = open_page(width=400)
     large = tmp_path / "large.png"
     large.write_bytes(b"0" * 10_000_001)
     put(page, large)
@@ -186,9 +190,9 @@ def test_by_keyboard_alone_on_a_phone(open_page):
 
     focus("e.tagName == 'TEXTAREA'")
     page.keyboard.type(TEXT)
-    focus("e.type == 'radio'")
-    page.keyboard.press("ArrowRight")
-    assert page.get_by_label("attention").is_checked()
+    focus("e.value == 'attention'")  # gradio makes each choice a group of its own: Tab and Space, no arrows
+    page.keyboard.press("Space")
+    playwright.expect(page.get_by_label("attention")).to_be_checked()
     focus(f"e.tagName == 'BUTTON' && e.textContent.includes('{BUTTON}')")
     page.keyboard.press("Enter")
     assert result_of(page).locator("mark").count() > 0

@@ -95,9 +95,9 @@ class SharingArguments(DataSourceArguments):
             raise ValueError("Name what to share: --model FOLDER or --dataset NAME, one of them.")
         options = {option.name for option in fields(self)} - SHARED
         of_kind = {
+            "a data set": options - (OF_MODELS | OF_SPACES) | OF_DATASETS,
             "a model": OF_MODELS,
             "a Space": OF_SPACES,
-            "a data set": options - (OF_MODELS | OF_SPACES) | OF_DATASETS,
         }
         defaults = SharingArguments()
         given = [

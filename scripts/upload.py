@@ -199,7 +199,7 @@ def upload(
             repo_type=repo_type,
             private=private or None,
             exist_ok=True,
-            space_sdk="gradio" if repo_type == "space" else None,
+            **({"space_sdk": "gradio"} if repo_type == "space" else {}),
         )
         if private and not api.repo_info(repository.repo_id, repo_type=repo_type).private:
             # it was there before, and open: the Hub leaves it so

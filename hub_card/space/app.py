@@ -43,6 +43,7 @@ NOTHING_YET = '<p class="note">The result comes here.</p>'
 # Of what the pipeline's results show; the page around them follows the visitor's light or dark setting.
 STYLE = """
 .tagged { overflow-wrap: anywhere; line-height: 1.7; }
+.tagged [role="status"] { padding-top: 1.2rem; }  /* clear of the label */
 .tagged p { margin: .2rem 0 .6rem; font-size: 1.1rem; }
 .tagged mark { border-radius: .3em; padding: .1em .25em; color: #1b1f24; }
 .tagged mark small { font-weight: 600; margin-left: .35em; }

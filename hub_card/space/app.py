@@ -208,7 +208,7 @@ def build(
                     buttons=[],
                 )
                 # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
-                picture.preprocess = lambda payload: payload
+                picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
                 checkpoint = gr.Dropdown(checkpoints, value=checkpoints[0], label="Checkpoint", filterable=False)
                 explanation = gr.Radio(
                     ["none", "attention", "occlusion"],

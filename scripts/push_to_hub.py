@@ -1,9 +1,11 @@
 """
-Share a trained model or a data set, with a card.
+Share a trained model, a data set, or a Space in which a model is tried, with a card.
 
     python scripts/push_to_hub.py --model runs/twitter2017 --repo_id user/name --license mit --dataset_id user/tweets
     python scripts/push_to_hub.py --dataset tweets/ --output_dir shared/tweets --license cc-by-4.0 --language en
     python scripts/push_to_hub.py --dataset tweets/ --repo_id user/tweets --license cc-by-4.0 --language en
+    python scripts/push_to_hub.py --space --model user/name --repo_id user/name-demo
+    python scripts/push_to_hub.py --space --model runs/demo --output_dir runs/space
 
 A model is the folder that `train.py`, `save_pretrained` of model and processor, or `convert_deepke_checkpoint.py`
 wrote; it stays as it is. Its card is made of `results.json` where that is there, else of the configuration; a
@@ -11,6 +13,10 @@ README.md that its author wrote or changed is pushed instead.
 
 Of a data set there are Parquet files with the pictures inside, for a folder, for the Hub, or for both:
 `load_dataset("shared/tweets")` and `load_dataset("user/tweets")` give the same rows, streaming too.
+
+A Space is a page that loads `--model` from the Hub, with examples drawn by the demo data's builder. With
+`--output_dir` its files are written to a folder, where `python app.py` starts the same page; without `--repo_id` the
+model may then be a folder.
 
 The upload is one commit: the repository has all of it or nothing.
 """
@@ -28,11 +34,13 @@ from checkpoint import load_whole_model
 from data_arguments import DataSourceArguments
 from datasets import DatasetDict
 from recipe import parse_arguments
+from space_folder import STALE_SPACE_FILES, write_space
 from transformers import PreTrainedModel
-from upload import CARD, STALE_MODEL_FILES, check_destination, model_files, upload
+from upload import CARD, STALE_MODEL_FILES, check_destination, check_model, model_files, upload
 
 from hub_card.dataset_card import DatasetFacts, dataset_card
 from hub_card.model_card import ModelFacts, model_card, save_model_card
+from hub_card.space_card import APP_FILE, SpaceFacts
 from processing.data import decode_pictures
 from processing.data_statistics import split_statistics
 from processing.parquet_folder import remove_unfinished, replacing, shard_path, write_shard
@@ -42,9 +50,12 @@ from processing.report import without_path
 # In an output folder until all that was asked for is done: the run whose files lie there.
 UNFINISHED = ".push_to_hub.json"
 
-# Options of both kinds, and of models alone; the others are of data sets.
-SHARED = {"repo_id", "private", "license", "language", "title", "description"}
-OF_MODELS = {"model", "dataset_id"}
+# Options by the kind of what is shared; those that are named nowhere are of data sets.
+SHARED = {"repo_id", "private", "license", "title", "description"}
+OF_MODELS = {"model", "language", "dataset_id"}
+OF_SPACES = {"space", "model", "output_dir"}
+OF_DATASETS = {"language", "output_dir"}
+KINDS = {"a data set": "--dataset", "a model": "--model", "a Space": "--space"}
 
 
 @dataclass
@@ -52,7 +63,10 @@ class SharingArguments(DataSourceArguments):
     dataset: str | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "data set to share, named as for the other commands"}
     )
-    model: str | None = field(default=None, metadata={"help": "model to share: its folder"})
+    model: str | None = field(
+        default=None, metadata={"help": "model to share: its folder. With --space: its name on the Hub"}
+    )
+    space: bool = field(default=False, metadata={"help": "share a page on which --model is tried"})
     repo_id: str | None = field(default=None, metadata={"help": "of the Hub's repository: user/name"})
     private: bool = field(default=False, metadata={"help": "make a new repository private"})
     license: str | None = field(default=None, metadata={"help": "the Hub's identifier, cc-by-4.0 for example"})
@@ -63,9 +77,13 @@ class SharingArguments(DataSourceArguments):
     )
     dataset_id: str | None = field(default=None, metadata={"help": "of a model: the Hub's name of its training data"})
     output_dir: str | None = field(
-        default=None, metadata={"help": "of a data set: folder for the files; they stay there"}
+        default=None, metadata={"help": "of a data set or a Space: folder for the files; they stay there"}
     )
     rows_per_shard: int = field(default=1000, metadata={"help": "of a data set: rows a Parquet file"})
+
+    @property
+    def kind(self) -> str:
+        return "a Space" if self.space else "a model" if self.model is not None else "a data set"
 
     def check(self) -> None:
         """
@@ -76,13 +94,20 @@ class SharingArguments(DataSourceArguments):
         if (self.dataset is None) == (self.model is None):
             raise ValueError("Name what to share: --model FOLDER or --dataset NAME, one of them.")
         options = {option.name for option in fields(self)} - SHARED
-        foreign = options - OF_MODELS if self.model is not None else OF_MODELS
+        of_kind = {
+            "a data set": options - (OF_MODELS | OF_SPACES) | OF_DATASETS,
+            "a model": OF_MODELS,
+            "a Space": OF_SPACES,
+        }
         defaults = SharingArguments()
-        given = [f"--{name}" for name in sorted(foreign) if getattr(self, name) != getattr(defaults, name)]
+        given = [
+            name for name in sorted(options - of_kind[self.kind]) if getattr(self, name) != getattr(defaults, name)
+        ]
         if given:
-            kinds = ("a data set", "model") if self.model is not None else ("a model", "dataset")
-            raise ValueError(f"{', '.join(given)}: of {kinds[0]}, and what is shared is --{kinds[1]}.")
-        if self.model is not None and self.repo_id is None:
+            others = [kind for kind in of_kind if of_kind[kind] >= set(given)] or ["another kind"]
+            names = ", ".join(f"--{name}" for name in given)
+            raise ValueError(f"{names}: of {others[0]}, and what is shared is {KINDS[self.kind]}.")
+        if self.kind == "a model" and self.repo_id is None:
             raise ValueError("Name where to: --repo_id user/name.")
         if self.repo_id is None and self.output_dir is None:
             raise ValueError("Name where to: --repo_id user/name, --output_dir FOLDER, or both.")
@@ -261,6 +286,40 @@ def push_model(arguments: SharingArguments, description: str) -> str:
         )
 
 
+def share_space(arguments: SharingArguments, description: str) -> None:
+    """
+    Write the files of a Space, and upload them if that was asked for.
+
+    Raises:
+        SystemExit: where that fails.
+    """
+    model = str(arguments.model)
+    if arguments.repo_id:
+        check_model(model, command())
+    elif Path(model).is_dir():
+        model = str(Path(model).resolve())
+    name = arguments.title or (arguments.repo_id or f"{Path(model).name} demo").split("/")[-1]
+    facts = SpaceFacts(title=name, models=[model], description=description, license=arguments.license)
+    with nullcontext(arguments.output_dir) if arguments.output_dir else tempfile.TemporaryDirectory() as folder:
+        try:
+            files = write_space(Path(folder), facts)
+        except OSError as error:
+            raise SystemExit(f"Not written to {folder}: {error}") from error
+        if arguments.output_dir:
+            print(f"Written: {folder}. Start it with: {shlex.join(['python', str(Path(folder) / APP_FILE)])}")
+        if arguments.repo_id:
+            url = upload(
+                files,
+                arguments.repo_id,
+                "space",
+                private=arguments.private,
+                message=f"Upload {name}",
+                again=command(),
+                stale=STALE_SPACE_FILES,
+            )
+            print(f"Pushed: {url}")
+
+
 def share_dataset(arguments: SharingArguments, description: str) -> None:
     """
     Write the files of a data set and its card, and upload them if that was asked for.
@@ -300,11 +359,13 @@ def main() -> None:
     try:
         arguments.check()
         description = arguments.read_description()
-        if arguments.model is not None:
+        if arguments.kind == "a model":
             print(f"Pushed: {push_model(arguments, description)}")
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    if arguments.dataset is not None:
+    if arguments.kind == "a Space":
+        share_space(arguments, description)
+    if arguments.kind == "a data set":
         share_dataset(arguments, description)
 
 

@@ -18,10 +18,11 @@ from huggingface_hub import (
     HfApi,
     ModelCard,
     RepoUrl,
+    SpaceCard,
     get_token,
     is_offline_mode,
 )
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.tokenization_utils_base import (
@@ -103,7 +104,13 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool, again: str, 
     """
     api = HfApi(token=token)
     try:
-        repository = api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
+        repository = api.create_repo(
+            repo_id,
+            repo_type=repo_type,
+            private=private or None,
+            exist_ok=True,
+            **({"space_sdk": "gradio"} if repo_type == "space" else {}),
+        )
         # One that is there does not tell before the commit whether it may be written to.
         api.auth_check(repository.repo_id, repo_type=repo_type, write=True)
         is_open = private and not api.repo_info(repository.repo_id, repo_type=repo_type).private
@@ -113,6 +120,29 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool, again: str, 
         reason = f"{repository} is public, and a push makes new repositories private, not old ones"
         raise SystemExit(_not_pushed(reason, "Make it private yourself, or name another", again))
     return repository
+
+
+def check_model(name: str, again: str, token: str | None = None) -> None:
+    """
+    Before a Space is made: whether the Hub has the model that it will load.
+
+    Raises:
+        SystemExit: where it has not, and where it cannot be asked.
+    """
+    try:
+        private = HfApi(token=token).model_info(name).private
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise SystemExit(
+            _not_pushed(
+                f"a Space loads its model from the Hub, and it has none of the name {name}, or not for you",
+                "Push the model first, with --model FOLDER --repo_id user/name, or name another",
+                again,
+            )
+        ) from error
+    except HUB_ERRORS as error:
+        raise SystemExit(_not_pushed(error, f"{_LOGIN} read {name}, and the network", again)) from error
+    if private:
+        print(f"{name} is private: give the Space the secret HF_TOKEN, with a token that may read it.")
 
 
 def model_files(folder: Path) -> dict[str, Path]:
@@ -167,7 +197,7 @@ def upload(
 
     Args:
         files: by path in the repository. A README.md among them is validated before anything is sent.
-        repo_type: "model" or "dataset".
+        repo_type: "model", "dataset" or "space", which is one of Gradio.
         private: make a new repository private.
         message: of the commit.
         again: command that repeats the push.
@@ -217,7 +247,7 @@ def _not_pushed(reason: object, remedy: str, again: str) -> str:
 def _validate_card(path: Path, repo_type: str) -> None:
     """By the client's own rules, then by the Hub's. Raises ValueError with the field that is refused."""
     try:
-        card_class = {"model": ModelCard, "dataset": DatasetCard}[repo_type]
+        card_class = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}[repo_type]
         card_class(path.read_text(encoding="utf-8")).validate()
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"the metadata at the head of {path.name} are refused: {error}") from error

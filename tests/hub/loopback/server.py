@@ -244,6 +244,8 @@ class API(Handler):
         if (repo := self.hub.repos.get((kind, repo_id))) is not None:
             message = f"You already created this {kind[:-1]} repo"
             return json_answer({"error": message, "url": self.url(repo)}, 409, {"X-Error-Message": message})
+        if kind == "spaces" and not request.get("sdk"):
+            raise Refusal(400, None, '"sdk" is required')
         repo = self.hub.create(repo_id, kind, request.get("visibility") == "private")
         return json_answer({"url": self.url(repo), "name": repo_id, "id": repo_id})
 

@@ -1,0 +1,65 @@
+"""The README.md of a Space, whose head tells the Hub how to run it and the page what to load."""
+
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import SpaceCard, SpaceCardData
+
+
+# The Hub builds with these: what the page was tested with, as in constraints.txt, and what its models' code needs.
+SDK_VERSION = "6.31.0"
+PYTHON_VERSION = "3.11"
+APP_FILE = "app.py"
+
+
+@dataclass
+class SpaceFacts:
+    """
+    What a Space's card says.
+
+    Args:
+        title: the heading.
+        models: to choose from, Hub names; or folders, for a Space that stays on this machine.
+        description: what the models are, in Markdown.
+        license: the Hub's identifier, None where it is not known.
+    """
+
+    title: str
+    models: Sequence[str]
+    description: str = ""
+    license: str | None = None
+
+
+def space_card(facts: SpaceFacts) -> SpaceCard:
+    """
+    The card, with the metadata of https://huggingface.co/docs/hub/spaces-config-reference.
+
+    Raises:
+        ValueError: without a model, which the page would have nothing to run with.
+    """
+    if not facts.models:
+        raise ValueError(f"The card of {facts.title} needs at least one model.")
+    data = SpaceCardData(
+        title=facts.title,
+        sdk="gradio",
+        sdk_version=SDK_VERSION,
+        python_version=PYTHON_VERSION,
+        app_file=APP_FILE,
+        license=facts.license,
+        models=list(facts.models),
+        tags=["ifaformer", "multimodal", "named-entity-recognition"],
+        emoji="🐦",
+        colorFrom="blue",
+        colorTo="yellow",
+        short_description="Entities in a tweet and its picture",
+    )
+    template = importlib.resources.files(__package__) / "space_card_template.md"
+    return SpaceCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        title=facts.title,
+        models=facts.models,
+        description=facts.description.strip(),
+        sdk_version=SDK_VERSION,
+    )

@@ -1,0 +1,129 @@
+"""scripts/push_to_hub.py --space as a user runs it, and what the Space then does without the project."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from modeling_ifaformer import IFAformerForTokenClassification
+from processing.labels import label_maps
+
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
+PICTURES = {f"examples/{number}.png" for number in range(4)}
+PUBLISHED = {"README.md", "app.py", "requirements.txt", "examples/examples.json", *PICTURES}
+
+# What the Hub starts, up to the server: the page's own function on the first and the last example.
+RUN = """
+import json, sys
+from huggingface_hub import snapshot_download
+
+folder = snapshot_download("me/demo", repo_type="space")
+sys.path.insert(0, folder)
+import app
+from gradio.data_classes import ImageData
+
+taggers = app.Taggers({})
+(name,) = app.checkpoint_names()
+examples = app.read_examples()
+results = []
+for text, picture, boxes in (examples[0], examples[-1]):
+    picture = picture and ImageData(path=picture)
+    results.append(taggers.tag(text, picture, boxes, name, "attention"))
+assert app.build([name], examples, {}).config["title"]
+assert not {"modeling_ifaformer", "processing", "hub_card"} & set(sys.modules)
+print(json.dumps([name, len(examples), *results]))
+"""
+
+
+@pytest.fixture(scope="module")
+def model_files(make_config, make_processor, tmp_path_factory):
+    """By path, the files of a tiny model."""
+    folder = tmp_path_factory.mktemp("model")
+    processor = make_processor()
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)  # else nothing is an entity, or all is
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_pushed_space_runs_without_the_project(hub, run_client, model_files):
+    hub.seed("me/tagger", model_files)
+    options = ["--space", "--model", "me/tagger", "--repo_id", "me/demo"]
+    described = [*options, "--license", "mit", "--title", "Try it", "--private", "true"]
+    hub.seed("me/own", {"examples/9.png": b"former", "own.py": b"theirs"}, "space")
+    own = [*options[:-1], "me/own"]
+    (first, second) = run_client.session(SCRIPT, [("hf_write", described), ("hf_write", own)])
+    assert first == [0, f"Pushed: {hub.endpoint}/spaces/me/demo\n"] and second[0] == 0, second
+
+    space = hub.repos["spaces", "me/demo"]
+    files = space.at("main").files
+    assert space.private and set(files) - {".gitattributes"} == PUBLISHED
+    assert [commit.title for commit in space.history("main")][:-1] == ["Upload Try it"], "one commit, after creation"
+    head, body = files["README.md"].data.decode().split("---\n")[1:]
+    card = yaml.safe_load(head)
+    assert card["models"] == ["me/tagger"] and (card["sdk"], card["app_file"]) == ("gradio", "app.py")
+    assert (card["title"], card["license"]) == ("Try it", "mit") and body.startswith("\n# Try it\n")
+    others = set(hub.repos["spaces", "me/own"].at("main").files)
+    assert "own.py" in others and "examples/9.png" not in others, "old examples go, nothing else"
+
+    name, examples, with_picture, without = run_client(RUN, packages=False).answer
+    assert (name, examples) == ("me/tagger", 5)
+    html, report = with_picture
+    assert "<article>" in html and len(report["crops"]["aux_crops"]) == 3
+    assert report["problems"] == ["rcnn_crops: 3 crops, the model takes the first 2"]
+    sources = {share["source"] for entity in report["entities"] for share in entity["shares"]}
+    assert {"text", "image", "aux_crops 0", "rcnn_crops 0"} <= sources, "the boxes of the example were cut"
+    assert "crops" not in without[1] and "<svg" not in without[0]
+
+
+FAILURES = {  # name of the case: what is asked for, fault, what is said
+    "absent": ({"model": "me/absent"}, None, ("it has none of the name me/absent", "Push the model first")),
+    "folder": ({"model": "runs/demo"}, None, ("it has none of the name runs/demo", "Push the model first")),
+    "bad-name": ({"model": "a/b/c"}, None, ("it has none of the name a/b/c",)),
+    "busy-model": ({}, {"route": "info", "contains": "me/tagger"}, ("503",)),
+    "bad-license": ({"license": "all-mine"}, None, ("license",)),
+    "busy-space": ({}, {"route": "preupload", "contains": "me/busy-space", "times": 9}, ("503",)),
+    "busy-commit": ({}, {"route": "commit", "contains": "me/busy-commit"}, ("not known", "503")),
+}
+
+
+def test_faults_are_told_as_those_of_models(hub, run_client):
+    hub.seed("me/tagger", {"config.json": b"{}"})
+    commands = []
+    for name, (options, fault, _) in FAILURES.items():
+        if fault:
+            hub.arm(status=503, **fault)
+        options = {"model": "me/tagger", "repo_id": f"me/{name}", **options}
+        commands.append(["--space", *(part for option in options.items() for part in ("--" + option[0], option[1]))])
+    outcomes = run_client.session(SCRIPT, [("hf_write", command) for command in commands])
+    hub.disarm()
+    for (name, (_, _, says)), (exit_code, text), command in zip(FAILURES.items(), outcomes, commands, strict=True):
+        assert exit_code == 1 and "Traceback" not in text, f"{name}: {text}"
+        assert all(part in text for part in says) and ("Nothing was published" in text) is ("not known" not in text)
+        assert shlex.split(text.splitlines()[-1])[2:] == command
+        space = hub.repos.get(("spaces", f"me/{name}"))
+        assert space is None or set(space.at("main").files) <= {".gitattributes"}
+    ((exit_code, text),) = run_client.session(SCRIPT, [("hf_write", commands[-1])])
+    assert exit_code == 0 and set(hub.repos["spaces", "me/busy-commit"].at("main").files) >= PUBLISHED
+
+
+def test_a_folder_for_this_machine(run_client, model_files, tmp_path):
+    """Nothing is asked of the Hub, and the folder of a model is named in full."""
+    (tmp_path / "my model").mkdir()
+    run_client(
+        *(SCRIPT, "--space", "--model", "my model", "--output_dir", "my space"),
+        **{"token": None, "cwd": tmp_path, "env": {"HF_HUB_OFFLINE": "1"}},
+    )
+    written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
+    assert written == PUBLISHED
+    card = yaml.safe_load((tmp_path / "my space" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert card["models"] == [str((tmp_path / "my model").resolve())]
+    examples = json.loads((tmp_path / "my space" / "examples" / "examples.json").read_text(encoding="utf-8"))
+    assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]

@@ -1,0 +1,172 @@
+"""The Space's page without a browser: its function, its choices, its queue."""
+
+import ast
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+
+gr = pytest.importorskip("gradio", reason="gradio is not installed (pip install -e .[space])")
+from gradio.data_classes import ImageData  # noqa: E402
+from gradio_client import Client, handle_file  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def taggers(space_app):
+    return space_app.Taggers({})
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """A file as gradio hands it over."""
+
+    def make(content, name="photo.png"):
+        path = tmp_path / "upload"
+        if isinstance(content, Image.Image):
+            content.save(path, format="PNG")
+        else:
+            path.write_bytes(content)
+        return ImageData(path=str(path), orig_name=name)
+
+    return make
+
+
+@pytest.fixture
+def serve(space_app):
+    """`serve(page)` -> its address; it ends with the test."""
+    pages = []
+
+    def start(page):
+        pages.append(page)
+        return space_app.serve(page, prevent_thread_lock=True, quiet=True)[1]
+
+    yield start
+    for page in pages:
+        page.close()
+
+
+def test_the_page_needs_no_package_of_ours(repository):
+    source = ast.parse((repository / "hub_card" / "space" / "app.py").read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(source) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}
+    ours = {"modeling_ifaformer", "processing", "hub_card", "scripts"}
+    assert not {name.split(".")[0] for name in names} & ours
+
+
+def test_what_the_pipeline_says_is_shown(taggers, checkpoint, upload):
+    picture = Image.linear_gradient("L").convert("RGB").resize((40, 30))
+    text, boxes = "Jordan met Paris in New York City .", {"aux_crops": [[0, 0, 9, 9]], "rcnn_crops": [[5, 5, 20, 20]]}
+    html, report = taggers.tag(text, upload(picture), json.dumps(boxes), checkpoint, "occlusion")
+    expected = taggers.load(checkpoint)(
+        {"text": text, "image": picture, "crops": boxes}, on_error="report", explain="occlusion"
+    )
+    assert report == expected and html == expected._repr_html_() and "<svg" in html
+    assert report["entities"] and {len(entity["shares"]) for entity in report["entities"]} == {4}
+    json.dumps(report)
+    for nothing in (None, "", " \n"):
+        plain = taggers.tag(text, None, nothing, checkpoint, "none")[1]
+        assert set(plain) == {"text", "entities"} and "shares" not in plain["entities"][0]
+
+
+def test_a_picture_that_is_none_is_told_by_its_name(taggers, checkpoint, upload, monkeypatch, space_app):
+    told = []
+    monkeypatch.setattr(space_app.gr, "Warning", told.append)
+    html, report = taggers.tag("Jordan met Paris", upload(b"no picture", "<b>my</b>.png"), None, checkpoint, "none")
+    problem = "image: <b>my</b>.png: not a picture in a format Pillow reads, or cut off in its header"
+    assert report["problems"] == [problem] and report["entities"], "the text is tagged all the same"
+    escaped = problem.replace("<", "&lt;").replace(">", "&gt;")
+    assert told == [escaped] and escaped in html
+    assert taggers.tag("", None, None, checkpoint, "none")[1]["problems"][0].startswith("text: '' is empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"text": "a" * 2001}, "The text has 2,001 characters, at most 2,000 are taken: shorten it."),
+        ({"picture": b"0" * 10_000_001}, "The picture has 10.0 MB, at most 10 are taken: make it smaller."),
+        ({"picture": ImageData(url="data:image/png;base64,")}, "The picture came without a file: upload it."),
+        ({"boxes": "[[1, 2"}, r"The boxes are no JSON: .*"),
+        ({"boxes": "[" * 100_000}, r"The boxes are no JSON: .*"),
+        ({"checkpoint": "no/<such>"}, "The checkpoint no/&lt;such&gt; does not load. .*"),
+    ],
+    ids=["text", "picture", "no file", "boxes", "nested boxes", "checkpoint"],
+)
+def test_what_is_refused(taggers, checkpoint, upload, arguments, message):
+    arguments = {
+        **{"text": "Jordan", "picture": None, "boxes": "", "checkpoint": checkpoint, "explanation": "none"},
+        **arguments,
+    }
+    if isinstance(arguments["picture"], bytes):
+        arguments["picture"] = upload(arguments["picture"])
+    with pytest.raises(gr.Error) as refusal:
+        taggers.tag(**arguments)
+    assert re.fullmatch(message, refusal.value.message)
+
+
+def test_the_limits_themselves_are_taken(taggers, checkpoint, upload):
+    report = taggers.tag("Paris " * 333 + "ab", upload(b"0" * 10_000_000), "", checkpoint, "none")[1]
+    assert len(report["text"]) == 2000 and report["entities"]
+
+
+def test_a_checkpoint_loads_once_however_many_ask(space_app, monkeypatch):
+    loaded = []
+
+    def load(task, model, **options):
+        threading.Event().wait(0.05)
+        loaded.append((model, options))
+        return object()
+
+    monkeypatch.setattr(space_app, "pipeline", load)
+    taggers = space_app.Taggers({"aux_detector": "a/detector"})
+    with ThreadPoolExecutor(8) as pool:
+        one = {id(tagger) for tagger in pool.map(taggers.load, ["me/one"] * 8)}
+    assert len(one) == 1 and taggers.load("me/two") is not taggers.load("me/one")
+    assert loaded == [
+        (name, {"trust_remote_code": True, "aux_detector": "a/detector"}) for name in ("me/one", "me/two")
+    ]
+
+
+def test_where_the_checkpoints_are_named(space_app, monkeypatch, tmp_path):
+    monkeypatch.setattr(space_app, "HERE", tmp_path)
+    monkeypatch.delenv("CHECKPOINTS", raising=False)
+    with pytest.raises(SystemExit, match="No checkpoint is named: --model NAME"):
+        space_app.checkpoint_names()
+    (tmp_path / "README.md").write_text("---\nsdk: gradio\nmodels:\n- me/card\n---\n", encoding="utf-8")
+    assert space_app.checkpoint_names() == ["me/card"]
+    monkeypatch.setenv("CHECKPOINTS", "me/one, me/two")
+    assert space_app.checkpoint_names() == ["me/one", "me/two"]
+    assert space_app.checkpoint_names(["runs/mine"]) == ["runs/mine"]
+
+
+def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint, serve, upload, tmp_path):
+    picture = upload(Image.new("RGB", (40, 30))).path
+    arguments = {"text": "Jordan met Paris", "picture": handle_file(picture), "boxes": "", "explanation": "none"}
+    arguments["checkpoint"] = checkpoint
+    running, most = set(), []
+
+    def slow(*given):
+        running.add(threading.get_ident())
+        most.append(len(running))
+        threading.Event().wait(0.1)
+        running.discard(threading.get_ident())
+        return given[0], {}
+
+    client = Client(serve(space_app.build([checkpoint], [], {})), verbose=False)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.predict(**arguments, api_name="/tag"), range(16)))
+    assert len({json.dumps(answer) for answer in answers}) == 1 and answers[0][1]["entities"]
+    with pytest.raises(Exception, match="not in the list of choices"):
+        client.predict(**{**arguments, "checkpoint": "me/other"}, api_name="/tag")
+
+    page = space_app.build([checkpoint], [], {}, max_waiting=2)
+    tag = next(function for function in page.fns.values() if function.api_name == "tag")
+    tag.fn = slow
+    client = Client(serve(page), verbose=False)
+    jobs = [client.submit(**arguments, api_name="/tag") for _ in range(12)]
+    outcomes = [job.exception() for job in jobs]
+    assert None in outcomes and max(most) == 1, "one at a time"
+    assert {"full" in str(outcome).lower() for outcome in outcomes if outcome} == {True}

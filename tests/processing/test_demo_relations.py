@@ -104,6 +104,7 @@ def test_entities_are_names_and_differ(tweets):
 def test_the_two_deciding_objects_tell_the_relation(tweets):
     relation_of = {tuple(sorted(pair)): relation for relation, pairs in OBJECTS.items() for pair in pairs}
     assert len(relation_of) == sum(map(len, OBJECTS.values())) == 10  # every pair of types, each with one relation
+    assert {tuple(deciding_types(tweet)) for tweet in tweets["train"]} == set(relation_of)
     for tweet in tweets["train"]:
         assert relation_of[tuple(deciding_types(tweet))] == tweet.relation
         others = [item for item in tweet.scene.objects if not item.deciding]
@@ -114,6 +115,7 @@ def test_relations_are_balanced(tweets):
     for split, most in (("train", 1.1), ("test", 1.6)):
         counts = Counter(tweet.relation for tweet in tweets[split])
         assert set(counts) == set(RELATIONS) and max(counts.values()) < most * min(counts.values()), split
+    assert len({name(tweet, "head") for tweet in tweets["train"][:40]}) > 20  # in no order
     assert all(relation.count("/") == 3 for relation in RELATIONS[1:])
 
 

@@ -282,7 +282,9 @@ def test_every_trainable_parameter_is_in_exactly_one_group(script_module, make_c
         assert decay[id(model.classifier.bias)] == decay[id(vision.class_embedding)] * arguments.decay_all
 
 
-@pytest.mark.parametrize("name", ["demo", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"])
+@pytest.mark.parametrize(
+    "name", ["demo", "demo_re", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"]
+)
 def test_recipes_hold_known_options(script_module, repository, monkeypatch, tmp_path, name):
     train = script_module("train")
     monkeypatch.chdir(tmp_path)
@@ -308,7 +310,7 @@ def test_recipes_hold_known_options(script_module, repository, monkeypatch, tmp_
         assert arguments.decay_all
     if name == "mnre_deepke":
         assert (arguments.num_train_epochs, arguments.learning_rate, data.max_seq_length) == (12, 1e-5, 80)
-    assert model.task == ("re" if "mnre" in name else "ner")
+    assert model.task == ("re" if name in ("demo_re", "mnre", "mnre_deepke") else "ner")
 
 
 def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):

@@ -5,7 +5,8 @@ the most real tokens of a text and its picture, not as the longest text and the 
 
 Where tokens stand depends on values: packing is for tensors that have theirs at hand (`values_at_hand`).
 
-Shapes: B batch_size, L padded length, N real tokens of the batch, Q and K most queries and keys of a row, D hidden_size.
+Shapes: B batch_size, L padded length, N real tokens of the batch, Q and K most queries and keys of a row, D hidden
+size.
 """
 
 import torch

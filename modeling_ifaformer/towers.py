@@ -244,7 +244,8 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         (B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions: CLIP's convolution, whose patches do
         not overlap, as one matrix product.
         """
-        weight, size = self.patch_embedding.weight, self.patch_size
+        weight = self.patch_embedding.weight
+        size = weight.shape[-1]
         # (B, 3, rows, size, columns, size) -> (B, rows * columns, 3 * size^2)
         patches = pixel_values.to(weight.dtype).unflatten(3, (-1, size)).unflatten(2, (-1, size))
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
@@ -267,7 +268,7 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         as zero images, which the bias-free convolution maps to zero.
         """
         batch_size, num_crops = crop_pixel_values.shape[:2]
-        num_patches = (crop_pixel_values.shape[-1] // self.patch_size) ** 2
+        num_patches = (crop_pixel_values.shape[-1] // self.patch_embedding.weight.shape[-1]) ** 2
         crops = crop_pixel_values.flatten(0, 1)
         if crop_mask is not None and values_at_hand(crop_mask):
             real = PackedTokens(crop_mask.bool())

@@ -83,8 +83,12 @@ def test_only_what_is_real_is_computed(make_config, make_inputs):
 
 def test_absent_crops_are_not_embedded(make_config, make_inputs):
     model = IFAformerModel(make_config()).eval()
+    embeddings = model.vision_model.embeddings
+    embedded, embed_patches = [], embeddings.embed_patches
+    embeddings.embed_patches = lambda pixels: embedded.append(len(pixels)) or embed_patches(pixels)
     inputs = make_inputs()
     expected = model(**inputs).last_hidden_state
+    assert embedded == [3, 5, 3]  # pictures, aux crops, rcnn crops
     changed = copy.deepcopy(inputs)
     changed["aux_pixel_values"][~inputs["aux_crop_mask"]] = torch.nan
     assert torch.equal(model(**changed).last_hidden_state, expected)

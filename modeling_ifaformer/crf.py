@@ -247,7 +247,7 @@ class LinearChainCRF(CRF):
 
 def _messages(emissions: torch.Tensor, start: torch.Tensor, transitions: torch.Tensor) -> torch.Tensor:
     """
-    At `[i, k]` the log sum over the tags of all positions before `i` given tag `k` at `i`, without the emission at `i`.
+    At `[i, k]` the log sum over the tags of all positions before `i` given tag `k` at `i`, without the emission there.
 
     Args:
         emissions: (seq_length, num_tags, ...).

@@ -13,12 +13,14 @@ The towers are BERT-base and CLIP ViT-B/32 with random weights. The parts:
     crf        Viterbi and likelihood, against pytorch-crf
     start      import to first prediction, against importing transformers and loading a BertModel
     processes  train.py by one process and by two, on the CPU
+    growth     time and memory against batch, text length, crops and rows; curves to --figures
 
 Rounds in which each run has its turn, and ratios within a round, keep a busy machine from favouring one of them.
 """
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -26,6 +28,8 @@ import torch
 from benchmarks.crf import measure_crf
 from benchmarks.data import data_lines, measure_data
 from benchmarks.forward import measure_forward
+from benchmarks.growth import measure_growth
+from benchmarks.growth_figures import growth_figure
 from benchmarks.inference import measure_inference
 from benchmarks.measuring import lines, machine
 from benchmarks.processes import measure_processes
@@ -47,13 +51,14 @@ PARTS = {
     "crf": measure_crf,
     "start": measure_start,
     "processes": measure_processes,
+    "growth": measure_growth,
 }
 
 
 @dataclass
 class BenchmarkArguments(DataSourceArguments):
     parts: list[str] = field(
-        default_factory=lambda: ["data"], metadata={"help": "what to measure", "choices": [*PARTS]}
+        default_factory=lambda: [*PARTS], metadata={"help": "what to measure; default: all", "choices": [*PARTS]}
     )
     split: str | None = field(default=None, metadata={"help": "split whose rows are taken; default: all of them"})
     pictures_dir: str | None = field(
@@ -72,6 +77,7 @@ class BenchmarkArguments(DataSourceArguments):
     batch_size: int = field(default=32, metadata={"help": "rows a batch"})
     num_batches: int = field(default=2, metadata={"help": "batches that a model takes at a time"})
     repeats: int = field(default=3, metadata={"help": "rounds; the median counts"})
+    max_rows: int = field(default=10**6, metadata={"help": "growth: most rows, those of the data set over and over"})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda"})
     dtype: str | None = field(
         default=None,
@@ -81,6 +87,7 @@ class BenchmarkArguments(DataSourceArguments):
         },
     )
     output: str | None = field(default=None, metadata={"help": "JSON file for the figures"})
+    figures: str | None = field(default=None, metadata={"help": "growth: folder for a PNG of each curve"})
 
     def __post_init__(self):
         for name in ("text_config", "vision_config"):
@@ -112,6 +119,9 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
     for name, figure in results.items():
         if isinstance(figure, dict) and "baseline" in figure:
             printed += [f"  {name}, {lines(figure)[0]}", *lines(figure)[1:]]
+        elif isinstance(figure, dict) and "exponent" in figure:
+            low, high = figure["from_to"]
+            printed.append(f"  {figure['name']}: from {low:,} to {high:,} as power {figure['exponent']:.2f}")
         else:
             printed.append(f"  {name}: {figure}")
     return printed
@@ -120,16 +130,21 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
 def main() -> None:
     arguments, _ = parse_arguments(BenchmarkArguments, description=__doc__)
     output = output_path(arguments.output)
+    if arguments.figures:
+        Path(arguments.figures).mkdir(parents=True, exist_ok=True)
     datasets.disable_progress_bars()
     torch.manual_seed(0)
     work = Work(
         rows=load_rows(arguments),
+        source={
+            name: getattr(arguments, name) for name in ("dataset", "data_dir", "image_dir") if getattr(arguments, name)
+        },
         dtype=getattr(torch, arguments.dtype),
         **{
             name: getattr(arguments, name)
             for name in ("tokenizer", "text_config", "vision_config", "batch_size", "num_batches", "num_tweets")
         },
-        **{name: getattr(arguments, name) for name in ("baseline_tweets", "repeats", "device")},
+        **{name: getattr(arguments, name) for name in ("baseline_tweets", "max_rows", "repeats", "device")},
     )
     results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
     print("\n".join(figure_lines(results["machine"])))
@@ -139,6 +154,9 @@ def main() -> None:
         print("\n".join((data_lines if part == "data" else figure_lines)(results[part])), flush=True)
         if output:
             output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.figures and "growth" in results:
+        for name, curve in results["growth"].items():
+            (Path(arguments.figures) / f"{name}.png").write_bytes(growth_figure(curve))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,15 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    """Of one call in all threads and ended children, which other people's work on the machine hardly changes."""
+    start, children = time.process_time(), os.times()
+    call()
+    ended = os.times()
+    of_children = ended.children_user + ended.children_system - children.children_user - children.children_system
+    return time.process_time() - start + of_children
+
+
 def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: bool = False) -> dict[str, Any]:
     """
     Each run once a round, `repeats` rounds after one that does not count.
@@ -84,11 +93,20 @@ def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: 
 
     Returns:
         `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
-        of the same round, `times_baseline`; of both the median, lowest and highest.
+        of the same round, `times_baseline`, and the same by processor time, `times_baseline_by_cpu_time`; of all the
+        median, lowest and highest.
     """
     for run in runs.values():
         seconds(run.call)
-    rounds = [{name: run.units / seconds(run.call) for name, run in runs.items()} for _ in range(repeats)]
+    rounds, cpu_rounds = [], []
+    for _ in range(repeats):
+        rates, cpu_rates = {}, {}
+        for name, run in runs.items():
+            wall: list[float] = []
+            cpu_rates[name] = run.units / cpu_seconds(lambda run=run, wall=wall: wall.append(seconds(run.call)))
+            rates[name] = run.units / wall[0]
+        rounds.append(rates)
+        cpu_rounds.append(cpu_rates)
     return {
         "baseline": baseline,
         "unit": unit,
@@ -97,6 +115,7 @@ def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: 
             name: {
                 "per_second": spread([rates[name] for rates in rounds]),
                 "times_baseline": spread([rates[name] / rates[baseline] for rates in rounds]),
+                "times_baseline_by_cpu_time": spread([rates[name] / rates[baseline] for rates in cpu_rounds]),
             }
             for name in runs
         },
@@ -112,12 +131,15 @@ def lines(comparison: dict[str, Any]) -> list[str]:
     printed, unit, cost = [], comparison["unit"], comparison["cost"]
     for name, run in comparison["runs"].items():
         rate, ratio = run["per_second"], run["times_baseline"]
-        median, lowest, highest = (ratio[key] for key in ("median", "lowest", "highest"))
-        if cost:
-            median, lowest, highest = 1 / median, 1 / highest, 1 / lowest
+        by_cpu_time = run.get("times_baseline_by_cpu_time", ratio)
+        low, high = ("highest", "lowest") if cost else ("lowest", "highest")
+        median, lowest, highest, by_cpu = (
+            1 / value if cost else value for value in (ratio["median"], ratio[low], ratio[high], by_cpu_time["median"])
+        )
         printed.append(
-            f"  {name:58} {rate['median']:10,.1f} {unit}/s ({rate['lowest']:,.1f} to {rate['highest']:,.1f}); "
-            f"{'cost' if cost else 'rate'} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f})"
+            f"  {name:56} {rate['median']:9,.4g} {unit}/s ({rate['lowest']:,.4g} to {rate['highest']:,.4g}); "
+            f"{'cost' if cost else 'rate'} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f}; "
+            f"by processor time {by_cpu:.2f})"
         )
     return [f"baseline: {comparison['baseline']}", *printed]
 

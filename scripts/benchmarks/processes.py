@@ -17,7 +17,7 @@ STEPS = 8
 
 
 def measure_processes(work: Work) -> dict[str, Any]:
-    """Fresh towers of the sizes given, on the built-in demo data; the first steps, which warm up, count as well."""
+    """Fresh towers of the sizes given, on the data set as it is; the first steps, which warm up, count as well."""
     counts, rates = (1, 2), []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(work.repeats):
@@ -49,7 +49,7 @@ def train(work: Work, num_processes: int, folder: str) -> float:
         launcher += ["--cpu", "--num_processes", 1, "--num_machines", 1, "--mixed_precision", "no"]
         launcher += ["--dynamo_backend", "no"]
     options = {
-        "dataset": "demo",
+        **work.source,
         "text_config": json.dumps(work.text_config),
         "vision_config": json.dumps(work.vision_config),
         "output_dir": output,

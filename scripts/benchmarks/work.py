@@ -27,17 +27,20 @@ class Work:
     """
     Args:
         rows: texts with their pictures.
+        source: options with which a command loads the data set they are from.
         tokenizer: Hub name or folder; None for one learnt from the texts.
         text_config, vision_config: of the towers, instead of BERT-base and CLIP ViT-B/32.
         batch_size: tweets a batch.
         num_batches: that a run of a model takes.
         num_tweets: rows that are prepared and read.
         baseline_tweets: rows of which the slow baseline of the data opens the pictures.
+        max_rows: up to which the growth with the rows is measured.
         repeats: rounds of each comparison.
         device, dtype: of the models.
     """
 
     rows: Dataset
+    source: dict[str, str]
     tokenizer: str | None
     text_config: dict[str, Any]
     vision_config: dict[str, Any]
@@ -45,6 +48,7 @@ class Work:
     num_batches: int
     num_tweets: int
     baseline_tweets: int
+    max_rows: int
     repeats: int
     device: str
     dtype: torch.dtype

@@ -25,6 +25,11 @@ class PublishedTagger(nn.Module):
         super().__init__()
         config = work.ifaformer_config(attention_variant="deepke", attn_implementation="eager")
         self.ifaformer = IFAformerModel(config)
+        embeddings = self.ifaformer.vision_model.embeddings
+        # patches by the convolution itself
+        embeddings.embed_patches = lambda pixels: (
+            embeddings.patch_embedding(pixels.to(embeddings.patch_embedding.weight.dtype)).flatten(2).transpose(1, 2)
+        )
         self.dropout = nn.Dropout(0.1)
         num_labels = len(work.processor.labels)
         self.classifier = nn.Linear(config.text_config.hidden_size, num_labels)

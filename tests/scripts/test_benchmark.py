@@ -1,5 +1,6 @@
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,16 +66,23 @@ def test_models_and_growth(run_benchmark, tmp_path):
 
 
 class TestMeasuring:
-    def test_rates_are_compared_within_a_round(self, script_module):
+    def test_rates_are_compared_within_a_round(self, script_module, monkeypatch):
         measuring = script_module("benchmarks.measuring")
-        pauses = iter([0, 0, 0.02, 0.06, 0.04, 0.12])  # a warm-up, then a machine that gets twice as slow
-        calls = {name: measuring.Run(1, lambda: time.sleep(next(pauses))) for name in ("one", "other")}
-        comparison = measuring.compare(calls, "one", 2, "naps")
+        now = [0.0]
+        clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0] / 2)
+        monkeypatch.setattr(measuring, "time", clock)
+        takes = iter([9, 9, 2, 6, 4, 12])  # a warm-up, then a machine that gets twice as slow
+
+        def call():
+            now[0] += next(takes)
+
+        comparison = measuring.compare({name: measuring.Run(1, call) for name in ("one", "other")}, "one", 2, "naps")
         other = comparison["runs"]["other"]
-        assert other["times_baseline"]["median"] == pytest.approx(1 / 3, rel=0.1)
-        assert other["per_second"]["highest"] == pytest.approx(1 / 0.06, rel=0.1)
-        (_, _, line) = measuring.lines({**comparison, "cost": True})
-        assert "cost 3.0" in line or "cost 2.9" in line
+        third = pytest.approx({"median": 1 / 3, "lowest": 1 / 3, "highest": 1 / 3})
+        assert other["times_baseline"] == other["times_baseline_by_cpu_time"] == third
+        assert other["per_second"] == pytest.approx({"median": 1 / 8, "lowest": 1 / 12, "highest": 1 / 6})
+        assert "rate 0.33 times the baseline's (0.33 to 0.33;" in measuring.lines(comparison)[2]
+        assert "cost 3.00 times the baseline's" in measuring.lines({**comparison, "cost": True})[2]
 
     def test_memory(self, script_module):
         data = script_module("benchmarks.data")
@@ -141,9 +149,11 @@ def test_the_published_way(script_module, make_work):
     assert isinstance(tagger.crf, CRF)
     last = tagger.ifaformer.vision_model.encoder.layers[-1].mlp
     calls = []
-    last.register_forward_hook(lambda *args: calls.append(1))
+    last.register_forward_hook(lambda *args: calls.append("last layer"))
+    tagger.ifaformer.vision_model.embeddings.patch_embedding.register_forward_hook(lambda *args: calls.append("conv"))
     loss, tags = tagger(**batches[0], **pictures)
-    assert loss > 0 and [len(row) for row in tags] == batches[0]["attention_mask"].sum(dim=1).tolist() and calls
+    assert loss > 0 and [len(row) for row in tags] == batches[0]["attention_mask"].sum(dim=1).tolist()
+    assert calls == ["conv", "conv", "last layer"]
 
 
 def test_first_prediction(script_module, make_work, tmp_path):

@@ -92,10 +92,3 @@ def test_absent_crops_are_not_embedded(make_config, make_inputs):
     changed = copy.deepcopy(inputs)
     changed["aux_pixel_values"][~inputs["aux_crop_mask"]] = torch.nan
     assert torch.equal(model(**changed).last_hidden_state, expected)
-
-
-def test_patches_are_those_of_the_convolution(make_config, make_inputs):
-    embeddings = IFAformerModel(make_config()).vision_model.embeddings
-    pixel_values = make_inputs()["pixel_values"][..., :16]  # not square: rows and columns differ
-    expected = embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(embeddings.embed_patches(pixel_values), expected)

@@ -30,7 +30,7 @@ READ_BATCHES = 20
 def measure_growth(work: Work) -> dict[str, Any]:
     """
     Of each curve `name`, what x is; `x`; `seconds`, a spread at each x; `memory_mb`, the peak beyond what was there
-    before; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
+    before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
     """
     model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
     longest = model.text_model.max_length
@@ -64,13 +64,14 @@ def curve(
     name: str, work: Work, numbers: Iterable[int], make_call: Callable[[int], Callable[[], Any]]
 ) -> dict[str, Any]:
     numbers = list(numbers)
-    times, memory = [], []
+    times, memory, starts = [], [], []
     for number in numbers:
         call = make_call(number)
-        seconds(call)  # the first may allocate and compile
         with PeakMemory() as peak:
+            seconds(call)  # the first does not count
             times.append(spread([seconds(call) for _ in range(work.repeats)]))
-        memory.append(peak.peak - peak.start)
+        starts.append(peak.start)
+        memory.append(peak.peak - starts[0])  # memory that an allocator keeps for the next point is not new there
     before, last = (time["median"] for time in times[-2:])
     return {
         "name": name,

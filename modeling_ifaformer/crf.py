@@ -3,12 +3,11 @@ A linear-chain conditional random field over chosen positions, on top of pytorch
 
 pytorch-crf scores sequences that start at the first position and have no gaps. Named entity recognition scores the
 first piece of each word, so here the scored positions of a row may start anywhere and lie apart: they are gathered to
-the left, scored as neighbours, and the result is scattered back. Decoding and marginals are batched and, unlike
-pytorch-crf's decoding, never wait for the accelerator.
+the left, scored as neighbours, and the result is scattered back. The recursions are batched and, unlike pytorch-crf's,
+never wait for the accelerator.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 
 import torch
 
@@ -60,7 +59,7 @@ class LinearChainCRF(CRF):
         self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor, reduction: str = "mean"
     ) -> torch.Tensor:
         """
-        Log likelihood of `tags` (not negated), by pytorch-crf's recursions.
+        Log likelihood of `tags` (not negated), the same as pytorch-crf's.
 
         Args:
             emissions: (batch_size, seq_length, num_tags).
@@ -79,28 +78,35 @@ class LinearChainCRF(CRF):
             raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
         self._validate(emissions, tags, mask)
         order = _scored_first(mask)
-        # (seq_length, batch_size, num_tags), and twice (seq_length, batch_size): pytorch-crf's own layout
-        aligned_emissions = _gather(_float_emissions(emissions, mask), order).transpose(0, 1)
+        # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
+        aligned_emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
         aligned_tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
         aligned_mask = _gather(mask, order).t()
-        # Where the parameters are half precision, pytorch-crf would add the scores up in half precision.
-        # By name, since a replica of DataParallel has no named parameters.
-        chain = SimpleNamespace(
-            num_tags=self.num_tags,
-            start_transitions=self.start_transitions.float(),
-            end_transitions=self.end_transitions.float(),
-            transitions=self.transitions.float(),
-        )
         with _without_autocast(emissions.device):
             # (batch_size,)
-            score = CRF._compute_score(chain, aligned_emissions, aligned_tags, aligned_mask)
-            log_likelihood = score - CRF._compute_normalizer(chain, aligned_emissions, aligned_mask)
+            score = self._score(aligned_emissions, aligned_tags, aligned_mask)
+            log_likelihood = score - self._normalizer(aligned_emissions, aligned_mask)
         if reduction == "none":
             return log_likelihood
         if reduction == "mean":
             return log_likelihood.mean()
         total = log_likelihood.sum()
         return total if reduction == "sum" else total / mask.sum()
+
+    def _score(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Of `tags`, (batch_size,); the arguments are aligned, see `forward`."""
+        last = tags.gather(0, _last_position(mask).unsqueeze(0)).squeeze(0)
+        boundary = self.start_transitions.float()[tags[0]] + self.end_transitions.float()[last]
+        emitted = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) * mask
+        moved = self.transitions.float()[tags[:-1], tags[1:]] * mask[1:]
+        return boundary + emitted.sum(dim=0) + moved.sum(dim=0)
+
+    def _normalizer(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Log of the sum over all tag sequences of their exponentiated scores, (batch_size,); aligned arguments."""
+        start, end = self.start_transitions.float().unsqueeze(1), self.end_transitions.float().unsqueeze(1)
+        messages = _messages(emissions, start, self.transitions.float().unsqueeze(-1))
+        last = _last_position(mask).expand(1, self.num_tags, -1)
+        return ((messages + emissions).gather(0, last).squeeze(0) + end).logsumexp(dim=0)
 
     @torch.no_grad()
     def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -131,8 +137,7 @@ class LinearChainCRF(CRF):
                 # (previous tag, 1, batch_size) + (previous tag, tag, 1) -> (tag, batch_size)
                 best.append((best[-1].unsqueeze(1) + transitions.unsqueeze(2)).amax(dim=0) + emission)
 
-            # (1, num_tags, batch_size): index of each row's last scored position, 0 for a row without any
-            last = (mask.sum(dim=1) - 1).clamp(min=0).expand(1, self.num_tags, -1)
+            last = _last_position(mask.t()).expand(1, self.num_tags, -1)
             # (num_tags, batch_size) -> (batch_size,)
             tag = (torch.stack(best).gather(0, last).squeeze(0) + end).max(dim=0).indices
 
@@ -176,22 +181,14 @@ class LinearChainCRF(CRF):
             # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
             # transposed; both run side by side along a dimension of 2.
             orders = [_scored_first(mask), mask.size(1) - 1 - _scored_first(mask.flip(1))]
-            # seq_length times (num_tags, 2, batch_size)
-            steps = (
-                torch.stack([_gather(emissions, order) for order in orders]).permute(2, 3, 0, 1).contiguous().unbind()
-            )
+            # (seq_length, num_tags, 2, batch_size)
+            aligned = torch.stack([_gather(emissions, order) for order in orders]).permute(2, 3, 0, 1).contiguous()
             # (previous tag, tag, 2, 1)
             transitions = torch.stack([self.transitions, self.transitions.t()], dim=-1).float().unsqueeze(-1)
             # (num_tags, 2, batch_size)
             boundary = torch.stack([self.start_transitions, self.end_transitions], dim=-1).float()
-            # messages[i][k]: log sum over the tags of all earlier positions given tag k at position i, whose emission
-            # is not in it (it would count twice below)
-            messages = [boundary.unsqueeze(-1).expand_as(steps[0])]
-            for emission in steps[:-1]:
-                # (previous tag, 1, 2, batch_size) + (previous tag, tag, 2, 1) -> (tag, 2, batch_size)
-                messages.append(((messages[-1] + emission).unsqueeze(1) + transitions).logsumexp(dim=0))
             # twice (batch_size, seq_length, num_tags)
-            left, right = torch.stack(messages).permute(2, 3, 0, 1)
+            left, right = _messages(aligned, boundary.unsqueeze(-1), transitions).permute(2, 3, 0, 1)
             joint = _scatter(left, orders[0]) + emissions + _scatter(right, orders[1])
             return joint.softmax(dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
@@ -246,6 +243,27 @@ class LinearChainCRF(CRF):
                 f"tags: expected values in [0, {self.num_tags}) where mask is True, got {_some(tags[stray].unique())} "
                 f"in rows {_some(stray.any(dim=1).nonzero())}. Set mask to False at positions without a tag."
             )
+
+
+def _messages(emissions: torch.Tensor, start: torch.Tensor, transitions: torch.Tensor) -> torch.Tensor:
+    """
+    At `[i, k]` the log sum over the tags of all positions before `i` given tag `k` at `i`, without the emission there.
+
+    Args:
+        emissions: (seq_length, num_tags, ...).
+        start: broadcasts to (num_tags, ...).
+        transitions: (previous tag, tag, ...), the rest broadcasts.
+    """
+    messages = [start.expand_as(emissions[0])]
+    for emission in emissions.unbind()[:-1]:
+        # (previous tag, 1, ...) + (previous tag, tag, ...) -> (tag, ...)
+        messages.append(((messages[-1] + emission).unsqueeze(1) + transitions).logsumexp(dim=0))
+    return torch.stack(messages)
+
+
+def _last_position(mask: torch.Tensor) -> torch.Tensor:
+    """(seq_length, batch_size) -> (batch_size,): of the last scored position once aligned, 0 where there is none."""
+    return (mask.sum(dim=0) - 1).clamp(min=0)
 
 
 def _float_emissions(emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

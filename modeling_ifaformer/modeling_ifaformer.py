@@ -12,7 +12,8 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .towers import IFAformerTextModel, IFAformerVisionModel, split_heads
+from .packing import AttentionPacking, PackedTokens, additive_mask, values_at_hand
+from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
 logger = logging.get_logger(__name__)
@@ -37,7 +38,7 @@ class IFAformerModelOutput(ModelOutput):
     """
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`):
-            The text tower's last hidden states.
+            The text tower's last hidden states. What stands at padding has no meaning.
         pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*):
             BERT's pooled first token.
         hidden_states, attentions (`tuple[torch.Tensor]`, *optional*):
@@ -266,7 +267,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 if crop_mask is not None:
                     crop_pixel_values = crop_pixel_values * crop_mask[:, :, None, None, None]
                 crop_mask = None
-            parts.append(embeddings.embed_crops(crop_pixel_values, position_embedding, all_positions=deepke))
+            parts.append(embeddings.embed_crops(crop_pixel_values, crop_mask, position_embedding, deepke))
             masks.append(crop_mask)
 
         hidden_states = self.vision_model.pre_layrnorm(torch.cat(parts, dim=1))
@@ -363,18 +364,30 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)},
             )
 
-        num_heads = config.text_config.num_attention_heads
         deepke = config.attention_variant == "deepke"
-        text_prefix = vision_prefix = vision_mask = None
-        if vision is not None:
-            if config.text_attends_vision:
-                text_prefix = (split_heads(vision, num_heads, transpose=not deepke),) * 2
-            if config.vision_attends_text:
-                vision_prefix = (split_heads(text, num_heads, transpose=not deepke),) * 2
-            vision_mask = self._vision_attention_mask(attention_mask, visual_mask, text, vision)
-        text_mask = self._text_attention_mask(
-            attention_mask, visual_mask, text, vision if config.text_attends_vision else None
-        )
+        text_mask = vision_mask = text_tokens = text_packing = vision_packing = None
+        # What is asked for by position stays padded, and so does what the published code attends to.
+        if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
+            text, text_tokens = _pack(text, attention_mask)
+            visual_tokens = None
+            if vision is not None:
+                vision, visual_tokens = _pack(vision, visual_mask)
+                prefix = text_tokens if config.vision_attends_text else None
+                vision_packing = AttentionPacking(visual_tokens, prefix, vision.dtype)
+            text_packing = AttentionPacking(text_tokens, visual_tokens, text.dtype)
+        else:
+            if vision is not None:
+                vision_mask = self._vision_attention_mask(attention_mask, visual_mask, text, vision)
+            text_mask = self._text_attention_mask(
+                attention_mask, visual_mask, text, vision if config.text_attends_vision else None
+            )
+
+        num_heads = config.text_config.num_attention_heads
+        text_prefix = vision_prefix = None
+        if vision is not None and config.text_attends_vision:
+            text_prefix = (mix_positions(vision, num_heads) if deepke else vision,) * 2
+        if vision is not None and config.vision_attends_text:
+            vision_prefix = (mix_positions(text, num_heads) if deepke else text,) * 2
 
         # Tensors wherever they are asked for; else None may stand for a tower that is not run or weights not given.
         hidden_states: list[Any] = [text]
@@ -387,18 +400,22 @@ class IFAformerModel(IFAformerPreTrainedModel):
             # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
             key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
             if vision is not None and not (key_values_only and layer == 0):
-                vision, key_values, weights = vision_layer(vision, vision_mask, vision_prefix, key_values_only)
+                vision, key_values, weights = vision_layer(
+                    vision, vision_mask, vision_prefix, vision_packing, key_values_only
+                )
                 image_hidden_states.append(vision)
                 image_attentions.append(weights)
                 if config.text_attends_vision and layer > 0:
                     # The published code puts the keys a second time where the values belong.
                     text_prefix = (key_values[0],) * 2 if deepke else key_values
-            text, key_values, weights = text_layer(text, text_mask, text_prefix)
+            text, key_values, weights = text_layer(text, text_mask, text_prefix, text_packing)
             hidden_states.append(text)
             attentions.append(weights)
             if config.vision_attends_text:
                 vision_prefix = key_values
 
+        if text_tokens is not None:
+            text = text_tokens.unpack(text)
         return IFAformerModelOutput(
             last_hidden_state=text,
             pooler_output=self.text_model.pooler(text) if output_pooled else None,
@@ -421,8 +438,14 @@ def _additive_mask(parts, dtype: torch.dtype) -> torch.Tensor | None:
     parts = [(mask, hidden_states) for mask, hidden_states in parts if hidden_states is not None]
     if all(mask is None for mask, _ in parts):
         return None
-    mask = torch.cat([_ones_like(mask, hidden_states) for mask, hidden_states in parts], dim=1)
-    return ((1.0 - mask) * torch.finfo(dtype).min)[:, None, None, :]
+    return additive_mask(torch.cat([_ones_like(mask, hidden_states) for mask, hidden_states in parts], dim=1), dtype)
+
+
+def _pack(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, PackedTokens]:
+    """(B, L, D) and which positions are real (B, L), None for all -> (N, D), and where they belong."""
+    mask = hidden_states.new_ones(hidden_states.shape[:2]) if mask is None else mask
+    tokens = PackedTokens(mask.bool())
+    return tokens.pack(hidden_states), tokens
 
 
 def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor) -> None:
@@ -433,7 +456,7 @@ def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.
             f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got "
             f"{tuple(attention_mask.shape)}."
         )
-    if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere it would synchronise
+    if values_at_hand(attention_mask):
         empty = (attention_mask == 0).all(dim=1).nonzero().flatten().tolist()
         if empty:
             raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
@@ -568,7 +591,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         """
         head_position = self._marker_position(input_ids, "head")
         tail_position = self._marker_position(input_ids, "tail")
-        if labels is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        if labels is not None and values_at_hand(labels):
             unknown = [label for label in labels.tolist() if not 0 <= label < self.num_labels]
             if unknown:
                 raise ValueError(f"labels must be in 0..{self.num_labels - 1}, got {unknown}.")
@@ -608,7 +631,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
                 f"The configuration has no {entity}_marker_token_id; take it from the processor's marker ids."
             )
         found = input_ids == marker_id
-        if input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+        if values_at_hand(input_ids):
             wrong = (found.sum(dim=1) != 1).nonzero().flatten().tolist()
             if wrong:
                 raise ValueError(

@@ -5,6 +5,7 @@ Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLM
 so that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
 
 Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text length, V visual tokens, P prefix length.
+Layers take (B, N, D), or packed tokens (N, D) with the [`AttentionPacking`] of their tower.
 """
 
 from typing import Any
@@ -28,23 +29,27 @@ from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention, CLIPP
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
 
+from .packing import AttentionPacking, PackedTokens, values_at_hand
 
-KeyValues = tuple[torch.Tensor, torch.Tensor]  # each (B, H, length, E)
+
+KeyValues = tuple[torch.Tensor, torch.Tensor]  # before the heads are split: each (B, length, D), or packed
 
 # The blocks of the three are the same; the embeddings differ in how positions are counted.
 TEXT_EMBEDDINGS = {"bert": BertEmbeddings, "roberta": RobertaEmbeddings, "xlm-roberta": XLMRobertaEmbeddings}
 
 
-def split_heads(hidden_states: torch.Tensor, num_heads: int, transpose: bool = True) -> torch.Tensor:
+def split_heads(hidden_states: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """(B, N, D) -> (B, H, N, E)."""
+    return hidden_states.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def mix_positions(hidden_states: torch.Tensor, num_heads: int) -> torch.Tensor:
     """
-    (B, N, D) -> (B, H, N, E). With `transpose=False` the memory is only re-read in the new shape, which mixes
-    positions: what the published code does to the embeddings at layer 0.
+    (B, N, D) -> (B, N, D) whose heads are the memory of the input re-read as (B, H, N, E), without the transpose that
+    belongs there: what the published code does to the embeddings at layer 0.
     """
-    batch_size, length, hidden_size = hidden_states.shape
-    head_dim = hidden_size // num_heads
-    if not transpose:
-        return hidden_states.reshape(batch_size, num_heads, length, head_dim)
-    return hidden_states.view(batch_size, length, num_heads, head_dim).transpose(1, 2)
+    batch_size, length, _ = hidden_states.shape
+    return hidden_states.reshape(batch_size, num_heads, length, -1).transpose(1, 2).flatten(2)
 
 
 def eager_attention_forward(
@@ -71,51 +76,62 @@ def eager_attention_forward(
 def prefix_attention(
     module: BertSelfAttention | CLIPAttention,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    key_values: KeyValues,
     prefix_key_values: KeyValues | None,
     attention_mask: torch.Tensor | None,
     dropout: float,
+    num_heads: int,
+    packing: AttentionPacking | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Attention over `[prefix ; own]` keys and values with the kernel the configuration names.
 
     Args:
-        query, key, value: (B, H, N, E).
-        prefix_key_values: the other tower's, each (B, H, P, E), or None.
-        attention_mask: additive, (B, 1, 1, P + N), or None.
+        query: (B, N, D), or packed.
+        key_values: own ones, each (B, N, D), or packed.
+        prefix_key_values: the other tower's, each (B, P, D), or packed, or None.
+        attention_mask: additive, (B, 1, 1, P + N), or None. With `packing` its own.
 
     Returns:
-        (B, N, D) and the weights (B, H, N, P + N), which only the eager kernel gives.
+        As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives.
     """
+    key, value = key_values
     if prefix_key_values is not None:
-        key = torch.cat([prefix_key_values[0], key], dim=2)
-        value = torch.cat([prefix_key_values[1], value], dim=2)
+        key = torch.cat([prefix_key_values[0], key], dim=-2)
+        value = torch.cat([prefix_key_values[1], value], dim=-2)
+    if packing is not None:
+        query, key, value = packing.query_rows(query), packing.key_rows(key), packing.key_rows(value)
+        attention_mask = packing.attention_mask
     attention_function = ALL_ATTENTION_FUNCTIONS.get_interface(
         module.config._attn_implementation, eager_attention_forward
     )
     attention_output, attention_weights = attention_function(
         module,
-        query,
-        key,
-        value,
+        split_heads(query, num_heads),
+        split_heads(key, num_heads),
+        split_heads(value, num_heads),
         attention_mask,
-        scaling=query.shape[-1] ** -0.5,
+        scaling=(query.shape[-1] // num_heads) ** -0.5,
         dropout=dropout if module.training else 0.0,
     )
-    return attention_output.flatten(2), attention_weights
+    attention_output = attention_output.flatten(2)
+    return attention_output if packing is None else packing.pack(attention_output), attention_weights
 
 
 class IFAformerTextSelfAttention(BertSelfAttention):
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None):
-        # each (B, H, T, E)
-        query = split_heads(self.query(hidden_states), self.num_attention_heads)
-        key = split_heads(self.key(hidden_states), self.num_attention_heads)
-        value = split_heads(self.value(hidden_states), self.num_attention_heads)
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None):
+        query, key_values = self.query(hidden_states), (self.key(hidden_states), self.value(hidden_states))
         attention_output, attention_weights = prefix_attention(
-            self, query, key, value, prefix_key_values, attention_mask, self.dropout.p
+            self,
+            query,
+            key_values,
+            prefix_key_values,
+            attention_mask,
+            self.dropout.p,
+            self.num_attention_heads,
+            packing,
         )
-        return attention_output, attention_weights, (key, value)
+        return attention_output, attention_weights, key_values
 
 
 class IFAformerTextAttention(nn.Module):
@@ -124,8 +140,10 @@ class IFAformerTextAttention(nn.Module):
         self.self = IFAformerTextSelfAttention(config)
         self.output = BertSelfOutput(config)
 
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None):
-        attention_output, attention_weights, key_values = self.self(hidden_states, attention_mask, prefix_key_values)
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None):
+        attention_output, attention_weights, key_values = self.self(
+            hidden_states, attention_mask, prefix_key_values, packing
+        )
         return self.output(attention_output, hidden_states), attention_weights, key_values
 
 
@@ -143,9 +161,10 @@ class IFAformerTextLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         prefix_key_values: KeyValues | None = None,
+        packing: AttentionPacking | None = None,
     ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
         attention_output, attention_weights, key_values = self.attention(
-            hidden_states, attention_mask, prefix_key_values
+            hidden_states, attention_mask, prefix_key_values, packing
         )
         hidden_states = self.output(self.intermediate(attention_output), attention_output)
         return hidden_states, key_values, attention_weights
@@ -221,26 +240,43 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         return embedding.expand(batch_size, 1, -1)
 
     def embed_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions."""
-        pixel_values = pixel_values.to(self.patch_embedding.weight.dtype)
-        return self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        """
+        (B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions: CLIP's convolution, whose patches do
+        not overlap, as one matrix product.
+        """
+        weight = self.patch_embedding.weight
+        size = weight.shape[-1]
+        # (B, 3, rows, size, columns, size) -> (B, rows * columns, 3 * size^2)
+        patches = pixel_values.to(weight.dtype).unflatten(3, (-1, size)).unflatten(2, (-1, size))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return nn.functional.linear(patches, weight.flatten(1))
 
     def embed_whole_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (B, num_patches, D)."""
         return self.embed_patches(pixel_values) + self.position_embedding.weight[1:]
 
     def embed_crops(
-        self, crop_pixel_values: torch.Tensor, position_embedding: nn.Embedding, all_positions: bool = False
+        self,
+        crop_pixel_values: torch.Tensor,
+        crop_mask: torch.Tensor | None,
+        position_embedding: nn.Embedding,
+        all_positions: bool = False,
     ) -> torch.Tensor:
         """
-        (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first N crops' positions. With `all_positions` the
-        crops that are missing follow as zero images, which the bias-free convolution maps to zero.
+        (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first N crops' positions. Crops that `crop_mask`
+        (B, N) calls absent may be left out of the computation. With `all_positions` the crops that are missing follow
+        as zero images, which the bias-free convolution maps to zero.
         """
         batch_size, num_crops = crop_pixel_values.shape[:2]
-        if num_crops > 0:
-            patches = self.embed_patches(crop_pixel_values.flatten(0, 1)).reshape(batch_size, -1, self.embed_dim)
+        num_patches = (crop_pixel_values.shape[-1] // self.patch_embedding.weight.shape[-1]) ** 2
+        crops = crop_pixel_values.flatten(0, 1)
+        if crop_mask is not None and values_at_hand(crop_mask):
+            real = PackedTokens(crop_mask.bool())
+            # one "token" a crop: its pixels, then its patches
+            patches = real.unpack(self.embed_patches(crops.index_select(0, real.positions)).flatten(1))
         else:
-            patches = position_embedding.weight.new_zeros(batch_size, 0, self.embed_dim)
+            patches = self.embed_patches(crops)
+        patches = patches.reshape(batch_size, num_crops * num_patches, self.embed_dim)
         if all_positions:
             patches = nn.functional.pad(patches, (0, 0, 0, position_embedding.num_embeddings - patches.shape[1]))
         return patches + position_embedding.weight[: patches.shape[1]]
@@ -250,17 +286,22 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
 
 class IFAformerVisionAttention(CLIPAttention):
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, key_values_only=False):
-        # each (B, H, V, E)
-        key = split_heads(self.k_proj(hidden_states), self.num_heads)
-        value = split_heads(self.v_proj(hidden_states), self.num_heads)
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None, key_values_only=False):
+        key_values = self.k_proj(hidden_states), self.v_proj(hidden_states)
         if key_values_only:
-            return None, None, (key, value)
-        query = split_heads(self.q_proj(hidden_states), self.num_heads)
+            return None, None, key_values
+        query = self.q_proj(hidden_states)
         attention_output, attention_weights = prefix_attention(
-            self, query, key, value, prefix_key_values, attention_mask, self.dropout
+            self, query, key_values, prefix_key_values, attention_mask, self.dropout, self.num_heads, packing
         )
-        return self.out_proj(attention_output), attention_weights, (key, value)
+        return self.out_proj(attention_output), attention_weights, key_values
+
+
+class QuickGELU(nn.Module):
+    """CLIP's `x * sigmoid(1.702 x)`, written so that it goes over the memory less often, forwards and backwards."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.silu(1.702 * hidden_states).div_(1.702)
 
 
 class IFAformerVisionLayer(GradientCheckpointingLayer):
@@ -271,6 +312,8 @@ class IFAformerVisionLayer(GradientCheckpointingLayer):
         self.self_attn = IFAformerVisionAttention(config)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = CLIPMLP(config)
+        if config.hidden_act == "quick_gelu":
+            self.mlp.activation_fn = QuickGELU()
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
@@ -278,10 +321,11 @@ class IFAformerVisionLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         prefix_key_values: KeyValues | None = None,
+        packing: AttentionPacking | None = None,
         key_values_only: bool = False,
     ) -> tuple[torch.Tensor | None, KeyValues, torch.Tensor | None]:
         attention_output, attention_weights, key_values = self.self_attn(
-            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, key_values_only
+            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, packing, key_values_only
         )
         if key_values_only:
             return None, key_values, None

@@ -1,208 +1,162 @@
 """
 Measure, as ratios against named baselines in the same run.
 
-    python scripts/benchmark.py --dataset twitter2017 --data_dir DIR --num_tweets 2000 --output benchmark.json
+    python scripts/benchmark.py --dataset twitter2017 --data_dir DIR --output benchmark.json
+    python scripts/benchmark.py --dataset twitter2017 --data_dir DIR --parts forward training --device cuda
 
-`data`: preparing features and reading them, against the published way, which opens every picture and crop anew in
-every epoch and calls the image processor once for each. The data set's rows are repeated to --num_tweets.
+The towers are BERT-base and CLIP ViT-B/32 with random weights. The parts:
+
+    data       preparing features and reading them, against opening every picture anew
+    forward    forward passes in times the cost of BertModel's; the share of the machine's peak in matrix products
+    inference  tweets a second from prepared features to tags, against the published way
+    training   training steps, against the published way, and reading against training
+    crf        Viterbi and likelihood, against pytorch-crf
+    start      import to first prediction, against importing transformers and loading a BertModel
+    processes  train.py by one process and by two, on the CPU
+    growth     time and memory against batch, text length, crops and rows; curves to --figures
+
+Rounds in which each run has its turn, and ratios within a round, keep a busy machine from favouring one of them.
 """
 
 import json
-import os
-import platform
-import statistics
-import tempfile
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import datasets
-import psutil
 import torch
-import transformers
+from benchmarks.crf import measure_crf
+from benchmarks.data import data_lines, measure_data
+from benchmarks.forward import measure_forward
+from benchmarks.growth import measure_growth
+from benchmarks.growth_figures import growth_figure
+from benchmarks.inference import measure_inference
+from benchmarks.measuring import lines, machine
+from benchmarks.processes import measure_processes
+from benchmarks.start import measure_start
+from benchmarks.training import measure_training
+from benchmarks.work import NUM_CROPS, Work, lend_pictures
 from data_arguments import DataSourceArguments, choose_split
 from datasets import Dataset, concatenate_datasets
 from recipe import output_path, parse_arguments
-from transformers import CLIPImageProcessorPil
 
-from processing import IFAformerProcessor
-from processing.features import prepare_features
-from processing.images import load_image
-from processing.tokenizer_training import train_wordpiece
+from processing.data import load_data
+
+
+PARTS = {
+    "data": measure_data,
+    "forward": measure_forward,
+    "inference": measure_inference,
+    "training": measure_training,
+    "crf": measure_crf,
+    "start": measure_start,
+    "processes": measure_processes,
+    "growth": measure_growth,
+}
 
 
 @dataclass
 class BenchmarkArguments(DataSourceArguments):
-    split: str | None = field(default=None, metadata={"help": "split whose rows are repeated; default: all of them"})
-    num_tweets: int = field(default=2000, metadata={"help": "rows to prepare and read"})
-    baseline_tweets: int = field(default=300, metadata={"help": "rows for the slower baseline"})
-    batch_size: int = field(default=32, metadata={"help": "rows a batch"})
-    repeats: int = field(default=3, metadata={"help": "times each measurement is taken; the median counts"})
-    output: str | None = field(default=None, metadata={"help": "JSON file for the figures"})
-
-
-class PeakMemory:
-    """
-    Memory of this process and its children in MB, at the start and the peak of what is seen every 20 ms: pages that
-    they share count once, those of mapped files not at all (on Linux; elsewhere all that is theirs alone).
-    """
-
-    def __enter__(self) -> "PeakMemory":
-        self._stop = threading.Event()
-        self.start = self.peak = self._now()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._stop.wait(0.02):
-            self.peak = max(self.peak, self._now())
-
-    def _now(self) -> float:
-        own = psutil.Process()
-        return sum(map(self._of, [own, *own.children(recursive=True)]))
-
-    @staticmethod
-    def _of(process: psutil.Process) -> float:
-        try:
-            with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as file:
-                sizes = dict(line.split(":") for line in file if line.startswith("Pss_"))
-            return sum(int(sizes[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem")) / 1e3
-        except ProcessLookupError:  # it has ended meanwhile
-            return 0.0
-        except FileNotFoundError:
-            return process.memory_full_info().uss / 1e6 if process.is_running() else 0.0
-
-
-def measure(repeats: int, units: int, run: Callable[[], Any]) -> dict[str, Any]:
-    """Units a second over `repeats` runs, and the peak of memory in MB."""
-    rates, peaks, starts = [], [], []
-    for _ in range(repeats):
-        with PeakMemory() as memory:
-            start = time.perf_counter()
-            run()
-            rates.append(units / (time.perf_counter() - start))
-        peaks.append(memory.peak)
-        starts.append(memory.start)
-    return {
-        "per_second": statistics.median(rates),
-        "lowest": min(rates),
-        "highest": max(rates),
-        "peak_memory_mb": max(peaks),
-        "memory_before_mb": starts[0],
-    }
-
-
-def published_way(rows: Dataset, processor: IFAformerProcessor) -> None:
-    """Every picture opened, and the image processor called, one by one."""
-    sizes = {"image": processor.image_processor.crop_size["height"]}
-    sizes |= {f"{kind}_crops": getattr(processor, f"{kind}_crop_size") for kind in ("aux", "rcnn")}
-    for row in rows:
-        for column, size in sizes.items():
-            pictures = row[column] if isinstance(row[column], list) else [row[column]]
-            for picture in pictures:
-                if picture is not None:
-                    processor.image_processor(
-                        load_image(picture),
-                        size={"shortest_edge": size},
-                        crop_size={"height": size, "width": size},
-                        return_tensors="pt",
-                    )
-
-
-def read(
-    features: Dataset, processor: IFAformerProcessor, batch_size: int, num_workers: int, normalize: bool = False
-) -> None:
-    """An epoch in random order, batches collated by the workers, and normalised here as in training on a CPU."""
-    loader = torch.utils.data.DataLoader(
-        features, batch_size, shuffle=True, collate_fn=processor.data_collator, num_workers=num_workers
+    parts: list[str] = field(
+        default_factory=lambda: [*PARTS], metadata={"help": "what to measure; default: all", "choices": [*PARTS]}
     )
-    for batch in loader:
-        if normalize:
-            processor.normalize_pixels(batch)
+    split: str | None = field(default=None, metadata={"help": "split whose rows are taken; default: all of them"})
+    pictures_dir: str | None = field(
+        default=None,
+        metadata={"help": "archive like --data_dir whose pictures the texts get in turn, where they have none"},
+    )
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "Hub name or folder; default: learnt from the texts"}
+    )
+    text_config: dict | str | None = field(default=None, metadata={"help": "JSON: text tower instead of BERT-base"})
+    vision_config: dict | str | None = field(
+        default=None, metadata={"help": "JSON: vision tower instead of CLIP ViT-B/32"}
+    )
+    num_tweets: int = field(default=2000, metadata={"help": "rows to prepare and read; the data set's are repeated"})
+    baseline_tweets: int = field(default=300, metadata={"help": "data: rows for the slower baseline"})
+    batch_size: int = field(default=32, metadata={"help": "rows a batch"})
+    num_batches: int = field(default=2, metadata={"help": "batches that a model takes at a time"})
+    repeats: int = field(default=3, metadata={"help": "rounds; the median counts"})
+    max_rows: int = field(default=10**6, metadata={"help": "growth: most rows, those of the data set over and over"})
+    device: str = field(default="cpu", metadata={"help": "cpu or cuda"})
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "of the models; default: float32 on the cpu, else bfloat16",
+            "choices": ["float32", "bfloat16"],
+        },
+    )
+    output: str | None = field(default=None, metadata={"help": "JSON file for the figures"})
+    figures: str | None = field(default=None, metadata={"help": "growth: folder for a PNG of each curve"})
+
+    def __post_init__(self):
+        for name in ("text_config", "vision_config"):
+            config = getattr(self, name)
+            setattr(self, name, json.loads(config) if isinstance(config, str) else config or {})
+        self.dtype = self.dtype or ("float32" if self.device == "cpu" else "bfloat16")
 
 
-def num_pictures(rows: Dataset) -> int:
-    return sum((row["image"] is not None) + len(row["aux_crops"]) + len(row["rcnn_crops"]) for row in rows)
+def load_rows(arguments: BenchmarkArguments) -> Dataset:
+    data, report = arguments.load(NUM_CROPS, NUM_CROPS)
+    if report:
+        print(report)
+    rows = choose_split(data, arguments.split) if arguments.split else concatenate_datasets(list(data.values()))
+    if arguments.pictures_dir is None:
+        return rows
+    lenders, _ = load_data(
+        arguments.dataset,
+        data_dir=arguments.pictures_dir,
+        cache_dir=arguments.cache_dir,
+        num_aux_crops=NUM_CROPS,
+        num_rcnn_crops=NUM_CROPS,
+    )
+    return lend_pictures(rows, concatenate_datasets(list(lenders.values())))
 
 
-def measure_data(rows: Dataset, arguments: BenchmarkArguments) -> dict[str, Any]:
-    repeated = rows.select([index % len(rows) for index in range(arguments.num_tweets)])
-    some = rows.select([index % len(rows) for index in range(min(arguments.baseline_tweets, arguments.num_tweets))])
-    processor = IFAformerProcessor(CLIPImageProcessorPil(), train_wordpiece(w for t in rows["tokens"] for w in t))
-    baseline_pictures, pictures = num_pictures(some), num_pictures(repeated)
-
-    results: dict[str, Any] = {
-        "tweets": len(repeated),
-        "pictures": pictures,
-        "published way, pictures": measure(
-            arguments.repeats, baseline_pictures, partial(published_way, some, processor)
-        ),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        for num_proc in (1, 2):
-            runs = iter(range(arguments.repeats))
-
-            def prepare(num_proc: int = num_proc, runs=runs) -> None:
-                prepare_features(repeated, processor, os.path.join(folder, f"{num_proc}-{next(runs)}"), num_proc)
-
-            results[f"prepare, {num_proc} processes, pictures"] = measure(arguments.repeats, pictures, prepare)
-        features = prepare_features(repeated, processor, os.path.join(folder, "1-0"))
-        size = sum(os.path.getsize(file["filename"]) for file in features.cache_files)
-        results["bytes a tweet on disk"] = size / len(features)
-        for num_workers in (0, 1, 2):
-            epoch = partial(read, features, processor, arguments.batch_size, num_workers)
-            results[f"read, {num_workers} workers, tweets"] = measure(arguments.repeats, len(features), epoch)
-        epoch = partial(read, features, processor, arguments.batch_size, 0, normalize=True)
-        results["read and normalise, 0 workers, tweets"] = measure(arguments.repeats, len(features), epoch)
-    baseline = results["published way, pictures"]["per_second"]
-    tweets_a_picture = len(repeated) / pictures
-    results["ratios"] = {
-        name: result["per_second"] / (baseline * (tweets_a_picture if name.startswith("read") else 1))
-        for name, result in results.items()
-        if isinstance(result, dict)
-    }
-    return results
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets)},
-    }
+def figure_lines(results: dict[str, Any]) -> list[str]:
+    """A part's figures for people: comparisons as such, the rest by name."""
+    printed = []
+    for name, figure in results.items():
+        if isinstance(figure, dict) and "baseline" in figure:
+            printed += [f"  {name}, {lines(figure)[0]}", *lines(figure)[1:]]
+        elif isinstance(figure, dict) and "exponent" in figure:
+            low, high = figure["from_to"]
+            printed.append(f"  {figure['name']}: from {low:,} to {high:,} as power {figure['exponent']:.2f}")
+        else:
+            printed.append(f"  {name}: {figure}")
+    return printed
 
 
 def main() -> None:
     arguments, _ = parse_arguments(BenchmarkArguments, description=__doc__)
     output = output_path(arguments.output)
+    if arguments.figures:
+        Path(arguments.figures).mkdir(parents=True, exist_ok=True)
     datasets.disable_progress_bars()
-    data, report = arguments.load(3, 3)  # as published
-    if report:
-        print(report)
-    rows = choose_split(data, arguments.split) if arguments.split else concatenate_datasets(list(data.values()))
-    results = {"machine": machine(), "data": measure_data(rows, arguments)}
-    for name, result in results["data"].items():
-        if isinstance(result, dict) and "per_second" in result:
-            ratio = results["data"]["ratios"][name]
-            print(
-                f"{name:38} {result['per_second']:10,.1f}/s ({result['lowest']:,.1f} to {result['highest']:,.1f}), "
-                f"{ratio:6.2f} times the published way, peak {result['peak_memory_mb']:,.0f} MB "
-                f"(before {result['memory_before_mb']:,.0f})"
-            )
-    print(f"{results['data']['bytes a tweet on disk']:,.0f} bytes a tweet on disk")
-    if output:
-        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    torch.manual_seed(0)
+    work = Work(
+        rows=load_rows(arguments),
+        source={
+            name: getattr(arguments, name) for name in ("dataset", "data_dir", "image_dir") if getattr(arguments, name)
+        },
+        dtype=getattr(torch, arguments.dtype),
+        **{
+            name: getattr(arguments, name)
+            for name in ("tokenizer", "text_config", "vision_config", "batch_size", "num_batches", "num_tweets")
+        },
+        **{name: getattr(arguments, name) for name in ("baseline_tweets", "max_rows", "repeats", "device")},
+    )
+    results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
+    print("\n".join(figure_lines(results["machine"])))
+    for part in arguments.parts:
+        results[part] = PARTS[part](work)
+        print(f"{part}:")
+        print("\n".join((data_lines if part == "data" else figure_lines)(results[part])), flush=True)
+        if output:
+            output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.figures and "growth" in results:
+        for name, curve in results["growth"].items():
+            (Path(arguments.figures) / f"{name}.png").write_bytes(growth_figure(curve))
 
 
 if __name__ == "__main__":

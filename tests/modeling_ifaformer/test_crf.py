@@ -343,9 +343,14 @@ class TestAccelerators:
         crf, emissions, mask = meta
         with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
             CRF._viterbi_decode(crf, emissions.transpose(0, 1), mask.t())
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+            CRF._compute_normalizer(crf, emissions.transpose(0, 1), mask.t())
 
-    def test_decoding_and_marginals_do_not(self, meta):
+    def test_likelihood_decoding_and_marginals_do_not(self, meta):
         crf, emissions, mask = meta
+        loss = -crf(emissions, torch.empty_like(mask, dtype=torch.long), mask)
+        loss.backward()
+        assert (loss.shape, loss.dtype) == ((), torch.float32) and crf.transitions.grad is not None
         predicted, marginals = crf.viterbi_decode(emissions, mask), crf.marginals(emissions, mask)
         assert (predicted.shape, predicted.dtype) == (MASK.shape, torch.int64)
         assert (marginals.shape, marginals.dtype) == (emissions.shape, torch.float32)

@@ -1,18 +1,36 @@
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
+import torch
+from PIL import Image
+from torchcrf import CRF
 
 
-def test_figures_of_a_small_run(run_script, shared, tmp_path):
-    output = tmp_path / "figures.json"
-    sample = shared / "data" / "sample" / "twitter2017"
-    printed = run_script(
-        "benchmark.py",
-        *("--dataset", "twitter2017", "--data_dir", sample, "--cache_dir", tmp_path, "--output", output),
-        *("--num_tweets", "10", "--baseline_tweets", "5", "--repeats", "1", "--split", "train"),
-    ).stdout
-    figures = json.loads(output.read_text())["data"]
+TOWER = json.dumps({"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37})
+TOWERS = ("--text_config", TOWER, "--vision_config", TOWER)
+
+
+@pytest.fixture
+def run_benchmark(run_script, shared, tmp_path):
+    """`run_benchmark("--parts", ...)` -> the figures and what was printed, of the sample's five training tweets."""
+
+    def run(*arguments):
+        output = tmp_path / "figures.json"
+        printed = run_script(
+            "benchmark.py",
+            *("--dataset", "twitter2017", "--data_dir", shared / "data" / "sample" / "twitter2017"),
+            *("--cache_dir", tmp_path, "--output", output, "--repeats", "1", "--split", "train", *arguments),
+        ).stdout
+        return json.loads(output.read_text()), printed
+
+    return run
+
+
+def test_data(run_benchmark):
+    results, printed = run_benchmark("--parts", "data", "--num_tweets", "10", "--baseline_tweets", "5")
+    figures = results["data"]
     assert (figures["tweets"], figures["pictures"]) == (10, 36)
     # ids and masks of a few bytes beside whole pictures of 224 and crops of 128 and 64 pixels
     assert figures["bytes a tweet on disk"] == pytest.approx(
@@ -21,17 +39,132 @@ def test_figures_of_a_small_run(run_script, shared, tmp_path):
     assert figures["ratios"]["published way, pictures"] == 1
     measured = {name for name, figure in figures.items() if isinstance(figure, dict) and "per_second" in figure}
     assert measured == set(figures["ratios"]) and all(name in printed for name in measured)
+    assert all(peak["median"] > 1e6 for peak in results["machine"]["peaks"].values())
 
 
-def test_rates_and_memory(script_module):
-    benchmark = script_module("benchmark")
-    kept = []
+def test_models_and_growth(run_benchmark, tmp_path):
+    parts = ("forward", "inference", "training", "crf", "growth")
+    results, printed = run_benchmark(
+        *("--parts", *parts, *TOWERS, "--batch_size", "3", "--num_tweets", "10", "--max_rows", "1000"),
+        *("--figures", tmp_path / "figures"),
+    )
+    assert set(results) == {"machine", *parts}
+    figures = results["forward"]
+    # of the five tweets and the first of them again, drawn in another order
+    assert 1 <= figures["crops_a_tweet"]["aux"] <= 2 and 10 < figures["tokens_a_text"] < 40
+    comparisons = [figures["comparison"], figures["share_of_peak"], *results["crf"].values()]
+    comparisons += [results[part]["comparison"] for part in ("inference", "training")]
+    for comparison in comparisons:
+        assert comparison["runs"][comparison["baseline"]]["times_baseline"]["median"] == 1
+        assert all(name in printed for name in comparison["runs"])
+        assert "published way" in comparison["runs"] or len(comparison["runs"]) == 2
+    assert 0 < figures["share_of_peak"]["runs"]["IFAformer"]["times_baseline"]["median"] < 1
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(results["growth"])
+    for name, curve in results["growth"].items():
+        assert len(curve["x"]) == len(curve["seconds"]) == len(curve["memory_mb"]) > 2
+        assert Image.open(tmp_path / "figures" / f"{name}.png").size[0] > 1000
 
-    def run():
-        kept.append(bytearray(80_000_000))
-        time.sleep(0.2)
-        kept.clear()
 
-    figures = benchmark.measure(2, 50, run)
-    assert 0 < figures["lowest"] <= figures["per_second"] <= figures["highest"] <= 250
-    assert figures["peak_memory_mb"] - figures["memory_before_mb"] > 60
+class TestMeasuring:
+    def test_rates_are_compared_within_a_round(self, script_module, monkeypatch):
+        measuring = script_module("benchmarks.measuring")
+        now = [0.0]
+        clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0] / 2)
+        monkeypatch.setattr(measuring, "time", clock)
+        takes = iter([9, 9, 2, 6, 4, 12])  # a warm-up, then a machine that gets twice as slow
+
+        def call():
+            now[0] += next(takes)
+
+        comparison = measuring.compare({name: measuring.Run(1, call) for name in ("one", "other")}, "one", 2, "naps")
+        other = comparison["runs"]["other"]
+        third = pytest.approx({"median": 1 / 3, "lowest": 1 / 3, "highest": 1 / 3})
+        assert other["times_baseline"] == other["times_baseline_by_cpu_time"] == third
+        assert other["per_second"] == pytest.approx({"median": 1 / 8, "lowest": 1 / 12, "highest": 1 / 6})
+        assert "rate 0.33 times the baseline's (0.33 to 0.33;" in measuring.lines(comparison)[2]
+        assert "cost 3.00 times the baseline's" in measuring.lines({**comparison, "cost": True})[2]
+
+    def test_memory(self, script_module):
+        data = script_module("benchmarks.data")
+        kept = []
+
+        def run():
+            kept.append(bytearray(80_000_000))
+            time.sleep(0.2)
+            kept.clear()
+
+        figures = data.measure(2, 50, run)
+        assert 0 < figures["lowest"] <= figures["per_second"] <= figures["highest"] <= 250
+        assert figures["peak_memory_mb"] - figures["memory_before_mb"] > 60
+
+    def test_operations_of_a_matrix_product(self, script_module):
+        run = script_module("benchmarks.measuring").matrix_product("cpu", torch.float32, size=64)
+        assert run.units == 2 * 64**3 and run.call().shape == (64, 64)
+
+
+@pytest.fixture
+def make_work(script_module, shared, tmp_path):
+    def make(**kwargs):
+        from processing.data import load_data
+
+        sample = str(shared / "data" / "sample" / "twitter2017")
+        data, _ = load_data("twitter2017", data_dir=sample, cache_dir=str(tmp_path))
+        tower = json.loads(TOWER)
+        defaults = {"tokenizer": None, "text_config": tower, "vision_config": tower, "batch_size": 4, "num_batches": 2}
+        numbers = {"num_tweets": 10, "baseline_tweets": 5, "max_rows": 1000, "repeats": 1}
+        place = {"device": "cpu", "dtype": torch.float32}
+        source = {"dataset": "twitter2017", "data_dir": sample}
+        return script_module("benchmarks.work").Work(
+            data["train"], source, **{**defaults, **numbers, **place, **kwargs}
+        )
+
+    return make
+
+
+def test_pictures_are_lent_in_turn(script_module, make_work):
+    rows = make_work().rows
+    texts = rows.select([0, 1, 2, 3, 4, 0, 1])
+    lent = script_module("benchmarks.work").lend_pictures(texts, rows.select([2, 0]))
+    assert lent["tokens"] == texts["tokens"]
+    assert [len(crops) for crops in lent["rcnn_crops"]] == [
+        len(rows[number]["rcnn_crops"]) for number in [2, 0] * 3 + [2]
+    ]
+
+
+def test_the_published_way(script_module, make_work):
+    """Zeros for absent crops, texts cut and padded, the vision tower in full, tags in each step."""
+    work, published = make_work(), script_module("benchmarks.published")
+    batches = published.published_batches(work)
+    assert [tuple(batch["input_ids"].shape) for batch in batches] == [(4, 40), (4, 40)]
+    rows = work.sample.select(range(4))
+    pictures = published.open_pictures(rows, work.processor)
+    ours = work.batches()[0]
+    for kind in ("aux", "rcnn"):
+        number = ours[f"{kind}_pixel_values"].shape[1]
+        torch.testing.assert_close(
+            pictures[f"{kind}_pixel_values"][:, :number], ours[f"{kind}_pixel_values"], rtol=0, atol=1e-5
+        )
+        assert pictures[f"{kind}_pixel_values"].shape[1] == 3
+    tagger = published.PublishedTagger(work).eval()
+    assert isinstance(tagger.crf, CRF)
+    last = tagger.ifaformer.vision_model.encoder.layers[-1].mlp
+    calls = []
+    last.register_forward_hook(lambda *args: calls.append("last layer"))
+    tagger.ifaformer.vision_model.embeddings.patch_embedding.register_forward_hook(lambda *args: calls.append("conv"))
+    loss, tags = tagger(**batches[0], **pictures)
+    assert loss > 0 and [len(row) for row in tags] == batches[0]["attention_mask"].sum(dim=1).tolist()
+    assert calls == ["conv", "conv", "last layer"]
+
+
+def test_first_prediction(script_module, make_work, tmp_path):
+    work, start = make_work(), script_module("benchmarks.start")
+    work.ifaformer().save_pretrained(tmp_path)
+    work.processor.save_pretrained(tmp_path)
+    start.python(start.PREDICT, str(tmp_path))
+
+
+def test_two_processes(script_module, make_work, tmp_path):
+    processes = script_module("benchmarks.processes")
+    assert processes.train(make_work(), 2, str(tmp_path)) > 0
+    results = json.loads((tmp_path / "run-2" / "results.json").read_bytes())
+    assert results["hardware"]["num_processes"] == 2

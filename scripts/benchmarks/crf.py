@@ -1,0 +1,43 @@
+"""Decoding and likelihood of the CRF beside pytorch-crf's."""
+
+from typing import Any
+
+import torch
+from torchcrf import CRF
+
+from modeling_ifaformer.crf import LinearChainCRF
+
+from .measuring import Run, compare
+from .work import Work
+
+
+CRF_BATCH_SIZE = 256
+
+
+def measure_crf(work: Work) -> dict[str, Any]:
+    """Random emissions for texts of as many words as the rows'."""
+    generator = torch.Generator().manual_seed(0)
+    num_tags = len(work.processor.labels)
+    texts = work.rows["tokens"]
+    lengths = torch.tensor([len(texts[index % len(texts)]) for index in range(CRF_BATCH_SIZE)])
+    shape = (CRF_BATCH_SIZE, int(lengths.max()))
+    emissions = torch.randn(*shape, num_tags, generator=generator).to(work.device).requires_grad_()
+    mask = (torch.arange(shape[1]) < lengths[:, None]).to(work.device)
+    tags = torch.randint(num_tags, shape, generator=generator).to(work.device)
+    ours, theirs = LinearChainCRF(num_tags).to(work.device), CRF(num_tags, batch_first=True).to(work.device)
+    theirs.load_state_dict(ours.state_dict())
+    baseline, name = "pytorch-crf", "IFAformer"
+    decoding = {
+        baseline: lambda: theirs.decode(emissions.detach(), mask),
+        name: lambda: ours.viterbi_decode(emissions, mask),
+    }
+    likelihood = {
+        baseline: lambda: theirs(emissions, tags, mask, reduction="mean").backward(),
+        name: lambda: ours(emissions, tags, mask).backward(),
+    }
+    return {
+        part: compare(
+            {name: Run(CRF_BATCH_SIZE, call) for name, call in calls.items()}, baseline, 5 * work.repeats, "texts"
+        )
+        for part, calls in (("viterbi", decoding), ("likelihood_and_gradient", likelihood))
+    }

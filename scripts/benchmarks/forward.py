@@ -1,0 +1,85 @@
+"""Forward passes in relation to that of the text tower alone, and the share of the machine's peak they reach."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertForTokenClassification, BertModel
+
+from processing.batch_order import feature_sizes, largest_first
+
+from .measuring import Run, compare, matrix_product
+from .published import PublishedTagger, open_pictures, published_batches
+from .work import PUBLISHED_LENGTH, Work, cut, text_only
+
+
+def measure_forward(work: Work) -> dict[str, Any]:
+    baseline = f"BertModel, texts padded to {PUBLISHED_LENGTH}"
+    batches = work.batches()
+    number = sum(len(batch["input_ids"]) for batch in batches)
+    padded = [text_only(cut(batch, PUBLISHED_LENGTH)) for batch in batches]
+    for batch in padded:
+        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])  # 40 tokens each, as the goal says
+    published = [
+        {**batch, **{name: values.to(work.device) for name, values in open_pictures(rows, work.processor).items()}}
+        for batch, rows in zip(published_batches(work), _rows(work), strict=True)
+    ]
+    for batch in published:
+        del batch["labels"]
+    model, whole = work.ifaformer(use_whole_image=False), work.ifaformer()
+    by_size = work.batches(largest_first(feature_sizes(work.features.remove_columns("pixel_values"))))
+    bert = work.placed(BertModel(work.bert_config()))
+    num_labels = len(work.processor.labels)
+    calls = {
+        baseline: partial(run_batches, bert, padded),
+        "BertForTokenClassification, the same texts padded alike": partial(
+            run_batches, work.placed(BertForTokenClassification(work.bert_config(num_labels=num_labels))), padded
+        ),
+        "published way": partial(run_batches, work.placed(PublishedTagger(work)), published),
+        "IFAformer": partial(run_batches, model, without_labels(batches)),
+        "IFAformer, tweets of similar size side by side": partial(run_batches, model, without_labels(by_size)),
+        "IFAformer, whole pictures too": partial(run_batches, whole, without_labels(work.batches(whole_image=True))),
+    }
+    runs = {name: Run(number, call) for name, call in calls.items()}
+    tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    return {
+        "tokens_a_text": tokens / number,
+        "crops_a_tweet": {
+            kind: sum(int(batch[f"{kind}_crop_mask"].sum()) for batch in batches if f"{kind}_crop_mask" in batch)
+            / number
+            for kind in ("aux", "rcnn")
+        },
+        "comparison": compare(runs, baseline, work.repeats, "tweets", cost=True),
+        "share_of_peak": share_of_peak(work, model, without_labels(by_size)),
+    }
+
+
+def share_of_peak(work: Work, model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """Operations a second in the matrix products of a forward pass in relation to those of a product of its own."""
+    with FlopCounterMode(display=False) as counter:
+        run_batches(model, batches)
+    baseline = "matrix product of 2048"
+    runs = {
+        baseline: matrix_product(work.device, work.dtype),
+        "IFAformer": Run(counter.get_total_flops(), partial(run_batches, model, batches)),
+    }
+    return compare(runs, baseline, work.repeats, "operations")
+
+
+@torch.inference_mode()
+def run_batches(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> None:
+    for batch in batches:
+        model(**batch)
+
+
+def without_labels(batches: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
+    return [{name: values for name, values in batch.items() if name != "labels"} for batch in batches]
+
+
+def _rows(work: Work) -> list[Any]:
+    """The sample in batches."""
+    return [
+        work.sample.select(range(start, min(start + work.batch_size, len(work.sample))))
+        for start in range(0, len(work.sample), work.batch_size)
+    ]

@@ -1,0 +1,123 @@
+"""How time and memory grow with the batch, the text, the crops and the rows."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from processing.batch_order import feature_sizes, largest_first
+from processing.collator import PICTURE_COLUMNS
+from processing.features import prepare_features
+
+from .data import read
+from .forward import run_batches
+from .measuring import PeakMemory, seconds, spread
+from .work import Work
+
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+TEXT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
+CROPS = (0, 1, 2, 4, 8, 16)
+TYPICAL_LENGTH, TYPICAL_CROPS = 20, 1  # of a tweet, where something else grows
+SMALL_BATCH = 4
+READ_BATCHES = 20
+
+
+def measure_growth(work: Work) -> dict[str, Any]:
+    """
+    Of each curve `name`, what x is; `x`; `seconds`, a spread at each x; `memory_mb`, the peak beyond what was there
+    before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
+    """
+    model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
+    longest = model.text_model.max_length
+    forward = partial(forward_call, work, model)
+    rows = [work.max_rows // 10**power for power in (3, 2, 1, 0)]
+    return {
+        "batch_size": curve(
+            "tweets a batch", work, BATCH_SIZES, lambda size: forward(size, TYPICAL_LENGTH, TYPICAL_CROPS)
+        ),
+        "text_length": curve(
+            f"tokens a text, {SMALL_BATCH} tweets",
+            work,
+            [length for length in TEXT_LENGTHS if length <= longest],
+            lambda length: forward(SMALL_BATCH, length, 0),
+        ),
+        "crops": curve(
+            f"aux crops a tweet, {SMALL_BATCH} tweets",
+            work,
+            CROPS,
+            lambda crops: forward(SMALL_BATCH, TYPICAL_LENGTH, crops),
+        ),
+        "preparing_texts": curve("rows whose texts are prepared", work, rows[:-1], partial(preparing, work)),
+        "ordering": curve("rows that are ordered by size", work, rows, partial(ordering, work)),
+        "reading": curve(
+            f"rows of which {READ_BATCHES} batches are read at random", work, rows, partial(reading, work)
+        ),
+    }
+
+
+def curve(
+    name: str, work: Work, numbers: Iterable[int], make_call: Callable[[int], Callable[[], Any]]
+) -> dict[str, Any]:
+    numbers = list(numbers)
+    times, memory, starts = [], [], []
+    for number in numbers:
+        call = make_call(number)
+        with PeakMemory() as peak:
+            seconds(call)  # the first does not count
+            times.append(spread([seconds(call) for _ in range(work.repeats)]))
+        starts.append(peak.start)
+        memory.append(peak.peak - starts[0])  # memory that an allocator keeps for the next point is not new there
+    before, last = (time["median"] for time in times[-2:])
+    return {
+        "name": name,
+        "x": numbers,
+        "seconds": times,
+        "memory_mb": memory,
+        "exponent": math.log(last / before) / math.log(numbers[-1] / numbers[-2]),
+        "from_to": numbers[-2:],
+    }
+
+
+def forward_call(work: Work, model: torch.nn.Module, batch_size: int, length: int, crops: int) -> Callable[[], Any]:
+    batch = {
+        "input_ids": torch.randint(10, 90, (batch_size, length), device=work.device),
+        "attention_mask": torch.ones(batch_size, length, dtype=torch.long, device=work.device),
+    }
+    if crops:
+        size = work.processor.aux_crop_size
+        batch["aux_pixel_values"] = torch.randn(batch_size, crops, 3, size, size, device=work.device)
+    return partial(run_batches, model, [batch])
+
+
+def repeated(rows: Dataset, number: int) -> Dataset:
+    return rows.select([index % len(rows) for index in range(number)])
+
+
+def preparing(work: Work, number: int) -> Callable[[], Any]:
+    texts = repeated(work.rows.remove_columns(list(PICTURE_COLUMNS)), number)
+
+    def call() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            prepare_features(texts, work.processor, folder)
+
+    return call
+
+
+def ordering(work: Work, number: int) -> Callable[[], Any]:
+    features = repeated(work.features, number)
+    return lambda: largest_first(feature_sizes(features))
+
+
+def reading(work: Work, number: int) -> Callable[[], Any]:
+    features = repeated(work.features, number)
+
+    def call() -> None:
+        chosen = torch.randint(number, (READ_BATCHES * work.batch_size,)).tolist()
+        read(features.select(chosen), work.processor, work.batch_size, num_workers=0)
+
+    return call

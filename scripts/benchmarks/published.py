@@ -1,0 +1,83 @@
+"""
+The published way (DeepKE's multimodal NER, `IFA_model.py`, `modules/train.py` and `modules/dataset.py`): every picture
+opened anew in every epoch and given to the image processor by itself, texts padded to 40, eager attention over absent
+crops too, the vision tower's last layer in full, the tags decoded row by row in every step.
+"""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from torchcrf import CRF
+
+from modeling_ifaformer import IFAformerModel
+from processing import IFAformerProcessor
+from processing.images import load_image
+
+from .work import NUM_CROPS, PUBLISHED_LENGTH, Work, cut
+
+
+class PublishedTagger(nn.Module):
+    """The published computation: this project's towers in the `deepke` variant, pytorch-crf on top."""
+
+    def __init__(self, work: Work):
+        super().__init__()
+        config = work.ifaformer_config(attention_variant="deepke", attn_implementation="eager")
+        self.ifaformer = IFAformerModel(config)
+        embeddings = self.ifaformer.vision_model.embeddings
+        # patches by the convolution itself
+        embeddings.embed_patches = lambda pixels: (
+            embeddings.patch_embedding(pixels.to(embeddings.patch_embedding.weight.dtype)).flatten(2).transpose(1, 2)
+        )
+        self.dropout = nn.Dropout(0.1)
+        num_labels = len(work.processor.labels)
+        self.classifier = nn.Linear(config.text_config.hidden_size, num_labels)
+        self.crf = CRF(num_labels, batch_first=True)
+
+    def forward(
+        self, labels: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> tuple[torch.Tensor | None, list[list[int]]]:
+        # With the hidden states, the last vision layer is not cut short.
+        outputs = self.ifaformer(**inputs, output_hidden_states=True)
+        emissions = self.classifier(self.dropout(outputs.last_hidden_state)).float()
+        mask = inputs["attention_mask"].bool()
+        loss = None if labels is None else -self.crf(emissions, labels, mask, reduction="mean")
+        return loss, self.crf.decode(emissions, mask)
+
+
+def open_pictures(rows: Dataset, processor: IFAformerProcessor) -> dict[str, torch.Tensor]:
+    """
+    Every picture opened, and the image processor called, one by one; the whole picture too, which is not looked at.
+
+    Returns:
+        `aux_pixel_values` (rows, 3, 3, size, size), `rcnn_pixel_values`; zeros for absent crops.
+    """
+    size = processor.image_processor.crop_size["height"]
+    crop_sizes = {"aux": processor.aux_crop_size, "rcnn": processor.rcnn_crop_size}
+    crops: dict[str, list[torch.Tensor]] = {kind: [] for kind in crop_sizes}
+    for row in rows:
+        if row["image"] is not None:
+            _pixels(row["image"], size, processor)
+        for kind, crop_size in crop_sizes.items():
+            stacked = torch.zeros(NUM_CROPS, 3, crop_size, crop_size)
+            for number, crop in enumerate(row[f"{kind}_crops"][:NUM_CROPS]):
+                stacked[number] = _pixels(crop, crop_size, processor)
+            crops[kind].append(stacked)
+    return {f"{kind}_pixel_values": torch.stack(stacks) for kind, stacks in crops.items()}
+
+
+def _pixels(picture: Any, size: int, processor: IFAformerProcessor) -> torch.Tensor:
+    return processor.image_processor(
+        load_image(picture),
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        return_tensors="pt",
+    )["pixel_values"][0]
+
+
+def published_batches(work: Work) -> list[dict[str, torch.Tensor]]:
+    """The sample's texts cut and padded; `open_pictures` gives the rest."""
+    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
+    batches = (cut(batch, PUBLISHED_LENGTH) for batch in work.batches())
+    return [{name: batch[name] for name in names} for batch in batches]

@@ -1,0 +1,94 @@
+import copy
+
+import pytest
+import torch
+
+from modeling_ifaformer import IFAformerModel
+from modeling_ifaformer.packing import AttentionPacking, PackedTokens, values_at_hand
+
+
+TEXT = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
+VISION = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 1]]).bool()  # with holes, as absent crops leave them
+
+
+def names(kind, mask):
+    """(B, L, 1): a number for each position, 10 * row + position + kind."""
+    return (10 * torch.arange(len(mask))[:, None] + torch.arange(mask.shape[1]) + kind).unsqueeze(-1).float()
+
+
+def test_pack_and_unpack():
+    tokens, padded = PackedTokens(VISION), names(0.5, VISION)
+    assert tokens.pack(padded).flatten().tolist() == [0.5, 2.5, 10.5, 20.5, 21.5, 23.5]
+    assert torch.equal(tokens.unpack(tokens.pack(padded)), padded * VISION.unsqueeze(-1))
+
+
+def test_rows_of_attention():
+    text, vision = PackedTokens(TEXT), PackedTokens(VISION)
+    packing = AttentionPacking(text, vision, torch.float32)
+    packed_text, packed_vision = text.pack(names(0, TEXT)), vision.pack(names(0.5, VISION))
+    queries = packing.query_rows(packed_text)
+    assert queries[1].flatten().tolist() == [10, 11, 12]
+    assert torch.equal(packing.pack(queries), packed_text)
+    keys = packing.key_rows(torch.cat([packed_vision, packed_text])).squeeze(-1)
+    # Each row has four: nothing is padded, though texts and pictures differ in length.
+    assert keys.tolist() == [[0.5, 2.5, 0, 1], [10.5, 10, 11, 12], [20.5, 21.5, 23.5, 20]]
+    assert packing.attention_mask is None
+
+
+def test_rows_of_different_length_are_masked():
+    mask = AttentionPacking(PackedTokens(TEXT), None, torch.float16).attention_mask
+    assert mask.shape == (3, 1, 1, 3)
+    assert torch.equal(mask[:, 0, 0] == 0, TEXT)
+    assert mask.min() == torch.finfo(torch.float16).min
+
+
+def test_values_at_hand():
+    assert values_at_hand(torch.ones(1)) and not values_at_hand(torch.ones(1, device="meta"))
+    compiled = torch.compile(lambda mask: mask if values_at_hand(mask) else mask + 1, backend="eager", fullgraph=True)
+    assert compiled(torch.ones(1)) == 2
+
+
+@pytest.mark.parametrize("left_padding", [False, True])
+def test_packed_and_padded_agree(make_config, make_inputs, left_padding, monkeypatch):
+    torch.manual_seed(0)
+    model = IFAformerModel(make_config(initializer_range=0.2)).eval()
+    inputs = make_inputs()
+    if left_padding:
+        inputs["attention_mask"] = inputs["attention_mask"].flip(1)
+    inputs["aux_crop_mask"] = torch.tensor([[False, True, True], [True, False, True], [False, False, True]])
+    packed = model(**inputs).last_hidden_state
+    monkeypatch.setattr("modeling_ifaformer.modeling_ifaformer.values_at_hand", lambda tensor: False)
+    monkeypatch.setattr("modeling_ifaformer.towers.values_at_hand", lambda tensor: False)
+    padded = model(**inputs).last_hidden_state
+    real = inputs["attention_mask"].bool()
+    torch.testing.assert_close(packed[real], padded[real], rtol=1e-5, atol=1e-5)
+    assert packed[~real].abs().max() == 0 and padded[~real].abs().max() > 0
+
+
+def test_only_what_is_real_is_computed(make_config, make_inputs):
+    model = IFAformerModel(make_config()).eval()
+    computed = {}
+    towers = {"text": model.text_model.encoder.layer, "vision": model.vision_model.encoder.layers}
+    for name, layers in towers.items():
+        layers[1].register_forward_hook(lambda layer, inputs, output, name=name: computed.update({name: inputs[0]}))
+    inputs = make_inputs()
+    model(**inputs)
+    # class tokens, 9 patches of each picture, 4 of each aux crop, 1 of each rcnn crop
+    visual = 3 + 2 * 9 + 5 * 4 + 3 * 1
+    assert {name: tuple(states.shape) for name, states in computed.items()} == {
+        "text": (14, 24),
+        "vision": (visual, 24),
+    }
+
+
+def test_absent_crops_are_not_embedded(make_config, make_inputs):
+    model = IFAformerModel(make_config()).eval()
+    embeddings = model.vision_model.embeddings
+    embedded, embed_patches = [], embeddings.embed_patches
+    embeddings.embed_patches = lambda pixels: embedded.append(len(pixels)) or embed_patches(pixels)
+    inputs = make_inputs()
+    expected = model(**inputs).last_hidden_state
+    assert embedded == [3, 5, 3]  # pictures, aux crops, rcnn crops
+    changed = copy.deepcopy(inputs)
+    changed["aux_pixel_values"][~inputs["aux_crop_mask"]] = torch.nan
+    assert torch.equal(model(**changed).last_hidden_state, expected)

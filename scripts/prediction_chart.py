@@ -55,7 +55,7 @@ def _draw(axes: Axes, entity_type: str, of_type: Sequence[tuple[str, int]], bars
     axes.set_yticks(range(len(counts)), [_short(name) for name, _ in of_type])
     axes.set_ylim(bars - 0.5, -0.5)  # the first on top, and bars of all panels as wide
     axes.set_xlim(0, max(counts) * 1.18)
-    axes.set_title(_plain(entity_type), loc="left", fontsize=FONT, fontweight="bold")
+    axes.set_title(_short(entity_type), loc="left", fontsize=FONT, fontweight="bold")
     axes.tick_params(labelsize=FONT, length=0)
     axes.xaxis.set_visible(False)
     for side in ("top", "right", "bottom"):
@@ -63,8 +63,5 @@ def _draw(axes: Axes, entity_type: str, of_type: Sequence[tuple[str, int]], bars
 
 
 def _short(name: str) -> str:
-    return _plain(name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}")
-
-
-def _plain(name: str) -> str:
+    name = name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return name.replace("$", r"\$")  # else what is between two of them is set as mathematics

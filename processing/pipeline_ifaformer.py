@@ -352,7 +352,9 @@ class IFAformerPipeline(Pipeline):
         rest: dict[str, Any] = {"crops": crops} if crops else {}
         if example.problems:
             rest["problems"] = example.problems
-        return TaggedText(text=example.text, entities=entities, **rest)
+        result = TaggedText(text=example.text, entities=entities, **rest)
+        result.is_tagged = example.features is not None
+        return result
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         """One row, without a number."""

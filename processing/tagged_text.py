@@ -31,9 +31,11 @@ class TaggedText(dict):
 
     Attributes:
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
+        is_tagged: False where there was nothing to tag, for a reason that is the last of the problems.
     """
 
     image: Any = None
+    is_tagged: bool = True
 
     def _repr_html_(self) -> str:
         return _html(self["text"], self["entities"], self.image, self.get("crops", {}), self.get("problems", []))

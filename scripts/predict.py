@@ -3,6 +3,7 @@ Entities of tweets and their pictures, one JSON line a tweet, in input order.
 
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
+    python scripts/predict.py --model runs/demo --input 'tweets/*.parquet' --output entities.parquet --top_entities 20
     python scripts/predict.py --model runs/demo --dataset demo --limit 3 --explain occlusion --html report.html
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl \
         --aux_detector IDEA-Research/grounding-dino-tiny --rcnn_detector PekingU/rtdetr_r50vd
@@ -10,9 +11,14 @@ Entities of tweets and their pictures, one JSON line a tweet, in input order.
 
 An input file is plain text (a tweet a line), CSV, JSON lines or Parquet with the columns `text` or `tokens` (a list
 of words), and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the
-file or to --image_dir. In CSV words are separated by spaces, paths by `;`. A row or a picture that cannot be used is
-named under `problems` of its tweet; all are counted at the end. Rows are read, tagged and written batch by batch;
-several processes share the batches, and the output is in input order all the same. It appears once it is whole.
+file or to --image_dir. In CSV words are separated by spaces, paths by `;`. Several files, folders and patterns are
+read one after the other. A row or a picture that cannot be used is named under `problems` of its tweet.
+
+Rows are read, tagged and written window by window (64 batches), so that memory does not grow with their number; within
+a window, batches are made of tweets of like length. Several processes share the windows, and the output is in input
+order all the same. It appears once it is whole. Killed or failed, the same command goes on where it was, with any
+number of processes; what is done lies in OUTPUT.parts/ until then. OUTPUT.report.json has the settings, counts by
+type, and what was wrong with which rows.
 
 Without crops of their own, rows get those that the detectors find in their pictures, as prepare_crops.py would store
 them. --explain says which picture or crop speaks for an entity; --html shows texts, pictures and boxes on a page.
@@ -20,32 +26,37 @@ them. --explain says which picture or crop speaks for an entity; --html shows te
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, fields
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import transformers
 from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 from checkpoint import load_checkpoint
 from data_arguments import DataSourceArguments, choose_split
+from prediction_chart import top_entities_chart
+from prediction_parts import OUTPUT_ENDINGS, Parts, json_line
+from prediction_report import PredictionReport, top_lines
+from prediction_rows import InputRow, RowSource, dataset_source, file_source, text_source
+from prediction_windows import WINDOW_BATCHES, WINDOW_BYTES, tag_window, windows
 from recipe import output_path, parse_arguments
+from timed_pipeline import TimedPipeline
 from tqdm import tqdm
 
-from processing import IFAformerPipeline
+from processing.crop_preparation import MainProcessError, PreparationError, on_main, writing
+from processing.crops import checkpoint_digest
 from processing.data import DATASETS
 from processing.explanations import METHODS
 from processing.object_proposals import ProposalOptions
 from processing.parquet_folder import replacing
 from processing.rendering import page
 from processing.row_pictures import CROP_CHOICES
-from processing.rows import OBJECT_COLUMNS
-from processing.tables import RowError, place_of, read_table
 from processing.tagged_text import TaggedText
 
 
@@ -58,170 +69,251 @@ class PredictionArguments(ProposalOptions, DataSourceArguments):
     image: str | None = field(default=None, metadata={"help": "its picture"})
     aux_crops: list[str] | None = field(default=None, metadata={"help": "its crops by visual grounding"})
     rcnn_crops: list[str] | None = field(default=None, metadata={"help": "its crops by a detector"})
-    input: str | None = field(default=None, metadata={"help": "file of tweets: .txt, .csv, .jsonl, .parquet"})
+    input: list[str] | None = field(
+        default=None,
+        metadata={"help": "files of tweets: .txt, .csv, .jsonl, .parquet; folders of such; patterns in quotes"},
+    )
     dataset: str | None = field(default=None, metadata={"help": f"{', '.join(DATASETS)}, or a folder, instead"})
     split: str = field(default="test", metadata={"help": "which split of it"})
     limit: int | None = field(default=None, metadata={"help": "stop after this many tweets"})
-    output: str | None = field(default=None, metadata={"help": "file of JSON lines; left out, they are printed"})
+    output: str | None = field(default=None, metadata={"help": ".jsonl or .parquet; left out, lines are printed"})
+    overwrite: bool = field(default=False, metadata={"help": "make the output anew in place of that of another run"})
     crops: str = field(default="auto", metadata={"help": "auto: a row's own, else the detectors'; none: no crops"})
     explain: str | None = field(default=None, metadata={"help": f"which crop speaks: {', '.join(METHODS)}"})
     html: str | None = field(default=None, metadata={"help": "page of the tweets with entities, pictures and boxes"})
     html_limit: int = field(default=100, metadata={"help": "only so many tweets on the page, from the first on"})
+    top_entities: int | None = field(
+        default=None, metadata={"help": "of each type the most frequent entities: printed, and a chart by the output"}
+    )
     batch_size: int = field(default=32, metadata={"help": "tweets a batch"})
     device: str | None = field(default=None, metadata={"help": "default: cuda where there is one, else cpu"})
 
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: for an option that is missing or out of range.
+        """
+        if self.model is None:
+            raise ValueError("Name the model: --model runs/demo")
+        if self.text is None and self.input is None and self.dataset is None:
+            raise ValueError("Nothing to tag: give --text, --input or --dataset.")
+        super().check()
+        for name, choices in (("crops", CROP_CHOICES), ("explain", tuple(METHODS))):
+            value = getattr(self, name)
+            if value not in choices and (name, value) != ("explain", None):
+                raise ValueError(f"--{name} must be one of {', '.join(choices)}, got {value!r}.")
+        for name in ("html_limit", "batch_size", "limit", "top_entities"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}.")
+        if self.output is not None and Path(self.output).suffix.lower() not in OUTPUT_ENDINGS:
+            raise ValueError(f"--output must end in {', '.join(OUTPUT_ENDINGS)}, got {self.output!r}.")
 
-def read_rows(arguments: PredictionArguments) -> Iterator[dict[str, Any]]:
-    """Rows with `text` or `tokens` and pictures, or with what is wrong with a row under `problems`."""
-    if arguments.text is not None:
-        yield {
-            "text": arguments.text,
-            "image": arguments.image,
-            "aux_crops": arguments.aux_crops,
-            "rcnn_crops": arguments.rcnn_crops,
+    def settings(self, source: RowSource) -> dict[str, Any]:
+        """
+        All that decides what the output holds, but for pictures that lie in files of their own.
+
+        Raises:
+            OSError: for a model or detector that is not there.
+        """
+        free = ("output", "overwrite", "device", "cache_dir")
+        return {
+            **{name: value for name, value in asdict(self).items() if name not in free},
+            "input_content": source.content,
+            "model_content": checkpoint_digest(self.model),
+            "detectors": {kind: checkpoint_digest(detector) for kind, detector in self.detectors.items()},
+            "window": [WINDOW_BATCHES, WINDOW_BYTES],
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
-    elif arguments.input is not None:
-        path = Path(arguments.input)
-        folder = Path(arguments.image_dir) if arguments.image_dir else path.parent
-        for place, row in read_table(path):
-            try:
-                if isinstance(row, RowError):
-                    raise ValueError(row.reason)
-                yield _checked(row, folder)
-            except ValueError as error:
-                yield {"problems": [f"{place_of(str(path), place)}: {error}"]}
-    elif arguments.dataset is not None:
-        data, report = arguments.load()
-        if report:
-            print(report, file=sys.stderr)
-        for row in choose_split(data, arguments.split):
-            names = ("id", "tokens", "image", "aux_crops", "rcnn_crops", *OBJECT_COLUMNS)
-            yield {name: row[name] for name in names if name in row}
-    else:
-        raise ValueError("Nothing to tag: give --text, --input or --dataset.")
 
 
-def _checked(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+def open_source(arguments: PredictionArguments, is_main_process: bool = True) -> RowSource:
     """
-    The row with empty columns gone and its pictures below `folder`.
+    The rows to be tagged.
 
     Raises:
-        ValueError: for columns that hold something else.
+        SystemExit: for no such file or data set, or one that cannot be read.
     """
-    row = {name: value for name, value in row.items() if value not in (None, [])}
-    if "text" in row and not isinstance(row["text"], str):
-        raise ValueError(f"expected text to be a string, got {row['text']!r}")
-    if "tokens" in row and not _is_strings(row["tokens"]):
-        raise ValueError(f"expected tokens to be a list of words, got {row['tokens']!r}")
-    if "text" not in row and "tokens" not in row:
-        raise ValueError(f"expected a column text (a string) or tokens (a list of words), got {sorted(row)}")
-    if "image" in row:
-        row["image"] = _below(folder, row["image"], "image")
-    for name in ("aux_crops", "rcnn_crops"):
-        if name in row:
-            crops = row[name] if isinstance(row[name], list) else [row[name]]
-            row[name] = [_below(folder, crop, name) for crop in crops]
-    return row
+    if arguments.text is not None:
+        names = ("text", "image", "aux_crops", "rcnn_crops")
+        return text_source({name: getattr(arguments, name) for name in names})
+    if arguments.input is not None:
+        try:
+            return file_source(arguments.input, arguments.image_dir)
+        except (OSError, ValueError) as error:
+            raise SystemExit(str(error)) from error
+    data, report = arguments.load()
+    if report and is_main_process:
+        print(report, file=sys.stderr)
+    return dataset_source(choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}")
 
 
-def _below(folder: Path, picture: Any, column: str) -> Any:
-    """A path as one below the folder; bytes and what datasets stores stay."""
-    if isinstance(picture, str):
-        return folder / picture
-    if isinstance(picture, bytes | dict):
-        return picture
-    raise ValueError(f"expected paths or bytes of pictures in {column}, got {picture!r:.80}")
-
-
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def check_table(path: Path) -> None:
+def tagged_windows(
+    arguments: PredictionArguments,
+    source: RowSource,
+    tagger: TimedPipeline,
+    state: PartialState,
+    done: Collection[int] = (),
+) -> Iterator[tuple[int, int, list[InputRow], list[TaggedText] | None]]:
     """
+    Number of each window and of its first row, its rows, and their results, None where it is done already or another
+    process's. A window is read when the one before it has been dealt with, no sooner.
+
     Raises:
-        SystemExit: for no such file, or one that cannot be read, before a model is loaded.
+        SystemExit: for a file that turns out to be damaged, and for too little memory.
     """
-    try:
-        next(iter(read_table(path)), None)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+    rows = windows(islice(source.read(), arguments.limit), arguments.batch_size)
+    first_row = left = index = 0
+    while True:
+        try:
+            with tagger.clock("read"):
+                window = next(rows, None)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{error} What was tagged is kept.") from error
+        if window is None:
+            return
+        results = None
+        if index not in done:
+            if left % state.num_processes == state.process_index:
+                try:
+                    results = tag_window(window, tagger, arguments.batch_size)
+                except torch.OutOfMemoryError as error:
+                    raise SystemExit(
+                        f"Out of memory with {arguments.batch_size} tweets in a batch: give a smaller --batch_size, "
+                        f"with --overwrite, for batches decide the last digits of scores. ({error})"
+                    ) from error
+            left += 1
+        yield index, first_row, window, results
+        index, first_row = index + 1, first_row + len(window)
 
 
-def tag(batch: list[dict[str, Any]], tagger: IFAformerPipeline) -> Iterator[TaggedText]:
-    """Each row's text, entities, crops and problems, in order."""
-    readable = [row for row in batch if "problems" not in row]
-    results = iter(tagger(readable, batch_size=len(batch), on_error="report") if readable else ())
-    for row in batch:
-        if "problems" in row:
-            yield TaggedText(text=None, entities=[], problems=row["problems"])
-        else:
-            result = TaggedText({**({"id": row["id"]} if "id" in row else {}), **next(results)})
-            result.image = row.get("image")
-            yield result
+def report_of(window: list[InputRow], results: list[TaggedText], tagger: TimedPipeline) -> PredictionReport:
+    """Counts of a window, and the seconds since the one before."""
+    report = PredictionReport()
+    for row, result in zip(window, results, strict=True):
+        report.add(row.place, result)
+    report.seconds, tagger.seconds = tagger.seconds, type(tagger.seconds)()
+    return report
 
 
-def batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(rows, size)):
-        yield batch
+def articles_of(arguments: PredictionArguments, first_row: int, results: list[TaggedText]) -> list[str]:
+    """Of the page, those of a window."""
+    shown = max(0, arguments.html_limit - first_row) if arguments.html else 0
+    return [result._repr_html_() for result in results[:shown]]
 
 
-def merge(parts: list[Path], output: Path, batch_size: int) -> None:
-    """The processes' files, of which each holds every so many-th batch, as one in input order; they are removed."""
-    with ExitStack() as stack, replacing(output) as file:
-        for part in cycle([stack.enter_context(open(part, "rb")) for part in parts]):
-            lines = list(islice(part, batch_size))
-            file.writelines(lines)
-            if len(lines) < batch_size:  # the last batch, or the end just before it
-                break
-    for part in parts:
-        part.unlink()
-
-
-def write_page(path: Path, title: str, articles: list[str], number: int, is_explained: bool) -> None:
+def write_page(path: Path, arguments: PredictionArguments, articles: list[str], number: int) -> None:
     """A page of the first tweets, which says how many there were."""
     notes = [f"{number} tweets." if len(articles) == number else f"The first {len(articles)} of {number} tweets."]
-    if is_explained:
+    if arguments.explain is not None:
         notes.append("The line of a box is the wider the more its crop speaks for the entity.")
     with replacing(path) as file:
         body = f'<p class="note">{" ".join(notes)}</p>{"".join(articles)}'
-        file.write(page(title, body).encode(errors="replace"))  # half a surrogate pair is no text
+        text = page(f"Entities by {Path(arguments.model).name}", body)
+        file.write(text.encode(errors="replace"))  # half a surrogate pair is no text
 
 
-def check(arguments: PredictionArguments) -> None:
+def print_results(
+    arguments: PredictionArguments, source: RowSource, tagger: TimedPipeline, state: PartialState
+) -> None:
+    """Results to stdout as they come, and what there is to say of them to stderr."""
+    report, articles = PredictionReport(), []
+    for _, first_row, window, results in tagged_windows(arguments, source, tagger, state):
+        sys.stdout.writelines(map(json_line, results))
+        report.update(report_of(window, results, tagger), with_names=arguments.top_entities is not None)
+        articles += articles_of(arguments, first_row, results)
+    if arguments.html:
+        write_page(Path(arguments.html), arguments, articles, report.rows)
+    print_report(arguments, report, sys.stderr)
+
+
+def print_report(arguments: PredictionArguments, report: PredictionReport, file: Any) -> None:
+    print(report.summary(), file=file)
+    if arguments.top_entities is not None:
+        print(*top_lines(report.top_entities(arguments.top_entities)), sep="\n", file=file)
+
+
+def write_parts(
+    arguments: PredictionArguments,
+    source: RowSource,
+    tagger: TimedPipeline,
+    state: PartialState,
+    parts: Parts,
+    done: Collection[int],
+) -> tuple[int, int]:
+    """
+    This process's share of the windows.
+
+    Returns:
+        How many windows there are, and how many rows all processes had left to tag.
+
+    Raises:
+        PreparationError: where a part cannot be written.
+    """
+    number = rows_left = 0
+    with tqdm(unit=" tweets", disable=not state.is_main_process) as progress:
+        for index, first_row, window, results in tagged_windows(arguments, source, tagger, state, done):
+            if results is not None:
+                report = report_of(window, results, tagger)
+                articles = articles_of(arguments, first_row, results)
+                with writing(parts.folder):
+                    parts.write(index, results, {"report": report.to_dict(), "articles": articles})
+            number += 1
+            rows_left += 0 if index in done else len(window)
+            progress.update(len(window))
+    return number, rows_left
+
+
+def finish(arguments: PredictionArguments, parts: Parts, number: int, rows_left: int, seconds: float) -> None:
+    """The output, page, chart and report of all windows; the report, which comes last, says that all is there."""
+    report, articles = PredictionReport(), []
+    for record in parts.records(number):
+        report.update(PredictionReport.from_dict(record["report"]), with_names=arguments.top_entities is not None)
+        articles += record["articles"]
+    with writing(parts.output.parent):
+        parts.merge(number)
+        if arguments.html:
+            write_page(Path(arguments.html), arguments, articles, report.rows)
+        values = report.published() | {"rows_per_second": round(rows_left / seconds, 2) if rows_left else None}
+        if arguments.top_entities is not None:
+            top = report.top_entities(arguments.top_entities)
+            values["top_entities"] = {entity_type: dict(of_type) for entity_type, of_type in top.items()}
+            if top:
+                with replacing(parts.output.with_name(f"{parts.output.name}.top_entities.png")) as file:
+                    file.write(top_entities_chart(top))
+        values["settings"] = json.loads((parts.folder / "settings.json").read_bytes())
+        with replacing(parts.report) as file:
+            file.write(json.dumps(values, indent=2, ensure_ascii=False).encode(errors="replace"))
+        parts.remove()
+    print_report(arguments, report, sys.stdout)
+    if rows_left:
+        print(f"{rows_left} rows in {seconds:.1f} s: {rows_left / seconds:.1f} a second")
+    print(f"{parts.output} is finished; {parts.report} has the counts.")
+
+
+def make_output(arguments: PredictionArguments, source: RowSource, state: PartialState, output: Path) -> None:
     """
     Raises:
-        ValueError: for an option out of range.
+        PreparationError: for an output of another run, and where something cannot be written.
+        MainProcessError: in the other processes where the main one raises.
     """
-    arguments.check()
-    if arguments.crops not in CROP_CHOICES:
-        raise ValueError(f"--crops must be one of {', '.join(CROP_CHOICES)}, got {arguments.crops!r}.")
-    if arguments.explain is not None and arguments.explain not in METHODS:
-        raise ValueError(f"--explain must be one of {', '.join(METHODS)}, got {arguments.explain!r}.")
-    if arguments.html_limit < 1:
-        raise ValueError(f"--html_limit must be at least 1, got {arguments.html_limit}.")
+    parts = Parts(output, is_explained=arguments.explain is not None)
+    done = on_main(state, lambda: parts.claim(arguments.settings(source), arguments.overwrite))
+    if done is None:
+        if state.is_main_process:
+            print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
+        return
+    tagger = load_tagger(arguments, state)
+    start = time.perf_counter()
+    number, rows_left = write_parts(arguments, source, tagger, state, parts, done)
+    state.wait_for_everyone()
+    seconds = time.perf_counter() - start
+    on_main(state, lambda: finish(arguments, parts, number, rows_left, seconds))
 
 
-def main() -> None:
-    arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
-    if arguments.model is None:
-        raise SystemExit("Name the model: --model runs/demo")
-    try:
-        check(arguments)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    output, report = output_path(arguments.output), output_path(arguments.html)
-    if arguments.input is not None:
-        check_table(Path(arguments.input))
-    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
-    on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
-    state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
-    if state.num_processes > 1 and output is None:
-        raise SystemExit("Several processes need --output, the file in which their results are merged.")
-    if state.num_processes > 1 and report is not None:
-        raise SystemExit("--html is written by one process: leave it out, or start one.")
+def load_tagger(arguments: PredictionArguments, state: PartialState) -> TimedPipeline:
     model, processor = load_checkpoint(arguments.model)
-    tagger = IFAformerPipeline(
+    return TimedPipeline(
         model=model,
         processor=processor,
         device=arguments.device or state.device,
@@ -230,35 +322,30 @@ def main() -> None:
         **{option.name: getattr(arguments, option.name) for option in fields(ProposalOptions)},
     )
 
-    rows = islice(read_rows(arguments), arguments.limit)
-    parts = [output.with_name(f"{output.name}.part-{rank}") for rank in range(state.num_processes)] if output else []
-    counts: Counter[str] = Counter()
-    articles: list[str] = []  # of the page
-    with (
-        open(parts[state.process_index], "w", encoding="utf-8") if parts else nullcontext(sys.stdout) as file,
-        tqdm(unit=" tweets", disable=not parts or not state.is_main_process) as progress,
-    ):
-        for number, batch in enumerate(batches(rows, arguments.batch_size)):
-            if number % state.num_processes != state.process_index:
-                continue
-            for result in tag(batch, tagger):
-                file.write(json.dumps(result, ensure_ascii=False) + "\n")
-                if report and len(articles) < arguments.html_limit:
-                    articles.append(result._repr_html_())
-                counts["tweets"] += 1
-                counts["entities"] += len(result["entities"])
-                counts["tweets with problems"] += "problems" in result
-            progress.update(len(batch))
-    if output:
-        counts = sum(gather_object([counts]), Counter())
-        state.wait_for_everyone()
-        if state.is_main_process:
-            merge(parts, output, arguments.batch_size)
-    if report:
-        title = f"Entities by {Path(arguments.model).name}"
-        write_page(report, title, articles, counts["tweets"], arguments.explain is not None)
-    if state.is_main_process:
-        print(", ".join(f"{count} {name}" for name, count in counts.items()), file=sys.stderr)
+
+def main() -> None:
+    arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
+    try:
+        arguments.check()
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    output, _ = output_path(arguments.output), output_path(arguments.html)
+    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
+    on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
+    if state.num_processes > 1 and output is None:
+        raise SystemExit("Several processes need --output, the file in which their results are merged.")
+    with state.main_process_first():  # the others find a data set that the first one prepared in the cache
+        source = open_source(arguments, state.is_main_process)
+    try:
+        if output is None:
+            print_results(arguments, source, load_tagger(arguments, state), state)
+        else:
+            make_output(arguments, source, state, output)
+    except PreparationError as error:
+        raise SystemExit(str(error)) from error
+    except MainProcessError as error:
+        raise SystemExit(1) from error
     state.destroy_process_group()
 
 

@@ -1,14 +1,12 @@
-"""train.py, score.py and predict.py on a small archive with pictures, each as a user runs it."""
+"""train.py and score.py on a small archive with pictures, each as a user runs it."""
 
 import ast
-import csv
 import json
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
 from modeling_ifaformer import IFAformerForTokenClassification
@@ -123,127 +121,6 @@ def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp
     assert "0 of 5 entities are out of the model's reach" in result.stdout
 
 
-def predict(run_script, model, tmp_path, *arguments):
-    run_script("predict.py", "--model", model, "--output", tmp_path / "out.jsonl", *arguments)
-    return [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture
-def rows(tmp_path):
-    Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    return [
-        {"text": "Jordan met New York! 😀", "image": "a.png", "aux_crops": ["a.png"]},
-        {"tokens": ["Chelsea", "\u200d", "wins"], "image": "broken.jpg"},
-        {"text": ""},
-        {"text": "\u200d\ufe0f"},
-        {"text": "Paris", "image": "missing.jpg", "rcnn_crops": ["a.png"] * 4},
-        {"text": "a long one " * 400},
-        {"text": "Jordan met New York! 😀", "image": "a.png", "aux_crops": ["a.png"]},
-    ]
-
-
-def test_prediction_keeps_order_and_reports_problems(trained, run_script, tmp_path, rows):
-    folder, _ = trained(run_script)
-    # a model that tags everything, so that there are entities to look at
-    model = AutoModelForTokenClassification.from_pretrained(folder)
-    with torch.no_grad():
-        model.classifier.bias[model.config.label2id["B-PER"]] += 100
-    model.save_pretrained(tmp_path / "eager")
-    IFAformerProcessor.from_pretrained(folder).save_pretrained(tmp_path / "eager")
-    assert "classifier.bias" in load_file(tmp_path / "eager" / "model.safetensors")
-
-    path = tmp_path / "tweets.jsonl"
-    path.write_text("\n".join(["{", *(json.dumps(row) for row in rows)]) + "\n", encoding="utf-8")
-    unreadable, *results = predict(run_script, tmp_path / "eager", tmp_path, "--input", path, "--batch_size", "3")
-    assert unreadable["text"] is None and f"{path}:1: " in unreadable["problems"][0]
-    assert len(results) == len(rows)
-    for result, row in zip(results, rows, strict=True):
-        assert result["text"] == row.get("text", " ".join(row.get("tokens", [])))
-        for entity in result["entities"]:
-            assert result["text"][entity["start"] : entity["end"]] == entity["word"]
-            assert 0.9 < entity["score"] <= 1.000001
-    assert [entity["word"] for entity in results[0]["entities"]] == ["Jordan", "met", "New", "York", "!", "😀"]
-    assert results[0] == results[-1]  # whatever else is in the batch
-    assert "problems" not in results[0]
-    expected = {
-        1: "broken.jpg",
-        2: "empty",
-        3: "the tokenizer keeps nothing of it",
-        4: "missing.jpg",
-        5: "words are cut off",
-    }
-    for index, problem in expected.items():
-        assert any(problem in text for text in results[index]["problems"]), results[index]
-    assert any("4 crops, the model takes the first 3" in text for text in results[4]["problems"])
-    assert not results[2]["entities"] and results[4]["entities"]
-
-
-def test_prediction_reads_csv_and_plain_text(trained, run_script, tmp_path, rows):
-    folder, _ = trained(run_script)
-    with open(tmp_path / "tweets.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("text", "tokens", "image", "aux_crops"))
-        writer.writerow(("Jordan, met\nParis", "", "a.png", "a.png;a.png"))
-    [result] = predict(run_script, folder, tmp_path, "--input", tmp_path / "tweets.csv")
-    assert result["text"] == "Jordan, met\nParis" and "problems" not in result
-    (tmp_path / "tweets.txt").write_text("Jordan\nParis wins\n", encoding="utf-8")
-    results = predict(run_script, folder, tmp_path, "--input", tmp_path / "tweets.txt", "--limit", "1")
-    assert [result["text"] for result in results] == ["Jordan"]
-
-
-@pytest.mark.parametrize("number", [0, 4, 5])
-def test_several_processes_predict_in_input_order(trained, run_script, tmp_path, number):
-    folder, _ = trained(run_script)
-    (tmp_path / "tweets.txt").write_text("".join(f"Jordan met {index} friends\n" for index in range(number)))
-    run_script(
-        "predict.py",
-        *(
-            "--model",
-            folder,
-            "--input",
-            tmp_path / "tweets.txt",
-            "--batch_size",
-            2,
-            "--output",
-            tmp_path / "out.jsonl",
-        ),
-        processes=2,
-    )
-    lines = (tmp_path / "out.jsonl").read_text().splitlines()
-    assert [json.loads(line)["text"] for line in lines] == [f"Jordan met {index} friends" for index in range(number)]
-    assert not list(tmp_path.glob("*.part-*"))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('{"text": "x"}\n{"text": \n', "a.jsonl:2: "),
-        ("[1]\n", "a.jsonl:1: expected a JSON object"),
-        ('{"txt": "x"}\n', "a.jsonl:1: expected a column text"),
-        ('\n{"text": ["a"]}\n', "a.jsonl:2: expected text to be a string, got ['a']"),
-        ('{"tokens": "a b"}\n', "a.jsonl:1: expected tokens to be a list of words, got 'a b'"),
-        ('{"text": "a", "image": 5}\n', "a.jsonl:1: expected paths or bytes of pictures in image, got 5"),
-        ('{"text": "a", "aux_crops": [5]}\n', "a.jsonl:1: expected paths or bytes of pictures in aux_crops, got 5"),
-    ],
-)
-def test_a_line_that_is_wrong_is_named_and_the_rest_goes_on(script_module, tmp_path, content, message):
-    predict_script = script_module("predict")
-    path = tmp_path / "a.jsonl"
-    path.write_text(content + '{"text": "the last"}\n')
-    rows = list(predict_script.read_rows(predict_script.PredictionArguments(input=str(path))))
-    assert rows[-1] == {"text": "the last"}
-    [[problem]] = [row["problems"] for row in rows if "problems" in row]
-    assert message in problem
-
-
-def test_a_file_of_another_kind(script_module, tmp_path):
-    predict_script = script_module("predict")
-    (tmp_path / "a.xml").write_text("<x/>")
-    with pytest.raises(ValueError, match=r"a\.xml: expected a file ending in \.jsonl"):
-        list(predict_script.read_rows(predict_script.PredictionArguments(input=str(tmp_path / "a.xml"))))
-
-
 def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):
     folder, _ = trained(run_script)
     readme = (repository / "README.md").read_text(encoding="utf-8")
@@ -335,7 +212,11 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
             "nodir/x.json cannot be written",
         ),
         ("inspect_data.py", ["--num_samples", "-1"], "--num_samples must be 0 or more, got -1"),
-        ("predict.py", ["--model", "x", "--output", "nodir/x.jsonl"], "nodir/x.jsonl cannot be written"),
+        (
+            "predict.py",
+            ["--model", "x", "--text", "x", "--output", "nodir/x.jsonl"],
+            "nodir/x.jsonl cannot be written",
+        ),
         ("predict.py", ["--model", "x", "--input", "gone.jsonl"], "gone.jsonl"),
         ("predict.py", ["--model", "x", "--input", "bad.tsv"], "bad.tsv: expected a file ending in"),
         (

@@ -205,7 +205,7 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("inspect_data.py", ["--dataset", "nosuch"], "dataset must be one of demo, twitter2015"),
+        ("inspect_data.py", ["--dataset", "nosuch"], "dataset must be one of demo, demo_re, twitter2015"),
         (
             "score.py",
             ["--checkpoints", "x", "--output", "nodir/x.json"],

@@ -24,11 +24,17 @@ AUTO_MAP = {
     "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
     "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
 }
-# Its code comes with the processor.
-CUSTOM_PIPELINES: dict[str, dict[str, Any]] = {
+# Their code comes with the processor.
+ENTITY_PIPELINES: dict[str, dict[str, Any]] = {
     "multimodal-token-classification": {
         "impl": "pipeline_ifaformer.IFAformerPipeline",
         "pt": ["AutoModelForTokenClassification"],
+    }
+}
+RELATION_PIPELINES: dict[str, dict[str, Any]] = {
+    "multimodal-relation-extraction": {
+        "impl": "relation_pipeline.IFAformerRelationPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
     }
 }
 
@@ -465,7 +471,7 @@ def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):
     """IFAformer with a linear layer and a linear-chain CRF: multimodal named entity recognition."""
 
-    custom_pipelines = CUSTOM_PIPELINES
+    custom_pipelines = ENTITY_PIPELINES
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
@@ -546,6 +552,8 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
 
 class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
     """IFAformer with a linear layer over the hidden states at the two markers that open head and tail entity."""
+
+    custom_pipelines = RELATION_PIPELINES
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)

@@ -12,7 +12,7 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .collator import CROP_KINDS
+from .collator import CROP_KINDS, PIXEL_MASKS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .explanations import METHODS, source_mask, source_names
 from .labels import entity_spans
@@ -39,6 +39,7 @@ class Example:
         word_ids: of each token the index of its word.
         pictures: what is known of its crops, and what is still to be proposed.
         features: what the processor makes of it, None where it cannot be tagged.
+        pixels: its pictures among the features, where relations are looked for too.
         problems: what is wrong with the row.
     """
 
@@ -48,6 +49,7 @@ class Example:
     word_ids: list[int | None] = field(default_factory=list)
     pictures: RowPictures = field(default_factory=RowPictures)
     features: dict[str, Any] | None = None
+    pixels: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -61,6 +63,8 @@ class IFAformerPipeline(Pipeline):
     Args:
         model: an IFAformer with the CRF head. It is put into evaluation mode.
         processor: the `IFAformerProcessor` saved beside it.
+        relation_extractor (`IFAformerRelationPipeline`, *optional*): finds the relations between the entities, of
+            the same pictures in the same sizes. A result is then a dict with `relations` besides, see [`__call__`].
         on_error (`str`, defaults to `"raise"`): what becomes of bad input, see [`__call__`]. Here for all calls, or
             with a call.
         crops, explain, aux_detector, rcnn_detector, ...: see [`__call__`]. Here for all calls, or with a call.
@@ -79,17 +83,28 @@ class IFAformerPipeline(Pipeline):
     model: Any  # of classes of the user's, or of those that came with the checkpoint
     processor: Any
 
-    def __init__(self, model: Any, *, processor: Any = None, **kwargs: Any):
+    def __init__(self, model: Any, *, processor: Any = None, relation_extractor: Any = None, **kwargs: Any):
         if processor is None:
-            raise ValueError("IFAformerPipeline needs the processor that was saved with the model: processor=...")
-        if not hasattr(model, "crf"):
-            raise ValueError(f"{type(model).__name__} tags no words: the pipeline needs a model with the CRF head.")
+            raise ValueError(f"{type(self).__name__} needs the processor that was saved with the model: processor=...")
+        self.check_model(model)
         processor.check_config(model.config)
         if processor.max_length is None:  # what the text tower can take, without a change to the caller's object
             processor = copy(processor)
             processor.max_length = model.base_model.text_model.max_length
         super().__init__(model, processor=processor, **kwargs)
+        self.relation_extractor = relation_extractor
+        if relation_extractor is not None:
+            relation_extractor.check_pictures(processor)
         self.proposer = ObjectProposer(self.device)
+
+    @staticmethod
+    def check_model(model: Any) -> None:
+        """
+        Raises:
+            ValueError: for a model of another task.
+        """
+        if not hasattr(model, "crf"):
+            raise ValueError(f"{type(model).__name__} tags no words: the pipeline needs a model with the CRF head.")
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """
@@ -137,6 +152,10 @@ class IFAformerPipeline(Pipeline):
             `word`; of words, `text` is the words joined by one space. `score` is the mean over the entity's words of
             the probability of their tags under the CRF. For a list, the list of those; for a generator or a data set,
             an iterable which computes them as it goes, with the data set's length.
+
+            With a `relation_extractor` a result is always a dict: `text`, `entities`, `relations` between every two of
+            them, the negative one left out (`head` and `tail`, as places in `entities`, `relation` and `score`), and
+            as `problems` what is wrong with the row and pairs that could not be looked at.
 
             With `explain`, an entity has `shares`: for the text, the picture and each crop `source` (`"text"`,
             `"image"`, `"aux_crops 0"`, ...), `share`, and where they are known `label`, `score` and `box`; shares sum
@@ -241,24 +260,33 @@ class IFAformerPipeline(Pipeline):
         except ValueError as error:
             report(str(error))
             return example
-        words, pictures = example.words, read_row_pictures(row, self._limits, crops, proposed_kinds, report)
+        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, report)
+        features = self._encode_words(example, row, place, on_error, report)
+        if features is None:
+            return example
+        features |= self.processor.encode_pictures({name: [values] for name, values in pictures.columns.items()})
+        example.features = {name: values[0] for name, values in features.items()}
+        example.pictures = pictures
+        pictures.columns = {}  # they are in the features now
+        return example
+
+    def _encode_words(
+        self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
+    ) -> Mapping[str, Any] | None:
+        """The processor's features of the example's words, a batch of one; None where they cannot be tagged."""
+        words = example.words
         try:
             (encoded,) = self.processor.encode_text([words], is_split_into_words=True)
         except ValueError:
             report(f"text: {example.text!r:.80} is empty, or the tokenizer keeps nothing of it")
-            return example
+            return None
         example.word_ids = encoded.word_ids
         cut_off = len(words) - 1 - max(word for word in encoded.word_ids if word is not None)
         if cut_off and len(encoded.input_ids) == self.processor.max_length:
             example.problems.append(f"text: the last {cut_off} of {len(words)} words are cut off")
             if on_error == "raise":
                 logger.warning(f"{place}{example.problems[-1]}")
-        features = self.processor(text=[words], is_split_into_words=True)
-        features |= self.processor.encode_pictures({name: [values] for name, values in pictures.columns.items()})
-        example.features = {name: values[0] for name, values in features.items()}
-        example.pictures = pictures
-        pictures.columns = {}  # they are in the features now
-        return example
+        return self.processor(text=[words], is_split_into_words=True)
 
     def _add_proposals(self, examples: list[Example], options: ProposalOptions) -> None:
         """The crops that are to be proposed, a kind's of all examples at once."""
@@ -285,6 +313,8 @@ class IFAformerPipeline(Pipeline):
         """The `examples`, and as `inputs` the padded batch of those that have features, None where none has."""
         features = [example.features for example in examples if example.features is not None]
         for example in examples:
+            if self.relation_extractor is not None and example.features is not None:
+                example.pixels = {name: of for name, of in example.features.items() if name in PIXEL_MASKS}
             example.features = None if example.features is None else {}  # they are in the batch now
         return {"examples": examples, "inputs": self.processor.data_collator(features) if features else None}
 
@@ -347,9 +377,14 @@ class IFAformerPipeline(Pipeline):
 
     def _result(self, example: Example, entities: list[dict[str, Any]], on_error: str) -> Entities | TaggedText:
         crops = {column: objects for column, objects in example.pictures.objects.items() if objects}
-        if on_error == "raise":
+        if on_error == "raise" and self.relation_extractor is None:
             return Entities(entities, example.text, crops)
         rest: dict[str, Any] = {"crops": crops} if crops else {}
+        if self.relation_extractor is not None:
+            rest["relations"], problems = self.relation_extractor.relations_among(
+                example.words, example.offsets, entities, example.pixels
+            )
+            example.problems += problems
         if example.problems:
             rest["problems"] = example.problems
         result = TaggedText(text=example.text, entities=entities, **rest)
@@ -433,9 +468,10 @@ class _Results:
             yield from self.run(batch)
 
 
-def _show_picture_of(row: Any, result: Entities | TaggedText) -> None:
-    """The caller holds the row, so that the result may point to its picture."""
-    result.image = row.get("image") if isinstance(row, Mapping) else None
+def _show_picture_of(row: Any, result: Any) -> None:
+    """The caller holds the row, so that a result which shows itself may point to its picture."""
+    if isinstance(result, Entities | TaggedText):
+        result.image = row.get("image") if isinstance(row, Mapping) else None
 
 
 __all__ = ["IFAformerPipeline"]

@@ -12,7 +12,7 @@ from .words import Words, join_words, split_words
 logger = logging.get_logger(__name__)
 
 # Columns a row may have: what is read, and what the data sets have besides.
-KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "crops", "id", "image_id", "ner_tags"}
+KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "crops", "id", "image_id", "ner_tags", "head", "tail", "relation"}
 KNOWN_COLUMNS |= {f"{kind}_objects" for kind in CROP_KINDS}
 
 

@@ -24,6 +24,7 @@ from .labels import (
     scheme_labels,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
+from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
 from .tokenizing import EncodedText, batched_text, tokenize_words
 from .words import Words, join_words, split_words
 

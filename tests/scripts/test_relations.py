@@ -74,7 +74,7 @@ def test_training_learns_relations_and_keeps_everything(trained):
     assert "test: 1 rows have no room for both entities and count as without relation." in printed
     assert "test: 1 rows have no room for both entities and are not given to the model." in errors
     card = (folder / "README.md").read_text()
-    assert "Multimodal relation extraction" in card and "post_process_relations" in card
+    assert "Multimodal relation extraction" in card and "multimodal-relation-extraction" in card
     assert "Accuracy over all rows, 1 without room for both entities among them: 88.9." in card
     assert "type: text-classification" in card and (folder / "confusion_matrix.png").exists()
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()

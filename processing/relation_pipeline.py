@@ -1,0 +1,197 @@
+"""The pipeline for relations: texts with two entities and their pictures in, the relation of the two out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
+import torch
+
+from .entity_markers import MarkerError
+from .labels import NO_RELATION
+from .pipeline_ifaformer import Example, IFAformerPipeline
+
+
+RELATION_TASK = "multimodal-relation-extraction"
+# Of a text, in order: with more than 12 entities they are cut.
+MAX_PAIRS = 132
+# In one forward pass.
+PAIRS_AT_ONCE = 32
+
+PICTURE_SETTINGS = ("use_whole_image", "num_aux_crops", "num_rcnn_crops", "pixel_shapes")
+
+
+class IFAformerRelationPipeline(IFAformerPipeline):
+    """
+    Multimodal relation extraction: the relation of two entities in each text, which has its picture.
+
+        extractor = pipeline("multimodal-relation-extraction", model="user/name", trust_remote_code=True)
+        extractor({"text": "Jordan met Paris", "head": (0, 6), "tail": (11, 16), "image": "photo.jpg"})
+
+    Given to [`IFAformerPipeline`] as `relation_extractor`, it finds the relations between the entities found there.
+
+    A row is one of [`IFAformerPipeline.__call__`] with a `head` and a `tail`, each `(start, end)` or a mapping with
+    `start` and `end`, end exclusive: characters of a `text`, which fall on borders of its words, or words of `tokens`.
+    The other arguments are the same, `explain` aside.
+
+    The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
+    `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used)
+    and `problems` (where there are any).
+    """
+
+    @staticmethod
+    def check_model(model: Any) -> None:
+        """
+        Raises:
+            ValueError: for a model of another task.
+        """
+        if hasattr(model, "crf") or not hasattr(model, "classifier"):
+            raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
+
+    def check_pictures(self, processor: Any) -> None:
+        """
+        Whether what that processor makes of pictures is what this one would.
+
+        Raises:
+            ValueError: with every setting in which they differ.
+        """
+        different = [
+            f"{name}: {getattr(processor, name)} there, {getattr(self.processor, name)} here"
+            for name in PICTURE_SETTINGS
+            if getattr(processor, name) != getattr(self.processor, name)
+        ]
+        if different:
+            raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:  # type: ignore[override]
+        if kwargs.get("explain") is not None:
+            raise ValueError("explain is for entities; relations have no shares.")
+        return super()._sanitize_parameters(**kwargs)
+
+    def _encode_words(
+        self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
+    ) -> Mapping[str, Any] | None:
+        try:
+            spans = {name: _word_span(name, row, example.offsets) for name in ("head", "tail")}
+            example.word_ids = [word for span in spans.values() for word in span]
+            return self._encode_pair(example.words, *spans.values())
+        except ValueError as error:
+            report(str(error))
+            return None
+
+    def _encode_pair(self, words: list[str], head: tuple[int, int], tail: tuple[int, int]) -> Any:
+        head_entity, tail_entity = ({"start": start, "end": end} for start, end in (head, tail))
+        return self.processor(text=[words], heads=[head_entity], tails=[tail_entity], is_split_into_words=True)
+
+    def _answers(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """`relation` and `score` of each pair of a collated batch."""
+        self.model.eval()
+        return self.processor.post_process_relations(self.model(**self.processor.normalize_pixels(inputs)).logits)
+
+    def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
+        inputs = input_tensors["inputs"]
+        return {"examples": input_tensors["examples"], "answers": [] if inputs is None else self._answers(inputs)}
+
+    def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
+        """A result for each row of a batch, see the class."""
+        answers = iter(model_outputs["answers"])
+        results = []
+        for example in model_outputs["examples"]:
+            result: dict[str, Any] = {} if on_error == "raise" else {"text": example.text}
+            if example.features is not None:
+                head, tail = example.word_ids[:2], example.word_ids[2:]
+                result |= next(answers) | {
+                    name: _entity(example.text, example.offsets, *span)
+                    for name, span in (("head", head), ("tail", tail))
+                }
+            if example.problems and on_error == "report":
+                result["problems"] = example.problems
+            results.append(result)
+        return results
+
+    @torch.no_grad()
+    def relations_among(
+        self,
+        words: list[str],
+        offsets: Sequence[tuple[int, int]],
+        entities: Sequence[Mapping[str, Any]],
+        pixels: Mapping[str, Any],
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """
+        The relations between every two entities of a text, each as head and as tail, the negative one left out.
+
+        Args:
+            words, offsets: of the text, and `(start, end)` characters of each word.
+            entities: with `start` and `end`, characters on borders of words.
+            pixels: the pictures, as the processor encodes them; absent ones are left out.
+
+        Returns:
+            `head` and `tail` (places in `entities`), `relation` and `score` of each; and in words the pairs that could
+            not be looked at.
+        """
+        spans = [_words_between(offsets, entity["start"], entity["end"]) for entity in entities]
+        pairs = list(permutations(range(len(entities)), 2))
+        problems = []
+        if len(pairs) > MAX_PAIRS:
+            problems.append(f"relations: {len(pairs)} pairs of entities, the first {MAX_PAIRS} are looked at")
+        readable, features = [], []
+        for head, tail in pairs[:MAX_PAIRS]:
+            try:
+                encoded = self._encode_pair(words, spans[head], spans[tail])
+            except MarkerError as error:
+                problems.append(f"relations: {entities[head]['word']!r} and {entities[tail]['word']!r}: {error}")
+                continue
+            readable.append((head, tail))
+            features.append({**{name: values[0] for name, values in encoded.items()}, **pixels})
+        relations = []
+        for start in range(0, len(features), PAIRS_AT_ONCE):
+            inputs = self.processor.data_collator(features[start : start + PAIRS_AT_ONCE])
+            inputs = self.ensure_tensor_on_device(**inputs)
+            for (head, tail), answer in zip(
+                readable[start : start + PAIRS_AT_ONCE], self._answers(inputs), strict=True
+            ):
+                if answer["relation"] != NO_RELATION:
+                    relations.append({"head": head, "tail": tail, **answer})
+        return relations, problems
+
+
+def _word_span(name: str, row: Mapping[str, Any], offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """
+    Raises:
+        ValueError: for an entity that is absent, or no span of words.
+    """
+    entity = row.get(name)
+    of_words = row.get("tokens") is not None or not isinstance(row.get("text"), str)
+    unit = "word indices" if of_words else "characters"
+    try:
+        start, end = (entity["start"], entity["end"]) if isinstance(entity, Mapping) else entity  # type: ignore[misc]
+        start, end = int(start), int(end)
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"{name}: expected (start, end) in {unit}, end exclusive, got {entity!r:.80}") from None
+    if not of_words:
+        return _words_between(offsets, start, end, name)
+    if not 0 <= start < end <= len(offsets):
+        raise ValueError(f"{name}: expected words within 0 to {len(offsets)}, end exclusive, got {(start, end)}")
+    return start, end
+
+
+def _words_between(offsets: Sequence[tuple[int, int]], start: int, end: int, name: str = "entity") -> tuple[int, int]:
+    """
+    Indices of the words, end exclusive, that lie at these characters.
+
+    Raises:
+        ValueError: where no word begins at `start`, or none ends at `end`.
+    """
+    first = next((index for index, (begin, _) in enumerate(offsets) if begin == start), None)
+    last = next((index for index, (_, stop) in enumerate(offsets) if stop == end), None)
+    if first is None or last is None or last < first:
+        words = ", ".join(f"{begin}-{stop}" for begin, stop in offsets[:20])
+        raise ValueError(f"{name}: characters {start} to {end} are no whole words; words lie at {words}")
+    return first, last + 1
+
+
+def _entity(text: str, offsets: Sequence[tuple[int, int]], first: int, end: int) -> dict[str, Any]:
+    start, stop = offsets[first][0], offsets[end - 1][1]
+    return {"word": text[start:stop], "start": start, "end": stop}
+
+
+__all__ = ["IFAformerRelationPipeline"]

@@ -1,0 +1,179 @@
+"""Relations of two given entities, and of all entities that a tagger finds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from processing import IFAformerPipeline, IFAformerRelationPipeline
+from processing.labels import label_maps
+
+
+RELATIONS = ["member_of", "None", "peer", "held_on"]
+PICTURE = Image.linear_gradient("L").convert("RGB")
+CROPS = [Image.radial_gradient("L").convert("RGB"), PICTURE.rotate(90)]
+ROW = {"text": "Jordan met New York!", "head": (0, 6), "tail": (11, 19), "image": PICTURE, "aux_crops": CROPS}
+
+
+@pytest.fixture(scope="module")
+def extractor(make_config, make_processor):
+    """With weights as large as make its answers differ."""
+    torch.manual_seed(0)
+    processor = make_processor(relations=RELATIONS)
+    head, _, tail, _ = processor.add_entity_markers()
+    config = make_config(
+        head_marker_token_id=head,
+        tail_marker_token_id=tail,
+        vocab_size=len(processor.tokenizer),
+        **label_maps(RELATIONS),
+    )
+    model = IFAformerForRelationExtraction(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return IFAformerRelationPipeline(model, processor=processor, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def make_tagger(make_config, make_processor):
+    """A tagger that takes every word for an entity."""
+
+    def make(**kwargs):
+        torch.manual_seed(0)
+        processor = make_processor()
+        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
+        with torch.no_grad():
+            model.classifier.bias[model.config.label2id["B-PER"]] += 100
+        return IFAformerPipeline(model, processor=processor, device="cpu", **kwargs)
+
+    return make
+
+
+def by_hand(extractor, words, head, tail, **pictures):
+    (head, tail) = ({"start": start, "end": end} for start, end in (head, tail))
+    inputs = extractor.processor(text=[words], heads=[head], tails=[tail], **pictures, return_tensors="pt")
+    with torch.no_grad():
+        logits = extractor.model.eval()(**inputs).logits
+    return extractor.processor.post_process_relations(logits)[0]
+
+
+def test_the_relation_of_two_entities(extractor):
+    result = extractor(ROW)
+    assert result["head"] == {"word": "Jordan", "start": 0, "end": 6}
+    assert result["tail"] == {"word": "New York", "start": 11, "end": 19}
+    expected = by_hand(
+        extractor, ["Jordan", "met", "New", "York", "!"], (0, 1), (2, 4), images=[PICTURE], aux_crops=[CROPS]
+    )
+    assert result["relation"] == expected["relation"]
+    assert result["score"] == pytest.approx(expected["score"], abs=1e-6)
+    words = {**ROW, "tokens": ["Jordan", "met", "New", "York", "!"], "head": {"start": 0, "end": 1}, "tail": (2, 4)}
+    of_words = extractor(words)
+    assert of_words["relation"] == result["relation"] and of_words["score"] == pytest.approx(result["score"])
+    assert of_words["tail"] == {"word": "New York", "start": 11, "end": 19}
+    swapped = extractor({**ROW, "head": ROW["tail"], "tail": ROW["head"]})
+    without = extractor({name: ROW[name] for name in ("text", "head", "tail")})
+    assert len({result["score"], swapped["score"], without["score"]}) == 3
+
+
+def test_batches_and_generators(extractor):
+    rows = [ROW, {"tokens": ["Paris", "in", "York"], "head": (2, 3), "tail": (0, 1)}, {**ROW, "image": None}]
+    alone = [extractor(row) for row in rows]
+    for results in (extractor(rows, batch_size=3), list(extractor(iter(rows), batch_size=2))):
+        assert [result["relation"] for result in results] == [result["relation"] for result in alone]
+        scores = [result["score"] for result in results]
+        assert scores == pytest.approx([result["score"] for result in alone], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"head": (0, 5)}, "head: characters 0 to 5 are no whole words; words lie at 0-6"),
+        ({"tail": None}, r"tail: expected \(start, end\) in characters, end exclusive, got None"),
+        ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, "tail: expected words within 0 to 2"),
+        ({"image": b"no picture"}, "image"),
+    ],
+)
+def test_bad_rows(extractor, changed, message):
+    row = {**ROW, **changed}
+    with pytest.raises(ValueError, match=message):
+        extractor(row)
+    with pytest.raises(ValueError, match=f"Row 1: {message}"):
+        extractor([ROW, row])
+    reported = extractor([ROW, row], on_error="report")[1]
+    assert len(reported["problems"]) == 1
+    assert ("relation" in reported) is ("image" in changed), "a picture that cannot be used is left out"
+
+
+def test_what_does_not_go_together(extractor, make_tagger, make_processor):
+    with pytest.raises(ValueError, match="explain is for entities"):
+        extractor(ROW, explain="attention")
+    with pytest.raises(ValueError, match="IFAformerForTokenClassification finds no relations"):
+        IFAformerRelationPipeline(make_tagger().model, processor=extractor.processor)
+    with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops: 1 there, 3 here"):
+        extractor.check_pictures(make_processor(num_aux_crops=1))
+
+
+def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger):
+    tagger = make_tagger(relation_extractor=extractor)
+    row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
+    result, lonely = tagger([row, "Paris"], batch_size=2)
+    entities = result["entities"]
+    assert [entity["word"] for entity in entities] == ["Jordan", "met", "New", "York", "!"]
+    expected = []
+    for head in range(5):
+        for tail in range(5):
+            if head != tail:
+                spans = {
+                    name: (entities[index]["start"], entities[index]["end"])
+                    for name, index in (("head", head), ("tail", tail))
+                }
+                answer = extractor({**row, **spans})
+                if answer["relation"] != "None":
+                    expected.append((head, tail, answer["relation"], pytest.approx(answer["score"], abs=1e-5)))
+    assert [tuple(relation.values()) for relation in result["relations"]] == expected
+    assert 0 < len(expected) < 20, "some pairs have a relation, some have none"
+    assert lonely["relations"] == [] and "problems" not in result
+    assert make_tagger()(row) == [*entities], "the entities are what they are without"
+    json.dumps(result)
+
+
+def test_pairs_that_cannot_be_looked_at_are_told(extractor, make_tagger, monkeypatch):
+    monkeypatch.setattr("processing.relation_pipeline.MAX_PAIRS", 4)
+    monkeypatch.setattr(extractor.processor, "max_length", 8)
+    result = make_tagger(relation_extractor=extractor)("Jordan met Paris in New York City")
+    assert any("42 pairs of entities, the first 4 are looked at" in problem for problem in result["problems"])
+    assert any("'Jordan' and " in problem and "there is room for" in problem for problem in result["problems"])
+
+
+def test_it_travels(extractor, make_tagger, tmp_path):
+    extractor.save_pretrained(tmp_path / "relations")
+    make_tagger().save_pretrained(tmp_path / "tagger")
+    program = (
+        "import json, sys; sys.modules.update(processing=None, modeling_ifaformer=None)\n"
+        "from transformers import pipeline\n"
+        "load = dict(trust_remote_code=True, device='cpu')\n"
+        "extractor = pipeline('multimodal-relation-extraction', model='relations', **load)\n"
+        "tagger = pipeline('multimodal-token-classification', model='tagger', relation_extractor=extractor, **load)\n"
+        "row = dict(text='Jordan met New York!')\n"
+        "print(json.dumps([extractor(dict(row, head=(0, 6), tail=(11, 19))), tagger(row)]))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    row = {"text": "Jordan met New York!"}
+    here = [extractor({**row, "head": (0, 6), "tail": (11, 19)}), make_tagger(relation_extractor=extractor)(row)]
+    assert json.loads(finished.stdout.splitlines()[-1]) == json.loads(json.dumps(here))
+    registered = pipeline("multimodal-relation-extraction", model=str(tmp_path / "relations"), device="cpu")
+    assert type(registered).__name__ == "IFAformerRelationPipeline"

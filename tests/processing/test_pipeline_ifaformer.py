@@ -329,7 +329,7 @@ def test_registered_class_wins(tagger, tmp_path):
         assert loaded(rows()) == expected
 
 
-def test_only_the_token_classifier_declares_a_pipeline(tagger, make_config, tmp_path):
+def test_each_task_declares_its_pipeline(tagger, make_config, tmp_path):
     tagger.model.save_pretrained(tmp_path / "ner")
     declared = json.loads((tmp_path / "ner/config.json").read_text())["custom_pipelines"]
     assert declared == {
@@ -337,7 +337,12 @@ def test_only_the_token_classifier_declares_a_pipeline(tagger, make_config, tmp_
     }
     relations = IFAformerForRelationExtraction(tagger.model.config)
     relations.save_pretrained(tmp_path / "re")
-    assert "custom_pipelines" not in json.loads((tmp_path / "re/config.json").read_text())
+    assert json.loads((tmp_path / "re/config.json").read_text())["custom_pipelines"] == {
+        "multimodal-relation-extraction": {
+            "impl": "relation_pipeline.IFAformerRelationPipeline",
+            "pt": ["AutoModelForSequenceClassification"],
+        }
+    }
     assert not hasattr(make_config(), "custom_pipelines")
 
 

@@ -253,8 +253,8 @@ def new_card(folder: Path, model: PreTrainedModel, arguments: SharingArguments, 
                     "into it and leave the options out, or remove it to have a card made."
                 )
             return None
-    elif not type(model).__name__.endswith("ForTokenClassification"):
-        raise ValueError(f"{folder}: a card can be made for entity recognition only so far: write {readme} yourself.")
+    elif type(model).__name__ == "IFAformerModel":
+        raise ValueError(f"{folder}: a bare model has no task that a card could tell of: write {readme} yourself.")
     return facts
 
 

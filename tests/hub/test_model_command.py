@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerProcessor
@@ -18,8 +19,12 @@ from processing.tokenizer_training import train_wordpiece
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
-CODE = {"configuration_ifaformer.py", "crf.py", "modeling_ifaformer.py", "towers.py", "pipeline_ifaformer.py"}
-CODE |= {"processing_ifaformer.py", "collator.py", "decoding.py", "images.py", "labels.py", "words.py"}
+ROOT = SCRIPT.parents[1]
+CODE = {
+    Path(path).name
+    for entry in ("modeling_ifaformer/modeling_ifaformer.py", "processing/processing_ifaformer.py")
+    for path in (ROOT / entry, *get_relative_import_files(ROOT / entry))
+}
 SETTINGS = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 PUBLISHED = {"README.md", "model.safetensors", *SETTINGS, *CODE}
 

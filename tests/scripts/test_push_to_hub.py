@@ -118,11 +118,15 @@ def push(script_module, monkeypatch, own_data, tmp_path):
         requests["create"] = {"repo_id": repo_id, **kwargs}
         return RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
 
+    def auth_check(self, repo_id, **kwargs):
+        assert kwargs["write"]
+
     def create_commit(self, *, operations, **kwargs):
         requests["commit"] = {"operations": operations, **kwargs}
 
     monkeypatch.setattr(upload, "is_offline_mode", lambda: False)
     monkeypatch.setattr(upload, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(upload.HfApi, "auth_check", auth_check)
     monkeypatch.setattr(upload.DatasetCard, "validate", lambda self: None)
     monkeypatch.setattr(upload.HfApi, "create_repo", create_repo)
     monkeypatch.setattr(upload.HfApi, "repo_info", lambda *args, **kwargs: Mock(private=True))
@@ -373,9 +377,17 @@ def test_a_tokenizer_that_is_too_large(push_model, model, make_processor):
         push_model()
 
 
-def test_relations_need_a_card_of_ones_own(push_model, model, make_config):
-    IFAformerForRelationExtraction(make_config(num_labels=4)).save_pretrained(model)
-    with pytest.raises(SystemExit, match=r"a card can be made for entity recognition only so far: write .*README\.md"):
+def test_a_card_of_relations_and_none_of_a_bare_model(push_model, model, make_config, make_processor):
+    processor = make_processor(relations=["None", "peer"])
+    head, _, tail, _ = processor.add_entity_markers()
+    markers = {"head_marker_token_id": head, "tail_marker_token_id": tail}
+    config = make_config(**markers, vocab_size=len(processor.tokenizer), **label_maps(processor.labels))
+    relations = IFAformerForRelationExtraction(config)
+    relations.save_pretrained(model)
+    processor.save_pretrained(model)
+    assert b"Multimodal relation extraction" in push_model()["README.md"]
+    relations.ifaformer.save_pretrained(model)
+    with pytest.raises(SystemExit, match=r"a bare model has no task that a card could tell of: write .*README\.md"):
         push_model()
     (model / "README.md").write_text("# Relations", encoding="utf-8")
     assert push_model()["README.md"] == b"# Relations"

@@ -143,9 +143,9 @@ def test_a_destination_is_checked_before_the_work(upload, monkeypatch):
 
 
 def test_relation_extraction_is_whole_too(upload, script_module, make_config, make_processor, tmp_path):
-    processor = make_processor()
+    processor = make_processor(relations=["None", "a", "b", "c"])
     head, _, tail, _ = processor.add_entity_markers()
-    config = make_config(head_marker_token_id=head, tail_marker_token_id=tail, num_labels=4)
+    config = make_config(head_marker_token_id=head, tail_marker_token_id=tail, **label_maps(processor.labels))
     IFAformerForRelationExtraction(config).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     assert "modeling_ifaformer.py" in upload.model_files(tmp_path)

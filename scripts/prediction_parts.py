@@ -101,8 +101,8 @@ class Parts:
         if is_finished:
             self.remove()
             return None
-        if overwrite:
-            self._clear()
+        if overwrite or not path.exists():
+            self._clear(path)
         for left in self.output.parent.glob(TEMPORARY.format(name=glob.escape(self.output.name), process="*")):
             left.unlink(missing_ok=True)
         remove_unfinished(self.folder)
@@ -130,9 +130,12 @@ class Parts:
             )
         return False
 
-    def _clear(self) -> None:
-        """Of the output nothing is left, so that a run that is killed from here on knows its own."""
-        for path in (self.report, self.output, *self.folder.iterdir()):
+    def _clear(self, settings: Path) -> None:
+        """
+        Of the output nothing is left. The settings go first: parts without any are not gone on with, wherever a kill
+        falls.
+        """
+        for path in (settings, self.report, self.output, *self.folder.iterdir()):
             if path.name != "lock":
                 path.unlink(missing_ok=True)
 

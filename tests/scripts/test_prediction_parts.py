@@ -49,6 +49,16 @@ def test_parts_that_are_there_are_done(parts_class, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_parts_of_unknown_settings_are_not_gone_on_with(parts_class, tmp_path):
+    parts = parts_class(tmp_path / "out.jsonl")
+    parts.claim({"a": 1}, overwrite=False)
+    parts.write(0, [result()], {})
+    parts._lock.release()
+    (parts.folder / "settings.json").unlink()  # a kill while an output was being cleared away
+    assert parts_class(tmp_path / "out.jsonl").claim({"a": 1}, overwrite=False) == set()
+    assert not list(parts.folder.glob("0*"))
+
+
 def test_other_outputs_are_left_alone(parts_class, tmp_path):
     (tmp_path / ".other.jsonl.7.tmp").touch()
     (tmp_path / ".o[u]t.jsonl.7.tmp").touch()

@@ -129,10 +129,12 @@ def tweet_html(
     crops: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     problems: Sequence[str] = (),
     width: int = 320,
+    relations: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """
-    A tagged tweet: its text with the entities marked, its picture with the boxes of its crops, and for each entity
-    with `shares` the picture once more, where the share of a crop is the width of its box's line. All text is escaped.
+    A tagged tweet: its text with the entities marked, the relations between them, its picture with the boxes of its
+    crops, and for each entity with `shares` the picture once more, where the share of a crop is the width of its box's
+    line. All text is escaped.
 
     Args:
         text: what the offsets of the entities point into.
@@ -141,11 +143,16 @@ def tweet_html(
         crops: by column, a mapping with `box` and perhaps `label` for each crop, as the pipeline reports them.
         problems: what was wrong with the tweet.
         width: of a picture in pixels, at most.
+        relations: `head` and `tail`, places in `entities`, `relation` and `score` of each.
 
     Raises:
         ValueError: for entities that overlap or lie outside the text.
     """
     parts = [f'<p dir="auto">{entity_text(text, entities)}</p>']
+    for relation in relations:
+        head, tail = (html.escape(entities[relation[of]]["word"]) for of in ("head", "tail"))
+        name = html.escape(relation["relation"])
+        parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
     parts += [f'<p class="note">{html.escape(problem)}</p>' for problem in problems]
     explained = [entity for entity in entities if "shares" in entity]
     figures = []

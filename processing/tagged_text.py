@@ -27,7 +27,7 @@ class Entities(list):
 
 class TaggedText(dict):
     """
-    A report: `text`, `entities`, and where there are any `crops` and `problems`.
+    A report: `text`, `entities`, and where there are any `crops`, `relations` and `problems`.
 
     Attributes:
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
@@ -38,13 +38,20 @@ class TaggedText(dict):
     is_tagged: bool = True
 
     def _repr_html_(self) -> str:
-        return _html(self["text"], self["entities"], self.image, self.get("crops", {}), self.get("problems", []))
+        return _html(
+            self["text"],
+            self["entities"],
+            self.image,
+            self.get("crops", {}),
+            self.get("problems", []),
+            self.get("relations", []),
+        )
 
 
-def _html(text, entities, image, crops, problems) -> str:
+def _html(text, entities, image, crops, problems, relations=()) -> str:
     if image is not None:
         try:
             image = load_image(image[0] if isinstance(image, list | tuple) else image)
         except (ImageError, TypeError, IndexError):  # told when the row was tagged
             image = None
-    return tweet_html(text or "", entities, image, crops, problems)
+    return tweet_html(text or "", entities, image, crops, problems, relations=relations)

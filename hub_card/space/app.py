@@ -6,7 +6,8 @@ The page of a Space: a tweet and its picture go in, its entities come out.
 
 Without `--model`, the checkpoints are those of the variable CHECKPOINTS (with spaces or commas between), else those
 that README.md names as `models`. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where
-a tweet brings none. Only the libraries of requirements.txt are needed: the model brings its own code.
+a tweet brings none; RELATION_MODEL names a checkpoint that finds the relations between the entities, on pictures
+of the same sizes. Only the libraries of requirements.txt are needed: the model brings its own code.
 """
 
 import argparse
@@ -104,10 +105,17 @@ def error(message: str) -> gr.Error:
 
 
 class Taggers:
-    """Pipelines by the name of their checkpoint, each loaded once, when it is first asked for."""
+    """
+    Pipelines by the name of their checkpoint, each loaded once, when it is first asked for.
 
-    def __init__(self, detectors: dict[str, str]):
-        self.detectors = detectors
+    Args:
+        detectors: by the pipeline's option, `aux_detector` and `rcnn_detector`.
+        relation_model: checkpoint that finds relations between the entities.
+    """
+
+    def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
+        self.detectors, self.relation_model = detectors, relation_model
+        self._options: dict[str, Any] | None = None
         self._loaded: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -119,8 +127,10 @@ class Taggers:
         with self._lock:
             if name not in self._loaded:
                 try:
+                    if self._options is None:
+                        self._options = {**self.detectors, **self._load_extractor()}
                     self._loaded[name] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
-                        "multimodal-token-classification", model=name, trust_remote_code=True, **self.detectors
+                        "multimodal-token-classification", model=name, trust_remote_code=True, **self._options
                     )
                 except (OSError, ValueError) as reason:
                     logger.exception("%s does not load", name)
@@ -128,6 +138,13 @@ class Taggers:
                         f"The checkpoint {name} does not load. The log of this page's server says why."
                     ) from reason
             return self._loaded[name]
+
+    def _load_extractor(self) -> dict[str, Any]:
+        if self.relation_model is None:
+            return {}
+        name = self.relation_model
+        extractor = pipeline("multimodal-relation-extraction", model=name, trust_remote_code=True)  # type: ignore[call-overload]
+        return {"relation_extractor": extractor}
 
     def tag(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str
@@ -141,7 +158,8 @@ class Taggers:
             explanation: "none", or what the pipeline takes as `explain`.
 
         Returns:
-            HTML, and the pipeline's report: `text`, `entities`, and where there are any `crops` and `problems`.
+            HTML, and the pipeline's report: `text`, `entities`, and where there are any `relations`, `crops` and
+            `problems`.
 
         Raises:
             gr.Error: for input above the limits, and boxes that are no JSON.
@@ -182,7 +200,7 @@ def read_picture(picture: Any) -> dict[str, Any] | None:
 
 
 def build(
-    checkpoints: list[str], examples: list[list[str | None]], detectors: dict[str, str], max_waiting: int = MAX_WAITING
+    checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers, max_waiting: int = MAX_WAITING
 ) -> gr.Blocks:
     """
     The page.
@@ -190,7 +208,7 @@ def build(
     Args:
         checkpoints: to choose from; the first is chosen at first.
         examples: as `read_examples` gives them.
-        detectors: `aux_detector` and `rcnn_detector`, as the pipeline takes them, where there are any.
+        taggers: what tags.
         max_waiting: requests in the queue.
     """
     with gr.Blocks(title="Entities in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
@@ -222,7 +240,7 @@ def build(
                         info="(xmin, ymin, xmax, ymax) in pixels of the picture. "
                         + (
                             "Without any, detectors find some."
-                            if detectors
+                            if taggers.detectors
                             else "Without any, the whole picture is looked at."
                         ),
                         placeholder='[[20, 20, 90, 90]] or {"aux_crops": [...], "rcnn_crops": [...]}',
@@ -256,7 +274,7 @@ def build(
         gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
         gr.on(
             [button.click, text.submit],
-            Taggers(detectors).tag,
+            taggers.tag,
             [text, picture, boxes, checkpoint, explanation],
             [shown, report],
             api_name="tag",
@@ -277,7 +295,7 @@ def main() -> None:
     names = checkpoint_names(parser.parse_args().model)
     variables = {"aux_detector": "AUX_DETECTOR", "rcnn_detector": "RCNN_DETECTOR"}
     detectors = {option: os.environ[name] for option, name in variables.items() if os.environ.get(name)}
-    serve(build(names, read_examples(), detectors))
+    serve(build(names, read_examples(), Taggers(detectors, os.environ.get("RELATION_MODEL") or None)))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ results = []
 for text, picture, boxes in (examples[0], examples[-1]):
     picture = picture and ImageData(path=picture)
     results.append(taggers.tag(text, picture, boxes, name, "attention"))
-assert app.build([name], examples, {}).config["title"]
+assert app.build([name], examples, taggers).config["title"]
 assert not {"modeling_ifaformer", "processing", "hub_card"} & set(sys.modules)
 print(json.dumps([name, len(examples), *results]))
 """

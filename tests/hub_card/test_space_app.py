@@ -7,7 +7,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from PIL import Image
+
+from modeling_ifaformer import IFAformerForRelationExtraction
+from processing.labels import label_maps
 
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed (pip install -e .[space])")
@@ -155,14 +159,14 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
         running.discard(threading.get_ident())
         return given[0], {}
 
-    client = Client(serve(space_app.build([checkpoint], [], {})), verbose=False)
+    client = Client(serve(space_app.build([checkpoint], [], space_app.Taggers({}))), verbose=False)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.predict(**arguments, api_name="/tag"), range(16)))
     assert len({json.dumps(answer) for answer in answers}) == 1 and answers[0][1]["entities"]
     with pytest.raises(Exception, match="not in the list of choices"):
         client.predict(**{**arguments, "checkpoint": "me/other"}, api_name="/tag")
 
-    page = space_app.build([checkpoint], [], {}, max_waiting=2)
+    page = space_app.build([checkpoint], [], space_app.Taggers({}), max_waiting=2)
     tag = next(function for function in page.fns.values() if function.api_name == "tag")
     tag.fn = slow
     client = Client(serve(page), verbose=False)
@@ -170,3 +174,19 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
     outcomes = [job.exception() for job in jobs]
     assert None in outcomes and max(most) == 1, "one at a time"
     assert {"full" in str(outcome).lower() for outcome in outcomes if outcome} == {True}
+
+
+def test_relations_between_the_entities(space_app, checkpoint, make_config, make_processor, tmp_path):
+    processor = make_processor(relations=["None", "<b>peer"])
+    head, _, tail, _ = processor.add_entity_markers()
+    markers = {"head_marker_token_id": head, "tail_marker_token_id": tail, "vocab_size": len(processor.tokenizer)}
+    model = IFAformerForRelationExtraction(make_config(**markers, **label_maps(processor.labels)))
+    with torch.no_grad():
+        model.classifier.bias[1] += 10  # every pair has the relation
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "relations")
+    taggers = space_app.Taggers({}, str(tmp_path / "relations"))
+    shown, report = taggers.tag("Jordan met Paris in New York City", None, "", checkpoint, "none")
+    number = len(report["entities"])
+    assert number > 1 and len(report["relations"]) == number * (number - 1)
+    assert shown.count("<b>&lt;b&gt;peer</b>") == len(report["relations"])

@@ -27,7 +27,7 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(space_app, checkpoint, picture):
-    page = space_app.build([checkpoint], [[TEXT, str(picture), json.dumps(BOXES)]], {})
+    page = space_app.build([checkpoint], [[TEXT, str(picture), json.dumps(BOXES)]], space_app.Taggers({}))
     _, address, _ = space_app.serve(page, prevent_thread_lock=True, quiet=True)
     yield address
     page.close()

@@ -177,3 +177,14 @@ def test_table_and_page():
     whole = page("<title>", "<p>body</p>")
     assert whole.startswith("<!doctype html>") and "<title>&lt;title&gt;</title>" in whole
     assert not re.search(r"https?://|<script|<link", whole)  # stands alone
+
+
+def test_relations_are_shown_and_escaped():
+    entities = [
+        {"entity_group": "PER", "word": "<b>A</b>", "start": 0, "end": 8},
+        {"entity_group": "LOC", "word": "Rome", "start": 9, "end": 13},
+    ]
+    relations = [{"head": 0, "tail": 1, "relation": "<i>/in", "score": 0.876}]
+    shown = tweet_html("<b>A</b> Rome", entities, relations=relations)
+    assert "<p><bdi>&lt;b&gt;A&lt;/b&gt;</bdi> <b>&lt;i&gt;/in</b> <bdi>Rome</bdi> 0.88</p>" in shown
+    assert "<p><bdi>" not in tweet_html("<b>A</b> Rome", entities)

@@ -14,6 +14,8 @@ logger = logging.get_logger(__name__)
 # Columns a row may have: what is read, and what the data sets have besides.
 KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "crops", "id", "image_id", "ner_tags", "head", "tail", "relation"}
 KNOWN_COLUMNS |= {f"{kind}_objects" for kind in CROP_KINDS}
+# What is meant for `image`, and would go unseen.
+MISNAMED = {"images", "img", "picture", "pictures", "photo"}
 
 
 def as_row(inputs: Any) -> Mapping[str, Any]:
@@ -21,7 +23,7 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
     A row as a mapping: a text or a list of words is one too. Columns that nobody looks at are logged.
 
     Raises:
-        ValueError: for what is no row.
+        ValueError: for what is no row, and for a picture under another name.
     """
     if isinstance(inputs, str):
         return {"text": inputs}
@@ -32,6 +34,9 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
             "expected a text, a list of words, or a mapping with text or tokens and pictures, got "
             f"{type(inputs).__name__}"
         )
+    misnamed = sorted(inputs.keys() & MISNAMED)
+    if misnamed and "image" not in inputs:
+        raise ValueError(f"{', '.join(misnamed)}: the picture of a row is its image")
     unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
     if unknown:
         logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")

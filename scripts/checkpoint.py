@@ -23,6 +23,10 @@ def load_checkpoint(name_or_path: str) -> tuple[PreTrainedModel, IFAformerProces
         ValueError: where the two do not belong together.
         SystemExit: for a name that is no folder with a model, and none that the Hub gives.
     """
+    runs = sorted(Path(name_or_path).glob("seed-*/config.json"))
+    if runs and not (Path(name_or_path) / "config.json").exists():
+        folders = ", ".join(str(path.parent) for path in runs)
+        raise SystemExit(f"{name_or_path} holds several runs, of which results.json names the best: name {folders}.")
     try:
         processor = IFAformerProcessor.from_pretrained(name_or_path)
         auto_class = AutoModelForTokenClassification

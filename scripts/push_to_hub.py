@@ -113,6 +113,8 @@ class SharingArguments(DataSourceArguments):
             raise ValueError("Name where to: --repo_id user/name, --output_dir FOLDER, or both.")
         if self.rows_per_shard < 1:
             raise ValueError(f"--rows_per_shard must be at least 1, got {self.rows_per_shard}.")
+        if self.kind == "a model":
+            model_files(Path(str(self.model)))  # what is wrong here is said before anything of the network
         if self.repo_id is not None:
             check_destination(self.repo_id, command())
 
@@ -298,6 +300,8 @@ def share_space(arguments: SharingArguments, description: str) -> None:
         check_model(model, command())
     elif Path(model).is_dir():
         model = str(Path(model).resolve())
+    else:
+        print(f"{model} is no folder here: the page will ask the Hub for it, and without it find nothing.")
     name = arguments.title or (arguments.repo_id or f"{Path(model).name} demo").split("/")[-1]
     facts = SpaceFacts(title=name, models=[model], description=description, license=arguments.license)
     with nullcontext(arguments.output_dir) if arguments.output_dir else tempfile.TemporaryDirectory() as folder:

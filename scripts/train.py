@@ -17,6 +17,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,7 +154,8 @@ def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
     Train; the metrics of the training.
 
     Raises:
-        SystemExit: with status 143 where SIGTERM stopped it, with a message where the output folder is gone.
+        SystemExit: with status 143 where SIGTERM stopped it, 130 where SIGINT did; with a message where the output
+            folder is gone.
         FloatingPointError, OSError, torch.OutOfMemoryError: see [`explained_errors`].
     """
     stop, stopwatch = StopAndSave(trainer), Stopwatch(resume)
@@ -173,10 +175,11 @@ def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
                 f"{GO_ON}."
             ) from None
         if trainer.is_world_process_zero():
-            print(f"Stopped by SIGTERM after step {step}, which is saved: {GO_ON}.")
-        raise SystemExit(143) from None
+            cause = signal.SIGTERM if stop.received is None else stop.received  # None where another process got it
+            print(f"Stopped by {cause.name} after step {step}, which is saved: {GO_ON}.")
+        raise SystemExit(128 + (stop.received or signal.SIGTERM)) from None
     finally:
-        stop.restore_signal()
+        stop.restore_signals()
     return {**training.metrics, "train_runtime": stopwatch.seconds}
 
 

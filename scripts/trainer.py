@@ -146,10 +146,12 @@ class Stopped(Exception):
 
 class StopAndSave(TrainerCallback):
     """
-    Ends training with a checkpoint to resume from: at SIGTERM (a node that is taken away), and where the output folder
-    is gone. At the end of an epoch its evaluation comes first, which is not made up for later.
+    Ends training with a checkpoint to resume from: at SIGTERM (a node that is taken away), at SIGINT (Ctrl-C; a second
+    one stops at once), and where the output folder is gone. At the end of an epoch its evaluation comes first, which
+    is not made up for later.
 
     Attributes:
+        received: the signal, if that is why.
         folder_is_gone: whether that is why; known to the main process.
 
     Raises:
@@ -159,21 +161,25 @@ class StopAndSave(TrainerCallback):
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.folder_is_gone = False
-        self._stopping = self._received = False
-        self._previous = signal.signal(signal.SIGTERM, self._receive)
+        self._stopping = False
+        self.received: signal.Signals | None = None
+        self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def _receive(self, number: int, frame: Any) -> None:
-        self._received = True
+        if number == self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
 
-    def restore_signal(self) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+    def restore_signals(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         accelerator = self.trainer.accelerator
         self.folder_is_gone = state.is_world_process_zero and not Path(args.output_dir).is_dir()
-        self._stopping = self._received or self.folder_is_gone
+        self._stopping = self.received is not None or self.folder_is_gone
         if accelerator.num_processes > 1:  # The signal reaches processes at different steps: all stop at one.
             if self._stopping:
                 accelerator.set_trigger()

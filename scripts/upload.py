@@ -88,7 +88,7 @@ def check_destination(repo_id: str, again: str, token: str | None = None) -> Non
     if is_offline_mode():
         raise ValueError(_not_pushed("HF_HUB_OFFLINE is set", "Unset it", again))
     if (token or get_token()) is None:
-        reason = "no token, to which the Hub answers 401 Unauthorized"
+        reason = "there is no token, and without one the Hub answers 401 Unauthorized"
         raise ValueError(_not_pushed(reason, f"{_LOGIN} write to {repo_id}", again))
 
 

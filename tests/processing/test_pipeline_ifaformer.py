@@ -329,6 +329,14 @@ def test_registered_class_wins(tagger, tmp_path):
         assert loaded(rows()) == expected
 
 
+@pytest.mark.parametrize("name", ["images", "img"])
+def test_a_picture_under_another_name_is_told(tagger, name):
+    row = {"text": "Jordan met Paris", name: picture(0)}
+    with pytest.raises(ValueError, match=f"Row 0: {name}: the picture of a row is its image"):
+        tagger([row])
+    assert tagger([row], on_error="report")[0]["problems"] == [f"{name}: the picture of a row is its image"]
+
+
 def test_each_task_declares_its_pipeline(tagger, make_config, tmp_path):
     tagger.model.save_pretrained(tmp_path / "ner")
     declared = json.loads((tmp_path / "ner/config.json").read_text())["custom_pipelines"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,17 +146,17 @@ def test_weights_shared_between_processes(command, repository, run_script, tmp_p
 BY_EPOCH = ("--save_strategy", "epoch", "--eval_strategy", "epoch", "--load_best_model_at_end", "true")
 
 
-@pytest.mark.parametrize("strategies", [(), BY_EPOCH])
-def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path, strategies):
+@pytest.mark.parametrize(("strategies", "number"), [((), signal.SIGINT), (BY_EPOCH, signal.SIGTERM)])
+def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path, strategies, number):
     folder = tmp_path / "out"
     options = ("--max_steps", "100000", "--save_steps", "20", "--save_total_limit", "1", *strategies)
     process = start_and_wait_for(
         command(folder, *options), folder / ("checkpoint-12" if strategies else "checkpoint-20")
     )
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 143, errors[-3000:]
-    step = int(printed.split("Stopped by SIGTERM after step ")[1].split(",")[0])
+    assert process.returncode == 128 + number, errors[-3000:]
+    step = int(printed.split(f"Stopped by {number.name} after step ")[1].split(",")[0])
     assert "--resume_from_checkpoint true" in printed
     assert json.loads((folder / f"checkpoint-{step}" / "trainer_state.json").read_text())["global_step"] == step
     assert not (folder / "results.json").exists()
@@ -343,6 +344,12 @@ def test_several_seeds_give_mean_and_deviation(command, tmp_path):
     printed = finish(command(folder, *options, "--resume_from_checkpoint", "true")).stdout
     assert "seed-3: it has ended." in printed and "seed-5: there is no whole checkpoint" in printed
     assert json.loads((folder / "results.json").read_text()) == summary
+
+    score = [sys.executable, str(Path(command(folder)[1]).with_name("score.py")), "--checkpoints", str(folder)]
+    assert (
+        f"holds several runs, of which results.json names the best: name {folder / 'seed-3'}, "
+        in finish(score, 1).stderr
+    )
     assert (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns == before
 
 

@@ -43,7 +43,7 @@ from data_arguments import DataSourceArguments, choose_split
 from prediction_chart import top_entities_chart
 from prediction_parts import OUTPUT_ENDINGS, Parts, json_line
 from prediction_report import PredictionReport, top_lines
-from prediction_rows import InputRow, RowSource, dataset_source, file_source, text_source
+from prediction_rows import InputRow, RowSource, check_not_read, dataset_source, file_source, text_source
 from prediction_windows import WINDOW_BATCHES, WINDOW_BYTES, tag_window, windows
 from recipe import output_path, parse_arguments
 from timed_pipeline import TimedPipeline
@@ -108,6 +108,8 @@ class PredictionArguments(ProposalOptions, DataSourceArguments):
                 raise ValueError(f"--{name} must be at least 1, got {value}.")
         if self.output is not None and Path(self.output).suffix.lower() not in OUTPUT_ENDINGS:
             raise ValueError(f"--output must end in {', '.join(OUTPUT_ENDINGS)}, got {self.output!r}.")
+        if self.output is not None:
+            check_not_read(Path(self.output), self.input or [name for name in (self.dataset,) if name])
 
     def settings(self, source: RowSource) -> dict[str, Any]:
         """

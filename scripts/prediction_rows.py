@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,30 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     if twice:
         raise ValueError(f"--input names files twice: {', '.join(twice[:5])}. Name each once.")
     return paths
+
+
+def check_not_read(output: Path, names: Sequence[str]) -> None:
+    """
+    Nothing that is read is replaced by the output, nor will the output be read by the same command later.
+
+    Args:
+        output: the file to be made.
+        names: files, folders and patterns, as for [`find_files`].
+
+    Raises:
+        ValueError: where the output is one of the files, lies in one of the folders, or fits one of the patterns.
+    """
+    place = output.resolve()
+    for name in names:
+        path = Path(name).resolve()
+        is_in_folder = path.is_dir() and place.parent == path
+        # For `match`, ** is one folder; for `fnmatch`, * is of any depth.
+        is_at_any_depth = "**" in name and fnmatch(str(place), str(path).replace("**/", "*"))
+        if place == path or is_in_folder or is_at_any_depth or place.match(str(path)):
+            raise ValueError(
+                f"--output {output} would be one of the files that are read ({name}): name one in another folder, or "
+                "of another name."
+            )
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -235,6 +235,15 @@ def test_what_is_finished_or_of_unknown_origin_stays(predict, many, stop_after, 
     assert stop_after.tagged == 1
 
 
+@pytest.mark.parametrize("flag", ["--input", "--dataset"])
+def test_what_is_read_is_not_overwritten(predict, many, tmp_path, flag):
+    many.rename(tmp_path / "out.jsonl")
+    text = (tmp_path / "out.jsonl").read_text()
+    with pytest.raises(SystemExit, match="would be one of the files that are read"):
+        predict(flag, tmp_path / "out.jsonl", "--overwrite")
+    assert (tmp_path / "out.jsonl").read_text() == text
+
+
 def test_rows_are_read_no_sooner_than_the_window_before_is_written(predict, many, script_module, monkeypatch):
     rows_module, parts_class = script_module("prediction_rows"), script_module("prediction_parts").Parts
     read, written = 0, 0

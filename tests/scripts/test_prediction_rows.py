@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -67,6 +68,26 @@ def test_a_file_of_another_kind(rows_module, tmp_path):
     (tmp_path / "a.xml").write_text("<x/>")
     with pytest.raises(ValueError, match=r"a\.xml: expected a file ending in \.jsonl"):
         rows_module.file_source([str(tmp_path / "a.xml")], image_dir=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["in/a.jsonl", "in", "in/*.jsonl", "i*/[ab].jsonl", "in/../in/a.jsonl", "**/*.jsonl", "in/**/*.jsonl"]
+)
+def test_an_output_among_what_is_read_is_refused(rows_module, tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for output in (Path("in/a.jsonl"), tmp_path / "in" / "a.jsonl"):
+        with pytest.raises(ValueError, match=r"--output .*a\.jsonl would be one of the files that are read \("):
+            rows_module.check_not_read(output, ["other.txt", name])
+    with pytest.raises(ValueError, match="would be one of the files"):
+        rows_module.check_not_read(Path("in/a[1].jsonl"), ["in/a[1].jsonl"])  # a name like a pattern
+
+
+@pytest.mark.parametrize("name", ["in/b.jsonl", "in/deeper", "in/*.parquet", "*.jsonl", "in/*/*.jsonl", "**/*.csv"])
+def test_an_output_beside_what_is_read(rows_module, tmp_path, monkeypatch, name):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    rows_module.check_not_read(Path("in/a.jsonl"), [name])
 
 
 def test_a_change_shows_in_the_content(rows_module, tmp_path):

@@ -1,6 +1,7 @@
 """Data sets by name, and what training and scoring ask of them."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from .file_mner import FileMNER
 from .mnre import MNRE
 from .processing_ifaformer import IFAformerProcessor
 from .reporting_builder import ReportingBuilder
+from .row_errors import by_row
 from .rows import label_names, ner_features, re_features
 from .tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
 from .twitter_mner import TwitterMNER
@@ -179,15 +181,22 @@ def drop_unreadable(dataset: Dataset, processor: IFAformerProcessor) -> tuple[Da
     The rows whose text a model can be given, and the others, which scoring counts as missed: texts of which the
     tokenizer keeps nothing (zero-width characters, say); and with relations, texts whose entities have no room in
     `max_length`. See [`IFAformerProcessor.are_readable`].
+
+    Raises:
+        ValueError: for a head or tail that is no span of words, with the id of its row.
     """
-    columns = ("tokens", "head", "tail")
+    columns = ("id", "tokens", "head", "tail")
     texts = dataset.select_columns([column for column in columns if column in dataset.column_names])
-    readable = [kept for batch in texts.iter(batch_size=1000) for kept in processor.are_readable(batch)]
+    readable = [kept for batch in texts.iter(batch_size=1000) for kept in by_row(batch, _are_readable, processor)]
     if all(readable):
         return dataset, dataset.select([])
     rows = range(len(dataset))
     kept, dropped = ([row for row in rows if readable[row] == wanted] for wanted in (True, False))
     return dataset.select(kept), dataset.select(dropped)
+
+
+def _are_readable(rows: Mapping[str, list], processor: IFAformerProcessor) -> list[bool]:
+    return processor.are_readable(rows)
 
 
 def shuffle_pictures(dataset: Dataset, seed: int) -> Dataset:

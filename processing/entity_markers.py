@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from .tokenizing import EncodedText, tokenize_words
@@ -77,8 +78,8 @@ def mark_entities(
 
 def _span(row: int, words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
     try:
-        start, end = int(entity["start"]), int(entity["end"])
-    except (TypeError, KeyError, ValueError) as error:
+        start, end = index(entity["start"]), index(entity["end"])
+    except (TypeError, KeyError) as error:
         raise ValueError(
             f"The {name} of text {row} must be a dict with start and end, word indices, end exclusive; got {entity!r}."
         ) from error

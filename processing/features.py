@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,9 +31,10 @@ from .cache_errors import NO_WRITING, cache_errors
 from .collator import PICTURE_COLUMNS
 from .decoding import first_positions
 from .entity_markers import mark_entities
-from .images import ImageError, load_image
+from .images import load_image
 from .labels import scheme_labels
 from .processing_ifaformer import IFAformerProcessor
+from .row_errors import by_row
 from .rows import label_names
 from .tokenizing import tokenize_words
 from .words import join_words
@@ -145,7 +146,7 @@ def _cached(
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
         return rows.map(
-            _by_row,
+            by_row,
             fn_kwargs={"encode": encode, "processor": processor},
             batched=True,
             batch_size=ROWS_A_BATCH,
@@ -159,33 +160,15 @@ def _cached(
         )
 
 
-def _encode_texts(rows: dict[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
     return processor.encode_texts(rows)
 
 
-def _encode_pictures(rows: dict[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
     return {
         name: [None if pixels is None else pixels.tobytes() for pixels in values]
         for name, values in processor.encode_pictures(rows).items()
     }
-
-
-def _by_row(rows: dict[str, list], encode: Callable[..., dict[str, list]], processor: IFAformerProcessor) -> dict:
-    """The rows encoded; an error names its row."""
-    try:
-        return encode(rows, processor)
-    except (ValueError, TypeError):
-        for row, row_id in enumerate(rows["id"]):
-            try:
-                encode({name: [values[row]] for name, values in rows.items()}, processor)
-            except ImageError as error:
-                raise ImageError(
-                    f"Row {row_id!r} cannot be prepared: {error}. It could be read when the data set was loaded: load "
-                    "it again, then it is counted as absent."
-                ) from error
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}") from error
-        raise
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:

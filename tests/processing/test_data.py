@@ -85,6 +85,20 @@ def test_rows_whose_entities_have_no_room_are_kept_aside(make_processor, label_s
     assert kept is rows and len(dropped) == 0
 
 
+def test_a_head_that_is_no_span_is_told_with_its_row(make_processor):
+    entity = {"name": "x", "start": 0, "end": 1}
+    rows = [
+        {"id": f"tweet-{number}", "image_id": None, "tokens": ["Jordan", "!"], "head": entity, "tail": entity}
+        | {"relation": 0, "image": None, "aux_crops": [], "rcnn_crops": []}
+        for number in range(1002)  # more than are looked at together
+    ]
+    rows[1001]["head"] = entity | {"end": 3}
+    processor = make_processor(relations=["None", "x"])
+    processor.add_entity_markers()
+    with pytest.raises(ValueError, match="Row 'tweet-1001' cannot be prepared: The head of text 0 spans words 0 to 3"):
+        drop_unreadable(Dataset.from_list(rows, features=re_features(["None", "x"])), processor)
+
+
 def test_decoded_pictures_are_pictures_again(demo):
     decoded = decode_pictures(demo)["test"]
     assert decoded.features == ner_features(TWITTER_TAGS)

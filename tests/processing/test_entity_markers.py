@@ -108,7 +108,7 @@ class TestMarkEntities:
         with pytest.raises(ValueError, match=rf"tail of text 7 spans words {said} \(end exclusive\), the text has 3"):
             mark_entities(7, list("abc"), {"start": 0, "end": 1}, entity(span), MARKERS, "word")
 
-    @pytest.mark.parametrize("value", [None, (0, 1), {"start": 0}, {"start": "a", "end": 1}])
+    @pytest.mark.parametrize("value", [None, (0, 1), {"start": 0}, {"start": "0", "end": 1}, {"start": 0.5, "end": 1}])
     def test_entities_that_are_none(self, value):
         with pytest.raises(ValueError, match="head of text 0 must be a dict with start and end"):
             mark_entities(0, list("abc"), value, {"start": 0, "end": 1}, MARKERS, "word")

@@ -184,7 +184,7 @@ def test_a_refused_push_says_what_to_do(push, monkeypatch, step):
 def test_no_token(push, monkeypatch):
     monkeypatch.setattr(push.upload, "get_token", lambda: None)
     monkeypatch.setattr(push.script.SharingArguments, "load", None)
-    message = rf"(?s)Not pushed: no token, .*401.*\nNothing was published\. .*hf auth login.*:\n{AGAIN}$"
+    message = rf"(?s)Not pushed: there is no token, .*401.*\nNothing was published\. .*hf auth login.*:\n{AGAIN}$"
     with pytest.raises(SystemExit, match=message):
         push()
 

@@ -23,7 +23,6 @@ alone, so that `plan_tweet` tells later which crop shows the deciding object of 
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +30,7 @@ import datasets
 
 from .demo_builder import DemoBuilder
 from .demo_drawing import KINDS, TYPES, Scene, SceneObject, place_objects, plan_scene
-from .demo_sentences import CLOSERS, NAMES, OPENERS, Word, belongs_to, fill_template, options, vary_case
+from .demo_sentences import CLOSERS, OPENERS, Word, belongs_to, fill_template, options, shuffled_names, vary_case
 from .labels import TWITTER_TAGS
 from .rows import ner_features
 
@@ -141,19 +140,11 @@ def _tags(words: list[Word], types: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=16)
-def _name_types(seed: int, split: str) -> list[tuple[str, str]]:
-    """Every name with every type, shuffled: rows walk through this list, so that the pairs stay balanced."""
-    pairs = [(name, entity_type) for name in NAMES for entity_type in TYPES]
-    random.Random(f"{seed}/{split}").shuffle(pairs)
-    return pairs
-
-
 def plan_tweet(seed: int, split: str, index: int) -> Tweet:
     """Row `index` of a split before its picture is painted: its words, tags and scene."""
     row = f"{seed}/{split}/{index}"
     rng = random.Random(row)
-    pairs = _name_types(seed, split)
+    pairs = shuffled_names(f"{seed}/{split}", TYPES)
     name, entity_type = pairs[index % len(pairs)]
     scene, has_name = None, True
     if rng.random() < NO_PICTURE:

@@ -20,14 +20,13 @@ alone, so that `plan_relation` tells later which crops show the deciding objects
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import datasets
 
 from .demo_builder import DemoBuilder
 from .demo_drawing import KINDS, Scene, SceneObject, place_objects, plan_scene
-from .demo_sentences import CLOSERS, NAMES, OPENERS, belongs_to, fill_template, options, vary_case
+from .demo_sentences import CLOSERS, NAMES, OPENERS, belongs_to, fill_template, options, shuffled_names, vary_case
 from .labels import NO_RELATION
 from .rows import re_features
 
@@ -86,19 +85,11 @@ def _plan_objects(relation: str, rng: random.Random) -> tuple[SceneObject, ...]:
             return objects
 
 
-@lru_cache(maxsize=16)
-def _name_relations(seed: int, split: str) -> list[tuple[str, str]]:
-    """Every name with every relation, shuffled: rows walk through this list, so that the pairs stay balanced."""
-    pairs = [(name, relation) for name in NAMES for relation in RELATIONS]
-    random.Random(f"relations/{seed}/{split}").shuffle(pairs)
-    return pairs
-
-
 def plan_relation(seed: int, split: str, index: int) -> RelationTweet:
     """Row `index` of a split before its picture is painted: its words, entities, relation and scene."""
     row = f"relations/{seed}/{split}/{index}"
     rng = random.Random(row)
-    pairs = _name_relations(seed, split)
+    pairs = shuffled_names(f"relations/{seed}/{split}", RELATIONS)
     head, relation = pairs[index % len(pairs)]
     tail = rng.choice([name for name in NAMES if name != head])
     scene = plan_scene(f"{row}/paint", _plan_objects(relation, rng), rng)

@@ -2,6 +2,8 @@
 
 import random
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 
 
 SPLITS = ("train", "validation", "test")
@@ -22,6 +24,15 @@ NAMES = options("""
     Saint Helens; Santa Cruz; White Sox; San Diego; Santa Fe; Monte Carlo; Saint Laurent; Rio Grande; Santa Monica;
     San Jose; Grand Rapids; Palo Alto; Red Rock; Silver Lake; Blue Ridge; Golden Gate; Black Forest
 """)
+
+
+@lru_cache(maxsize=16)
+def shuffled_names(key: str, answers: Sequence[str]) -> list[tuple[str, str]]:
+    """Every name with every answer, shuffled by the key: rows walk through this list, so that pairs stay balanced."""
+    pairs = [(name, answer) for name in NAMES for answer in answers]
+    random.Random(key).shuffle(pairs)
+    return pairs
+
 
 SLOTS = {
     "when": options("tonight; today; again; this week; right now; all day; lately; this morning; since monday"),

@@ -37,6 +37,7 @@ class Example:
         text: what the offsets point into, None where the row has none.
         words, offsets: the words, and `(start, end)` characters of each.
         word_ids: of each token the index of its word.
+        pair: of a relation, `(start, end)` words of head and tail.
         pictures: what is known of its crops, and what is still to be proposed.
         features: what the processor makes of it, None where it cannot be tagged.
         pixels: its pictures among the features, where relations are looked for too.
@@ -47,6 +48,7 @@ class Example:
     words: list[str] = field(default_factory=list)
     offsets: list[tuple[int, int]] = field(default_factory=list)
     word_ids: list[int | None] = field(default_factory=list)
+    pair: dict[str, tuple[int, int]] = field(default_factory=dict)
     pictures: RowPictures = field(default_factory=RowPictures)
     features: dict[str, Any] | None = None
     pixels: dict[str, Any] = field(default_factory=dict)

@@ -71,9 +71,8 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
     ) -> Mapping[str, Any] | None:
         try:
-            spans = {name: _word_span(name, row, example.offsets) for name in ("head", "tail")}
-            example.word_ids = [word for span in spans.values() for word in span]
-            return self._encode_pair(example.words, *spans.values())
+            example.pair = {name: _word_span(name, row, example.offsets) for name in ("head", "tail")}
+            return self._encode_pair(example.words, **example.pair)
         except ValueError as error:
             report(str(error))
             return None
@@ -98,10 +97,8 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         for example in model_outputs["examples"]:
             result: dict[str, Any] = {} if on_error == "raise" else {"text": example.text}
             if example.features is not None:
-                head, tail = example.word_ids[:2], example.word_ids[2:]
                 result |= next(answers) | {
-                    name: _entity(example.text, example.offsets, *span)
-                    for name, span in (("head", head), ("tail", tail))
+                    name: _entity(example.text, example.offsets, *span) for name, span in example.pair.items()
                 }
             if example.problems and on_error == "report":
                 result["problems"] = example.problems

@@ -25,6 +25,7 @@ import json
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -189,6 +190,21 @@ def write_folder(
         file.write(f"{card}\n".encode())
 
 
+def publish(
+    files: Mapping[str, Path], arguments: SharingArguments, repo_type: str, title: str, stale: Sequence[str]
+) -> str:
+    """Upload what this command made, see [`upload`]; the URL of the repository."""
+    return upload(
+        files,
+        arguments.repo_id,
+        repo_type,
+        private=arguments.private,
+        message=f"Upload {title}",
+        again=command(),
+        stale=stale,
+    )
+
+
 def push_folder(folder: Path, arguments: SharingArguments) -> str:
     """
     Upload a data set's folder in one commit; the URL of the repository.
@@ -197,15 +213,9 @@ def push_folder(folder: Path, arguments: SharingArguments) -> str:
         SystemExit: where that fails, with what is published and what to do.
     """
     paths = [folder / CARD, *sorted(folder.glob("data/*.parquet"))]
-    return upload(
-        {path.relative_to(folder).as_posix(): path for path in paths},
-        arguments.repo_id,
-        "dataset",
-        private=arguments.private,
-        message=f"Upload {arguments.title or Path(arguments.dataset).stem}",
-        again=command(),
-        stale=["data/*.parquet"],
-    )
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    title = arguments.title or Path(arguments.dataset).stem
+    return publish(files, arguments, "dataset", title, stale=["data/*.parquet"])
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -277,15 +287,8 @@ def push_model(arguments: SharingArguments, description: str) -> str:
         if facts is not None:
             save_model_card(facts, made)
             files |= {path.name: path for path in Path(made).iterdir()}
-        return upload(
-            files,
-            arguments.repo_id,
-            "model",
-            private=arguments.private,
-            message=f"Upload {arguments.title or arguments.repo_id.split('/')[-1]}",
-            again=command(),
-            stale=STALE_MODEL_FILES,
-        )
+        title = arguments.title or arguments.repo_id.split("/")[-1]
+        return publish(files, arguments, "model", title, STALE_MODEL_FILES)
 
 
 def share_space(arguments: SharingArguments, description: str) -> None:
@@ -312,16 +315,7 @@ def share_space(arguments: SharingArguments, description: str) -> None:
         if arguments.output_dir:
             print(f"Written: {folder}. Start it with: {shlex.join(['python', str(Path(folder) / APP_FILE)])}")
         if arguments.repo_id:
-            url = upload(
-                files,
-                arguments.repo_id,
-                "space",
-                private=arguments.private,
-                message=f"Upload {name}",
-                again=command(),
-                stale=STALE_SPACE_FILES,
-            )
-            print(f"Pushed: {url}")
+            print(f"Pushed: {publish(files, arguments, 'space', name, STALE_SPACE_FILES)}")
 
 
 def share_dataset(arguments: SharingArguments, description: str) -> None:

@@ -3,12 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from processing.parquet_folder import replacing
 
 
 RESULTS = "results.json"  # of a run that has ended
 TRIALS = "search.db"  # of a search for training options
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """The file is there whole or not at all, whenever the process is killed."""
+    with replacing(path) as file:
+        file.write(f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:

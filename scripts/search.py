@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from run_folder import TRIALS
+from run_folder import TRIALS, write_json
 from trainer import IFAformerTrainer
 from training_arguments import IFAformerTrainingArguments
 from transformers.integrations import is_optuna_available
 from transformers.trainer_utils import SaveStrategy
-
-from processing.parquet_folder import replacing
 
 
 SPACE = {
@@ -113,7 +111,7 @@ def search(
     if number > 0:
         trial_arguments = copy(arguments)
         trial_arguments.save_strategy = SaveStrategy.NO
-        trial_arguments.load_best_model_at_end = trial_arguments.push_to_hub = False
+        trial_arguments.load_best_model_at_end = False
         trainer = make_trainer(trial_arguments)
         trainer.hyperparameter_search(
             hp_space=search_arguments.suggest,
@@ -156,8 +154,7 @@ def search(
                 for trial in study.trials
             ],
         }
-        with replacing(folder / "search.json") as file:
-            file.write(f"{json.dumps(record, indent=2)}\n".encode())
+        write_json(record, folder / "search.json")
     return _same_everywhere(best, arguments)
 
 

@@ -33,7 +33,14 @@ import transformers
 from building import build_model, build_processor
 from data_arguments import check_task
 from recipe import parse_arguments
-from run_folder import RESULTS, TRIALS, checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
+from run_folder import (
+    RESULTS,
+    TRIALS,
+    checkpoint_to_resume,
+    checkpoints,
+    remove_incomplete_checkpoints,
+    write_json,
+)
 from search import SearchArguments, search
 from seeds import spread, spread_table
 from splits import Split, make_split
@@ -47,7 +54,6 @@ from hub_card.model_card import ModelFacts, save_model_card
 from processing.collator import PICTURE_COLUMNS
 from processing.data_statistics import split_statistics
 from processing.metrics import results_table
-from processing.parquet_folder import replacing
 
 
 try:
@@ -237,9 +243,9 @@ def train(run: Run, trainer: IFAformerTrainer, splits: dict[str, Split], facts: 
     trainer.compute_metrics = None
     results: dict[str, Any] = {"confusion": {}}
     for name in ("validation", "test"):
-        tag_ids = trainer.predict(splits[name].features).predictions
-        results[name] = splits[name].score(tag_ids)
-        results["confusion"][name] = splits[name].confusion(tag_ids)
+        answers = trainer.predict(splits[name].features).predictions
+        results[name] = splits[name].score(answers)
+        results["confusion"][name] = splits[name].confusion(answers)
     try:
         trainer.save_model()
     except WRITE_ERRORS as error:
@@ -267,14 +273,9 @@ def train(run: Run, trainer: IFAformerTrainer, splits: dict[str, Split], facts: 
 
 def write_run(results: dict[str, Any], output_dir: str) -> None:
     """Its results and its card, beside the saved model."""
-    write_results(results, output_dir)
+    write_json(results, Path(output_dir) / RESULTS)
     config = json.loads((Path(output_dir) / "config.json").read_bytes())
     save_model_card(ModelFacts.from_run(results, config), output_dir)
-
-
-def write_results(results: dict[str, Any], output_dir: str) -> None:
-    with replacing(Path(output_dir) / RESULTS) as file:
-        file.write(f"{json.dumps(results, indent=2)}\n".encode())
 
 
 def prepare_push(arguments: IFAformerTrainingArguments) -> None:
@@ -351,7 +352,8 @@ def conclude(runs: list[Run], arguments: IFAformerTrainingArguments, out_of_reac
         for run in runs:
             write_run({**run.results, **common}, run.arguments.output_dir)
         folders = {run.arguments.seed: Path(run.arguments.output_dir).name for run in runs}
-        write_results({**common, "best_seed": best.arguments.seed, "runs": folders}, arguments.output_dir)
+        summary = {**common, "best_seed": best.arguments.seed, "runs": folders}
+        write_json(summary, Path(arguments.output_dir) / RESULTS)
         print(spread_table(common["spread"]))
         print(
             f"Mean and standard deviation over seeds {', '.join(map(str, results))}. The best by validation F1 is in "

@@ -111,6 +111,25 @@ def make_processor():
 
 
 @pytest.fixture(scope="session")
+def checkpoint(make_config, make_processor, tmp_path_factory):
+    """Folder of a tiny model with random weights."""
+    import torch
+
+    from modeling_ifaformer import IFAformerForTokenClassification
+    from processing.labels import label_maps
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    processor = make_processor()
+    torch.manual_seed(0)
+    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)  # else nothing is an entity, or all is
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_detector(tmp_path_factory):
     """
     `tiny_detector("grounding-dino")` -> folder of a real detector of that model type, with tiny random weights.

@@ -1,4 +1,4 @@
-"""What the tests of the Space share: its page as a module, and a tiny checkpoint that it can load."""
+"""What the tests of the Space share: its page as a module."""
 
 import importlib.util
 from pathlib import Path
@@ -14,22 +14,3 @@ def space_app():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def checkpoint(make_config, make_processor, tmp_path_factory):
-    """Folder of a tiny model with random weights."""
-    import torch
-
-    from modeling_ifaformer import IFAformerForTokenClassification
-    from processing.labels import label_maps
-
-    folder = tmp_path_factory.mktemp("checkpoint")
-    processor = make_processor()
-    torch.manual_seed(0)
-    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
-    with torch.no_grad():
-        model.classifier.weight.mul_(40)  # else nothing is an entity, or all is
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)

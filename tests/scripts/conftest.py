@@ -1,39 +1,65 @@
 """What the tests of the commands share: run a script as a user would, in a process of its own."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture
-def run_script(repository):
-    """
-    `run_script("predict.py", "--flag", ...)` -> the finished process; fails the test on another exit code. With
-    `processes`, accelerate starts that many by the configuration that is shipped, or by `config`.
-    """
+@pytest.fixture(scope="session")
+def fork_server():
+    """See fork_server.py."""
+    command = [sys.executable, Path(__file__).with_name("fork_server.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield server
+        server.stdin.close()
 
-    def run(script, *arguments, cwd=None, exit_code=0, processes=1, config=None):
-        config = config or repository / "scripts" / "accelerate" / "cpu.yaml"
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", str(processes)]
-        result = subprocess.run(
-            [
-                sys.executable,
-                *(launcher if processes > 1 else ()),
-                repository / "scripts" / script,
-                *map(str, arguments),
-            ],
-            cwd=cwd,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            stdin=subprocess.DEVNULL,
-        )
+
+@pytest.fixture(scope="session")
+def finish(fork_server, tmp_path_factory):
+    """
+    `finish([sys.executable, "script.py", "--flag", ...])` -> the finished process; fails the test on another exit code
+    than `exit_code`.
+    """
+    environment = dict(os.environ)
+
+    def run(command, exit_code=0, cwd=None):
+        command = list(map(str, command))
+        here = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        if not command[1].endswith(".py") or here != environment:  # what is imported already would not see the change
+            result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        else:
+            folder = tmp_path_factory.mktemp("process")
+            files = [folder / "stdout", folder / "stderr"]
+            job = {"argv": command[1:], "cwd": str(cwd or Path.cwd())}
+            job |= {file.name: str(file) for file in files}
+            fork_server.stdin.write(json.dumps(job) + "\n")
+            fork_server.stdin.flush()
+            returned = int(fork_server.stdout.readline())
+            result = subprocess.CompletedProcess(command, returned, *(file.read_text("utf-8") for file in files))
         assert result.returncode == exit_code, result.stderr[-4000:]
         return result
+
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    return run
+
+
+@pytest.fixture
+def run_script(repository, finish):
+    """
+    `run_script("predict.py", "--flag", ...)` -> the finished process, as `finish`. With `processes`, accelerate starts
+    that many by the configuration that is shipped, or by `config`.
+    """
+
+    def run(script, *arguments, processes=1, config=None, **options):
+        config = config or repository / "scripts" / "accelerate" / "cpu.yaml"
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", processes]
+        script = repository / "scripts" / script
+        return finish([sys.executable, *(launcher if processes > 1 else ()), script, *arguments], **options)
 
     return run
 

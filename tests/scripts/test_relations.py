@@ -1,7 +1,6 @@
 """train.py and score.py on relations, each as a user runs it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def tweets(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(tweets, tmp_path_factory):
+def trained(tweets, finish, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "tiny.yaml"
     recipe.write_text(
@@ -57,9 +56,7 @@ def trained(tweets, tmp_path_factory):
         "per_device_train_batch_size: 8\nuse_cpu: true\nclassifier_dropout: 0.1\n"
         f"cache_dir: {folder / 'cache'}\noutput_dir: {folder / 'out'}\n"
     )
-    command = [sys.executable, str(TRAIN), str(recipe)]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == 0, result.stderr[-3000:]
+    result = finish([sys.executable, TRAIN, recipe])
     return folder / "out", result.stdout, result.stderr
 
 

@@ -61,12 +61,6 @@ def command(tweets, repository, tmp_path):
     return make
 
 
-def finish(command, exit_code=0):
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == exit_code, result.stderr[-3000:]
-    return result
-
-
 def start_and_wait_for(command, path, **options):
     """The running process, once the path is there."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
@@ -81,7 +75,7 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(command, tmp_path):
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(command, finish, tmp_path):
     finish(command(tmp_path / "whole"))
     killed = tmp_path / "killed"
     # amid the writing of the second checkpoint, or soon after
@@ -163,7 +157,7 @@ def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path,
 
 
 def test_a_run_that_was_stopped_between_epochs_evaluates_all_of_them(
-    script_module, run_here, monkeypatch, command, tmp_path
+    script_module, run_here, monkeypatch, command, finish, tmp_path
 ):
     """SIGTERM at the last step of an epoch, and amid one: the run that goes on ends as if there had been none."""
     finish(command(tmp_path / "whole", *BY_EPOCH))
@@ -188,7 +182,7 @@ def test_a_run_that_was_stopped_between_epochs_evaluates_all_of_them(
     assert results[1]["train_seconds"] > results[1]["log_history"][-1]["train_runtime"] + 0.01, "all parts together"
 
 
-def test_two_processes_that_are_killed_go_on(command, repository, tmp_path):
+def test_two_processes_that_are_killed_go_on(command, finish, repository, tmp_path):
     def launch(folder, *options):
         config = repository / "scripts" / "accelerate" / "cpu.yaml"
         launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
@@ -314,7 +308,7 @@ def test_out_of_memory(run_here, script_module, monkeypatch):
     assert "Halve --per_device_train_batch_size and double --gradient_accumulation_steps" in message
 
 
-def test_several_seeds_give_mean_and_deviation(command, tmp_path):
+def test_several_seeds_give_mean_and_deviation(command, finish, tmp_path):
     folder = tmp_path / "out"
     options = ("--max_steps", 4, "--seeds", 3, 5)
     printed = finish(command(folder, *options)).stdout
@@ -353,7 +347,7 @@ def test_several_seeds_give_mean_and_deviation(command, tmp_path):
     assert (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_search_for_training_options(command, tmp_path):
+def test_search_for_training_options(command, finish, tmp_path):
     folder = tmp_path / "out"
     # the first rate learns nothing
     space = {"head_learning_rate": [1e-9, 0.05], "text_learning_rate": {"low": 1e-3, "high": 2e-3, "log": True}}

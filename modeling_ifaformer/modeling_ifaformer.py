@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .packing import AttentionPacking, PackedTokens, additive_mask, values_at_hand
+from .packing import PackedRows, PackedTokens, additive_mask, values_at_hand
 from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
@@ -371,7 +371,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
             )
 
         deepke = config.attention_variant == "deepke"
-        text_mask = vision_mask = text_tokens = text_packing = vision_packing = None
+        text_mask = vision_mask = text_tokens = text_rows = vision_rows = None
         # What is asked for by position stays padded, and so does what the published code attends to.
         if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
             text, text_tokens = _pack(text, attention_mask)
@@ -379,8 +379,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
             if vision is not None:
                 vision, visual_tokens = _pack(vision, visual_mask)
                 prefix = text_tokens if config.vision_attends_text else None
-                vision_packing = AttentionPacking(visual_tokens, prefix, vision.dtype)
-            text_packing = AttentionPacking(text_tokens, visual_tokens, text.dtype)
+                vision_rows = PackedRows(visual_tokens, prefix)
+            text_rows = PackedRows(text_tokens, visual_tokens)
         else:
             if vision is not None:
                 vision_mask = self._vision_attention_mask(attention_mask, visual_mask, text, vision)
@@ -407,14 +407,14 @@ class IFAformerModel(IFAformerPreTrainedModel):
             key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
             if vision is not None and not (key_values_only and layer == 0):
                 vision, key_values, weights = vision_layer(
-                    vision, vision_mask, vision_prefix, vision_packing, key_values_only
+                    vision, vision_mask, vision_prefix, vision_rows, key_values_only
                 )
                 image_hidden_states.append(vision)
                 image_attentions.append(weights)
                 if config.text_attends_vision and layer > 0:
                     # The published code puts the keys a second time where the values belong.
                     text_prefix = (key_values[0],) * 2 if deepke else key_values
-            text, key_values, weights = text_layer(text, text_mask, text_prefix, text_packing)
+            text, key_values, weights = text_layer(text, text_mask, text_prefix, text_rows)
             hidden_states.append(text)
             attentions.append(weights)
             if config.vision_attends_text:

@@ -5,9 +5,10 @@ Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLM
 so that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
 
 Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text length, V visual tokens, P prefix length.
-Layers take (B, N, D), or packed tokens (N, D) with the [`AttentionPacking`] of their tower.
+Layers take (B, N, D), or packed tokens (N, D) with the [`PackedRows`] of their tower.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention, CLIPP
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
 
-from .packing import AttentionPacking, PackedTokens, values_at_hand
+from .packing import PackedRows, PackedTokens, values_at_hand
 
 
 KeyValues = tuple[torch.Tensor, torch.Tensor]  # before the heads are split: each (B, length, D), or packed
@@ -81,7 +82,7 @@ def prefix_attention(
     attention_mask: torch.Tensor | None,
     dropout: float,
     num_heads: int,
-    packing: AttentionPacking | None = None,
+    packed_rows: PackedRows | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Attention over `[prefix ; own]` keys and values with the kernel the configuration names.
@@ -90,36 +91,43 @@ def prefix_attention(
         query: (B, N, D), or packed.
         key_values: own ones, each (B, N, D), or packed.
         prefix_key_values: the other tower's, each (B, P, D), or packed, or None.
-        attention_mask: additive, (B, 1, 1, P + N), or None. With `packing` its own.
+        attention_mask: additive, (B, 1, 1, P + N), or None. Packed tokens need none.
 
     Returns:
-        As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives.
+        As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives, and not for packed tokens.
     """
-    key, value = key_values
-    if prefix_key_values is not None:
-        key = torch.cat([prefix_key_values[0], key], dim=-2)
-        value = torch.cat([prefix_key_values[1], value], dim=-2)
-    if packing is not None:
-        query, key, value = packing.query_rows(query), packing.key_rows(key), packing.key_rows(value)
-        attention_mask = packing.attention_mask
     attention_function = ALL_ATTENTION_FUNCTIONS.get_interface(
         module.config._attn_implementation, eager_attention_forward
     )
-    attention_output, attention_weights = attention_function(
+    attend = partial(
+        attention_function,
         module,
-        split_heads(query, num_heads),
-        split_heads(key, num_heads),
-        split_heads(value, num_heads),
-        attention_mask,
         scaling=(query.shape[-1] // num_heads) ** -0.5,
         dropout=dropout if module.training else 0.0,
     )
-    attention_output = attention_output.flatten(2)
-    return attention_output if packing is None else packing.pack(attention_output), attention_weights
+    prefix = prefix_key_values or ()
+    if packed_rows is None:
+        if prefix:
+            key_values = torch.cat([prefix[0], key_values[0]], dim=1), torch.cat([prefix[1], key_values[1]], dim=1)
+        query, key, value = (split_heads(states, num_heads) for states in (query, *key_values))
+        attention_output, attention_weights = attend(query, key, value, attention_mask)
+        return attention_output.flatten(2), attention_weights
+    query, key, value, *prefix_heads = (
+        split_heads(packed.unsqueeze(0), num_heads) for packed in (query, *key_values, *prefix)
+    )
+    prefix_key, prefix_value = prefix_heads or (None, None)
+    rows = zip(
+        packed_rows.own(query),
+        packed_rows.with_prefix(prefix_key, key),
+        packed_rows.with_prefix(prefix_value, value),
+        strict=True,
+    )
+    # (1, length, H, E) of each row -> (N, D)
+    return torch.cat([attend(*row, None)[0] for row in rows], dim=1).squeeze(0).flatten(1), None
 
 
 class IFAformerTextSelfAttention(BertSelfAttention):
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None):
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
         query, key_values = self.query(hidden_states), (self.key(hidden_states), self.value(hidden_states))
         attention_output, attention_weights = prefix_attention(
             self,
@@ -129,7 +137,7 @@ class IFAformerTextSelfAttention(BertSelfAttention):
             attention_mask,
             self.dropout.p,
             self.num_attention_heads,
-            packing,
+            packed_rows,
         )
         return attention_output, attention_weights, key_values
 
@@ -140,9 +148,9 @@ class IFAformerTextAttention(nn.Module):
         self.self = IFAformerTextSelfAttention(config)
         self.output = BertSelfOutput(config)
 
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None):
+    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
         attention_output, attention_weights, key_values = self.self(
-            hidden_states, attention_mask, prefix_key_values, packing
+            hidden_states, attention_mask, prefix_key_values, packed_rows
         )
         return self.output(attention_output, hidden_states), attention_weights, key_values
 
@@ -161,10 +169,10 @@ class IFAformerTextLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         prefix_key_values: KeyValues | None = None,
-        packing: AttentionPacking | None = None,
+        packed_rows: PackedRows | None = None,
     ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
         attention_output, attention_weights, key_values = self.attention(
-            hidden_states, attention_mask, prefix_key_values, packing
+            hidden_states, attention_mask, prefix_key_values, packed_rows
         )
         hidden_states = self.output(self.intermediate(attention_output), attention_output)
         return hidden_states, key_values, attention_weights
@@ -286,13 +294,15 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
 
 class IFAformerVisionAttention(CLIPAttention):
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packing=None, key_values_only=False):
+    def forward(
+        self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None, key_values_only=False
+    ):
         key_values = self.k_proj(hidden_states), self.v_proj(hidden_states)
         if key_values_only:
             return None, None, key_values
         query = self.q_proj(hidden_states)
         attention_output, attention_weights = prefix_attention(
-            self, query, key_values, prefix_key_values, attention_mask, self.dropout, self.num_heads, packing
+            self, query, key_values, prefix_key_values, attention_mask, self.dropout, self.num_heads, packed_rows
         )
         return self.out_proj(attention_output), attention_weights, key_values
 
@@ -321,11 +331,11 @@ class IFAformerVisionLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         prefix_key_values: KeyValues | None = None,
-        packing: AttentionPacking | None = None,
+        packed_rows: PackedRows | None = None,
         key_values_only: bool = False,
     ) -> tuple[torch.Tensor | None, KeyValues, torch.Tensor | None]:
         attention_output, attention_weights, key_values = self.self_attn(
-            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, packing, key_values_only
+            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, packed_rows, key_values_only
         )
         if key_values_only:
             return None, key_values, None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modeling_ifaformer import IFAformerModel
-from modeling_ifaformer.packing import AttentionPacking, PackedTokens, values_at_hand
+from modeling_ifaformer.packing import PackedRows, PackedTokens, values_at_hand
 
 
 TEXT = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
@@ -24,22 +24,21 @@ def test_pack_and_unpack():
 
 def test_rows_of_attention():
     text, vision = PackedTokens(TEXT), PackedTokens(VISION)
-    packing = AttentionPacking(text, vision, torch.float32)
-    packed_text, packed_vision = text.pack(names(0, TEXT)), vision.pack(names(0.5, VISION))
-    queries = packing.query_rows(packed_text)
-    assert queries[1].flatten().tolist() == [10, 11, 12]
-    assert torch.equal(packing.pack(queries), packed_text)
-    keys = packing.key_rows(torch.cat([packed_vision, packed_text])).squeeze(-1)
-    # Each row has four: nothing is padded, though texts and pictures differ in length.
-    assert keys.tolist() == [[0.5, 2.5, 0, 1], [10.5, 10, 11, 12], [20.5, 21.5, 23.5, 20]]
-    assert packing.attention_mask is None
+    rows = PackedRows(text, vision)
+    packed_text, packed_vision = (
+        tokens.pack(names(kind, mask))[None, None] for kind, tokens, mask in ((0, text, TEXT), (0.5, vision, VISION))
+    )
 
+    def values(rows):
+        return [row.flatten().tolist() for row in rows]
 
-def test_rows_of_different_length_are_masked():
-    mask = AttentionPacking(PackedTokens(TEXT), None, torch.float16).attention_mask
-    assert mask.shape == (3, 1, 1, 3)
-    assert torch.equal(mask[:, 0, 0] == 0, TEXT)
-    assert mask.min() == torch.finfo(torch.float16).min
+    assert values(rows.own(packed_text)) == [[0, 1], [10, 11, 12], [20]]
+    assert values(rows.with_prefix(packed_vision, packed_text)) == [
+        [0.5, 2.5, 0, 1],
+        [10.5, 10, 11, 12],
+        [20.5, 21.5, 23.5, 20],
+    ]
+    assert values(rows.with_prefix(None, packed_text)) == values(rows.own(packed_text))
 
 
 def test_values_at_hand():

@@ -21,12 +21,15 @@ class SpaceFacts:
     Args:
         title: the heading.
         models: to choose from, Hub names; or folders, for a Space that stays on this machine.
+        relation_model: one of relations, likewise. The page reads it from the metadata, where it is among the models
+            too, which the Hub links.
         description: what the models are, in Markdown.
         license: the Hub's identifier, None where it is not known.
     """
 
     title: str
     models: Sequence[str]
+    relation_model: str | None = None
     description: str = ""
     license: str | None = None
 
@@ -40,6 +43,7 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
     """
     if not facts.models:
         raise ValueError(f"The card of {facts.title} needs at least one model.")
+    extracts = [facts.relation_model] if facts.relation_model else []
     data = SpaceCardData(
         title=facts.title,
         sdk="gradio",
@@ -47,12 +51,13 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         python_version=PYTHON_VERSION,
         app_file=APP_FILE,
         license=facts.license,
-        models=list(facts.models),
-        tags=["ifaformer", "multimodal", "named-entity-recognition"],
+        models=[*facts.models, *extracts],
+        relation_model=facts.relation_model,  # a key of ours, left out where None
+        tags=["ifaformer", "multimodal", "named-entity-recognition", *(["relation-extraction"] if extracts else [])],
         emoji="🐦",
         colorFrom="blue",
         colorTo="yellow",
-        short_description="Entities in a tweet and its picture",
+        short_description=f"Entities {'and relations ' if extracts else ''}in a tweet and its picture",
     )
     template = importlib.resources.files(__package__) / "space_card_template.md"
     return SpaceCard.from_template(
@@ -60,6 +65,7 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         template_str=template.read_text(encoding="utf-8"),
         title=facts.title,
         models=facts.models,
+        relation_model=facts.relation_model,
         description=facts.description.strip(),
         sdk_version=SDK_VERSION,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import datasets
 
-from .object_proposals import FindPhrases, phrase_finder, tag_types
+from .object_proposals import FindPhrases, phrase_finder, relation_types, tag_types
 from .parquet_folder import remove_unfinished, replacing
 
 
@@ -99,12 +99,8 @@ def without_folders(name: str) -> str:
 def entity_types(features: datasets.Features) -> list[str]:
     """The types of entities that a data set's labels name: tags as B-PER, relations as /per/org/member_of."""
     if "ner_tags" in features:
-        types = tag_types(features["ner_tags"].feature.names)
-    elif "relation" in features:
-        types = [part for name in features["relation"].names if name[:1] == "/" for part in name.split("/")[1:3]]
-    else:
-        types = []
-    return list(dict.fromkeys(types))
+        return tag_types(features["ner_tags"].feature.names)
+    return relation_types(features["relation"].names) if "relation" in features else []
 
 
 def phrase_source(

@@ -207,6 +207,11 @@ def tag_types(tags: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for tag in tags if (match := re.match(r"[BI]-(.+)", tag))))
 
 
+def relation_types(relations: Iterable[str]) -> list[str]:
+    """The entity types that relations such as /per/org/member_of name, each once, in order."""
+    return list(dict.fromkeys(part for name in relations if name[:1] == "/" for part in name.split("/")[1:3]))
+
+
 def encode_crop(crop: Image.Image) -> bytes:
     """A crop as data sets store it. The pipeline takes crops the same way, for a model was trained on such pixels."""
     file = io.BytesIO()

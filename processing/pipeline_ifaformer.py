@@ -19,7 +19,7 @@ from .labels import entity_spans
 from .object_proposals import ObjectProposer, ProposalOptions, tag_types
 from .pipeline_rows import as_row, row_words
 from .row_pictures import RowPictures, encode_crops, given_boxes, is_choice, read_row_pictures
-from .tagged_text import Entities, TaggedText
+from .tagged_text import Entities, TaggedRow, TaggedText
 
 
 logger = logging.get_logger(__name__)
@@ -217,6 +217,11 @@ class IFAformerPipeline(Pipeline):
         )
 
     @property
+    def _entity_types(self) -> list[str]:
+        """What the labels name, for phrases to look for."""
+        return tag_types(self.processor.tags)
+
+    @property
     def _limits(self) -> dict[str, int]:
         """How many pictures the model takes, by column: none where its text does not attend to them."""
         limits = {"image": int(self.processor.use_whole_image)}
@@ -299,8 +304,7 @@ class IFAformerPipeline(Pipeline):
             column = f"{kind}_crops"
             images: list[Any] = [example.pictures.image for example in pending]
             texts = [" ".join(example.words) for example in pending]
-            entity_types = tag_types(self.processor.tags)
-            found = self.proposer.propose(options, kind, images, texts, entity_types, self._limits[column])
+            found = self.proposer.propose(options, kind, images, texts, self._entity_types, self._limits[column])
             for example, image, objects in zip(pending, images, found, strict=True):
                 assert example.features is not None  # else nothing is pending
                 encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
@@ -377,8 +381,12 @@ class IFAformerPipeline(Pipeline):
             results.append(self._result(example, entities, on_error))
         return results
 
-    def _result(self, example: Example, entities: list[dict[str, Any]], on_error: str) -> Entities | TaggedText:
-        crops = {column: objects for column, objects in example.pictures.objects.items() if objects}
+    def untagged(self, problem: str) -> TaggedRow:
+        """The report of a row that could not even be read."""
+        return self._result(Example(problems=[problem]), [], "report")
+
+    def _result(self, example: Example, entities: Any, on_error: str) -> Any:
+        crops = example.pictures.known
         if on_error == "raise" and self.relation_extractor is None:
             return Entities(entities, example.text, crops)
         rest: dict[str, Any] = {"crops": crops} if crops else {}
@@ -472,7 +480,7 @@ class _Results:
 
 def _show_picture_of(row: Any, result: Any) -> None:
     """The caller holds the row, so that a result which shows itself may point to its picture."""
-    if isinstance(result, Entities | TaggedText):
+    if isinstance(result, Entities | TaggedRow):
         result.image = row.get("image") if isinstance(row, Mapping) else None
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
+from operator import index
 from typing import Any
 
 import torch
 
 from .entity_markers import MarkerError
 from .labels import NO_RELATION
+from .object_proposals import relation_types
 from .pipeline_ifaformer import Example, IFAformerPipeline
+from .tagged_text import TaggedRelation
 
 
 RELATION_TASK = "multimodal-relation-extraction"
@@ -29,13 +32,18 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     Given to [`IFAformerPipeline`] as `relation_extractor`, it finds the relations between the entities found there.
 
-    A row is one of [`IFAformerPipeline.__call__`] with a `head` and a `tail`, each `(start, end)` or a mapping with
-    `start` and `end`, end exclusive: characters of a `text`, which fall on borders of its words, or words of `tokens`.
+    A row is one of [`IFAformerPipeline.__call__`] with a `head` and a `tail`, each one of
+
+    - `(start, end)` or a mapping with `start` and `end`, end exclusive: characters of a `text`, which fall on borders
+      of its words, or words of `tokens`;
+    - a string: the entity as it stands in the text (`tokens` are joined by one space), letter case and all, on borders
+      of words. It must occur there once.
+
     The other arguments are the same, `explain` aside.
 
     The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
-    `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used)
-    and `problems` (where there are any).
+    `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used),
+    and where there are any `crops` and `problems`, as for entities. It shows itself in a notebook.
     """
 
     @staticmethod
@@ -48,19 +56,12 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
 
     def check_pictures(self, processor: Any) -> None:
-        """
-        Whether what that processor makes of pictures is what this one would.
+        """See [`check_same_pictures`]."""
+        check_same_pictures(processor, self.processor)
 
-        Raises:
-            ValueError: with every setting in which they differ.
-        """
-        different = [
-            f"{name}: {getattr(processor, name)} there, {getattr(self.processor, name)} here"
-            for name in PICTURE_SETTINGS
-            if getattr(processor, name) != getattr(self.processor, name)
-        ]
-        if different:
-            raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
+    @property
+    def _entity_types(self) -> list[str]:
+        return relation_types(self.processor.relations)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:  # type: ignore[override]
         if kwargs.get("explain") is not None:
@@ -71,7 +72,9 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
     ) -> Mapping[str, Any] | None:
         try:
-            example.pair = {name: _word_span(name, row, example.offsets) for name in ("head", "tail")}
+            example.pair = {
+                name: _word_span(name, row, example.text or "", example.offsets) for name in ("head", "tail")
+            }
             return self._encode_pair(example.words, **example.pair)
         except ValueError as error:
             report(str(error))
@@ -93,17 +96,23 @@ class IFAformerRelationPipeline(IFAformerPipeline):
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see the class."""
         answers = iter(model_outputs["answers"])
-        results = []
-        for example in model_outputs["examples"]:
-            result: dict[str, Any] = {} if on_error == "raise" else {"text": example.text}
-            if example.features is not None:
-                result |= next(answers) | {
-                    name: _entity(example.text, example.offsets, *span) for name, span in example.pair.items()
-                }
-            if example.problems and on_error == "report":
-                result["problems"] = example.problems
-            results.append(result)
-        return results
+        return [
+            self._result(example, None if example.features is None else next(answers), on_error)
+            for example in model_outputs["examples"]
+        ]
+
+    def _result(self, example: Example, answer: Any, on_error: str) -> TaggedRelation:
+        is_tagged, crops = example.features is not None, example.pictures.known
+        result = TaggedRelation({} if on_error == "raise" else {"text": example.text})
+        if is_tagged:
+            result |= answer
+            result |= {
+                name: _entity(example.text or "", example.offsets, *span) for name, span in example.pair.items()
+            }
+        if on_error == "report":
+            result |= {name: of for name, of in (("crops", crops), ("problems", example.problems)) if of}
+        result.text, result.crops, result.is_tagged = example.text, crops, is_tagged
+        return result
 
     @torch.no_grad()
     def relations_among(
@@ -151,24 +160,65 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         return relations, problems
 
 
-def _word_span(name: str, row: Mapping[str, Any], offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def check_same_pictures(tagger: Any, extractor: Any) -> None:
+    """
+    Whether what two processors, of entities and of relations, make of pictures is the same.
+
+    Raises:
+        ValueError: with every setting in which they differ.
+    """
+    different = [
+        f"{name}: {getattr(tagger, name)} there, {getattr(extractor, name)} here"
+        for name in PICTURE_SETTINGS
+        if getattr(tagger, name) != getattr(extractor, name)
+    ]
+    if different:
+        raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
+
+
+def _word_span(name: str, row: Mapping[str, Any], text: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """
     Raises:
-        ValueError: for an entity that is absent, or no span of words.
+        ValueError: for an entity that is absent, no span of words, or not in the text exactly once.
     """
     entity = row.get(name)
+    if isinstance(entity, str):
+        return _words_between(offsets, *_place_of(name, entity, text, offsets), name)
     of_words = row.get("tokens") is not None or not isinstance(row.get("text"), str)
     unit = "word indices" if of_words else "characters"
     try:
         start, end = (entity["start"], entity["end"]) if isinstance(entity, Mapping) else entity  # type: ignore[misc]
-        start, end = int(start), int(end)
+        start, end = index(start), index(end)
     except (TypeError, KeyError, ValueError):
-        raise ValueError(f"{name}: expected (start, end) in {unit}, end exclusive, got {entity!r:.80}") from None
+        raise ValueError(
+            f"{name}: expected (start, end) in {unit}, end exclusive, or the entity as it stands in the text, "
+            f"got {entity!r:.80}"
+        ) from None
     if not of_words:
         return _words_between(offsets, start, end, name)
     if not 0 <= start < end <= len(offsets):
         raise ValueError(f"{name}: expected words within 0 to {len(offsets)}, end exclusive, got {(start, end)}")
     return start, end
+
+
+def _place_of(name: str, entity: str, text: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """
+    Characters of an entity that is given as it stands in the text.
+
+    Raises:
+        ValueError: where whole words of the text are not that exactly once.
+    """
+    ends = {stop for _, stop in offsets}
+    places = {
+        begin for begin, _ in offsets if entity and text.startswith(entity, begin) and begin + len(entity) in ends
+    }
+    if len(places) != 1:
+        raise ValueError(
+            f"{name}: {entity!r:.80} occurs {len(places)} times in the text as whole words, expected once: give "
+            "(start, end) instead"
+        )
+    (start,) = places
+    return start, start + len(entity)
 
 
 def _words_between(offsets: Sequence[tuple[int, int]], start: int, end: int, name: str = "entity") -> tuple[int, int]:
@@ -178,8 +228,8 @@ def _words_between(offsets: Sequence[tuple[int, int]], start: int, end: int, nam
     Raises:
         ValueError: where no word begins at `start`, or none ends at `end`.
     """
-    first = next((index for index, (begin, _) in enumerate(offsets) if begin == start), None)
-    last = next((index for index, (_, stop) in enumerate(offsets) if stop == end), None)
+    first = next((word for word, (begin, _) in enumerate(offsets) if begin == start), None)
+    last = next((word for word, (_, stop) in enumerate(offsets) if stop == end), None)
     if first is None or last is None or last < first:
         words = ", ".join(f"{begin}-{stop}" for begin, stop in offsets[:20])
         raise ValueError(f"{name}: characters {start} to {end} are no whole words; words lie at {words}")

@@ -143,14 +143,14 @@ def tweet_html(
         crops: by column, a mapping with `box` and perhaps `label` for each crop, as the pipeline reports them.
         problems: what was wrong with the tweet.
         width: of a picture in pixels, at most.
-        relations: `head` and `tail`, places in `entities`, `relation` and `score` of each.
+        relations: `head` and `tail` (words), `relation` and `score` of each.
 
     Raises:
         ValueError: for entities that overlap or lie outside the text.
     """
     parts = [f'<p dir="auto">{entity_text(text, entities)}</p>']
     for relation in relations:
-        head, tail = (html.escape(entities[relation[of]]["word"]) for of in ("head", "tail"))
+        head, tail = (html.escape(relation[of]) for of in ("head", "tail"))
         name = html.escape(relation["relation"])
         parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
     parts += [f'<p class="note">{html.escape(problem)}</p>' for problem in problems]

@@ -40,6 +40,11 @@ class RowPictures:
     image: Image.Image | None = None
     pending: tuple[str, ...] = ()
 
+    @property
+    def known(self) -> dict[str, list[dict[str, Any]]]:
+        """`objects` without the columns of no crop."""
+        return {column: objects for column, objects in self.objects.items() if objects}
+
     def object_of(self, source: str) -> dict[str, Any]:
         """What is known of a crop such as `aux_crops 0`; nothing of the picture or the text."""
         column, _, index = source.partition(" ")

@@ -1,7 +1,8 @@
 """What the pipeline returns for a row: plain lists and dicts, which a notebook shows as text, picture and boxes."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 from .images import ImageError, load_image
 from .rendering import tweet_html
@@ -25,27 +26,61 @@ class Entities(list):
         return _html(self.text, self, self.image, self.crops, [])
 
 
-class TaggedText(dict):
+class TaggedRow(dict):
     """
-    A report: `text`, `entities`, and where there are any `crops`, `relations` and `problems`.
+    What is known of a row, as a dict.
 
     Attributes:
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
-        is_tagged: False where there was nothing to tag, for a reason that is the last of the problems.
+        is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
     """
 
     image: Any = None
     is_tagged: bool = True
 
+    def with_id(self, columns: Mapping[str, Any]) -> Self:
+        """The same with the `id` of the row's columns in front, where they have one."""
+        named = type(self)({**({"id": columns["id"]} if "id" in columns else {}), **self})
+        vars(named).update(vars(self))
+        return named
+
+
+class TaggedText(TaggedRow):
+    """A report: `text`, `entities`, and where there are any `crops`, `relations` and `problems`."""
+
     def _repr_html_(self) -> str:
+        entities = self["entities"]
+        relations = [
+            {**relation, **{name: entities[relation[name]]["word"] for name in ("head", "tail")}}
+            for relation in self.get("relations", [])
+        ]
         return _html(
-            self["text"],
-            self["entities"],
-            self.image,
-            self.get("crops", {}),
-            self.get("problems", []),
-            self.get("relations", []),
+            self["text"], entities, self.image, self.get("crops", {}), self.get("problems", []), relations=relations
         )
+
+
+class TaggedRelation(TaggedRow):
+    """
+    `relation`, `score`, `head` and `tail`, absent where no relation could be given; in a report `text` too, and where
+    there are any `crops` and `problems`.
+
+    Attributes:
+        text: what the offsets of `head` and `tail` point into.
+        crops: what is known of where crops were cut, by column.
+    """
+
+    text: str | None = None
+    crops: Mapping[str, Any] = MappingProxyType({})
+
+    def _repr_html_(self) -> str:
+        entities, relations = [], []
+        if self.is_tagged:
+            entities = [{"entity_group": name, **self[name]} for name in ("head", "tail")]
+            relations = [{**self, **{name: self[name]["word"] for name in ("head", "tail")}}]
+            first, second = sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
+            if not first["start"] < first["end"] <= second["start"] < second["end"]:
+                entities = []  # one within the other: the line below the text names them
+        return _html(self.text, entities, self.image, self.crops, self.get("problems", []), relations=relations)
 
 
 def _html(text, entities, image, crops, problems, relations=()) -> str:

@@ -1,6 +1,8 @@
 """Trained checkpoints, as the scripts that use them load them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -15,31 +17,62 @@ import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
 
 
-def load_checkpoint(name_or_path: str) -> tuple[PreTrainedModel, IFAformerProcessor]:
+def task_of(processor: IFAformerProcessor) -> str:
+    """The task of a processor and of its model: `ner` or `re`."""
+    return "ner" if processor.relations is None else "re"
+
+
+def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProcessor:
     """
-    A model in evaluation mode and its processor, which cuts texts at what the model can take.
+    The processor of a trained model, of whatever task if that is None.
 
     Raises:
-        ValueError: where the two do not belong together.
-        SystemExit: for a name that is no folder with a model, and none that the Hub gives.
+        SystemExit: for a name that is no folder with a model, and none that the Hub gives; for one of another task.
     """
     runs = sorted(Path(name_or_path).glob("seed-*/config.json"))
     if runs and not (Path(name_or_path) / "config.json").exists():
         folders = ", ".join(str(path.parent) for path in runs)
         raise SystemExit(f"{name_or_path} holds several runs, of which results.json names the best: name {folders}.")
-    try:
+    with _told(name_or_path):
         processor = IFAformerProcessor.from_pretrained(name_or_path)
-        auto_class = AutoModelForTokenClassification
-        if processor.relations is not None:
-            auto_class = AutoModelForSequenceClassification
-        model = auto_class.from_pretrained(name_or_path)
-    except OSError as error:
-        where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
-        raise SystemExit(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
-    processor.check_config(model.config)
+    if task not in (None, task_of(processor)):
+        raise SystemExit(
+            f"{name_or_path} is a checkpoint of task {task_of(processor)}, where one of task {task} is expected: name "
+            "another checkpoint, or the task that it is of."
+        )
+    return processor
+
+
+def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrainedModel, IFAformerProcessor]:
+    """
+    A model in evaluation mode and its processor, which cuts texts at what the model can take.
+
+    Raises:
+        SystemExit: as [`load_processor`], and where the two do not belong together.
+    """
+    processor = load_processor(name_or_path, task)
+    auto_classes = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
+    with _told(name_or_path):
+        model = auto_classes[task_of(processor)].from_pretrained(name_or_path)
+        processor.check_config(model.config)
     if processor.max_length is None:
         processor.max_length = model.base_model.text_model.max_length
     return model, processor
+
+
+@contextmanager
+def _told(name_or_path: str) -> Iterator[None]:
+    """
+    Raises:
+        SystemExit: for a checkpoint that is not there, or does not load.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
+        raise SystemExit(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise SystemExit(f"{name_or_path}: the model does not load: {error}") from error
 
 
 def load_whole_model(folder: Path) -> PreTrainedModel:

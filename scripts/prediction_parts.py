@@ -17,36 +17,48 @@ from filelock import FileLock, Timeout
 from processing.crop_preparation import PreparationError
 from processing.parquet_folder import TEMPORARY, remove_unfinished, replacing
 from processing.row_pictures import CROP_COLUMNS
-from processing.tagged_text import TaggedText
+from processing.tagged_text import TaggedRow
 
 
 OUTPUT_ENDINGS = (".jsonl", ".json", ".parquet")
-CONTENTS = ("input_content", "model_content")  # settings that tell contents and not options apart
+CONTENTS = (
+    "input_content",
+    "model_content",
+    "relation_model_content",
+)  # settings that tell contents and not options apart
 
 _CROP = {"label": pa.string(), "score": pa.float64(), "box": pa.list_(pa.float64())}
-_ENTITY = {
-    "entity_group": pa.string(),
-    "score": pa.float64(),
-    "word": pa.string(),
-    "start": pa.int64(),
-    "end": pa.int64(),
-}
+_PLACE = {"word": pa.string(), "start": pa.int64(), "end": pa.int64()}
+_ENTITY = {"entity_group": pa.string(), "score": pa.float64(), **_PLACE}
+_RELATION = {"relation": pa.string(), "score": pa.float64()}
+_TRIPLE = {"head": pa.int64(), "tail": pa.int64(), **_RELATION}
 _SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share": pa.float64()}))}
 
 
-def json_line(result: TaggedText) -> str:
+def json_line(result: TaggedRow) -> str:
     # An id may be a date or whatever else Parquet holds.
     return json.dumps(result, ensure_ascii=False, default=str) + "\n"
 
 
-def output_schema(is_explained: bool) -> pa.Schema:
-    """Columns of Parquet output: those of a JSON line, null where it lacks them; an id is text."""
-    entity = _ENTITY | (_SHARES if is_explained else {})
+def output_schema(task: str = "ner", is_explained: bool = False, with_relations: bool = False) -> pa.Schema:
+    """
+    Columns of Parquet output: those of a JSON line, null where it lacks them; an id is text.
+
+    Args:
+        task: of the model.
+        is_explained: whether entities have shares.
+        with_relations: whether there are relations between the entities.
+    """
+    if task == "re":
+        found = {**_RELATION, "head": pa.struct(_PLACE), "tail": pa.struct(_PLACE)}
+    else:
+        found = {"entities": pa.list_(pa.struct(_ENTITY | (_SHARES if is_explained else {})))}
+        found |= {"relations": pa.list_(pa.struct(_TRIPLE))} if with_relations else {}
     return pa.schema(
         {
             "id": pa.string(),
             "text": pa.string(),
-            "entities": pa.list_(pa.struct(entity)),
+            **found,
             "crops": pa.struct({column: pa.list_(pa.struct(_CROP)) for column in CROP_COLUMNS}),
             "problems": pa.list_(pa.string()),
         }
@@ -59,15 +71,15 @@ class Parts:
 
     Args:
         output: the file to be made, JSON lines or Parquet by its ending.
-        is_explained: whether entities have shares.
+        schema: columns of Parquet, by default those of entities.
     """
 
-    def __init__(self, output: Path, is_explained: bool = False) -> None:
+    def __init__(self, output: Path, schema: pa.Schema | None = None) -> None:
         self.output = output
         self.folder = output.with_name(f"{output.name}.parts")
         self.report = output.with_name(f"{output.name}.report.json")
         self.is_parquet = output.suffix.lower() == ".parquet"
-        self.schema = output_schema(is_explained)
+        self.schema = schema or output_schema()
         self._lock = FileLock(self.folder / "lock")
 
     def claim(self, settings: dict[str, Any], overwrite: bool) -> set[int] | None:
@@ -139,7 +151,7 @@ class Parts:
             if path.name != "lock":
                 path.unlink(missing_ok=True)
 
-    def write(self, index: int, results: Sequence[TaggedText], record: dict[str, Any]) -> None:
+    def write(self, index: int, results: Sequence[TaggedRow], record: dict[str, Any]) -> None:
         """
         The part of a window, and what there is to know of it besides.
 
@@ -155,7 +167,7 @@ class Parts:
             else:
                 file.writelines(json_line(result).encode() for result in results)
 
-    def _table(self, results: Sequence[TaggedText]) -> pa.Table:
+    def _table(self, results: Sequence[TaggedRow]) -> pa.Table:
         rows = [{**result, "id": str(result["id"]) if "id" in result else None} for result in results]
         try:
             return pa.Table.from_pylist(rows, schema=self.schema)

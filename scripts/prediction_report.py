@@ -1,13 +1,16 @@
-"""What became of the rows that were tagged: counts, what was wrong with which rows, and the entities by name."""
+"""
+What became of the rows that were tagged: counts of entities or relations, what was wrong with which rows, and the
+entities by name.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from processing.collator import PICTURE_COLUMNS
-from processing.tagged_text import TaggedText
+from processing.tagged_text import TaggedRelation, TaggedRow
 
 
 MAX_EXAMPLES = 3
@@ -16,7 +19,7 @@ OTHER_REASONS = "other reasons"
 
 # What differs between two rows with the same thing wrong, in this order.
 _DETAILS = (
-    (re.compile(r", got .*", re.DOTALL), ""),
+    (re.compile(r"(?:, got |; words lie at ).*", re.DOTALL), ""),
     (re.compile(rf"^({'|'.join(PICTURE_COLUMNS)})( \d+)?: .*?: ", re.DOTALL), r"\1: "),  # the picture's name
     (re.compile(r"^(\w+: )['\"].*(?= is (?:empty|no ))", re.DOTALL), r"\1the text"),
     (re.compile(r"(['\"]).*\1", re.DOTALL), "..."),
@@ -49,18 +52,22 @@ class PredictionReport:
     Counts over rows.
 
     Attributes:
+        found: what the model finds, and is counted: `entities`, `relations`, or both.
         rows: all of them; those that were not tagged are in `skipped`.
         without_entities: rows that were tagged and have none.
         entities: by type.
+        relations: by name; of rows with a given pair the negative one too.
         skipped: rows that could not be tagged, by reason.
         problems: whatever else was wrong, by reason: pictures and crops left out, words cut off. The row is tagged.
         names: entities as they are spelt, by type. It grows with the number of distinct ones, all else does not.
         seconds: by stage, of all processes together.
     """
 
+    found: Sequence[str] = ("entities",)
     rows: int = 0
     without_entities: int = 0
     entities: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, Finding] = field(default_factory=dict)
     problems: dict[str, Finding] = field(default_factory=dict)
     names: dict[str, Counter[str]] = field(default_factory=dict)
@@ -70,14 +77,15 @@ class PredictionReport:
     def tagged(self) -> int:
         return self.rows - sum(finding.count for finding in self.skipped.values())
 
-    def add(self, place: str, result: TaggedText) -> None:
+    def add(self, place: str, result: TaggedRow) -> None:
         """One row more."""
         self.rows += 1
-        self.without_entities += result.is_tagged and not result["entities"]
-        for entity in result["entities"]:
-            entity_type = entity["entity_group"]
-            self.entities[entity_type] += 1
-            self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
+        if isinstance(result, TaggedRelation):
+            relations = [result] if result.is_tagged else []
+        else:
+            relations = result.get("relations", [])
+            self._add_entities(result)
+        self.relations.update(relation["relation"] for relation in relations)
         *others, last = result.get("problems") or [None]
         if not result.is_tagged:
             _count(self.skipped, place, last)
@@ -86,11 +94,19 @@ class PredictionReport:
         for problem in others:
             _count(self.problems, place, problem)
 
+    def _add_entities(self, result: TaggedRow) -> None:
+        self.without_entities += result.is_tagged and not result["entities"]
+        for entity in result["entities"]:
+            entity_type = entity["entity_group"]
+            self.entities[entity_type] += 1
+            self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
+
     def update(self, other: "PredictionReport", with_names: bool = True) -> None:
         """The rows of another report after those of this one; its names only where they are wanted."""
         self.rows += other.rows
         self.without_entities += other.without_entities
         self.entities.update(other.entities)
+        self.relations.update(other.relations)
         self.seconds.update(other.seconds)
         for mine, others in ((self.skipped, other.skipped), (self.problems, other.problems)):
             for reason, finding in others.items():
@@ -128,9 +144,11 @@ class PredictionReport:
             for name in ("skipped", "problems")
         }
         return cls(
+            found=tuple(values["found"]),
             rows=values["rows"],
             without_entities=values["without_entities"],
             entities=Counter(values["entities"]),
+            relations=Counter(values["relations"]),
             names={entity_type: Counter(names) for entity_type, names in values["names"].items()},
             seconds=Counter(values["seconds"]),
             **findings,
@@ -148,8 +166,8 @@ class PredictionReport:
         return {
             "rows": self.rows,
             "tagged": self.tagged,
-            "without_entities": self.without_entities,
-            "entities": dict(self.entities.most_common()),
+            **({"without_entities": self.without_entities} if "entities" in self.found else {}),
+            **{name: dict(getattr(self, name).most_common()) for name in self.found},
             "skipped": by_count(self.skipped),
             "problems": by_count(self.problems),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
@@ -158,11 +176,11 @@ class PredictionReport:
     def summary(self) -> str:
         """The counts as lines."""
         counts = self.published()
-        types = ", ".join(f"{count} {entity_type}" for entity_type, count in counts["entities"].items())
-        lines = [
-            f"{self.rows} rows, {self.tagged} tagged, {self.without_entities} of them without entities",
-            f"entities: {types or 'none'}",
-        ]
+        lines = [f"{self.rows} rows, {self.tagged} tagged"]
+        if "entities" in self.found:
+            lines[0] += f", {self.without_entities} of them without entities"
+        for name in self.found:
+            lines.append(f"{name}: {', '.join(f'{count} {of}' for of, count in counts[name].items()) or 'none'}")
         for name, what in (("skipped", "skipped"), ("problems", "tagged, but")):
             for reason, finding in counts[name].items():
                 lines.append(f"{what}: {finding['count']} x {reason}")

@@ -40,9 +40,22 @@ def text_source(columns: dict[str, Any]) -> RowSource:
     return RowSource(lambda: iter([InputRow("--text", columns)]), digest(columns))
 
 
-def dataset_source(rows: Dataset, name: str) -> RowSource:
-    """The rows of a split that `name` names."""
-    columns = [name for name in ("id", "tokens", *PICTURE_COLUMNS, *OBJECT_COLUMNS) if name in rows.column_names]
+PAIR_COLUMNS = ("head", "tail")
+
+
+def dataset_source(rows: Dataset, name: str, with_pair: bool = False) -> RowSource:
+    """
+    The rows of a split that `name` names; with their head and tail, for relations.
+
+    Raises:
+        ValueError: where they have none.
+    """
+    if with_pair and not set(PAIR_COLUMNS) <= set(rows.column_names):
+        raise ValueError(
+            f"{name} has no head and tail, but {', '.join(rows.column_names)}: the model is for relations."
+        )
+    wanted = ("id", "tokens", *(PAIR_COLUMNS if with_pair else ()), *PICTURE_COLUMNS, *OBJECT_COLUMNS)
+    columns = [name for name in wanted if name in rows.column_names]
 
     def read() -> Iterator[InputRow]:
         for number, row in enumerate(rows.select_columns(columns)):

@@ -11,7 +11,7 @@ from prediction_rows import InputRow, number_of_crops, size_in_memory
 from processing import IFAformerPipeline, IFAformerProcessor
 from processing.collator import PICTURE_COLUMNS
 from processing.pipeline_rows import row_words
-from processing.tagged_text import TaggedText
+from processing.tagged_text import TaggedRow
 
 
 WINDOW_BATCHES = 64
@@ -67,21 +67,18 @@ def by_length(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) -> 
     return sorted(range(len(rows)), key=key)
 
 
-def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedText]:
-    """Each row's text, entities, crops and problems, in order."""
-    results: dict[int, TaggedText] = {}
+def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
+    """Each row's text, entities or relation, crops and problems, in order."""
+    results: dict[int, TaggedRow] = {}
     readable = []
     for index, row in enumerate(window):
         if row.problem is None:
             readable.append(index)
         else:
-            results[index] = TaggedText(text=None, entities=[], problems=[f"{row.place}: {row.problem}"])
-            results[index].is_tagged = False
+            results[index] = tagger.untagged(f"{row.place}: {row.problem}")
     columns = [window[index].columns for index in readable]
     order = by_length(columns, tagger.processor)
     tagged = tagger([columns[index] for index in order], batch_size=batch_size, on_error="report") if order else []
     for index, result in zip(order, tagged, strict=True):
-        row_id = {"id": columns[index]["id"]} if "id" in columns[index] else {}
-        placed = results[readable[index]] = TaggedText({**row_id, **result})
-        placed.image, placed.is_tagged = result.image, result.is_tagged
+        results[readable[index]] = result.with_id(columns[index])
     return [results[index] for index in range(len(window))]

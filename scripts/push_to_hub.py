@@ -5,6 +5,7 @@ Share a trained model, a data set, or a Space in which a model is tried, with a 
     python scripts/push_to_hub.py --dataset tweets/ --output_dir shared/tweets --license cc-by-4.0 --language en
     python scripts/push_to_hub.py --dataset tweets/ --repo_id user/tweets --license cc-by-4.0 --language en
     python scripts/push_to_hub.py --space --model user/name --repo_id user/name-demo
+    python scripts/push_to_hub.py --space --model user/name --relation_model user/relations --repo_id user/name-demo
     python scripts/push_to_hub.py --space --model runs/demo --output_dir runs/space
 
 A model is the folder that `train.py`, `save_pretrained` of model and processor, or `convert_deepke_checkpoint.py`
@@ -15,8 +16,9 @@ Of a data set there are Parquet files with the pictures inside, for a folder, fo
 `load_dataset("shared/tweets")` and `load_dataset("user/tweets")` give the same rows, streaming too.
 
 A Space is a page that loads `--model` from the Hub, with examples drawn by the demo data's builder. With
+`--relation_model` it shows the relations between the entities too, and has a tab where two entities are named. With
 `--output_dir` its files are written to a folder, where `python app.py` starts the same page; without `--repo_id` the
-model may then be a folder.
+models may then be folders.
 
 The upload is one commit: the repository has all of it or nothing.
 """
@@ -54,7 +56,7 @@ UNFINISHED = ".push_to_hub.json"
 # Options by the kind of what is shared; those that are named nowhere are of data sets.
 SHARED = {"repo_id", "private", "license", "title", "description"}
 OF_MODELS = {"model", "language", "dataset_id"}
-OF_SPACES = {"space", "model", "output_dir"}
+OF_SPACES = {"space", "model", "relation_model", "output_dir"}
 OF_DATASETS = {"language", "output_dir"}
 KINDS = {"a data set": "--dataset", "a model": "--model", "a Space": "--space"}
 
@@ -66,6 +68,9 @@ class SharingArguments(DataSourceArguments):
     )
     model: str | None = field(
         default=None, metadata={"help": "model to share: its folder. With --space: its name on the Hub"}
+    )
+    relation_model: str | None = field(
+        default=None, metadata={"help": "of a Space: a model of relations, its name on the Hub"}
     )
     space: bool = field(default=False, metadata={"help": "share a page on which --model is tried"})
     repo_id: str | None = field(default=None, metadata={"help": "of the Hub's repository: user/name"})
@@ -291,6 +296,22 @@ def push_model(arguments: SharingArguments, description: str) -> str:
         return publish(files, arguments, "model", title, STALE_MODEL_FILES)
 
 
+def model_of_space(name: str, arguments: SharingArguments) -> str:
+    """
+    The model as the Space names it: by its name on the Hub, or the whole path of its folder.
+
+    Raises:
+        SystemExit: for one that the Space, which is to be pushed, would not find.
+    """
+    if arguments.repo_id:
+        check_model(name, command())
+    elif Path(name).is_dir():
+        return str(Path(name).resolve())
+    else:
+        print(f"{name} is no folder here: the page will ask the Hub for it, and without it find nothing.")
+    return name
+
+
 def share_space(arguments: SharingArguments, description: str) -> None:
     """
     Write the files of a Space, and upload them if that was asked for.
@@ -298,15 +319,10 @@ def share_space(arguments: SharingArguments, description: str) -> None:
     Raises:
         SystemExit: where that fails.
     """
-    model = str(arguments.model)
-    if arguments.repo_id:
-        check_model(model, command())
-    elif Path(model).is_dir():
-        model = str(Path(model).resolve())
-    else:
-        print(f"{model} is no folder here: the page will ask the Hub for it, and without it find nothing.")
+    model = model_of_space(str(arguments.model), arguments)
+    extractor = arguments.relation_model and model_of_space(arguments.relation_model, arguments)
     name = arguments.title or (arguments.repo_id or f"{Path(model).name} demo").split("/")[-1]
-    facts = SpaceFacts(title=name, models=[model], description=description, license=arguments.license)
+    facts = SpaceFacts(name, [model], extractor, description=description, license=arguments.license)
     with nullcontext(arguments.output_dir) if arguments.output_dir else tempfile.TemporaryDirectory() as folder:
         try:
             files = write_space(Path(folder), facts)

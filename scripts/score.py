@@ -14,8 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkpoint import load_checkpoint
-from data_arguments import DataSourceArguments, check_task, choose_split
+from checkpoint import load_checkpoint, task_of
+from data_arguments import ANSWERS, DataSourceArguments, check_task, choose_split
 from recipe import output_path, parse_arguments
 from splits import Split, make_split
 from trainer import IFAformerTrainer
@@ -29,6 +29,9 @@ from processing.metrics import PROTOCOLS, results_table
 @dataclass
 class ScoringArguments(DataSourceArguments):
     checkpoints: list[str] = field(default_factory=list, metadata={"help": "trained models, Hub names or folders"})
+    task: str | None = field(
+        default=None, metadata={"help": "what they must be for; default: what they are for", "choices": list(ANSWERS)}
+    )
     split: str = field(default="test", metadata={"help": "which split", "choices": ["train", "validation", "test"]})
     protocol: str = field(default="word", metadata={"help": "how to score", "choices": [*PROTOCOLS, "both"]})
     shuffle_pictures: bool = field(
@@ -56,7 +59,7 @@ def main() -> None:
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
     output = output_path(arguments.output)
-    checkpoints = {name: load_checkpoint(name) for name in arguments.checkpoints}
+    checkpoints = {name: load_checkpoint(name, arguments.task) for name in arguments.checkpoints}
     data, report = arguments.load(
         *(
             max(getattr(processor, number) for _, processor in checkpoints.values())
@@ -65,7 +68,7 @@ def main() -> None:
     )
     if report:
         print(report)
-    tasks = {"ner" if processor.relations is None else "re" for _, processor in checkpoints.values()}
+    tasks = {task_of(processor) for _, processor in checkpoints.values()}
     if len(tasks) > 1:
         raise SystemExit("The checkpoints are of different tasks: score each task by itself, on its data.")
     (task,) = tasks

@@ -1,4 +1,4 @@
-"""The pipeline with a clock at each of its stages."""
+"""The pipelines with a clock at each of their stages."""
 
 import time
 from collections import Counter
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from processing import IFAformerPipeline
+from processing import IFAformerPipeline, IFAformerRelationPipeline
 
 
 class TimedPipeline(IFAformerPipeline):
     """
     Attributes:
         seconds: of wall time so far, by stage: `process` (texts to tokens, pictures read and resized, batches made),
-            `detect` (crops found and cut) and `tag` (the model, CRF and entities). With `num_workers`, what the
-            workers do is not in it.
+            `detect` (crops found and cut) and `tag` (the model, CRF, entities and relations). With `num_workers`, what
+            the workers do is not in it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -48,3 +48,7 @@ class TimedPipeline(IFAformerPipeline):
     def postprocess(self, *args: Any, **kwargs: Any) -> Any:
         with self.clock("tag"):
             return super().postprocess(*args, **kwargs)
+
+
+class TimedRelationPipeline(TimedPipeline, IFAformerRelationPipeline):
+    """The clocks around the stages of the pipeline for relations."""

@@ -130,6 +130,28 @@ def checkpoint(make_config, make_processor, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def relation_checkpoint(make_config, make_processor, tmp_path_factory):
+    """Folder of a tiny model of relations with random weights, on pictures as those of `checkpoint`."""
+    import torch
+
+    from modeling_ifaformer import IFAformerForRelationExtraction
+    from processing.labels import label_maps
+
+    folder = tmp_path_factory.mktemp("relation_checkpoint")
+    processor = make_processor(relations=["None", "<b>peer", "/per/loc/in"])
+    head, _, tail, _ = processor.add_entity_markers()
+    markers = {"head_marker_token_id": head, "tail_marker_token_id": tail, "vocab_size": len(processor.tokenizer)}
+    torch.manual_seed(0)
+    model = IFAformerForRelationExtraction(make_config(**markers, **label_maps(processor.labels)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)  # else all pairs have the same relation
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_detector(tmp_path_factory):
     """
     `tiny_detector("grounding-dino")` -> folder of a real detector of that model type, with tiny random weights.

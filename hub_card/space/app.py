@@ -1,13 +1,14 @@
 """
-The page of a Space: a tweet and its picture go in, its entities come out.
+The page of a Space: a tweet and its picture go in, its entities come out, and relations.
 
     python app.py --model user/name
-    python app.py --model runs/demo runs/other
+    python app.py --model runs/demo runs/other --relation_model runs/demo_re
 
 Without `--model`, the checkpoints are those of the variable CHECKPOINTS (with spaces or commas between), else those
-that README.md names as `models`. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where
-a tweet brings none; RELATION_MODEL names a checkpoint that finds the relations between the entities, on pictures
-of the same sizes. Only the libraries of requirements.txt are needed: the model brings its own code.
+that README.md names as `models`. `--relation_model`, the variable RELATION_MODEL, or `relation_model` in README.md
+names a checkpoint that finds the relations between the entities, on pictures of the same sizes, and has a tab where
+two are named. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where a tweet brings none.
+Only the libraries of requirements.txt are needed: the model brings its own code.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,16 @@ MAX_MEGABYTES = 10
 MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors
 KEPT_SECONDS = 3_600  # of an upload
 
+ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
+
 INTRODUCTION = """
 # Entities in a tweet and its picture
 Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it.
+"""
+INTRODUCTION_WITH_RELATIONS = """
+# Entities and relations in a tweet and its picture
+Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it,
+and how they are related; or name two of them yourself.
 """
 NOTHING_YET = '<p class="note">The result comes here.</p>'
 
@@ -74,15 +83,25 @@ def checkpoint_names(given: list[str] | None = None) -> list[str]:
     Raises:
         SystemExit: where none is named.
     """
-    card = HERE / "README.md"
     names = given or os.environ.get("CHECKPOINTS", "").replace(",", " ").split()
-    if not names and card.exists():
-        names = SpaceCard.load(card).data.get("models") or []
+    if not names:
+        names = [name for name in read_card().get("models") or [] if name != relation_model_name()]
     if not names:
         raise SystemExit(
             "No checkpoint is named: --model NAME, CHECKPOINTS=NAME, or `models` at the head of README.md."
         )
     return names
+
+
+def relation_model_name(given: str | None = None) -> str | None:
+    """Hub name or folder of the checkpoint of relations, see the head of this file; None where there is none."""
+    return given or os.environ.get("RELATION_MODEL") or read_card().get("relation_model")
+
+
+def read_card() -> dict[str, Any]:
+    """The metadata of README.md; none where there is no such file."""
+    path = HERE / "README.md"
+    return SpaceCard.load(path).data.to_dict() if path.exists() else {}
 
 
 def read_examples(folder: Path = HERE / "examples") -> list[list[str | None]]:
@@ -115,42 +134,38 @@ class Taggers:
 
     def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
         self.detectors, self.relation_model = detectors, relation_model
-        self._options: dict[str, Any] | None = None
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str, task: str = ENTITY_TASK) -> Any:
         """
         Raises:
             gr.Error: for a checkpoint that does not load.
         """
         with self._lock:
-            if name not in self._loaded:
-                try:
-                    if self._options is None:
-                        self._options = {**self.detectors, **self._load_extractor()}
-                    self._loaded[name] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
-                        "multimodal-token-classification", model=name, trust_remote_code=True, **self._options
-                    )
-                except (OSError, ValueError) as reason:
-                    logger.exception("%s does not load", name)
-                    raise error(
-                        f"The checkpoint {name} does not load. The log of this page's server says why."
-                    ) from reason
-            return self._loaded[name]
+            return self._load(name, task)
 
-    def _load_extractor(self) -> dict[str, Any]:
-        if self.relation_model is None:
-            return {}
-        name = self.relation_model
-        extractor = pipeline("multimodal-relation-extraction", model=name, trust_remote_code=True)  # type: ignore[call-overload]
-        return {"relation_extractor": extractor}
+    def _load(self, name: str, task: str) -> Any:
+        if (name, task) not in self._loaded:
+            options: dict[str, Any] = dict(self.detectors)
+            if task == ENTITY_TASK and self.relation_model is not None:
+                options["relation_extractor"] = self._load(self.relation_model, RELATION_TASK)
+            try:
+                self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
+                    task, model=name, trust_remote_code=True, **options
+                )
+            except (OSError, ValueError) as reason:
+                logger.exception("%s does not load", name)
+                raise error(
+                    f"The checkpoint {name} does not load. The log of this page's server says why."
+                ) from reason
+        return self._loaded[name, task]
 
     def tag(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str
     ) -> tuple[str, dict[str, Any]]:
         """
-        What the page's button does.
+        What the button for entities does.
 
         Args:
             picture: gradio's `ImageData` of an upload, or None.
@@ -164,21 +179,65 @@ class Taggers:
         Raises:
             gr.Error: for input above the limits, and boxes that are no JSON.
         """
-        text, boxes = text or "", boxes or ""  # None where the visitor never wrote anything
-        if len(text) > MAX_CHARACTERS:
-            raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
-        row: dict[str, Any] = {"text": text, "image": read_picture(picture)}
-        if boxes.strip():
-            try:
-                row["crops"] = json.loads(boxes)
-            except (ValueError, RecursionError) as reason:
-                raise error(
-                    f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]]."
-                ) from reason
-        result = self.load(checkpoint)(row, on_error="report", explain=None if explanation == "none" else explanation)
-        for problem in result.get("problems", []):
-            gr.Warning(html.escape(problem))
-        return result._repr_html_(), dict(result)
+        row = read_row(text, picture, boxes)
+        return shown_and_told(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
+
+    def relate(
+        self,
+        text: str | None,
+        picture: Any,
+        boxes: str | None,
+        checkpoint: str,
+        head: str | None,
+        tail: str | None,
+    ) -> tuple[str, dict[str, Any]]:
+        """
+        What the button for relations does.
+
+        Args:
+            text, picture, boxes: as for [`tag`].
+            head, tail: the entities, as they stand in the text.
+
+        Returns:
+            HTML, and the pipeline's report: `text`, `relation`, `score`, `head`, `tail`, and where there are any
+            `crops` and `problems`.
+
+        Raises:
+            gr.Error: as for [`tag`].
+        """
+        row = read_row(text, picture, boxes) | {"head": (head or "").strip(), "tail": (tail or "").strip()}
+        return shown_and_told(self.load(checkpoint, RELATION_TASK), row)
+
+
+def read_row(text: str | None, picture: Any, boxes: str | None) -> dict[str, Any]:
+    """
+    A row as the pipelines take it; None is what the visitor never wrote.
+
+    Raises:
+        gr.Error: for input above the limits, and boxes that are no JSON.
+    """
+    text, boxes = text or "", boxes or ""
+    if len(text) > MAX_CHARACTERS:
+        raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
+    row: dict[str, Any] = {"text": text, "image": read_picture(picture)}
+    if boxes.strip():
+        try:
+            row["crops"] = json.loads(boxes)
+        except (ValueError, RecursionError) as reason:
+            raise error(f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]].") from reason
+    return row
+
+
+def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
+    """What a pipeline says of a row, as HTML and as its report; problems are told on the page besides."""
+    try:
+        result = model(row, on_error="report", **options)
+    except ValueError as reason:  # of the detectors: all else is reported
+        logger.exception("not answered")
+        raise error(str(reason)) from reason
+    for problem in result.get("problems", []):
+        gr.Warning(html.escape(problem))
+    return result._repr_html_(), dict(result)
 
 
 def read_picture(picture: Any) -> dict[str, Any] | None:
@@ -203,7 +262,7 @@ def build(
     checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers, max_waiting: int = MAX_WAITING
 ) -> gr.Blocks:
     """
-    The page.
+    The page; with a tab for relations where the taggers have a model of them.
 
     Args:
         checkpoints: to choose from; the first is chosen at first.
@@ -211,75 +270,127 @@ def build(
         taggers: what tags.
         max_waiting: requests in the queue.
     """
+    relation_model = taggers.relation_model
     with gr.Blocks(title="Entities in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
-        gr.Markdown(INTRODUCTION)
-        with gr.Row():
-            with gr.Column(min_width=300):
-                text = gr.Textbox(label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline")
-                picture = gr.Image(
-                    label="Picture",
-                    placeholder=f"Drop a picture of up to {MAX_MEGABYTES} MB here, or click",
-                    sources=["upload", "clipboard"],
-                    type="filepath",
-                    image_mode=None,
-                    height=260,
-                    buttons=[],
-                )
-                # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
-                picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
-                checkpoint = gr.Dropdown(checkpoints, value=checkpoints[0], label="Checkpoint", filterable=False)
-                explanation = gr.Radio(
-                    ["none", "attention", "occlusion"],
-                    value="none",
-                    label="Which crop spoke",
-                    info="Boxes get lines as wide as their share. Occlusion is slower, and to be trusted more.",
-                )
-                with gr.Accordion("Boxes to look at", open=False):
-                    boxes = gr.Textbox(
-                        label="Boxes as JSON",
-                        info="(xmin, ymin, xmax, ymax) in pixels of the picture. "
-                        + (
-                            "Without any, detectors find some."
-                            if taggers.detectors
-                            else "Without any, the whole picture is looked at."
-                        ),
-                        placeholder='[[20, 20, 90, 90]] or {"aux_crops": [...], "rcnn_crops": [...]}',
-                        lines=2,
-                    )
-                button = gr.Button("Find entities", variant="primary")
-            with gr.Column(min_width=300):
-                shown = gr.HTML(
-                    NOTHING_YET,
-                    label="Entities",
-                    show_label=True,
-                    container=True,
-                    padding=True,
-                    elem_classes="tagged",
-                    html_template='<div role="status">${value}</div>',
-                    js_on_load=None,
-                )
-                report = gr.JSON(label="JSON", open=True)
-        if examples:
-            # Not gr.Examples, which makes components anew, without the `preprocess` above.
-            table = gr.Dataset(
-                components=[text, picture],
-                samples=[example[:2] for example in examples],
-                type="index",
-                label="Examples",
-            )
-            table.click(
-                lambda index: examples[index], table, [text, picture, boxes], queue=False, api_visibility="private"
-            )
-        # Boxes are of one picture: a visitor's own one does not keep those of an example.
-        gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
-        gr.on(
-            [button.click, text.submit],
-            taggers.tag,
-            [text, picture, boxes, checkpoint, explanation],
-            [shown, report],
-            api_name="tag",
-        )
+        if relation_model is None:
+            gr.Markdown(INTRODUCTION)
+            entity_form(checkpoints, examples, taggers)
+        else:
+            gr.Markdown(INTRODUCTION_WITH_RELATIONS)
+            with gr.Tabs():
+                with gr.Tab("Entities"):
+                    entity_form(checkpoints, examples, taggers)
+                with gr.Tab("Relations"):
+                    form([relation_model], taggers, taggers.relate, pair_fields, "Find the relation", "Relation")
     return page.queue(max_size=max_waiting, default_concurrency_limit=1)
+
+
+def entity_form(checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers) -> None:
+    """What stands on the page for entities, and the examples."""
+    text, picture, boxes = form(checkpoints, taggers, taggers.tag, explanation_fields, "Find entities", "Entities")
+    if examples:
+        # Not gr.Examples, which makes components anew, without the `preprocess` of the picture.
+        table = gr.Dataset(
+            components=[text, picture],
+            samples=[example[:2] for example in examples],
+            type="index",
+            label="Examples",
+        )
+        table.click(
+            lambda index: examples[index], table, [text, picture, boxes], queue=False, api_visibility="private"
+        )
+
+
+def form(
+    checkpoints: list[str],
+    taggers: Taggers,
+    answer: Callable[..., tuple[str, dict[str, Any]]],
+    own_fields: Callable[[], list[Any]],
+    action: str,
+    result: str,
+) -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
+    """
+    Left what goes in, right what comes out.
+
+    Args:
+        checkpoints: to choose from.
+        taggers: whose detectors are told of.
+        answer: takes text, picture, boxes and checkpoint, and the values of its own fields; named endpoint of the API.
+        own_fields: makes those fields.
+        action, result: labels of the button and of what comes out.
+
+    Returns:
+        The fields of text, picture and boxes.
+    """
+    with gr.Row():
+        with gr.Column(min_width=300):
+            text = gr.Textbox(label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline")
+            picture = gr.Image(
+                label="Picture",
+                placeholder=f"Drop a picture of up to {MAX_MEGABYTES} MB here, or click",
+                sources=["upload", "clipboard"],
+                type="filepath",
+                image_mode=None,
+                height=260,
+                buttons=[],
+            )
+            # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
+            picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
+            checkpoint = gr.Dropdown(checkpoints, value=checkpoints[0], label="Checkpoint", filterable=False)
+            own = own_fields()
+            with gr.Accordion("Boxes to look at", open=False):
+                boxes = gr.Textbox(
+                    label="Boxes as JSON",
+                    info="(xmin, ymin, xmax, ymax) in pixels of the picture. "
+                    + (
+                        "Without any, detectors find some."
+                        if taggers.detectors
+                        else "Without any, the whole picture is looked at."
+                    ),
+                    placeholder='[[20, 20, 90, 90]] or {"aux_crops": [...], "rcnn_crops": [...]}',
+                    lines=2,
+                )
+            button = gr.Button(action, variant="primary")
+        with gr.Column(min_width=300):
+            shown = gr.HTML(
+                NOTHING_YET,
+                label=result,
+                show_label=True,
+                container=True,
+                padding=True,
+                elem_classes="tagged",
+                html_template='<div role="status">${value}</div>',
+                js_on_load=None,
+            )
+            report = gr.JSON(label="JSON", open=True)
+    # Boxes are of one picture: a visitor's own one does not keep those of an example.
+    gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
+    gr.on(
+        [button.click, *(field.submit for field in (text, *own) if isinstance(field, gr.Textbox))],
+        answer,
+        [text, picture, boxes, checkpoint, *own],
+        [shown, report],
+        api_name=answer.__name__,
+        concurrency_id="pipelines",  # one at a time of both tabs
+    )
+    return text, picture, boxes
+
+
+def explanation_fields() -> list[Any]:
+    return [
+        gr.Radio(
+            ["none", "attention", "occlusion"],
+            value="none",
+            label="Which crop spoke",
+            info="Boxes get lines as wide as their share. Occlusion is slower, and to be trusted more.",
+        )
+    ]
+
+
+def pair_fields() -> list[Any]:
+    info = "As it stands in the tweet, where it occurs once."
+    with gr.Row():
+        return [gr.Textbox(label=label, info=info) for label in ("Head", "Tail")]
 
 
 def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
@@ -292,10 +403,12 @@ def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", help="checkpoints to choose from: Hub names or folders")
-    names = checkpoint_names(parser.parse_args().model)
+    parser.add_argument("--relation_model", help="checkpoint of relations: Hub name or folder")
+    given = parser.parse_args()
+    names = checkpoint_names(given.model)
     variables = {"aux_detector": "AUX_DETECTOR", "rcnn_detector": "RCNN_DETECTOR"}
     detectors = {option: os.environ[name] for option, name in variables.items() if os.environ.get(name)}
-    serve(build(names, read_examples(), Taggers(detectors, os.environ.get("RELATION_MODEL") or None)))
+    serve(build(names, read_examples(), Taggers(detectors, relation_model_name(given.relation_model))))
 
 
 if __name__ == "__main__":

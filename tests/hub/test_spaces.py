@@ -76,6 +76,7 @@ FAILURES = {  # name of the case: what is asked for, fault, what is said
     "folder": ({"model": "runs/demo"}, None, ("it has none of the name runs/demo", "Push the model first")),
     "bad-name": ({"model": "a/b/c"}, None, ("it has none of the name a/b/c",)),
     "busy-model": ({}, {"route": "info", "contains": "me/tagger"}, ("503",)),
+    "absent-relations": ({"relation_model": "me/none"}, None, ("it has none of the name me/none",)),
     "bad-license": ({"license": "all-mine"}, None, ("license",)),
     "busy-space": ({}, {"route": "preupload", "contains": "me/busy-space", "times": 9}, ("503",)),
     "busy-commit": ({}, {"route": "commit", "contains": "me/busy-commit"}, ("not known", "503")),
@@ -104,14 +105,16 @@ def test_faults_are_told_as_those_of_models(hub, run_client):
 
 def test_a_folder_for_this_machine(run_client, model_files, tmp_path):
     """Nothing is asked of the Hub, and the folder of a model is named in full."""
-    (tmp_path / "my model").mkdir()
+    for name in ("my model", "relations"):
+        (tmp_path / name).mkdir()
     run_client(
-        *(SCRIPT, "--space", "--model", "my model", "--output_dir", "my space"),
+        *(SCRIPT, "--space", "--model", "my model", "--relation_model", "relations", "--output_dir", "my space"),
         **{"token": None, "cwd": tmp_path, "env": {"HF_HUB_OFFLINE": "1"}},
     )
     written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
     assert written == PUBLISHED
     card = yaml.safe_load((tmp_path / "my space" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-    assert card["models"] == [str((tmp_path / "my model").resolve())]
+    assert card["models"] == [str((tmp_path / name).resolve()) for name in ("my model", "relations")]
+    assert card["relation_model"] == card["models"][1]
     examples = json.loads((tmp_path / "my space" / "examples" / "examples.json").read_text(encoding="utf-8"))
     assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]

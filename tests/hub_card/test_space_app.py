@@ -7,11 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import torch
 from PIL import Image
 
-from modeling_ifaformer import IFAformerForRelationExtraction
-from processing.labels import label_maps
+from hub_card.space_card import SpaceFacts, space_card
 
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed (pip install -e .[space])")
@@ -176,17 +174,101 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
     assert {"full" in str(outcome).lower() for outcome in outcomes if outcome} == {True}
 
 
-def test_relations_between_the_entities(space_app, checkpoint, make_config, make_processor, tmp_path):
-    processor = make_processor(relations=["None", "<b>peer"])
-    head, _, tail, _ = processor.add_entity_markers()
-    markers = {"head_marker_token_id": head, "tail_marker_token_id": tail, "vocab_size": len(processor.tokenizer)}
-    model = IFAformerForRelationExtraction(make_config(**markers, **label_maps(processor.labels)))
-    with torch.no_grad():
-        model.classifier.bias[1] += 10  # every pair has the relation
-    for part in (model, processor):
-        part.save_pretrained(tmp_path / "relations")
-    taggers = space_app.Taggers({}, str(tmp_path / "relations"))
-    shown, report = taggers.tag("Jordan met Paris in New York City", None, "", checkpoint, "none")
-    number = len(report["entities"])
-    assert number > 1 and len(report["relations"]) == number * (number - 1)
-    assert shown.count("<b>&lt;b&gt;peer</b>") == len(report["relations"])
+@pytest.fixture(scope="module")
+def relating(space_app, relation_checkpoint):
+    return space_app.Taggers({}, relation_checkpoint)
+
+
+def test_relations_between_the_entities(relating, checkpoint):
+    shown, report = relating.tag("Jordan met Paris in New York City", None, "", checkpoint, "none")
+    assert report["relations"] and shown.count("<p><bdi>") == len(report["relations"])
+
+
+def test_the_relation_of_two_entities(relating, relation_checkpoint, upload, space_app, monkeypatch):
+    picture = Image.linear_gradient("L").convert("RGB").resize((40, 30))
+    boxes = json.dumps({"aux_crops": [[0, 0, 9, 9]]})
+    shown, report = relating.relate(
+        "Jordan met Paris", upload(picture), boxes, relation_checkpoint, "Paris ", "Jordan"
+    )
+    expected = relating.load(relation_checkpoint, space_app.RELATION_TASK)(
+        {"text": "Jordan met Paris", "head": (11, 16), "tail": (0, 6), "image": picture, "crops": json.loads(boxes)},
+        on_error="report",
+    )
+    assert report == expected and shown == expected._repr_html_() and "Paris<small>head" in shown and "<svg" in shown
+    told = []
+    monkeypatch.setattr(space_app.gr, "Warning", told.append)
+    for head in ("<b>", None):
+        shown, report = relating.relate("Jordan met Paris", None, None, relation_checkpoint, head, "Jordan")
+        assert set(report) == {"text", "problems"} and "occurs 0 times" in shown
+    assert told[0].startswith("head: &#x27;&lt;b&gt;&#x27; occurs 0 times") and "<b>" not in shown
+
+
+def test_limits_hold_for_relations_too(relating, relation_checkpoint, upload):
+    rest = (relation_checkpoint, "Jordan", "Paris")
+    for arguments, message in (
+        (("a" * 2001, None, ""), "The text has 2,001 characters"),
+        (("Jordan", upload(b"0" * 10_000_001), ""), "The picture has 10.0 MB"),
+        (("Jordan", None, "[[1"), "The boxes are no JSON"),
+        (("Jordan", None, "", "no/such"), "The checkpoint no/such does not load"),
+    ):
+        with pytest.raises(gr.Error) as refusal:
+            relating.relate(*arguments, *rest[len(arguments) - 3 :])
+        assert refusal.value.message.startswith(message)
+
+
+def test_what_detectors_refuse_is_told(space_app, relation_checkpoint, upload, tiny_detector):
+    taggers = space_app.Taggers({"rcnn_detector": str(tiny_detector("owlv2"))})
+    picture = upload(Image.new("RGB", (40, 30)))
+    with pytest.raises(gr.Error) as refusal:
+        taggers.relate("Jordan met Paris", picture, "", relation_checkpoint, "Jordan", "Paris")
+    assert "rcnn_detector" in refusal.value.message
+
+
+def test_where_the_model_of_relations_is_named(space_app, monkeypatch, tmp_path):
+    monkeypatch.setattr(space_app, "HERE", tmp_path)
+    for name in ("CHECKPOINTS", "RELATION_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    assert space_app.relation_model_name() is None
+    facts = SpaceFacts("Try it", ["me/tagger"], "me/relations")
+    (tmp_path / "README.md").write_text(str(space_card(facts)), encoding="utf-8")
+    assert space_app.relation_model_name() == "me/relations" and space_app.checkpoint_names() == ["me/tagger"]
+    monkeypatch.setenv("RELATION_MODEL", "me/other")
+    assert space_app.relation_model_name() == "me/other"
+    assert space_app.relation_model_name("runs/mine") == "runs/mine"
+
+
+def test_tabs_only_where_there_are_relations(space_app, checkpoint, relation_checkpoint, relating, serve):
+    def tabs(page):
+        return [part["props"]["label"] for part in page.config["components"] if part["type"] == "tabitem"]
+
+    def endpoints(page):
+        return {function.api_name for function in page.fns.values() if function.api_visibility == "public"}
+
+    plain = space_app.build([checkpoint], [], space_app.Taggers({}))
+    assert tabs(plain) == [] and endpoints(plain) == {"tag"}
+    page = space_app.build([checkpoint], [], relating)
+    assert tabs(page) == ["Entities", "Relations"] and endpoints(page) == {"tag", "relate"}
+
+    running, most = set(), []
+    for function in page.fns.values():
+        if function.api_name in ("tag", "relate"):
+
+            def slow(*given, answer=function.fn):
+                running.add(threading.get_ident())
+                most.append(len(running))
+                threading.Event().wait(0.2)
+                running.discard(threading.get_ident())
+                return answer(*given)
+
+            function.fn = slow
+    client = Client(serve(page), verbose=False)
+    tweet = {"text": "Jordan met Paris", "picture": None, "boxes": ""}
+    pair = {"checkpoint": relation_checkpoint, "head": "Jordan", "tail": "Paris"}
+    jobs = [
+        client.submit(**tweet, checkpoint=checkpoint, explanation="none", api_name="/tag"),
+        client.submit(**tweet, **pair, api_name="/relate"),
+        client.submit(**tweet, checkpoint=checkpoint, explanation="none", api_name="/tag"),
+    ]
+    (_, entities), (shown, relation), _ = (job.result() for job in jobs)
+    assert entities["relations"] and relation["relation"] and "Jordan<small>head" in shown
+    assert most == [1, 1, 1], "one at a time, of both tabs"

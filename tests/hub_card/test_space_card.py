@@ -36,3 +36,16 @@ def test_the_hub_builds_with_the_versions_tested(repository):
     setup = (repository / "setup.cfg").read_text(encoding="utf-8")
     assert f"python_requires = >={PYTHON_VERSION}\n" in setup
     assert (repository / "hub_card" / "space" / APP_FILE).exists()
+
+
+def test_a_model_of_relations_is_named_for_the_page_and_for_the_hub():
+    facts = SpaceFacts("Try it", ["me/one"], "me/relations")
+    _, head, body = str(space_card(facts)).split("---\n", 2)
+    card = yaml.safe_load(head)
+    assert card["relation_model"] == "me/relations" and card["models"] == ["me/one", "me/relations"]
+    assert "relation-extraction" in card["tags"] and len(card["short_description"]) <= 60, (
+        "the Hub takes no longer one"
+    )
+    assert "are found by `me/relations`.\n" in body and "`me/one`, an\n" in body
+    without = str(space_card(SpaceFacts("Try it", ["me/one"])))
+    assert "relation_model:" not in without and "are found by" not in without

@@ -41,9 +41,19 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def address_with_relations(space_app, checkpoint, relation_checkpoint):
+    page = space_app.build([checkpoint], [], space_app.Taggers({}, relation_checkpoint))
+    _, address, _ = space_app.serve(page, prevent_thread_lock=True, quiet=True)
+    yield address
+    page.close()
+
+
 @pytest.fixture
 def open_page(browser, address):
-    """`open_page(width)` -> the page. Afterwards: nothing on the console, and no request to anybody else."""
+    """
+    `open_page(width, at=address)` -> the page. Afterwards: nothing on the console, and no request to anybody else.
+    """
     contexts, complaints = [], []
 
     def note(message):
@@ -52,7 +62,7 @@ def open_page(browser, address):
         if message.type == "error" and not is_progress:
             complaints.append(message.text)
 
-    def start(width=1200):
+    def start(width=1200, at=address):
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
@@ -60,10 +70,10 @@ def open_page(browser, address):
         page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        ours = (address, "data:", "blob:")
+        ours = (at, "data:", "blob:")
         page.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith(ours) else None)
-        page.goto(address)
-        page.get_by_text(RESULT).wait_for()
+        page.goto(at)
+        page.get_by_text(RESULT).first.wait_for()
         return page
 
     yield start
@@ -197,3 +207,28 @@ def test_by_keyboard_alone_on_a_phone(open_page):
     page.keyboard.press("Enter")
     assert result_of(page).locator("mark").count() > 0
     assert is_within(page)
+
+
+def test_two_entities_on_the_tab_for_relations(open_page, address_with_relations, picture):
+    page = open_page(width=400, at=address_with_relations)
+    page.get_by_role("tab", name="Relations").click()
+    tab = page.get_by_role("tabpanel").filter(visible=True)
+    tab.get_by_label("Tweet", exact=True).fill(TEXT)
+    with page.expect_response(re.compile("/upload")):
+        tab.locator("input[type=file]").set_input_files(picture)
+    tab.locator("img").first.wait_for()
+    tab.get_by_label("Head").fill("Paris")
+    tab.get_by_label("Tail").fill("New York City")
+    tab.get_by_role("button", name="Find the relation").click()
+    article = tab.locator(".tagged article")
+    article.wait_for()
+    assert article.locator("mark").all_inner_texts() == ["Parishead", "New York Citytail"]
+    assert article.locator("p").nth(1).inner_text().startswith("Paris ") and article.locator("img").count() == 1
+    assert is_within(page)
+    tab.get_by_label("Head").fill("in York")
+    tab.get_by_label("Head").press("Enter")
+    playwright.expect(article.locator(".note")).to_contain_text("'in York' occurs 0 times")
+    page.get_by_role("tab", name="Entities").click()
+    page.get_by_label("Tweet", exact=True).filter(visible=True).fill(TEXT)
+    page.get_by_role("button", name=BUTTON).click()
+    page.locator(".tagged article").filter(visible=True).locator("mark").first.wait_for()

@@ -9,7 +9,14 @@ from PIL import Image
 from processing import IFAformerPipeline, object_proposals
 from processing.crop_preparation import CropOptions, prepare_crops
 from processing.crops import ObjectDetector, cut_crops
-from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crop, phrase_finder, tag_types
+from processing.object_proposals import (
+    ObjectProposer,
+    ProposalOptions,
+    encode_crop,
+    phrase_finder,
+    relation_types,
+    tag_types,
+)
 from processing.rows import ner_features
 
 
@@ -147,3 +154,8 @@ def test_phrases(monkeypatch):
 
 def test_tag_types():
     assert tag_types(["O", "B-PER", "I-PER", "B-creative-work", "X"]) == ["PER", "creative-work"]
+
+
+def test_relations_name_the_types_of_their_entities():
+    relations = ["None", "/per/loc/place_of_birth", "/per/org/member_of", "peer", "/loc/loc/contain"]
+    assert relation_types(relations) == ["per", "loc", "org"]

@@ -81,6 +81,37 @@ def test_the_relation_of_two_entities(extractor):
     assert len({result["score"], swapped["score"], without["score"]}) == 3
 
 
+def test_entities_by_their_text(extractor):
+    named = {**ROW, "head": "Jordan", "tail": "New York"}
+    assert extractor(named) == extractor(ROW)
+    assert extractor({**named, "tail": "!"})["tail"] == {"word": "!", "start": 19, "end": 20}
+    words = {"tokens": ["New", "York", "met", "New", "Yorkers"], "tail": "Yorkers"}
+    for head, span in (("New York", (0, 2)), ("met New", (2, 4))):  # "New Yorkers" holds no whole "New York"
+        assert extractor({**words, "head": head}) == extractor({**words, "head": span, "tail": (4, 5)})
+
+
+def test_results_show_themselves(extractor):
+    row = {**ROW, "crops": {"aux_crops": [{"box": [0, 0, 9, 9], "label": "dog"}]}}
+    plain, reported = extractor(row), extractor([row], on_error="report")[0]
+    assert list(plain) == ["relation", "score", "head", "tail"]
+    assert reported == {"text": ROW["text"], **plain, "crops": row["crops"]}
+    assert plain._repr_html_() == reported._repr_html_()
+    for part in ("Jordan<small>head", "New York<small>tail", "<svg", ">dog<"):
+        assert part in plain._repr_html_()
+    (untagged,) = extractor([{"text": "Jordan"}], on_error="report")
+    assert not untagged.is_tagged and plain.is_tagged and "head: expected" in untagged._repr_html_()
+
+
+def test_crops_are_looked_for_by_the_types_that_relations_name(extractor, make_processor, tiny_detector, monkeypatch):
+    asked = []
+    detector = {"aux_detector": str(tiny_detector("owlv2")), "aux_threshold": 0.01, "spacy_model": "none"}
+    monkeypatch.setattr(extractor.processor, "relations", ["None", "/per/loc/in", "peer", "/loc/org/of"])
+    propose = extractor.proposer.propose
+    monkeypatch.setattr(extractor.proposer, "propose", lambda *given: asked.append(given[4]) or propose(*given))
+    row = {name: ROW[name] for name in ("text", "head", "tail", "image")}
+    assert extractor(row, on_error="report", **detector)["crops"]["aux_crops"] and asked == [["per", "loc", "org"]]
+
+
 def test_batches_and_generators(extractor):
     rows = [ROW, {"tokens": ["Paris", "in", "York"], "head": (2, 3), "tail": (0, 1)}, {**ROW, "image": None}]
     alone = [extractor(row) for row in rows]
@@ -94,8 +125,19 @@ def test_batches_and_generators(extractor):
     ("changed", "message"),
     [
         ({"head": (0, 5)}, "head: characters 0 to 5 are no whole words; words lie at 0-6"),
-        ({"tail": None}, r"tail: expected \(start, end\) in characters, end exclusive, got None"),
+        ({"tail": None}, r"tail: expected \(start, end\) in characters, end exclusive, or the entity .*, got None"),
         ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, "tail: expected words within 0 to 2"),
+        ({"tail": (11.0, 19.0)}, r"tail: expected \(start, end\) .*, got \(11.0, 19.0\)"),
+        ({"head": "Rome"}, r"head: 'Rome' occurs 0 times .* expected once: give \(start, end\)"),
+        ({"head": "jordan"}, "head: 'jordan' occurs 0 times"),
+        ({"tail": "New Yo"}, "tail: 'New Yo' occurs 0 times"),
+        ({"tail": "ew York"}, "tail: 'ew York' occurs 0 times"),
+        ({"tail": ""}, "tail: '' occurs 0 times"),
+        ({"text": "met Jordan met", "head": "met", "tail": "Jordan"}, "head: 'met' occurs 2 times"),
+        (
+            {"tokens": ["New", "York", "in", "New", "York"], "head": "in", "tail": "York"},
+            "tail: 'York' occurs 2 times",
+        ),
         ({"image": b"no picture"}, "image"),
     ],
 )

@@ -184,7 +184,7 @@ def test_relations_are_shown_and_escaped():
         {"entity_group": "PER", "word": "<b>A</b>", "start": 0, "end": 8},
         {"entity_group": "LOC", "word": "Rome", "start": 9, "end": 13},
     ]
-    relations = [{"head": 0, "tail": 1, "relation": "<i>/in", "score": 0.876}]
+    relations = [{"head": "<b>A</b>", "tail": "Rome", "relation": "<i>/in", "score": 0.876}]
     shown = tweet_html("<b>A</b> Rome", entities, relations=relations)
     assert "<p><bdi>&lt;b&gt;A&lt;/b&gt;</bdi> <b>&lt;i&gt;/in</b> <bdi>Rome</bdi> 0.88</p>" in shown
     assert "<p><bdi>" not in tweet_html("<b>A</b> Rome", entities)

@@ -3,16 +3,19 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
 from processing.labels import label_maps
+from processing.rows import re_features
 
 
 @pytest.fixture
@@ -357,3 +360,135 @@ def test_options_that_cannot_be(predict, tmp_path, monkeypatch, arguments, messa
     with pytest.raises(SystemExit) as stopped:
         predict("--text", "Jordan", *arguments)
     assert message in str(stopped.value)
+
+
+PAIRS = [
+    {"id": 1, "text": "Jordan met Paris", "head": "Jordan", "tail": "Paris", "image": "a.png"},
+    {"text": "Paris met Jordan in Paris", "head": "Jordan", "tail": "Paris"},
+    {"text": "Jordan met New York", "head": [11, 19], "tail": {"start": 0, "end": 6}},
+    {"tokens": ["Jordan", "met", "New", "York"], "head": [2, 4], "tail": "Jordan"},
+    {"text": "Jordan met Paris"},
+    {"text": "Jordan met", "head": "Jordan", "tail": "met", "image": "gone.png", "aux_crops": ["a.png"]},
+]
+
+
+@pytest.fixture
+def pairs(tweets):
+    """A file of rows for relations: two that cannot be used, and one without its picture."""
+    path = tweets.with_name("pairs.jsonl")
+    path.write_text("\n".join(map(json.dumps, PAIRS)))
+    return path
+
+
+def test_a_checkpoint_of_relations(predict, relation_checkpoint, pairs, tmp_path, capsys):
+    flags = ("--model", relation_checkpoint, "--batch_size", 2, "--html", tmp_path / "page.html")
+    results = predict(*flags, "--input", pairs)
+    related = {"text", "relation", "score", "head", "tail"}
+    expected = [{"id"} | related, {"text", "problems"}, related, related, {"text", "problems"}, related | {"problems"}]
+    assert [set(result) for result in results] == expected
+    assert results[0]["head"] == {"word": "Jordan", "start": 0, "end": 6}
+    assert results[2]["head"] == results[3]["head"] == {"word": "New York", "start": 11, "end": 19}
+    assert results[2]["score"] == pytest.approx(results[3]["score"], abs=1e-5)
+    assert "'Paris' occurs 2 times" in results[1]["problems"][0] and "gone.png" in results[5]["problems"][0]
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    relations = [result["relation"] for result in results if "relation" in result]
+    assert report["relations"] == {name: relations.count(name) for name in relations}
+    assert report["tagged"] == 4 and "entities" not in report and report["settings"]["task"] == "re"
+    assert "6 rows, 4 tagged\nrelations: " in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert f"<title>Relations by {relation_checkpoint.rpartition('/')[2]}</title>" in page
+    assert page.count("<small>head") == 4 and page.count("<article>") == 6 and "<b>peer" not in page
+
+
+def test_relations_of_csv_and_of_the_command_line(predict, run_predict, relation_checkpoint, pairs, tmp_path, capsys):
+    (tmp_path / "pairs.csv").write_text("text,head,tail\nJordan met New York,New York,Jordan\nJordan met,,met\n")
+    first, second = predict("--model", relation_checkpoint, "--input", tmp_path / "pairs.csv")
+    assert first["head"] == {"word": "New York", "start": 11, "end": 19}
+    assert second["problems"][0].startswith("head: expected (start, end) in characters") and "relation" not in second
+    capsys.readouterr()
+    pair = ("--text", first["text"], "--head", "New York", "--tail", "Jordan")
+    run_predict("--model", relation_checkpoint, *pair)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {**first, "score": pytest.approx(first["score"], abs=1e-5)}
+
+
+def test_relations_of_a_data_set(predict, relation_checkpoint, tmp_path):
+    entities = {"head": {"name": "York", "start": 2, "end": 3}, "tail": {"name": "Jordan", "start": 0, "end": 1}}
+    row = {"image_id": "", "tokens": ["Jordan", "met", "York"], **entities, "relation": 0, "image": None}
+    rows = [{**row, "id": name, "aux_crops": [], "rcnn_crops": []} for name in "abc"]
+    (tmp_path / "mine").mkdir()
+    Dataset.from_list(rows, features=re_features(["None"])).to_parquet(tmp_path / "mine" / "test.parquet")
+    flags = ("--dataset", tmp_path / "mine", "--cache_dir", tmp_path / "cache", "--limit", 2)
+    results = predict("--model", relation_checkpoint, *flags)
+    assert [result["id"] for result in results] == ["a", "b"] and all(result["relation"] for result in results)
+    assert results[0]["head"] == {"word": "York", "start": 11, "end": 15}
+    (tmp_path / "tags.jsonl").write_text(json.dumps({"tokens": ["Jordan"], "ner_tags": ["B-PER"]}))
+    with pytest.raises(SystemExit, match=r"has no head and tail, but .*: the model is for relations"):
+        predict("--model", relation_checkpoint, *flags, "--dataset", tmp_path / "tags.jsonl", "--split", "train")
+
+
+def test_parquet_holds_relations(predict, run_predict, relation_checkpoint, pairs, tmp_path):
+    flags = ("--model", relation_checkpoint, "--input", pairs)
+    lines = predict(*flags)
+    run_predict(*flags, "--output", tmp_path / "out.parquet")
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    names = ("relation", "score", "head", "tail", "problems")
+    assert [[row[name] for name in names] for row in rows] == [[line.get(name) for name in names] for line in lines]
+    assert [row["id"] for row in rows] == ["1", *[None] * 5] and "entities" not in rows[0]
+
+
+def test_a_killed_run_of_relations_goes_on_to_the_same_bytes(
+    run_predict, relation_checkpoint, many, stop_after, tmp_path
+):
+    rows = [
+        {"text": f"{'met ' * number}Jordan in Paris", "head": "Jordan", "tail": "Paris" if number % 5 else "Rome"}
+        for number in range(23)
+    ]
+    many.write_text("\n".join(map(json.dumps, rows)))
+    flags = ("--model", relation_checkpoint, "--input", many, "--batch_size", 2)
+    run_predict(*flags, "--output", tmp_path / "whole.jsonl")
+    stop_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_predict(*flags, "--output", tmp_path / "out.jsonl")
+    stop_after()
+    run_predict(*flags, "--output", tmp_path / "out.jsonl")
+    assert stop_after.tagged == 4
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    results = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [result["text"] for result in results] == [row["text"] for row in rows]
+
+
+def test_triples(predict, run_predict, relation_checkpoint, tweets, tmp_path, capsys):
+    flags = ("--input", tweets, "--relation_model", relation_checkpoint)
+    results = predict(*flags, "--html", tmp_path / "page.html")
+    relations = [relation for result in results for relation in result["relations"]]
+    assert relations and results[2]["relations"] == [] and "None" not in {of["relation"] for of in relations}
+    assert [result["entities"] for result in results] == [
+        result["entities"] for result in predict("--input", tweets, "--overwrite")
+    ]
+    run_predict(*flags, "--output", tmp_path / "out.parquet")
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["relations"] for row in rows] == [result["relations"] for result in results]
+    report = json.loads((tmp_path / "out.parquet.report.json").read_text())
+    assert sum(report["relations"].values()) == len(relations) and report["entities"]
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>Entities and relations by model</title>" in page and page.count("<p><bdi>") == len(relations)
+    with pytest.raises(SystemExit, match="relation_model: None before, "):
+        predict("--input", tweets, "--relation_model", relation_checkpoint)
+
+
+def test_another_model_of_relations_is_another_run(predict, relation_checkpoint, tweets, tmp_path):
+    copy = tmp_path / "relations"
+    shutil.copytree(relation_checkpoint, copy)
+    predict("--input", tweets, "--relation_model", copy)
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(SystemExit, match=r"\(other relation_model_content\)"):
+        predict("--input", tweets, "--relation_model", copy)
+
+
+@pytest.mark.parametrize("flag", ["--explain", "--top_entities"])
+def test_what_is_of_entities_is_refused_before_rows_are_read(predict, relation_checkpoint, tmp_path, flag):
+    value = {"--explain": "attention", "--top_entities": 3}[flag]
+    with pytest.raises(SystemExit, match=f"{flag}: of entities, and .* is of relations"):
+        predict("--model", relation_checkpoint, "--input", tmp_path / "gone.jsonl", flag, value)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processing.tagged_text import TaggedText
+from processing.tagged_text import TaggedRelation, TaggedText
 
 
 @pytest.fixture
@@ -43,6 +43,20 @@ def tagged(*entities, problems=(), is_tagged=True):
             "text: the text is empty, or the tokenizer keeps nothing of it",
         ),
         (("expected text to be a string, got 5", "expected text to be a string, got ['a']"), None),
+        (
+            (
+                "head: 'New York' occurs 2 times in the text as whole words",
+                'head: "it\'s" occurs 0 times in the text as whole words',
+            ),
+            "head: ... occurs N times in the text as whole words",
+        ),
+        (
+            (
+                "tail: characters 1 to 2 are no whole words; words lie at 0-3, 4-7",
+                "tail: characters 5 to 9 are no whole words; words lie at 0-3",
+            ),
+            "tail: characters N to N are no whole words",
+        ),
         (("half of a surrogate pair, '\\ud83d', is no character",), "half of a surrogate pair, ..., is no character"),
     ],
 )
@@ -102,3 +116,34 @@ def test_top_entities_whatever_their_case(report_module):
     top = report.top_entities(3)
     assert top == {"LOC": [("Bonn", 5), ("Paris", 5), ("Rome", 5)], "PER": [("Paris", 1)]}
     assert next(iter(report_module.top_lines(top))) == "LOC: Bonn 5, Paris 5, Rome 5"
+
+
+def related(relation):
+    place = {"word": "x", "start": 0, "end": 1}
+    return TaggedRelation(text="x", relation=relation, score=0.5, head=place, tail=place)
+
+
+def test_relations_are_counted_with_the_negative_one(report_module):
+    first, second = (report_module.PredictionReport(("relations",)) for _ in range(2))
+    for number, relation in enumerate(("None", "in", "None")):
+        (first if number < 2 else second).add(f"a:{number}", related(relation))
+    untagged = TaggedRelation(text="x", problems=["head: 'y' occurs 0 times"])
+    untagged.is_tagged = False
+    second.add("a:3", untagged)
+    first.update(report_module.PredictionReport.from_dict(json.loads(json.dumps(second.to_dict()))))
+    published = first.published()
+    assert published["relations"] == {"None": 2, "in": 1} and (published["rows"], published["tagged"]) == (4, 3)
+    assert "entities" not in published and "without_entities" not in published
+    assert first.summary().startswith(
+        "4 rows, 3 tagged\nrelations: 2 None, 1 in\nskipped: 1 x head: ... occurs N times"
+    )
+
+
+def test_triples_are_counted_beside_entities(report_module):
+    report = report_module.PredictionReport(("entities", "relations"))
+    result = tagged(("PER", "Jordan"), ("LOC", "Paris"))
+    result["relations"] = [{"head": 0, "tail": 1, "relation": "in", "score": 0.5}] * 2
+    report.add("a:1", result)
+    assert report.published()["entities"] == {"PER": 1, "LOC": 1} and report.published()["relations"] == {"in": 2}
+    assert "entities: 1 PER, 1 LOC\nrelations: 2 in" in report.summary()
+    assert report_module.PredictionReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report

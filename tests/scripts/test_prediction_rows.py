@@ -121,3 +121,16 @@ def test_size_counts_what_is_in_the_row(rows_module):
     assert size({"text": "abc", "image": "a/path.png"}) == 3
     assert size({"tokens": ["ab", "c"], "image": {"path": None, "bytes": b"1234"}, "aux_crops": [b"12", b"345"]}) == 12
     assert size({}) == 0
+
+
+def test_relations_need_head_and_tail_of_a_data_set(rows_module):
+    rows = Dataset.from_dict(
+        {"tokens": [["Paris"]], "head": [{"start": 0, "end": 1}], "tail": [{"start": 0, "end": 1}]}
+    )
+    (row,) = rows_module.dataset_source(rows, "mine test", with_pair=True).read()
+    assert row.columns == rows[0]
+    assert [row.columns for row in rows_module.dataset_source(rows, "mine test").read()] == [{"tokens": ["Paris"]}]
+    with pytest.raises(
+        ValueError, match="mine test has no head and tail, but tokens, head: the model is for relations"
+    ):
+        rows_module.dataset_source(rows.remove_columns("tail"), "mine test", with_pair=True)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from modeling_ifaformer import IFAformerForTokenClassification
-from processing import IFAformerPipeline
+from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.labels import label_maps
 
 
@@ -118,3 +118,22 @@ def test_batches_have_rows_of_like_length(windows_module, tagger, rows, monkeypa
     batched = [length for batch in lengths for length in batch]
     assert batched == sorted(batched) and max(batched) > 2 * min(batched)
     assert [len(batch) for batch in lengths] == [4] * (len(texts) // 4) + ([len(texts) % 4] if len(texts) % 4 else [])
+
+
+def test_relations_are_those_of_each_row_alone(windows_module, script_module, relation_checkpoint, rows):
+    model, processor = script_module("checkpoint").load_checkpoint(relation_checkpoint)
+    extractor = IFAformerRelationPipeline(model, processor=processor, device="cpu")
+    for index, row in enumerate(rows):
+        if row.problem is None and index % 9 > 1:
+            words = row.columns.pop("text").split() or [""]
+            row.columns.update(id=index, tokens=words, head=(0, 1), tail={"start": len(words) - 1, "end": len(words)})
+    together = windows_module.tag_window(rows, extractor, batch_size=4)
+    assert together[4] == {"text": None, "problems": ["a.jsonl:4: no row"]} and not together[4].is_tagged
+    assert {index for index, result in enumerate(together) if not result.is_tagged} >= {4, 9, 10, 18}
+    assert len({result["relation"] for result in together if result.is_tagged}) > 1
+    for row, result in zip(rows, together, strict=True):
+        [alone] = windows_module.tag_window([row], extractor, batch_size=4)
+        if alone.is_tagged:
+            assert alone.pop("score") == pytest.approx(result.pop("score"), abs=1e-5)
+            assert next(iter(alone)) == "id"
+        assert alone == result and vars(alone) == vars(result)

@@ -100,3 +100,11 @@ def test_the_wrong_task_is_said(script_module, tweets, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["train.py", "--dataset", str(tweets), "--output_dir", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"has no ner_tags, but .*; the task is ner\. They are for task re\."):
         script_module("train").main()
+
+
+def test_scoring_for_another_task_is_refused(script_module, relation_checkpoint, tweets, monkeypatch, tmp_path):
+    (tmp_path / "scoring.yaml").write_text("task: ner\n")
+    flags = ("--checkpoints", relation_checkpoint, "--dataset", str(tweets))
+    monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path / "scoring.yaml"), *flags])
+    with pytest.raises(SystemExit, match="is a checkpoint of task re, where one of task ner is expected"):
+        script_module("score").main()

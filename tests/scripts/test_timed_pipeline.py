@@ -22,3 +22,14 @@ def test_each_stage_has_its_seconds(script_module, make_config, make_processor, 
     with pytest.raises(ValueError, match="Row 0"):
         tagger([{"text": ""}])
     assert tagger.seconds["process"] == 6
+
+
+def test_the_clocks_of_the_pipeline_for_relations(script_module, relation_checkpoint, monkeypatch):
+    timed_pipeline = script_module("timed_pipeline")
+    model, processor = script_module("checkpoint").load_checkpoint(relation_checkpoint)
+    tagger = timed_pipeline.TimedRelationPipeline(model, processor=processor, device="cpu")
+    now = iter(range(1000))
+    monkeypatch.setattr(timed_pipeline.time, "perf_counter", lambda: next(now))
+    results = tagger([{"text": "Jordan met Paris", "head": "Jordan", "tail": "Paris"}] * 3, batch_size=2)
+    assert all(result["relation"] and result["head"]["word"] == "Jordan" for result in results)
+    assert tagger.seconds == {"process": 5, "tag": 4}

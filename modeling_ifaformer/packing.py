@@ -14,10 +14,10 @@ import torch
 
 def values_at_hand(tensor: torch.Tensor) -> bool:
     """
-    Whether its values can be read for nothing: not on an accelerator, which would be waited for, nor in compiled code,
-    whose shapes and branches must not depend on them.
+    Whether its values can be read for nothing: not on an accelerator, which would be waited for, nor in code that is
+    compiled or traced, whose shapes and branches must not depend on them.
     """
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -137,8 +137,8 @@ def encode_marked(
         tokenizer: with the markers among its added tokens.
         markers: the four.
         label_scheme: `word` cuts a text that is longer than `max_length` to the [`context_window`] of its entities;
-            each marker must be there once. `deepke` cuts its end, as the published code does; the two opening markers
-            must be there once.
+            each marker must be there once, and a token of each entity. `deepke` cuts its end, as the published code
+            does; the two opening markers must be there once.
 
     Returns:
         For each text its tokens, or why it cannot be given to a model.
@@ -164,6 +164,8 @@ def encode_marked(
             if in_windows and max_length is not None and len(ids) > max_length:
                 ids, word_ids = _cut_to_window(text, ids, word_ids, max_length)
             _check_markers(ids, required_ids)
+            if in_windows:
+                _check_entities(ids, list(required_ids.values()))
             encoded.append(EncodedText(*join_words(text.words), ids, word_ids))
         except MarkerError as error:
             encoded.append(error)
@@ -187,3 +189,10 @@ def _check_markers(input_ids: Sequence[int], markers: Mapping[str, int]) -> None
     wrong = [f"{marker} {count} times" for marker, count in counts.items() if count != 1]
     if wrong:
         raise MarkerError(f"its {len(input_ids)} tokens hold {', '.join(wrong)}, expected once each")
+
+
+def _check_entities(input_ids: Sequence[int], marker_ids: Sequence[int]) -> None:
+    head_open, head_close, tail_open, tail_close = map(input_ids.index, marker_ids)
+    for name, start, end in (("head", head_open, head_close), ("tail", tail_open, tail_close)):
+        if not set(input_ids[start:end]) - set(marker_ids):
+            raise MarkerError(f"the tokenizer keeps nothing of its {name}")

@@ -114,7 +114,7 @@ def prepare_features(
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
     parts = [_cached(texts, text_features, _encode_texts, processor, _text_settings(processor), folder, num_proc)]
     if pixel_features:
-        settings = _pixel_settings(processor)
+        settings = sorted(processor.pixel_settings.items())
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     return concatenate_datasets(parts, axis=1).with_transform(FeatureReader(processor.pixel_shapes))
 
@@ -195,19 +195,6 @@ def _text_settings(processor: IFAformerProcessor) -> list:
         vocabulary = Hasher.hash([files, sorted(options.items()), sorted(tokenizer.get_added_vocab().items())])
     names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
     return [type(tokenizer).__name__, vocabulary, *(getattr(processor, name) for name in names)]
-
-
-def _pixel_settings(processor: IFAformerProcessor) -> list:
-    image_processor = processor.image_processor
-    # What is left out here concerns the normalisation, and the sizes are those of the shapes.
-    names = ("resample", "do_resize", "do_center_crop", "do_convert_rgb", "default_to_square")
-    numbers = (processor.num_aux_crops, processor.num_rcnn_crops, processor.use_whole_image)
-    return [
-        type(image_processor).__name__,
-        *(str(getattr(image_processor, name, None)) for name in names),
-        sorted(processor.pixel_shapes.items()),
-        *numbers,
-    ]
 
 
 def _code() -> list[bytes]:

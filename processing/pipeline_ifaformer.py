@@ -73,7 +73,9 @@ class IFAformerPipeline(Pipeline):
         **kwargs: as for any pipeline: `device`, `batch_size`, `num_workers`, ...
 
     Raises:
-        ValueError: without a processor, for a model without a CRF, or where the two do not belong together.
+        ValueError: without a processor, for a model without a CRF, or where the two do not belong together; where
+            tagger and relation extractor look at pictures differently.
+        TypeError: for a relation extractor that is none.
     """
 
     # `Any`: the library declares them None.
@@ -96,6 +98,11 @@ class IFAformerPipeline(Pipeline):
         super().__init__(model, processor=processor, **kwargs)
         self.relation_extractor = relation_extractor
         if relation_extractor is not None:
+            if not hasattr(relation_extractor, "relations_among") or hasattr(self, "relations_among"):
+                raise TypeError(
+                    "relation_extractor must be a pipeline for relations, given to one for entities: "
+                    f"got {relation_extractor!r:.80} for {type(self).__name__}."
+                )
             relation_extractor.check_pictures(processor)
         self.proposer = ObjectProposer(self.device)
 
@@ -223,10 +230,12 @@ class IFAformerPipeline(Pipeline):
 
     @property
     def _limits(self) -> dict[str, int]:
-        """How many pictures the model takes, by column: none where its text does not attend to them."""
+        """How many pictures are looked at, by column: none where no model's text attends to them."""
         limits = {"image": int(self.processor.use_whole_image)}
         limits |= {f"{kind}_crops": getattr(self.processor, f"num_{kind}_crops") for kind in CROP_KINDS}
-        return limits if self.model.config.text_attends_vision else dict.fromkeys(limits, 0)
+        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
+        attended = any(pipeline.model.config.text_attends_vision for pipeline in pipelines)
+        return limits if attended else dict.fromkeys(limits, 0)
 
     def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
         """What was given for proposing crops, and the kinds of those that are to be proposed."""

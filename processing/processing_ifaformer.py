@@ -17,6 +17,7 @@ from .images import ImageError, load_image
 from .labels import (
     CLS_LABEL,
     CONTINUATION_LABEL,
+    NO_RELATION,
     SEP_LABEL,
     TWITTER_TAGS,
     check_relations,
@@ -48,6 +49,9 @@ class IFAformerProcessor(ProcessorMixin):
         relations (`list[str]`, *optional*):
             Names of the relations in id order. With them the processor is one for relation extraction: every text has
             a head and a tail entity, and words have no tags. None is entity recognition.
+        negative_relation (`str`, *optional*):
+            Of the relations the one of pairs between which none holds. Defaults to `None` in quotes, as MNRE calls it,
+            where that is among them.
         max_length (`int`, *optional*):
             Longest text in tokens; longer ones are cut. None cuts nothing. With `relations` and the `word` scheme the
             part that is kept lies around the two entities, see [`context_window`].
@@ -61,8 +65,8 @@ class IFAformerProcessor(ProcessorMixin):
 
     Raises:
         ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
-            `add_prefix_space=True`, the tags are no tag set, relations are given beside tags or are not distinct, or
-            the label scheme is unknown.
+            `add_prefix_space=True`, the tags are no tag set, relations are given beside tags or are not distinct,
+            the negative relation is none of them, or the label scheme is unknown.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class IFAformerProcessor(ProcessorMixin):
         label_scheme: str = "word",
         tags: Sequence[str] | None = None,
         relations: Sequence[str] | None = None,
+        negative_relation: str | None = None,
         max_length: int | None = None,
         pad_to_max_length: bool = False,
         num_aux_crops: int = 3,
@@ -88,6 +93,7 @@ class IFAformerProcessor(ProcessorMixin):
         if relations is not None and tags:
             raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
         self.relations = None if relations is None else list(relations)
+        self.negative_relation = _negative_relation(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
@@ -158,6 +164,17 @@ class IFAformerProcessor(ProcessorMixin):
             "rcnn_pixel_values": self.rcnn_crop_size,
         }
         return {name: (3, size, size) for name, size in sizes.items()}
+
+    @property
+    def pixel_settings(self) -> dict[str, Any]:
+        """All that decides the uint8 pixels of a row's pictures: not the normalisation, which is a batch's."""
+        names = ("resample", "do_resize", "do_center_crop", "do_convert_rgb", "default_to_square")
+        return {
+            "image_processor": type(self.image_processor).__name__,
+            **{name: str(getattr(self.image_processor, name, None)) for name in names},
+            "pixel_shapes": self.pixel_shapes,
+            **{name: getattr(self, name) for name in ("use_whole_image", "num_aux_crops", "num_rcnn_crops")},
+        }
 
     @property
     def data_collator(self) -> IFAformerDataCollator:
@@ -264,7 +281,13 @@ class IFAformerProcessor(ProcessorMixin):
     def _text_features(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
         """Token ids, masks and labels, a list with an entry for each text."""
         if self.relations is not None:
-            return self._token_features(self._encode_pairs(texts, is_split, given))
+            if "word_labels" in given:
+                raise ValueError("word_labels are for entity recognition; this processor has relations.")
+            if not {"heads", "tails"} <= given.keys():
+                raise ValueError(
+                    "heads and tails are needed: this processor has relations, each between two entities."
+                )
+            return self._token_features(self.encode_pairs(texts, given["heads"], given["tails"], is_split))
         if not given.keys().isdisjoint(("heads", "tails")):
             raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
         encoded = self.encode_text(texts, is_split)
@@ -358,16 +381,20 @@ class IFAformerProcessor(ProcessorMixin):
         _, word_ids = tokenize_words(self.tokenizer, rows["tokens"], self.max_length)
         return [any(word is not None for word in row) for row in word_ids]
 
-    def _encode_pairs(self, texts: list, is_split: bool, given: Mapping[str, list]) -> list[EncodedText]:
-        """Texts with markers around their two entities."""
-        if "word_labels" in given:
-            raise ValueError("word_labels are for entity recognition; this processor has relations.")
-        if not {"heads", "tails"} <= given.keys():
-            raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
-        to_words: Callable[[Any], Words] = join_words if is_split else split_words
+    def encode_pairs(
+        self, texts: list, heads: list, tails: list, is_split_into_words: bool = True
+    ) -> list[EncodedText]:
+        """
+        Texts with markers around their two entities, cut as `max_length` asks; the markers are words too.
+
+        Raises:
+            MarkerError: for a text that cannot be given to a relation model, with its number.
+            ValueError: for an entity that is no span of words.
+        """
+        to_words: Callable[[Any], Words] = join_words if is_split_into_words else split_words
         encoded = []
         all_words = [to_words(text)[1] for text in texts]
-        for row, pair in enumerate(self._try_pairs(all_words, given["heads"], given["tails"])):
+        for row, pair in enumerate(self._try_pairs(all_words, heads, tails)):
             if isinstance(pair, MarkerError):
                 raise MarkerError(
                     f"Text {row} ({' '.join(all_words[row])!r}) cannot be given to a relation model: {pair} "
@@ -556,6 +583,18 @@ class IFAformerProcessor(ProcessorMixin):
             {"relation": self.relations[index], "score": score}
             for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def _negative_relation(relations: Sequence[str], given: str | None) -> str | None:
+    """
+    Raises:
+        ValueError: for a name that is none of the relations.
+    """
+    if given is None:
+        return NO_RELATION if NO_RELATION in relations else None
+    if given not in relations:
+        raise ValueError(f"negative_relation must be one of the relations {', '.join(relations)}, got {given!r}.")
+    return given
 
 
 def _is_index(label: Any, tags: Sequence[str]) -> TypeGuard[int]:

@@ -6,21 +6,22 @@ from operator import index
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from .entity_markers import MarkerError
-from .labels import NO_RELATION
 from .object_proposals import relation_types
 from .pipeline_ifaformer import Example, IFAformerPipeline
 from .tagged_text import TaggedRelation
+from .tokenizing import tokenize_words
 
+
+logger = logging.get_logger(__name__)
 
 RELATION_TASK = "multimodal-relation-extraction"
 # Of a text, in order: with more than 12 entities they are cut.
 MAX_PAIRS = 132
 # In one forward pass.
 PAIRS_AT_ONCE = 32
-
-PICTURE_SETTINGS = ("use_whole_image", "num_aux_crops", "num_rcnn_crops", "pixel_shapes")
 
 
 class IFAformerRelationPipeline(IFAformerPipeline):
@@ -75,14 +76,39 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             example.pair = {
                 name: _word_span(name, row, example.text or "", example.offsets) for name in ("head", "tail")
             }
-            return self._encode_pair(example.words, **example.pair)
+            if example.pair["head"] == example.pair["tail"]:
+                raise ValueError("head and tail are the same words: a relation is one of two entities")
+            encoded = self._encode_pair(example.words, **example.pair)
+        except MarkerError as error:
+            report(f"text: {error.__cause__}")
+            return None
         except ValueError as error:
             report(str(error))
             return None
+        cut_off = self._num_cut_off(example)
+        if cut_off:
+            example.problems.append(f"text: {cut_off} of {len(example.words)} words are cut off")
+            if on_error == "raise":
+                logger.warning(f"{place}{example.problems[-1]}")
+        return encoded
+
+    def _num_cut_off(self, example: Example) -> int:
+        """Words for which the model has no room."""
+        (encoded,) = self.processor.encode_pairs([example.words], *self._entities(**example.pair))
+        without_token = encoded.unreachable_words
+        if without_token:  # some may be such that the tokenizer drops, whatever the room
+            _, (word_ids,) = tokenize_words(self.processor.tokenizer, [encoded.words])
+            without_token &= set(word_ids)
+        return len(without_token)
+
+    @staticmethod
+    def _entities(head: tuple[int, int], tail: tuple[int, int]) -> list[list[dict[str, int]]]:
+        """As the processor takes heads and tails."""
+        return [[{"start": start, "end": end}] for start, end in (head, tail)]
 
     def _encode_pair(self, words: list[str], head: tuple[int, int], tail: tuple[int, int]) -> Any:
-        head_entity, tail_entity = ({"start": start, "end": end} for start, end in (head, tail))
-        return self.processor(text=[words], heads=[head_entity], tails=[tail_entity], is_split_into_words=True)
+        heads, tails = self._entities(head, tail)
+        return self.processor(text=[words], heads=heads, tails=tails, is_split_into_words=True)
 
     def _answers(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """`relation` and `score` of each pair of a collated batch."""
@@ -155,7 +181,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             for (head, tail), answer in zip(
                 readable[start : start + PAIRS_AT_ONCE], self._answers(inputs), strict=True
             ):
-                if answer["relation"] != NO_RELATION:
+                if answer["relation"] != self.processor.negative_relation:
                     relations.append({"head": head, "tail": tail, **answer})
         return relations, problems
 
@@ -167,10 +193,11 @@ def check_same_pictures(tagger: Any, extractor: Any) -> None:
     Raises:
         ValueError: with every setting in which they differ.
     """
+    here = extractor.pixel_settings
     different = [
-        f"{name}: {getattr(tagger, name)} there, {getattr(extractor, name)} here"
-        for name in PICTURE_SETTINGS
-        if getattr(tagger, name) != getattr(extractor, name)
+        f"{name}: {value} there, {here[name]} here"
+        for name, value in tagger.pixel_settings.items()
+        if value != here[name]
     ]
     if different:
         raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
@@ -183,7 +210,7 @@ def _word_span(name: str, row: Mapping[str, Any], text: str, offsets: Sequence[t
     """
     entity = row.get(name)
     if isinstance(entity, str):
-        return _words_between(offsets, *_place_of(name, entity, text, offsets), name)
+        return _words_between(offsets, *_place_of(name, entity.strip(), text, offsets), name)
     of_words = row.get("tokens") is not None or not isinstance(row.get("text"), str)
     unit = "word indices" if of_words else "characters"
     try:
@@ -214,8 +241,8 @@ def _place_of(name: str, entity: str, text: str, offsets: Sequence[tuple[int, in
     }
     if len(places) != 1:
         raise ValueError(
-            f"{name}: {entity!r:.80} occurs {len(places)} times in the text as whole words, expected once: give "
-            "(start, end) instead"
+            f"{name}: {entity!r:.80} occurs {len(places)} times in the text as whole words, letter case and spaces as "
+            "they are there, expected once: give (start, end) instead"
         )
     (start,) = places
     return start, start + len(entity)

@@ -63,7 +63,7 @@ def tokenize_words(
         return encoding["input_ids"], [encoding.word_ids(row) for row in range(len(words))]
     # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
     all_ids, all_word_ids = [], []
-    room = None if max_length is None else max_length - tokenizer.num_special_tokens_to_add()
+    room = None if max_length is None else max(0, max_length - tokenizer.num_special_tokens_to_add())
     for example in words:
         ids: list[int] = []
         word_ids: list[int] = []

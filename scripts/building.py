@@ -1,5 +1,6 @@
 """The processor and the model that a run of train.py begins with."""
 
+import logging
 import os
 
 import datasets
@@ -12,6 +13,9 @@ from processing import IFAformerProcessor
 from processing.data import relation_names, tag_names
 from processing.labels import label_maps
 from processing.tokenizer_training import train_wordpiece
+
+
+logger = logging.getLogger(__name__)
 
 
 def build_processor(
@@ -38,7 +42,11 @@ def build_processor(
         )
     use_whole_image = model_arguments.use_whole_image
     if model_arguments.task == "re":
-        answers = {"relations": relation_names(train_dataset), "entity_markers": model_arguments.entity_markers}
+        answers = {
+            "relations": relation_names(train_dataset),
+            "negative_relation": model_arguments.negative_relation,
+            "entity_markers": model_arguments.entity_markers,
+        }
     else:
         answers = {"tags": tag_names(train_dataset)}
     processor = IFAformerProcessor(
@@ -56,6 +64,11 @@ def build_processor(
     )
     if processor.relations is not None:
         processor.add_entity_markers()
+        if processor.negative_relation is None:
+            logger.warning(
+                f"None of the relations {', '.join(processor.relations)} is the negative one: all of them count in "
+                "precision, recall and F1. --negative_relation names it."
+            )
     return processor
 
 

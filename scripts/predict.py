@@ -229,10 +229,10 @@ def main() -> None:
     arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
     try:
         arguments.check()
+        output, _ = output_path(arguments.output), output_path(arguments.html)
         arguments.check_models()
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    output, _ = output_path(arguments.output), output_path(arguments.html)
     # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
     on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
     state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))

@@ -88,7 +88,10 @@ def main() -> None:
                     continue
                 rows = rows.remove_columns(list(PICTURE_COLUMNS))
             # gold tags may be of types that the model does not know
-            split = make_split(rows, processor, labels=task == "re", cache_dir=arguments.cache_dir)
+            try:
+                split = make_split(rows, processor, labels=task == "re", cache_dir=arguments.cache_dir)
+            except ValueError as error:
+                raise SystemExit(f"{checkpoint}, {arguments.dataset}: {error}") from error
             answers = predict(model, split, arguments.batch_size)
             for protocol in protocols:
                 name = checkpoint + variant + (f" [{protocol}]" if len(protocols) > 1 else "")

@@ -16,8 +16,8 @@ def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results: of each run, as its `results.json` holds them.
 
     Returns:
-        Of `validation` and `test`: `precision`, `recall` and `f1` with `mean`, `std`, `values` in the order of the
-        runs, and `per_type` with the same of each type.
+        Of `validation` and `test`: `precision`, `recall`, `f1` and, of relations, `accuracy` with `mean`, `std`,
+        `values` in the order of the runs, and `per_type` with the same of each type.
     """
     return {
         split: {
@@ -39,7 +39,8 @@ def _spread(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
             "std": stdev(of[metric] for of in scores),
             "values": [of[metric] for of in scores],
         }
-        for metric in METRICS
+        for metric in (*METRICS, "accuracy")
+        if all(metric in of for of in scores)
     }
 
 

@@ -8,7 +8,6 @@ from datasets import Dataset
 from processing import IFAformerProcessor
 from processing.data import drop_unreadable, word_labels
 from processing.features import prepare_features
-from processing.labels import NO_RELATION
 from processing.metrics import entity_confusion, entity_metrics
 from processing.relation_metrics import relation_confusion, relation_metrics
 
@@ -76,7 +75,7 @@ class RelationSplit(Split):
         return {
             "gold": self.rows["relation"],
             "names": names,
-            "negative": NO_RELATION if NO_RELATION in names else None,
+            "negative": self.processor.negative_relation,
             "unreadable": self.unreadable["relation"],
         }
 

@@ -37,6 +37,9 @@ class ModelArguments:
     entity_markers: list[str] | None = field(
         default=None, metadata={"help": "four tokens around head and tail; default: <s> </s> <o> </o>"}
     )
+    negative_relation: str | None = field(
+        default=None, metadata={"help": "for relations: the one that says there is none; default: None, if it is one"}
+    )
     text_model: str | None = field(
         default=None,
         metadata={"help": "BERT or RoBERTa checkpoint, Hub name or folder; left out or empty, the tower is fresh"},

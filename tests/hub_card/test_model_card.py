@@ -14,6 +14,7 @@ from hub_card.figures import confusion_matrix, training_curve
 from hub_card.model_card import CURVE, MATRIX, SOURCES, ModelFacts, Scores, model_card, save_model_card
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
+from processing.data import DATASETS
 from processing.labels import label_maps
 
 
@@ -227,7 +228,7 @@ Trained on [me/tweets](https://huggingface.co/datasets/me/tweets).
 - optimizer: adamw_torch
 - learning rate: 0.0071
 - learning rate of the text tower: 4.1e-05
-- learning rate of classifier and CRF: 0.043
+- learning rate of the head: 0.043
 - schedule: cosine
 - warm-up, in steps or as a share of them: 0.17
 - weight decay: 0.019
@@ -447,6 +448,10 @@ def test_given_facts_win():
     assert str(make_card(name=None, license=None, repo_id=None)) == str(make_card())
 
 
+def test_every_data_set_has_its_words():
+    assert set(SOURCES) == set(DATASETS)
+
+
 def test_spread_over_seeds():
     of_test = {
         metric: {"mean": 0.91 + 0.01 * i, "std": 0.0123} for i, metric in enumerate(("precision", "recall", "f1"))
@@ -456,6 +461,8 @@ def test_spread_over_seeds():
     assert "of 3 such runs, with the seeds 4, 6, 8:" in card
     assert "| test | 91.0 ± 1.2 | 92.0 ± 1.2 | 93.0 ± 1.2 |" in re.sub(" +", " ", card)
     assert "spread over seeds is not recorded" not in card
+    run["spread"]["test"]["accuracy"] = {"mean": 0.5, "std": 0.1}  # of relations
+    assert "93.0 ± 1.2 | 50.0 ± 10.0 |" in re.sub(" +", " ", str(model_card(ModelFacts.from_run(run, config()))))
 
 
 def test_no_path_of_this_machine():

@@ -409,6 +409,12 @@ class TestTraining:
         for name, gradient in gradients.items():
             torch.testing.assert_close(checkpointed[name], gradient, msg=name)
 
+    def test_reentrant_checkpointing_is_refused(self, make_config):
+        model = make_model(make_config(**LABELS))
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        with pytest.raises(ValueError, match="needs use_reentrant=False"):
+            enable({"use_reentrant": True})
+
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
     def test_autocast(self, make_config, make_inputs, dtype, implementation):

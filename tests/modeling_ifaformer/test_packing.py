@@ -47,21 +47,49 @@ def test_values_at_hand():
     assert compiled(torch.ones(1)) == 2
 
 
-@pytest.mark.parametrize("left_padding", [False, True])
-def test_packed_and_padded_agree(make_config, make_inputs, left_padding, monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        ({}, lambda inputs: inputs),
+        ({}, lambda inputs: {**inputs, "attention_mask": inputs["attention_mask"].flip(1)}),
+        ({}, lambda inputs: {name: values[2:] for name, values in inputs.items()}),
+        ({}, lambda inputs: {name: inputs[name] for name in ("input_ids", "attention_mask")}),
+        ({"attn_implementation": "eager"}, lambda inputs: inputs),
+        ({"vision_attends_text": False}, lambda inputs: inputs),
+    ],
+    ids=["as it is", "padded left", "one row", "no pictures", "eager", "vision alone"],
+)
+def test_packed_and_padded_agree(make_config, make_inputs, config, change, monkeypatch):
     torch.manual_seed(0)
-    model = IFAformerModel(make_config(initializer_range=0.2)).eval()
+    model = IFAformerModel(make_config(initializer_range=0.2, **config)).eval()
     inputs = make_inputs()
-    if left_padding:
-        inputs["attention_mask"] = inputs["attention_mask"].flip(1)
     inputs["aux_crop_mask"] = torch.tensor([[False, True, True], [True, False, True], [False, False, True]])
-    packed = model(**inputs).last_hidden_state
+    inputs = change(inputs)
+    real = inputs["attention_mask"].bool()
+
+    def run():
+        model.zero_grad()
+        states = model(**inputs).last_hidden_state
+        states[real].square().sum().backward()
+        return states, {name: of.grad for name, of in model.named_parameters() if of.grad is not None}
+
+    packed, packed_gradients = run()
     monkeypatch.setattr("modeling_ifaformer.modeling_ifaformer.values_at_hand", lambda tensor: False)
     monkeypatch.setattr("modeling_ifaformer.towers.values_at_hand", lambda tensor: False)
-    padded = model(**inputs).last_hidden_state
-    real = inputs["attention_mask"].bool()
+    padded, gradients = run()
     torch.testing.assert_close(packed[real], padded[real], rtol=1e-5, atol=1e-5)
-    assert packed[~real].abs().max() == 0 and padded[~real].abs().max() > 0
+    torch.testing.assert_close(packed_gradients, gradients, rtol=1e-4, atol=1e-4)
+    assert not packed[~real].any() and (real.all() or padded[~real].abs().max() > 0)
+
+
+def test_attention_weights_are_dropped_in_training(make_config, make_inputs):
+    config = make_config()
+    config.text_config.hidden_dropout_prob = 0.0
+    config.text_config.attention_probs_dropout_prob = 0.9
+    model, inputs = IFAformerModel(config).train(), make_inputs()
+    assert not torch.equal(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state)
+    model.eval()
+    assert torch.equal(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state)
 
 
 def test_only_what_is_real_is_computed(make_config, make_inputs):

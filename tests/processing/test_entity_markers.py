@@ -161,6 +161,10 @@ class TestEncodeMarked:
         marked = mark(words, head, tail)
         [whole] = encode_marked(tokenizer, [marked], MARKERS, "word", None)
         [cut] = encode_marked(tokenizer, [marked], MARKERS, "word", max_length)
+        if any(not tokenizer.tokenize(" ".join(words[start:end])) for start, end in (head, tail)):
+            assert isinstance(whole, MarkerError) and isinstance(cut, MarkerError)
+            assert "the tokenizer keeps nothing of its" in str(whole)
+            return
         needed = sum(word is not None and marked.first <= word <= marked.last for word in whole.word_ids)
         needed += whole.word_ids.count(None)
         if needed > max_length:

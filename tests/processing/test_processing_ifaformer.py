@@ -249,6 +249,15 @@ class TestRelations:
             assert make(label_scheme=scheme, max_length=20).are_readable(rows) == [True, False]
             assert make(label_scheme=scheme).are_readable(rows) == [True, True]
 
+    def test_the_negative_relation(self, make_processor, tmp_path):
+        assert make_processor(relations=["peer", "None"]).negative_relation == "None"
+        assert make_processor(relations=["peer"]).negative_relation is None
+        processor = make_processor(relations=["peer", "none of them"], negative_relation="none of them")
+        processor.save_pretrained(tmp_path)
+        assert type(processor).from_pretrained(tmp_path).negative_relation == "none of them"
+        with pytest.raises(ValueError, match="negative_relation must be one of the relations peer, got 'None'"):
+            make_processor(relations=["peer"], negative_relation="None")
+
     def test_what_is_refused(self, make, make_processor):
         with pytest.raises(ValueError, match="The tail of text 0 spans words 1 to 5"):
             make()(text="Jordan in Paris", heads=self.HEAD, tails={"start": 1, "end": 5})

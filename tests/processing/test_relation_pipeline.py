@@ -1,6 +1,7 @@
 """Relations of two given entities, and of all entities that a tagger finds."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -138,6 +139,12 @@ def test_batches_and_generators(extractor):
             {"tokens": ["New", "York", "in", "New", "York"], "head": "in", "tail": "York"},
             "tail: 'York' occurs 2 times",
         ),
+        ({"tail": " Jordan"}, "head and tail are the same words"),
+        ({"text": "Jordan met \u200d!", "tail": (11, 12)}, "text: the tokenizer keeps nothing of its tail"),
+        (
+            {"tokens": ["Jordan", "<s>", "Paris"], "head": (0, 1), "tail": (2, 3)},
+            "text: its .* tokens hold <s> 2 times",
+        ),
         ({"image": b"no picture"}, "image"),
     ],
 )
@@ -159,6 +166,43 @@ def test_what_does_not_go_together(extractor, make_tagger, make_processor):
         IFAformerRelationPipeline(make_tagger().model, processor=extractor.processor)
     with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops: 1 there, 3 here"):
         extractor.check_pictures(make_processor(num_aux_crops=1))
+    other = make_processor()
+    other.image_processor.do_center_crop = False
+    with pytest.raises(ValueError, match="do_center_crop: False there, True here"):
+        extractor.check_pictures(other)
+    with pytest.raises(
+        TypeError, match=r"must be a pipeline for relations.*got 'user/relations' for IFAformerPipeline"
+    ):
+        make_tagger(relation_extractor="user/relations")
+    with pytest.raises(TypeError, match="given to one for entities"):
+        IFAformerRelationPipeline(extractor.model, processor=extractor.processor, relation_extractor=extractor)
+
+
+def test_words_that_have_no_room_are_told(extractor, monkeypatch, caplog):
+    monkeypatch.setattr(extractor.processor, "max_length", 12)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    row = {"tokens": ["so"] * 20 + ["Jordan", "in", "Paris", "\u200d"], "head": "Jordan", "tail": "Paris"}
+    (reported,) = extractor([row], on_error="report")
+    assert reported["problems"] == ["text: 20 of 24 words are cut off"]
+    assert "problems" not in extractor([{**row, "tokens": row["tokens"][-4:]}], on_error="report")[0]
+    assert extractor(row)["relation"] and "text: 20 of 24 words are cut off" in caplog.text
+
+
+def test_a_tagger_of_texts_alone_hands_pictures_on(extractor, make_tagger):
+    tagger = make_tagger(relation_extractor=extractor)
+    row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
+    expected = tagger(row)["relations"]
+    tagger.model.config.text_attends_vision = False
+    assert tagger(row)["relations"] == expected != tagger(row["text"])["relations"]
+
+
+def test_the_negative_relation_may_have_another_name(extractor, make_tagger, monkeypatch):
+    row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
+    tagger = make_tagger(relation_extractor=extractor)
+    without = {relation["relation"] for relation in tagger(row)["relations"]}
+    monkeypatch.setattr(extractor.processor, "negative_relation", "peer")
+    with_none = {relation["relation"] for relation in tagger(row)["relations"]}
+    assert "None" not in without and "peer" in without and with_none == without - {"peer"} | {"None"}
 
 
 def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger):

@@ -14,7 +14,9 @@ import pytest
 def fork_server():
     """See fork_server.py."""
     command = [sys.executable, Path(__file__).with_name("fork_server.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as server:
         yield server
         server.stdin.close()
 
@@ -31,7 +33,9 @@ def finish(fork_server, tmp_path_factory):
         command = list(map(str, command))
         here = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         if not command[1].endswith(".py") or here != environment:  # what is imported already would not see the change
-            result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            environment_here = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+            options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
+            result = subprocess.run(command, cwd=cwd, env=environment_here, **options)
         else:
             folder = tmp_path_factory.mktemp("process")
             files = [folder / "stdout", folder / "stderr"]
@@ -39,8 +43,9 @@ def finish(fork_server, tmp_path_factory):
             job |= {file.name: str(file) for file in files}
             fork_server.stdin.write(json.dumps(job) + "\n")
             fork_server.stdin.flush()
-            returned = int(fork_server.stdout.readline())
-            result = subprocess.CompletedProcess(command, returned, *(file.read_text("utf-8") for file in files))
+            returned = fork_server.stdout.readline()
+            assert returned, f"the fork server has ended: {fork_server.wait()}"
+            result = subprocess.CompletedProcess(command, int(returned), *(file.read_text("utf-8") for file in files))
         assert result.returncode == exit_code, result.stderr[-4000:]
         return result
 

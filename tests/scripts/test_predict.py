@@ -353,12 +353,16 @@ def test_detectors_propose_crops(predict, tweets, tiny_detector):
         (("--batch_size", 0), "--batch_size must be at least 1, got 0"),
         (("--top_entities", 0), "--top_entities must be at least 1, got 0"),
         (("--output", "x.csv"), "--output must end in .jsonl, .json, .parquet, got 'x.csv'"),
+        (("--input", "gone.jsonl"), "gone.jsonl"),
+        (("--input", "bad.tsv"), "bad.tsv: expected a file ending in"),
     ],
 )
 def test_options_that_cannot_be(predict, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.tsv").touch()
+    text = () if arguments[0] == "--input" else ("--text", "Jordan")
     with pytest.raises(SystemExit) as stopped:
-        predict("--text", "Jordan", *arguments)
+        predict(*text, *arguments)
     assert message in str(stopped.value)
 
 

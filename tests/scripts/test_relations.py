@@ -102,6 +102,12 @@ def test_the_wrong_task_is_said(script_module, tweets, monkeypatch, tmp_path):
         script_module("train").main()
 
 
+def test_relations_of_other_names_are_said(script_module, relation_checkpoint, tweets, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", relation_checkpoint, "--dataset", str(tweets)])
+    with pytest.raises(SystemExit, match=f"^{relation_checkpoint}, {tweets}: The rows have the relations None, /per/"):
+        script_module("score").main()
+
+
 def test_scoring_for_another_task_is_refused(script_module, relation_checkpoint, tweets, monkeypatch, tmp_path):
     (tmp_path / "scoring.yaml").write_text("task: ner\n")
     flags = ("--checkpoints", relation_checkpoint, "--dataset", str(tweets))

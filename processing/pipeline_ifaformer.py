@@ -367,7 +367,7 @@ class IFAformerPipeline(Pipeline):
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
         tag_ids, scores = model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist()
-        results: list[Any] = []
+        all_entities: list[list[dict[str, Any]]] = []
         row = 0
         for example in model_outputs["examples"]:
             entities: list[dict[str, Any]] = []
@@ -387,23 +387,27 @@ class IFAformerPipeline(Pipeline):
                             for source, share in zip(sources, present, strict=True)
                         ]
                 row += 1
-            results.append(self._result(example, entities, on_error))
-        return results
+            all_entities.append(entities)
+        examples = model_outputs["examples"]
+        relations: list[Any] = [()] * len(examples)
+        if self.relation_extractor is not None:
+            relations = self.relation_extractor.relations_among(examples, all_entities)
+        return [
+            self._result(example, entities, on_error, of_text)
+            for example, entities, of_text in zip(examples, all_entities, relations, strict=True)
+        ]
 
     def untagged(self, problem: str) -> TaggedRow:
         """The report of a row that could not even be read."""
         return self._result(Example(problems=[problem]), [], "report")
 
-    def _result(self, example: Example, entities: Any, on_error: str) -> Any:
+    def _result(self, example: Example, entities: Any, on_error: str, relations: Any = ()) -> Any:
         crops = example.pictures.known
         if on_error == "raise" and self.relation_extractor is None:
             return Entities(entities, example.text, crops)
         rest: dict[str, Any] = {"crops": crops} if crops else {}
         if self.relation_extractor is not None:
-            rest["relations"], problems = self.relation_extractor.relations_among(
-                example.words, example.offsets, entities, example.pixels
-            )
-            example.problems += problems
+            rest["relations"] = list(relations)
         if example.problems:
             rest["problems"] = example.problems
         result = TaggedText(text=example.text, entities=entities, **rest)

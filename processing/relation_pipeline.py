@@ -1,6 +1,6 @@
 """The pipeline for relations: texts with two entities and their pictures in, the relation of the two out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
 from operator import index
 from typing import Any
@@ -127,7 +127,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             for example in model_outputs["examples"]
         ]
 
-    def _result(self, example: Example, answer: Any, on_error: str) -> TaggedRelation:
+    def _result(self, example: Example, answer: Any, on_error: str, relations: Any = ()) -> TaggedRelation:
         is_tagged, crops = example.features is not None, example.pictures.known
         result = TaggedRelation({} if on_error == "raise" else {"text": example.text})
         if is_tagged:
@@ -142,48 +142,49 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     @torch.no_grad()
     def relations_among(
-        self,
-        words: list[str],
-        offsets: Sequence[tuple[int, int]],
-        entities: Sequence[Mapping[str, Any]],
-        pixels: Mapping[str, Any],
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+        self, examples: Sequence[Example], entities: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> list[list[dict[str, Any]]]:
         """
-        The relations between every two entities of a text, each as head and as tail, the negative one left out.
+        The relations between every two entities of each text, each as head and as tail, the negative one left out.
+        Pairs that could not be looked at are added to the problems of their example.
 
         Args:
-            words, offsets: of the text, and `(start, end)` characters of each word.
-            entities: with `start` and `end`, characters on borders of words.
-            pixels: the pictures, as the processor encodes them; absent ones are left out.
+            examples: of a tagger, with their `pixels`.
+            entities: of each, with `word`, and `start` and `end`, characters on borders of words.
 
         Returns:
-            `head` and `tail` (places in `entities`), `relation` and `score` of each; and in words the pairs that could
-            not be looked at.
+            For each text `head` and `tail` (places in its entities), `relation` and `score`.
         """
-        spans = [_words_between(offsets, entity["start"], entity["end"]) for entity in entities]
-        pairs = list(permutations(range(len(entities)), 2))
-        problems = []
-        if len(pairs) > MAX_PAIRS:
-            problems.append(f"relations: {len(pairs)} pairs of entities, the first {MAX_PAIRS} are looked at")
-        readable, features = [], []
-        for head, tail in pairs[:MAX_PAIRS]:
-            try:
-                encoded = self._encode_pair(words, spans[head], spans[tail])
-            except MarkerError as error:
-                problems.append(f"relations: {entities[head]['word']!r} and {entities[tail]['word']!r}: {error}")
-                continue
-            readable.append((head, tail))
-            features.append({**{name: values[0] for name, values in encoded.items()}, **pixels})
-        relations = []
+        pairs, features = [], []
+        for number, (example, of_text) in enumerate(zip(examples, entities, strict=True)):
+            for head, tail, encoded in self._readable_pairs(example, of_text):
+                pairs.append((number, head, tail))
+                features.append({**{name: values[0] for name, values in encoded.items()}, **example.pixels})
+        answers = []
         for start in range(0, len(features), PAIRS_AT_ONCE):
             inputs = self.processor.data_collator(features[start : start + PAIRS_AT_ONCE])
-            inputs = self.ensure_tensor_on_device(**inputs)
-            for (head, tail), answer in zip(
-                readable[start : start + PAIRS_AT_ONCE], self._answers(inputs), strict=True
-            ):
-                if answer["relation"] != self.processor.negative_relation:
-                    relations.append({"head": head, "tail": tail, **answer})
-        return relations, problems
+            answers += self._answers(self.ensure_tensor_on_device(**inputs))
+        relations: list[list[dict[str, Any]]] = [[] for _ in examples]
+        for (number, head, tail), answer in zip(pairs, answers, strict=True):
+            if answer["relation"] != self.processor.negative_relation:
+                relations[number].append({"head": head, "tail": tail, **answer})
+        return relations
+
+    def _readable_pairs(
+        self, example: Example, entities: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[int, int, Any]]:
+        """Head, tail and what the processor makes of them; the others are told."""
+        spans = [_words_between(example.offsets, entity["start"], entity["end"]) for entity in entities]
+        pairs = list(permutations(range(len(entities)), 2))
+        if len(pairs) > MAX_PAIRS:
+            example.problems.append(f"relations: {len(pairs)} pairs of entities, the first {MAX_PAIRS} are looked at")
+        for head, tail in pairs[:MAX_PAIRS]:
+            try:
+                yield head, tail, self._encode_pair(example.words, spans[head], spans[tail])
+            except MarkerError as error:
+                example.problems.append(
+                    f"relations: {entities[head]['word']!r} and {entities[tail]['word']!r}: {error.__cause__}"
+                )
 
 
 def check_same_pictures(tagger: Any, extractor: Any) -> None:

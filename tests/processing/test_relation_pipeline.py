@@ -229,6 +229,20 @@ def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger):
     json.dumps(result)
 
 
+def test_pairs_of_several_texts_share_a_pass(extractor, make_tagger, monkeypatch):
+    tagger = make_tagger(relation_extractor=extractor)
+    rows = [{name: ROW[name] for name in ("text", "image", "aux_crops")}, "Jordan", "Paris in York"]
+    alone = [tagger(row)["relations"] for row in rows]
+    passes, answers = [], extractor._answers
+    monkeypatch.setattr(
+        extractor, "_answers", lambda inputs: passes.append(len(inputs["input_ids"])) or answers(inputs)
+    )
+    together = [result["relations"] for result in tagger(rows, batch_size=3)]
+    assert passes == [20 + 0 + 6] and together == [
+        [{**relation, "score": pytest.approx(relation["score"], abs=1e-5)} for relation in of] for of in alone
+    ]
+
+
 def test_pairs_that_cannot_be_looked_at_are_told(extractor, make_tagger, monkeypatch):
     monkeypatch.setattr("processing.relation_pipeline.MAX_PAIRS", 4)
     monkeypatch.setattr(extractor.processor, "max_length", 8)

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import (
     ClassLabel,
     Dataset,
@@ -78,11 +80,11 @@ def load_data(
         with cache_errors(cache_dir):
             if is_own:
                 files = {split: list(paths) for split, paths in tables.splits.items()}
-                data = load_dataset("parquet", data_files=files, cache_dir=cache_dir)
+                file_format = os.path.splitext(files[next(iter(files))][0])[1].removeprefix(".")
+                data = load_dataset(file_format, data_files=files, cache_dir=cache_dir)
             else:
                 data = _from_hub(name, cache_dir)
-        _check_columns(name, data)
-        return encode_pictures(data), ""
+        return encode_pictures(_with_known_columns(name, data)), ""
     with cache_errors(cache_dir):
         builder.download_and_prepare()
     report = builder.report_text if isinstance(builder, ReportingBuilder) else ""
@@ -90,9 +92,9 @@ def load_data(
 
 
 def _holds_relations(tables: Tables) -> bool:
-    """Whether the first file is Parquet with relations in the columns of `rows.py`."""
+    """Whether the first file is Parquet or Arrow with a column for relations."""
     first = next(iter(tables.splits.values()))[0]
-    return first.endswith(".parquet") and "relation" in (table_features(first) or {})
+    return first.endswith(BINARY_ENDINGS) and "relation" in (table_features(first) or {})
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
@@ -107,11 +109,14 @@ def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
         ) from error
 
 
-def _check_columns(name: str, data: DatasetDict) -> None:
+def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
     """
+    The rows in the columns of `rows.py`, numbers cast to their types.
+
     Raises:
-        ValueError: for rows in other columns than those of `rows.py`.
+        ValueError: where columns are missing, or hold something else.
     """
+    known = DatasetDict()
     for split, rows in data.items():
         given = rows.features
         tags, relation = getattr(given.get("ner_tags"), "feature", None), given.get("relation")
@@ -124,15 +129,28 @@ def _check_columns(name: str, data: DatasetDict) -> None:
                 f"{name}, split {split}: expected the column ner_tags, a list of class labels, or relation, a class "
                 f"label; got {', '.join(f'{column}: {feature}' for column, feature in given.items())}. {_CONVERT}"
             )
-        wrong = [column for column, feature in expected.items() if given.get(column) != feature]
+        if expected.keys() <= given.keys():
+            pictures = [getattr(given[column], "feature", given[column]) for column in PICTURE_COLUMNS]
+            if all(isinstance(feature, Image) for feature in pictures):
+                rows = decode_pictures(DatasetDict({split: rows}))[split]
+            for column, feature in expected.items():
+                if rows.features[column] != feature:
+                    with suppress(TypeError, ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                        rows = rows.cast_column(column, feature)
+        wrong = [column for column, feature in expected.items() if rows.features.get(column) != feature]
         if wrong:
             raise ValueError(
                 f"{name}, split {split}: expected {', '.join(f'{column}: {expected[column]}' for column in wrong)}; "
                 f"got {', '.join(f'{column}: {given.get(column)}' for column in wrong)}. {_CONVERT}"
             )
+        known[split] = rows
+    return known
 
 
-_CONVERT = "To have entities converted, save_to_disk() the data set and give the folder."
+_CONVERT = (
+    "Entities of other columns are converted where save_to_disk() wrote the folder; relations need these columns, as "
+    "datasets.Features of processing.rows.re_features(relations)."
+)
 
 
 def encode_pictures(data: DatasetDict) -> DatasetDict:

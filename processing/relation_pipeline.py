@@ -243,7 +243,7 @@ def _place_of(name: str, entity: str, text: str, offsets: Sequence[tuple[int, in
     if len(places) != 1:
         raise ValueError(
             f"{name}: {entity!r:.80} occurs {len(places)} times in the text as whole words, letter case and spaces as "
-            "they are there, expected once: give (start, end) instead"
+            "they are there, expected once: (start, end) says which is meant, in Python, JSON lines and Parquet"
         )
     (start,) = places
     return start, start + len(entity)

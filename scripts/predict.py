@@ -129,7 +129,7 @@ def write_page(path: Path, arguments: PredictionArguments, articles: list[str], 
 
 def print_results(
     arguments: PredictionArguments, source: RowSource, tagger: TimedPipeline, state: PartialState
-) -> None:
+) -> PredictionReport:
     """Results to stdout as they come, and what there is to say of them to stderr."""
     report, articles = PredictionReport(arguments.found), []
     for _, first_row, window, results in tagged_windows(arguments, source, tagger, state):
@@ -139,6 +139,7 @@ def print_results(
     if arguments.html:
         write_page(Path(arguments.html), arguments, articles, report.rows)
     print_report(arguments, report, sys.stderr)
+    return report
 
 
 def print_report(arguments: PredictionArguments, report: PredictionReport, file: Any) -> None:
@@ -178,7 +179,9 @@ def write_parts(
     return number, rows_left
 
 
-def finish(arguments: PredictionArguments, parts: Parts, number: int, rows_left: int, seconds: float) -> None:
+def finish(
+    arguments: PredictionArguments, parts: Parts, number: int, rows_left: int, seconds: float
+) -> PredictionReport:
     """The output, page, chart and report of all windows; the report, which comes last, says that all is there."""
     report, articles = PredictionReport(arguments.found), []
     for record in parts.records(number):
@@ -203,10 +206,16 @@ def finish(arguments: PredictionArguments, parts: Parts, number: int, rows_left:
     if rows_left:
         print(f"{rows_left} rows in {seconds:.1f} s: {rows_left / seconds:.1f} a second")
     print(f"{parts.output} is finished; {parts.report} has the counts.")
+    return report
 
 
-def make_output(arguments: PredictionArguments, source: RowSource, state: PartialState, output: Path) -> None:
+def make_output(
+    arguments: PredictionArguments, source: RowSource, state: PartialState, output: Path
+) -> PredictionReport | None:
     """
+    Returns:
+        The counts, None where the output was finished before.
+
     Raises:
         PreparationError: for an output of another run, and where something cannot be written.
         MainProcessError: in the other processes where the main one raises.
@@ -216,13 +225,13 @@ def make_output(arguments: PredictionArguments, source: RowSource, state: Partia
     if done is None:
         if state.is_main_process:
             print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
-        return
+        return None
     tagger = load_tagger(arguments, state.device)
     start = time.perf_counter()
     number, rows_left = write_parts(arguments, source, tagger, state, parts, done)
     state.wait_for_everyone()
     seconds = time.perf_counter() - start
-    on_main(state, lambda: finish(arguments, parts, number, rows_left, seconds))
+    return on_main(state, lambda: finish(arguments, parts, number, rows_left, seconds))
 
 
 def main() -> None:
@@ -242,14 +251,16 @@ def main() -> None:
         source = open_source(arguments, state.is_main_process)
     try:
         if output is None:
-            print_results(arguments, source, load_tagger(arguments, state.device), state)
+            report = print_results(arguments, source, load_tagger(arguments, state.device), state)
         else:
-            make_output(arguments, source, state, output)
+            report = make_output(arguments, source, state, output)
     except PreparationError as error:
         raise SystemExit(str(error)) from error
     except MainProcessError as error:
         raise SystemExit(1) from error
     state.destroy_process_group()
+    if report is not None and report.rows and not report.tagged:
+        raise SystemExit(f"None of the {report.rows} rows could be used; the first reasons are above.")
 
 
 if __name__ == "__main__":

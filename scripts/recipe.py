@@ -1,11 +1,16 @@
 """Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
 
 import sys
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import HfArgumentParser
+
+
+class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Examples as they are written, and the defaults of options."""
 
 
 def parse_arguments(
@@ -17,7 +22,7 @@ def parse_arguments(
 
     Exits with a message for a recipe that is no mapping or has keys that no dataclass knows.
     """
-    parser = HfArgumentParser(dataclass_types, description=description)
+    parser = HfArgumentParser(dataclass_types, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("recipe", nargs="?", help="YAML file with values of the options below; flags win over it")
     # The recipe's values become the defaults, so it is looked for before everything else is parsed.
     arguments = sys.argv[1:]

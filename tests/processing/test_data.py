@@ -176,6 +176,26 @@ class TestLoadData:
 
         assert (number(num_aux_crops=5), number(num_aux_crops=0), number()) == (5, 0, 3)
 
+    @pytest.mark.parametrize("kind", ["parquet", "disk", "other numbers"])
+    def test_relations_of_ones_own(self, tmp_path, kind):
+        entity = {"name": "a", "start": 0, "end": 1}
+        row = {"id": "x", "image_id": "", "tokens": ["a", "b"], "head": entity, "tail": entity, "relation": 1}
+        row |= {"image": Image.new("RGB", (3, 3)), "aux_crops": [], "rcnn_crops": []}
+        features = re_features(["None", "peer"])
+        rows = encode_pictures(DatasetDict({"train": Dataset.from_list([row], features=features)}))
+        if kind == "other numbers":
+            wide = {"name": Value("string"), "start": Value("int64"), "end": Value("int64")}
+            rows = rows.cast(Features({**rows["train"].features, "head": wide, "tail": wide}))
+        folder = tmp_path / "own"
+        if kind == "disk":
+            rows.save_to_disk(str(folder))
+        else:
+            folder.mkdir()
+            rows["train"].to_parquet(folder / "train.parquet")
+        data, _ = load_data(str(folder), cache_dir=str(tmp_path / "cache"))
+        assert decode_pictures(data)["train"].features == features
+        assert data["train"].to_list() == rows["train"].to_list()
+
     def test_relations_that_were_saved_as_parquet(self, tmp_path):
         entity = {"name": "a", "start": 0, "end": 1}
         columns = {"id": ["x"], "image_id": [None], "tokens": [["a", "b"]], "head": [entity], "tail": [entity]}

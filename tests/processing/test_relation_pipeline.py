@@ -129,7 +129,7 @@ def test_batches_and_generators(extractor):
         ({"tail": None}, r"tail: expected \(start, end\) in characters, end exclusive, or the entity .*, got None"),
         ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, "tail: expected words within 0 to 2"),
         ({"tail": (11.0, 19.0)}, r"tail: expected \(start, end\) .*, got \(11.0, 19.0\)"),
-        ({"head": "Rome"}, r"head: 'Rome' occurs 0 times .* expected once: give \(start, end\)"),
+        ({"head": "Rome"}, r"head: 'Rome' occurs 0 times .* expected once: \(start, end\) says which"),
         ({"head": "jordan"}, "head: 'jordan' occurs 0 times"),
         ({"tail": "New Yo"}, "tail: 'New Yo' occurs 0 times"),
         ({"tail": "ew York"}, "tail: 'ew York' occurs 0 times"),

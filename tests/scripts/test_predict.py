@@ -366,6 +366,24 @@ def test_options_that_cannot_be(predict, tmp_path, monkeypatch, arguments, messa
     assert message in str(stopped.value)
 
 
+def test_where_no_row_can_be_used_the_command_fails(predict, run_predict, tmp_path, capsys):
+    (tmp_path / "tweets.csv").write_text("tweet\nJordan\n")
+    with pytest.raises(SystemExit, match="None of the 1 rows could be used"):
+        predict("--input", tmp_path / "tweets.csv")
+    with pytest.raises(SystemExit, match="None of the 1 rows could be used"):
+        run_predict("--input", tmp_path / "tweets.csv")
+    assert "expected a column text" in capsys.readouterr().err
+
+
+def test_help_shows_examples_as_they_are_written(script_module, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["predict.py", "--help"])
+    with pytest.raises(SystemExit):
+        script_module("predict").main()
+    shown = capsys.readouterr().out
+    assert '\n    python scripts/predict.py --model runs/demo --text "Jordan was great tonight"' in shown
+    assert "(default: 32)" in shown
+
+
 PAIRS = [
     {"id": 1, "text": "Jordan met Paris", "head": "Jordan", "tail": "Paris", "image": "a.png"},
     {"text": "Paris met Jordan in Paris", "head": "Jordan", "tail": "Paris"},

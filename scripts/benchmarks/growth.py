@@ -71,7 +71,8 @@ def curve(
             seconds(call)  # the first does not count
             times.append(spread([seconds(call) for _ in range(work.repeats)]))
         starts.append(peak.start)
-        memory.append(peak.peak - starts[0])  # memory that an allocator keeps for the next point is not new there
+        # Memory that an allocator keeps for the next point is not new there; what it gave back meanwhile is none.
+        memory.append(max(0.0, peak.peak - starts[0]))
     before, last = (time["median"] for time in times[-2:])
     return {
         "name": name,

@@ -32,8 +32,8 @@ def growth_figure(curve: dict[str, Any]) -> bytes:
     if min(numbers) > 0:
         times.set_xscale("log")
         times.set_yscale("log")
-    memory.set_ylim(bottom=0)
-    _finish(times, "seconds")
+    memory.set_ylim(0, max(*curve["memory_mb"], 1.0) * 1.05)
+    _finish(times, "seconds (dashed: in proportion)")
     _finish(memory, "peak memory beyond that before, MB")
     memory.set_xlabel(curve["name"], fontsize=FONT)
     buffer = io.BytesIO()

@@ -95,7 +95,6 @@ class IFAformerPipeline(Pipeline):
         if processor.max_length is None:  # what the text tower can take, without a change to the caller's object
             processor = copy(processor)
             processor.max_length = model.base_model.text_model.max_length
-        super().__init__(model, processor=processor, **kwargs)
         self.relation_extractor = relation_extractor
         if relation_extractor is not None:
             if not hasattr(relation_extractor, "relations_among") or hasattr(self, "relations_among"):
@@ -104,6 +103,7 @@ class IFAformerPipeline(Pipeline):
                     f"got {relation_extractor!r:.80} for {type(self).__name__}."
                 )
             relation_extractor.check_pictures(processor)
+        super().__init__(model, processor=processor, **kwargs)
         self.proposer = ObjectProposer(self.device)
 
     @staticmethod

@@ -472,6 +472,8 @@ def test_small_and_odd_pictures(tagger, detectors):
 def test_boxes_that_do_not_fit(tagger):
     row = {"text": "Jordan", "image": picture(0)}
     assert tagger(row, crops=[(-5, -5, 90, 90)]) == tagger(row, crops=[(0, 0, 40, 30)])
+    always = IFAformerPipeline(tagger.model, processor=tagger.processor, device="cpu", crops=[(0, 0, 40, 30)])
+    assert always(row) == tagger(row, crops=[(0, 0, 40, 30)])
     with pytest.raises(
         ValueError, match=r"^Row 1: aux_crops 0: the box .* lies outside the picture of 40 x 30 pixels"
     ):

@@ -87,7 +87,7 @@ class TestMeasuring:
         assert "cost 3.00 times the baseline's" in measuring.lines({**comparison, "cost": True})[2]
 
     def test_memory(self, repository):
-        """In a process of its own: one that ran other tests may hold as much that it has given up, and take it again."""
+        """In a process of its own: one that ran other tests may hold freed memory, and take it again."""
         program = (
             "import time; from benchmarks.measuring import PeakMemory\n"
             "deadline = time.monotonic() + 60\n"

@@ -17,6 +17,7 @@ from .figures import Confusion, confusion_matrix, f1_by_epoch, loss_by_step, tra
 SPLITS = ("test", "validation")
 CURVE, MATRIX = "training_curve.png", "confusion_matrix.png"
 METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+ACCURACY = {"accuracy": "Accuracy"}  # of relations
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
     known = facts.dataset if facts.dataset in SOURCES else re.sub(r"[^\w.-]+", "-", dataset_name, flags=re.ASCII)
     dataset_type = facts.dataset_id or known
     task = facts.task
-    metrics = METRICS | ({"accuracy": "Accuracy"} if task is RELATIONS else {})
+    metrics = METRICS | (ACCURACY if task is RELATIONS else {})
     data = ModelCardData(
         language=facts.language or None,
         license=facts.license,
@@ -438,7 +439,7 @@ def _spread(facts: ModelFacts) -> list[str]:
     """A table of means and deviations, if there are any."""
     if not facts.spread:
         return []
-    metrics = METRICS | ({"accuracy": "Accuracy"} if all("accuracy" in of for of in facts.spread.values()) else {})
+    metrics = METRICS | (ACCURACY if all("accuracy" in of for of in facts.spread.values()) else {})
     rows = [
         [split, *(f"{100 * of[metric]['mean']:.1f} ± {100 * of[metric]['std']:.1f}" for metric in metrics)]
         for split, of in facts.spread.items()

@@ -41,6 +41,7 @@ class Example:
         pictures: what is known of its crops, and what is still to be proposed.
         features: what the processor makes of it, None where it cannot be tagged.
         pixels: its pictures among the features, where relations are looked for too.
+        relations: between its entities.
         problems: what is wrong with the row.
     """
 
@@ -52,6 +53,7 @@ class Example:
     pictures: RowPictures = field(default_factory=RowPictures)
     features: dict[str, Any] | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
+    relations: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -97,7 +99,7 @@ class IFAformerPipeline(Pipeline):
             processor.max_length = model.base_model.text_model.max_length
         self.relation_extractor = relation_extractor
         if relation_extractor is not None:
-            if not hasattr(relation_extractor, "relations_among") or hasattr(self, "relations_among"):
+            if not hasattr(relation_extractor, "add_relations") or hasattr(self, "add_relations"):
                 raise TypeError(
                     "relation_extractor must be a pipeline for relations, given to one for entities: "
                     f"got {relation_extractor!r:.80} for {type(self).__name__}."
@@ -299,10 +301,15 @@ class IFAformerPipeline(Pipeline):
         example.word_ids = encoded.word_ids
         cut_off = len(words) - 1 - max(word for word in encoded.word_ids if word is not None)
         if cut_off and len(encoded.input_ids) == self.processor.max_length:
-            example.problems.append(f"text: the last {cut_off} of {len(words)} words are cut off")
-            if on_error == "raise":
-                logger.warning(f"{place}{example.problems[-1]}")
-        return self.processor(text=[words], is_split_into_words=True)
+            self._tell(example, f"text: the last {cut_off} of {len(words)} words are cut off", place, on_error)
+        return self.processor.text_features([encoded])
+
+    @staticmethod
+    def _tell(example: Example, problem: str, place: str, on_error: str) -> None:
+        """What is wrong with a row that is tagged all the same: logged where no report will have it."""
+        example.problems.append(problem)
+        if on_error == "raise":
+            logger.warning(f"{place}{problem}")
 
     def _add_proposals(self, examples: list[Example], options: ProposalOptions) -> None:
         """The crops that are to be proposed, a kind's of all examples at once."""
@@ -389,25 +396,23 @@ class IFAformerPipeline(Pipeline):
                 row += 1
             all_entities.append(entities)
         examples = model_outputs["examples"]
-        relations: list[Any] = [()] * len(examples)
         if self.relation_extractor is not None:
-            relations = self.relation_extractor.relations_among(examples, all_entities)
+            self.relation_extractor.add_relations(examples, all_entities)
         return [
-            self._result(example, entities, on_error, of_text)
-            for example, entities, of_text in zip(examples, all_entities, relations, strict=True)
+            self._result(example, entities, on_error) for example, entities in zip(examples, all_entities, strict=True)
         ]
 
     def untagged(self, problem: str) -> TaggedRow:
         """The report of a row that could not even be read."""
         return self._result(Example(problems=[problem]), [], "report")
 
-    def _result(self, example: Example, entities: Any, on_error: str, relations: Any = ()) -> Any:
+    def _result(self, example: Example, entities: Any, on_error: str) -> Any:
         crops = example.pictures.known
         if on_error == "raise" and self.relation_extractor is None:
             return Entities(entities, example.text, crops)
         rest: dict[str, Any] = {"crops": crops} if crops else {}
         if self.relation_extractor is not None:
-            rest["relations"] = list(relations)
+            rest["relations"] = example.relations
         if example.problems:
             rest["problems"] = example.problems
         result = TaggedText(text=example.text, entities=entities, **rest)

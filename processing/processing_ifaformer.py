@@ -287,12 +287,11 @@ class IFAformerProcessor(ProcessorMixin):
                 raise ValueError(
                     "heads and tails are needed: this processor has relations, each between two entities."
                 )
-            return self._token_features(self.encode_pairs(texts, given["heads"], given["tails"], is_split))
+            return self.text_features(self.encode_pairs(texts, given["heads"], given["tails"], is_split))
         if not given.keys().isdisjoint(("heads", "tails")):
             raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
         encoded = self.encode_text(texts, is_split)
-        data = self._token_features(encoded)
-        data["crf_mask"] = [self._crf_mask(example) for example in encoded]
+        data = self.text_features(encoded)
         if "word_labels" in given:
             data["labels"] = [
                 self._align_labels(row, example, labels)
@@ -410,13 +409,16 @@ class IFAformerProcessor(ProcessorMixin):
         ]
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
-    def _token_features(self, encoded: list[EncodedText]) -> dict[str, list]:
-        data = {
+    def text_features(self, encoded: list[EncodedText]) -> dict[str, list]:
+        """Of texts that [`encode_text`] or [`encode_pairs`] gave, a list with an entry for each: ids and masks."""
+        data: dict[str, list] = {
             "input_ids": [example.input_ids for example in encoded],
             "attention_mask": [[1] * len(example.input_ids) for example in encoded],
         }
         if "token_type_ids" in self.tokenizer.model_input_names:
             data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
+        if self.relations is None:
+            data["crf_mask"] = [self._crf_mask(example) for example in encoded]
         return data
 
     def _crf_mask(self, example: EncodedText) -> list[bool]:

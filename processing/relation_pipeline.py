@@ -6,16 +6,13 @@ from operator import index
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from .entity_markers import MarkerError
 from .object_proposals import relation_types
 from .pipeline_ifaformer import Example, IFAformerPipeline
 from .tagged_text import TaggedRelation
-from .tokenizing import tokenize_words
+from .tokenizing import EncodedText, tokenize_words
 
-
-logger = logging.get_logger(__name__)
 
 RELATION_TASK = "multimodal-relation-extraction"
 # Of a text, in order: with more than 12 entities they are cut.
@@ -78,37 +75,30 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             }
             if example.pair["head"] == example.pair["tail"]:
                 raise ValueError("head and tail are the same words: a relation is one of two entities")
-            encoded = self._encode_pair(example.words, **example.pair)
+            encoded = self._encode_pair(example, **example.pair)
         except MarkerError as error:
             report(f"text: {error.__cause__}")
             return None
         except ValueError as error:
             report(str(error))
             return None
-        cut_off = self._num_cut_off(example)
+        cut_off = self._num_cut_off(encoded)
         if cut_off:
-            example.problems.append(f"text: {cut_off} of {len(example.words)} words are cut off")
-            if on_error == "raise":
-                logger.warning(f"{place}{example.problems[-1]}")
-        return encoded
+            self._tell(example, f"text: {cut_off} of {len(example.words)} words are cut off", place, on_error)
+        return self.processor.text_features([encoded])
 
-    def _num_cut_off(self, example: Example) -> int:
+    def _num_cut_off(self, encoded: EncodedText) -> int:
         """Words for which the model has no room."""
-        (encoded,) = self.processor.encode_pairs([example.words], *self._entities(**example.pair))
         without_token = encoded.unreachable_words
         if without_token:  # some may be such that the tokenizer drops, whatever the room
             _, (word_ids,) = tokenize_words(self.processor.tokenizer, [encoded.words])
             without_token &= set(word_ids)
         return len(without_token)
 
-    @staticmethod
-    def _entities(head: tuple[int, int], tail: tuple[int, int]) -> list[list[dict[str, int]]]:
-        """As the processor takes heads and tails."""
-        return [[{"start": start, "end": end}] for start, end in (head, tail)]
-
-    def _encode_pair(self, words: list[str], head: tuple[int, int], tail: tuple[int, int]) -> Any:
-        heads, tails = self._entities(head, tail)
-        return self.processor(text=[words], heads=heads, tails=tails, is_split_into_words=True)
+    def _encode_pair(self, example: Example, head: tuple[int, int], tail: tuple[int, int]) -> EncodedText:
+        heads, tails = ([{"start": start, "end": end}] for start, end in (head, tail))
+        (encoded,) = self.processor.encode_pairs([example.words], heads, tails)
+        return encoded
 
     def _answers(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """`relation` and `score` of each pair of a collated batch."""
@@ -127,7 +117,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             for example in model_outputs["examples"]
         ]
 
-    def _result(self, example: Example, answer: Any, on_error: str, relations: Any = ()) -> TaggedRelation:
+    def _result(self, example: Example, answer: Any, on_error: str) -> TaggedRelation:
         is_tagged, crops = example.features is not None, example.pictures.known
         result = TaggedRelation({} if on_error == "raise" else {"text": example.text})
         if is_tagged:
@@ -141,46 +131,41 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         return result
 
     @torch.no_grad()
-    def relations_among(
-        self, examples: Sequence[Example], entities: Sequence[Sequence[Mapping[str, Any]]]
-    ) -> list[list[dict[str, Any]]]:
+    def add_relations(self, examples: Sequence[Example], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """
-        The relations between every two entities of each text, each as head and as tail, the negative one left out.
-        Pairs that could not be looked at are added to the problems of their example.
+        To each example its relations between every two entities, each as head and as tail, the negative one left out:
+        `head` and `tail` (places in its entities), `relation` and `score`. Pairs that could not be looked at are added
+        to its problems.
 
         Args:
             examples: of a tagger, with their `pixels`.
             entities: of each, with `word`, and `start` and `end`, characters on borders of words.
-
-        Returns:
-            For each text `head` and `tail` (places in its entities), `relation` and `score`.
         """
         pairs, features = [], []
-        for number, (example, of_text) in enumerate(zip(examples, entities, strict=True)):
+        for example, of_text in zip(examples, entities, strict=True):
             for head, tail, encoded in self._readable_pairs(example, of_text):
-                pairs.append((number, head, tail))
-                features.append({**{name: values[0] for name, values in encoded.items()}, **example.pixels})
+                pairs.append((example, head, tail))
+                text = {name: values[0] for name, values in self.processor.text_features([encoded]).items()}
+                features.append({**text, **example.pixels})
         answers = []
         for start in range(0, len(features), PAIRS_AT_ONCE):
             inputs = self.processor.data_collator(features[start : start + PAIRS_AT_ONCE])
             answers += self._answers(self.ensure_tensor_on_device(**inputs))
-        relations: list[list[dict[str, Any]]] = [[] for _ in examples]
-        for (number, head, tail), answer in zip(pairs, answers, strict=True):
+        for (example, head, tail), answer in zip(pairs, answers, strict=True):
             if answer["relation"] != self.processor.negative_relation:
-                relations[number].append({"head": head, "tail": tail, **answer})
-        return relations
+                example.relations.append({"head": head, "tail": tail, **answer})
 
     def _readable_pairs(
         self, example: Example, entities: Sequence[Mapping[str, Any]]
-    ) -> Iterator[tuple[int, int, Any]]:
-        """Head, tail and what the processor makes of them; the others are told."""
+    ) -> Iterator[tuple[int, int, EncodedText]]:
+        """Head, tail and their tokens; the pairs that have none are told."""
         spans = [_words_between(example.offsets, entity["start"], entity["end"]) for entity in entities]
         pairs = list(permutations(range(len(entities)), 2))
         if len(pairs) > MAX_PAIRS:
             example.problems.append(f"relations: {len(pairs)} pairs of entities, the first {MAX_PAIRS} are looked at")
         for head, tail in pairs[:MAX_PAIRS]:
             try:
-                yield head, tail, self._encode_pair(example.words, spans[head], spans[tail])
+                yield head, tail, self._encode_pair(example, spans[head], spans[tail])
             except MarkerError as error:
                 example.problems.append(
                     f"relations: {entities[head]['word']!r} and {entities[tail]['word']!r}: {error.__cause__}"

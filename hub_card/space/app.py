@@ -205,7 +205,7 @@ class Taggers:
         Raises:
             gr.Error: as for [`tag`].
         """
-        row = read_row(text, picture, boxes) | {"head": (head or "").strip(), "tail": (tail or "").strip()}
+        row = read_row(text, picture, boxes) | {"head": head or "", "tail": tail or ""}
         return shown_and_told(self.load(checkpoint, RELATION_TASK), row)
 
 

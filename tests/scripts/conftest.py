@@ -27,15 +27,18 @@ def finish(fork_server, tmp_path_factory):
     `finish([sys.executable, "script.py", "--flag", ...])` -> the finished process; fails the test on another exit code
     than `exit_code`.
     """
-    environment = dict(os.environ)
+
+    def environment():
+        of_test = {"PYTEST_CURRENT_TEST": "", "PYTHONIOENCODING": "utf-8"}
+        return {**os.environ, **of_test}
+
+    of_server = environment()
 
     def run(command, exit_code=0, cwd=None):
         command = list(map(str, command))
-        here = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-        if not command[1].endswith(".py") or here != environment:  # what is imported already would not see the change
-            environment_here = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        if not command[1].endswith(".py") or environment() != of_server:  # what is imported would not see the change
             options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
-            result = subprocess.run(command, cwd=cwd, env=environment_here, **options)
+            result = subprocess.run(command, cwd=cwd, env=environment(), **options)
         else:
             folder = tmp_path_factory.mktemp("process")
             files = [folder / "stdout", folder / "stderr"]
@@ -49,7 +52,6 @@ def finish(fork_server, tmp_path_factory):
         assert result.returncode == exit_code, result.stderr[-4000:]
         return result
 
-    environment.pop("PYTEST_CURRENT_TEST", None)
     return run
 
 

@@ -10,6 +10,8 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from .markdown import markdown_table, table_cell
+
 
 # The Hub's names, by the smallest number of rows that is too many.
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
@@ -122,12 +124,3 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
         report="\n".join(f"    {line}" for line in facts.report.splitlines()),
         task="relation extraction" if is_relations else "named entity recognition",
     )
-
-
-def table_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

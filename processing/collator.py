@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from .columns import CROP_KINDS
+
 
 TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
-CROP_KINDS = ("aux", "rcnn")
-PICTURE_COLUMNS = ("image", *(f"{kind}_crops" for kind in CROP_KINDS))  # of a row
-PIXEL_MASKS = {"pixel_values": "image_mask"} | {f"{kind}_pixel_values": f"{kind}_crop_mask" for kind in CROP_KINDS}
 
 
 def pad_tokens(

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
-from .tokenizing import EncodedText, tokenize_words
-from .words import join_words
+from .tokenizing import EncodedText, join_words, tokenize_words
 
 
 class MarkerError(ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .collator import CROP_KINDS
+from .columns import CROP_KINDS
 
 
 # Of each row, of each of its entities, the positions of the first tokens of its words.

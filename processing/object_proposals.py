@@ -8,25 +8,25 @@ Which crops a picture gives: settings, phrases and detectors, the same for prepa
 """
 
 import io
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 
-from .collator import CROP_KINDS
-from .crops import DetectedObject, NounPhrases, ObjectDetector, installed_spacy_model, label_phrases
+from .columns import CROP_KINDS
+from .detectors import DetectedObject, ObjectDetector
+from .phrases import (
+    FindPhrases,
+    phrase_finder,
+)
 
 
 # What a kind's detector must be, by `ObjectDetector.is_zero_shot`.
 ZERO_SHOT = {"aux": True, "rcnn": False}
 
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 4:4:4
-
-# Texts -> the phrases to look for in the picture of each, None for a detector of a closed set.
-FindPhrases = Callable[[Sequence[str]], Sequence[list[str] | None]]
 
 
 @dataclass
@@ -168,48 +168,6 @@ class ObjectProposer:
             detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
         options.check_kind(kind, detector.is_zero_shot)
         return detector
-
-
-def phrase_finder(
-    given: Sequence[str] | None, spacy_model: str | None, entity_types: Sequence[str]
-) -> tuple[dict[str, Any], FindPhrases]:
-    """
-    Where grounding phrases come from.
-
-    Args:
-        given: phrases for every picture, which win.
-        spacy_model: finds noun phrases; an installed one if None, the entity types if that is none or "none".
-        entity_types: what to look for where a text gives no noun phrase.
-
-    Returns:
-        The source, for settings; and texts -> the phrases of each.
-
-    Raises:
-        ValueError: for no entity types, and a model that finds no noun phrases.
-        ImportError: for spaCy or a model that is not installed.
-    """
-    if given is not None:
-        return {"given": given}, lambda texts: [list(given) for _ in texts]
-    phrases = label_phrases(entity_types)
-    if not phrases:
-        raise ValueError("The labels name no entity types: say what to look for by phrases.")
-    if spacy_model is None:
-        spacy_model = installed_spacy_model()
-    if spacy_model is None or spacy_model == "none":
-        return {"label set": phrases}, lambda texts: [phrases for _ in texts]
-    noun_phrases = NounPhrases(spacy_model, phrases)
-    meta = noun_phrases.nlp.meta
-    return {"noun phrases": f"{spacy_model} {meta.get('version')}", "else": phrases}, noun_phrases
-
-
-def tag_types(tags: Iterable[str]) -> list[str]:
-    """The entity types of tags such as B-PER, each once, in order."""
-    return list(dict.fromkeys(match[1] for tag in tags if (match := re.match(r"[BI]-(.+)", tag))))
-
-
-def relation_types(relations: Iterable[str]) -> list[str]:
-    """The entity types that relations such as /per/org/member_of name, each once, in order."""
-    return list(dict.fromkeys(part for name in relations if name[:1] == "/" for part in name.split("/")[1:3]))
 
 
 def encode_crop(crop: Image.Image) -> bytes:

@@ -12,13 +12,13 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .collator import CROP_KINDS, PIXEL_MASKS
+from .columns import CROP_KINDS, PIXEL_MASKS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .explanations import METHODS, source_mask, source_names
 from .labels import entity_spans
-from .object_proposals import ObjectProposer, ProposalOptions, tag_types
-from .pipeline_rows import as_row, row_words
-from .row_pictures import RowPictures, encode_crops, given_boxes, is_choice, read_row_pictures
+from .object_proposals import ObjectProposer, ProposalOptions
+from .phrases import tag_types
+from .pipeline_rows import RowPictures, as_row, encode_crops, given_boxes, is_choice, read_row_pictures, row_words
 from .tagged_text import Entities, TaggedRow, TaggedText
 
 

@@ -10,7 +10,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .collator import CROP_KINDS, PIXEL_MASKS, IFAformerDataCollator
+from .collator import IFAformerDataCollator
+from .columns import CROP_KINDS, PIXEL_MASKS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import ImageError, load_image
@@ -26,8 +27,7 @@ from .labels import (
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, batched_text, tokenize_words
-from .words import Words, join_words, split_words
+from .tokenizing import EncodedText, Words, batched_text, join_words, split_words, tokenize_words
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .entity_markers import MarkerError
-from .object_proposals import relation_types
+from .phrases import relation_types
 from .pipeline_ifaformer import Example, IFAformerPipeline
 from .tagged_text import TaggedRelation
 from .tokenizing import EncodedText, tokenize_words

@@ -25,22 +25,22 @@ from typing import Any
 
 import datasets
 import torch
-from benchmarks.crf import measure_crf
-from benchmarks.data import data_lines, measure_data
-from benchmarks.forward import measure_forward
-from benchmarks.growth import measure_growth
-from benchmarks.growth_figures import growth_figure
-from benchmarks.inference import measure_inference
-from benchmarks.measuring import lines, machine
-from benchmarks.processes import measure_processes
-from benchmarks.start import measure_start
-from benchmarks.training import measure_training
-from benchmarks.work import NUM_CROPS, Work, lend_pictures
-from data_arguments import DataSourceArguments, choose_split
 from datasets import Dataset, concatenate_datasets
-from recipe import output_path, parse_arguments
 
-from processing.data import load_data
+from ifaformer_commands.benchmarks.crf import measure_crf
+from ifaformer_commands.benchmarks.data import data_lines, measure_data
+from ifaformer_commands.benchmarks.forward import measure_forward
+from ifaformer_commands.benchmarks.growth import measure_growth
+from ifaformer_commands.benchmarks.growth_figures import growth_figure
+from ifaformer_commands.benchmarks.inference import measure_inference
+from ifaformer_commands.benchmarks.measuring import lines, machine
+from ifaformer_commands.benchmarks.processes import measure_processes
+from ifaformer_commands.benchmarks.start import measure_start
+from ifaformer_commands.benchmarks.training import measure_training
+from ifaformer_commands.benchmarks.work import NUM_CROPS, Work, lend_pictures
+from ifaformer_commands.command_line import output_path, parse_arguments
+from ifaformer_commands.data_options import DataSourceArguments, choose_split
+from processing.data.loading import load_data
 
 
 PARTS = {

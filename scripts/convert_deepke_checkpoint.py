@@ -13,11 +13,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipe import parse_arguments
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil
 
+from ifaformer_commands.command_line import parse_arguments
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
-from modeling_ifaformer.deepke_checkpoint import (
+from modeling_ifaformer.checkpoints.deepke import (
     deepke_config,
     load_deepke_weights,
     read_deepke_checkpoint,

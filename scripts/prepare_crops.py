@@ -27,10 +27,11 @@ from typing import Any
 
 import datasets
 from accelerate import PartialState
-from data_arguments import DataSourceArguments
-from recipe import parse_arguments
 
-from processing.crop_preparation import CropOptions, MainProcessError, PreparationError, prepare_crops
+from ifaformer_commands.command_line import parse_arguments
+from ifaformer_commands.data_options import DataSourceArguments
+from processing.crops.preparation import CropOptions, prepare_crops
+from processing.jobs.processes import MainProcessError, PreparationError
 
 
 @dataclass

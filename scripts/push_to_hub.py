@@ -23,7 +23,6 @@ models may then be folders.
 The upload is one commit: the repository has all of it or nothing.
 """
 
-import json
 import shlex
 import sys
 import tempfile
@@ -31,27 +30,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from checkpoint import load_whole_model
-from data_arguments import DataSourceArguments
-from datasets import DatasetDict
-from recipe import parse_arguments
-from space_folder import STALE_SPACE_FILES, write_space
-from transformers import PreTrainedModel
-from upload import CARD, STALE_MODEL_FILES, check_destination, check_model, model_files, upload
-
-from hub_card.dataset_card import DatasetFacts, dataset_card
-from hub_card.model_card import ModelFacts, model_card, save_model_card
+from hub_card.model_card import save_model_card
+from hub_card.sharing.dataset_folder import UNFINISHED, claim_folder, write_folder
+from hub_card.sharing.model_folder import CARD, STALE_MODEL_FILES, model_files, new_card
+from hub_card.sharing.space_folder import STALE_SPACE_FILES, write_space
+from hub_card.sharing.upload import check_destination, check_model, upload
 from hub_card.space_card import APP_FILE, SpaceFacts
-from processing.data import decode_pictures
-from processing.data_statistics import split_statistics
-from processing.parquet_folder import remove_unfinished, replacing, shard_path, write_shard
-from processing.report import without_path
+from ifaformer_commands.command_line import parse_arguments
+from ifaformer_commands.data_options import DataSourceArguments
+from modeling_ifaformer.checkpoints.trained import load_whole_model
+from processing.data.loading import decode_pictures
 
-
-# In an output folder until all that was asked for is done: the run whose files lie there.
-UNFINISHED = ".push_to_hub.json"
 
 # Options by the kind of what is shared; those that are named nowhere are of data sets.
 SHARED = {"repo_id", "private", "license", "title", "description"}
@@ -144,57 +134,6 @@ def command() -> str:
     return shlex.join(["python", *sys.argv])
 
 
-def claim_folder(folder: Path, arguments: SharingArguments) -> None:
-    """
-    Make the folder this run's: what a run of the same data set left there unfinished goes.
-
-    Raises:
-        ValueError: for a folder that holds Parquet files of something else.
-        OSError: where it cannot be written.
-    """
-    marker = folder / UNFINISHED
-    is_own = marker.exists() and json.loads(marker.read_bytes()) == arguments.dataset
-    shards = sorted(folder.glob("data/*.parquet"))
-    if shards and not is_own:
-        raise ValueError(f"{folder} holds Parquet files already; remove them, or name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(marker) as file:
-        file.write(json.dumps(arguments.dataset).encode())
-    for shard in shards:
-        shard.unlink()
-    for part in (folder, folder / "data"):
-        remove_unfinished(part)
-
-
-def write_folder(
-    data: DatasetDict, report: str, folder: Path, arguments: SharingArguments, description: str = ""
-) -> None:
-    """The Parquet files and the card."""
-    num_bytes = {}
-    for split, rows in data.items():
-        number = max(1, -(-len(rows) // arguments.rows_per_shard))
-        paths = [shard_path(folder, split, index, number) for index in range(number)]
-        for index, path in enumerate(paths):
-            start = index * arguments.rows_per_shard
-            write_shard(rows.select(range(start, min(start + arguments.rows_per_shard, len(rows)))), path)
-        num_bytes[split] = sum(path.stat().st_size for path in paths)
-    card = dataset_card(
-        DatasetFacts(
-            name=arguments.title or Path(arguments.dataset).stem,
-            features=next(iter(data.values())).features,
-            statistics={split: split_statistics(rows) for split, rows in data.items()},
-            num_bytes=num_bytes,
-            report=without_path(report),
-            description=description,
-            license=arguments.license,
-            language=arguments.language,
-            repo_id=arguments.repo_id,
-        )
-    )
-    with replacing(folder / "README.md") as file:
-        file.write(f"{card}\n".encode())
-
-
 def publish(
     files: Mapping[str, Path], arguments: SharingArguments, repo_type: str, title: str, stale: Sequence[str]
 ) -> str:
@@ -208,71 +147,6 @@ def publish(
         again=command(),
         stale=stale,
     )
-
-
-def push_folder(folder: Path, arguments: SharingArguments) -> str:
-    """
-    Upload a data set's folder in one commit; the URL of the repository.
-
-    Raises:
-        SystemExit: where that fails, with what is published and what to do.
-    """
-    paths = [folder / CARD, *sorted(folder.glob("data/*.parquet"))]
-    files = {path.relative_to(folder).as_posix(): path for path in paths}
-    title = arguments.title or Path(arguments.dataset).stem
-    return publish(files, arguments, "dataset", title, stale=["data/*.parquet"])
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """
-    What `train.py` recorded; nothing where it did not write the folder.
-
-    Raises:
-        ValueError: for a file that is not of its making.
-    """
-    path = folder / "results.json"
-    try:
-        results = json.loads(path.read_bytes()) if path.exists() else {}
-        ModelFacts.from_run(results, {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: expected what train.py records: {error!r}. Remove it to do without.") from error
-    return results
-
-
-def new_card(folder: Path, model: PreTrainedModel, arguments: SharingArguments, description: str) -> ModelFacts | None:
-    """
-    Facts for the model's card; None where the folder's README.md is its author's own.
-
-    Raises:
-        ValueError: for options that an own README.md leaves without effect, and a model that no card can be made of.
-    """
-    results, config = read_results(folder), model.config.to_dict()
-    given = {
-        "name": arguments.title,
-        "license": arguments.license,
-        "language": arguments.language or None,
-        "dataset_id": arguments.dataset_id,
-        "description": description or None,
-    }
-    facts = ModelFacts.from_run(
-        {"num_parameters": model.num_parameters(), **results}, config, repo_id=arguments.repo_id, **given
-    )
-    readme = folder / CARD
-    if readme.exists():
-        # As train.py writes it, not knowing and knowing where the model goes; and as this command would.
-        made = [ModelFacts.from_run(results, config), ModelFacts.from_run(results, config, repo_id=arguments.repo_id)]
-        if not results or readme.read_text(encoding="utf-8") not in [str(model_card(of)) for of in [*made, facts]]:
-            options = {"name": "title"}
-            ignored = [f"--{options.get(name, name)}" for name, value in given.items() if value is not None]
-            if ignored:
-                raise ValueError(
-                    f"{readme} is its author's own and is pushed as it is, without {', '.join(ignored)}: write that "
-                    "into it and leave the options out, or remove it to have a card made."
-                )
-            return None
-    elif type(model).__name__ == "IFAformerModel":
-        raise ValueError(f"{folder}: a bare model has no task that a card could tell of: write {readme} yourself.")
-    return facts
 
 
 def push_model(arguments: SharingArguments, description: str) -> str:
@@ -294,6 +168,19 @@ def push_model(arguments: SharingArguments, description: str) -> str:
             files |= {path.name: path for path in Path(made).iterdir()}
         title = arguments.title or arguments.repo_id.split("/")[-1]
         return publish(files, arguments, "model", title, STALE_MODEL_FILES)
+
+
+def push_folder(folder: Path, arguments: SharingArguments) -> str:
+    """
+    Upload a data set's folder in one commit; the URL of the repository.
+
+    Raises:
+        SystemExit: where that fails, with what is published and what to do.
+    """
+    paths = [folder / CARD, *sorted(folder.glob("data/*.parquet"))]
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    title = arguments.title or Path(arguments.dataset).stem
+    return publish(files, arguments, "dataset", title, stale=["data/*.parquet"])
 
 
 def model_of_space(name: str, arguments: SharingArguments) -> str:

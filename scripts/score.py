@@ -14,16 +14,16 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkpoint import load_checkpoint, task_of
-from data_arguments import ANSWERS, DataSourceArguments, check_task, choose_split
-from recipe import output_path, parse_arguments
-from splits import Split, make_split
-from trainer import IFAformerTrainer
 from transformers import PreTrainedModel, TrainingArguments
 
-from processing.collator import PICTURE_COLUMNS
-from processing.data import shuffle_pictures
-from processing.metrics import PROTOCOLS, results_table
+from ifaformer_commands.command_line import output_path, parse_arguments
+from ifaformer_commands.data_options import ANSWERS, DataSourceArguments, check_task, choose_split
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
+from modeling_ifaformer.training.trainer import IFAformerTrainer
+from processing.columns import PICTURE_COLUMNS
+from processing.scoring.entity_metrics import PROTOCOLS
+from processing.scoring.results_table import results_table
+from processing.scoring.splits import Split, make_split, shuffle_pictures
 
 
 @dataclass

@@ -98,7 +98,7 @@ def make_processor():
     from transformers import CLIPImageProcessorPil
 
     from processing import IFAformerProcessor
-    from processing.tokenizer_training import train_wordpiece
+    from processing.features.tokenizer_training import train_wordpiece
 
     def make(tokenizer=None, **kwargs):
         if tokenizer is None:

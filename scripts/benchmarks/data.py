@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from processing import IFAformerProcessor
-from processing.features import prepare_features
+from processing.features.prepare import prepare_features
 
 from .measuring import PeakMemory
 from .published import open_pictures

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertForTokenClassification, BertModel
 
-from processing.batch_order import feature_sizes, largest_first
+from processing.features.batch_order import feature_sizes, largest_first
 
 from .measuring import Run, compare, matrix_product
 from .published import PublishedTagger, open_pictures, published_batches

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from processing.batch_order import feature_sizes, largest_first
-from processing.collator import PICTURE_COLUMNS
-from processing.features import prepare_features
+from processing.columns import PICTURE_COLUMNS
+from processing.features.batch_order import feature_sizes, largest_first
+from processing.features.prepare import prepare_features
 
 from .data import read
 from .forward import run_batches

@@ -8,7 +8,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BertForTokenClassification
 
-from processing.batch_order import feature_sizes, largest_first
+from processing.features.batch_order import feature_sizes, largest_first
 
 from .forward import run_batches, without_labels
 from .measuring import Run, compare

@@ -11,10 +11,11 @@ from transformers import AutoTokenizer, BertConfig, CLIPImageProcessorPil, CLIPV
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.collator import PICTURE_COLUMNS, IFAformerDataCollator
-from processing.features import prepare_features
+from processing.collator import IFAformerDataCollator
+from processing.columns import PICTURE_COLUMNS
+from processing.features.prepare import prepare_features
+from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
-from processing.tokenizer_training import train_wordpiece
 
 
 PUBLISHED_LENGTH = 40  # to which the published code cuts and pads

@@ -14,8 +14,8 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerProcessor
+from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
-from processing.tokenizer_training import train_wordpiece
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"

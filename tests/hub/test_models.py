@@ -68,7 +68,7 @@ print(json.dumps(results))
 
 
 def test_bit_identical_without_our_packages(hub, run_client, make_config, make_processor, tmp_path):
-    from processing.tokenizer_training import train_wordpiece
+    from processing.features.tokenizer_training import train_wordpiece
 
     for words in ("New York", "New York City"):  # two vocabularies, so that the second push changes the tokenizer too
         text = f"Jordan met Paris in {words} . # @ ! the team of RT Chelsea unaffable playing"

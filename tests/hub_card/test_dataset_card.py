@@ -3,11 +3,11 @@ import yaml
 from datasets import load_dataset
 
 from hub_card.dataset_card import DatasetFacts, dataset_card
-from processing.data_statistics import split_statistics
-from processing.demo_mner import DemoMNER
-from processing.mnre import MNRE_RELATIONS
-from processing.parquet_folder import shard_path, write_shard
-from processing.rows import re_features
+from processing.data.demo.entity_tweets import DemoMNER
+from processing.data.mnre import MNRE_RELATIONS
+from processing.inspection.statistics import split_statistics
+from processing.rows.parquet_folder import shard_path, write_shard
+from processing.rows.row_features import re_features
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from huggingface_hub import EvalResult, ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hub_card.figures import confusion_matrix, training_curve
-from hub_card.model_card import CURVE, MATRIX, SOURCES, ModelFacts, Scores, model_card, save_model_card
+from hub_card.model_card import model_card, save_model_card
+from hub_card.model_facts import CURVE, MATRIX, SOURCES, ModelFacts, Scores
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
-from processing.data import DATASETS
+from processing.data.loading import DATASETS
 from processing.labels import label_maps
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
 
 from processing.entity_markers import MarkerError, context_window, encode_marked, mark_entities
-from processing.tokenizer_training import train_wordpiece
+from processing.features.tokenizer_training import train_wordpiece
 
 
 MARKERS = ("<head>", "</head>", "<tail>", "</tail>")

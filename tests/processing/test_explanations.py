@@ -7,7 +7,7 @@ from transformers import BertConfig, CLIPImageProcessorPil, CLIPVisionConfig
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerProcessor
-from processing.demo_mner import DemoMNER, plan_tweet
+from processing.data.demo.entity_tweets import DemoMNER, plan_tweet
 from processing.explanations import (
     METHODS,
     attention_shares,
@@ -16,8 +16,8 @@ from processing.explanations import (
     source_mask,
     source_names,
 )
+from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import entity_spans, label_maps
-from processing.tokenizer_training import train_wordpiece
 
 
 @pytest.fixture

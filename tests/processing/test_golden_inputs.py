@@ -10,10 +10,10 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPImageProcessorPil
 
 from processing import IFAformerProcessor
-from processing.features import prepare_features
-from processing.metrics import entity_metrics
-from processing.mnre import MNRE_RELATIONS
-from processing.twitter_mner import TwitterMNER
+from processing.data.mnre import MNRE_RELATIONS
+from processing.data.twitter_mner import TwitterMNER
+from processing.features.prepare import prepare_features
+from processing.scoring.entity_metrics import entity_metrics
 
 
 @pytest.fixture

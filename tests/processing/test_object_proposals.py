@@ -7,17 +7,11 @@ import pytest
 from PIL import Image
 
 from processing import IFAformerPipeline, object_proposals
-from processing.crop_preparation import CropOptions, prepare_crops
-from processing.crops import ObjectDetector, cut_crops
-from processing.object_proposals import (
-    ObjectProposer,
-    ProposalOptions,
-    encode_crop,
-    phrase_finder,
-    relation_types,
-    tag_types,
-)
-from processing.rows import ner_features
+from processing.crops.preparation import CropOptions, prepare_crops
+from processing.detectors import ObjectDetector, cut_crops
+from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crop
+from processing.phrases import phrase_finder, relation_types, tag_types
+from processing.rows.row_features import ner_features
 
 
 def noise(number, size=(120, 90)):

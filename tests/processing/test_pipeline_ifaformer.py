@@ -19,7 +19,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_ifaformer import IFAformerForRelationExtraction
 from processing import IFAformerPipeline
-from processing.crops import ObjectDetector
+from processing.detectors import ObjectDetector
 from processing.images import ImageError
 from processing.pipeline_ifaformer import TASK
 

@@ -1,6 +1,5 @@
 """What the tests of the commands share: run a script as a user would, in a process of its own."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -69,10 +68,3 @@ def run_script(repository, finish):
         return finish([sys.executable, *(launcher if processes > 1 else ()), script, *arguments], **options)
 
     return run
-
-
-@pytest.fixture
-def script_module(repository, monkeypatch):
-    """A script as a module, for what needs no process of its own."""
-    monkeypatch.syspath_prepend(str(repository / "scripts"))
-    return importlib.import_module

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -68,8 +69,8 @@ def test_models_and_growth(run_benchmark, tmp_path):
 
 
 class TestMeasuring:
-    def test_rates_are_compared_within_a_round(self, script_module, monkeypatch):
-        measuring = script_module("benchmarks.measuring")
+    def test_rates_are_compared_within_a_round(self, monkeypatch):
+        measuring = import_module("ifaformer_commands.benchmarks.measuring")
         now = [0.0]
         clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0] / 2)
         monkeypatch.setattr(measuring, "time", clock)
@@ -89,7 +90,7 @@ class TestMeasuring:
     def test_memory(self, repository):
         """In a process of its own: one that ran other tests may hold freed memory, and take it again."""
         program = (
-            "import time; from benchmarks.measuring import PeakMemory\n"
+            "import time; from ifaformer_commands.benchmarks.measuring import PeakMemory\n"
             "deadline = time.monotonic() + 60\n"
             "with PeakMemory() as memory:\n"
             "    kept = b'x' * 80_000_000\n"  # touched, unlike zeros
@@ -101,21 +102,23 @@ class TestMeasuring:
         result = subprocess.run(command, cwd=repository / "scripts", capture_output=True, text=True, check=True)
         assert 60 < float(result.stdout) < 120
 
-    def test_rate(self, script_module):
+    def test_rate(self):
         calls = []
-        figures = script_module("benchmarks.data").measure(2, 50, lambda: calls.append(time.sleep(0.2)))
+        figures = import_module("ifaformer_commands.benchmarks.data").measure(
+            2, 50, lambda: calls.append(time.sleep(0.2))
+        )
         assert len(calls) == 2 and 0 < figures["lowest"] <= figures["per_second"] <= figures["highest"] <= 250
         assert 0 < figures["memory_before_mb"] <= figures["peak_memory_mb"]
 
-    def test_operations_of_a_matrix_product(self, script_module):
-        run = script_module("benchmarks.measuring").matrix_product("cpu", torch.float32, size=64)
+    def test_operations_of_a_matrix_product(self):
+        run = import_module("ifaformer_commands.benchmarks.measuring").matrix_product("cpu", torch.float32, size=64)
         assert run.units == 2 * 64**3 and run.call().shape == (64, 64)
 
 
 @pytest.fixture
-def make_work(script_module, shared, tmp_path):
+def make_work(shared, tmp_path):
     def make(**kwargs):
-        from processing.data import load_data
+        from processing.data.loading import load_data
 
         sample = str(shared / "data" / "sample" / "twitter2017")
         data, _ = load_data("twitter2017", data_dir=sample, cache_dir=str(tmp_path))
@@ -124,26 +127,26 @@ def make_work(script_module, shared, tmp_path):
         numbers = {"num_tweets": 10, "baseline_tweets": 5, "max_rows": 1000, "repeats": 1}
         place = {"device": "cpu", "dtype": torch.float32}
         source = {"dataset": "twitter2017", "data_dir": sample}
-        return script_module("benchmarks.work").Work(
+        return import_module("ifaformer_commands.benchmarks.work").Work(
             data["train"], source, **{**defaults, **numbers, **place, **kwargs}
         )
 
     return make
 
 
-def test_pictures_are_lent_in_turn(script_module, make_work):
+def test_pictures_are_lent_in_turn(make_work):
     rows = make_work().rows
     texts = rows.select([0, 1, 2, 3, 4, 0, 1])
-    lent = script_module("benchmarks.work").lend_pictures(texts, rows.select([2, 0]))
+    lent = import_module("ifaformer_commands.benchmarks.work").lend_pictures(texts, rows.select([2, 0]))
     assert lent["tokens"] == texts["tokens"]
     assert [len(crops) for crops in lent["rcnn_crops"]] == [
         len(rows[number]["rcnn_crops"]) for number in [2, 0] * 3 + [2]
     ]
 
 
-def test_the_published_way(script_module, make_work):
+def test_the_published_way(make_work):
     """Zeros for absent crops, texts cut and padded, the vision tower in full, tags in each step."""
-    work, published = make_work(), script_module("benchmarks.published")
+    work, published = make_work(), import_module("ifaformer_commands.benchmarks.published")
     batches = published.published_batches(work)
     assert [tuple(batch["input_ids"].shape) for batch in batches] == [(4, 40), (4, 40)]
     rows = work.sample.select(range(4))
@@ -166,15 +169,15 @@ def test_the_published_way(script_module, make_work):
     assert calls == ["conv", "conv", "last layer"]
 
 
-def test_first_prediction(script_module, make_work, tmp_path):
-    work, start = make_work(), script_module("benchmarks.start")
+def test_first_prediction(make_work, tmp_path):
+    work, start = make_work(), import_module("ifaformer_commands.benchmarks.start")
     work.ifaformer().save_pretrained(tmp_path)
     work.processor.save_pretrained(tmp_path)
     start.python(start.PREDICT, str(tmp_path))
 
 
-def test_two_processes(script_module, make_work, tmp_path):
-    processes = script_module("benchmarks.processes")
+def test_two_processes(make_work, tmp_path):
+    processes = import_module("ifaformer_commands.benchmarks.processes")
     assert processes.train(make_work(), 2, str(tmp_path)) > 0
     results = json.loads((tmp_path / "run-2" / "results.json").read_bytes())
     assert results["hardware"]["num_processes"] == 2

@@ -13,7 +13,7 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from modeling_ifaformer.deepke_checkpoint import rename_deepke_keys
+from modeling_ifaformer.checkpoints.deepke import rename_deepke_keys
 from processing import IFAformerProcessor
 from processing.labels import TWITTER_TAGS, scheme_labels
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from importlib import import_module
 
 import pytest
 import torch
@@ -139,14 +140,14 @@ def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
     assert "has unknown options ['learning_rat']" in result.stderr
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group(script_module, make_config, tmp_path):
+def test_every_trainable_parameter_is_in_exactly_one_group(make_config, tmp_path):
     model = IFAformerForTokenClassification(make_config(num_labels=3))
     model.ifaformer.text_model.pooler.requires_grad_(False)
-    arguments = script_module("training_arguments").IFAformerTrainingArguments(
+    arguments = import_module("modeling_ifaformer.training.arguments").IFAformerTrainingArguments(
         output_dir=str(tmp_path), learning_rate=1.0, vision_learning_rate=2.0, head_learning_rate=0.0, weight_decay=0.5
     )
     for arguments.decay_all in (False, True):
-        groups = script_module("trainer").parameter_groups(model, arguments)
+        groups = import_module("modeling_ifaformer.training.trainer").parameter_groups(model, arguments)
         grouped = [parameter for group in groups for parameter in group["params"]]
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         assert len(grouped) == len(trainable) and {*map(id, grouped)} == {*map(id, trainable)}
@@ -170,8 +171,8 @@ def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
 @pytest.mark.parametrize(
     "name", ["demo", "demo_re", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"]
 )
-def test_recipes_hold_known_options(script_module, repository, monkeypatch, tmp_path, name):
-    train = script_module("train")
+def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
+    train = import_module("ifaformer_commands.train")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train.py", str(repository / "scripts" / "recipes" / f"{name}.yaml")])
     classes = (train.DataArguments, train.ModelArguments, train.IFAformerTrainingArguments)
@@ -233,11 +234,11 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
         ("inspect_data.py", ["--dataset", "bad.jsonl", "--strict", "true"], "bad.jsonl:1: expected a JSON object"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_message(script_module, tmp_path, monkeypatch, script, arguments, message):
+def test_what_is_wrong_is_said_in_a_message(tmp_path, monkeypatch, script, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text("[1]\n")
     (tmp_path / "bad.tsv").touch()
     monkeypatch.setattr("sys.argv", [script, *arguments, "--cache_dir", str(tmp_path / "cache")])
     with pytest.raises(SystemExit) as stopped:
-        script_module(script.removesuffix(".py")).main()
+        import_module("ifaformer_commands." + script.removesuffix(".py")).main()
     assert message in str(stopped.value)

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from importlib import import_module
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from PIL import Image
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
 from processing.labels import label_maps
-from processing.rows import re_features
+from processing.rows.row_features import re_features
 
 
 @pytest.fixture
@@ -30,13 +31,13 @@ def checkpoint(make_config, make_processor, tmp_path):
 
 
 @pytest.fixture
-def run_predict(checkpoint, script_module, monkeypatch):
+def run_predict(checkpoint, monkeypatch):
     """`run_predict("--flag", ...)`, in this process."""
 
     def run(*arguments):
         flags = ("--model", checkpoint, "--device", "cpu", *arguments)
         monkeypatch.setattr("sys.argv", ["predict.py", *map(str, flags)])
-        script_module("predict").main()
+        import_module("ifaformer_commands.predict").main()
 
     return run
 
@@ -68,9 +69,9 @@ def tweets(tmp_path):
 
 
 @pytest.fixture
-def many(tmp_path, script_module, monkeypatch):
+def many(tmp_path, monkeypatch):
     """A file of 23 tweets of 1 to 9 words, three of them bad; with --batch_size 2 in windows of 4."""
-    monkeypatch.setattr(script_module("prediction_windows"), "WINDOW_BATCHES", 2)
+    monkeypatch.setattr(import_module("modeling_ifaformer.prediction.windows"), "WINDOW_BATCHES", 2)
     numbers = np.random.default_rng(0).integers(1, 10, 23)
     texts = [" ".join(["Jordan", "met", "Paris"][index % 3 :] * number) for index, number in enumerate(numbers)]
     lines = [json.dumps({"text": text}) for text in texts]
@@ -81,9 +82,9 @@ def many(tmp_path, script_module, monkeypatch):
 
 
 @pytest.fixture
-def stop_after(script_module, monkeypatch):
+def stop_after(monkeypatch):
     """`stop_after(2)`: the next run ends when it has tagged two windows; the number it tagged is kept in `tagged`."""
-    predict_script = script_module("predict")
+    predict_script = import_module("ifaformer_commands.predict")
     tag_window = predict_script.tag_window
 
     def stop(windows=10**9):
@@ -247,8 +248,11 @@ def test_what_is_read_is_not_overwritten(predict, many, tmp_path, flag):
     assert (tmp_path / "out.jsonl").read_text() == text
 
 
-def test_rows_are_read_no_sooner_than_the_window_before_is_written(predict, many, script_module, monkeypatch):
-    rows_module, parts_class = script_module("prediction_rows"), script_module("prediction_parts").Parts
+def test_rows_are_read_no_sooner_than_the_window_before_is_written(predict, many, monkeypatch):
+    rows_module, parts_class = (
+        import_module("modeling_ifaformer.prediction.input_rows"),
+        import_module("modeling_ifaformer.prediction.parts").Parts,
+    )
     read, written = 0, 0
     file_rows, write = rows_module.file_rows, parts_class.write
 
@@ -375,10 +379,10 @@ def test_where_no_row_can_be_used_the_command_fails(predict, run_predict, tmp_pa
     assert "expected a column text" in capsys.readouterr().err
 
 
-def test_help_shows_examples_as_they_are_written(script_module, monkeypatch, capsys):
+def test_help_shows_examples_as_they_are_written(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["predict.py", "--help"])
     with pytest.raises(SystemExit):
-        script_module("predict").main()
+        import_module("ifaformer_commands.predict").main()
     shown = capsys.readouterr().out
     assert '\n    python scripts/predict.py --model runs/demo --text "Jordan was great tonight"' in shown
     assert "(default: 32)" in shown

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from processing import crop_preparation
-from processing.crops import ObjectDetector, label_phrases
+from processing.crops import preparation as crop_preparation
+from processing.detectors import ObjectDetector
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
-from processing.rows import ner_features, re_features
+from processing.phrases import label_phrases
+from processing.rows.row_features import ner_features, re_features
 
 
 def picture(seed, width=120, height=80):
@@ -91,9 +93,9 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def prepare(script_module, monkeypatch, source, tiny_detector):
+def prepare(monkeypatch, source, tiny_detector):
     """`prepare(folder, "--flag", ...)` runs the command in this process, over `source`, which may be replaced."""
-    script = script_module("prepare_crops")
+    script = import_module("ifaformer_commands.prepare_crops")
     monkeypatch.setattr(script.CropArguments, "load", lambda self: (source, ""))
 
     def run(folder, *arguments, aux="grounding-dino", rcnn="rt_detr"):
@@ -311,8 +313,8 @@ def test_owl_and_detr(tmp_path, prepare):
     assert all(summary_of(tmp_path / "out")["labels"].values())
 
 
-def test_relation_extraction(tmp_path, source, prepare, script_module, monkeypatch):
-    script = script_module("prepare_crops")
+def test_relation_extraction(tmp_path, source, prepare, monkeypatch):
+    script = import_module("ifaformer_commands.prepare_crops")
     features = re_features(["None", "/per/org/member_of", "/per/per/peer"])
     for column in ("image", "aux_crops", "rcnn_crops"):
         features[column] = source["test"].features[column]
@@ -442,7 +444,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_kill_and_go_on(tmp_path, repository, script_module, tiny_detector, monkeypatch):
+def test_kill_and_go_on(tmp_path, repository, tiny_detector, monkeypatch):
     """
     kill -9 among the objects, with a line cut off, and two processes go on; kill -9 among the rows, and one goes on. A
     picture is looked at once, and the rows are those of one process that was not interrupted.
@@ -466,7 +468,7 @@ def test_kill_and_go_on(tmp_path, repository, script_module, tiny_detector, monk
 
     def run_here(folder):
         monkeypatch.setattr(sys, "argv", [script, *options, str(folder)])
-        script_module("prepare_crops").main()
+        import_module("ifaformer_commands.prepare_crops").main()
 
     def looked_at(folder):
         """The pictures recorded for each detector."""
@@ -510,12 +512,12 @@ def test_kill_and_go_on(tmp_path, repository, script_module, tiny_detector, monk
         assert (folder / "contact_sheet.png").read_bytes() == (whole / "contact_sheet.png").read_bytes()
 
 
-def test_real_pictures(tmp_path, shared, script_module, tiny_detector, monkeypatch):
+def test_real_pictures(tmp_path, shared, tiny_detector, monkeypatch):
     options = ["--dataset", "twitter2017", "--data_dir", str(shared / "data/sample/twitter2017"), "--limit", "2"]
     options += ["--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "out")]
     options += ["--aux_detector", str(tiny_detector("owlv2")), "--rcnn_detector", str(tiny_detector("rt_detr"))]
     monkeypatch.setattr(sys, "argv", ["prepare_crops.py", *options, "--aux_threshold", "0.1"])
-    script_module("prepare_crops").main()
+    import_module("ifaformer_commands.prepare_crops").main()
     rows = stored_rows(tmp_path / "out")
     assert [len(split) for split in rows.values()] == [2, 2, 2]
     assert all(row["image"] is not None and row["aux_crops"] for split in rows.values() for row in split)

@@ -1,5 +1,6 @@
 import json
 import re
+from importlib import import_module
 from unittest.mock import Mock
 
 import pytest
@@ -10,9 +11,10 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from hub_card.model_card import ModelFacts, save_model_card
+from hub_card.model_card import save_model_card
+from hub_card.model_facts import ModelFacts
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
-from processing.data import load_data
+from processing.data.loading import load_data
 from processing.labels import label_maps
 
 
@@ -86,8 +88,8 @@ def test_a_folder_that_loads_as_the_same_rows(run_script, own_data, tmp_path):
         (["--output_dir", "out", "--description", "gone.md"], "--description gone.md: expected a Markdown file"),
     ],
 )
-def test_what_is_refused_before_anything_is_read(script_module, monkeypatch, own_data, tmp_path, options, message):
-    script = script_module("push_to_hub")
+def test_what_is_refused_before_anything_is_read(monkeypatch, own_data, tmp_path, options, message):
+    script = import_module("ifaformer_commands.push_to_hub")
     monkeypatch.setattr(script.SharingArguments, "load", None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["push_to_hub.py", "--dataset", str(own_data), *options])
@@ -96,22 +98,22 @@ def test_what_is_refused_before_anything_is_read(script_module, monkeypatch, own
     assert not (tmp_path / "out").exists()
 
 
-def test_an_earlier_folder_is_not_mixed_with_a_later_one(script_module, monkeypatch, own_data, tmp_path):
+def test_an_earlier_folder_is_not_mixed_with_a_later_one(monkeypatch, own_data, tmp_path):
     (tmp_path / "shared" / "data").mkdir(parents=True)
     (tmp_path / "shared" / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
     arguments = ["--dataset", str(own_data), "--output_dir", str(tmp_path / "shared")]
     monkeypatch.setattr("sys.argv", ["push_to_hub.py", *arguments])
     with pytest.raises(SystemExit, match="holds Parquet files already"):
-        script_module("push_to_hub").main()
+        import_module("ifaformer_commands.push_to_hub").main()
 
 
 FORMER = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
 
 
 @pytest.fixture
-def push(script_module, monkeypatch, own_data, tmp_path):
+def push(monkeypatch, own_data, tmp_path):
     """Run the command in this process against a Hub that only notes what it is asked."""
-    script, upload = script_module("push_to_hub"), script_module("upload")
+    script, upload = import_module("ifaformer_commands.push_to_hub"), import_module("hub_card.sharing.upload")
     requests = {}
 
     def create_repo(self, repo_id, **kwargs):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 import modeling_ifaformer  # noqa: F401  (registers the model)
 from processing import IFAformerProcessor
-from processing.rows import re_features
+from processing.rows.row_features import re_features
 
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -96,21 +97,21 @@ def test_scoring_reproduces_training_s_figures(trained, tweets, run_script, tmp_
     assert "--protocol published is for entities" in refused.stderr
 
 
-def test_the_wrong_task_is_said(script_module, tweets, monkeypatch, tmp_path):
+def test_the_wrong_task_is_said(tweets, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["train.py", "--dataset", str(tweets), "--output_dir", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"has no ner_tags, but .*; the task is ner\. They are for task re\."):
-        script_module("train").main()
+        import_module("ifaformer_commands.train").main()
 
 
-def test_relations_of_other_names_are_said(script_module, relation_checkpoint, tweets, monkeypatch):
+def test_relations_of_other_names_are_said(relation_checkpoint, tweets, monkeypatch):
     monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", relation_checkpoint, "--dataset", str(tweets)])
     with pytest.raises(SystemExit, match=f"^{relation_checkpoint}, {tweets}: The rows have the relations None, /per/"):
-        script_module("score").main()
+        import_module("ifaformer_commands.score").main()
 
 
-def test_scoring_for_another_task_is_refused(script_module, relation_checkpoint, tweets, monkeypatch, tmp_path):
+def test_scoring_for_another_task_is_refused(relation_checkpoint, tweets, monkeypatch, tmp_path):
     (tmp_path / "scoring.yaml").write_text("task: ner\n")
     flags = ("--checkpoints", relation_checkpoint, "--dataset", str(tweets))
     monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path / "scoring.yaml"), *flags])
     with pytest.raises(SystemExit, match="is a checkpoint of task re, where one of task ner is expected"):
-        script_module("score").main()
+        import_module("ifaformer_commands.score").main()

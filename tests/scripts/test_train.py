@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -156,12 +157,10 @@ def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(command, tmp_path,
     assert not (folder / "results.json").exists()
 
 
-def test_a_run_that_was_stopped_between_epochs_evaluates_all_of_them(
-    script_module, run_here, monkeypatch, command, finish, tmp_path
-):
+def test_a_run_that_was_stopped_between_epochs_evaluates_all_of_them(run_here, monkeypatch, command, finish, tmp_path):
     """SIGTERM at the last step of an epoch, and amid one: the run that goes on ends as if there had been none."""
     finish(command(tmp_path / "whole", *BY_EPOCH))
-    trainer = script_module("trainer").IFAformerTrainer
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     training_step = trainer.training_step
     for stopped_after in (3, 6, 10):  # six steps an epoch
 
@@ -201,20 +200,20 @@ def test_two_processes_that_are_killed_go_on(command, finish, repository, tmp_pa
 
 
 @pytest.fixture
-def run_here(script_module, monkeypatch, command, tmp_path):
+def run_here(monkeypatch, command, tmp_path):
     """Run train.py in this process, to break something in it; its exit."""
 
     def run(*options):
         monkeypatch.setattr("sys.argv", command(tmp_path / "out", *options)[1:])
         with pytest.raises(SystemExit) as stopped:
-            script_module("train").main()
+            import_module("ifaformer_commands.train").main()
         return str(stopped.value)
 
     return run
 
 
-def test_a_loss_that_is_no_number(run_here, script_module, monkeypatch, tmp_path):
-    trainer = script_module("trainer").IFAformerTrainer
+def test_a_loss_that_is_no_number(run_here, monkeypatch, tmp_path):
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     compute_loss = trainer.compute_loss
 
     def diverge(self, *args, **kwargs):
@@ -227,8 +226,8 @@ def test_a_loss_that_is_no_number(run_here, script_module, monkeypatch, tmp_path
     assert all(torch.isfinite(values).all() for values in weights(tmp_path / "out" / "checkpoint-6").values())
 
 
-def test_weights_that_are_no_numbers_are_not_saved(run_here, script_module, monkeypatch, tmp_path):
-    trainer = script_module("trainer").IFAformerTrainer
+def test_weights_that_are_no_numbers_are_not_saved(run_here, monkeypatch, tmp_path):
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     training_step = trainer.training_step
 
     def break_weights(self, model, *args, **kwargs):
@@ -244,8 +243,8 @@ def test_weights_that_are_no_numbers_are_not_saved(run_here, script_module, monk
 
 
 @pytest.mark.parametrize("part", ["optimizer", "weights"])
-def test_a_full_disk(run_here, script_module, monkeypatch, tmp_path, part):
-    trainer = script_module("trainer").IFAformerTrainer
+def test_a_full_disk(run_here, monkeypatch, tmp_path, part):
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     save, limits = trainer._save_optimizer_and_scheduler, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(self, output_dir):
@@ -263,12 +262,12 @@ def test_a_full_disk(run_here, script_module, monkeypatch, tmp_path, part):
     assert "The checkpoint of step 6 was not written: " in message
     assert ("No space left on device" if part == "optimizer" else "too large") in message
     assert "The last good checkpoint is" in message and "--resume_from_checkpoint true" in message
-    run_folder = script_module("run_folder")
+    run_folder = import_module("modeling_ifaformer.training.run_folder")
     assert run_folder.last_complete_checkpoint(tmp_path / "out").name == "checkpoint-3"
 
 
-def test_weights_that_are_no_numbers_are_no_result(run_here, script_module, monkeypatch, tmp_path):
-    trainer = script_module("trainer").IFAformerTrainer
+def test_weights_that_are_no_numbers_are_no_result(run_here, monkeypatch, tmp_path):
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     create_optimizer = trainer.create_optimizer
 
     def break_weights(self, *args, **kwargs):
@@ -282,8 +281,8 @@ def test_weights_that_are_no_numbers_are_no_result(run_here, script_module, monk
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's writer
-def test_an_output_folder_that_is_gone(run_here, script_module, monkeypatch, tmp_path):
-    trainer = script_module("trainer").IFAformerTrainer
+def test_an_output_folder_that_is_gone(run_here, monkeypatch, tmp_path):
+    trainer = import_module("modeling_ifaformer.training.trainer").IFAformerTrainer
     training_step = trainer.training_step
 
     def remove_folder(self, *args, **kwargs):
@@ -295,15 +294,15 @@ def test_an_output_folder_that_is_gone(run_here, script_module, monkeypatch, tmp
     message = run_here()
     assert f"{tmp_path / 'out'} is gone, with the checkpoints of this run" in message
     assert "step 5 is saved in a new folder" in message and "--resume_from_checkpoint true" in message
-    run_folder = script_module("run_folder")
+    run_folder = import_module("modeling_ifaformer.training.run_folder")
     assert run_folder.checkpoints(tmp_path / "out") == [run_folder.last_complete_checkpoint(tmp_path / "out")]
 
 
-def test_out_of_memory(run_here, script_module, monkeypatch):
+def test_out_of_memory(run_here, monkeypatch):
     def exhaust(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(script_module("trainer").IFAformerTrainer, "compute_loss", exhaust)
+    monkeypatch.setattr(import_module("modeling_ifaformer.training.trainer").IFAformerTrainer, "compute_loss", exhaust)
     message = run_here()
     assert "Halve --per_device_train_batch_size and double --gradient_accumulation_steps" in message
 

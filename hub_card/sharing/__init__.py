@@ -1,0 +1,1 @@
+"""Sharing on the Hub: folders of models, data sets and Spaces, and their upload."""

@@ -1,0 +1,1 @@
+"""Checkpoints: those of the published code are converted, trained folders are opened."""

@@ -1,0 +1,1 @@
+"""Training: what a run starts from, the Trainer, stopping and going on, many runs, search."""

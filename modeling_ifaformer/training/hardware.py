@@ -1,0 +1,39 @@
+"""What a run was made on."""
+
+import os
+import platform
+import sys
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
+
+def hardware(arguments: TrainingArguments) -> dict[str, Any]:
+    """What the run was made on, for the model card."""
+    device = arguments.device.type
+    name = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
+    if device != "cpu":
+        name = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} machine's {device}"
+    return {
+        "device": name,
+        "num_devices": None if device == "cpu" else arguments.world_size,
+        "num_processes": arguments.world_size,
+        "cpu_cores": os.cpu_count(),
+        "peak_memory_bytes": peak_memory(),
+        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+    }
+
+
+def peak_memory() -> int | None:
+    """Of this process, in bytes; None on Windows."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

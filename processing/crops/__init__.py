@@ -1,0 +1,1 @@
+"""Crops for a whole data set: detectors look at its pictures, and its rows are stored with what they find."""

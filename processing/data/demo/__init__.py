@@ -1,0 +1,1 @@
+"""Demo data: tweets whose words and pictures are drawn by a program."""

@@ -1,0 +1,183 @@
+"""Data sets by name, and what training and scoring ask of them."""
+
+import os
+from contextlib import suppress
+from typing import Any
+
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetBuilder,
+    DatasetDict,
+    Image,
+    List,
+    load_dataset,
+)
+from datasets.fingerprint import Hasher
+from huggingface_hub.errors import HFValidationError
+
+from processing.columns import CROP_KINDS, PICTURE_COLUMNS
+from processing.data.demo.builder import DemoBuilder
+from processing.data.demo.entity_tweets import DemoMNER
+from processing.data.demo.relation_tweets import DemoRelations
+from processing.data.own.file_mner import FileMNER
+from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
+from processing.jobs.cache_errors import cache_errors
+from processing.rows.reporting_builder import ReportingBuilder
+from processing.rows.row_features import label_names, ner_features, re_features
+
+from .mnre import MNRE
+from .twitter_mner import TwitterMNER
+
+
+DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_re": DemoRelations}
+ARCHIVES = ("twitter2015", "twitter2017", "mnre")
+DATASETS = (*DEMOS, *ARCHIVES)
+
+
+def load_data(
+    name: str, data_dir: str | None = None, cache_dir: str | None = None, **options: Any
+) -> tuple[DatasetDict, str]:
+    """
+    A data set with the columns of `rows.py`, its pictures encoded, and what its loading has to report.
+
+    Args:
+        name: one of `DATASETS`, a file or folder of your own (see [`FileMNER`]), or a data set of the Hub. Rows that
+            have these columns already, as `scripts/prepare_crops.py` and `scripts/push_to_hub.py` leave them, may hold
+            relations too.
+        data_dir: folder of the archive, for the published data sets.
+        cache_dir: where the prepared rows are kept; the default of `datasets` if None.
+        **options: of the builder: `num_aux_crops` and `num_rcnn_crops`, and for data of your own `image_dir`,
+            `tag_scheme`, `strict` and `entity_types`.
+
+    Raises:
+        ValueError: for an unknown name, columns that do not fit, options that do not apply, and whatever the builder
+            finds wrong.
+        OSError: where the cache cannot be written.
+    """
+    numbers = {option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options}
+    own = {option: value for option, value in options.items() if value is not None and value is not False}
+    is_own = name not in DATASETS and os.path.exists(name)
+    if own and not is_own:
+        raise ValueError(f"{', '.join(own)}: for files of your own, not for {name!r}.")
+    if data_dir is not None and name not in DATASETS:
+        raise ValueError(f"data_dir: for {', '.join(ARCHIVES)}, not for {name!r}; --dataset is the folder.")
+    builder: DatasetBuilder
+    if name in DEMOS:
+        builder = DEMOS[name](cache_dir=cache_dir)
+    elif name == "mnre":
+        builder = MNRE(data_dir=data_dir, cache_dir=cache_dir, **numbers)
+    elif name in DATASETS:
+        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
+    elif is_own and not _holds_relations(tables := find_tables(name)):
+        builder = FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own)
+    else:
+        with cache_errors(cache_dir):
+            if is_own:
+                files = {split: list(paths) for split, paths in tables.splits.items()}
+                file_format = os.path.splitext(files[next(iter(files))][0])[1].removeprefix(".")
+                data = load_dataset(file_format, data_files=files, cache_dir=cache_dir)
+            else:
+                data = _from_hub(name, cache_dir)
+        return encode_pictures(_with_known_columns(name, data)), ""
+    with cache_errors(cache_dir):
+        builder.download_and_prepare()
+    report = builder.report_text if isinstance(builder, ReportingBuilder) else ""
+    return encode_pictures(builder.as_dataset()), report
+
+
+def _holds_relations(tables: Tables) -> bool:
+    """Whether the first file is Parquet or Arrow with a column for relations."""
+    first = next(iter(tables.splits.values()))[0]
+    return first.endswith(BINARY_ENDINGS) and "relation" in (table_features(first) or {})
+
+
+def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
+    if name.startswith((".", "/", "~")) or name.endswith(("/", *TEXT_ENDINGS, *BINARY_ENDINGS)):
+        raise ValueError(f"dataset {name!r}: no such file or folder.")
+    try:
+        return load_dataset(name, cache_dir=cache_dir)
+    except (FileNotFoundError, ConnectionError, HFValidationError) as error:
+        raise ValueError(
+            f"dataset must be one of {', '.join(DATASETS)}, a file or folder that exists, or a data set on the Hub, "
+            f"got {name!r}: {error}"
+        ) from error
+
+
+def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
+    """
+    The rows in the columns of `rows.py`, numbers cast to their types.
+
+    Raises:
+        ValueError: where columns are missing, or hold something else.
+    """
+    known = DatasetDict()
+    for split, rows in data.items():
+        given = rows.features
+        tags, relation = getattr(given.get("ner_tags"), "feature", None), given.get("relation")
+        if isinstance(tags, ClassLabel):
+            expected = ner_features(tags.names)
+        elif isinstance(relation, ClassLabel):
+            expected = re_features(relation.names)
+        else:
+            raise ValueError(
+                f"{name}, split {split}: expected the column ner_tags, a list of class labels, or relation, a class "
+                f"label; got {', '.join(f'{column}: {feature}' for column, feature in given.items())}. {_CONVERT}"
+            )
+        if expected.keys() <= given.keys():
+            pictures = [getattr(given[column], "feature", given[column]) for column in PICTURE_COLUMNS]
+            if all(isinstance(feature, Image) for feature in pictures):
+                rows = decode_pictures(DatasetDict({split: rows}))[split]
+            for column, feature in expected.items():
+                if rows.features[column] != feature:
+                    with suppress(TypeError, ValueError, NotImplementedError):  # Arrow's errors are such
+                        rows = rows.cast_column(column, feature)
+        wrong = [column for column, feature in expected.items() if rows.features.get(column) != feature]
+        if wrong:
+            raise ValueError(
+                f"{name}, split {split}: expected {', '.join(f'{column}: {expected[column]}' for column in wrong)}; "
+                f"got {', '.join(f'{column}: {given.get(column)}' for column in wrong)}. {_CONVERT}"
+            )
+        known[split] = rows
+    return known
+
+
+_CONVERT = (
+    "Entities of other columns are converted where save_to_disk() wrote the folder; relations need these columns, as "
+    "datasets.Features of processing.rows.re_features(relations)."
+)
+
+
+def encode_pictures(data: DatasetDict) -> DatasetDict:
+    """
+    Pictures as `{"bytes", "path"}` until the processor reads them: `datasets` would turn them as their EXIF tag says,
+    which the published code does not, and fail on a broken one without naming its row.
+    """
+    return _with_picture_feature(data, Image(decode=False))
+
+
+def decode_pictures(data: DatasetDict) -> DatasetDict:
+    """Pictures as `datasets` gives them by default: opened by Pillow when a row is read."""
+    return _with_picture_feature(data, Image())
+
+
+def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
+    """The same tables under other features: `cast_column` would write all lists of pictures anew."""
+    result = DatasetDict()
+    for split, rows in data.items():
+        info = rows.info.copy()
+        info.features = rows.features.copy()
+        info.features |= {"image": picture, **{f"{kind}_crops": List(picture) for kind in CROP_KINDS}}
+        fingerprint = Hasher.hash([rows._fingerprint, picture.decode])
+        result[split] = Dataset(rows.data, info, rows.split, indices_table=rows._indices, fingerprint=fingerprint)
+    return result
+
+
+def tag_names(dataset: Dataset) -> list[str]:
+    """The tags of words in id order."""
+    return label_names(dataset, "ner_tags")
+
+
+def relation_names(dataset: Dataset) -> list[str]:
+    """The relations in id order."""
+    return label_names(dataset, "relation")

@@ -1,0 +1,1 @@
+"""Files of a user's own: they are found, read, checked and made rows."""

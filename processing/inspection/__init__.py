@@ -1,0 +1,1 @@
+"""Looking at a data set: counts, and pages and sheets of samples."""

@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+# Hidden, so that no reader of the folder takes it for data.
+TEMPORARY = ".{name}.{process}.tmp"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` once it is complete and on the disk; else nothing changes."""
+    path = Path(path)
+    temporary = path.with_name(TEMPORARY.format(name=path.name, process=os.getpid()))
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # The new name is on the disk only when its folder is. (Windows opens no folders.)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_unfinished(folder: str | os.PathLike) -> list[Path]:
+    """Remove what a killed process left behind in a folder. Only while no other process writes there."""
+    left = sorted(Path(folder).glob(TEMPORARY.format(name="*", process="*")))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """The file is there whole or not at all, whenever the process is killed."""
+    with replacing(path) as file:
+        file.write(f"{json.dumps(content, indent=2)}\n".encode())

@@ -1,0 +1,69 @@
+"""Digests that tell files, pictures, checkpoints and settings apart."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import PIL
+from datasets.fingerprint import Hasher
+from transformers import (
+    AutoConfig,
+)
+
+
+def checkpoint_digest(name_or_path: str | os.PathLike) -> str:
+    """What identifies a checkpoint's content: its commit on the Hub, or a digest of the folder's files."""
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return f"commit {getattr(AutoConfig.from_pretrained(name_or_path), '_commit_hash', None)}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin"):
+            with open(path, "rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256 {digest.hexdigest()}"
+
+
+def picture_id(source: dict[str, Any]) -> str:
+    """Tells a picture from others, and a file from what it was before it changed."""
+    if source.get("bytes") is not None:
+        return hashlib.sha256(source["bytes"]).hexdigest()
+    try:
+        status = os.stat(source["path"])
+    except OSError:
+        return f"{source['path']} absent"
+    return f"{source['path']} {status.st_size} {status.st_mtime_ns}"
+
+
+def digest(*values: Any) -> str:
+    """Of any values that JSON or `str` can write, the same in every process."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def without_folders(name: str) -> str:
+    """A name on the Hub as it is; of a path the last part, for `crops.json` may be published with the rows."""
+    return Path(name).resolve().name if os.path.exists(name) else name
+
+
+def files_digest(files: Sequence[str], folders: Sequence[str], root: str) -> str:
+    """Changes with the content of the files and with the listing (name, size, time) of the folders, where they are."""
+    parts: list[Any] = [PIL.__version__]
+    for path in filter(os.path.isfile, files):
+        with open(path, "rb") as file:
+            parts.append((os.path.basename(path), Hasher.hash_bytes(file.read())))
+    for folder in filter(os.path.isdir, folders):
+        entries = ((entry.path.removeprefix(root), entry.stat()) for entry in _files_below(folder))
+        parts.append(sorted((name, status.st_size, status.st_mtime_ns) for name, status in entries))
+    return Hasher.hash_bytes(json.dumps(parts).encode())
+
+
+def _files_below(folder: str) -> Iterator[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files_below(entry.path)
+            elif entry.is_file():
+                yield entry

@@ -1,0 +1,45 @@
+"""What is wrong with a row, as a value. Sentences are made where they are printed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    One thing that is wrong with a row of a data set or of an input file.
+
+    Attributes:
+        kind: what is wrong, a sentence that is the same for every row with this problem, so that problems can be
+            counted by it. It holds no name, value or number of the row.
+        column: the column that it is in, None for the row as a whole.
+        item: which of the column's items, from 0 on; None for the column as a whole.
+        details: what came, for people; empty where the kind says all.
+    """
+
+    kind: str
+    column: str | None = None
+    item: int | None = None
+    details: str = ""
+
+    @property
+    def place(self) -> str:
+        """The column and the item as a row names them, `aux_crops 1`; empty for the row as a whole."""
+        return " ".join(str(part) for part in (self.column, self.item) if part is not None)
+
+    def __str__(self) -> str:
+        said = f"{self.kind} {self.details}".rstrip()
+        return f"{self.place}: {said}" if self.place else said
+
+
+class ProblemError(ValueError):
+    """
+    A problem that ends the work.
+
+    Args:
+        problem: what is wrong.
+        where: in front of the message: the row's number, or its file and line.
+    """
+
+    def __init__(self, problem: Problem, where: str = ""):
+        super().__init__(f"{where}: {problem}" if where else str(problem))
+        self.problem = problem

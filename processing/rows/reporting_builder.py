@@ -1,0 +1,103 @@
+"""A `datasets` builder of tweets with pictures that says what it loaded and what it could not."""
+
+import json
+import logging
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+
+from processing.jobs.cache_errors import cache_errors
+
+from .loading_report import LoadingReport, SplitReport
+
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILENAME = "loading_report.json"
+
+
+@dataclass
+class ReportingBuilderConfig(datasets.BuilderConfig):
+    """`num_aux_crops` and `num_rcnn_crops`: how many of the crops listed for a row are used, from the first on."""
+
+    version: datasets.Version | str = "1.0.0"
+    num_aux_crops: int = 3
+    num_rcnn_crops: int = 3
+
+
+class ReportingBuilder(datasets.GeneratorBasedBuilder):
+    """
+    Keeps a [`LoadingReport`] beside the prepared rows. `_split_generators` of a subclass sets `_report`, its
+    `_generate_examples` fills it; its configurations are [`ReportingBuilderConfig`]s.
+    """
+
+    _report: LoadingReport | None = None
+
+    def __init__(self, cache_dir: str | None = None, *args: Any, **kwargs: Any):
+        with cache_errors(cache_dir):
+            super().__init__(cache_dir, *args, **kwargs)
+        for number in ("num_aux_crops", "num_rcnn_crops"):
+            value = getattr(self.config, number)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{number} must be an int, 0 or more, got {value!r}.")
+
+    @property
+    def report(self) -> LoadingReport:
+        """
+        What was loaded and what is absent: of the prepared data, also where they come from the cache, or of the rows
+        that a streaming dataset has read so far in this process.
+
+        Raises:
+            RuntimeError: before anything was prepared or streamed.
+        """
+        if self._report is None:
+            path = self._report_path
+            if not self._fs.exists(path):
+                raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
+            with self._fs.open(path, "r", encoding="utf-8") as file:
+                self._report = LoadingReport.from_dict(json.load(file))
+        return self._report
+
+    @property
+    def report_text(self) -> str:
+        """
+        The report for a reader: where it lists not all, it names the file that does, if the data were prepared.
+
+        Raises:
+            RuntimeError: as `report`.
+        """
+        path = self._report_path
+        return self.report.summary(path=path if self._fs.exists(path) else None)
+
+    @property
+    def _report_path(self) -> str:
+        return posixpath.join(self._output_dir, REPORT_FILENAME)
+
+    def _start_split(self, split: str) -> SplitReport:
+        """An empty report of a split; a second pass over a stream counts afresh."""
+        assert self._report is not None  # made by _split_generators
+        report = self._report.splits[split] = SplitReport()
+        return report
+
+    def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """
+        As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell.
+
+        Raises:
+            OSError: for a cache directory that is full or cannot be written.
+        """
+        with cache_errors(output_dir or self.cache_dir):
+            super().download_and_prepare(output_dir, *args, **kwargs)
+        self._report = None  # Read it from the file, written now or by an earlier run.
+        report = self.report
+        level = logging.WARNING if report.absent or report.skipped or report.moved or report.notes else logging.INFO
+        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, self.report_text)
+
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        super()._download_and_prepare(*args, **kwargs)
+        # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
+        with self._fs.open(self._report_path, "w", encoding="utf-8") as file:
+            assert self._report is not None  # made by _split_generators
+            json.dump(self._report.to_dict(), file, indent=1)

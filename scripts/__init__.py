@@ -1,0 +1,1 @@
+"""The commands of this project. Installed, the package is called `ifaformer_commands`."""

@@ -1,0 +1,482 @@
+import csv
+import io
+import json
+import re
+import time
+import tracemalloc
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processing.data.own import tables
+from processing.data.own.tables import RowError, find_tables, place_of, read_table, table_features
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+NO_NUL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Content to a file, and its rows."""
+
+    def write(content, name):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("tables")
+
+
+def rows(path, columns=None):
+    return [row for _, row in read_table(path, columns)]
+
+
+class TestText:
+    def test_json_lines(self, write):
+        path = write('\ufeff{"a": 1}\r\n\n  {"a": "\u2028\x85"}  \n{"a": "\\ud83d\\ude00 \\u0000"}', "x.jsonl")
+        assert list(read_table(path)) == [(1, {"a": 1}), (3, {"a": "\u2028\x85"}), (4, {"a": "\U0001f600 \0"})]
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            (b'{"a": 1', "expected a JSON object on the line: Expecting ',' delimiter at character 8"),
+            (b'{"a": 1} {"a": 2}', "Extra data at character 10"),
+            (b"[1]", r"expected a JSON object on the line, got '\[1\]'"),
+            (b"null", "got 'null'"),
+            (b'{"a": "\xff"}', "expected UTF-8, got byte 0xff as byte 8 of the line"),
+            (b'{"a": "\xc3"}', "expected UTF-8, got byte 0xc3"),
+            (b'{"a": "\0"}', r"expected text, got NUL \(0x00\) as character 8"),
+            (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+            (b'{"a": "\\uDC00 x"}', "half of a surrogate pair"),
+            (b'{"a": ' + b"[" * 100_000 + b"}", "recursion"),
+            (b'{"a": ' + b"1" * 5000 + b"}", "digits"),
+        ],
+    )
+    def test_unreadable_json(self, write, line, reason):
+        first, (number, error), last = read_table(write(b'{"a": 1}\n' + line + b'\n{"a": 2}\n', "x.jsonl"))
+        assert (first, last) == ((1, {"a": 1}), (3, {"a": 2}))
+        assert number == 2 and isinstance(error, RowError)
+        assert re.search(reason, error.reason)
+
+    def test_plain_text(self, write):
+        path = write("\ufeffa b\r\n\n\u2028c\r\r\nd", "x.txt")
+        assert list(read_table(path)) == [(n, {"text": t}) for n, t in enumerate(["a b", "", "\u2028c\r", "d"], 1)]
+
+    def test_long_lines(self, write, monkeypatch):
+        monkeypatch.setattr(tables, "MAX_ROW_BYTES", 1 << 20)
+        long = '{"a": "' + "x" * (5 << 19) + '"}'
+        first, error, last = rows(write(f'{{"a": 1}}\n{long}\n{{"a": 2}}', "x.jsonl"))
+        assert (first, last) == ({"a": 1}, {"a": 2})
+        assert error.reason == "expected at most 1 MiB on a line, got more"
+
+    @pytest.mark.parametrize("content", ['[\n{"a": 1}\n]', '[{"a": 1}]', ' \n[ {"a": 1},\n {"a": 2}]'])
+    def test_a_json_array(self, write, content):
+        with pytest.raises(ValueError, match=r"x\.json: expected a JSON object on every line, got a JSON array"):
+            rows(write(content, "x.json"))
+
+    @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])
+    def test_utf_16(self, write, name):
+        with pytest.raises(ValueError, match=f"{name}: expected UTF-8, got UTF-16"):
+            rows(write("text\nParis".encode("utf-16"), name))
+
+    def test_files_that_cannot_be_read(self, write, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"gone\.jsonl"):
+            rows(tmp_path / "gone.jsonl")
+        with pytest.raises(ValueError, match=r"x\.xlsx: expected a file ending in \.jsonl, .*\.parquet"):
+            rows(write("", "x.xlsx"))
+
+    @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.txt"])
+    def test_empty(self, write, name):
+        assert rows(write("", name)) == []
+
+
+class TestCSV:
+    def test_cells(self, write):
+        text = (
+            "\ufeffid,text,tokens,ner_tags,spans,image,aux_crops\r\n"
+            '1,"a, ""b""\r\nc",New  York\xa0!,B-LOC O,"[{""start"": 0}]",a;b.jpg,a b.jpg;c.jpg\r\n'
+            "\r\n"
+            ",,,,,,\r\n"
+        )
+        assert list(read_table(write(text, "x.csv"))) == [
+            (
+                2,
+                {
+                    "id": "1",
+                    "text": 'a, "b"\r\nc',
+                    "tokens": ["New", "York\xa0!"],
+                    "ner_tags": ["B-LOC", "O"],
+                    "spans": [{"start": 0}],
+                    "image": "a;b.jpg",
+                    "aux_crops": ["a b.jpg", "c.jpg"],
+                },
+            ),
+            (5, dict.fromkeys(["id", "text", "tokens", "ner_tags", "spans", "image", "aux_crops"])),
+        ]
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ("1", "expected 2 columns as in the header, got 1"),
+            ("1,2,3", "expected 2 columns as in the header, got 3"),
+            ('"1"x,[]', "expected a comma or the row's end behind a closing quote, got '\"x,[]"),
+            ("1,[", "expected JSON in column spans, got '[': Expecting value at character 2"),
+            ('1,"""\\ud800"""', "expected JSON in column spans, got '\"\\\\ud800\"': half of a surrogate pair"),
+            ("x\0,[]", "expected text, got NUL"),
+            ("x" * 200_000 + ",[]", "field larger than field limit (131072)"),
+            ("a\rb,[]", "new-line character seen in unquoted field"),
+        ],
+    )
+    def test_unreadable_rows(self, write, line, reason):
+        result = list(read_table(write(f"text,spans\nParis,[]\n{line}\nLondon,[]\n", "x.csv")))
+        assert [number for number, _ in result] == [2, 3, 4]
+        assert (result[0][1], result[2][1]) == ({"text": "Paris", "spans": []}, {"text": "London", "spans": []})
+        assert result[1][1].reason.startswith(reason)
+
+    def test_a_quote_in_the_middle_of_a_cell(self, write):
+        assert rows(write('text\n5" screen\n', "x.csv")) == [{"text": '5" screen'}]
+
+    @pytest.mark.parametrize("following", ["y,2\n", 'y,"2"\n', '"y",2\n', '"y\ny",2\n', '"y ""q""",2\n'])
+    @pytest.mark.parametrize("broken", ['x,"1\n', '"x,1\n'])
+    def test_an_open_quote_costs_one_row(self, write, broken, following):
+        first, error, *others = rows(write("text,n\nw,0\n" + broken + following * 3, "x.csv"))
+        assert first == {"text": "w", "n": "0"}
+        assert error.reason.startswith("a quote is opened")
+        assert others == rows(write("text,n\n" + following * 3, "y.csv")) and len(others) == 3
+
+    def test_an_open_quote_that_the_next_row_closes(self, write):
+        # All of it is right by the rules but for the columns; the second row is read all the same.
+        result = list(read_table(write('a,b\n"x,1\ny"\nz,2\n', "x.csv")))
+        assert result[0] == (2, RowError("expected 2 columns as in the header, got 1 (lines 2 to 3)"))
+        assert result[-1] == (4, {"a": "z", "b": "2"})
+
+    def test_an_open_quote_in_a_long_file(self, write):
+        start = time.monotonic()
+        result = rows(write("a,b\n" + 'x,"1\n' + "y,2\n" * 20_000 + 'x,"1\n', "x.csv"))
+        assert [i for i, row in enumerate(result) if isinstance(row, RowError)] == [0, 20_001]
+        assert result[0].reason == "a quote is opened and not closed within 100 lines"
+        assert result[-1].reason == "a quote is opened and not closed before the end of the file"
+        assert time.monotonic() - start < 5
+
+    def test_every_line_opens_a_quote(self, write):
+        start = time.process_time()
+        result = rows(write("a,b\n" + '5","x\n' * 3_000, "x.csv"))
+        assert len(result) == 3_000 and all(isinstance(row, RowError) for row in result)
+        assert time.process_time() - start < 2
+
+    def test_an_unreadable_line_within_quotes(self, write):
+        result = list(read_table(write(b'a,b\n"x\n\xff",1\ny,2\n', "x.csv")))
+        assert result[0] == (2, RowError("a quote is opened and not closed before line 3, which cannot be read"))
+        assert result[1][0] == 3 and result[1][1].reason.startswith("expected UTF-8")
+        assert result[2] == (4, {"a": "y", "b": "2"})
+
+    @pytest.mark.parametrize("header", ["a,a", "a,", '"a', b"\xff"])
+    def test_header(self, write, header):
+        header = header if isinstance(header, bytes) else header.encode()
+        with pytest.raises(ValueError, match=r"x\.csv:1: expected a header"):
+            rows(write(header + b"\nParis,1\n", "x.csv"))
+
+
+class TestParquetAndArrow:
+    def test_parquet(self, tmp_path):
+        picture = {"bytes": b"\xff", "path": None}
+        table = pa.table({"text": ["Paris", None, "\0"], "tags": [[1, 2], [], None], "image": [picture] * 3})
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+        assert list(read_table(tmp_path / "x.parquet")) == [
+            (0, {"text": "Paris", "tags": [1, 2], "image": picture}),
+            (1, {"text": None, "tags": [], "image": picture}),
+            (2, {"text": "\0", "tags": None, "image": picture}),
+        ]
+        assert rows(tmp_path / "x.parquet", ["tags", "other"]) == [{"tags": tags} for tags in ([1, 2], [], None)]
+
+    def test_features(self, tmp_path):
+        features = datasets.Features({"ner_tags": datasets.List(datasets.ClassLabel(names=["O", "B-X", "I-X"]))})
+        dataset = datasets.Dataset.from_dict({"ner_tags": [[0, 1]] * 3}, features=features)
+        dataset.to_parquet(tmp_path / "x.parquet")
+        dataset.save_to_disk(tmp_path / "saved")
+        (path,) = find_tables(tmp_path / "saved").splits["train"]
+        for file in (tmp_path / "x.parquet", path):
+            assert table_features(file) == features
+            assert rows(file) == [{"ner_tags": [0, 1]}] * 3
+        assert table_features(tmp_path / "x.csv") is None
+
+    def test_a_type_that_datasets_does_not_have(self, tmp_path):
+        column = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32()))
+        pq.write_table(pa.table({"text": ["Paris"], "more": column}), tmp_path / "x.parquet")
+        assert table_features(tmp_path / "x.parquet") == {"text": datasets.Value("string"), "more": None}
+        assert rows(tmp_path / "x.parquet", ["text"]) == [{"text": "Paris"}]
+
+    def test_a_value_that_is_no_utf_8(self, tmp_path):
+        bad = pa.array([b"a", b"\xff", b"c"] * 200).view(pa.string())
+        pq.write_table(pa.table({"text": bad}), tmp_path / "x.parquet")
+        result = rows(tmp_path / "x.parquet")
+        assert result[:1] + result[2:4] == [{"text": "a"}, {"text": "c"}, {"text": "a"}]
+        assert [i for i, row in enumerate(result) if isinstance(row, RowError)] == list(range(1, 600, 3))
+        assert "'utf-8' codec can't decode byte 0xff" in result[1].reason
+
+    @pytest.mark.parametrize("cut", [0, 3, 40, -1])
+    @pytest.mark.parametrize("ending", ["parquet", "arrow"])
+    def test_damaged(self, tmp_path, ending, cut):
+        path = tmp_path / f"x.{ending}"
+        table = pa.table({"text": ["Paris"] * 100})
+        if ending == "parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+                writer.write_table(table)
+            cut = cut if cut >= 0 else -300
+        path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(ValueError, match=rf"x\.{ending}: cannot be read as {ending.title()}"):
+            rows(path)
+
+    def test_absent(self, tmp_path):
+        for read in (rows, table_features):
+            with pytest.raises(FileNotFoundError, match=r"gone\.parquet"):
+                read(tmp_path / "gone.parquet")
+
+    def test_columns_of_one_name(self, tmp_path):
+        pq.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "x.parquet")
+        with pytest.raises(ValueError, match=r"x\.parquet: .*columns \['a'\] are there twice"):
+            rows(tmp_path / "x.parquet")
+
+
+def test_places():
+    assert place_of("a/x.CSV", 7) == "a/x.CSV:7"
+    assert place_of("x.parquet", 7) == "x.parquet, row 7"
+
+
+class TestProperties:
+    @pytest.mark.parametrize("ending", ["jsonl", "csv", "txt", "parquet", "arrow"])
+    @settings(deadline=None, max_examples=150)
+    @given(data=st.data())
+    def test_any_bytes_give_rows_or_a_clear_error(self, place, ending, data):
+        pieces = st.sampled_from(
+            [b'"', b",", b"\n", b"\r\n", b"{", b'{"a":1}\n', b"a,b\n", b"\xef\xbb\xbf", b"PAR1", b"\0"]
+        )
+        path = place / f"any.{ending}"
+        path.write_bytes(b"".join(data.draw(st.lists(pieces | st.binary(max_size=30), max_size=12))))
+        try:
+            result = list(read_table(path))
+        except ValueError as error:
+            assert str(error).startswith(str(path)), error
+            return
+        places = [number for number, _ in result]
+        assert places == sorted(set(places))
+        assert all(isinstance(row, dict) or (isinstance(row, RowError) and row.reason) for _, row in result)
+
+    @settings(deadline=None, max_examples=60)
+    @given(data=st.data())
+    def test_damaged_parquet_gives_rows_or_a_clear_error(self, place, data):
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"text": ["Paris", "b"] * 20, "n": [[1], None] * 20}), buffer)
+        content = bytearray(buffer.getvalue())
+        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=5)):
+            content[index] ^= data.draw(st.integers(1, 255))
+        path = place / "damaged.parquet"
+        path.write_bytes(content)
+        try:
+            assert all(isinstance(row, dict | RowError) for _, row in read_table(path))
+        except ValueError as error:
+            assert str(error).startswith(str(path)), error
+
+    @settings(deadline=None)
+    @given(st.lists(st.dictionaries(TEXT, JSON, max_size=4)), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+    def test_json_reads_the_same(self, place, written, ascii_only, end):
+        path = place / "same.jsonl"
+        path.write_bytes("".join(json.dumps(row, ensure_ascii=ascii_only) + end for row in written).encode())
+        assert list(read_table(path)) == list(enumerate(written, 1))
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_csv_reads_the_same(self, place, data):
+        names = data.draw(
+            st.lists(st.sampled_from(["id", "text", "image", "x,y", 'q"', "a b"]), min_size=2, unique=True)
+        )
+        end = data.draw(st.sampled_from(["\r\n", "\n"]))
+        # csv.writer leaves a carriage return outside quotes where its lines end without one.
+        cells = NO_NUL if end == "\r\n" else NO_NUL.map(lambda cell: cell.replace("\r", ""))
+        written = data.draw(st.lists(st.lists(cells, min_size=len(names), max_size=len(names)), max_size=5))
+        path = place / "same.csv"
+        with open(path, "w", encoding=data.draw(st.sampled_from(["utf-8", "utf-8-sig"])), newline="") as file:
+            writer = csv.writer(file, lineterminator=end)
+            writer.writerows([names, *written])
+        assert rows(path) == [{n: cell or None for n, cell in zip(names, row, strict=True)} for row in written]
+
+    @settings(deadline=None)
+    @given(st.lists(st.lists(st.text("ab\xa0\u2028é'\"{}", min_size=1), min_size=1), min_size=1))
+    def test_lists_in_csv_read_the_same(self, place, written):
+        path = place / "lists.csv"
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["tokens", "spans", "rcnn_crops"])
+            writer.writerows([" ".join(words), json.dumps(words), ";".join(words)] for words in written)
+        assert rows(path) == [{"tokens": words, "spans": words, "rcnn_crops": words} for words in written]
+
+    @settings(deadline=None)
+    @given(st.lists(st.tuples(TEXT | st.none(), st.lists(TEXT), st.binary() | st.none()), min_size=1))
+    def test_parquet_reads_the_same(self, place, written):
+        schema = pa.schema({"text": pa.string(), "tokens": pa.list_(pa.string()), "image": pa.binary()})
+        values = [dict(zip(schema.names, row, strict=True)) for row in written]
+        pq.write_table(pa.Table.from_pylist(values, schema), place / "same.parquet")
+        assert list(read_table(place / "same.parquet")) == list(enumerate(values))
+
+    @settings(deadline=None)
+    @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"))))
+    def test_plain_text_reads_the_same(self, place, written):
+        (place / "same.txt").write_text("".join(f"{line}\n" for line in written), encoding="utf-8", newline="\n")
+        assert rows(place / "same.txt") == [
+            {"text": line.removeprefix("\ufeff") if not i else line} for i, line in enumerate(written)
+        ]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_file(tmp_path, ending):
+    text, number = "x" * 1000, 20_000
+    path = tmp_path / f"x.{ending}"
+    if ending == "parquet":
+        schema = pa.schema({"text": pa.string()})
+        with pq.ParquetWriter(path, schema) as writer:
+            for start in range(0, number, 1000):
+                texts = [f"{start + i}{text}" for i in range(1000)]
+                writer.write_table(pa.table({"text": texts}), row_group_size=1000)
+    else:
+        with open(path, "w") as file:
+            file.write("text\n" if ending == "csv" else "")
+            file.writelines(f"{text}\n" if ending == "csv" else f'{{"text": "{text}"}}\n' for _ in range(number))
+    tracemalloc.start()
+    try:
+        assert sum(len(row["text"]) >= 1000 for _, row in read_table(path)) == number
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20  # of 20 MB
+    finally:
+        tracemalloc.stop()
+
+
+class TestFindTables:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        def make(*names):
+            for name in names:
+                path = tmp_path / name
+                path.parent.mkdir(exist_ok=True, parents=True)
+                path.touch()
+            return tmp_path
+
+        return make
+
+    def names(self, root):
+        return {s: [path.removeprefix(f"{root}/") for path in paths] for s, paths in find_tables(root).splits.items()}
+
+    @pytest.mark.parametrize("validation", ["valid", "validation", "dev", "val", "Dev"])
+    def test_names_of_splits(self, folder, validation):
+        root = folder("test.jsonl", f"{validation}.jsonl", "train.jsonl", "notes.txt", "readme.md", "other.jsonl")
+        found = self.names(root)
+        assert found == {"train": ["train.jsonl"], "validation": [f"{validation}.jsonl"], "test": ["test.jsonl"]}
+        assert list(found) == ["train", "validation", "test"]
+
+    def test_parts(self, folder):
+        root = folder("data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/x.parquet")
+        assert self.names(root) == {"train": [f"data/train-0000{i}-of-00002.parquet" for i in (0, 1)]}
+
+    def test_a_part_is_missing(self, folder):
+        with pytest.raises(
+            ValueError, match=r"expected 2 parts of the train split, got train-00001-of-00002\.csv\. Add"
+        ):
+            find_tables(folder("train-00001-of-00002.csv"))
+
+    def test_a_lone_file_beside_the_rows(self, folder):
+        root = folder("data/train-00000-of-00001.parquet", "crops.json")  # as prepare_crops.py leaves it
+        assert self.names(root) == {"train": ["data/train-00000-of-00001.parquet"]}
+
+    def test_a_lone_file(self, folder):
+        assert self.names(folder("tweets.csv", "dataset_info.json")) == {"train": ["tweets.csv"]}
+
+    def test_a_link(self, folder):
+        root = folder("blobs/123", "snapshot/x")
+        link = root / "snapshot" / "test.jsonl"
+        link.symlink_to(root / "blobs" / "123")
+        assert find_tables(link) == (str(link), {"test": (str(link),)}, ())
+
+    def test_a_file(self, folder):
+        root = folder("tweets.csv", "dev.csv")
+        assert find_tables(root / "tweets.csv").splits == {"train": (str(root / "tweets.csv"),)}
+        assert find_tables(root / "dev.csv").splits == {"validation": (str(root / "dev.csv"),)}
+
+    def test_several_files_of_a_split(self, folder):
+        with pytest.raises(ValueError, match=r"several files would be the validation split: dev\.csv, valid\.csv"):
+            find_tables(folder("dev.csv", "valid.csv", "train.csv"))
+
+    def test_several_endings(self, folder):
+        with pytest.raises(ValueError, match=r"expected files of one ending, got test\.csv, train\.jsonl"):
+            find_tables(folder("test.csv", "train.jsonl"))
+
+    def test_nothing(self, folder, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*gone"):
+            find_tables(tmp_path / "gone")
+        with pytest.raises(
+            FileNotFoundError, match=r"looked in .* for train.*it holds a\.csv, b\.csv\. Name the files"
+        ):
+            find_tables(folder("a.csv", "b.csv"))
+
+    def test_saved_to_disk(self, tmp_path):
+        dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"]})
+        splits = datasets.DatasetDict({"train": dataset, "dev": dataset.select([2, 0]), "extra": dataset})
+        splits.save_to_disk(tmp_path / "all", num_shards={"train": 2, "dev": 1, "extra": 1})
+        found = find_tables(tmp_path / "all")
+        assert {split: len(paths) for split, paths in found.splits.items()} == {"train": 2, "validation": 1}
+        assert found.unused == ("extra",)
+        assert [row["text"] for path in found.splits["train"] for row in rows(path)] == ["a", "b", "c"]
+        assert [row["text"] for path in found.splits["validation"] for row in rows(path)] == ["c", "a"]
+        datasets.DatasetDict({"val": dataset, "dev": dataset}).save_to_disk(tmp_path / "two")
+        with pytest.raises(ValueError, match=r"two: several of its splits \['val', 'dev'\] would be one split"):
+            find_tables(tmp_path / "two")
+        dataset.save_to_disk(tmp_path / "one")
+        assert list(find_tables(tmp_path / "one").splits) == ["train"]
+        (tmp_path / "one" / "state.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"state\.json: expected a list _data_files"):
+            find_tables(tmp_path / "one")
+
+    def test_other_names_of_parquet(self, tmp_path):
+        for name in ("mine-train", "mine-test"):
+            pq.write_table(pa.table({"text": [name]}), tmp_path / f"{name}.parquet")
+        (tmp_path / "dataset_info.json").write_text("{}")
+        (tmp_path / "loading_report.json").write_text("{}")
+        assert self.names(tmp_path) == {"train": ["mine-train.parquet"], "test": ["mine-test.parquet"]}
+
+    def test_sub_folders_of_parquet(self, tmp_path):
+        for name in ("train", "test"):
+            (tmp_path / name).mkdir()
+            pq.write_table(pa.table({"text": [name]}), tmp_path / name / "0.parquet")
+        assert self.names(tmp_path) == {"train": ["train/0.parquet"], "test": ["test/0.parquet"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("Jordan met", ["Jordan", "met"]),
+        ('["Jordan", "said \\"hi\\""]', ["Jordan", 'said "hi"']),
+        ("['Jordan', \"it's\"]", ["Jordan", "it's"]),
+        ("[ DATA ]", ["[", "DATA", "]"]),
+        ("[1]", ["[1]"]),
+        ("[]", ["[]"]),
+        ("[__import__('os')]", ["[__import__('os')]"]),
+    ],
+)
+def test_lists_in_cells_of_csv(tmp_path, cell, words):
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["tokens"], [cell]])
+    assert list(read_table(tmp_path / "a.csv")) == [(2, {"tokens": words})]

@@ -1,0 +1,218 @@
+import errno
+import json
+import os
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets.arrow_writer import ArrowWriter
+from PIL import Image
+
+from processing.columns import PICTURE_COLUMNS
+from processing.data import loading as data_module
+from processing.data.demo.entity_tweets import DemoMNER
+from processing.data.loading import DATASETS, decode_pictures, encode_pictures, load_data, relation_names
+from processing.data.mnre import MNRE_RELATIONS
+from processing.labels import TWITTER_TAGS
+from processing.rows.parquet_folder import shard_path, write_shard
+from processing.rows.row_features import ner_features, re_features
+from processing.scoring.splits import drop_unreadable, shuffle_pictures, word_labels
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    cache = str(tmp_path_factory.mktemp("cache"))
+    builder = DemoMNER(cache_dir=cache, num_train=5, num_validation=0, num_test=40)
+    builder.download_and_prepare()
+    return encode_pictures(builder.as_dataset())
+
+
+def pictures(row):
+    return [row[column] for column in PICTURE_COLUMNS]
+
+
+def test_shuffling_moves_all_pictures_of_a_row_together_and_no_text(demo):
+    rows = demo["test"]
+    shuffled = shuffle_pictures(rows, seed=0)
+    assert shuffled["tokens"] == rows["tokens"] and shuffled["ner_tags"] == rows["ner_tags"]
+    assert shuffled.features == rows.features
+    before, after = [pictures(row) for row in rows], [pictures(row) for row in shuffled]
+    assert sorted(map(repr, before)) == sorted(map(repr, after))
+    moved = [one != other for one, other in zip(before, after, strict=True) if one[0] is not None]
+    assert len(moved) > 30 and all(moved)
+    other = [pictures(row) for row in shuffle_pictures(rows, seed=1)]
+    assert other != after
+
+
+def test_pictures_stay_encoded(demo):
+    image = next(row["image"] for row in demo["test"] if row["image"] is not None)
+    assert set(image) == {"bytes", "path"}
+
+
+def test_rows_without_a_token_are_kept_aside(demo, make_processor):
+    rows = demo["train"].map(
+        lambda row, index: {"tokens": ["\u200d"] * len(row["tokens"])} if index == 1 else {}, with_indices=True
+    )
+    kept, dropped = drop_unreadable(rows, make_processor())
+    assert kept["id"] == [row_id for row, row_id in enumerate(rows["id"]) if row != 1]
+    assert dropped["id"] == [rows["id"][1]] and word_labels(dropped) == [word_labels(rows)[1]]
+    same, nothing = drop_unreadable(demo["train"], make_processor())
+    assert same is demo["train"] and word_labels(nothing) == []
+
+
+@pytest.mark.parametrize("label_scheme", ["word", "deepke"])
+def test_rows_whose_entities_have_no_room_are_kept_aside(make_processor, label_scheme):
+    """Head and tail at both ends: `max_length` decides."""
+    words = [["Jordan", *["!"] * number, "Paris"] for number in (1, 30, 2)]
+    ends = [{"name": "x", "start": start, "end": start + 1} for start in (0, 2, 31, 3)]
+    columns = {"id": ["a", "b", "c"], "image_id": [None] * 3, "tokens": words, "relation": [1, 2, 0]}
+    columns |= {"head": ends[1:], "tail": [ends[0]] * 3, "image": [None] * 3, "aux_crops": [[]] * 3}
+    features = re_features(["None", "x", "y"])
+    rows = Dataset.from_dict({**columns, "rcnn_crops": [[]] * 3}, features=features)
+    processor = make_processor(label_scheme=label_scheme, relations=relation_names(rows), max_length=24)
+    processor.add_entity_markers()
+    kept, dropped = drop_unreadable(rows, processor)
+    assert (kept["id"], dropped["id"], dropped["relation"]) == (["a", "c"], ["b"], [2])
+    processor.max_length = None
+    kept, dropped = drop_unreadable(rows, processor)
+    assert kept is rows and len(dropped) == 0
+
+
+def test_a_head_that_is_no_span_is_told_with_its_row(make_processor):
+    entity = {"name": "x", "start": 0, "end": 1}
+    rows = [
+        {"id": f"tweet-{number}", "image_id": None, "tokens": ["Jordan", "!"], "head": entity, "tail": entity}
+        | {"relation": 0, "image": None, "aux_crops": [], "rcnn_crops": []}
+        for number in range(1002)  # more than are looked at together
+    ]
+    rows[1001]["head"] = entity | {"end": 3}
+    processor = make_processor(relations=["None", "x"])
+    processor.add_entity_markers()
+    with pytest.raises(ValueError, match="Row 'tweet-1001' cannot be prepared: The head of text 0 spans words 0 to 3"):
+        drop_unreadable(Dataset.from_list(rows, features=re_features(["None", "x"])), processor)
+
+
+def test_decoded_pictures_are_pictures_again(demo):
+    decoded = decode_pictures(demo)["test"]
+    assert decoded.features == ner_features(TWITTER_TAGS)
+    assert isinstance(next(row["image"] for row in decoded if row["image"] is not None), Image.Image)
+
+
+class TestLoadData:
+    def test_your_own_file(self, tmp_path):
+        (tmp_path / "photos").mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "a.png")
+        row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "image": "a.png", "aux_crops": ["gone.png"]}
+        (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+        data, report = load_data(
+            str(tmp_path / "tweets.jsonl"), cache_dir=str(tmp_path / "cache"), image_dir=str(tmp_path / "photos")
+        )
+        assert word_labels(data["train"]) == [["B-PER"]]
+        assert set(data["train"][0]["image"]) == {"bytes", "path"}
+        assert "gone.png: no such file" in report
+
+    def test_published_data(self, shared, tmp_path):
+        data, report = load_data("mnre", data_dir=str(shared / "data" / "mnre"), cache_dir=str(tmp_path))
+        assert data["train"].features["relation"].names[0] == "None" and "text only" in report
+
+    def test_unknown_names(self):
+        with pytest.raises(ValueError, match=rf"dataset must be one of {', '.join(DATASETS)}, a file .*got 'twitter'"):
+            load_data("twitter")
+
+    @pytest.mark.parametrize("name", ["nowhere/", "./nowhere", "tweets.csv", "/no/tweets"])
+    def test_paths_that_are_not_there_ask_no_hub(self, name, monkeypatch):
+        monkeypatch.setattr(data_module, "load_dataset", lambda *args, **kwargs: pytest.fail("asked the Hub"))
+        with pytest.raises(ValueError, match="no such file or folder"):
+            load_data(name)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("demo", {"image_dir": "x"}, "image_dir: for files of your own, not for 'demo'"),
+            ("user/name", {"strict": True}, "strict: for files of your own, not for 'user/name'"),
+            (".", {"data_dir": "x"}, r"data_dir: for twitter2015, twitter2017, mnre, not for '\.'"),
+        ],
+    )
+    def test_options_that_do_not_apply(self, name, options, message):
+        with pytest.raises(ValueError, match=message):
+            load_data(name, **options)
+
+    def test_a_data_set_of_the_hub(self, demo, monkeypatch):
+        monkeypatch.setattr(data_module, "load_dataset", lambda name, cache_dir: decode_pictures(demo))
+        data, report = load_data("user/name")
+        assert data["test"].features == demo["test"].features and report == ""
+
+    @pytest.mark.parametrize(
+        ("tags", "message"),
+        [
+            (Value("string"), r"expected the column ner_tags, a list of class labels, or relation"),
+            (Value("int64"), r"expected the column ner_tags, a list of class labels, or relation"),
+            (ClassLabel(names=["O"]), r"expected id: .*image: Image.* got id: None, .*save_to_disk\(\)"),
+        ],
+    )
+    def test_a_data_set_of_the_hub_with_other_columns(self, monkeypatch, tags, message):
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(tags)})
+        rows = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["O" if tags == Value("string") else 0]]}, features)
+        monkeypatch.setattr(data_module, "load_dataset", lambda name, cache_dir: DatasetDict({"train": rows}))
+        with pytest.raises(ValueError, match=f"user/name, split train: {message}"):
+            load_data("user/name")
+
+    def test_numbers_of_crops_reach_the_builder(self, tmp_path):
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "aux_crops": ["a.png"] * 5}
+        (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+
+        def number(**numbers):
+            name = str(tmp_path / "tweets.jsonl")
+            data, _ = load_data(name, cache_dir=str(tmp_path / "cache"), **numbers)
+            return len(data["train"][0]["aux_crops"])
+
+        assert (number(num_aux_crops=5), number(num_aux_crops=0), number()) == (5, 0, 3)
+
+    @pytest.mark.parametrize("kind", ["parquet", "disk", "other numbers"])
+    def test_relations_of_ones_own(self, tmp_path, kind):
+        entity = {"name": "a", "start": 0, "end": 1}
+        row = {"id": "x", "image_id": "", "tokens": ["a", "b"], "head": entity, "tail": entity, "relation": 1}
+        row |= {"image": Image.new("RGB", (3, 3)), "aux_crops": [], "rcnn_crops": []}
+        features = re_features(["None", "peer"])
+        rows = encode_pictures(DatasetDict({"train": Dataset.from_list([row], features=features)}))
+        if kind == "other numbers":
+            wide = {"name": Value("string"), "start": Value("int64"), "end": Value("int64")}
+            rows = rows.cast(Features({**rows["train"].features, "head": wide, "tail": wide}))
+        folder = tmp_path / "own"
+        if kind == "disk":
+            rows.save_to_disk(str(folder))
+        else:
+            folder.mkdir()
+            rows["train"].to_parquet(folder / "train.parquet")
+        data, _ = load_data(str(folder), cache_dir=str(tmp_path / "cache"))
+        assert decode_pictures(data)["train"].features == features
+        assert data["train"].to_list() == rows["train"].to_list()
+
+    def test_relations_that_were_saved_as_parquet(self, tmp_path):
+        entity = {"name": "a", "start": 0, "end": 1}
+        columns = {"id": ["x"], "image_id": [None], "tokens": [["a", "b"]], "head": [entity], "tail": [entity]}
+        columns |= {"relation": ["None"], "image": [Image.new("RGB", (3, 3))], "aux_crops": [[]], "rcnn_crops": [[]]}
+        rows = Dataset.from_dict(columns, features=re_features(MNRE_RELATIONS))
+        write_shard(rows, shard_path(tmp_path / "saved", "train", 0, 1))
+        data, _ = load_data(str(tmp_path / "saved"), cache_dir=str(tmp_path / "cache"))
+        assert data["train"].features["relation"].names == list(MNRE_RELATIONS)
+        assert data["train"][0]["head"] == entity and data["train"][0]["image"]["bytes"]
+
+    def test_no_picture_is_written_twice(self, tmp_path):
+        Image.effect_noise((300, 300), 90).save(tmp_path / "a.png")
+        row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "image": "a.png", "aux_crops": ["a.png"] * 3}
+        (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+        cache = tmp_path / "cache"
+        data, _ = load_data(str(tmp_path / "tweets.jsonl"), cache_dir=str(cache))
+        decode_pictures(encode_pictures(data))
+        assert [path.name for path in cache.rglob("*.arrow")] == ["file_mner-train.arrow"]
+
+    def test_a_full_disk(self, tmp_path, monkeypatch):
+        (tmp_path / "tweets.jsonl").write_text(json.dumps({"tokens": ["Jordan"], "ner_tags": ["B-PER"]}))
+
+        def no_space(*args, **kwargs):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(ArrowWriter, "finalize", no_space)
+        with pytest.raises(OSError, match=r"no space left in .*--cache_dir"):
+            load_data(str(tmp_path / "tweets.jsonl"), cache_dir=str(tmp_path / "cache"))

@@ -1,0 +1,220 @@
+import collections
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from processing.data.mnre import MNRE, MNRE_RELATIONS, NO_RELATION, read_relation_rows
+
+
+def line(image_id="a.jpg", relation="/per/loc/place_of_birth", **values):
+    row = {
+        "token": ["Jordan", "lives", "in", "Paris"],
+        "h": {"name": "Jordan", "pos": [0, 1]},
+        "t": {"name": "Paris", "pos": [3, 4]},
+        "img_id": image_id,
+        "relation": relation,
+    }
+    return repr({**row, **values})
+
+
+def save_picture(path: Path, red: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 7), (red, 0, 0)).save(path, format="PNG")
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """Three training rows of two pictures, with crops; a row in each other split."""
+    root = tmp_path / "mnre"
+    (root / "txt").mkdir(parents=True)
+    lines = {"train": [line("a.jpg"), line("b.x.jpg", NO_RELATION), line("a.jpg")], "val": [line()], "test": [line()]}
+    for split, rows in lines.items():
+        (root / "txt" / f"ours_{split}.txt").write_text("\n".join(rows), encoding="utf-8")
+    save_picture(root / "img_org" / "train" / "a.jpg", 1)
+    save_picture(root / "img_org" / "train" / "b.x.jpg", 2)
+    for name, red in (("1.jpg", 11), ("2.jpg", 12)):
+        save_picture(root / "img_vg" / "train" / "crops" / name, red)
+    save_picture(root / "img_detect" / "train" / "crops" / "c.jpg", 21)
+    torch.save({0: ["1.jpg", "2.jpg"], 2: ["2.jpg"]}, root / "txt" / "mre_train_dict.pth")
+    torch.save({"b": ["img_detect/train/crops/c.jpg"]}, root / "img_detect" / "train" / "train_img2crop.pth")
+    return root
+
+
+def prepare(root: Path, **kwargs):
+    builder = MNRE(data_dir=root, cache_dir=str(root.parent / "cache"), **kwargs)
+    builder.download_and_prepare()
+    return builder.as_dataset(), builder.report
+
+
+def red(picture):
+    return None if picture is None else picture.convert("RGB").getpixel((0, 0))[0]
+
+
+class TestReadRelationRows:
+    def read(self, tmp_path, data: str | bytes):
+        path = tmp_path / "ours.txt"
+        path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+        return list(read_relation_rows(str(path)))
+
+    def test_rows(self, tmp_path):
+        rows = self.read(tmp_path, f"\ufeff{line()}\r\n\n{line(relation=NO_RELATION)}")
+        assert [row.relation for row in rows] == ["/per/loc/place_of_birth", NO_RELATION]
+        assert rows[0].head == ("Jordan", 0, 1) and rows[0].tail == ("Paris", 3, 4)
+
+    @pytest.mark.parametrize(
+        ("bad", "message"),
+        [
+            ("__import__('os').mkdir('was_run')", "expected a Python dict of plain values"),
+            ("{'token': [", "expected a Python dict of plain values"),
+            ("[1]", "expected a dict with the keys .*, got list"),
+            ("{'token': ['a']}", r"expected a dict with the keys .*, got \['token'\]"),
+            (line(token=[]), "expected token to be a list of words"),
+            (line(token=["a", 1, "b", "c"]), "expected token to be a list of words"),
+            (line(image_id=""), "expected img_id"),
+            (line(relation="/per/per/friend"), "unknown relation '/per/per/friend'; known are None, /loc"),
+            (line(h={"name": "Jordan", "pos": [1, 1]}), r"expected h .* 0 <= start < end <= 4, got"),
+            (line(t={"name": "Paris", "pos": [3, 5]}), r"expected t .* 0 <= start < end <= 4, got"),
+            (line(t={"name": "Paris"}), "expected t "),
+            (line(h=None), "expected h "),
+            ("(" * 100_000, "expected a Python dict of plain values"),
+        ],
+    )
+    def test_bad_lines(self, tmp_path, monkeypatch, bad, message):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ValueError, match=rf"ours\.txt:2: {message}"):
+            self.read(tmp_path, f"{line()}\n{bad}\n{line()}")
+        assert not Path("was_run").exists()
+
+    def test_another_encoding(self, tmp_path):
+        with pytest.raises(ValueError, match=r"ours\.txt:2: expected UTF-8, got byte 0xe9"):
+            self.read(tmp_path, line().encode() + b"\n" + line(token=["é"] * 4).encode("latin-1"))
+
+    @settings(max_examples=200, deadline=None)
+    @given(data=st.one_of(st.binary(), st.text().map(str.encode)))
+    def test_anything_gives_rows_or_a_clear_error(self, tmp_path_factory, data):
+        try:
+            rows = self.read(tmp_path_factory.mktemp("any"), data)
+        except ValueError as error:
+            assert "ours.txt:" in str(error) and "expected" in str(error)
+        else:
+            assert not rows or data.strip()
+
+
+class TestBuilder:
+    def test_rows(self, archive):
+        data, report = prepare(archive)
+        train = data["train"]
+        assert train["id"] == ["train-0", "train-1", "train-2"]
+        assert train[0]["head"] == {"name": "Jordan", "start": 0, "end": 1}
+        assert train[0]["tail"] == {"name": "Paris", "start": 3, "end": 4}
+        names = train.features["relation"].names
+        assert names == list(MNRE_RELATIONS)
+        assert [names[relation] for relation in train["relation"]] == [
+            "/per/loc/place_of_birth",
+            NO_RELATION,
+            "/per/loc/place_of_birth",
+        ]
+        assert [red(picture) for picture in train["image"]] == [1, 2, 1]
+        assert [[red(crop) for crop in crops] for crops in train["aux_crops"]] == [[11, 12], [], [12]]
+        assert [[red(crop) for crop in crops] for crops in train["rcnn_crops"]] == [[], [21], []]
+        # the published code reads the test split's pictures from the folder of the train split
+        assert red(data["test"][0]["image"]) == 1
+        assert report.splits["train"].counts["images"] == 3 and not report.absent
+
+    def test_crops_listed_by_image(self, archive):
+        torch.save({"b.x.jpg": ["1.jpg"]}, archive / "txt" / "mre_train_dict.pth")
+        data, _ = prepare(archive)
+        assert [[red(crop) for crop in crops] for crops in data["train"]["aux_crops"]] == [[], [11], []]
+
+    def test_the_published_name_of_the_validation_list(self, archive):
+        save_picture(archive / "img_vg" / "val" / "crops" / "v.jpg", 31)
+        torch.save({0: ["v.jpg"]}, archive / "txt" / "mre_dev_dict.pth")
+        data, report = prepare(archive)
+        assert red(data["validation"][0]["aux_crops"][0]) == 31
+        assert not any("mre_dev_dict" in note or "mre_val_dict" in note for note in report.notes)
+
+    def test_an_archive_s_own_relation_ids(self, archive):
+        ids = {"/per/loc/place_of_birth": 0, NO_RELATION: 1}
+        (archive / "ours_rel2id.json").write_text(json.dumps(ids))
+        data, _ = prepare(archive)
+        assert data["train"].features["relation"].names == list(ids)
+        assert data["train"]["relation"] == [0, 1, 0]
+
+    @pytest.mark.parametrize("ids", ["[1]", "{", '{"None": 1}', '{"None": 0, "/a": 0}', '{"None": "0"}'])
+    def test_relation_ids_that_are_none(self, archive, ids):
+        (archive / "ours_rel2id.json").write_text(ids)
+        with pytest.raises(ValueError, match=r"ours_rel2id\.json: expected"):
+            prepare(archive)
+
+    def test_absent_pictures(self, archive, tmp_path):
+        (archive / "img_org" / "train" / "a.jpg").unlink()
+        (archive / "img_vg" / "train" / "crops" / "1.jpg").write_bytes(b"no picture")
+        torch.save({"b": ["../outside.jpg"]}, archive / "img_detect" / "train" / "train_img2crop.pth")
+        save_picture(tmp_path / "outside.jpg", 99)
+        data, report = prepare(archive)
+        assert [red(picture) for picture in data["train"]["image"]] == [None, 2, None]
+        assert [(picture.row_id, picture.path) for picture in report.absent if "train" in picture.row_id] == [
+            ("train-0", "img_org/train/a.jpg"),
+            ("train-0", "img_vg/train/crops/1.jpg"),
+            ("train-1", "../outside.jpg"),
+            ("train-2", "img_org/train/a.jpg"),
+        ]
+        counts = report.splits["train"].counts
+        assert (counts["images_missing"], counts["crops_unreadable"], counts["crops_outside"]) == (2, 1, 1)
+
+    def test_fewer_crops(self, archive):
+        data, report = prepare(archive, num_aux_crops=1)
+        assert [len(crops) for crops in data["train"]["aux_crops"]] == [1, 0, 1]
+        assert report.splits["train"].counts["crops_surplus"] == 1
+        with pytest.raises(ValueError, match="num_aux_crops must be an int, 0 or more, got -1"):
+            MNRE(data_dir=archive, num_aux_crops=-1)
+
+    def test_changed_files_are_prepared_afresh(self, archive):
+        prepare(archive)
+        save_picture(archive / "img_org" / "train" / "a.jpg", 200)
+        (archive / "txt" / "ours_val.txt").write_text(line(relation=NO_RELATION))
+        data, _ = prepare(archive)
+        assert red(data["train"][0]["image"]) == 200
+        assert data["validation"]["relation"] == [0]
+
+    def test_streaming_gives_the_same_rows(self, archive):
+        prepared, _ = prepare(archive)
+        builder = MNRE(data_dir=archive, cache_dir=str(archive.parent / "cache"))
+        streamed = builder.as_streaming_dataset(split="train")
+        for row, expected in zip(streamed, prepared["train"], strict=True):
+            assert {name: row[name] for name in ("id", "tokens", "head", "relation")} == {
+                name: expected[name] for name in ("id", "tokens", "head", "relation")
+            }
+            assert red(row["image"]) == red(expected["image"])
+
+    def test_no_archive(self, archive):
+        with pytest.raises(ValueError, match="data_dir is needed"):
+            MNRE()
+        shutil.rmtree(archive / "txt")
+        with pytest.raises(FileNotFoundError, match=r"looked for ours_train\.txt, ours_val\.txt, ours_test\.txt"):
+            MNRE(data_dir=archive)
+
+
+def test_real_text(shared, tmp_path):
+    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
+    builder.download_and_prepare()
+    data = builder.as_dataset()
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 12247, "validation": 1624, "test": 1614}
+    relations = collections.Counter(relation for rows in data.values() for relation in rows["relation"])
+    assert len(relations) == 23 and relations[0] == 9718
+    rows = [row for split in data.values() for row in split.select_columns(["head", "tail"])]
+    assert sum(row["tail"]["start"] < row["head"]["start"] for row in rows) == 1808
+    overlapping = [row for row in rows if max(e["start"] for e in row.values()) < min(e["end"] for e in row.values())]
+    assert len(overlapping) == 67
+    assert builder.report.notes == ["no images folder found at img_org: text only"]
+
+
+def test_relation_ids_are_the_published_ones(shared):
+    golden = json.loads((shared / "golden" / "re_inputs_mnre_val.json").read_text())
+    assert {name: index for index, name in enumerate(MNRE_RELATIONS)} == golden["rel2id"]

@@ -1,0 +1,558 @@
+import itertools
+import logging
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from processing.data.twitter_mner import TwitterMNER, read_sentences
+from processing.images import load_image
+from processing.labels import TWITTER_TAGS
+from processing.rows.loading_report import LoadingReport
+from processing.rows.reporting_builder import REPORT_FILENAME
+
+
+SHARED = Path(os.environ.get("IFAFORMER_SHARED", Path(__file__).resolve().parents[4] / "shared"))
+SPLITS = ("train", "validation", "test")
+LOGGER = "processing.rows.reporting_builder"
+
+needs_shared = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason=f"real data not found at {SHARED / 'data'}; set IFAFORMER_SHARED"
+)
+
+
+def sentence(image_id: str, *lines: str) -> str:
+    return "\n".join([f"IMGID:{image_id}", *(lines or ["Paris\tB-LOC", "!\tO"]), ""])
+
+
+def save_picture(path: Path, colour: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), (colour, 0, 0)).save(path, "PNG")
+
+
+class Archive:
+    """A small archive of one year in a folder: one sentence a split, with its image and one crop of each kind."""
+
+    def __init__(self, root: Path, name: str = "twitter2017"):
+        self.root, self.name, self.short = root, name, name.replace("20", "", 1)
+        root.mkdir(parents=True)
+        self.rcnn = {}
+        for colour, (text_file, split) in enumerate((("train", "train"), ("valid", "val"), ("test", "test"))):
+            self.write(text_file, sentence(f"{split}_1"))
+            save_picture(self.image(f"{split}_1"), colour)
+            save_picture(self.aux_crops(split) / f"{split}_1_aux.png", 100 + colour)
+            self.save(f"{name}_{split}_dict.pth", {f"{split}_1.jpg": [f"{split}_1_aux.png"]})
+            self.rcnn[f"{split}_1"] = [f"{self.short}_detect/{split}/crops/{split}_1_0.jpg"]
+            save_picture(root / self.rcnn[f"{split}_1"][0], 200 + colour)
+        self.save_rcnn()
+
+    def write(self, text_file: str, *sentences: str) -> None:
+        (self.root / f"{text_file}.txt").write_text("\n".join(sentences), encoding="utf-8", newline="\n")
+
+    def image(self, image_id: str) -> Path:
+        return self.root / f"{self.name}_images" / f"{image_id}.jpg"
+
+    def aux_crops(self, split: str) -> Path:
+        return self.root / f"{self.name}_aux_images" / split / "crops"
+
+    def save(self, name: str, value) -> None:
+        torch.save(value, self.root / name)
+
+    def save_rcnn(self) -> None:
+        self.save(f"{self.short}_detect/{self.short}_img2crop.pth", self.rcnn)
+
+    def builder(self, **kwargs) -> TwitterMNER:
+        options = {"config_name": self.name, "data_dir": self.root, "cache_dir": self.root.parent / "cache"}
+        return TwitterMNER(**{**options, **kwargs})
+
+    def prepare(self, **kwargs) -> tuple[datasets.DatasetDict, LoadingReport]:
+        builder = self.builder(**kwargs)
+        builder.download_and_prepare()
+        return builder.as_dataset(), builder.report
+
+
+@pytest.fixture
+def archive(tmp_path) -> Archive:
+    return Archive(tmp_path / "twitter2017")
+
+
+def reds(row: dict) -> tuple:
+    """The colours that tell the pictures of `Archive` apart."""
+    aux_crops, rcnn_crops = ([crop.getpixel((0, 0))[0] for crop in row[kind]] for kind in ("aux_crops", "rcnn_crops"))
+    return row["image"] and row["image"].getpixel((0, 0))[0], aux_crops, rcnn_crops
+
+
+def counts(report: LoadingReport, split: str = "train") -> dict[str, int]:
+    """The counts that are not zero."""
+    return {name: count for name, count in report.splits[split].counts.items() if count}
+
+
+class TestReadSentences:
+    def read(self, tmp_path, data: str | bytes) -> list:
+        self.path = tmp_path / "train.txt"
+        self.path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return list(read_sentences(str(self.path)))
+
+    def test_sentences(self, tmp_path):
+        text = sentence("7", "New\tB-LOC", "York\tI-LOC") + "\n" + sentence("8", "a\tI-OTHER", "b\tB-OTHER", "c\tO")
+        assert self.read(tmp_path, text) == [
+            (1, "7", ["New", "York"], ["B-LOC", "I-LOC"]),
+            (5, "8", ["a", "b", "c"], ["I-MISC", "B-MISC", "O"]),
+        ]
+
+    @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n\n", "\r\n"])
+    def test_the_last_sentence_is_not_lost(self, tmp_path, end):
+        assert self.read(tmp_path, "IMGID:1\na\tO\n\nIMGID:2\nb\tO" + end)[-1] == (4, "2", ["b"], ["O"])
+
+    def test_windows_line_ends_and_byte_order_mark(self, tmp_path):
+        data = b"\xef\xbb\xbf" + sentence("1").replace("\n", "\r\n").encode()
+        assert self.read(tmp_path, data) == [(1, "1", ["Paris", "!"], ["B-LOC", "O"])]
+
+    def test_an_image_of_several_sentences(self, tmp_path):
+        assert [row[1] for row in self.read(tmp_path, sentence("1") + "\n" + sentence("1"))] == ["1", "1"]
+
+    def test_no_blank_line_between_sentences(self, tmp_path):
+        assert [row[:3] for row in self.read(tmp_path, "IMGID:1\na\tO\nIMGID:2\nb\tO\n")] == [
+            (1, "1", ["a"]),
+            (3, "2", ["b"]),
+        ]
+
+    def test_a_token_that_looks_like_a_header(self, tmp_path):
+        assert self.read(tmp_path, "IMGID:1\nIMGID:2\tO\n")[0].tokens == ["IMGID:2"]
+
+    def test_an_empty_file(self, tmp_path):
+        assert self.read(tmp_path, "") == self.read(tmp_path, "\n\n") == []
+
+    @pytest.mark.parametrize(
+        ("text", "line", "message"),
+        [
+            ("IMGID:1\na\tO\nb O\n", 3, r"expected 'token<TAB>tag', got 1 column\(s\): 'b O'"),
+            ("IMGID:1\na\tO\n \n", 3, r"expected 'token<TAB>tag', got 1 column\(s\): ' '"),
+            ("IMGID:1\na\tNN\tO\n", 2, r"expected 'token<TAB>tag', got 3 column\(s\): 'a\\tNN\\tO'"),
+            ("IMGID:1\n\tO\n", 2, r"expected 'token<TAB>tag', got 2 column\(s\): '\\tO'"),
+            ("IMGID:1\na\tB-DOG\n", 2, r"unknown tag 'B-DOG' of token 'a'; expected one of \['O', 'B-MISC', .*OTHER"),
+            ("IMGID:1\na\tO \n", 2, r"unknown tag 'O ' of token 'a'"),
+            ("IMGID:1\na\tB-MOTHER\n", 2, r"unknown tag 'B-MOTHER'"),
+            ("\na\tO\n", 2, r"expected an 'IMGID:<id>' line, got token 'a'"),
+            ("IMGID:1\na\tO\n\nb\tO\n", 4, r"expected an 'IMGID:<id>' line, got token 'b'.*no blank line inside"),
+            ("IMGID:1\n\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
+            ("IMGID:1\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
+            ("IMGID:1\na\tO\n\nIMGID:2", 4, r"a sentence without tokens: .* after 'IMGID:2'"),
+            ("IMGID: \na\tO\n", 1, r"expected 'IMGID:<id>', got no id: 'IMGID: '"),
+            (b"IMGID:1\na\tO\n\xe9t\xe9\tO\n", 3, r"expected UTF-8, got byte 0xe9"),
+            ("IMGID:1\na\tO\n".encode("utf-16"), 1, r"expected UTF-8, got byte 0xff"),
+        ],
+    )
+    def test_bad_lines(self, tmp_path, text, line, message):
+        with pytest.raises(ValueError, match=message) as error:
+            self.read(tmp_path, text)
+        assert str(error.value).startswith(f"{self.path}:{line}: ")
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data())
+    def test_whatever_is_written_reads_back(self, tmp_path_factory, data):
+        # All characters but the format's own: str.splitlines() breaks at U+2028, U+0085, \x0b, \x1c and others.
+        token = st.text(st.characters(exclude_characters="\t\n", exclude_categories=["Cs"]), min_size=1)
+        odd = st.sampled_from(["\u2028", "\x85", "\x0b", "\x1c", "\ufe0f", "\u200d", "\xa0", "\u3000", "\ufeff", "\r"])
+        words = st.lists(st.tuples(token | odd, st.sampled_from(TWITTER_TAGS)), min_size=1)
+        sentences = data.draw(st.lists(st.tuples(st.text("09az_", min_size=1), words), max_size=5))
+        end = data.draw(st.sampled_from(["\n", "\r\n"]))
+        blocks = [
+            end.join([f"IMGID:{image_id}", *(f"{word}\t{tag}" for word, tag in words)])
+            for image_id, words in sentences
+        ]
+        path = tmp_path_factory.getbasetemp() / "hypothesis.txt"
+        path.write_bytes((end * 2).join(blocks).encode(data.draw(st.sampled_from(["utf-8", "utf-8-sig"]))))
+        expected = [(image_id, [list(column) for column in zip(*words, strict=True)]) for image_id, words in sentences]
+        assert [(row.image_id, [row.tokens, row.tags]) for row in read_sentences(str(path))] == expected
+
+
+class TestBuilder:
+    @pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
+    def test_rows(self, tmp_path, name):
+        dataset, report = Archive(tmp_path / "data", name).prepare()
+        assert list(dataset) == list(SPLITS)
+        row = dataset["validation"][0]
+        assert list(row) == ["id", "image_id", "tokens", "ner_tags", "image", "aux_crops", "rcnn_crops"]
+        assert (row["id"], row["image_id"], row["tokens"]) == ("validation-0", "val_1", ["Paris", "!"])
+        assert row["ner_tags"] == [TWITTER_TAGS.index("B-LOC"), 0]
+        assert [reds(dataset[split][0]) for split in SPLITS] == [(i, [100 + i], [200 + i]) for i in range(3)]
+        assert not report.absent and not report.notes
+        assert counts(report) == {"rows": 1, "images": 1, "aux_crops": 1, "rcnn_crops": 1}
+
+    def test_features(self, archive):
+        assert archive.prepare()[0]["train"].features == datasets.Features(
+            {
+                "id": datasets.Value("string"),
+                "image_id": datasets.Value("string"),
+                "tokens": datasets.List(datasets.Value("string")),
+                "ner_tags": datasets.List(datasets.ClassLabel(names=TWITTER_TAGS)),
+                "image": datasets.Image(),
+                "aux_crops": datasets.List(datasets.Image()),
+                "rcnn_crops": datasets.List(datasets.Image()),
+            }
+        )
+
+    def test_text_only(self, archive, caplog):
+        for path in archive.root.iterdir():
+            if path.suffix != ".txt":
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+        with caplog.at_level(logging.INFO, LOGGER):
+            dataset, report = archive.prepare()
+        assert reds(dataset["train"][0]) == (None, [], [])
+        assert report.notes == ["no images folder found at twitter2017_images: text only"]
+        assert not report.absent
+        assert caplog.records[-1].levelno == logging.WARNING
+        assert caplog.text.count("text only") == 1
+
+    def test_parts_that_are_absent_as_a_whole(self, archive):
+        shutil.rmtree(archive.root / "twitter2017_images")
+        (archive.root / "twitter2017_val_dict.pth").unlink()
+        shutil.rmtree(archive.root / "twitter17_detect")
+        dataset, report = archive.prepare()
+        assert [reds(dataset[split][0]) for split in SPLITS] == [(None, [100], []), (None, [], []), (None, [102], [])]
+        assert [note.split(" found")[0] for note in report.notes] == [
+            "no images folder",
+            "no list of aux crops",
+            "no list of rcnn crops",
+        ]
+        assert "found at twitter2017_val_dict.pth:" in report.notes[1]
+        assert not any(str(archive.root) in note for note in report.notes), "a card publishes them"
+
+    @pytest.mark.parametrize("place", ["twitter17_img2crop.pth", "twitter2017_img2crop.pth"])
+    def test_other_places_of_the_list_of_rcnn_crops(self, archive, place):
+        (archive.root / "twitter17_detect" / "twitter17_img2crop.pth").rename(archive.root / place)
+        dataset, report = archive.prepare()
+        assert reds(dataset["train"][0]) == (0, [100], [200])
+        assert not report.notes
+
+    def test_absent_pictures(self, archive, caplog):
+        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 3, 3)))
+        archive.image("train_3").write_bytes(b"<html>404</html>")
+        archive.save(
+            "twitter2017_train_dict.pth",
+            {"train_1.jpg": ["gone.png", "train_1_aux.png"], "train_2.jpg": ["train_1_aux.png"], "train_3.jpg": []},
+        )
+        archive.rcnn["train_1"].insert(0, "twitter17_detect/train/crops/empty.jpg")
+        (archive.root / archive.rcnn["train_1"][0]).touch()
+        archive.save_rcnn()
+        with caplog.at_level(logging.INFO, LOGGER):
+            dataset, report = archive.prepare()
+
+        assert [reds(row) for row in dataset["train"]] == [
+            (0, [100], [200]),
+            (None, [100], []),
+            (None, [], []),
+            (None, [], []),
+        ]
+        assert counts(report) == {
+            "rows": 4,
+            "images": 1,
+            "aux_crops": 2,
+            "rcnn_crops": 1,
+            "rows_without_image": 3,
+            "rows_without_aux_crops": 2,
+            "rows_without_rcnn_crops": 3,
+            "images_missing": 1,
+            "images_unreadable": 2,
+            "crops_missing": 1,
+            "crops_unreadable": 1,
+        }
+        no_picture = "not a picture in a format Pillow reads, or cut off in its header"
+        assert sorted(report.absent) == [
+            ("train-0", "twitter17_detect/train/crops/empty.jpg", "empty (0 bytes)"),
+            ("train-0", "twitter2017_aux_images/train/crops/gone.png", "no such file"),
+            ("train-1", "twitter2017_images/train_2.jpg", "no such file"),
+            ("train-2", "twitter2017_images/train_3.jpg", no_picture),
+            ("train-3", "twitter2017_images/train_3.jpg", no_picture),
+        ]
+        assert caplog.records[-1].levelno == logging.WARNING
+        assert "train-1: twitter2017_images/train_2.jpg: no such file" in caplog.text
+        assert "1 images missing, 2 images unreadable" in caplog.text
+
+    def test_the_stand_in_picture_is_never_used(self, archive):
+        save_picture(archive.image("train_1").with_name("inf.png"), 50)
+        archive.write("train", sentence("inf"), sentence("train_9"))
+        dataset, report = archive.prepare()
+        assert dataset["train"]["image"][:] == [None, None]
+        assert counts(report)["images_missing"] == 2
+
+    def test_names_that_lead_out_of_their_folder(self, archive, tmp_path):
+        outside = tmp_path / "outside.jpg"
+        save_picture(outside, 50)
+        archive.write("train", sentence("../../outside"), sentence("train_1"))
+        archive.save(
+            "twitter2017_train_dict.pth",
+            {"train_1.jpg": [str(outside), "../../val/crops/val_1_aux.png", "./a/../train_1_aux.png"]},
+        )
+        archive.rcnn["train_1"] = [
+            "../outside.jpg",
+            "twitter2017_images/train_1.jpg",
+            "twitter17_detect/../../outside.jpg",
+        ]
+        archive.save_rcnn()
+        dataset, report = archive.prepare()
+        assert [reds(row) for row in dataset["train"]] == [(None, [], []), (0, [100], [])]
+        assert counts(report)["images_outside"] == 1
+        assert counts(report)["crops_outside"] == 5
+        assert report.absent[0] == ("train-0", "../../outside.jpg", "outside twitter2017_images, not followed")
+        assert {picture.reason for picture in report.absent[1:]} == {
+            "outside crops, not followed",
+            "outside twitter17_detect, not followed",
+        }
+
+    def test_linked_pictures_are_followed(self, archive, tmp_path):
+        # So does the Hub's cache keep files.
+        blob = archive.image("train_1").rename(tmp_path / "blob")
+        archive.image("train_1").symlink_to(blob)
+        assert reds(archive.prepare()[0]["train"][0])[0] == 0
+
+    def test_an_image_id_with_dots(self, archive):
+        # The published code looks rcnn crops up by the id's part before the first dot.
+        archive.write("train", sentence("train_1.v2"))
+        save_picture(archive.image("train_1.v2"), 50)
+        archive.save("twitter2017_train_dict.pth", {"train_1.v2.jpg": ["train_1_aux.png"]})
+        assert reds(archive.prepare()[0]["train"][0]) == (50, [100], [200])
+
+    def test_more_crops_than_asked_for(self, archive, caplog):
+        names = [f"{i}.png" for i in range(5)]
+        for i, name in enumerate(names):
+            save_picture(archive.aux_crops("train") / name, i)
+        archive.save("twitter2017_train_dict.pth", {"train_1.jpg": names})
+        with caplog.at_level(logging.INFO, LOGGER):
+            dataset, report = archive.prepare()
+        assert reds(dataset["train"][0])[1] == [0, 1, 2]
+        assert counts(report)["crops_surplus"] == 2
+        assert caplog.records[-1].levelno == logging.INFO
+
+        # An absent one of the first is not made up for by a later one.
+        (archive.aux_crops("train") / names[1]).unlink()
+        assert reds(archive.prepare()[0]["train"][0])[1] == [0, 2]
+        assert reds(archive.prepare(num_aux_crops=4)[0]["train"][0])[1] == [0, 2, 3]
+        dataset, report = archive.prepare(num_aux_crops=0, num_rcnn_crops=0)
+        assert reds(dataset["train"][0]) == (0, [], [])
+        assert counts(report)["crops_surplus"] == 6
+
+    def test_errors_in_the_files_come_as_they_are(self, archive):
+        (archive.root / "valid.txt").write_text("IMGID:1\na O\n")
+        for read in (TwitterMNER.download_and_prepare, TwitterMNER.as_streaming_dataset):
+            with pytest.raises(ValueError, match=r"valid\.txt:2: expected 'token<TAB>tag'"):
+                read(archive.builder())
+
+    def test_parquet_stands_without_the_archive(self, archive, tmp_path):
+        archive.image("val_1").unlink()
+        builder = archive.builder()
+        builder.download_and_prepare(str(tmp_path / "out"), file_format="parquet")
+        assert counts(builder.report, "validation")["images_missing"] == 1
+        shutil.rmtree(archive.root)
+        dataset = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "other_cache"))
+        assert [reds(dataset[split][0]) for split in SPLITS] == [
+            (0, [100], [200]),
+            (None, [101], [201]),
+            (2, [102], [202]),
+        ]
+
+
+class TestStreaming:
+    def test_same_rows_as_prepared(self, archive):
+        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 1)))
+        dataset, _ = archive.prepare()
+        for split, stream in archive.builder().as_streaming_dataset().items():
+            assert stream.features == dataset[split].features
+            streamed, prepared = list(stream), list(dataset[split])
+            assert [reds(row) for row in streamed] == [reds(row) for row in prepared]
+            texts = [[{name: row[name] for name in list(row)[:4]} for row in rows] for rows in (streamed, prepared)]
+            assert texts[0] == texts[1]
+        raw = archive.builder().as_streaming_dataset("train")
+        assert [row for _, row in raw._ex_iterable] == list(dataset["train"].with_format("arrow").to_list())
+
+    def test_report_fills_as_rows_are_read(self, archive):
+        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 3)))
+        builder = archive.builder()
+        stream = builder.as_streaming_dataset("train")
+        assert builder.report.splits == {}
+        assert len(list(itertools.islice(stream, 2))) == 2
+        assert counts(builder.report)["images_missing"] == 1
+        for _ in range(2):  # A second pass does not count twice.
+            list(stream)
+            assert counts(builder.report)["images_missing"] == 2
+            assert [picture.row_id for picture in builder.report.absent] == ["train-1", "train-2"]
+
+    def test_in_worker_processes(self, archive):
+        stream = archive.builder().as_streaming_dataset("train").remove_columns(["image", "aux_crops", "rcnn_crops"])
+        rows = list(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1))
+        assert [row["id"] for row in rows] == ["train-0"]
+
+    def test_the_builder_pickles(self, archive):
+        builder = pickle.loads(pickle.dumps(archive.builder()))
+        assert reds(next(iter(builder.as_streaming_dataset("test")))) == (2, [102], [202])
+
+
+class TestReport:
+    def test_from_the_cache(self, archive, caplog):
+        archive.image("test_1").unlink()
+        _, report = archive.prepare()
+        builder = archive.builder()
+        assert builder.report == report  # without preparing again
+        list(builder.as_streaming_dataset("train"))
+        assert list(builder.report.splits) == ["train"]
+        caplog.clear()
+        with caplog.at_level(logging.INFO, LOGGER):
+            builder.download_and_prepare()
+        assert builder.report == report
+        assert caplog.records[-1].levelno == logging.WARNING
+        assert Path(builder.cache_dir, REPORT_FILENAME).is_file()
+
+    def test_before_anything_is_read(self, archive):
+        with pytest.raises(RuntimeError, match="No report yet: call download_and_prepare"):
+            archive.builder().report  # noqa: B018
+
+
+class TestCache:
+    def test_the_same_files_are_prepared_once(self, archive, monkeypatch):
+        archive.prepare()
+        monkeypatch.setattr(TwitterMNER, "_generate_examples", None)
+        archive.prepare()
+
+    def test_relative_absolute_and_parent_folders_share(self, archive, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("link").symlink_to(archive.root)
+        places = (archive.root, "twitter2017", "./twitter2017/", tmp_path, ".", str(archive.root), "link")
+        assert len({archive.builder(data_dir=place).cache_dir for place in places}) == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda archive: archive.write("test", sentence("test_1", "London\tB-LOC")),
+            lambda archive: archive.save("twitter2017_test_dict.pth", {}),
+            lambda archive: save_picture(archive.image("test_1"), 50),
+            lambda archive: save_picture(archive.image("test_2"), 2),
+            lambda archive: archive.image("test_1").unlink(),
+            lambda archive: (archive.aux_crops("test") / "test_1_aux.png").rename(archive.aux_crops("test") / "b.png"),
+            lambda archive: (archive.root / archive.rcnn["test_1"][0]).unlink(),
+        ],
+        ids=["text", "list", "image changed", "image added", "image removed", "crop renamed", "rcnn crop removed"],
+    )
+    def test_changed_files_are_prepared_afresh(self, archive, change):
+        before = archive.builder().cache_dir
+        change(archive)
+        assert archive.builder().cache_dir != before
+
+    def test_changed_text_gives_changed_rows(self, archive):
+        assert len(archive.prepare()[0]["test"]) == 1
+        archive.write("test", sentence("test_1"), sentence("test_1", "London\tB-LOC"))
+        assert archive.prepare()[0]["test"]["tokens"][:] == [["Paris", "!"], ["London"]]
+
+    def test_other_files_do_not_matter(self, archive):
+        before = archive.builder().cache_dir
+        (archive.root / "notes.md").write_text("mine")
+        assert archive.builder().cache_dir == before
+
+
+class TestArguments:
+    def test_config_name(self, archive):
+        for name in (None, "default", "twitter2016"):
+            with pytest.raises(ValueError, match=r"config_name must be one of \('twitter2015', 'twitter2017'\)"):
+                archive.builder(config_name=name)
+
+    def test_no_data_dir(self):
+        with pytest.raises(ValueError, match=r"data_dir is needed: .* the folder of the twitter2017 archive"):
+            TwitterMNER(config_name="twitter2017")
+
+    def test_not_an_archive(self, archive, tmp_path):
+        (tmp_path / "other" / "twitter2017").mkdir(parents=True)
+        (tmp_path / "other" / "a.txt").touch()
+        with pytest.raises(FileNotFoundError) as error:
+            archive.builder(data_dir=tmp_path / "other")
+        assert "looked for train.txt, valid.txt, test.txt in the folder and in twitter2017/" in str(error.value)
+        assert f"{tmp_path / 'other'} holds a.txt, twitter2017; " in str(error.value)
+        assert f"{tmp_path / 'other' / 'twitter2017'} holds nothing." in str(error.value)
+        with pytest.raises(FileNotFoundError, match="gone is no folder"):
+            archive.builder(data_dir=tmp_path / "gone")
+
+    def test_a_split_is_missing(self, archive):
+        (archive.root / "valid.txt").unlink()
+        with pytest.raises(FileNotFoundError, match=r"holds test\.txt, train\.txt, twitter17_detect"):
+            archive.builder()
+
+    def test_the_other_year(self, archive, tmp_path):
+        with pytest.raises(ValueError, match="holds twitter2017, not twitter2015: pass config_name='twitter2017'"):
+            archive.builder(config_name="twitter2015")
+        other = Archive(tmp_path / "data", "twitter2015")
+        with pytest.raises(ValueError, match="data holds twitter2015, not twitter2017"):
+            other.builder(config_name="twitter2017")
+
+    @pytest.mark.parametrize("value", [-1, 1.5, True, "3"])
+    def test_number_of_crops(self, archive, value):
+        with pytest.raises(ValueError, match=f"num_rcnn_crops must be an int, 0 or more, got {value!r}"):
+            archive.builder(num_rcnn_crops=value)
+
+
+@needs_shared
+class TestRealData:
+    @pytest.mark.parametrize(
+        ("name", "sizes", "stray_tags"),
+        [("twitter2015", (4000, 1000, 3257), 374), ("twitter2017", (3373, 723, 723), 0)],
+    )
+    def test_text(self, name, sizes, stray_tags, tmp_path):
+        builder = TwitterMNER(config_name=name, data_dir=SHARED / "data", cache_dir=tmp_path)
+        builder.download_and_prepare()
+        dataset = builder.as_dataset()
+        assert tuple(dataset[split].num_rows for split in SPLITS) == sizes
+        assert builder.report.notes and not builder.report.absent
+        assert all(len(set(dataset[split]["id"])) == size for split, size in zip(SPLITS, sizes, strict=True))
+        last = {split: dataset[split][-1] for split in SPLITS}
+        for split, text_file in zip(SPLITS, ("train", "valid", "test"), strict=True):
+            lines = (SHARED / "data" / name / f"{text_file}.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+            assert lines[-1].split("\t")[0] == last[split]["tokens"][-1]
+            assert sum("\t" in line for line in lines) == sum(map(len, dataset[split]["tokens"]))
+        assert sum(self.stray_tags(tags) for split in SPLITS for tags in dataset[split]["ner_tags"]) == stray_tags
+
+    @staticmethod
+    def stray_tags(tag_ids: list[int]) -> int:
+        """`I-` tags that do not continue an entity of their type."""
+        tags = [TWITTER_TAGS[tag_id] for tag_id in tag_ids]
+        pairs = itertools.pairwise(["O", *tags])
+        return sum(tag.startswith("I-") and before[1:] != tag[1:] for before, tag in pairs)
+
+    @pytest.mark.parametrize(
+        ("name", "aux_crops", "rcnn_crops"),
+        [
+            ("twitter2015", {"train": 10, "validation": 7, "test": 7}, {"train": 11, "validation": 10, "test": 6}),
+            ("twitter2017", dict.fromkeys(SPLITS, 7), dict.fromkeys(SPLITS, 6)),
+        ],
+    )
+    def test_sample(self, name, aux_crops, rcnn_crops, tmp_path):
+        builder = TwitterMNER(config_name=name, data_dir=SHARED / "data" / "sample" / name, cache_dir=tmp_path)
+        builder.download_and_prepare()
+        dataset = builder.as_dataset()
+        assert not builder.report.absent and not builder.report.notes
+        for split in SPLITS:
+            split_counts = builder.report.splits[split].counts
+            assert split_counts["rows"] == split_counts["images"] == dataset[split].num_rows == 5
+            assert split_counts["aux_crops"] == sum(map(len, dataset[split]["aux_crops"])) == aux_crops[split]
+            assert split_counts["rcnn_crops"] == sum(map(len, dataset[split]["rcnn_crops"])) == rcnn_crops[split]
+            for row in dataset[split].cast_column("image", datasets.Image(decode=False)):
+                assert Path(row["image"]["path"]).name == f"{row['image_id']}.jpg"
+        rows = [row for split in SPLITS for row in dataset[split]]
+        assert any(not row["aux_crops"] for row in rows) and any(not row["rcnn_crops"] for row in rows)
+
+    def test_a_png_that_is_called_jpg(self, tmp_path):
+        found = []
+        for name in ("twitter2015", "twitter2017"):
+            builder = TwitterMNER(config_name=name, data_dir=SHARED / "data" / "sample", cache_dir=tmp_path)
+            for stream in builder.as_streaming_dataset().values():
+                images = [row["image"] for row in stream.cast_column("image", datasets.Image(decode=False))]
+                found += [(Image.open(image["path"]), image) for image in images]
+        assert len(found) == 30
+        assert sorted(image.mode for image, _ in found if image.format == "PNG") == ["RGB", "RGBA"]
+        (rgba, source) = next(pair for pair in found if pair[0].mode == "RGBA")
+        assert np.array_equal(np.asarray(load_image(source)), np.asarray(rgba)[..., :3])

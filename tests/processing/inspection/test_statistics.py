@@ -1,0 +1,74 @@
+import json
+
+import pytest
+from datasets import Dataset
+from PIL import Image
+
+from processing.data.mnre import MNRE_RELATIONS
+from processing.inspection.statistics import split_statistics
+from processing.labels import TWITTER_TAGS
+from processing.rows.row_features import ner_features, re_features
+
+
+@pytest.fixture
+def rows() -> Dataset:
+    picture = Image.new("RGB", (4, 4))
+    columns = {
+        "id": ["a", "b", "c"],
+        "image_id": ["1", None, "3"],
+        "tokens": [["New", "York", "and", "Paris"], ["hm"], ["Jordan", "!"]],
+        "ner_tags": [["B-LOC", "I-LOC", "O", "B-LOC"], ["O"], ["I-PER", "O"]],
+        "image": [picture, None, picture],
+        "aux_crops": [[picture, picture], [], [picture]],
+        "rcnn_crops": [[], None, []],
+    }
+    return Dataset.from_dict(columns, features=ner_features(TWITTER_TAGS))
+
+
+def test_entities(rows):
+    assert split_statistics(rows) == {
+        "rows": 3,
+        "words": {"total": 7, "mean": pytest.approx(7 / 3), "median": 2, "95 %": 3, "longest": 4},
+        "entities": {"LOC": 2, "PER": 1},  # an I- that continues nothing is an entity, as in scoring
+        "without_image": 1,
+        "aux_crops": {0: 1, 1: 1, 2: 1},
+        "rcnn_crops": {0: 3},
+        "rows_without_entity": 1,
+    }
+
+
+def test_no_picture_is_decoded(rows, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("a picture was opened"))
+    split_statistics(rows)
+
+
+def test_a_selection(rows):
+    assert split_statistics(rows.select([2, 2]))["entities"] == {"PER": 2}
+    assert split_statistics(rows.select([1]))["aux_crops"] == {0: 1}
+    assert split_statistics(rows.select([]))["words"]["longest"] == 0
+
+
+def test_columns_that_are_absent(rows):
+    with pytest.raises(
+        ValueError, match="Expected the columns image, aux_crops, rcnn_crops, got id, image_id, tokens"
+    ):
+        split_statistics(rows.remove_columns(["image"]))
+
+
+def test_relations():
+    entity = {"name": "Paris", "start": 0, "end": 1}
+    columns = {
+        "id": ["a", "b"],
+        "image_id": [None, None],
+        "tokens": [["Paris"], ["Paris"]],
+        "head": [entity, entity],
+        "tail": [entity, entity],
+        "relation": ["None", "/per/per/peer"],
+        "image": [None, None],
+        "aux_crops": [[], []],
+        "rcnn_crops": [[], []],
+    }
+    statistics = split_statistics(Dataset.from_dict(columns, features=re_features(MNRE_RELATIONS)))
+    assert statistics["relations"] == {"None": 1, "/per/per/peer": 1}
+    assert "entities" not in statistics
+    json.dumps(statistics)

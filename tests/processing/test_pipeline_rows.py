@@ -1,0 +1,161 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from processing.detectors import DetectedObject
+from processing.images import ImageError
+from processing.object_proposals import encode_crop
+from processing.pipeline_rows import given_boxes, read_row_pictures
+
+
+LIMITS = {"image": 1, "aux_crops": 3, "rcnn_crops": 2}
+
+
+@pytest.fixture(scope="module")
+def image():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+
+
+def read(row, limits=LIMITS, crops="auto", kinds=()):
+    """What is read, and what is reported."""
+    problems = []
+    pictures = read_row_pictures(row, limits, crops, kinds, lambda text, error=ValueError: problems.append(text))
+    return pictures, problems
+
+
+@pytest.mark.parametrize(
+    "crops",
+    [
+        (1, 2, 30, 20),
+        [[1, 2, 30, 20]],
+        [{"box": (1, 2, 30, 20)}],
+        {"box": [1, 2, 30, 20]},
+        {"aux_crops": [[1, 2, 30, 20]], "rcnn_crops": []},
+        np.array([[1, 2, 30, 20]]),
+        torch.tensor([1.0, 2.0, 30.0, 20.0]),
+    ],
+)
+def test_ways_to_give_a_box(crops, image):
+    assert given_boxes(crops, LIMITS) == {"aux_crops": [{"box": [1.0, 2.0, 30.0, 20.0]}]}
+    pictures, problems = read({"image": image, "aux_crops": [image]}, crops=crops)
+    assert pictures.columns["aux_crops"] == [encode_crop(image.crop((1, 2, 30, 20)))]
+    assert "rcnn_crops" not in pictures.columns and not problems
+
+
+def test_labels_and_columns_of_boxes():
+    found = DetectedObject("a face", 0.7, (0.0, 0.0, 5.0, 5.0))
+    described = {"label": "a face", "score": 0.7, "box": [0.0, 0.0, 5.0, 5.0]}
+    assert given_boxes({"rcnn_crops": [found]}, LIMITS) == {"rcnn_crops": [described]}
+    assert given_boxes([described], {**LIMITS, "aux_crops": 0}) == {"rcnn_crops": [described]}
+    assert given_boxes([], LIMITS) == {}
+
+
+@pytest.mark.parametrize(
+    ("crops", "message"),
+    [
+        ("some", "expected 'auto', 'none' or boxes, got 'some'"),
+        ({"boxes": []}, "boxes by column, aux_crops and rcnn_crops, got ..boxes"),
+        ([(1, 2, 3)], "expected a box"),
+        ([5], "expected a box"),
+        ([{"label": "dog"}], "expected a box"),
+        ([("a", 0, 1, 1)], "expected a box"),
+        ([(5, 0, 5, 1)], "xmin < xmax"),
+        ([(5, 3, 6, 1)], "ymin < ymax"),
+        ([(0, 0, float("nan"), 1)], "xmin < xmax"),
+        ([(0, 0, float("inf"), 1)], "xmin < xmax"),
+    ],
+)
+def test_what_is_no_box(crops, message, image):
+    with pytest.raises(ValueError, match=message):
+        given_boxes(crops, LIMITS)
+    pictures, problems = read({"image": image}, crops=crops)
+    assert len(problems) == 1 and problems[0].startswith("crops: ") and pictures.columns == {"image": [image]}
+
+
+SIDE = st.integers(-60, 90)
+
+
+@given(left=SIDE, top=SIDE, width=st.integers(1, 90), height=st.integers(1, 90))
+def test_a_box_is_clipped_or_reported(left, top, width, height, image):
+    box = (left, top, left + width, top + height)
+    pictures, problems = read({"image": image}, crops=[box])
+    inside = left < 40 and top < 30 and left + width > 0 and top + height > 0
+    if inside:
+        clipped = (max(left, 0), max(top, 0), min(left + width, 40), min(top + height, 30))
+        assert pictures.columns["aux_crops"] == [encode_crop(image.crop(clipped))]
+        assert pictures.objects["aux_crops"] == [{"box": list(clipped)}] and not problems
+    else:
+        assert problems == [
+            f"aux_crops 0: the box {[float(side) for side in box]} lies outside the picture of 40 x 30 pixels"
+        ]
+        assert pictures.columns["aux_crops"] == pictures.objects["aux_crops"] == []
+
+
+def test_the_row_s_own_choice_wins(image):
+    row = {"image": image, "aux_crops": [image], "crops": "none"}
+    assert read(row)[0].columns == {"image": [image]}
+    row["crops"] = {"rcnn_crops": [(0, 0, 9, 9)] * 3}
+    pictures, problems = read(row, crops="none")
+    assert len(pictures.columns["rcnn_crops"]) == 2 and "aux_crops" not in pictures.columns
+    assert problems == ["rcnn_crops: 3 crops, the model takes the first 2"]
+
+
+def test_boxes_need_a_picture(tmp_path):
+    assert read({}, crops=[(0, 0, 5, 5)])[1] == ["crops: boxes are cut from the row's image, and there is none"]
+    pictures, problems = read({"image": tmp_path / "gone.jpg"}, crops=[(0, 0, 5, 5)])
+    assert len(problems) == 1 and "gone.jpg: no such file" in problems[0]
+    assert pictures.columns == {"image": []} and pictures.image is None
+
+
+def test_what_is_left_to_propose(image):
+    row = {"image": image, "aux_crops": [image], "rcnn_crops": []}
+    pictures, _ = read(row, kinds=["aux", "rcnn"])
+    assert pictures.pending == ("rcnn",) and pictures.image is not None
+    for unread in ({**row, "image": None}, {**row, "image": b""}):
+        pictures, _ = read(unread, kinds=["aux", "rcnn"])
+        assert pictures.pending == () and pictures.image is None
+    assert read(row, crops="none", kinds=["rcnn"])[0].pending == ()
+    assert read(row, crops=[(0, 0, 5, 5)], kinds=["rcnn"])[0].pending == ()
+    # a model without the whole picture looks at it all the same, to find crops in it
+    pictures, _ = read(row, limits={**LIMITS, "image": 0}, kinds=["rcnn"])
+    assert pictures.image is not None and "image" not in pictures.columns
+
+
+def test_objects_beside_own_crops(image):
+    dog, cat = ({"label": label, "score": 0.5, "box": [0.0, 0.0, 9.0, 9.0]} for label in ("dog", "cat"))
+    objects = [dog, cat]
+    pictures, problems = read({"aux_crops": [b"", image], "aux_objects": objects})
+    assert len(problems) == 1 and len(pictures.columns["aux_crops"]) == 1
+    assert pictures.object_of("aux_crops 0") == cat
+    assert pictures.object_of("image") == pictures.object_of("rcnn_crops 0") == {}
+    pictures, _ = read({"aux_crops": [image], "aux_objects": objects})
+    assert pictures.object_of("aux_crops 0") == {}, "not those of the crops"
+
+
+def test_the_error_is_that_of_the_picture(image):
+    def report(problem, error_type=ValueError):
+        raise error_type(problem)
+
+    with pytest.raises(ImageError, match=r"^image: bytes: empty"):
+        read_row_pictures({"image": b""}, LIMITS, "auto", [], report)
+    with pytest.raises(TypeError, match=r"^aux_crops 1: "):
+        read_row_pictures({"aux_crops": [image, 3.5]}, LIMITS, "auto", [], report)
+
+
+@pytest.mark.parametrize(("whole", "done"), [(1, "whole pictures alone"), (0, "the text alone")])
+def test_one_line_says_what_is_done_without_crops(whole, done, image, warned_anew):
+    limits = {**LIMITS, "image": whole}
+    with warned_anew.at_level(logging.WARNING):
+        for row in ({"aux_crops": [image], "image": image}, {}, {"image": None}):
+            read(row, limits=limits)
+        read({"image": image}, limits=limits, crops="none")
+        read({"image": image}, limits=limits, kinds=["aux"])
+        assert "No crops and no detector" not in warned_anew.text
+        for _ in range(2):
+            read({"image": image}, limits=limits)
+    assert warned_anew.text.count(f"No crops and no detector to find any: tagging by {done}.") == 1

@@ -1,6 +1,8 @@
 """Digests that tell files, pictures, checkpoints and settings apart."""
 
+import ast
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -41,6 +43,55 @@ def picture_id(source: dict[str, Any]) -> str:
 def digest(*values: Any) -> str:
     """Of any values that JSON or `str` can write, the same in every process."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+PROJECT = ("processing", "modeling_ifaformer", "hub_card")
+
+
+def code_digest(*parts: Any) -> str:
+    """
+    Digest of the code behind modules, functions or classes of this project: of their files, and of the project's files
+    that these use, directly or through each other. What it digests is found by reading the imports, wherever they
+    stand in a file. An import whose name a file does not use itself counts only for the files that ask for that name:
+    so a package's `__init__.py` leads to what is asked of it, and not to the whole package.
+
+    Raises:
+        TypeError: for a part that comes from no file.
+    """
+    waiting = [(Path(inspect.getfile(part)).resolve(), "") for part in parts]
+    seen = set(waiting)
+    while waiting:
+        path, name = waiting.pop()
+        found = set(_used_files(path, name)) - seen
+        seen |= found
+        waiting += found
+    files = {path.relative_to(_root(path)).as_posix(): path.read_bytes() for path, _ in seen}
+    return digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+
+
+def _root(path: Path) -> Path:
+    """The folder that holds the file's package."""
+    return next(folder for folder in path.parents if not (folder / "__init__.py").exists())
+
+
+def _used_files(path: Path, wanted: str) -> Iterator[tuple[Path, str]]:
+    """Files of the project from which a file takes names that it uses, or the one wanted of it, and these names."""
+    nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)} | {wanted}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = path.parents[node.level - 1].relative_to(_root(path)).parts if node.level else ()
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            names = [(module, alias.name) for alias in node.names if (alias.asname or alias.name) in used]
+        else:
+            continue
+        for module, name in names:
+            folder = _root(path).joinpath(*module.split("."))
+            if module.split(".")[0] in PROJECT:
+                places = [folder / f"{name}.py", folder / "__init__.py", folder.with_suffix(".py")]
+                yield from [(place, "" if place == places[0] else name) for place in places if place.is_file()][:1]
 
 
 def without_folders(name: str) -> str:

@@ -41,7 +41,7 @@ from ifaformer_commands.command_line import output_path, parse_arguments
 from modeling_ifaformer.prediction.bulk import make_output, print_results
 from modeling_ifaformer.prediction.options import PredictionArguments, open_source
 from modeling_ifaformer.prediction.taggers import load_tagger
-from processing.jobs.processes import MainProcessError, PreparationError
+from processing.jobs.processes import JobError
 
 
 def main() -> None:
@@ -64,10 +64,8 @@ def main() -> None:
             report = print_results(arguments, source, load_tagger(arguments, state.device), state)
         else:
             report = make_output(arguments, source, state, output)
-    except PreparationError as error:
+    except JobError as error:
         raise SystemExit(str(error)) from error
-    except MainProcessError as error:
-        raise SystemExit(1) from error
     state.destroy_process_group()
     if report is not None and report.rows and not report.tagged:
         raise SystemExit(f"None of the {report.rows} rows could be used; the first reasons are above.")

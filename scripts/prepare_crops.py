@@ -31,7 +31,7 @@ from accelerate import PartialState
 from ifaformer_commands.command_line import parse_arguments
 from ifaformer_commands.data_options import DataSourceArguments
 from processing.crops.preparation import CropOptions, prepare_crops
-from processing.jobs.processes import MainProcessError, PreparationError
+from processing.jobs.processes import JobError
 
 
 @dataclass
@@ -67,10 +67,8 @@ def main() -> None:
     datasets.disable_progress_bars()
     try:
         summary = prepare_crops(arguments, folder, arguments.load, arguments.dataset)
-    except PreparationError as error:
+    except JobError as error:
         raise SystemExit(str(error)) from error
-    except MainProcessError as error:
-        raise SystemExit(1) from error
     state = PartialState()
     if state.is_main_process:
         if summary is None:

@@ -129,7 +129,7 @@ def write_parts(
         How many windows there are, and how many rows all processes had left to tag.
 
     Raises:
-        PreparationError: where a part cannot be written.
+        JobError: where a part cannot be written.
     """
     number = rows_left = 0
     with tqdm(unit=" tweets", disable=not state.is_main_process) as progress:
@@ -183,7 +183,7 @@ def make_output(
         The counts, None where the output was finished before.
 
     Raises:
-        PreparationError: for an output of another run, and where something cannot be written.
+        JobError: for an output of another run, and where something cannot be written.
         MainProcessError: in the other processes where the main one raises.
     """
     parts = Parts(output, arguments.schema)

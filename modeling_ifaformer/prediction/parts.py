@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from processing.columns import CROP_COLUMNS
 from processing.jobs.atomic_files import TEMPORARY, remove_unfinished, replacing
-from processing.jobs.processes import PreparationError
+from processing.jobs.processes import JobError
 from processing.tagged_text import TaggedRow
 
 
@@ -94,18 +94,18 @@ class Parts:
             The windows that have a part already; None where the output is finished.
 
         Raises:
-            PreparationError: for an output of another run, one of unknown origin, and one that is being made.
+            JobError: for an output of another run, one of unknown origin, and one that is being made.
             OSError: where it cannot be written.
         """
         self.folder.mkdir(exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise PreparationError(f"Another run is at work on {self.output}: wait until it has ended.") from None
+            raise JobError(f"Another run is at work on {self.output}: wait until it has ended.") from None
         path = self.folder / "settings.json"
         try:
             is_finished = self._compare(path, json.loads(json.dumps(settings)), overwrite)
-        except PreparationError:
+        except JobError:
             self._lock.release()
             if not path.exists():
                 self.remove()
@@ -131,12 +131,12 @@ class Parts:
             return True
         earlier = _read_json(path) or finished
         if earlier is None and self.output.exists():
-            raise PreparationError(
+            raise JobError(
                 f"{self.output} is there, and no record of how it was made: name another --output, or replace it by "
                 "--overwrite."
             )
         if earlier is not None and earlier != settings:
-            raise PreparationError(
+            raise JobError(
                 f"{self.output} is of other rows, another model or other options ({_changes(earlier, settings)}): "
                 "name another --output, or replace it by --overwrite."
             )
@@ -157,7 +157,7 @@ class Parts:
 
         Raises:
             OSError: where it cannot be written; earlier parts stay.
-            PreparationError: for results that Parquet cannot hold.
+            JobError: for results that Parquet cannot hold.
         """
         with replacing(self._record(index)) as file:  # first: a window with a part is done
             file.write(json.dumps(record, default=str).encode())
@@ -172,7 +172,7 @@ class Parts:
         try:
             return pa.Table.from_pylist(rows, schema=self.schema)
         except pa.ArrowException as error:  # a row's own boxes may have labels and scores of any type
-            raise PreparationError(
+            raise JobError(
                 f"Parquet cannot hold one of the results: {error}. Write JSON lines: --output {self.output.stem}.jsonl"
             ) from error
 

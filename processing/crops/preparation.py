@@ -35,7 +35,7 @@ from processing.detectors import ObjectDetector, is_zero_shot_checkpoint
 from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, picture_id, without_folders
 from processing.jobs.output_folder import claim_folder, finished_settings
-from processing.jobs.processes import PreparationError, on_main, writing
+from processing.jobs.processes import JobError, on_main, writing
 from processing.object_proposals import ProposalOptions
 from processing.phrases import FindPhrases
 from processing.rows.parquet_folder import shard_path, write_shard
@@ -136,7 +136,7 @@ def prepare_crops(options: CropOptions, folder: str | os.PathLike, load: Load, n
 
     Raises:
         ValueError: for options that are missing or out of range.
-        PreparationError: for a detector, phrase source or data set that cannot be used, a folder that is in use, holds
+        JobError: for a detector, phrase source or data set that cannot be used, a folder that is in use, holds
             something else or cannot be written, and a batch too large for the device.
         MainProcessError: in the other processes where the main one raises.
     """
@@ -156,7 +156,7 @@ def prepare_crops(options: CropOptions, folder: str | os.PathLike, load: Load, n
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise PreparationError(f"Another run is at work on {folder}: wait until it has ended.") from None
+                raise JobError(f"Another run is at work on {folder}: wait until it has ended.") from None
         plan, data = make_plan(options, folder, load, name)
         return plan
 
@@ -199,7 +199,7 @@ def make_plan(options: CropOptions, folder: Path, load: Load, name: str) -> tupl
     Raises:
         ValueError: for a detector, phrase source or folder that cannot be used.
         ImportError: for spaCy or its model where they are missing.
-        PreparationError: where the folder cannot be written.
+        JobError: where the folder cannot be written.
     """
     settings = options.settings(name)
     data, report = load_rows(options, load)
@@ -253,7 +253,7 @@ def detect_share(options: CropOptions, kind: str, plan: Plan, data: datasets.Dat
     This process's share of the batches, each recorded once it is done.
 
     Raises:
-        PreparationError: where the device has too little memory for a batch, or the disk for its record.
+        JobError: where the device has too little memory for a batch, or the disk for its record.
     """
     batches = plan.batches[kind][state.process_index :: state.num_processes]
     total = sum(map(len, plan.batches[kind]))
@@ -291,7 +291,7 @@ def detect_share(options: CropOptions, kind: str, plan: Plan, data: datasets.Dat
                     [batch[index].phrases for index in shown],
                 )
             except torch.OutOfMemoryError as error:
-                raise PreparationError(
+                raise JobError(
                     f"Out of memory with {len(shown)} pictures in a batch: run the same command with a smaller "
                     f"--batch_size; what was found is kept. ({error})"
                 ) from error
@@ -313,7 +313,7 @@ def write_share(
     This process's share of the shards.
 
     Raises:
-        PreparationError: where one cannot be written.
+        JobError: where one cannot be written.
     """
     found = {kind: recorded_objects(objects_folder) for kind, objects_folder in plan.folders.items()}
     records = Records(folder / ".objects" / "unreadable", state.process_index)
@@ -340,7 +340,7 @@ def finish(options: CropOptions, folder: Path, plan: Plan, name: str) -> dict[st
         What `crops.json` holds.
 
     Raises:
-        PreparationError: where they cannot be written.
+        JobError: where they cannot be written.
     """
     summary, pictures = summarise(folder, plan.numbers)
     with writing(folder):

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -34,15 +35,26 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def remove_unfinished(folder: str | os.PathLike) -> list[Path]:
-    """Remove what a killed process left behind in a folder. Only while no other process writes there."""
-    left = sorted(Path(folder).glob(TEMPORARY.format(name="*", process="*")))
+def remove_unfinished(folder: str | os.PathLike, name: str | None = None) -> list[Path]:
+    """
+    Remove what a killed process left of files that it was writing. Call it only while no other process writes them.
+
+    Args:
+        folder: where the files were to be.
+        name: of the file; None stands for all files of the folder.
+
+    Returns:
+        What was removed.
+    """
+    pattern = TEMPORARY.format(name="*" if name is None else glob.escape(name), process="*")
+    left = sorted(Path(folder).glob(pattern))
     for path in left:
         path.unlink(missing_ok=True)
     return left
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """The file is there whole or not at all, whenever the process is killed."""
+    """Write a JSON file that is there whole or not at all. A value that JSON does not know is written as its text."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
     with replacing(path) as file:
-        file.write(f"{json.dumps(content, indent=2)}\n".encode())
+        file.write(f"{text}\n".encode(errors="replace"))  # the name of a file may hold what is no text

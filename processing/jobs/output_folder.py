@@ -1,11 +1,182 @@
-"""Folders that a long-running command claims for its output."""
+"""Outputs that are made in parts: a run claims one, and another run goes on with it where the first was killed."""
 
 import json
 import shutil
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from .atomic_files import remove_unfinished, replacing
+from filelock import FileLock, Timeout
+
+from .atomic_files import remove_unfinished, replacing, write_json
+from .processes import JobError, writing
+
+
+class ResumableOutput:
+    """
+    An output that one run at a time makes, in parts. A part is a file with a JSON record beside it, and is there whole
+    or not at all, so that after a kill any number of processes can go on with the parts that are left.
+
+        with ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "a.json") as out:
+            done = on_main(state, lambda: out.claim(settings, overwrite=False))
+            if done is not None:  # else the output is finished already
+                for name in sorted(names - done)[state.process_index :: state.num_processes]:
+                    out.write(name, lambda path: write_shard(rows[name], path), {"rows": len(rows[name])})
+                state.wait_for_everyone()
+                on_main(state, lambda: out.finish({"rows": sum(out.record(name)["rows"] for name in names)}))
+
+    The main process claims and finishes; every process may write parts.
+
+    Args:
+        output: a folder, or a file that is put together from the parts at the end.
+        work: folder that is there until the output is finished, for the lock, the settings and the records.
+        parts: folder in which the parts stay as files of the output; None: they lie in `work`, until it goes.
+        ending: of the parts' files.
+        summary: JSON file that is written last and says, by its settings, that the output is finished; None: nothing
+            says so, and an output that is finished is taken for one of unknown origin.
+        remedy: the sentence that says what a user can do about an output of another run.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        *,
+        work: Path,
+        parts: Path | None = None,
+        ending: str = ".parquet",
+        summary: Path | None = None,
+        remedy: str = "Name another output, or replace this one by --overwrite.",
+    ) -> None:
+        self.output, self.work, self.parts = output, work, parts or work
+        self.ending, self.summary, self.remedy = ending, summary, remedy
+        self._settings = work / "settings.json"
+        self._lock = FileLock(work / "lock")
+
+    def __enter__(self) -> "ResumableOutput":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.release()
+
+    def claim(
+        self, settings: dict[str, Any], *, contents: Collection[str] = (), overwrite: bool = False
+    ) -> set[str] | None:
+        """
+        Make the output this run's. What a killed run left half-written is removed.
+
+        Args:
+            settings: all that decides what is in the output, as JSON can write it.
+            contents: settings that are digests; a message about them does not show their values.
+            overwrite: start anew, whatever is there.
+
+        Returns:
+            The names of the parts that are done already; None where the output is finished.
+
+        Raises:
+            JobError: for an output that another run is making, one of other settings or of unknown origin, and one
+                that cannot be written.
+        """
+        settings = json.loads(json.dumps(settings, default=str))
+        with writing(self.output):
+            self.work.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise JobError(f"Another run is at work on {self.output}. Wait until it has ended.") from None
+            made = self._made()
+            finished = _read_json(self.summary).get("settings") if made else None
+            earlier = _read_json(self._settings) or finished
+            if not overwrite:
+                if finished == settings:
+                    self._end()
+                    return None
+                if earlier != settings and (made or (earlier and self._done())):
+                    if self._settings.exists():
+                        self._lock.release()
+                    else:
+                        self._end()
+                    raise JobError(f"{self._difference(earlier, settings, contents)} {self.remedy}")
+            if overwrite or earlier != settings:
+                self._clear()
+            self.parts.mkdir(parents=True, exist_ok=True)
+            for path in (self.output, self.summary or self.output):
+                remove_unfinished(path.parent, path.name)
+            for folder in {self.output, self.parts, self.work}:
+                remove_unfinished(folder)
+            write_json(settings, self._settings)
+        return self._done()
+
+    def path(self, part: str) -> Path:
+        """The file of a part."""
+        return self.parts / f"{part}{self.ending}"
+
+    def write(self, part: str, write: Callable[[Path], None], record: dict[str, Any]) -> None:
+        """
+        Write a part and its record.
+
+        Args:
+            part: its name.
+            write: writes the file at a path, whole or not at all (see `replacing`).
+            record: what is to be known of the part at the end.
+
+        Raises:
+            JobError: where they cannot be written; earlier parts stay.
+        """
+        with writing(self.output):
+            write_json(record, self._record(part))  # first, for a part that has its file is done
+            write(self.path(part))
+
+    def record(self, part: str) -> dict[str, Any]:
+        """What was recorded of a part that is done."""
+        return json.loads(self._record(part).read_bytes())
+
+    def finish(self, summary: dict[str, Any] | None = None) -> None:
+        """
+        Write the summary, with the settings, and remove the folder `work`. Everything else of the output is there.
+
+        Raises:
+            JobError: where the summary cannot be written.
+        """
+        with writing(self.output):
+            if self.summary is not None:
+                write_json({"settings": _read_json(self._settings), **(summary or {})}, self.summary)
+        self._end()
+
+    def _record(self, part: str) -> Path:
+        return self.work / f"{part}.json"
+
+    def _made(self) -> list[Path]:
+        """What lies in the place of the output, whoever made it."""
+        if self.parts != self.work:
+            return sorted(self.parts.glob(f"*{self.ending}"))
+        return [self.output] if self.output.exists() else []
+
+    def _done(self) -> set[str]:
+        return {path.stem for path in self.parts.glob(f"*{self.ending}") if self._record(path.stem).exists()}
+
+    def _clear(self) -> None:
+        """
+        Leave nothing of the output. The settings go first: parts without any are not gone on with, wherever a kill
+        falls.
+        """
+        paths = [self._settings, *([self.summary] if self.summary else []), *self._made(), *self.work.iterdir()]
+        for path in paths:
+            if path.name != "lock":
+                path.unlink(missing_ok=True)
+
+    def _end(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        self._lock.release()
+
+    def _difference(self, earlier: dict[str, Any] | None, settings: dict[str, Any], contents: Collection[str]) -> str:
+        if earlier is None:
+            return f"{self.output} is there already, and nothing says how it was made."
+        changes = [
+            f"other {name}" if name in contents else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
+            for name in sorted(earlier | settings)
+            if earlier.get(name) != settings.get(name)
+        ]
+        return f"{self.output} was made from other data or with other settings ({'; '.join(changes)})."
 
 
 # Settings that tell the data and not the options apart.
@@ -54,6 +225,6 @@ def claim_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
         file.write(json.dumps(settings, indent=2).encode())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """An object that `prepare_crops` wrote; nothing where there is none."""
-    return json.loads(path.read_bytes()) if path.exists() else {}
+def _read_json(path: Path | None) -> dict[str, Any]:
+    """An object that a run wrote; an empty one where there is none."""
+    return json.loads(path.read_bytes()) if path is not None and path.exists() else {}

@@ -2,56 +2,71 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 
-class PreparationError(RuntimeError):
-    """What ends a preparation and its user can put right; the message says how. What was finished is kept."""
+class JobError(RuntimeError):
+    """What ends a job and its user can put right; the message says how. Whatever was finished is kept."""
 
 
-class MainProcessError(RuntimeError):
-    """The main process has failed, and tells why itself."""
+class MainProcessError(JobError):
+    """What ends the other processes of a job when the main process has failed."""
+
+
+def process_state(cpu: bool = False) -> PartialState:
+    """
+    This process and the others that `accelerate launch` or `torchrun` started with it, the same object in every call.
+
+    Args:
+        cpu: compute on the CPU even where there is an accelerator, as with ACCELERATE_USE_CPU.
+    """
+    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one. A process
+    # that is done waits for the others, for days if need be.
+    cpu = cpu or not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return PartialState(cpu=cpu, timeout=timedelta(days=7))
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """
     Raises:
-        PreparationError: for what fails in writing, with what to do.
+        JobError: for an OSError of what is done inside; it says that `path` cannot be written, and what to do.
     """
     try:
         yield
     except OSError as error:
-        raise PreparationError(
-            f"Cannot write below {folder}: {error}. Whatever was finished is kept: once there is room and permission, "
-            "the same command goes on."
+        raise JobError(
+            f"Cannot write {path}: {error}. Whatever was finished is kept. Once there is room and permission, the "
+            "same command goes on."
         ) from error
 
 
 def on_main(state: PartialState, function: Callable[[], Any]) -> Any:
     """
-    The function's result in every process; the main one runs it.
+    The function's result in every process; the main process runs it.
 
     Raises:
-        PreparationError: in the main process, for an error that its user can put right.
-        MainProcessError: in all others then.
+        JobError: in the main process, for an error that its user can put right.
+        MainProcessError: in all other processes then.
     """
     result, failed = None, None
     if state.is_main_process:
         try:
             result = function()
-        except PreparationError as error:
+        except JobError as error:
             failed = error
         except (ValueError, OSError, ImportError) as error:
-            failed = PreparationError(f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error))
+            failed = JobError(f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error))
             failed.__cause__ = error
     result, has_failed = broadcast_object_list([result, failed is not None])
     if failed is not None:
         raise failed
     if has_failed:
-        raise MainProcessError("The main process has failed, and tells why.")
+        raise MainProcessError("The main process has failed; its message says why.")
     return result

@@ -6,7 +6,7 @@ from importlib import import_module
 import pyarrow.parquet as pq
 import pytest
 
-from processing.jobs.processes import PreparationError
+from processing.jobs.processes import JobError
 from processing.tagged_text import TaggedText
 
 
@@ -23,7 +23,7 @@ def test_an_output_that_is_being_made_is_left_alone(parts_class, tmp_path):
     first, second = (parts_class(tmp_path / "out.jsonl") for _ in range(2))
     assert first.claim({"a": 1}, overwrite=False) == set()
     for overwrite in (False, True):
-        with pytest.raises(PreparationError, match="Another run is at work on"):
+        with pytest.raises(JobError, match="Another run is at work on"):
             second.claim({"a": 1}, overwrite)
     first.remove()
     assert second.claim({"a": 1}, overwrite=False) == set()
@@ -44,7 +44,7 @@ def test_parts_that_are_there_are_done(parts_class, tmp_path):
     assert list(again.records(1)) == [{"of": "zero"}]
     again._lock.release()
     other = parts_class(tmp_path / "out.jsonl")
-    with pytest.raises(PreparationError, match=r"\(a: \[1, 2\] before, 3 now\)"):
+    with pytest.raises(JobError, match=r"\(a: \[1, 2\] before, 3 now\)"):
         other.claim({"a": 3}, overwrite=False)
     assert other.claim({"a": 3}, overwrite=True) == set()
     assert not (tmp_path / "out.jsonl").exists()
@@ -71,7 +71,7 @@ def test_what_parquet_cannot_hold_is_said_at_once(parts_class, tmp_path):
     parts = parts_class(tmp_path / "out.parquet")
     parts.claim({}, overwrite=False)
     crops = {"aux_crops": [{"box": [1.0, 2.0, 3.0, 4.0], "score": "high"}]}
-    with pytest.raises(PreparationError, match=r"Parquet cannot hold .*--output out\.jsonl"):
+    with pytest.raises(JobError, match=r"Parquet cannot hold .*--output out\.jsonl"):
         parts.write(0, [result(crops=crops)], {})
     parts.write(0, [result(id=5)], {})
     parts.merge(1)

@@ -6,14 +6,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState
 from filelock import FileLock
 from PIL import Image
 
 from processing.crops import preparation as crop_preparation
 from processing.crops.preparation import CropOptions, load_rows, make_plan, prepare_crops
 from processing.detectors import ObjectDetector
-from processing.jobs.processes import MainProcessError, PreparationError, on_main, writing
+from processing.jobs.processes import JobError
 from processing.rows.row_features import ner_features
 
 
@@ -76,7 +75,7 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, option
     train = datasets.Dataset.from_list(rows, features=data["train"].features)
     other = datasets.DatasetDict(train=train, test=data["test"])
     part = "rows" if change in ("a row more", "another text") else "pictures"
-    with pytest.raises(PreparationError, match=rf"another data set .*\(.*other {part}.*\).*--overwrite"):
+    with pytest.raises(JobError, match=rf"another data set .*\(.*other {part}.*\).*--overwrite"):
         prepare_crops(options, tmp_path / "out", lambda: (other, ""), "a/mine")
     assert prepare_crops(options, tmp_path / "out", load, "a/mine") is None, "what was there has changed"
 
@@ -84,11 +83,11 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, option
 def test_errors_of_the_user(tmp_path, options, load, monkeypatch):
     with pytest.raises(ValueError, match="No detector"):
         prepare_crops(CropOptions(), tmp_path / "out", load, "mine")
-    with pytest.raises(PreparationError, match="--aux_detector no/such-model: "):
+    with pytest.raises(JobError, match="--aux_detector no/such-model: "):
         prepare_crops(replace(options, aux_detector="no/such-model"), tmp_path / "out", load, "mine")
     with (
         FileLock(tmp_path / "out" / ".objects" / "lock"),
-        pytest.raises(PreparationError, match="Another run is at work"),
+        pytest.raises(JobError, match="Another run is at work"),
     ):
         prepare_crops(options, tmp_path / "out", load, "mine")
 
@@ -97,7 +96,7 @@ def test_errors_of_the_user(tmp_path, options, load, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ObjectDetector, "detect", out_of_memory)
-        with pytest.raises(PreparationError, match=r"2 pictures in a batch: .* smaller --batch_size; .* \(no room\)"):
+        with pytest.raises(JobError, match=r"2 pictures in a batch: .* smaller --batch_size; .* \(no room\)"):
             prepare_crops(options, tmp_path / "out", load, "mine")
     assert prepare_crops(options, tmp_path / "out", load, "mine"), "the lock is left behind"
 
@@ -148,37 +147,3 @@ def test_a_plan_leaves_out_what_is_known(tmp_path, options, load, monkeypatch):
             prepare_crops(options, tmp_path, load, "mine")
     plan, _ = make_plan(options, tmp_path, load, "mine")
     assert (plan.batches, plan.known, len(plan.shards)) == ({"aux": []}, {"aux": 3}, 2)
-
-
-def test_what_fails_in_writing(tmp_path):
-    with (
-        pytest.raises(PreparationError, match=r"Cannot write below .*no room.*the same command goes on"),
-        writing("x"),
-    ):
-        raise OSError("no room")
-
-
-def test_on_main(monkeypatch):
-    class State:
-        is_main_process = True
-
-    PartialState(cpu=True)
-    assert on_main(State, lambda: 3) == 3
-    for error, message in (
-        (ValueError("bad"), "^bad$"),
-        (OSError("bad"), "^OSError: bad$"),
-        (PreparationError("bad"), "^bad$"),
-    ):
-
-        def fail(error=error):
-            raise error
-
-        with pytest.raises(PreparationError, match=message):
-            on_main(State, fail)
-    with pytest.raises(KeyError):  # a mistake in the code keeps its traceback
-        on_main(State, lambda: {}[1])
-
-    State.is_main_process = False
-    monkeypatch.setattr(crop_preparation, "broadcast_object_list", lambda sent: [None, True])
-    with pytest.raises(MainProcessError):
-        on_main(State, lambda: 3)

@@ -50,7 +50,7 @@ def main() -> None:
         arguments.check()
         output, _ = output_path(arguments.output), output_path(arguments.html)
         arguments.check_models()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
     on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from ifaformer_commands.command_line import output_path, parse_arguments
+from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import ANSWERS, DataSourceArguments, check_task, choose_split
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from modeling_ifaformer.training.trainer import IFAformerTrainer
@@ -59,7 +59,8 @@ def main() -> None:
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
     output = output_path(arguments.output)
-    checkpoints = {name: load_checkpoint(name, arguments.task) for name in arguments.checkpoints}
+    with user_errors():
+        checkpoints = {name: load_checkpoint(name, arguments.task) for name in arguments.checkpoints}
     data, report = arguments.load(
         *(
             max(getattr(processor, number) for _, processor in checkpoints.values())

@@ -1,14 +1,24 @@
-"""Import of checkpoints of the published implementation (DeepKE's IFA models): names, shapes, configuration."""
+"""Conversion of checkpoints of the published implementation (DeepKE's IFA models)."""
 
 import copy
+import json
+import os
 import pickle
 import re
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, PreTrainedConfig
 
-from modeling_ifaformer.configuration_ifaformer import IFAformerConfig
+from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
+from processing import IFAformerProcessor
+from processing.labels import label_maps
 
+
+PUBLISHED_MAX_LENGTH = {"ner": 40, "re": 80}  # tokens
 
 # Prefixes of the published state dict and of this model's, longest first.
 KEY_PREFIXES = (
@@ -30,27 +40,136 @@ INDEX_BUFFERS = (
     "model.vision_embeddings.aux_position_ids",
     "model.vision_embeddings.rcnn_position_ids",
 )
+WORD_EMBEDDINGS = "ifaformer.text_model.embeddings.word_embeddings.weight"
 
 
-def read_deepke_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class Conversion:
+    """
+    What a conversion did.
+
+    Attributes:
+        num_tensors: how many tensors the model took over.
+        num_index_buffers: how many were left out, since the model makes them itself.
+        missing_image_size: None, or where the vision model has no image processor of its own, the size in pixels of
+            CLIP's image processor, which was used in its place.
+    """
+
+    num_tensors: int
+    num_index_buffers: int
+    missing_image_size: int | None = None
+
+
+def convert_deepke_checkpoint(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    task: str = "ner",
+    *,
+    text_model: str = "bert-base-uncased",
+    vision_model: str = "openai/clip-vit-base-patch32",
+    relations: Sequence[str] | None = None,
+    max_length: int | None = None,
+) -> Conversion:
+    """
+    Write a folder that the auto classes load. All weights come from the checkpoint.
+
+    Args:
+        checkpoint: the `.pth` file.
+        output: the folder to write.
+        task: `ner` or `re`, what the checkpoint was trained for.
+        text_model, vision_model: the pretrained models that training started from, by name on the Hub or by folder.
+            They give configuration, tokenizer and image processor.
+        relations: for task `re`, the names of the relations in the order of their ids, see [`read_relations`].
+        max_length: the longest text of training in tokens; by default the published one, 40 for `ner`, 80 for `re`.
+
+    Raises:
+        ValueError: for a file that is no checkpoint, or one that does not fit the task and the two models.
+        OSError: for files that cannot be read or written.
+    """
+    if task == "re" and not relations:
+        raise ValueError("A checkpoint of task re needs the names of its relations.")
+    state_dict = read_deepke_checkpoint(checkpoint)
+    renamed = rename_deepke_keys(state_dict)
+    vision_config = AutoConfig.from_pretrained(vision_model)
+    vision_config = getattr(vision_config, "vision_config", vision_config)
+    missing_image_size = None
+    try:
+        image_processor = AutoImageProcessor.from_pretrained(vision_model)
+    except OSError:
+        size = missing_image_size = getattr(vision_config, "image_size", None)
+        if size is None:
+            raise ValueError(f"{vision_model} is no vision model: its configuration has no image_size.") from None
+        image_processor = CLIPImageProcessorPil(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        )
+    processor = IFAformerProcessor(
+        image_processor,
+        AutoTokenizer.from_pretrained(text_model),
+        label_scheme="deepke",
+        max_length=max_length or PUBLISHED_MAX_LENGTH[task],
+        relations=relations if task == "re" else None,
+        pad_to_max_length=True,
+        use_whole_image=False,
+    )
+    model_class, config_kwargs = IFAformerForTokenClassification, label_maps(processor.labels)
+    if task == "re":
+        model_class = IFAformerForRelationExtraction
+        markers = processor.add_entity_markers()
+        config_kwargs |= {"head_marker_token_id": markers[0], "tail_marker_token_id": markers[2]}
+    model = model_class(deepke_config(renamed, AutoConfig.from_pretrained(text_model), vision_config, **config_kwargs))
+    if len(processor.tokenizer) > model.config.text_config.vocab_size:
+        raise ValueError(
+            f"The tokenizer of {text_model} has {len(processor.tokenizer)} entries (markers included), but the "
+            f"checkpoint's vocabulary has {model.config.text_config.vocab_size}. Name the text model that training "
+            "started from."
+        )
+    load_deepke_weights(model, renamed)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    return Conversion(len(renamed), len(state_dict) - len(renamed), missing_image_size)
+
+
+def read_relations(path: str | os.PathLike) -> list[str]:
+    """
+    The names of relations in the order of their ids, from DeepKE's JSON file (`ours_rel2id.json`).
+
+    Raises:
+        ValueError: for a file that is no mapping from names to the numbers 0, 1, 2, ...
+        OSError: for a file that cannot be read.
+    """
+    expected = 'expected a JSON mapping from relation names to ids, such as {"None": 0, "/per/per/peer": 1}'
+    with open(path, encoding="utf-8") as file:
+        try:
+            relations = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: {expected}, but the file is no JSON: {error}") from error
+    if not isinstance(relations, dict):
+        raise ValueError(f"{path}: {expected}, got a {type(relations).__name__}.")
+    numbers = list(relations.values())
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
+        raise ValueError(f"{path} must number its relations 0..{len(numbers) - 1}, got {numbers}.")
+    return sorted(relations, key=relations.__getitem__)
+
+
+def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """
     The state dict in a published `.pth` file. Nothing in the file is executed.
 
     Raises:
         ValueError: where the file holds something else than a dict of tensors, code included.
     """
-    expected = "expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)"
+    expected = "Expected is the state dict that DeepKE saves with torch.save(model.state_dict(), ...)."
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own message advises to load the file all the same, hence `from None`.
         code = re.search(r"GLOBAL (\S+)", str(error))
         problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of tensors, or damaged"
-        raise ValueError(f"{path} was not loaded, because {problem}; {expected}.") from None
+        raise ValueError(f"{path} was not loaded, because {problem}. {expected}") from None
     except OSError:
         raise
     except Exception as error:  # torch checks little before it unpacks: damage comes as nearly every kind of error
-        raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
+        raise ValueError(f"{path} was not loaded, because it is damaged or cut off. {expected}") from error
     if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
         raise ValueError(f"{path} must hold a dict from parameter names to tensors, got {type(state_dict).__name__}.")
     return state_dict
@@ -61,8 +180,8 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     The same tensors under this model's names, without the index buffers.
 
     Raises:
-        ValueError: for keys that belong to no part of the published models, and for index buffers that count anything
-            else than 0, 1, 2, ...
+        ValueError: for keys that belong to no part of the published models, and for index buffers that do not count
+            0, 1, 2, ...
     """
     renamed, unknown = {}, []
     for key, value in state_dict.items():
@@ -81,7 +200,12 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     return renamed
 
 
-def deepke_config(state_dict: dict[str, torch.Tensor], text_config, vision_config, **config_kwargs) -> IFAformerConfig:
+def deepke_config(
+    state_dict: dict[str, torch.Tensor],
+    text_config: PreTrainedConfig,
+    vision_config: PreTrainedConfig,
+    **config_kwargs: Any,
+) -> IFAformerConfig:
     """
     The configuration of a published checkpoint. Sizes come from the towers' configurations, except for the vocabulary,
     which training of relations extends by the entity markers.
@@ -90,16 +214,24 @@ def deepke_config(state_dict: dict[str, torch.Tensor], text_config, vision_confi
         state_dict: renamed, see [`rename_deepke_keys`].
         text_config, vision_config: of the pretrained towers that training started from.
         **config_kwargs: label maps, marker ids.
+
+    Raises:
+        ValueError: for a checkpoint without word embeddings, and for towers that do not fit each other.
     """
+    if WORD_EMBEDDINGS not in state_dict:
+        raise ValueError("The checkpoint has no word embeddings (model.text_embeddings.word_embeddings.weight).")
     text_config = copy.copy(text_config)
-    text_config.vocab_size = len(state_dict["ifaformer.text_model.embeddings.word_embeddings.weight"])
-    return IFAformerConfig(
-        text_config=text_config,
-        vision_config=vision_config,
-        attention_variant="deepke",
-        label_scheme="deepke",
-        **config_kwargs,
-    )
+    text_config.vocab_size = len(state_dict[WORD_EMBEDDINGS])
+    try:
+        return IFAformerConfig(
+            text_config=text_config,  # type: ignore[arg-type]  # another model than BERT is refused here
+            vision_config=vision_config,  # type: ignore[arg-type]
+            attention_variant="deepke",
+            label_scheme="deepke",
+            **config_kwargs,
+        )
+    except StrictDataclassError as error:
+        raise ValueError(f"The text and the vision model do not make an IFAformer: {error}") from error
 
 
 def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Trained checkpoints, as the scripts that use them load them."""
+"""Trained models: opened from a folder or by their name on the Hub."""
 
 import os
 from collections.abc import Iterator
@@ -17,6 +17,9 @@ import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
 
 
+MODELS_OF_TASKS = {"ner": "an entity model", "re": "a relation model"}
+
+
 def task_of(processor: IFAformerProcessor) -> str:
     """The task of a processor and of its model: `ner` or `re`."""
     return "ner" if processor.relations is None else "re"
@@ -24,35 +27,42 @@ def task_of(processor: IFAformerProcessor) -> str:
 
 def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProcessor:
     """
-    The processor of a trained model, of whatever task if that is None.
+    The processor of a trained model. With a `task`, the model must be of that task.
 
     Raises:
-        SystemExit: for a name that is no folder with a model, and none that the Hub gives; for one of another task.
+        OSError: for a name that is no folder with a model, and that the Hub does not know either.
+        ValueError: for a processor that does not load or is of another task, and for a folder of several runs.
     """
     runs = sorted(Path(name_or_path).glob("seed-*/config.json"))
     if runs and not (Path(name_or_path) / "config.json").exists():
         folders = ", ".join(str(path.parent) for path in runs)
-        raise SystemExit(f"{name_or_path} holds several runs, of which results.json names the best: name {folders}.")
-    with _told(name_or_path):
+        raise ValueError(
+            f"{name_or_path} holds several runs, one for each seed. Name one of them: {folders}. Its results.json "
+            "says which is the best."
+        )
+    with _explained(name_or_path):
         processor = IFAformerProcessor.from_pretrained(name_or_path)
-    if task not in (None, task_of(processor)):
-        raise SystemExit(
-            f"{name_or_path} is a checkpoint of task {task_of(processor)}, where one of task {task} is expected: name "
-            "another checkpoint, or the task that it is of."
+    found = task_of(processor)
+    if task not in (None, found):
+        raise ValueError(
+            f"{name_or_path} is {MODELS_OF_TASKS[found]} (task {found}), but {MODELS_OF_TASKS[str(task)]} (task "
+            f"{task}) is expected here. Name another model."
         )
     return processor
 
 
 def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrainedModel, IFAformerProcessor]:
     """
-    A model in evaluation mode and its processor, which cuts texts at what the model can take.
+    A model in evaluation mode and its processor, which cuts texts to what the model can take.
 
     Raises:
-        SystemExit: as [`load_processor`], and where the two do not belong together.
+        OSError: as for [`load_processor`].
+        ValueError: as for [`load_processor`], for weights that do not load, and for a model and a processor that do
+            not belong together.
     """
     processor = load_processor(name_or_path, task)
     auto_classes = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
-    with _told(name_or_path):
+    with _explained(name_or_path):
         model = auto_classes[task_of(processor)].from_pretrained(name_or_path)
         processor.check_config(model.config)
     if processor.max_length is None:
@@ -60,43 +70,45 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
     return model, processor
 
 
-@contextmanager
-def _told(name_or_path: str) -> Iterator[None]:
+def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
     """
+    The model of a folder, of either task or bare, all of whose weights are there and whose processor belongs to it.
+
     Raises:
-        SystemExit: for a checkpoint that is not there, or does not load.
+        OSError: for a folder without a model.
+        ValueError: for a model that does not load, and for weights that are not those of the configuration.
+    """
+    with _explained(str(folder)):
+        config = AutoConfig.from_pretrained(folder)
+        architecture = (config.architectures or ["no class"])[0]
+        if architecture not in modeling_ifaformer.__all__:
+            raise ValueError(f"expected a model of {', '.join(modeling_ifaformer.__all__)}, got {architecture}.")
+        model, loading = getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True)
+        processor = IFAformerProcessor.from_pretrained(folder)
+        vocabulary, embeddings = len(processor.tokenizer), config.text_config.vocab_size
+        if vocabulary > embeddings:
+            raise ValueError(f"the tokenizer has {vocabulary} entries, the model embeds {embeddings}.")
+        if architecture != "IFAformerModel":
+            processor.check_config(config)
+        wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        if any(wrong.values()):
+            raise ValueError(f"the weights are not those of the configuration: {wrong}.")
+    return model
+
+
+@contextmanager
+def _explained(name_or_path: str) -> Iterator[None]:
+    """
+    Names the model in what its libraries raise.
+
+    Raises:
+        OSError: for a model that is not there.
+        ValueError: for one that does not load.
     """
     try:
         yield
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
-        raise SystemExit(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
+        raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
     except (ValueError, RuntimeError, SafetensorError) as error:
-        raise SystemExit(f"{name_or_path}: the model does not load: {error}") from error
-
-
-def load_whole_model(folder: Path) -> PreTrainedModel:
-    """
-    The model of a folder, of whatever task, all of whose weights are there and whose processor belongs to it.
-
-    Raises:
-        ValueError: for a folder that does not load, or loads with weights made up.
-    """
-    try:
-        config = AutoConfig.from_pretrained(folder)
-        architecture = (config.architectures or ["no class"])[0]
-        if architecture not in modeling_ifaformer.__all__:
-            raise ValueError(f"expected a model of {', '.join(modeling_ifaformer.__all__)}, got {architecture}")
-        model, loading = getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True)
-        processor = IFAformerProcessor.from_pretrained(folder)
-        vocabulary, embeddings = len(processor.tokenizer), config.text_config.vocab_size
-        if vocabulary > embeddings:
-            raise ValueError(f"the tokenizer has {vocabulary} entries, the model embeds {embeddings}")
-        if architecture != "IFAformerModel":
-            processor.check_config(config)
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: the model does not load: {error}") from error
-    wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    if any(wrong.values()):
-        raise ValueError(f"{folder}: the weights are not those of the configuration: {wrong}.")
-    return model
+        raise ValueError(f"{name_or_path}: the model does not load: {error}") from error

@@ -93,8 +93,8 @@ class PredictionArguments(ProposalOptions, DataSourceArguments):
         Which task the model is of, now the `task`, and whether the options are of that task.
 
         Raises:
-            ValueError: for an option of another task.
-            SystemExit: for a model that is not there, or of another task.
+            ValueError: for an option of another task, and for a model that does not load or is of another task.
+            OSError: for a model that is not there.
         """
         processor = load_processor(str(self.model), self.task)
         self.task = task_of(processor)

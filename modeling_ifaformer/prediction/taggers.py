@@ -69,16 +69,16 @@ def load_tagger(arguments: PredictionArguments, default_device: Any) -> TimedPip
         SystemExit: for a model that does not load, or does not fit what it is used for.
     """
     device = arguments.device or default_device
-    model, processor = load_checkpoint(str(arguments.model), arguments.task)
     options = {option.name: getattr(arguments, option.name) for option in fields(ProposalOptions)}
     options |= {"crops": arguments.crops, "explain": arguments.explain}
     tagger_class = TimedRelationPipeline if arguments.task == "re" else TimedPipeline
     try:
+        model, processor = load_checkpoint(str(arguments.model), arguments.task)
         if arguments.relation_model is not None:
             extractor, its_processor = load_checkpoint(arguments.relation_model, "re")
             options["relation_extractor"] = IFAformerRelationPipeline(
                 extractor, processor=its_processor, device=device
             )
         return tagger_class(model=model, processor=processor, device=device, **options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error

@@ -113,5 +113,5 @@ def test_scoring_for_another_task_is_refused(relation_checkpoint, tweets, monkey
     (tmp_path / "scoring.yaml").write_text("task: ner\n")
     flags = ("--checkpoints", relation_checkpoint, "--dataset", str(tweets))
     monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path / "scoring.yaml"), *flags])
-    with pytest.raises(SystemExit, match="is a checkpoint of task re, where one of task ner is expected"):
+    with pytest.raises(SystemExit, match=r"is a relation model \(task re\), but an entity model "):
         import_module("ifaformer_commands.score").main()

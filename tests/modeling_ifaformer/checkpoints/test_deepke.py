@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from modeling_ifaformer import IFAformerForTokenClassification
-from modeling_ifaformer.checkpoints.deepke import load_deepke_weights, read_deepke_checkpoint, rename_deepke_keys
+from modeling_ifaformer.checkpoints.deepke import (
+    convert_deepke_checkpoint,
+    load_deepke_weights,
+    read_deepke_checkpoint,
+    read_relations,
+    rename_deepke_keys,
+)
 
 
 STATE = {
@@ -77,10 +83,40 @@ def test_without_pytorch_crf_the_right_package_is_named():
     assert "pip install pytorch-crf" in result.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", None])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"a text file", None])
 def test_a_damaged_file(tmp_path, content):
     path = tmp_path / "best_model.pth"
     torch.save(STATE, path)
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
-    with pytest.raises(ValueError, match=r"best_model.pth was not loaded, because it is .*; expected the state dict"):
+    with pytest.raises(ValueError, match=r"best_model.pth was not loaded, because it is .*\. Expected is the state"):
         read_deepke_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["None", "/per/per/peer"]', "expected a JSON mapping from relation names to ids, .* got a list"),
+        ("None: 0", "expected a JSON mapping .* but the file is no JSON"),
+        ('{"a": 0, "b": 2}', r"must number its relations 0\.\.1, got \[0, 2\]"),
+        ('{"a": 0, "b": "1"}', r"must number its relations 0\.\.1"),
+    ],
+)
+def test_a_file_that_numbers_no_relations(tmp_path, content, message):
+    (tmp_path / "rel2id.json").write_text(content)
+    with pytest.raises(ValueError, match=f"rel2id.json:? {message}"):
+        read_relations(tmp_path / "rel2id.json")
+
+
+def test_relations_are_in_the_order_of_their_ids(tmp_path):
+    (tmp_path / "rel2id.json").write_text('{"b": 1, "a": 2, "None": 0}')
+    assert read_relations(tmp_path / "rel2id.json") == ["None", "b", "a"]
+
+
+def test_a_checkpoint_that_does_not_fit_is_told(checkpoint, tmp_path):
+    torch.save({"fc.bias": torch.ones(3)}, tmp_path / "best_model.pth")
+    models = {"text_model": checkpoint, "vision_model": checkpoint}
+    with pytest.raises(ValueError, match="has no word embeddings"):
+        convert_deepke_checkpoint(tmp_path / "best_model.pth", tmp_path / "out", **models)
+    with pytest.raises(ValueError, match="needs the names of its relations"):
+        convert_deepke_checkpoint(tmp_path / "best_model.pth", tmp_path / "out", "re", **models)
+    assert not (tmp_path / "out").exists()

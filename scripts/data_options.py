@@ -2,12 +2,18 @@
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from datasets import Dataset, DatasetDict
 
+from ifaformer_commands.command_line import user_errors
 from processing.data.loading import DATASETS, load_data
 from processing.data.own.tag_schemes import TAG_SCHEMES
+
+
+if TYPE_CHECKING:
+    from processing.object_proposals import ProposalOptions
 
 
 ALL = sys.maxsize  # crops
@@ -83,3 +89,64 @@ def choose_split(data: DatasetDict, split: str) -> Dataset:
     if split not in data:
         raise SystemExit(f"--split must be one of {', '.join(data)}, got {split!r}.")
     return data[split]
+
+
+@dataclass
+class DetectionArguments:
+    """Options of the detectors that find crops"""
+
+    aux_detector: str | None = field(
+        default=None,
+        metadata={
+            "help": "The zero-shot detector that finds aux crops by phrases: a name on the Hub or a folder. Without "
+            "it, no aux crops are looked for."
+        },
+    )
+    rcnn_detector: str | None = field(
+        default=None,
+        metadata={
+            "help": "The detector of a closed set of labels that finds rcnn crops: a name on the Hub or a folder. "
+            "Without it, no rcnn crops are looked for."
+        },
+    )
+    phrases: list[str] | None = field(
+        default=None, metadata={"help": "The phrases that the zero-shot detector looks for in every picture."}
+    )
+    spacy_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "The spaCy model that finds the noun phrases of each text, which the zero-shot detector looks "
+            "for. By default it is an installed English one. Without one, or with 'none', the detector looks for what "
+            "the labels name.",
+            "none_is_text": True,
+        },
+    )
+    aux_threshold: float = field(
+        default=0.3, metadata={"help": "An object gives an aux crop only if its score is above this number."}
+    )
+    rcnn_threshold: float = field(
+        default=0.5, metadata={"help": "An object gives an rcnn crop only if its score is above this number."}
+    )
+    iou_threshold: float = field(
+        default=0.5,
+        metadata={
+            "help": "Of two boxes whose intersection over union is above this number, only the one with the higher "
+            "score stays."
+        },
+    )
+    max_aux_crops: int = field(default=3, metadata={"help": "The largest number of aux crops for a picture."})
+    max_rcnn_crops: int = field(default=3, metadata={"help": "The largest number of rcnn crops for a picture."})
+
+    def proposal_options(self) -> "ProposalOptions":
+        """
+        These options as the rooms take them.
+
+        Raises:
+            SystemExit: for an option out of range.
+        """
+        from processing.object_proposals import ProposalOptions
+
+        options = ProposalOptions(**{option.name: getattr(self, option.name) for option in fields(DetectionArguments)})
+        with user_errors():
+            options.check()
+        return options

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -17,10 +18,12 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from ifaformer_commands.data_options import DetectionArguments
 from processing.crops import preparation as crop_preparation
 from processing.detectors import ObjectDetector
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
+from processing.object_proposals import ProposalOptions
 from processing.phrases import label_phrases
 from processing.rows.row_features import ner_features, re_features
 
@@ -521,3 +524,15 @@ def test_real_pictures(tmp_path, shared, tiny_detector, monkeypatch):
     rows = stored_rows(tmp_path / "out")
     assert [len(split) for split in rows.values()] == [2, 2, 2]
     assert all(row["image"] is not None and row["aux_crops"] for split in rows.values() for row in split)
+
+
+def test_the_command_has_the_options_and_defaults_of_the_room():
+    ours, theirs = fields(DetectionArguments), fields(ProposalOptions)
+    assert [(option.name, option.default) for option in ours] == [(option.name, option.default) for option in theirs]
+    arguments = DetectionArguments(aux_detector="a", phrases=["dog"], max_rcnn_crops=2)
+    assert arguments.proposal_options() == ProposalOptions(aux_detector="a", phrases=["dog"], max_rcnn_crops=2)
+
+
+def test_an_option_out_of_range_ends_the_command():
+    with pytest.raises(SystemExit, match="iou_threshold must be from 0 to 1, got 2"):
+        DetectionArguments(iou_threshold=2).proposal_options()

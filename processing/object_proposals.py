@@ -40,7 +40,8 @@ class ProposalOptions:
         default=None,
         metadata={
             "help": "spaCy model that finds the noun phrases of each text; 'none': phrases from the label set; "
-            "default: an installed English one, else the label set"
+            "default: an installed English one, else the label set",
+            "none_is_text": True,
         },
     )
     aux_threshold: float = field(default=0.3, metadata={"help": "aux objects score more"})

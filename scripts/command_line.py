@@ -1,55 +1,301 @@
 """Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
 
+import json
+import re
+import shlex
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from argparse import (
+    OPTIONAL,
+    SUPPRESS,
+    Action,
+    ArgumentDefaultsHelpFormatter,
+    ArgumentError,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from inspect import get_annotations
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
 
 
-class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Examples as they are written, and the defaults of options."""
+RECIPES = Path(__file__).parent / "recipes"
+RECIPE_ENDINGS = (".yaml", ".yml")
+FIRST_GROUP = "The options that matter first"
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object", list: "a list"}
 
 
 def parse_arguments(
-    *dataclass_types: type, description: str | None = None, positional: str | None = None
+    *dataclass_types: type, description: str | None = None, positional: str | None = None, first: Sequence[str] = ()
 ) -> tuple[Any, ...]:
     """
-    `script.py [recipe.yaml] [--flag value ...]`, an instance for each dataclass, then the recipe's path or None. With
-    `positional`, a first argument that is no recipe is the value of that option.
+    Read `script.py [recipe] [--option value ...]` into dataclasses.
 
-    Exits with a message for a recipe that is no mapping or has keys that no dataclass knows.
+    A recipe is a YAML file, or the name of one that is shipped (`demo`). Its values are read and checked as those of
+    flags are, and flags win over them. `none` (in a recipe also `null`) unsets an option whose type allows None.
+
+    `--help` shows an option in the group of the class that declares it; the group's title is the first line of that
+    class's docstring. A field's metadata are `help` (a full sentence), `choices`, and `none_is_text: True` where the
+    value "none" has a meaning of its own.
+
+    Args:
+        dataclass_types: dataclasses whose fields are the options.
+        description: what the command does, the docstring of the script.
+        positional: option whose value may be given as the first argument without its name.
+        first: options that `--help` shows before all others.
+
+    Returns:
+        An instance of each dataclass, then the recipe's path or None.
+
+    Raises:
+        SystemExit: with status 2 and one line on stderr, for what cannot be read.
     """
-    parser = HfArgumentParser(dataclass_types, description=description, formatter_class=_HelpFormatter)
-    parser.add_argument("recipe", nargs="?", help="YAML file with values of the options below; flags win over it")
-    # The recipe's values become the defaults, so it is looked for before everything else is parsed.
+    usage = f"%(prog)s [RECIPE{f' | {positional.upper()}' if positional else ''}] [--option value ...]"
+    parser = _Parser(dataclass_types, first, description=description, usage=usage)
     arguments = sys.argv[1:]
-    if positional and arguments and not arguments[0].startswith("-") and not arguments[0].endswith((".yaml", ".yml")):
-        arguments.insert(0, f"--{positional}")
-    path = arguments[0] if arguments and arguments[0].endswith((".yaml", ".yml")) else None
+    path = None
+    if arguments and not arguments[0].startswith("-"):
+        shipped = RECIPES / f"{arguments[0]}.yaml"
+        if arguments[0].endswith(RECIPE_ENDINGS):
+            path = arguments.pop(0)
+        elif positional:
+            arguments.insert(0, f"--{positional}")
+        elif shipped.is_file():
+            path = str(shipped)
+            del arguments[0]
+        else:
+            parser.error(
+                f"The first argument must be a recipe, a file that ends in .yaml or one of "
+                f"{', '.join(sorted(file.stem for file in RECIPES.glob('*.yaml')))}, or an option that begins with "
+                f"--, got {arguments[0]!r}."
+            )
     if path is not None:
+        # The recipe's values become the defaults.
+        parser.set_defaults(**parser.recipe_values(path))
+    return (*parser.instances(arguments), path)
+
+
+class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Examples as they are written, each option once, and the defaults that say something."""
+
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        shown = [option for option in action.option_strings if "-" not in option[2:]]
+        values = self._format_args(action, "VALUE") if action.nargs != 0 else ""
+        return f"{', '.join(shown)} {values}".rstrip()
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, "", []) else action.help
+
+
+class _Parser(HfArgumentParser):
+    """HfArgumentParser with groups of options, one check for flags and recipes, and messages of one line."""
+
+    def __init__(self, dataclass_types: Iterable[type], first: Sequence[str], **kwargs: Any):
+        self._groups: dict[str, Any] = {}
+        self._hints: dict[str, Any] = {}
+        self._none_is_text: set[str] = set()
+        self._first = first
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
+        self._optionals.title = "Help"
+        if first:
+            self._group(FIRST_GROUP)
+        for dataclass_type in dataclass_types:
+            self._add_dataclass_arguments(dataclass_type)
+        self.dataclass_types = list(dataclass_types)
+        if first:
+            # A group shows its options in the order in which they were added.
+            self._group(FIRST_GROUP)._group_actions.sort(key=lambda action: first.index(action.dest))
+
+    def _group(self, title: str) -> Any:
+        if title not in self._groups:
+            self._groups[title] = self.add_argument_group(title)
+        return self._groups[title]
+
+    def _add_dataclass_arguments(self, dtype: type) -> None:
+        hints = get_type_hints(dtype)
+        options = {option.name: option for option in fields(dtype) if option.init}
+        for declaring in dtype.__mro__:  # what is special to the command comes before what it inherits
+            for name, option in list(options.items()):
+                declared = vars(declaring).get("__dataclass_fields__", {}).get(name)
+                # A class that changes the default alone leaves the option where its help is.
+                if declared is None or name not in get_annotations(declaring) or not declared.metadata:
+                    continue
+                del options[name]
+                self._add_option(option, declared.metadata, hints[name], declaring)
+        for name, option in options.items():
+            self._add_option(option, option.metadata, hints[name], dtype)
+
+    def _add_option(self, option: Field, metadata: Any, hint: Any, declaring: type) -> None:
+        option = copy(option)  # the library writes into it
+        option.type = hint
+        option.metadata = {name: value for name, value in metadata.items() if name != "none_is_text"}
+        if metadata.get("none_is_text"):
+            self._none_is_text.add(option.name)
+        self._hints[option.name] = hint
+        written = declaring.__doc__ and not declaring.__doc__.startswith(f"{declaring.__name__}(")  # by a person
+        title = str(declaring.__doc__).strip().splitlines()[0].rstrip(".") if written else "Options"
+        group = self._group(FIRST_GROUP if option.name in self._first else title)
+        self._parse_dataclass_field(group, option)
+        for action in self._actions:
+            if f"--no_{option.name}" in action.option_strings:
+                action.help = SUPPRESS  # `--option false` says the same
+
+    # How a value is read, from a flag or a recipe
+
+    def _types(self, action: Action) -> set[Any]:
+        """The types that an option allows, without what they hold: list and None for `list[str] | None`."""
+        hint = self._hints.get(action.dest, str)
+        parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        return {get_origin(part) or part for part in parts}
+
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        may_be_none = type(None) in self._types(action) and action.dest not in self._none_is_text
+        if action.option_strings and may_be_none and arg_strings in (["none"], [""]):
+            return None
+        return super()._get_values(action, arg_strings)
+
+    def _get_value(self, action: Action, arg_string: str) -> Any:
+        name, types = self._shown(action), self._types(action) - {type(None)}
+        if dict in types and (arg_string.lstrip().startswith("{") or str not in types):
+            try:
+                value = json.loads(arg_string)
+            except ValueError as error:
+                raise ArgumentError(None, f"{name} must be a JSON object, got {arg_string!r}: {error}.") from error
+            if not isinstance(value, dict):
+                raise ArgumentError(None, f"{name} must be a JSON object, got {arg_string!r}.")
+            return value
         try:
-            with open(path, encoding="utf-8") as file:
-                recipe = yaml.safe_load(file)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            parser.error(f"recipe {path}: {error}")
-        if not isinstance(recipe, dict):
-            parser.error(f"{path} must hold a mapping from options to values, got {type(recipe).__name__}")
-        known = {action.dest for action in parser._actions}
-        unknown = sorted(set(recipe) - known)
+            return super()._get_value(action, arg_string)
+        except ArgumentError as error:
+            # The library reads true and false by a function of its own.
+            expected = EXPECTED.get(action.type if isinstance(action.type, type) else bool, "another value")
+            raise ArgumentError(None, f"{name} must be {expected}, got {arg_string!r}.") from error
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = ", ".join(map(str, action.choices))
+            raise ArgumentError(None, f"{self._shown(action)} must be one of {choices}, got {value!r}.")
+
+    def _match_argument(self, action: Action, arg_strings_pattern: str) -> int:
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except ArgumentError as error:
+            raise ArgumentError(None, f"{self._shown(action)} needs a value.") from error
+
+    def _shown(self, action: Action) -> str:
+        return action.option_strings[0] if action.option_strings else action.dest
+
+    # Flags
+
+    def instances(self, arguments: list[str]) -> list[Any]:
+        """The dataclasses with the values of the flags."""
+        try:
+            *parsed, rest = self.parse_args_into_dataclasses(
+                arguments, return_remaining_strings=True, look_for_args_file=False
+            )
+        except ValueError as error:  # of a dataclass's own check
+            self.error(str(error))
+        unknown = [argument.split("=")[0] for argument in rest if argument.startswith("-")]
         if unknown:
-            parser.error(f"{path} has unknown options {unknown}")
-        parser.set_defaults(**recipe)
-    *parsed, namespace, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
-    if unknown:
-        parser.error(f"unknown arguments: {' '.join(unknown)}")
-    if namespace.recipe != path:
-        parser.error(f"expected a recipe ending in .yaml as the first argument, got {namespace.recipe}")
-    return (*parsed, path)
+            self.error(self._no_option(unknown))
+        if rest:
+            self.error(f"Expected an option that begins with --, got {rest[0]!r}.")
+        return parsed
+
+    def _no_option(self, names: Iterable[str]) -> str:
+        """A sentence for each name that is no option, with its neighbours."""
+        known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
+        sentences = []
+        for name in names:
+            near = get_close_matches(name.lstrip("-").replace("-", "_"), [word for word in known if "-" not in word])
+            hint = (
+                f"Did you mean {' or '.join(f'--{word}' for word in near)}?" if near else "--help lists the options."
+            )
+            sentences.append(f"There is no option {name}. {hint}")
+        return " ".join(sentences)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{' '.join(message.split())}\n")
+
+    # Recipes
+
+    def recipe_values(self, path: str) -> dict[str, Any]:
+        """Values by the name of the option, each read and checked as that of a flag is."""
+        by_name = {action.option_strings[0]: action for action in self._actions if action.dest in self._hints}
+        try:
+            loader = _RecipeLoader(Path(path).read_text(encoding="utf-8-sig"))
+            recipe = loader.get_single_node()
+            if not isinstance(recipe, yaml.MappingNode):
+                raise ValueError("Expected lines such as `seed: 1`, an option and its value.")
+            loader.flatten_mapping(recipe)
+            names = [f"--{key.value}" if isinstance(key, yaml.ScalarNode) else "[...]" for key, _ in recipe.value]
+            unknown = [name for name in names if name not in by_name]
+            if unknown:
+                raise ValueError(self._no_option(unknown))
+            actions = [by_name[name] for name in names]
+            return {
+                action.dest: self._recipe_value(action, node, loader)
+                for action, (_, node) in zip(actions, recipe.value, strict=True)
+            }
+        except RecursionError:
+            self.error(f"{path}: The values are nested too deeply.")
+        except (OSError, ValueError, ArgumentError, yaml.YAMLError) as error:
+            self.error(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+    def _recipe_value(self, action: Action, node: yaml.Node, loader: "_RecipeLoader") -> Any:
+        def text(scalar: yaml.Node) -> str:
+            return "none" if scalar.tag == "tag:yaml.org,2002:null" else scalar.value
+
+        types = self._types(action)
+        takes_list = action.nargs not in (None, OPTIONAL)
+        if isinstance(node, yaml.ScalarNode):
+            return self._get_values(action, [text(node)])
+        if isinstance(node, yaml.MappingNode) and dict in types:
+            try:
+                value = loader.construct_document(node)
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{self._shown(action)} in line {node.start_mark.line + 1}: {error}.") from error
+            return value
+        is_flat = isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value)
+        if is_flat and takes_list:
+            return self._get_values(action, [text(item) for item in node.value])
+        if is_flat and list in types:
+            return [text(item) for item in node.value]
+        expected = "a list of single values" if takes_list else EXPECTED.get(action.type, "one value")
+        came = "a mapping" if isinstance(node, yaml.MappingNode) else "a nested list" if takes_list else "a list"
+        raise ValueError(f"{self._shown(action)} must be {expected}, got {came} in line {node.start_mark.line + 1}.")
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML in which `1e-5` is a number inside mappings too, as in newer versions of YAML."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def this_command(*launcher: str) -> str:
+    """
+    This run, for a shell: `python scripts/score.py ...` or `ifaformer score ...`.
+
+    Args:
+        launcher: what starts a script; `python` if left out.
+    """
+    started_as, *arguments = sys.argv
+    if started_as.endswith(".py"):
+        return shlex.join([*(launcher or ("python",)), started_as, *arguments])
+    return f"{started_as} {shlex.join(arguments)}".rstrip()
 
 
 def output_path(path: str | None) -> Path | None:

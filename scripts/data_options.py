@@ -5,52 +5,67 @@ import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from datasets import Dataset, DatasetDict
-
 from ifaformer_commands.command_line import user_errors
-from processing.data.loading import DATASETS, load_data
-from processing.data.own.tag_schemes import TAG_SCHEMES
 
 
 if TYPE_CHECKING:
-    from processing.object_proposals import ProposalOptions
+    from datasets import DatasetDict
 
+    from processing.object_proposals import ProposalOptions
+    from processing.rows.loading_report import LoadingReport
+
+
+# What the rooms define is said here again, since importing a room takes seconds, which `--help` must not.
+# tests/scripts/test_data_options.py holds these against the rooms.
+DATASETS = ("demo", "demo_re", "twitter2015", "twitter2017", "mnre")
+TAG_SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO")
+TASKS = ("ner", "re")
 
 ALL = sys.maxsize  # crops
 
 
 @dataclass
 class DataSourceArguments:
+    """Options of the data set."""
+
     dataset: str = field(
         default="demo",
         metadata={
-            "help": f"{', '.join(DATASETS)}; or your own: a file or folder of JSON lines, CSV or Parquet, a folder "
-            "of the datasets library, a Hub name"
+            "help": f"The data set: {', '.join(DATASETS)}, or your own: a file or a folder of JSON lines, CSV or "
+            "Parquet, a folder of the datasets library, or a name on the Hub."
         },
     )
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the Twitter or MNRE archive"})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "The folder of the Twitter or MNRE archive, for the data sets of that name."}
+    )
     image_dir: str | None = field(
-        default=None, metadata={"help": "your own data: folder of the pictures; default: that of the file"}
+        default=None,
+        metadata={"help": "The folder of the pictures of your own data. By default it is that of the data's file."},
     )
     tag_scheme: str | None = field(
         default=None,
         metadata={
-            "help": "your own data: scheme of the tags; default: found out",
+            "help": "The scheme of the tags in your own data. By default it is found out from the tags.",
             "choices": TAG_SCHEMES,
         },
     )
-    strict: bool = field(default=False, metadata={"help": "your own data: stop at the first row that cannot be used"})
-    cache_dir: str | None = field(default=None, metadata={"help": "where prepared data are kept"})
+    strict: bool = field(
+        default=False, metadata={"help": "Stop at the first row of your own data that cannot be used."}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "The folder in which prepared data are kept."})
 
-    def load(self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL) -> tuple[DatasetDict, str]:
+    def load(self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL) -> "tuple[DatasetDict, LoadingReport]":
         """
-        The data set, pictures encoded, and what its loading has to report, for the command to print.
+        The data set with its pictures encoded, and the report of its loading for the command to print.
 
         Raises:
             SystemExit: with the message of whatever is wrong with the data or their names.
         """
-        logging.getLogger("processing.reporting_builder").setLevel(logging.ERROR)  # which would tell it a second time
-        try:
+        from processing.data import load_data
+
+        # The builder would tell a second time what the report says.
+        logging.getLogger("processing.rows.reporting_builder").setLevel(logging.ERROR)
+        with user_errors():
             return load_data(
                 self.dataset,
                 data_dir=self.data_dir,
@@ -61,34 +76,6 @@ class DataSourceArguments:
                 num_aux_crops=num_aux_crops,
                 num_rcnn_crops=num_rcnn_crops,
             )
-        except (ValueError, OSError) as error:
-            raise SystemExit(str(error)) from error
-
-
-# What a task asks for, by the column that answers it.
-ANSWERS = {"ner": "ner_tags", "re": "relation"}
-
-
-def check_task(data: DatasetDict, name: str, task: str) -> None:
-    """
-    Raises:
-        SystemExit: for data without the answers of the task.
-    """
-    columns = next(iter(data.values())).column_names
-    if ANSWERS[task] not in columns:
-        others = [other for other, column in ANSWERS.items() if column in columns]
-        hint = f" They are for task {others[0]}." if others else ""
-        raise SystemExit(f"{name} has no {ANSWERS[task]}, but {', '.join(columns)}; the task is {task}.{hint}")
-
-
-def choose_split(data: DatasetDict, split: str) -> Dataset:
-    """
-    Raises:
-        SystemExit: for a split that the data set has not.
-    """
-    if split not in data:
-        raise SystemExit(f"--split must be one of {', '.join(data)}, got {split!r}.")
-    return data[split]
 
 
 @dataclass

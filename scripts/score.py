@@ -17,10 +17,11 @@ from typing import Any
 from transformers import PreTrainedModel, TrainingArguments
 
 from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import ANSWERS, DataSourceArguments, check_task, choose_split
+from ifaformer_commands.data_options import DataSourceArguments
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from modeling_ifaformer.training.trainer import IFAformerTrainer
 from processing.columns import PICTURE_COLUMNS
+from processing.data.tasks import ANSWERS, check_task, choose_split
 from processing.scoring.entity_metrics import PROTOCOLS
 from processing.scoring.results_table import results_table
 from processing.scoring.splits import Split, make_split, shuffle_pictures
@@ -75,8 +76,9 @@ def main() -> None:
     (task,) = tasks
     if task == "re" and arguments.protocol != "word":
         raise SystemExit(f"--protocol {arguments.protocol} is for entities; relations are scored in one way.")
-    check_task(data, arguments.dataset, task)
-    variants = {"": choose_split(data, arguments.split)}
+    with user_errors():
+        check_task(data, arguments.dataset, task)
+        variants = {"": choose_split(data, arguments.split)}
     if arguments.shuffle_pictures:
         variants[" (pictures shuffled)"] = shuffle_pictures(variants[""], arguments.seed)
     protocols = PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)

@@ -22,7 +22,7 @@ import torch
 import transformers
 from transformers import set_seed
 
-from ifaformer_commands.command_line import parse_arguments
+from ifaformer_commands.command_line import parse_arguments, user_errors
 from modeling_ifaformer.training.arguments import (
     DataArguments,
     IFAformerTrainingArguments,
@@ -72,7 +72,8 @@ def main() -> None:
         data, report = data_arguments.load(model_arguments.num_aux_crops, model_arguments.num_rcnn_crops)
     if report and arguments.process_index == 0:
         print(report)
-    check_splits(data, data_arguments.dataset, model_arguments.task)
+    with user_errors():
+        check_splits(data, data_arguments.dataset, model_arguments.task)
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     if not model_arguments.text_attends_vision:
         data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output

@@ -9,9 +9,11 @@ import pyarrow as pa
 import torch
 import transformers
 
-from ifaformer_commands.data_options import ANSWERS, DataSourceArguments, choose_split
+from ifaformer_commands.command_line import user_errors
+from ifaformer_commands.data_options import DataSourceArguments
 from modeling_ifaformer.checkpoints.trained import load_processor, task_of
 from processing.data.loading import DATASETS
+from processing.data.tasks import ANSWERS, choose_split
 from processing.explanations import METHODS
 from processing.jobs.digests import checkpoint_digest
 from processing.object_proposals import ProposalOptions
@@ -167,8 +169,6 @@ def open_source(arguments: PredictionArguments, is_main_process: bool = True) ->
     data, report = arguments.load()
     if report and is_main_process:
         print(report, file=sys.stderr)
-    rows, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
-    try:
+    with user_errors():
+        rows, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
         return dataset_source(rows, name, with_pair=arguments.task == "re")
-    except ValueError as error:
-        raise SystemExit(str(error)) from error

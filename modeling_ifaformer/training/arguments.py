@@ -9,7 +9,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from ifaformer_commands.data_options import ANSWERS, DataSourceArguments
+from ifaformer_commands.data_options import DataSourceArguments
+from processing.data.tasks import ANSWERS
 
 
 def absolute_if_there(name: str | None) -> str | None:
@@ -98,7 +99,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     save_strategy: str = "epoch"
     save_total_limit: int | None = 1
     report_to: None | str | list[str] = field(  # noqa: RUF036  (the library's parser wants None first)
-        default="tensorboard", metadata={"help": "where to log: tensorboard, wandb, none, ..., or several"}
+        default="tensorboard",
+        metadata={"help": "where to log: tensorboard, wandb, none, ..., or several", "none_is_text": True},
     )
     hub_strategy: HubStrategy | str = field(
         default="end", metadata={"help": "end alone: the model is pushed with its card, when training has ended"}

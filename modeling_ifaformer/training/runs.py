@@ -21,7 +21,7 @@ from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
 from hub_card.sharing.model_folder import STALE_MODEL_FILES, model_files
 from hub_card.sharing.upload import check_destination, make_repository, upload
-from ifaformer_commands.data_options import check_task
+from processing.data.tasks import check_task
 from processing.jobs.atomic_files import write_json
 from processing.scoring.results_table import results_table, spread_table
 from processing.scoring.seeds import spread

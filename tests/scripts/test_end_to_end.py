@@ -137,7 +137,7 @@ def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):
 def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
     (tmp_path / "recipe.yaml").write_text("learning_rat: 1\n")
     result = run_script("train.py", tmp_path / "recipe.yaml", exit_code=2)
-    assert "has unknown options ['learning_rat']" in result.stderr
+    assert "There is no option --learning_rat. Did you mean --learning_rate" in result.stderr
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group(make_config, tmp_path):

@@ -99,7 +99,7 @@ def test_scoring_reproduces_training_s_figures(trained, tweets, run_script, tmp_
 
 def test_the_wrong_task_is_said(tweets, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["train.py", "--dataset", str(tweets), "--output_dir", str(tmp_path / "out")])
-    with pytest.raises(SystemExit, match=r"has no ner_tags, but .*; the task is ner\. They are for task re\."):
+    with pytest.raises(SystemExit, match=r"The task ner needs .* ner_tags, .* These data are for the task re\."):
         import_module("ifaformer_commands.train").main()
 
 

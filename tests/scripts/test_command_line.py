@@ -1,0 +1,255 @@
+import re
+from dataclasses import dataclass, field, make_dataclass
+
+import pytest
+import yaml
+
+from ifaformer_commands.command_line import FIRST_GROUP, RECIPES, output_path, parse_arguments, this_command
+
+
+@dataclass
+class Common:
+    """Options of everything."""
+
+    name: str = field(default="demo", metadata={"help": "The name."})
+    steps: int = field(default=-1, metadata={"help": "The number of steps."})
+
+
+@dataclass
+class Options(Common):
+    """Options of this command.
+
+    They are many.
+    """
+
+    name: str = "other"  # the default alone: the option stays where its help is
+    rate: float = field(default=0.1, metadata={"help": "The rate."})
+    fast: bool = field(default=True, metadata={"help": "Whether to hurry."})
+    maybe: bool | None = field(default=None, metadata={"help": "Whether to think."})
+    model: str | None = field(default=None, metadata={"help": "The model."})
+    config: dict | str | None = field(default=None, metadata={"help": "The configuration."})
+    mapping: dict | None = field(default=None, metadata={"help": "The mapping."})
+    seeds: list[int] | None = field(default=None, metadata={"help": "The seeds."})
+    words: list[str] = field(default_factory=list, metadata={"help": "The words."})
+    loggers: None | str | list[str] = field(  # noqa: RUF036  (the library's parser wants None first)
+        default="board", metadata={"help": "The loggers.", "none_is_text": True}
+    )
+    limit: int | None = field(default=3, metadata={"help": "The limit."})
+    split: str | None = field(default=None, metadata={"help": "The split.", "choices": ("train", "test")})
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """`parse("--flag", "value", ...)` -> the options and the recipe's path."""
+
+    def run(*arguments, **options):
+        monkeypatch.setattr("sys.argv", ["train.py", *map(str, arguments)])
+        return parse_arguments(Options, **options)
+
+    return run
+
+
+@pytest.fixture
+def refused(parse, capsys):
+    """`refused("--flag", ...)` -> the one line on stderr with which the arguments are refused."""
+
+    def run(*arguments, **options):
+        with pytest.raises(SystemExit) as end:
+            parse(*arguments, **options)
+        printed = capsys.readouterr()
+        assert end.value.code == 2 and not printed.out
+        (line,) = printed.err.splitlines()
+        return line
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """`recipe("seed: 1")` -> the path of a file that holds it."""
+
+    def write(content):
+        path = tmp_path / "recipe.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+class TestValues:
+    # In a recipe and as flags, and what they mean.
+    SAME = (
+        ("rate: 1e-5", ("--rate", "1e-5"), {"rate": 1e-5}),
+        ("rate: 1.0e-3", ("--rate=0.001",), {"rate": 1e-3}),
+        ("steps: -1", ("--steps", "-1"), {"steps": -1}),
+        ("fast: no", ("--fast", "no"), {"fast": False}),
+        ("fast: false", ("--no_fast",), {"fast": False}),
+        ("fast: yes", ("--fast",), {"fast": True}),
+        ("maybe: true", ("--maybe", "TRUE"), {"maybe": True}),
+        ("model: 2017", ("--model", "2017"), {"model": "2017"}),
+        ("model: no", ("--model", "no"), {"model": "no"}),
+        ("model: 2001-99-99", ("--model", "2001-99-99"), {"model": "2001-99-99"}),
+        ("seeds: [1, 2]", ("--seeds", "1", "2"), {"seeds": [1, 2]}),
+        ("seeds: 1", ("--seeds", "1"), {"seeds": [1]}),
+        ("words: [a b, no]", ("--words", "a b", "no"), {"words": ["a b", "no"]}),
+        (
+            "config: {a: 3, b: 1e-5}",
+            ("--config", '{"a": 3, "b": 1e-5}'),
+            {"config": {"a": 3, "b": 1e-5}},
+        ),
+        ("config: a.json", ("--config", "a.json"), {"config": "a.json"}),
+        ("mapping: {a: {b: [1]}}", ("--mapping", '{"a": {"b": [1]}}'), {"mapping": {"a": {"b": [1]}}}),
+        ("split: train", ("--split", "train"), {"split": "train"}),
+        ("loggers: none", ("--loggers", "none"), {"loggers": "none"}),
+    )
+
+    @pytest.mark.parametrize("written, flags, expected", SAME)
+    def test_a_recipe_says_what_flags_say(self, parse, recipe, written, flags, expected):
+        path = recipe(written)
+        of_flags, none = parse(*flags)
+        of_recipe, given = parse(path)
+        assert (none, given) == (None, str(path))
+        assert of_flags == of_recipe == Options(**expected)
+
+    def test_a_list_for_an_option_that_also_takes_one_value(self, parse, recipe):
+        assert parse(recipe("loggers: [board, file]"))[0].loggers == ["board", "file"]
+
+    def test_values_can_be_shared_within_a_recipe(self, parse, recipe):
+        assert parse(recipe("<<: {rate: 3, steps: 2}\nsteps: 1"))[0] == Options(rate=3.0, steps=1)
+
+    def test_flags_win(self, parse, recipe):
+        options, _ = parse(recipe("{rate: 0.5, steps: 7, fast: false, seeds: [1]}"), "--rate", "2", "--fast", "true")
+        assert options == Options(rate=2.0, steps=7, fast=True, seeds=[1])
+
+    def test_a_flag_unsets_what_the_recipe_sets(self, parse, recipe):
+        names = ("model", "config", "mapping", "seeds", "limit", "split", "maybe")
+        path = recipe("{model: m, config: {a: 1}, mapping: {a: 1}, seeds: [1], limit: 5, split: train, maybe: true}")
+        assert None not in [getattr(parse(path)[0], name) for name in names]
+        unset = [argument for name in names for argument in (f"--{name}", "none")]
+        assert [getattr(parse(path, *unset)[0], name) for name in names] == [None] * 7
+        assert parse(path, "--model", "")[0].model is None
+        assert parse(recipe("limit: null"))[0].limit is parse(recipe("limit:"))[0].limit is None
+
+
+class TestRefusal:
+    # What is wrong in a recipe and as flags, and what is said.
+    SAME = (
+        ("rate: fast", ("--rate", "fast"), "--rate must be a number, got 'fast'."),
+        ("steps: 1.5", ("--steps", "1.5"), "--steps must be a whole number, got '1.5'."),
+        ("steps: none", ("--steps", "none"), "--steps must be a whole number, got 'none'."),
+        ("fast: perhaps", ("--fast", "perhaps"), "--fast must be true or false, got 'perhaps'."),
+        ("seeds: [1, x]", ("--seeds", "1", "x"), "--seeds must be a whole number, got 'x'."),
+        ("split: tst", ("--split", "tst"), "--split must be one of train, test, got 'tst'."),
+        ("mapping: word", ("--mapping", "word"), "--mapping must be a JSON object, got 'word'"),
+        ("rat: 3", ("--rat", "3"), "There is no option --rat. Did you mean --rate?"),
+        (
+            "wrods: 3\nseds: 1",
+            ("--wrods", "3", "--seds=1"),
+            "--words? There is no option --seds. Did you mean --seeds?",
+        ),
+        ("qqqq: 3", ("--qqqq",), "There is no option --qqqq. --help lists the options."),
+    )
+
+    @pytest.mark.parametrize("written, flags, expected", SAME)
+    def test_a_recipe_is_refused_as_flags_are(self, refused, recipe, written, flags, expected):
+        path = recipe(written)
+        assert expected in refused(*flags)
+        line = refused(path)
+        assert expected in line and line.startswith(f"{path}: ")
+
+    @pytest.mark.parametrize(
+        "written, expected",
+        [
+            ("", "an option and its value"),
+            ("- 1", "an option and its value"),
+            ("just words", "an option and its value"),
+            ("{1: a, b: c}", "There is no option --1."),
+            ("[a]: 1", "There is no option [...]."),
+            ("rate: [1, 2]", "--rate must be a number, got a list in line 1."),
+            ("steps: 1\nrate: {a: 1}", "--rate must be a number, got a mapping in line 2."),
+            ("seeds: {a: 1}", "--seeds must be a list of single values, got a mapping in line 1."),
+            ("seeds: [[1]]", "--seeds must be a list of single values, got a nested list in line 1."),
+            ("config: {a: 2001-99-99}", "--config in line 1: month must be in 1..12"),
+            ("config: {a: 2001-01-01}", "not JSON serializable"),
+            ("config: " + "[" * 5000, "nested too deeply"),
+            ("rate: {", "line 1"),
+            (b"model: \xff\xfe\xfa", "utf-8"),
+            (b"model: \x00", "special characters are not allowed"),
+            ("model: !!python/object/apply:os.getcwd []", "--model must be one value, got a list"),
+        ],
+    )
+    def test_a_broken_recipe_ends_in_one_line(self, refused, recipe, written, expected):
+        assert expected in refused(recipe(written))
+
+    def test_a_recipe_that_is_not_there(self, refused, tmp_path):
+        assert refused(tmp_path / "absent.yaml") == f"{tmp_path / 'absent.yaml'}: No such file or directory"
+
+    def test_flags(self, refused):
+        assert refused("--rate") == "--rate needs a value."
+        assert refused("--seeds") == "--seeds needs a value."
+        assert "Expected an option that begins with --, got 'x'." in refused("--rate", "1", "x")
+        assert "must be a recipe" in refused("dmo") and "demo" in refused("dmo")
+
+    def test_a_dataclass_that_refuses_its_values(self, monkeypatch, capsys):
+        @dataclass
+        class Strict:
+            size: int = 1
+
+            def __post_init__(self):
+                if self.size < 1:
+                    raise ValueError(f"--size must be at least 1, got {self.size}.")
+
+        monkeypatch.setattr("sys.argv", ["train.py", "--size", "0"])
+        with pytest.raises(SystemExit):
+            parse_arguments(Strict)
+        assert capsys.readouterr().err == "--size must be at least 1, got 0.\n"
+
+
+class TestHelp:
+    def test_options_are_grouped(self, parse, capsys):
+        with pytest.raises(SystemExit) as end:
+            parse("--help", description="Do it.\n\n    as written", first=("seeds", "steps"))
+        shown = capsys.readouterr().out
+        assert end.value.code == 0 and "Do it.\n\n    as written" in shown
+        titles = re.findall(r"^(\w.*):$", shown, flags=re.MULTILINE)
+        assert titles == ["Help", FIRST_GROUP, "Options of this command", "Options of everything"]
+        first, own, common = (shown.split(f"{title}:\n")[1].split("\n\n")[0] for title in titles[1:])
+        assert re.findall(r"--\w+", first) == ["--seeds", "--steps"]
+        assert {"--rate", "--split"} < set(re.findall(r"--\w+", own)) and "--no_fast" not in own
+        assert re.findall(r"--\w+", common) == ["--name"] and "The name. (default: other)" in common
+
+    def test_the_usage_is_one_line(self, parse, capsys):
+        with pytest.raises(SystemExit):
+            parse("--help", positional="model")
+        assert capsys.readouterr().out.splitlines()[0] == "usage: train.py [RECIPE | MODEL] [--option value ...]"
+
+
+def test_the_first_argument(parse, recipe):
+    assert parse("some/model", positional="model")[0].model == "some/model"
+    path = recipe("model: of-recipe")
+    assert parse(path, positional="model") == (Options(model="of-recipe"), str(path))
+
+
+def test_shipped_recipes_are_found_by_name(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "demo"])
+    keys = yaml.safe_load((RECIPES / "demo.yaml").read_text(encoding="utf-8"))
+    options, path = parse_arguments(make_dataclass("Anything", [(key, dict | str | None, None) for key in keys]))
+    assert path == str(RECIPES / "demo.yaml") and options.dataset == "demo"
+
+
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        (["scripts/score.py", "--output", "a b.json"], "python scripts/score.py --output 'a b.json'"),
+        (["ifaformer score", "--seed", "1"], "ifaformer score --seed 1"),
+    ],
+)
+def test_this_command(monkeypatch, argv, expected):
+    monkeypatch.setattr("sys.argv", argv)
+    assert this_command() == expected
+
+
+def test_output_path(tmp_path):
+    assert output_path(None) is None and output_path(str(tmp_path / "a.json")) == tmp_path / "a.json"
+    with pytest.raises(SystemExit, match="there is no folder"):
+        output_path(str(tmp_path / "absent" / "a.json"))

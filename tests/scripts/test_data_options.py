@@ -1,0 +1,18 @@
+import pytest
+
+from ifaformer_commands import data_options
+from processing.data import DATASETS
+from processing.data.own.tag_schemes import TAG_SCHEMES
+from processing.data.tasks import ANSWERS
+
+
+def test_options_offer_what_the_rooms_can_read():
+    assert data_options.DATASETS == DATASETS
+    assert data_options.TAG_SCHEMES == TAG_SCHEMES
+    assert tuple(ANSWERS) == data_options.TASKS
+
+
+def test_what_is_wrong_with_the_data_becomes_the_last_line_of_the_command(tmp_path):
+    arguments = data_options.DataSourceArguments(dataset=str(tmp_path / "absent.jsonl"), cache_dir=str(tmp_path))
+    with pytest.raises(SystemExit, match=r"absent\.jsonl.*no such file or folder"):
+        arguments.load()

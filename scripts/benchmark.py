@@ -39,8 +39,9 @@ from ifaformer_commands.benchmarks.start import measure_start
 from ifaformer_commands.benchmarks.training import measure_training
 from ifaformer_commands.benchmarks.work import NUM_CROPS, Work, lend_pictures
 from ifaformer_commands.command_line import output_path, parse_arguments
-from ifaformer_commands.data_options import DataSourceArguments, choose_split
+from ifaformer_commands.data_options import DataSourceArguments
 from processing.data.loading import load_data
+from processing.data.tasks import choose_split
 
 
 PARTS = {

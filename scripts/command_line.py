@@ -213,13 +213,10 @@ class _Parser(HfArgumentParser):
 
     def _no_option(self, names: Iterable[str]) -> str:
         """A sentence for each name that is no option, with its neighbours."""
-        known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
         sentences = []
         for name in names:
-            near = get_close_matches(name.lstrip("-").replace("-", "_"), [word for word in known if "-" not in word])
-            hint = (
-                f"Did you mean {' or '.join(f'--{word}' for word in near)}?" if near else "--help lists the options."
-            )
+            near = get_close_matches(name.lstrip("-").replace("-", "_"), self._hints)
+            hint = f"Did you mean {' or '.join(f'--{word}' for word in near)}?" if near else "--help lists them."
             sentences.append(f"There is no option {name}. {hint}")
         return " ".join(sentences)
 

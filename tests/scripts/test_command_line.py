@@ -143,11 +143,11 @@ class TestRefusal:
         ("mapping: word", ("--mapping", "word"), "--mapping must be a JSON object, got 'word'"),
         ("rat: 3", ("--rat", "3"), "There is no option --rat. Did you mean --rate?"),
         (
-            "wrods: 3\nseds: 1",
-            ("--wrods", "3", "--seds=1"),
-            "--words? There is no option --seds. Did you mean --seeds?",
+            "wrods: 3\nsplt: 1",
+            ("--wrods", "3", "--splt=1"),
+            "--words? There is no option --splt. Did you mean --split?",
         ),
-        ("qqqq: 3", ("--qqqq",), "There is no option --qqqq. --help lists the options."),
+        ("qqqq: 3", ("--qqqq",), "There is no option --qqqq. --help lists them."),
     )
 
     @pytest.mark.parametrize("written, flags, expected", SAME)

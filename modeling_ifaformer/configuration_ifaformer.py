@@ -42,6 +42,9 @@ class IFAformerConfig(PreTrainedConfig):
             Ids of the tokens that open the head and the tail entity; relation extraction only.
         initializer_range (`float`, defaults to 0.02):
             Standard deviation for new weights of the heads.
+        vocab_size (`int`, *optional*):
+            Entries of the processor's tokenizer. `text_config.vocab_size` is raised to it where it is less, as it is
+            where entity markers were added.
 
     Raises:
         StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size,
@@ -89,9 +92,18 @@ class IFAformerConfig(PreTrainedConfig):
             self.label2id = {label: int(index) for index, label in self.id2label.items()}
         elif self.label2id is not None and self.id2label is None:
             self.id2label = {index: label for label, index in self.label2id.items()}
+        vocab_size = kwargs.pop("vocab_size", None)
         super().__post_init__(**kwargs)
+        if vocab_size is not None:
+            self.text_config.vocab_size = max(vocab_size, self.text_config.vocab_size)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
+
+    @property
+    def max_text_length(self) -> int:
+        """Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index."""
+        text = self.text_config
+        return text.max_position_embeddings - (0 if text.model_type == "bert" else text.pad_token_id + 1)
 
     @property
     def num_aux_positions(self) -> int:

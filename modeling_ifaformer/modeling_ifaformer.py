@@ -172,7 +172,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
                 Return `(model, info)`, `info` holding per tower the `missing_keys` (freshly initialised) and
                 `unexpected_keys` (not used). Both are logged in any case.
             **config_kwargs:
-                Fields of [`IFAformerConfig`].
+                Fields of [`IFAformerConfig`]: of a processor, its `config_fields`.
 
         Raises:
             ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
@@ -198,6 +198,8 @@ class IFAformerPreTrainedModel(PreTrainedModel):
             pretrained, info = auto_class.from_pretrained(checkpoint, dtype=model.dtype, output_loading_info=True)
             # of an IFAformer checkpoint, its tower
             pretrained = getattr(pretrained, f"{tower}_model", pretrained)
+            if tower == "text" and pretrained.config.vocab_size < config.text_config.vocab_size:
+                pretrained.resize_token_embeddings(config.text_config.vocab_size)
             target = getattr(model.base_model, f"{tower}_model")
             incompatible = target.load_state_dict(pretrained.state_dict(), strict=False)
             loading_info[tower] = {
@@ -238,7 +240,10 @@ class IFAformerModel(IFAformerPreTrainedModel):
         crops = [] if max_number is None else [pixel_values.shape[1] if pixel_values.dim() == 5 else "number of crops"]
         expected = [batch_size, *crops, channels, size, size]
         if pixel_values.dtype == torch.uint8:
-            raise ValueError(f"{name} holds uint8 pixels; give the batch to the processor's normalize_pixels() first.")
+            raise ValueError(
+                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
+                "normalize_pixels(batch)."
+            )
         if list(pixel_values.shape) != expected:
             raise ValueError(f"{name} must have shape {tuple(expected)}, got {tuple(pixel_values.shape)}.")
         if max_number is not None and pixel_values.shape[1] > max_number:
@@ -366,6 +371,12 @@ class IFAformerModel(IFAformerPreTrainedModel):
             raise ValueError(
                 f"output_attentions needs attn_implementation='eager', the model has {config._attn_implementation!r}: "
                 "model.set_attn_implementation('eager')."
+            )
+        seq_length, max_length = input_ids.shape[1], config.max_text_length
+        if seq_length > max_length:
+            raise ValueError(
+                f"The text has {seq_length} tokens, the text tower has positions for {max_length}. Give the processor "
+                "a smaller max_length (it truncates and counts what is lost)."
             )
         _check_attention_mask(attention_mask, input_ids)
 

@@ -210,22 +210,8 @@ class IFAformerTextModel(BertPreTrainedModel):
             init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).expand((1, -1)))
             init.zeros_(module.token_type_ids)
 
-    @property
-    def max_length(self) -> int:
-        """Longest input in tokens; RoBERTa's positions start behind the padding index."""
-        if self.config.model_type == "bert":
-            return self.config.max_position_embeddings
-        padding_idx = self.config.pad_token_id
-        assert padding_idx is not None  # the embeddings of these types count from it
-        return self.config.max_position_embeddings - padding_idx - 1
-
     def forward(self, input_ids: torch.LongTensor, token_type_ids: torch.LongTensor | None = None) -> torch.Tensor:
-        """Embeddings (B, T, D). Raises `ValueError` for a text longer than the tower's positions."""
-        if input_ids.shape[1] > self.max_length:
-            raise ValueError(
-                f"The text has {input_ids.shape[1]} tokens, the text tower has positions for {self.max_length}. Give "
-                "the processor a smaller max_length (it truncates and counts what is lost)."
-            )
+        """Embeddings (B, T, D)."""
         return self.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
 
 

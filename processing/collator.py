@@ -1,12 +1,14 @@
 """Features of single examples -> padded, stacked batches with masks of what is absent."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from .columns import CROP_KINDS
+from .columns import CROP_KINDS, PIXEL_MASKS
 
 
 TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
@@ -41,11 +43,11 @@ def pad_tokens(
 
 
 def _pixels(values: Any) -> np.ndarray | None:
-    """uint8 as it is, all else as float32: nested lists too, which is what a stored data set gives back."""
+    """Integers as uint8, all else as float32: nested lists too, which is what a stored data set gives back."""
     if values is None:
         return None
     pixels = np.asarray(values)
-    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32, copy=False)
+    return pixels.astype(np.uint8 if pixels.dtype.kind in "iu" else np.float32, copy=False)
 
 
 def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -84,21 +86,54 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 @dataclass
 class IFAformerDataCollator:
     """
-    Batches of what [`IFAformerProcessor`] returns for single examples.
+    A collator for a `Trainer` or `DataLoader`: it makes batches of the features of single examples, which
+    [`IFAformerProcessor`] and [`prepare_features`] give. `processor.data_collator` is the one that fits a processor.
 
     Args:
-        pad_token_id: of the tokenizer.
-        padding_side: of the tokenizer.
-        max_length: pad every batch to this length, as the `deepke` attention variant needs; None pads to the longest.
+        pad_token_id: the tokenizer's.
+        padding_side: the tokenizer's.
+        max_length: every batch is padded to this length, as the `deepke` attention variant needs it; None pads to the
+            longest text of the batch.
+        normalize_pixels: whether pixels that are integers (0 to 255) are made float32 and normalised here. With False
+            they stay as they are, for [`normalized`] to be called where the batch has been moved to its device.
+        pixel_scale, image_mean, image_std: as the image processor has them. A pixel becomes
+            (pixel * pixel_scale - mean) / std, by channel.
     """
 
     pad_token_id: int = 0
     padding_side: str = "right"
     max_length: int | None = None
+    normalize_pixels: bool = True
+    pixel_scale: float = 1 / 255
+    image_mean: Sequence[float] = tuple(OPENAI_CLIP_MEAN)
+    image_std: Sequence[float] = tuple(OPENAI_CLIP_STD)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = pad_tokens(features, self.pad_token_id, self.padding_side, self.max_length)
         batch.update(stack_images(features))
         if "labels" in features[0] and "labels" not in batch:  # one label an example: relations
             batch["labels"] = torch.tensor([int(feature["labels"]) for feature in features])
+        return self.normalized(batch) if self.normalize_pixels else batch
+
+    def normalized(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        A collated batch with its uint8 pixels made float32 and normalised, on the device they are on. Absent pictures
+        and crops are zeros. Pixels that are floats are left as they are.
+
+        Args:
+            batch: pixels `(..., 3, height, width)` and their masks, among other tensors.
+        """
+        batch = dict(batch)
+        for name, mask_name in PIXEL_MASKS.items():
+            pixels = batch.get(name)
+            if pixels is not None and pixels.dtype == torch.uint8:
+                # (x * scale - mean) / std as one factor and one shift: the memory is gone over twice
+                factor = torch.tensor([self.pixel_scale / std for std in self.image_std], device=pixels.device)
+                shift = torch.tensor(
+                    [mean / std for mean, std in zip(self.image_mean, self.image_std, strict=True)],
+                    device=pixels.device,
+                )
+                absent = ~batch[mask_name][..., None, None, None]
+                pixels = pixels.float().mul_(factor[:, None, None]).sub_(shift[:, None, None])
+                batch[name] = pixels.masked_fill_(absent, 0.0)
         return batch

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import compress
 from typing import Any
 
@@ -12,6 +12,7 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PIXEL_MASKS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .explanations import METHODS, source_mask, source_names
@@ -96,7 +97,7 @@ class IFAformerPipeline(Pipeline):
         processor.check_config(model.config)
         if processor.max_length is None:  # what the text tower can take, without a change to the caller's object
             processor = copy(processor)
-            processor.max_length = model.base_model.text_model.max_length
+            processor.max_length = model.config.max_text_length
         self.relation_extractor = relation_extractor
         if relation_extractor is not None:
             if not hasattr(relation_extractor, "add_relations") or hasattr(self, "add_relations"):
@@ -338,7 +339,12 @@ class IFAformerPipeline(Pipeline):
             if self.relation_extractor is not None and example.features is not None:
                 example.pixels = {name: of for name, of in example.features.items() if name in PIXEL_MASKS}
             example.features = None if example.features is None else {}  # they are in the batch now
-        return {"examples": examples, "inputs": self.processor.data_collator(features) if features else None}
+        return {"examples": examples, "inputs": self._collator(features) if features else None}
+
+    @property
+    def _collator(self) -> IFAformerDataCollator:
+        """Pixels stay uint8 until they are on the device."""
+        return replace(self.processor.data_collator, normalize_pixels=False)
 
     def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
         """

@@ -1,5 +1,6 @@
 """IFAformer's processor: text, labels, pictures and crops in, model inputs out; what a model found, in words."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -7,11 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import BatchFeature
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BatchFeature, CLIPImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
-from .columns import CROP_KINDS, PIXEL_MASKS
+from .columns import CROP_KINDS
 from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import ImageError, load_image
@@ -23,6 +25,7 @@ from .labels import (
     TWITTER_TAGS,
     check_relations,
     check_scheme,
+    label_maps,
     scheme_labels,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
@@ -30,7 +33,13 @@ from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewis
 from .tokenizing import EncodedText, Words, batched_text, join_words, split_words, tokenize_words
 
 
+logger = logging.get_logger(__name__)
+
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
+
+# Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
+PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
+SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
 
 
 class IFAformerProcessor(ProcessorMixin):
@@ -89,19 +98,16 @@ class IFAformerProcessor(ProcessorMixin):
     ):
         if pad_to_max_length and max_length is None:
             raise ValueError("pad_to_max_length=True needs a max_length.")
-        self.label_scheme = label_scheme
         if relations is not None and tags:
             raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
+        self.label_scheme = label_scheme
+        self.use_whole_image = use_whole_image
+        self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
+        self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.relations = None if relations is None else list(relations)
         self.negative_relation = _negative_relation(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
-        self.max_length = max_length
-        self.pad_to_max_length = pad_to_max_length
-        self.num_aux_crops = num_aux_crops
-        self.aux_crop_size = aux_crop_size
-        self.num_rcnn_crops = num_rcnn_crops
-        self.rcnn_crop_size = rcnn_crop_size
-        self.use_whole_image = use_whole_image
+        self.max_length, self.pad_to_max_length = max_length, pad_to_max_length
         self.entity_markers = list(DEFAULT_ENTITY_MARKERS if entity_markers is None else entity_markers)
         pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
         if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
@@ -123,29 +129,83 @@ class IFAformerProcessor(ProcessorMixin):
             return list(self.relations)
         return scheme_labels(self.tags, self.label_scheme)
 
-    def check_config(self, config: Any) -> None:
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision_model: str | os.PathLike | None = None,
+        text_model: str | os.PathLike | None = None,
+        dataset: Any = None,
+        *,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        **options: Any,
+    ) -> "IFAformerProcessor":
         """
-        Whether this processor feeds and reads a model of that configuration.
+        A new processor for the checkpoints that the two towers of a new model start from.
+
+        Args:
+            vision_model: CLIP checkpoint, Hub name or folder. Its image processor is taken; where it has none, CLIP's
+                own one in the size that the checkpoint's configuration names.
+            text_model: BERT or RoBERTa checkpoint, Hub name or folder, whose tokenizer is taken.
+            dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations.
+            image_processor, tokenizer: win over those of the checkpoints, which may then be left out.
+            **options: of the constructor.
+
+        With relations, the entity markers are added to the tokenizer. The model that belongs to the processor is
+        `model_class.from_vision_text_pretrained(vision_model, text_model, **processor.config_fields)`.
 
         Raises:
-            ValueError: with every setting on which the two differ.
+            ValueError: for a part that neither a checkpoint nor an argument gives, a data set without a column
+                `ner_tags` or `relation` of class labels, and as the constructor.
+            OSError: for a checkpoint that is not there.
         """
-        names = (
-            "label_scheme",
-            "use_whole_image",
-            "num_aux_crops",
-            "aux_crop_size",
-            "num_rcnn_crops",
-            "rcnn_crop_size",
-        )
-        ours = {name: getattr(self, name) for name in names} | {"labels": self.labels}
-        labels = [config.id2label[index] for index in range(len(config.id2label))]
-        theirs = {name: getattr(config, name) for name in names} | {"labels": labels}
+        if image_processor is None:
+            if vision_model is None:
+                raise ValueError("The processor needs an image processor: give vision_model or image_processor.")
+            image_processor = _image_processor_of(vision_model)
+        if tokenizer is None:
+            if text_model is None:
+                raise ValueError("The processor needs a tokenizer: give text_model or tokenizer.")
+            # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
+            tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
+        if dataset is not None:
+            options |= _answers_of(dataset)
+        processor = cls(image_processor, tokenizer, **options)
+        if processor.relations is not None:
+            processor.add_entity_markers()
+        return processor
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        """
+        All that the configuration of this processor's model must have from it, as arguments of
+        [`IFAformerPreTrainedModel.from_vision_text_pretrained`] and of [`IFAformerConfig`]: `SHARED_FIELDS`,
+        `id2label`, `label2id`, `vocab_size`, and with relations `head_marker_token_id` and `tail_marker_token_id`.
+        """
+        fields = {name: getattr(self, name) for name in SHARED_FIELDS} | label_maps(self.labels)
         if self.relations is not None:
-            head, _, tail, _ = self.marker_ids
-            for name, marker_id in (("head_marker_token_id", head), ("tail_marker_token_id", tail)):
-                ours[name], theirs[name] = marker_id, getattr(config, name)
-        different = [f"{name}: {ours[name]} here, {theirs[name]} there" for name in ours if ours[name] != theirs[name]]
+            fields["head_marker_token_id"], _, fields["tail_marker_token_id"], _ = self.marker_ids
+        return fields | {"vocab_size": len(self.tokenizer)}
+
+    def check_config(self, config: Any) -> None:
+        """
+        Check that this processor feeds and reads a model of that configuration.
+
+        Raises:
+            ValueError: with every field on which the two differ.
+        """
+        ours = {name: value for name, value in self.config_fields.items() if name not in ("label2id", "vocab_size")}
+        theirs = {name: getattr(config, name) for name in ours}
+        for fields in (ours, theirs):
+            fields["labels"] = list(fields.pop("id2label").values())
+        different = [
+            f"{name} is {value} in the processor, {theirs[name]} in the configuration"
+            for name, value in ours.items()
+            if theirs[name] != value
+        ]
+        vocab_size, embedded = len(self.tokenizer), config.text_config.vocab_size
+        if vocab_size > embedded:
+            different.append(f"the tokenizer has {vocab_size} entries and the model embeds {embedded}")
         if different:
             raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
 
@@ -158,32 +218,37 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
         """(3, height, width) of a picture or crop in each of the model's inputs."""
-        sizes = {
-            "pixel_values": self.image_processor.crop_size["height"],
-            "aux_pixel_values": self.aux_crop_size,
-            "rcnn_pixel_values": self.rcnn_crop_size,
-        }
+        sizes = {"pixel_values": self.image_processor.crop_size["height"]}
+        sizes |= {f"{kind}_pixel_values": getattr(self, f"{kind}_crop_size") for kind in CROP_KINDS}
         return {name: (3, size, size) for name, size in sizes.items()}
 
     @property
     def pixel_settings(self) -> dict[str, Any]:
-        """All that decides the uint8 pixels of a row's pictures: not the normalisation, which is a batch's."""
+        """All that decides the uint8 pixels of a row's pictures. Normalisation, which is a batch's, is no part."""
         names = ("resample", "do_resize", "do_center_crop", "do_convert_rgb", "default_to_square")
         return {
             "image_processor": type(self.image_processor).__name__,
             **{name: str(getattr(self.image_processor, name, None)) for name in names},
             "pixel_shapes": self.pixel_shapes,
-            **{name: getattr(self, name) for name in ("use_whole_image", "num_aux_crops", "num_rcnn_crops")},
+            **{name: getattr(self, name) for name in PICTURE_FIELDS},
         }
 
     @property
     def data_collator(self) -> IFAformerDataCollator:
-        """The collator that pads as this processor does."""
+        """The collator that pads and normalises as this processor does."""
+        images = self.image_processor
         return IFAformerDataCollator(
             pad_token_id=self.tokenizer.pad_token_id,
             padding_side=self.tokenizer.padding_side,
             max_length=self.max_length if self.pad_to_max_length else None,
+            pixel_scale=images.rescale_factor if images.do_rescale else 1.0,
+            image_mean=images.image_mean if images.do_normalize else (0.0, 0.0, 0.0),
+            image_std=images.image_std if images.do_normalize else (1.0, 1.0, 1.0),
         )
+
+    def normalize_pixels(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch with its uint8 pixels normalised on their device, see [`IFAformerDataCollator.normalized`]."""
+        return self.data_collator.normalized(batch)
 
     def add_entity_markers(self) -> list[int]:
         """
@@ -232,8 +297,8 @@ class IFAformerProcessor(ProcessorMixin):
             heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
                 indices, end exclusive. The text gets entity markers around them.
             is_split_into_words: whether `text` holds words. None takes a list of lists for words, all else for texts.
-            return_tensors: `"pt"` pads and stacks. None returns lists with an entry an example, for
-                [`IFAformerDataCollator`].
+            return_tensors: `"pt"` gives the batch that a model takes. None gives lists with an entry an example and
+                pixels as uint8, for [`IFAformerDataCollator`], which pads, stacks and normalises.
 
         Returns:
             `input_ids`, `attention_mask`, `token_type_ids` (where the tokenizer has them); without `relations`
@@ -269,14 +334,9 @@ class IFAformerProcessor(ProcessorMixin):
                 raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
         data = self._text_features(texts, is_split, batched) | self._image_features(batched)
         if return_tensors is None:
-            for name in PIXEL_MASKS.keys() & data.keys():
-                data[name] = [
-                    None if pixels is None else self._normalized(torch.from_numpy(pixels)).numpy()
-                    for pixels in data[name]
-                ]
             return BatchFeature(data)
         features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
-        return BatchFeature(self.normalize_pixels(self.data_collator(features)))
+        return BatchFeature(self.data_collator(features))
 
     def _text_features(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
         """Token ids, masks and labels, a list with an entry for each text."""
@@ -299,22 +359,6 @@ class IFAformerProcessor(ProcessorMixin):
             ]
         return data
 
-    def normalize_pixels(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """
-        A collated batch with its uint8 pixels rescaled and normalised to float32, as the image processor does it, on
-        the device they are on. Absent pictures and crops are zeros. Pixels that are floats are left as they are.
-
-        Args:
-            batch: what [`IFAformerDataCollator`] returns: pixels `(..., 3, height, width)` and their masks.
-        """
-        batch = dict(batch)
-        for name, mask_name in PIXEL_MASKS.items():
-            pixels = batch.get(name)
-            if pixels is not None and pixels.dtype == torch.uint8:
-                absent = ~batch[mask_name][..., None, None, None]
-                batch[name] = self._normalized(pixels).masked_fill_(absent, 0.0)
-        return batch
-
     def mask_tokens(self, batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
         """
         A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so
@@ -330,17 +374,6 @@ class IFAformerProcessor(ProcessorMixin):
         is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
         is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
         return {**batch, "input_ids": input_ids.masked_fill(is_masked, self.tokenizer.mask_token_id)}
-
-    def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        """float32 of uint8 `(..., 3, height, width)`: (x * rescale_factor - mean) / std as one factor and a shift."""
-        processor = self.image_processor
-        scale = processor.rescale_factor if processor.do_rescale else 1.0
-        mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
-        factor, shift = (
-            torch.tensor(values, device=pixels.device)[:, None, None]
-            for values in ([scale / s for s in std], [m / s for m, s in zip(mean, std, strict=True)])
-        )
-        return pixels.float().mul_(factor).sub_(shift)
 
     def encode_text(
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
@@ -585,6 +618,34 @@ class IFAformerProcessor(ProcessorMixin):
             {"relation": self.relations[index], "score": score}
             for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def _image_processor_of(vision_model: str | os.PathLike) -> Any:
+    try:
+        return AutoImageProcessor.from_pretrained(vision_model)
+    except OSError:
+        config = AutoConfig.from_pretrained(vision_model)
+        size = getattr(config, "vision_config", config).image_size
+        logger.warning(f"{vision_model} has no image processor; CLIP's with a size of {size} is used.")
+        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def _answers_of(dataset: Any) -> dict[str, list[str]]:
+    """
+    The tags or relations of rows, or of the first of several splits, as an option of the processor.
+
+    Raises:
+        ValueError: for rows without class labels of either.
+    """
+    features = dataset.features if hasattr(dataset, "features") else next(iter(dataset.values())).features
+    tags, relation = getattr(features.get("ner_tags"), "feature", None), features.get("relation")
+    for option, labels in (("tags", tags), ("relations", relation)):
+        if hasattr(labels, "names"):
+            return {option: list(labels.names)}
+    raise ValueError(
+        f"Expected rows with the column ner_tags (a list of class labels) or relation (a class label), got "
+        f"{', '.join(features)}."
+    )
 
 
 def _negative_relation(relations: Sequence[str], given: str | None) -> str | None:

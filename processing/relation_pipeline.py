@@ -149,7 +149,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
                 features.append({**text, **example.pixels})
         answers = []
         for start in range(0, len(features), PAIRS_AT_ONCE):
-            inputs = self.processor.data_collator(features[start : start + PAIRS_AT_ONCE])
+            inputs = self._collator(features[start : start + PAIRS_AT_ONCE])
             answers += self._answers(self.ensure_tensor_on_device(**inputs))
         for (example, head, tail), answer in zip(pairs, answers, strict=True):
             if answer["relation"] != self.processor.negative_relation:

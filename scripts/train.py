@@ -81,7 +81,7 @@ def main() -> None:
     # 2. Processor
     processor = build_processor(data_arguments, model_arguments, data["train"])
     if processor.max_length is None:
-        processor.max_length = build_model(model_arguments, processor).ifaformer.text_model.max_length
+        processor.max_length = build_model(model_arguments, processor).config.max_text_length
 
     # 3. Features of the rows the model can read
     splits = {}

@@ -66,7 +66,7 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
         model = auto_classes[task_of(processor)].from_pretrained(name_or_path)
         processor.check_config(model.config)
     if processor.max_length is None:
-        processor.max_length = model.base_model.text_model.max_length
+        processor.max_length = model.config.max_text_length
     return model, processor
 
 

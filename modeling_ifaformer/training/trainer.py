@@ -1,6 +1,7 @@
 """What the `Trainer` does besides for IFAformer, in training and in scoring."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class IFAformerTrainer(Trainer):
         super().__init__(
             *args,
             processing_class=processing_class,
-            data_collator=processing_class.data_collator,
+            data_collator=replace(processing_class.data_collator, normalize_pixels=False),
             preprocess_logits_for_metrics=_answers,
             **kwargs,
         )

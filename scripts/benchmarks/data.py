@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -48,9 +49,8 @@ def read(
     features: Dataset, processor: IFAformerProcessor, batch_size: int, num_workers: int, normalize: bool = False
 ) -> None:
     """An epoch in random order, batches collated by the workers, and normalised here as in training on a CPU."""
-    loader = DataLoader(
-        features, batch_size, shuffle=True, collate_fn=processor.data_collator, num_workers=num_workers
-    )
+    collator = replace(processor.data_collator, normalize_pixels=False)
+    loader = DataLoader(features, batch_size, shuffle=True, collate_fn=collator, num_workers=num_workers)
     for batch in loader:
         if normalize:
             processor.normalize_pixels(batch)

@@ -33,7 +33,7 @@ def measure_growth(work: Work) -> dict[str, Any]:
     before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
     """
     model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
-    longest = model.text_model.max_length
+    longest = model.config.max_text_length
     forward = partial(forward_call, work, model)
     rows = [work.max_rows // 10**power for power in (3, 2, 1, 0)]
     return {

@@ -46,5 +46,5 @@ def tag_as_published(work: Work, model: torch.nn.Module, batches: list[dict[str,
 
 @torch.inference_mode()
 def tag(work: Work, model: torch.nn.Module, features: Dataset) -> list[torch.Tensor]:
-    loader = DataLoader(features, work.batch_size, collate_fn=work.processor.data_collator)
+    loader = DataLoader(features, work.batch_size, collate_fn=work.collator)
     return [model(**batch).tag_ids.cpu() for batch in without_labels([work.on_device(batch) for batch in loader])]

@@ -84,4 +84,4 @@ def read(work: Work, features: Dataset) -> None:
 
 
 def loader(work: Work, features: Dataset) -> DataLoader:
-    return DataLoader(features, work.batch_size, shuffle=True, collate_fn=work.processor.data_collator)
+    return DataLoader(features, work.batch_size, shuffle=True, collate_fn=work.collator)

@@ -1,7 +1,7 @@
 """What is measured on: tweets with pictures, towers of full size with random weights, batches for them."""
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -75,10 +75,15 @@ class Work:
         """Of the sample, with whole pictures."""
         return prepare_features(self.sample, self.processor, self._folder.name)
 
+    @property
+    def collator(self) -> IFAformerDataCollator:
+        """Leaves pixels as they are for [`on_device`]."""
+        return replace(self.processor.data_collator, normalize_pixels=False)
+
     def batches(self, order: list[int] | None = None, whole_image: bool = False, **collator: Any) -> list[dict]:
         """The sample on the device, in the order given; unless asked for, without whole pictures, as published."""
         features = self.features if order is None else self.features.select(order)
-        collate = IFAformerDataCollator(self.processor.tokenizer.pad_token_id, **collator)
+        collate = replace(self.collator, **collator)
         batches = []
         for start in range(0, len(features), self.batch_size):
             batch = collate([features[index] for index in range(start, min(start + self.batch_size, len(features)))])

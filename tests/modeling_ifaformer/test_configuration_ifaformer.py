@@ -22,6 +22,18 @@ def test_number_of_positions_follows_from_crops_and_patch_size(make_config):
     assert make_config(num_rcnn_crops=0).num_rcnn_positions == 0
 
 
+def test_longest_text():
+    assert IFAformerConfig().max_text_length == 512
+    roberta = RobertaConfig(max_position_embeddings=514, pad_token_id=1)
+    assert IFAformerConfig(text_config=roberta).max_text_length == 512
+
+
+def test_the_vocabulary_has_room_for_the_tokenizer():
+    assert IFAformerConfig(vocab_size=30526).text_config.vocab_size == 30526
+    config = IFAformerConfig(vocab_size=100)
+    assert config.text_config.vocab_size == 30522 and not hasattr(config, "vocab_size")
+
+
 def test_round_trip(make_config, tmp_path):
     config = make_config(id2label={0: "O", 1: "B-PER", 2: "I-PER"}, attention_variant="deepke", num_aux_crops=1)
     config.save_pretrained(tmp_path)

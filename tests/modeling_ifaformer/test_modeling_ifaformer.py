@@ -348,7 +348,7 @@ class TestBadInput:
     @pytest.mark.parametrize("name", ["pixel_values", "aux_pixel_values", "rcnn_pixel_values"])
     def test_pixels_that_were_not_normalised(self, make_config, make_inputs, name):
         inputs = make_inputs()
-        with pytest.raises(ValueError, match=rf"^{name} holds uint8 pixels; .* normalize_pixels\(\) first"):
+        with pytest.raises(ValueError, match=rf"^{name} holds uint8 pixels\. .*data_collator normalises them"):
             make_model(make_config(), IFAformerModel)(**{**inputs, name: inputs[name].to(torch.uint8)})
 
     def test_text_longer_than_the_positions(self, make_config):

@@ -1,14 +1,27 @@
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List
 from PIL import Image
-from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
+from transformers import (
+    AutoTokenizer,
+    BertModel,
+    BertweetTokenizer,
+    CLIPVisionModel,
+    RobertaConfig,
+    RobertaTokenizer,
+)
 
+from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor
 from processing.images import ImageError
 from processing.labels import label_maps
+from processing.processing_ifaformer import SHARED_FIELDS
 
 
+CROPS = {"num_aux_crops": 3, "aux_crop_size": 16, "num_rcnn_crops": 2, "rcnn_crop_size": 8}
 WORDS = ["Jordan", "unaffable", "\ufe0f", "in", "New", "York"]
 TAGS = ["B-PER", "O", "O", "O", "B-LOC", "I-LOC"]
 
@@ -292,9 +305,9 @@ class TestRelations:
         config = make_config(**label_maps(loaded.labels), head_marker_token_id=head, tail_marker_token_id=tail)
         loaded.check_config(config)
         config.head_marker_token_id, config.tail_marker_token_id = tail, head
-        with pytest.raises(ValueError, match=f"head_marker_token_id: {head} here, {tail} there; tail_marker"):
+        with pytest.raises(ValueError, match=rf"head_marker_token_id is {head} in the .* {tail} in .*; tail_marker"):
             loaded.check_config(config)
-        with pytest.raises(ValueError, match="labels: "):
+        with pytest.raises(ValueError, match="labels is "):
             make_processor().check_config(config)
 
     @pytest.mark.parametrize("relations", [[], ["None", "a", "a"]])
@@ -320,6 +333,74 @@ class TestRelations:
             make_processor().post_process_relations(form([[0.0, 1.0]]))
         with pytest.raises(ValueError, match=r"has relations: give the logits to post_process_relations\(\)"):
             make().post_process_entities([[0]], "a")
+
+
+class TestFromPretrained:
+    @pytest.fixture
+    def towers(self, make_config, tmp_path):
+        """Folders of a vision tower without an image processor, and of a text tower with its tokenizer."""
+        config = make_config()
+        CLIPVisionModel(config.vision_config).save_pretrained(tmp_path / "vision")
+        config.text_config.vocab_size = 90
+        BertModel(config.text_config).save_pretrained(tmp_path / "text")
+        return tmp_path / "vision", tmp_path / "text"
+
+    def test_of_checkpoints_and_rows(self, towers, make_processor):
+        vision, text = towers
+        make_processor().tokenizer.save_pretrained(text)
+        tags = ["O", "B-A", "I-A"]
+        rows = Dataset.from_dict({"ner_tags": [[0]]}, Features({"ner_tags": List(ClassLabel(names=tags))}))
+        for dataset in (rows, DatasetDict(train=rows)):
+            processor = IFAformerProcessor.from_vision_text_pretrained(vision, text, dataset, **CROPS)
+            assert processor.tags == tags and processor.relations is None
+        assert processor.image_processor.crop_size == {"height": 24, "width": 24}
+        model = IFAformerForTokenClassification.from_vision_text_pretrained(vision, text, **processor.config_fields)
+        processor.check_config(model.config)
+        batch = processor(text=["Jordan met Paris"], images=[picture()], aux_crops=[[picture()]], return_tensors="pt")
+        assert model.eval()(**batch).tag_ids.shape == batch["input_ids"].shape
+
+    def test_relations_get_their_markers(self, towers, make_processor):
+        vision, text = towers
+        tokenizer = make_processor().tokenizer
+        names = ["None", "peer"]
+        rows = Dataset.from_dict({"relation": [0]}, Features({"relation": ClassLabel(names=names)}))
+        processor = IFAformerProcessor.from_vision_text_pretrained(vision, dataset=rows, tokenizer=tokenizer, **CROPS)
+        assert processor.relations == names and processor.negative_relation == "None"
+        fields = processor.config_fields
+        model = IFAformerForRelationExtraction.from_vision_text_pretrained(vision, text, **fields).eval()
+        processor.check_config(model.config)
+        assert model.config.text_config.vocab_size == len(tokenizer) == 94
+        batch = processor(
+            text=["Jordan met Paris"],
+            heads=[{"start": 0, "end": 1}],
+            tails=[{"start": 2, "end": 3}],
+            return_tensors="pt",
+        )
+        assert model(**batch).logits.shape == (1, 2)
+
+    def test_roberta_reads_words(self, towers, tmp_path):
+        vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
+        RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path / "roberta")
+        RobertaConfig().save_pretrained(tmp_path / "roberta")
+        processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "roberta")
+        assert processor.encode_text(["a a"])[0].word_ids[1:-1] == [0, 1]
+
+    def test_what_is_refused(self, towers, make_processor):
+        vision, _ = towers
+        tokenizer = make_processor().tokenizer
+        with pytest.raises(ValueError, match="needs an image processor: give vision_model"):
+            IFAformerProcessor.from_vision_text_pretrained(tokenizer=tokenizer)
+        with pytest.raises(ValueError, match="needs a tokenizer: give text_model"):
+            IFAformerProcessor.from_vision_text_pretrained(vision)
+        with pytest.raises(ValueError, match=r"ner_tags .* or relation .*got tokens\."):
+            rows = Dataset.from_dict({"tokens": [["a"]]})
+            IFAformerProcessor.from_vision_text_pretrained(vision, dataset=rows, tokenizer=tokenizer)
+
+    def test_defaults_are_those_of_the_configuration(self):
+        processor, config = signature(IFAformerProcessor).parameters, IFAformerConfig()
+        assert {name: processor[name].default for name in SHARED_FIELDS} == {
+            name: getattr(config, name) for name in SHARED_FIELDS
+        }
 
 
 class TestEntities:
@@ -377,7 +458,7 @@ class TestSaving:
         processor = make_processor()
         labels = {"id2label": dict(enumerate(processor.labels))}
         processor.check_config(make_config(**labels))
-        with pytest.raises(ValueError, match=r"aux_crop_size: 16 here, 8 there; labels: .* here"):
+        with pytest.raises(ValueError, match=r"aux_crop_size is 16 in the .*, 8 in .*; labels is .*"):
             processor.check_config(make_config(aux_crop_size=8))
 
     def test_padding_needs_a_length(self, make_processor):

@@ -32,7 +32,7 @@ def test_what_does_not_load_is_told(relation_checkpoint, tmp_path):
     (folder / "processor_config.json").write_text(json.dumps(processor | {"num_aux_crops": 1}))
     for load in (load_checkpoint, load_whole_model):
         with pytest.raises(
-            ValueError, match=r"model: the model does not load: Processor and model .* num_aux_crops: 1 here"
+            ValueError, match=r"model: the model does not load: Processor and model .* num_aux_crops is 1 in"
         ):
             load(str(folder))
     (folder / "model.safetensors").write_bytes(b"cut off")

@@ -84,7 +84,7 @@ def test_folders_are_small(repository):
 
 
 def test_commands_are_short_and_import_no_other_command(repository):
-    commands = sources(repository / "scripts")
+    commands = [path for path in sources(repository / "scripts") if "\ndef main(" in path.read_text(encoding="utf-8")]
     names = {path.stem for path in commands}
     for path in commands:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES_OF_A_COMMAND, path.name

@@ -10,7 +10,7 @@ from transformers import BertForTokenClassification, BertModel
 from processing.features.batch_order import feature_sizes, largest_first
 
 from .measuring import Run, compare, matrix_product
-from .published import PublishedTagger, open_pictures, published_batches
+from .published import PublishedTagger, published_batches, with_pictures
 from .work import PUBLISHED_LENGTH, Work, cut, text_only
 
 
@@ -21,12 +21,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
     padded = [text_only(cut(batch, PUBLISHED_LENGTH)) for batch in batches]
     for batch in padded:
         batch["attention_mask"] = torch.ones_like(batch["attention_mask"])  # 40 tokens each, as the goal says
-    published = [
-        {**batch, **{name: values.to(work.device) for name, values in open_pictures(rows, work.processor).items()}}
-        for batch, rows in zip(published_batches(work), _rows(work), strict=True)
-    ]
-    for batch in published:
-        del batch["labels"]
+    published = list(with_pictures(work, without_labels(published_batches(work))))
     model, whole = work.ifaformer(use_whole_image=False), work.ifaformer()
     by_size = work.batches(largest_first(feature_sizes(work.features.remove_columns("pixel_values"))))
     bert = work.placed(BertModel(work.bert_config()))
@@ -75,11 +70,3 @@ def run_batches(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) 
 
 def without_labels(batches: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
     return [{name: values for name, values in batch.items() if name != "labels"} for batch in batches]
-
-
-def _rows(work: Work) -> list[Any]:
-    """The sample in batches."""
-    return [
-        work.sample.select(range(start, min(start + work.batch_size, len(work.sample))))
-        for start in range(0, len(work.sample), work.batch_size)
-    ]

@@ -4,10 +4,12 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from matplotlib.figure import Figure
 
 from processing.columns import PICTURE_COLUMNS
 from processing.features.batch_order import feature_sizes, largest_first
@@ -119,6 +121,32 @@ def reading(work: Work, number: int) -> Callable[[], Any]:
 
     def call() -> None:
         chosen = torch.randint(number, (READ_BATCHES * work.batch_size,)).tolist()
-        read(features.select(chosen), work.processor, work.batch_size, num_workers=0)
+        read(work, features.select(chosen), num_workers=0)
 
     return call
+
+
+def draw_curves(curves: dict[str, dict[str, Any]], folder: Path) -> None:
+    """
+    Draw each curve of [`measure_growth`] into a PNG of its name: the seconds, with lowest and highest, above the
+    memory. Both axes of the seconds are logarithmic where nothing is 0; a dashed line shows what would be linear.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, curve in curves.items():
+        figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+        times, memory = figure.subplots(2, sharex=True)
+        numbers, medians = curve["x"], [time["median"] for time in curve["seconds"]]
+        lowest, highest = ([time[end] for time in curve["seconds"]] for end in ("lowest", "highest"))
+        times.fill_between(numbers, lowest, highest, alpha=0.2)
+        times.plot(numbers, [medians[-1] * number / numbers[-1] for number in numbers], color="grey", linestyle="--")
+        times.plot(numbers, medians, marker="o")
+        memory.plot(numbers, curve["memory_mb"], color="tab:orange", marker="o")
+        if min(numbers) > 0:
+            times.set(xscale="log", yscale="log")
+        memory.set_ylim(0, max(*curve["memory_mb"], 1.0) * 1.05)
+        times.set_title("Seconds (the dashed line grows in proportion)", loc="left")
+        memory.set_title("Peak memory beyond that before, in MB", loc="left")
+        memory.set_xlabel(curve["name"])
+        for axes in (times, memory):
+            axes.grid(alpha=0.4)
+        figure.savefig(folder / f"{name}.png")

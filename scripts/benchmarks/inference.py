@@ -12,7 +12,7 @@ from processing.features.batch_order import feature_sizes, largest_first
 
 from .forward import run_batches, without_labels
 from .measuring import Run, compare
-from .published import PublishedTagger, open_pictures, published_batches
+from .published import PublishedTagger, published_batches, with_pictures
 from .work import PUBLISHED_LENGTH, Work, cut, text_only
 
 
@@ -38,10 +38,8 @@ def measure_inference(work: Work) -> dict[str, Any]:
 
 @torch.inference_mode()
 def tag_as_published(work: Work, model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> None:
-    for number, batch in enumerate(without_labels(batches)):
-        rows = work.sample.select(range(number * work.batch_size, number * work.batch_size + len(batch["input_ids"])))
-        pictures = open_pictures(rows, work.processor)
-        model(**batch, **{name: values.to(work.device) for name, values in pictures.items()})
+    for batch in with_pictures(work, without_labels(batches)):
+        model(**batch)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,9 @@ def cpu_seconds(call: Callable[[], Any]) -> float:
     return time.process_time() - start + of_children
 
 
-def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: bool = False) -> dict[str, Any]:
+def compare(
+    runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: bool = False, memory: bool = False
+) -> dict[str, Any]:
     """
     Each run once a round, `repeats` rounds after one that does not count.
 
@@ -90,21 +93,27 @@ def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: 
         runs: by name, the baseline's among them.
         unit: of the runs, for people.
         cost: tell people how many times the baseline's time a run takes, rather than how many times its rate it has.
+        memory: measure it too; for runs that take long, since looking costs time.
 
     Returns:
         `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
         of the same round, `times_baseline`, and the same by processor time, `times_baseline_by_cpu_time`; of all the
-        median, lowest and highest.
+        median, lowest and highest. With `memory` also the highest peak, `peak_memory_mb`, and what the process held
+        before the first run, `memory_before_mb`.
     """
     for run in runs.values():
         seconds(run.call)
     rounds, cpu_rounds = [], []
+    peaks: dict[str, list[PeakMemory]] = {name: [] for name in runs}
     for _ in range(repeats):
         rates, cpu_rates = {}, {}
         for name, run in runs.items():
             wall: list[float] = []
-            cpu_rates[name] = run.units / cpu_seconds(lambda run=run, wall=wall: wall.append(seconds(run.call)))
+            with PeakMemory() if memory else nullcontext() as peak:
+                cpu_rates[name] = run.units / cpu_seconds(lambda run=run, wall=wall: wall.append(seconds(run.call)))
             rates[name] = run.units / wall[0]
+            if peak is not None:
+                peaks[name].append(peak)
         rounds.append(rates)
         cpu_rounds.append(cpu_rates)
     return {
@@ -116,8 +125,13 @@ def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: 
                 "per_second": spread([rates[name] for rates in rounds]),
                 "times_baseline": spread([rates[name] / rates[baseline] for rates in rounds]),
                 "times_baseline_by_cpu_time": spread([rates[name] / rates[baseline] for rates in cpu_rounds]),
+                **(
+                    {"peak_memory_mb": max(peak.peak for peak in seen), "memory_before_mb": seen[0].start}
+                    if seen
+                    else {}
+                ),
             }
-            for name in runs
+            for name, seen in peaks.items()
         },
     }
 
@@ -141,7 +155,23 @@ def lines(comparison: dict[str, Any]) -> list[str]:
             f"{'cost' if cost else 'rate'} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f}; "
             f"by processor time {by_cpu:.2f})"
         )
+        if "peak_memory_mb" in run:
+            printed[-1] += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
     return [f"baseline: {comparison['baseline']}", *printed]
+
+
+def figure_lines(results: dict[str, Any]) -> list[str]:
+    """A part's figures for people: comparisons and curves as such, the rest by name."""
+    printed = []
+    for name, figure in results.items():
+        if isinstance(figure, dict) and "baseline" in figure:
+            printed += [f"  {name}, {lines(figure)[0]}", *lines(figure)[1:]]
+        elif isinstance(figure, dict) and "exponent" in figure:
+            low, high = figure["from_to"]
+            printed.append(f"  {figure['name']}: from {low:,} to {high:,} as power {figure['exponent']:.2f}")
+        else:
+            printed.append(f"  {name}: {figure}")
+    return printed
 
 
 def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> Run:

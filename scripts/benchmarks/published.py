@@ -4,6 +4,7 @@ opened anew in every epoch and given to the image processor by itself, texts pad
 crops too, the vision tower's last layer in full, the tags decoded row by row in every step.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -77,7 +78,15 @@ def _pixels(picture: Any, size: int, processor: IFAformerProcessor) -> torch.Ten
 
 
 def published_batches(work: Work) -> list[dict[str, torch.Tensor]]:
-    """The sample's texts cut and padded; `open_pictures` gives the rest."""
+    """The sample's texts cut and padded; [`with_pictures`] gives the rest."""
     names = ("input_ids", "attention_mask", "token_type_ids", "labels")
     batches = (cut(batch, PUBLISHED_LENGTH) for batch in work.batches())
     return [{name: batch[name] for name in names} for batch in batches]
+
+
+def with_pictures(work: Work, batches: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
+    """The batches of the sample, each with the pictures of its rows, which are opened when it is asked for."""
+    for number, batch in enumerate(batches):
+        first = number * work.batch_size
+        pictures = open_pictures(work.sample.select(range(first, first + len(batch["input_ids"]))), work.processor)
+        yield batch | {name: values.to(work.device) for name, values in pictures.items()}

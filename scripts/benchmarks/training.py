@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import BertForTokenClassification
 
 from .measuring import Run, compare
-from .published import PublishedTagger, open_pictures, published_batches
+from .published import PublishedTagger, published_batches, with_pictures
 from .work import PUBLISHED_LENGTH, Work, cut, text_only
 
 
@@ -59,10 +59,8 @@ def train_as_published(
     optimizer: torch.optim.Optimizer,
     batches: list[dict[str, torch.Tensor]],
 ) -> None:
-    for number, batch in enumerate(batches):
-        rows = work.sample.select(range(number * work.batch_size, number * work.batch_size + len(batch["input_ids"])))
-        pictures = open_pictures(rows, work.processor)
-        loss, _ = model(**batch, **{name: values.to(work.device) for name, values in pictures.items()})
+    for batch in with_pictures(work, batches):
+        loss, _ = model(**batch)
         step(loss, optimizer)
 
 

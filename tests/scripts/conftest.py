@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 
+TIME_LIMIT = 600  # seconds for one command, far above what one needs on a machine that is busy
+
+
 @pytest.fixture(scope="session")
 def fork_server():
     """See fork_server.py."""
@@ -17,7 +20,7 @@ def fork_server():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as server:
         yield server
-        server.stdin.close()
+        server.kill()  # it has nothing to finish, and might wait for a command
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +40,11 @@ def finish(fork_server, tmp_path_factory):
         command = list(map(str, command))
         if not command[1].endswith(".py") or environment() != of_server:  # what is imported would not see the change
             options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
-            result = subprocess.run(command, cwd=cwd, env=environment(), **options)
+            result = subprocess.run(command, cwd=cwd, env=environment(), timeout=TIME_LIMIT, **options)
         else:
             folder = tmp_path_factory.mktemp("process")
             files = [folder / "stdout", folder / "stderr"]
-            job = {"argv": command[1:], "cwd": str(cwd or Path.cwd())}
+            job = {"argv": command[1:], "cwd": str(cwd or Path.cwd()), "seconds": TIME_LIMIT}
             job |= {file.name: str(file) for file in files}
             fork_server.stdin.write(json.dumps(job) + "\n")
             fork_server.stdin.flush()

@@ -2,13 +2,14 @@
 Runs scripts, each in a process of its own, without importing the libraries anew for each: they are imported once here,
 and a script starts as a fork.
 
-A line of JSON on stdin asks for one: `argv`, `cwd`, and files for `stdout` and `stderr`. The answer is a line with the
-exit code.
+A line of JSON on stdin asks for one: `argv`, `cwd`, files for `stdout` and `stderr`, and the `seconds` after which it
+is killed. The answer is a line with the exit code.
 """
 
 import json
 import os
 import runpy
+import signal
 import sys
 
 import accelerate  # noqa: F401
@@ -19,8 +20,9 @@ import torchcrf  # noqa: F401
 from transformers import AutoModel, Trainer  # noqa: F401
 
 
-def run(argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
+def run(argv: list[str], cwd: str, stdout: str, stderr: str, seconds: int) -> None:
     """In the fork: what `python script ...` does."""
+    signal.alarm(seconds)
     os.chdir(cwd)
     for descriptor, path in ((0, os.devnull), (1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)

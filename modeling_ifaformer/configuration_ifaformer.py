@@ -1,5 +1,7 @@
 """IFAformer configuration: two tower configurations, what the vision tower sees, and who attends to whom."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -98,6 +100,38 @@ class IFAformerConfig(PreTrainedConfig):
             self.text_config.vocab_size = max(vocab_size, self.text_config.vocab_size)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision_model: str | None = None,
+        text_model: str | None = None,
+        *,
+        vision_config: PreTrainedConfig | dict | None = None,
+        text_config: PreTrainedConfig | dict | None = None,
+        **fields: Any,
+    ) -> "IFAformerConfig":
+        """
+        The configuration of a new model whose towers start from checkpoints. No weight is read.
+
+        Args:
+            vision_model, text_model: as for [`IFAformerPreTrainedModel.from_vision_text_pretrained`].
+            vision_config, text_config: configuration of a tower that has no checkpoint.
+            **fields: fields of this class.
+
+        Raises:
+            ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
+            OSError: for a checkpoint that is not there.
+        """
+        configs = {"vision": vision_config, "text": text_config}
+        for tower, checkpoint in (("vision", vision_model), ("text", text_model)):
+            if checkpoint is None:
+                continue
+            if configs[tower] is not None:
+                raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
+            config = AutoConfig.from_pretrained(checkpoint)
+            configs[tower] = getattr(config, f"{tower}_config", config)
+        return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
 
     @property
     def max_text_length(self) -> int:

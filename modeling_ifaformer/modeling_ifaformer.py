@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
+from transformers import AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
@@ -177,25 +177,23 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
         """
-        checkpoints = {"text": text_model_name_or_path, "vision": vision_model_name_or_path}
-        configs = {"text": text_config, "vision": vision_config}
-        sources: dict[str, tuple[Any, str]] = {}
-        for tower, auto_class in (("text", AutoModel), ("vision", CLIPVisionModel)):
-            checkpoint = checkpoints[tower]
-            if checkpoint is None:
-                continue
-            if configs[tower] is not None:
-                raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
-            # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
-            configs[tower] = AutoConfig.from_pretrained(checkpoint)
-            configs[tower] = getattr(configs[tower], f"{tower}_config", configs[tower])
-            sources[tower] = (auto_class, checkpoint)
-
-        config = cls.config_class(text_config=configs["text"], vision_config=configs["vision"], **config_kwargs)
+        # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
+        config = cls.config_class.from_vision_text_pretrained(
+            vision_model_name_or_path,
+            text_model_name_or_path,
+            vision_config=vision_config,
+            text_config=text_config,
+            **config_kwargs,
+        )
         model = cls(config)
         loading_info = {}
-        for tower, (auto_class, checkpoint) in sources.items():
-            pretrained, info = auto_class.from_pretrained(checkpoint, dtype=model.dtype, output_loading_info=True)
+        for tower, auto_class, source in (
+            ("text", AutoModel, text_model_name_or_path),
+            ("vision", CLIPVisionModel, vision_model_name_or_path),
+        ):
+            if source is None:
+                continue
+            pretrained, info = auto_class.from_pretrained(source, dtype=model.dtype, output_loading_info=True)
             # of an IFAformer checkpoint, its tower
             pretrained = getattr(pretrained, f"{tower}_model", pretrained)
             if tower == "text" and pretrained.config.vocab_size < config.text_config.vocab_size:
@@ -209,7 +207,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
             for kind, meaning in (("missing_keys", "freshly initialised"), ("unexpected_keys", "not used")):
                 if loading_info[tower][kind]:
                     names = ", ".join(loading_info[tower][kind])
-                    logger.warning(f"{tower} tower from {checkpoint}: {meaning}: {names}.")
+                    logger.warning(f"{tower} tower from {source}: {meaning}: {names}.")
         return (model, loading_info) if output_loading_info else model
 
 

@@ -28,6 +28,17 @@ def test_longest_text():
     assert IFAformerConfig(text_config=roberta).max_text_length == 512
 
 
+def test_the_configuration_of_checkpoints_needs_no_weights(make_config, tmp_path):
+    config = make_config(vocab_size=50, num_aux_crops=1)
+    config.text_config.save_pretrained(tmp_path / "text")
+    config.vision_config.save_pretrained(tmp_path / "vision")
+    made = IFAformerConfig.from_vision_text_pretrained(tmp_path / "vision", tmp_path / "text", aux_crop_size=8)
+    assert made.text_config.hidden_size == config.text_config.hidden_size and made.aux_crop_size == 8
+    assert made.vision_config.patch_size == config.vision_config.patch_size
+    with pytest.raises(ValueError, match="Got a checkpoint and a text_config for the text tower"):
+        IFAformerConfig.from_vision_text_pretrained(text_model=tmp_path / "text", text_config={})
+
+
 def test_the_vocabulary_has_room_for_the_tokenizer():
     assert IFAformerConfig(vocab_size=30526).text_config.vocab_size == 30526
     config = IFAformerConfig(vocab_size=100)

@@ -1,6 +1,5 @@
 """Options that name a data set, the same for every command that reads one."""
 
-import logging
 import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -63,8 +62,6 @@ class DataSourceArguments:
         """
         from processing.data import load_data
 
-        # The builder would tell a second time what the report says.
-        logging.getLogger("processing.rows.reporting_builder").setLevel(logging.ERROR)
         with user_errors():
             return load_data(
                 self.dataset,

@@ -54,7 +54,7 @@ def main() -> None:
             )
             legend = f"<p>Boxes: {', '.join(keys)}</p>"
         body = "".join(sample(split, row, data[split]) for split, row in choose_rows(data, arguments))
-        findings = "".join(f"<p class='note'>{html.escape(line)}</p>" for line in report.splitlines())
+        findings = "".join(f"<p class='note'>{html.escape(line)}</p>" for line in str(report).splitlines())
         content = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{body}"
         output.write_text(page(f"Data set {arguments.dataset}", content), encoding="utf-8")
         print(f"Written: {output}")

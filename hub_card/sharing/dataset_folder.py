@@ -9,7 +9,7 @@ from datasets import DatasetDict
 from hub_card.dataset_card import DatasetFacts, dataset_card
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import remove_unfinished, replacing
-from processing.rows.loading_report import without_path
+from processing.rows.loading_report import LoadingReport
 from processing.rows.parquet_folder import shard_path, write_shard
 
 
@@ -39,7 +39,9 @@ def claim_folder(folder: Path, arguments: Any) -> None:
         remove_unfinished(part)
 
 
-def write_folder(data: DatasetDict, report: str, folder: Path, arguments: Any, description: str = "") -> None:
+def write_folder(
+    data: DatasetDict, report: LoadingReport, folder: Path, arguments: Any, description: str = ""
+) -> None:
     """The Parquet files and the card."""
     num_bytes = {}
     for split, rows in data.items():
@@ -55,7 +57,7 @@ def write_folder(data: DatasetDict, report: str, folder: Path, arguments: Any, d
             features=next(iter(data.values())).features,
             statistics={split: split_statistics(rows) for split, rows in data.items()},
             num_bytes=num_bytes,
-            report=without_path(report),
+            report=report.summary(),
             description=description,
             license=arguments.license,
             language=arguments.language,

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 
 from processing.columns import CROP_COLUMNS, CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, RowError, place_of, read_table
+from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, place_of, read_table
 from processing.jobs.digests import digest, picture_id
+from processing.problems import Problem
 
 
 class InputRow(NamedTuple):
@@ -156,8 +157,8 @@ def file_rows(path: Path, folder: Path) -> Iterator[InputRow]:
     """
     for place, row in read_table(path):
         where = place_of(str(path), place)
-        if isinstance(row, RowError):
-            yield InputRow(where, {}, row.reason)
+        if isinstance(row, Problem):
+            yield InputRow(where, {}, str(row))
             continue
         try:
             yield InputRow(where, _checked(row, folder))

@@ -38,6 +38,7 @@ from processing.jobs.output_folder import claim_folder, finished_settings
 from processing.jobs.processes import JobError, on_main, writing
 from processing.object_proposals import ProposalOptions
 from processing.phrases import FindPhrases
+from processing.rows.loading_report import LoadingReport
 from processing.rows.parquet_folder import shard_path, write_shard
 from processing.rows.row_features import CROP_KINDS
 
@@ -48,7 +49,7 @@ from .summary import draw_sheet, summarise
 
 
 # Splits with encoded pictures, and the report of loading.
-Load = Callable[[], tuple[datasets.DatasetDict, str]]
+Load = Callable[[], tuple[datasets.DatasetDict, LoadingReport]]
 
 
 @dataclass
@@ -178,7 +179,7 @@ def prepare_crops(options: CropOptions, folder: str | os.PathLike, load: Load, n
         lock.release()
 
 
-def load_rows(options: CropOptions, load: Load) -> tuple[datasets.DatasetDict, str]:
+def load_rows(options: CropOptions, load: Load) -> tuple[datasets.DatasetDict, LoadingReport]:
     """Splits within the limit, and the report of loading."""
     data, report = load()
     if options.limit is not None:

@@ -21,8 +21,10 @@ from processing.data.demo.builder import DemoBuilder
 from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
-from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, Tables, find_tables, table_features
+from processing.data.own.find_tables import Tables, find_tables
+from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, table_features
 from processing.jobs.cache_errors import cache_errors
+from processing.rows.loading_report import LoadingReport
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import label_names, ner_features, re_features
 
@@ -37,7 +39,7 @@ DATASETS = (*DEMOS, *ARCHIVES)
 
 def load_data(
     name: str, data_dir: str | None = None, cache_dir: str | None = None, **options: Any
-) -> tuple[DatasetDict, str]:
+) -> tuple[DatasetDict, LoadingReport]:
     """
     A data set with the columns of `rows.py`, its pictures encoded, and what its loading has to report.
 
@@ -79,10 +81,10 @@ def load_data(
                 data = load_dataset(file_format, data_files=files, cache_dir=cache_dir)
             else:
                 data = _from_hub(name, cache_dir)
-        return encode_pictures(_with_known_columns(name, data)), ""
+        return encode_pictures(_with_known_columns(name, data)), LoadingReport()
     with cache_errors(cache_dir):
         builder.download_and_prepare()
-    report = builder.report_text if isinstance(builder, ReportingBuilder) else ""
+    report = builder.report if isinstance(builder, ReportingBuilder) else LoadingReport()
     return encode_pictures(builder.as_dataset()), report
 
 

@@ -8,22 +8,19 @@ Datasets builder for MNRE: tweets with two marked entities, the relation between
 """
 
 import ast
-import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import datasets
 
-from processing.images import check_image
-from processing.jobs.digests import files_digest
 from processing.labels import NO_RELATION
-from processing.rows.loading_report import LoadingReport, SplitReport
-from processing.rows.picture_files import PictureFolder, PictureReader, crop_names_if_any
-from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
+from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
+
+from .archive import Archive, ArchiveBuilder, ArchiveRow, decoded
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -53,12 +50,9 @@ MNRE_RELATIONS = (
     "/per/per/siblings",
 )
 
-# Split -> its name in the names of files and folders.
-SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
-
 
 class Entity(NamedTuple):
-    """`start` and `end` are word indices, `end` exclusive."""
+    """An entity of a tweet; `start` and `end` are word indices, `end` exclusive."""
 
     name: str
     start: int
@@ -66,6 +60,8 @@ class Entity(NamedTuple):
 
 
 class RelationRow(NamedTuple):
+    """A tweet of a text file with two entities; `image_id` is the file name of its picture."""
+
     image_id: str
     tokens: list[str]
     head: Entity
@@ -73,7 +69,7 @@ class RelationRow(NamedTuple):
     relation: str
 
 
-def read_relation_rows(path: str, relations: list[str] | tuple[str, ...] = MNRE_RELATIONS) -> Iterator[RelationRow]:
+def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[RelationRow]:
     """
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
     `img_id` and `relation`. No code in it is run.
@@ -84,16 +80,12 @@ def read_relation_rows(path: str, relations: list[str] | tuple[str, ...] = MNRE_
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                byte = error.object[error.start]
-                raise ValueError(f"{where}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
+            text = decoded(line, where, "utf-8-sig" if number == 1 else "utf-8").strip()
             if text:
                 yield _relation_row(text, where, relations)
 
 
-def _relation_row(text: str, where: str, relations: list[str] | tuple[str, ...]) -> RelationRow:
+def _relation_row(text: str, where: str, relations: Sequence[str]) -> RelationRow:
     try:
         values = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
@@ -127,17 +119,8 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> Entity:
     return Entity(name, start, end)
 
 
-class MNRESplit(NamedTuple):
-    """All that the archive says of one split; pictures are named, not yet looked for."""
-
-    rows: tuple[RelationRow, ...]
-    image_folders: tuple[str, ...]
-    aux_names: dict[str | int, list[str]]
-    rcnn_names: dict[str | int, list[str]]
-
-
 @dataclass(frozen=True)
-class MNREArchive:
+class MNREArchive(Archive):
     """
     The layout of the published archive.
 
@@ -153,48 +136,13 @@ class MNREArchive:
     published code reads those of the test split from the folder of the train split.
     """
 
-    root: str
-
-    @classmethod
-    def find(cls, data_dir: str | os.PathLike) -> "MNREArchive":
-        """
-        The archive at `data_dir`, or in `mnre/` below it.
-
-        Raises:
-            FileNotFoundError: where the text files are not there.
-        """
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
-        for root in (data_dir, os.path.join(data_dir, "mnre")):
-            archive = cls(os.path.realpath(root))  # One folder, one cache, however its path is written.
-            if all(os.path.isfile(archive.text_file(split)) for split in SPLIT_NAMES):
-                return archive
-        names = ", ".join(f"ours_{name}.txt" for name in SPLIT_NAMES.values())
-        raise FileNotFoundError(
-            f"No MNRE archive at data_dir={data_dir!r}: looked for {names} there, in txt/ and in mnre/ below it. "
-            "Pass the folder that holds the three files."
-        )
-
-    def path(self, *names: str) -> str:
-        return os.path.join(self.root, *names)
-
-    def _text_folder_file(self, *names: str) -> str:
-        places = [place for name in names for place in (self.path("txt", name), self.path(name))]
-        return next((place for place in places if os.path.isfile(place)), places[0])
-
-    def text_file(self, split: str) -> str:
-        return self._text_folder_file(f"ours_{SPLIT_NAMES[split]}.txt")
-
-    def aux_names_file(self, split: str) -> str:
-        name = SPLIT_NAMES[split]
-        return self._text_folder_file(f"mre_{name}_dict.pth", f"mre_{name.replace('val', 'dev')}_dict.pth")
-
-    def rcnn_names_file(self, split: str) -> str:
-        name = SPLIT_NAMES[split]
-        return self.path("img_detect", name, f"{name}_img2crop.pth")
+    def _in_text_folder(self, *names: str) -> str:
+        return self.first_file(*(place for name in names for place in (os.path.join("txt", name), name)))
 
     @property
     def relations_file(self) -> str:
-        return self._text_folder_file("ours_rel2id.json")
+        """The ids of the relations."""
+        return self._in_text_folder("ours_rel2id.json")
 
     def relations(self) -> list[str]:
         """
@@ -216,50 +164,57 @@ class MNREArchive:
             raise ValueError(f"{path}: expected a dict of each relation to its number, from 0 on; got {ids!r:.200}.")
         return sorted(ids, key=ids.__getitem__)
 
-    def notes(self) -> list[str]:
-        """What the archive lacks as a whole, so that no row can have it."""
-        no_images = not os.path.isdir(self.path("img_org"))
-        lists = [*map(self.aux_names_file, SPLIT_NAMES), *map(self.rcnn_names_file, SPLIT_NAMES)]
-        # Relative to the root: a data-set card publishes the notes.
-        absent = [os.path.relpath(path, self.root) for path in lists if not os.path.isfile(path)]
-        if no_images and len(absent) == len(lists):
-            return ["no images folder found at img_org: text only"]
-        notes = ["no images folder found at img_org: no row has its image"] if no_images else []
-        return notes + [f"no list of crops found at {path}: no row of the split has any" for path in absent]
+    def features(self) -> datasets.Features:
+        return re_features(self.relations())
 
-    def read(self, split: str, relations: list[str]) -> MNRESplit:
-        """
-        Raises:
-            ValueError: for a text file or a list of crops with anything unexpected in it.
-        """
-        own = SPLIT_NAMES[split]
-        folders = [own, *(name for name in SPLIT_NAMES.values() if name != own)]
-        return MNRESplit(
-            rows=tuple(read_relation_rows(self.text_file(split), relations)),
-            image_folders=tuple(name for name in folders if os.path.isdir(self.path("img_org", name))),
-            aux_names=crop_names_if_any(self.aux_names_file(split)),
-            rcnn_names=crop_names_if_any(self.rcnn_names_file(split)),
-        )
+    def rows(self, split: str) -> Iterator[ArchiveRow]:
+        relations = self.relations()
+        for row in read_relation_rows(self.text_file(split), relations):
+            columns = {
+                "tokens": row.tokens,
+                "head": row.head._asdict(),
+                "tail": row.tail._asdict(),
+                "relation": relations.index(row.relation),  # Streaming does not encode.
+            }
+            yield ArchiveRow(row.image_id, row.image_id, columns)
 
-    def digest(self) -> str:
-        """Changes with the text, the lists, the listing of the pictures, and the code that reads them."""
-        parts: list[Any] = [check_image, re_features, PictureReader, SplitReport]
-        code = [__file__, *map(inspect.getfile, parts)]
-        readers = (self.text_file, self.aux_names_file, self.rcnn_names_file)
-        files = [reader(split) for reader in readers for split in SPLIT_NAMES]
-        folders = [self.path(name) for name in ("img_org", "img_vg", "img_detect")]
-        return files_digest([*code, *files, self.relations_file], folders, self.root)
+    def text_file(self, split: str) -> str:
+        return self._in_text_folder(f"ours_{self.SPLIT_NAMES[split]}.txt")
+
+    @property
+    def images(self) -> str:
+        return self.path("img_org")
+
+    def image_folders(self, split: str) -> list[str]:
+        own = self.SPLIT_NAMES[split]
+        names = [own, *(name for name in self.SPLIT_NAMES.values() if name != own)]
+        return [self.path("img_org", name) for name in names]
+
+    def aux_folder(self, split: str) -> str:
+        return self.path("img_vg", self.SPLIT_NAMES[split], "crops")
+
+    def aux_names_file(self, split: str) -> str:
+        name = self.SPLIT_NAMES[split]
+        return self._in_text_folder(f"mre_{name}_dict.pth", f"mre_{name.replace('val', 'dev')}_dict.pth")
+
+    @property
+    def rcnn_folder(self) -> str:
+        return self.path("img_detect")
+
+    def rcnn_names_file(self, split: str) -> str:
+        name = self.SPLIT_NAMES[split]
+        return self.path("img_detect", name, f"{name}_img2crop.pth")
+
+    def digest_files(self) -> list[str]:
+        return [*super().digest_files(), self.relations_file]
 
 
-class MNRE(ReportingBuilder):
+class MNRE(ArchiveBuilder):
     """
     MNRE: tweets, each with two marked entities, the relation between them, a picture and crops of it.
 
     Source: Zheng et al. 2021, MNRE: A Challenge Multimodal Dataset for Neural Relation Extraction with Visual Evidence
     in Social Media Posts.
-
-    Every picture is decoded once while preparing. What is absent or unreadable is None, or not in its list, and is in
-    the `report`.
 
     Args:
         data_dir: the folder of the archive, or the one that holds it as `mnre/`. See `MNREArchive` for the layout.
@@ -272,90 +227,7 @@ class MNRE(ReportingBuilder):
         FileNotFoundError: for a `data_dir` without the text files.
     """
 
-    BUILDER_CONFIG_CLASS = ReportingBuilderConfig
+    ARCHIVE = MNREArchive
     BUILDER_CONFIGS = [  # noqa: RUF012
         ReportingBuilderConfig(name="mnre", description="Relations between two entities of a tweet with a picture.")
     ]
-
-    def __init__(
-        self,
-        cache_dir: str | None = None,
-        dataset_name: str | None = None,
-        config_name: str | None = None,
-        hash: str | None = None,
-        *,
-        data_dir: str | os.PathLike | None = None,
-        **kwargs: Any,
-    ):
-        if data_dir is None:
-            raise ValueError(
-                "data_dir is needed: nothing is downloaded. Pass the folder with ours_train.txt, ours_val.txt and "
-                "ours_test.txt, or the folder that holds it."
-            )
-        archive = MNREArchive.find(data_dir)
-        super().__init__(
-            cache_dir=cache_dir,
-            dataset_name=dataset_name,
-            config_name=config_name or "mnre",  # With a data_dir and no name, datasets would make one up.
-            hash=hash or archive.digest(),
-            data_dir=archive.root,
-            **kwargs,
-        )
-
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            features=re_features(MNREArchive(self.config.data_dir).relations()),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        archive = MNREArchive(self.config.data_dir)
-        self._report = LoadingReport(notes=archive.notes())
-        relations = archive.relations()
-        # Read here, since datasets wraps what _generate_examples raises and hides file and line in the cause. The
-        # source is no list: of lists, datasets makes shards.
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "source": archive.read(split, relations)})
-            for split in SPLIT_NAMES
-        ]
-
-    def _generate_examples(self, split: str, source: MNRESplit) -> Iterator[tuple[str, dict[str, Any]]]:
-        report = self._start_split(split)
-        archive = MNREArchive(self.config.data_dir)
-        reader = PictureReader(archive.root, report)
-        aux_folder = archive.path("img_vg", SPLIT_NAMES[split], "crops")
-        aux = PictureFolder(aux_folder, aux_folder)
-        rcnn = PictureFolder(archive.root, archive.path("img_detect"))
-        relation_ids = self.info.features["relation"]
-
-        for index, relation in enumerate(source.rows):
-            row_id = f"{split}-{index}"
-            images = []
-            if source.image_folders:
-                folder = self._image_folder(archive, source.image_folders, relation.image_id)
-                images = reader.named(row_id, "images", folder, [relation.image_id])
-            aux_names = source.aux_names.get(index, source.aux_names.get(relation.image_id, []))
-            row: dict[str, Any] = {
-                "id": row_id,
-                "image_id": relation.image_id,
-                "tokens": relation.tokens,
-                "head": relation.head._asdict(),
-                "tail": relation.tail._asdict(),
-                "relation": relation_ids.str2int(relation.relation),  # Streaming does not encode.
-                "image": images[0] if images else None,
-                "aux_crops": reader.crops(row_id, aux, aux_names, self.config.num_aux_crops),
-                "rcnn_crops": reader.crops(
-                    row_id,
-                    rcnn,
-                    source.rcnn_names.get(relation.image_id.split(".")[0], []),
-                    self.config.num_rcnn_crops,
-                ),
-            }
-            reader.count(row)
-            yield row_id, row
-
-    @staticmethod
-    def _image_folder(archive: MNREArchive, names: tuple[str, ...], image_id: str) -> PictureFolder:
-        """The first of the folders that has the picture, else the split's own."""
-        folders = [PictureFolder(archive.path("img_org", name), archive.path("img_org", name)) for name in names]
-        return next((folder for folder in folders if os.path.isfile(folder.find(image_id) or "")), folders[0])

@@ -7,28 +7,23 @@ Datasets builder for Twitter-2015, Twitter-2017 and archives laid out alike, wit
     print(builder.report)
 """
 
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import datasets
 
-from processing.images import check_image
-from processing.jobs.digests import files_digest
-from processing.labels import TWITTER_TAGS, bio_tags
-from processing.rows.loading_report import LoadingReport, SplitReport
-from processing.rows.picture_files import PictureFolder, PictureReader, crop_names_if_any
-from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
+from processing.labels import TWITTER_TAGS
+from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import ner_features
 
-
-# Split -> its text file, and the split's name in the names of the other files.
-SPLIT_FILES = {"train": ("train.txt", "train"), "validation": ("valid.txt", "val"), "test": ("test.txt", "test")}
+from .archive import Archive, ArchiveBuilder, ArchiveRow, decoded
 
 
 class Sentence(NamedTuple):
+    """A tweet of a text file, and the line on which it starts."""
+
     line: int
     image_id: str
     tokens: list[str]
@@ -45,13 +40,7 @@ def read_sentences(path: str) -> Iterator[Sentence]:
         ValueError: with file and line, for anything else in the file.
     """
     with open(path, "rb") as file:
-        data = file.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise ValueError(f"{path}:{number}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
+        lines = file.read().split(b"\n")
 
     image_id: str | None = None
     start = 0
@@ -59,8 +48,8 @@ def read_sentences(path: str) -> Iterator[Sentence]:
     tags: list[str] = []
     # Only "\n" ends a line: tokens hold characters at which str.splitlines() breaks and which str.strip() removes. The
     # empty line behind is for the last sentence of a file that does not end in a blank line.
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        line = line.removesuffix("\r")
+    for number, data in enumerate([*lines, b""], start=1):
+        line = decoded(data, f"{path}:{number}", "utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
         is_header = line.startswith("IMGID:") and "\t" not in line
         if image_id is not None and (is_header or not line):
             if not tokens:
@@ -95,19 +84,8 @@ def read_sentences(path: str) -> Iterator[Sentence]:
             tags.append(tag)
 
 
-class TwitterSplit(NamedTuple):
-    """All that the archive says of one split; pictures are named, not yet looked for."""
-
-    sentences: tuple[Sentence, ...]
-    images: PictureFolder | None
-    aux_folder: PictureFolder
-    aux_names: dict[str | int, list[str]]
-    rcnn_folder: PictureFolder
-    rcnn_names: dict[str | int, list[str]]
-
-
 @dataclass(frozen=True)
-class TwitterArchive:
+class TwitterArchive(Archive):
     """
     The layout of one year of the published archive, `name` being `twitter2015` or `twitter2017`.
 
@@ -121,112 +99,67 @@ class TwitterArchive:
     All but the sentences may be absent.
     """
 
-    root: str
-    name: str
+    TEXT_FILES: ClassVar = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
 
     @classmethod
-    def find(cls, data_dir: str | os.PathLike, name: str, other_names: tuple[str, ...] = ()) -> "TwitterArchive":
+    def find(cls, data_dir: str | os.PathLike, name: str) -> "Archive":
         """
-        The archive at `data_dir`, which is the year's folder or holds it.
-
         Raises:
             FileNotFoundError: where the text files are not there.
             ValueError: where the folder holds another year.
         """
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
-        text_files = [text_file for text_file, _ in SPLIT_FILES.values()]
-        found = []
-        for root in (data_dir, os.path.join(data_dir, name)):
-            entries = sorted(os.listdir(root)) if os.path.isdir(root) else None
-            if entries is not None and set(text_files) <= set(entries):
-                break
-            listing = "is no folder" if entries is None else f"holds {', '.join(entries[:20]) or 'nothing'}"
-            found.append(f"{root} {listing}{', ...' if entries and len(entries) > 20 else ''}")
-        else:
-            raise FileNotFoundError(
-                f"No {name} archive at data_dir={data_dir!r}: looked for {', '.join(text_files)} in the folder and in "
-                f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
-            )
-        marks = {entry.split("_")[0] for entry in entries}
-        for other in other_names:
-            if name not in marks and (other in marks or os.path.basename(root) == other):
+        archive = super().find(data_dir, name)
+        marks = {entry.split("_")[0] for entry in os.listdir(archive.root)}
+        for other in {"twitter2015", "twitter2017"} - {name}:
+            if name not in marks and (other in marks or os.path.basename(archive.root) == other):
                 raise ValueError(
-                    f"{root} holds {other}, not {name}: pass config_name={other!r}, or data_dir=the folder of {name}."
+                    f"{archive.root} holds {other}, not {name}: pass config_name={other!r}, or data_dir=the folder of "
+                    f"{name}."
                 )
-        return cls(os.path.realpath(root), name)  # One folder, one cache, however its path is written.
+        return archive
 
-    def path(self, *names: str) -> str:
-        return os.path.join(self.root, *names)
+    @property
+    def _short_name(self) -> str:
+        return self.name.replace("20", "", 1)
+
+    def features(self) -> datasets.Features:
+        return ner_features(TWITTER_TAGS)
+
+    def rows(self, split: str) -> Iterator[ArchiveRow]:
+        for sentence in read_sentences(self.text_file(split)):
+            tags = [TWITTER_TAGS.index(tag) for tag in sentence.tags]  # Streaming does not encode.
+            columns = {"tokens": sentence.tokens, "ner_tags": tags}
+            yield ArchiveRow(sentence.image_id, f"{sentence.image_id}.jpg", columns)
+
+    def text_file(self, split: str) -> str:
+        return self.path(self.TEXT_FILES[split])
 
     @property
     def images(self) -> str:
         return self.path(f"{self.name}_images")
 
-    @property
-    def aux_images(self) -> str:
-        return self.path(f"{self.name}_aux_images")
+    def image_folders(self, split: str) -> list[str]:
+        return [self.images]
 
-    @property
-    def detect(self) -> str:
-        return self.path(f"{self.name.replace('20', '', 1)}_detect")
+    def aux_folder(self, split: str) -> str:
+        return self.path(f"{self.name}_aux_images", self.SPLIT_NAMES[split], "crops")
 
     def aux_names_file(self, split: str) -> str:
-        return self.path(f"{self.name}_{SPLIT_FILES[split][1]}_dict.pth")
+        return self.path(f"{self.name}_{self.SPLIT_NAMES[split]}_dict.pth")
 
     @property
-    def rcnn_names_file(self) -> str:
-        """Among the crops; the paths in the published code lead to two other places."""
-        name = f"{self.name.replace('20', '', 1)}_img2crop.pth"
-        places = (os.path.join(self.detect, name), self.path(name), self.path(f"{self.name}_img2crop.pth"))
-        return next((place for place in places if os.path.isfile(place)), places[0])
+    def rcnn_folder(self) -> str:
+        return self.path(f"{self._short_name}_detect")
 
-    def notes(self) -> list[str]:
-        """What the archive lacks as a whole, so that no row can have it."""
-        # Relative to the root: a data-set card publishes the notes.
-        images, rcnn, *aux = (
-            os.path.relpath(path, self.root)
-            for path in (self.images, self.rcnn_names_file, *map(self.aux_names_file, SPLIT_FILES))
-        )
-        no_images = not os.path.isdir(self.path(images))
-        no_aux = [name for name in aux if not os.path.isfile(self.path(name))]
-        no_rcnn = not os.path.isfile(self.path(rcnn))
-        if no_images and no_rcnn and len(no_aux) == len(SPLIT_FILES):
-            return [f"no images folder found at {images}: text only"]
-        notes = [f"no images folder found at {images}: no row has its image"] if no_images else []
-        notes += [f"no list of aux crops found at {name}: no row of the split has any" for name in no_aux]
-        return notes + ([f"no list of rcnn crops found at {rcnn}: no row has any"] if no_rcnn else [])
-
-    def read(self, split: str) -> TwitterSplit:
-        """
-        Raises:
-            ValueError: for a text file or a list of crops with anything unexpected in it.
-        """
-        text_file, name = SPLIT_FILES[split]
-        aux_folder = os.path.join(self.aux_images, name, "crops")
-        return TwitterSplit(
-            sentences=tuple(read_sentences(self.path(text_file))),
-            images=PictureFolder(self.images, self.images) if os.path.isdir(self.images) else None,
-            aux_folder=PictureFolder(aux_folder, aux_folder),
-            aux_names=crop_names_if_any(self.aux_names_file(split)),
-            rcnn_folder=PictureFolder(self.root, self.detect),
-            rcnn_names=crop_names_if_any(self.rcnn_names_file),
-        )
-
-    def digest(self) -> str:
-        """Changes with the text, the lists, the listing of the pictures, and the code that reads them."""
-        parts: list[Any] = [check_image, bio_tags, ner_features, PictureReader, SplitReport]
-        code = [__file__, *map(inspect.getfile, parts)]
-        texts = [self.path(text_file) for text_file, _ in SPLIT_FILES.values()]
-        lists = [*map(self.aux_names_file, SPLIT_FILES), self.rcnn_names_file]
-        return files_digest([*code, *texts, *lists], [self.images, self.aux_images, self.detect], self.root)
+    def rcnn_names_file(self, split: str) -> str:
+        name = f"{self._short_name}_img2crop.pth"
+        # It lies among the crops; the paths in the published code lead to the two other places.
+        return self.first_file(f"{self._short_name}_detect/{name}", name, f"{self.name}_img2crop.pth")
 
 
-class TwitterMNER(ReportingBuilder):
+class TwitterMNER(ArchiveBuilder):
     """
     Twitter-2015 and Twitter-2017: tweets, each with a picture, crops of it, and entities tagged in the text.
-
-    Every picture is decoded once while preparing. What is absent or unreadable is None, or not in its list, and is in
-    the `report`.
 
     Args:
         config_name: `"twitter2015"` or `"twitter2017"`.
@@ -240,7 +173,7 @@ class TwitterMNER(ReportingBuilder):
         FileNotFoundError: for a `data_dir` without the text files.
     """
 
-    BUILDER_CONFIG_CLASS = ReportingBuilderConfig
+    ARCHIVE = TwitterArchive
     BUILDER_CONFIGS = [  # noqa: RUF012
         ReportingBuilderConfig(
             name="twitter2015", description="Zhang et al. 2018, Adaptive Co-attention Network for NER in Tweets"
@@ -249,70 +182,3 @@ class TwitterMNER(ReportingBuilder):
             name="twitter2017", description="Lu et al. 2018, Visual Attention Model for Name Tagging in Social Media"
         ),
     ]
-
-    def __init__(
-        self,
-        cache_dir: str | None = None,
-        dataset_name: str | None = None,
-        config_name: str | None = None,
-        hash: str | None = None,
-        *,
-        data_dir: str | os.PathLike | None = None,
-        **kwargs: Any,
-    ):
-        names = tuple(self.builder_configs)
-        # With a data_dir and no name, datasets would make up a configuration.
-        if config_name is None or config_name not in names:
-            raise ValueError(f"config_name must be one of {names}, got {config_name!r}.")
-        if data_dir is None:
-            raise ValueError(
-                f"data_dir is needed: nothing is downloaded. Pass the folder of the {config_name} archive, the one "
-                "with train.txt, valid.txt and test.txt, or the folder that holds it."
-            )
-        archive = TwitterArchive.find(data_dir, config_name, tuple(name for name in names if name != config_name))
-        super().__init__(
-            cache_dir=cache_dir,
-            dataset_name=dataset_name,
-            config_name=config_name,
-            hash=hash or archive.digest(),
-            data_dir=archive.root,
-            **kwargs,
-        )
-
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            features=ner_features(TWITTER_TAGS),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        archive = TwitterArchive(self.config.data_dir, self.config.name)
-        self._report = LoadingReport(notes=archive.notes())
-        # Read here, since datasets wraps what _generate_examples raises and hides file and line in the cause. The
-        # source is no list: of lists, datasets makes shards.
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "source": archive.read(split)})
-            for split in SPLIT_FILES
-        ]
-
-    def _generate_examples(self, split: str, source: TwitterSplit) -> Iterator[tuple[str, dict[str, Any]]]:
-        report = self._start_split(split)
-        reader = PictureReader(self.config.data_dir, report)
-
-        for index, sentence in enumerate(source.sentences):
-            row_id = f"{split}-{index}"
-            file_name = f"{sentence.image_id}.jpg"
-            aux_names = source.aux_names.get(file_name, [])
-            rcnn_names = source.rcnn_names.get(file_name.split(".")[0], [])
-            images = reader.named(row_id, "images", source.images, [file_name]) if source.images else []
-            row: dict[str, Any] = {
-                "id": row_id,
-                "image_id": sentence.image_id,
-                "tokens": sentence.tokens,
-                "ner_tags": [TWITTER_TAGS.index(tag) for tag in sentence.tags],  # Streaming does not encode.
-                "image": images[0] if images else None,
-                "aux_crops": reader.crops(row_id, source.aux_folder, aux_names, self.config.num_aux_crops),
-                "rcnn_crops": reader.crops(row_id, source.rcnn_folder, rcnn_names, self.config.num_rcnn_crops),
-            }
-            reader.count(row)
-            yield row_id, row

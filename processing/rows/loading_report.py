@@ -1,8 +1,9 @@
-"""What a builder loaded, and what it could not: counts, and every picture, row and span by name."""
+"""What a builder loaded, and what it could not load: counts, and every picture, row and span by name."""
 
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
+
+from processing.problems import Problem
 
 
 COUNTS = (
@@ -16,26 +17,35 @@ COUNTS = (
 
 
 class AbsentPicture(NamedTuple):
-    """A picture that the source names and that no row has. `path` is relative to the source where it lies below."""
+    """A picture that the source names and that no row has. `path` is relative to the source where it lies below it."""
 
     row_id: str
     path: str
-    reason: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.row_id}: {self.path}: {self.problem}"
 
 
 class SkippedRow(NamedTuple):
-    """A row of the source that the data set has not. `where` is file:line, or file and row number."""
+    """A row of the source that the data set does not have. `where` is file:line, or file and row number."""
 
     where: str
-    reason: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: skipped: {self.problem}"
 
 
 class MovedSpan(NamedTuple):
-    """An entity whose characters are not whole words, and the words it was given."""
+    """An entity whose characters are not whole words, and the words that it was given."""
 
     where: str
     span: str
     words: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.span!r} became {self.words!r}"
 
 
 @dataclass
@@ -55,10 +65,24 @@ class SplitReport:
 
 @dataclass
 class LoadingReport:
-    """What of a source was loaded and what is absent, by split; `notes` are what holds for it as a whole."""
+    """
+    What of a source was loaded and what is absent. It is false where there is nothing to tell.
+
+    Printed, it names the file of this machine that holds all of it; `summary()` names no such file, and can be
+    published.
+
+    Attributes:
+        splits: the report of each split.
+        notes: what holds for the source as a whole.
+        path: of the JSON file that holds the report, None where the rows were not prepared on the disk.
+    """
 
     splits: dict[str, SplitReport] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    path: str | None = field(default=None, compare=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.splits or self.notes)
 
     @property
     def absent(self) -> list[AbsentPicture]:
@@ -73,49 +97,42 @@ class LoadingReport:
         return [span for split in self.splits.values() for span in split.moved]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What the JSON file holds."""
+        return {"splits": {name: asdict(split) for name, split in self.splits.items()}, "notes": self.notes}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LoadingReport":
+    def from_dict(cls, values: dict[str, Any], path: str | None = None) -> "LoadingReport":
+        """The report that `to_dict` wrote."""
         splits = {
             name: SplitReport(
                 counts=dict(split["counts"]),
-                absent=[AbsentPicture(*picture) for picture in split["absent"]],
-                skipped=[SkippedRow(*row) for row in split["skipped"]],
+                absent=[AbsentPicture(row_id, name, Problem(**problem)) for row_id, name, problem in split["absent"]],
+                skipped=[SkippedRow(where, Problem(**problem)) for where, problem in split["skipped"]],
                 moved=[MovedSpan(*span) for span in split["moved"]],
             )
             for name, split in values["splits"].items()
         }
-        return cls(splits, list(values["notes"]))
+        return cls(splits, list(values["notes"]), path)
 
     def __str__(self) -> str:
-        return self.summary()
+        return self.summary(path=self.path)
 
     def summary(self, max_listed: int = 20, path: str | None = None) -> str:
         """
-        A line per split, the notes, and of each kind of finding the first `max_listed`.
+        The report for people: a line per split, the notes, and of each kind of finding the first `max_listed`.
 
         Args:
-            path: of the file that holds the report, named where findings are left out. See `without_path`.
+            path: of the file that holds the report. It is named where findings are left out.
         """
         lines = []
         for name, split in self.splits.items():
             counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
             lines.append(f"{name}: {', '.join(counts) or 'nothing'}")
         lines += self.notes
-        findings = {
-            "absent": [f"{picture.row_id}: {picture.path}: {picture.reason}" for picture in self.absent],
-            "skipped": [f"{row.where}: skipped: {row.reason}" for row in self.skipped],
-            "moved": [f"{span.where}: {span.span!r} became {span.words!r}" for span in self.moved],
-        }
-        for name, listed in findings.items():
-            lines += listed[:max_listed]
-            if len(listed) > max_listed:
-                where = "the report's" if path is None else f"{path},"
-                lines.append(f"and {len(listed) - max_listed} more, all of them in {where} `{name}`")
+        findings = {"absent": self.absent, "skipped": self.skipped, "moved": self.moved}
+        for name, found in findings.items():
+            lines += map(str, found[:max_listed])
+            if len(found) > max_listed:
+                more = f"and {len(found) - max_listed} more"
+                lines.append(more if path is None else f"{more}, all of them in {path}, `{name}`")
         return "\n".join(lines)
-
-
-def without_path(text: str) -> str:
-    """A summary without the file of this machine that it may name, to be published."""
-    return re.sub(r"^(and \d+ more), all of them in .*`\w+`$", r"\1", text, flags=re.MULTILINE)

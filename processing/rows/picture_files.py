@@ -1,19 +1,19 @@
-"""Pictures that a data set names: found below their folder, checked, and counted where they are absent."""
+"""Pictures that a data set names: found below their folder, checked, and reported where they are absent."""
 
 import functools
 import os
-import pickle
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from processing.columns import CROP_COLUMNS
 from processing.images import NO_SUCH_FILE, check_image
+from processing.problems import Problem
 
 from .loading_report import AbsentPicture, SplitReport
 
 
 class PictureFolder(NamedTuple):
-    """Names are relative to `base` and have to stay below `folder`."""
+    """A folder of pictures, whose names are relative to `base` and have to stay below `folder`."""
 
     base: str
     folder: str
@@ -32,6 +32,8 @@ class PictureReader:
     """
     The pictures of one split's rows, each decoded once to see that it can be; what cannot goes into the report.
 
+    A picture is given and returned as `{"path", "bytes"}`. Absent ones are counted as `"images"` or as `"crops"`.
+
     Args:
         root: reported paths are relative to it.
         report: counts and absent pictures are added to it.
@@ -42,43 +44,35 @@ class PictureReader:
         self.report = report
         self._check_file = functools.cache(check_image)  # Several rows may share a picture.
 
-    def named(self, row_id: str, kind: str, folder: PictureFolder, names: Sequence[str]) -> list[dict[str, Any]]:
-        """
-        Of pictures named below a folder those that can be used, as `{"path", "bytes"}`.
-
-        Args:
-            kind: `"images"` or `"crops"`, under which absent ones are counted.
-        """
-        pictures = []
-        for name in names:
-            path = folder.find(name)
-            reason = self._check_file(path) if path else f"outside {os.path.basename(folder.folder)}, not followed"
-            if reason is None:
-                pictures.append({"path": path, "bytes": None})
-            else:
-                problem = "outside" if path is None else "missing" if reason == NO_SUCH_FILE else "unreadable"
-                self._absent(row_id, f"{kind}_{problem}", os.path.relpath(path, self.root) if path else name, reason)
-        return pictures
+    def file(self, row_id: str, kind: str, folder: PictureFolder, name: str) -> dict[str, Any] | None:
+        """The picture of that name below a folder, None where it cannot be used."""
+        path = folder.find(name)
+        if path is None:
+            problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
+            return self.absent(row_id, f"{kind}_outside", name, problem)
+        reason = self._check_file(path)
+        if reason is None:
+            return {"path": path, "bytes": None}
+        count = f"{kind}_{'missing' if reason == NO_SUCH_FILE else 'unreadable'}"
+        return self.absent(row_id, count, os.path.relpath(path, self.root), Problem(reason))
 
     def crops(self, row_id: str, folder: PictureFolder, names: Sequence[str], number: int) -> list[dict[str, Any]]:
         """Of the first `number` crops named, those that can be used; more are counted and not looked for."""
         self.report.counts["crops_surplus"] += max(len(names) - number, 0)
-        return self.named(row_id, "crops", folder, names[:number])
+        pictures = (self.file(row_id, "crops", folder, name) for name in names[:number])
+        return [picture for picture in pictures if picture is not None]
 
-    def embedded(self, row_id: str, kind: str, pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of pictures given as `{"path", "bytes"}` with their bytes, those that can be used."""
-        usable = []
-        for picture in pictures:
-            reason = check_image(picture["bytes"])
-            if reason is None:
-                usable.append(picture)
-            else:
-                self._absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", reason)
-        return usable
+    def stored(self, row_id: str, kind: str, picture: dict[str, Any]) -> dict[str, Any] | None:
+        """A picture that is given by its bytes, None where it cannot be used."""
+        reason = check_image(picture["bytes"])
+        if reason is None:
+            return picture
+        return self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", Problem(reason))
 
-    def _absent(self, row_id: str, count: str, path: str, reason: str) -> None:
+    def absent(self, row_id: str, count: str, path: str, problem: Problem) -> None:
+        """Report a picture that no row has."""
         self.report.counts[count] += 1
-        self.report.absent.append(AbsentPicture(row_id, path, reason))
+        self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
 
     def count(self, row: dict[str, Any]) -> None:
         """Count a row that the data set has, and its pictures."""
@@ -86,41 +80,6 @@ class PictureReader:
         counts["rows"] += 1
         counts["images"] += row["image"] is not None
         counts["rows_without_image"] += row["image"] is None
-        for kind in ("aux_crops", "rcnn_crops"):
-            counts[kind] += len(row[kind])
-            counts[f"rows_without_{kind}"] += not row[kind]
-
-
-def read_crop_names(path: str) -> dict[str | int, list[str]]:
-    """
-    A `.pth` file of the published archives: a pickled dict from an image (MNRE's: a row number) to the names of its
-    crops. No code in it is run.
-
-    Raises:
-        ValueError: for a file that holds anything else.
-    """
-    import torch  # Reading text, or prepared data, need not wait for it.
-
-    expected = "expected a dict of str (or row numbers) to list of str, as torch.save writes it"
-    try:
-        crop_names = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own message advises to load the file all the same, hence `from None`.
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of plain data, or damaged"
-        raise ValueError(f"{path} was not loaded, because {problem}; {expected}.") from None
-    except OSError:
-        raise
-    except Exception as error:  # Torch checks little before it unpacks: damage comes as nearly every kind of error.
-        raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
-    if not isinstance(crop_names, dict):
-        raise ValueError(f"{path}: {expected}, got {type(crop_names).__name__}.")
-    for key, names in crop_names.items():
-        is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if not (isinstance(key, str | int) and is_names):
-            raise ValueError(f"{path}: {expected}, got {key!r}: {names!r:.200}.")
-    return crop_names
-
-
-def crop_names_if_any(path: str) -> dict[str | int, list[str]]:
-    return read_crop_names(path) if os.path.isfile(path) else {}
+        for column in CROP_COLUMNS:
+            counts[column] += len(row[column])
+            counts[f"rows_without_{column}"] += not row[column]

@@ -1,7 +1,6 @@
 """A `datasets` builder of tweets with pictures that says what it loaded and what it could not."""
 
 import json
-import logging
 import posixpath
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,6 @@ from processing.jobs.cache_errors import cache_errors
 
 from .loading_report import LoadingReport, SplitReport
 
-
-logger = logging.getLogger(__name__)
 
 REPORT_FILENAME = "loading_report.json"
 
@@ -57,19 +54,8 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
             if not self._fs.exists(path):
                 raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
             with self._fs.open(path, "r", encoding="utf-8") as file:
-                self._report = LoadingReport.from_dict(json.load(file))
+                self._report = LoadingReport.from_dict(json.load(file), path)
         return self._report
-
-    @property
-    def report_text(self) -> str:
-        """
-        The report for a reader: where it lists not all, it names the file that does, if the data were prepared.
-
-        Raises:
-            RuntimeError: as `report`.
-        """
-        path = self._report_path
-        return self.report.summary(path=path if self._fs.exists(path) else None)
 
     @property
     def _report_path(self) -> str:
@@ -83,17 +69,14 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """
-        As in `datasets.DatasetBuilder`; logs the report, as a warning if it has anything to tell.
+        As in `datasets.DatasetBuilder`; the `report` is then that of the prepared rows.
 
         Raises:
             OSError: for a cache directory that is full or cannot be written.
         """
         with cache_errors(output_dir or self.cache_dir):
             super().download_and_prepare(output_dir, *args, **kwargs)
-        self._report = None  # Read it from the file, written now or by an earlier run.
-        report = self.report
-        level = logging.WARNING if report.absent or report.skipped or report.moved or report.notes else logging.INFO
-        logger.log(level, "%s from %s:\n%s", self.config.name, self.config.data_dir, self.report_text)
+        self._report = None  # It is read from the file, which was written now or by an earlier run.
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         super()._download_and_prepare(*args, **kwargs)

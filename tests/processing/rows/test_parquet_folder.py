@@ -78,7 +78,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path, repository):
 import os, resource, sys
 from pathlib import Path
 import datasets
-from processing.parquet_folder import shard_path, write_shard
+from processing.rows.parquet_folder import shard_path, write_shard
 from processing.rows import ner_features
 
 folder = Path(sys.argv[1])
@@ -95,7 +95,7 @@ write_shard(dataset, shard_path(folder / "out", "train", 0, 1))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     command = [sys.executable, "-c", program, str(tmp_path)]
-    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True, timeout=120)
     path = shard_path(tmp_path / "out", "train", 0, 1)
     assert path.stat().st_size > 150 << 20
     growth = int(result.stdout) << 10  # of KiB

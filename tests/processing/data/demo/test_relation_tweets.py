@@ -87,7 +87,7 @@ def test_streaming_equals_prepared(prepared, tmp_path):
 def test_by_name(monkeypatch, tmp_path):
     monkeypatch.setitem(DEMOS, "demo_re", partial(DEMOS["demo_re"], **SIZES))  # the whole takes long to paint
     data, report = load_data("demo_re", cache_dir=str(tmp_path))
-    assert report == "" and set(data["test"][0]["image"]) == {"bytes", "path"}
+    assert not report and set(data["test"][0]["image"]) == {"bytes", "path"}
     assert relation_names(data["train"]) == list(RELATIONS) and RELATIONS[0] == NO_RELATION
 
 

@@ -1,7 +1,6 @@
 import csv
 import errno
 import json
-import logging
 import os
 import re
 import signal
@@ -19,17 +18,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.own.file_mner import FileMNER, FileMNERConfig, FileSource
-from processing.data.own.own_rows import BadRow, RowPictures, read_example
+from processing.data.own.file_mner import FileMNER
+from processing.data.own.file_source import FileMNERConfig, FileSource
+from processing.data.own.labelled_rows import read_labelled_row
+from processing.data.own.own_pictures import OwnPictures
 from processing.data.own.tables import read_table
 from processing.data.twitter_mner import read_sentences
 from processing.labels import TWITTER_TAGS, entity_spans
+from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SplitReport
 from processing.rows.row_features import ner_features, with_objects
 from processing.tokenizing import join_words
 
 
-LOGGER = "processing.rows.reporting_builder"
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
 JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
 
@@ -153,92 +154,116 @@ class TestRows:
         assert counts(report)["spans_moved"] == 3
         assert "train.jsonl:1: 'ew Yor' became 'New York'" in str(report)
 
-    def test_the_text_names_the_file_with_all_of_the_report(self, folder, caplog):
+    def test_the_text_names_the_file_with_all_of_the_report(self, folder):
         row = {"text": "#GoLakers now", "spans": [{"start": 3, "end": 9, "label": "ORG"}]}
         builder = folder.write("train", *[row] * 25).builder()
-        with caplog.at_level(logging.WARNING, LOGGER):
-            builder.download_and_prepare()
-        for text in (builder.report_text, folder.builder().report_text, caplog.text):
+        builder.download_and_prepare()
+        for report in (builder.report, folder.builder().report):
+            text = str(report)
             path = re.search(r"^and 5 more, all of them in (/.*), `moved`$", text, re.MULTILINE)[1]
             assert len(json.loads(Path(path).read_text(encoding="utf-8"))["splits"]["train"]["moved"]) == 25
         streaming = folder.builder(num_aux_crops=1)  # prepared nowhere
         list(streaming.as_streaming_dataset("train"))
-        assert "all of them in the report's `moved`" in streaming.report_text
+        assert str(streaming.report).endswith("\nand 5 more")
 
     @pytest.mark.parametrize(
         ("row", "reason"),
         [
-            ({"spans": [(0, 5), (4, 6)]}, "expected spans apart from each other, but 'Paris' and 's!' overlap"),
-            ({"spans": [(4, 6), (0, 5)]}, "expected spans apart from each other, but 'Paris' and 's!' overlap"),
-            ({"spans": [(0, 5), (0, 5)]}, "expected spans apart from each other, but 'Paris' and 'Paris' overlap"),
-            ({"spans": [(0, 2), (3, 5)]}, "'Pa' and 'is' overlap once they are whole words"),
-            ({"spans": [(2, 2)]}, "expected start < end, got an empty span 2:2"),
-            ({"spans": [(5, 0)]}, "expected start < end, got a reversed span 5:0"),
-            ({"spans": [(0, 9)]}, "expected spans inside the text, 0 to 8, got 0:9"),
-            ({"spans": [(-1, 5)]}, "expected spans inside the text, 0 to 8, got -1:5"),
-            ({"spans": [(6, 7)]}, "expected a word in each span, got ' ' at 6"),
+            ({"spans": [(0, 5), (4, 6)]}, "spans: spans of whole words must not overlap ('Paris' and 's!')"),
+            ({"spans": [(4, 6), (0, 5)]}, "spans: spans of whole words must not overlap ('Paris' and 's!')"),
+            ({"spans": [(0, 5), (0, 5)]}, "spans: spans of whole words must not overlap ('Paris' and 'Paris')"),
+            ({"spans": [(0, 2), (3, 5)]}, "spans: spans of whole words must not overlap ('Pa' and 'is')"),
+            (
+                {"spans": [(2, 2)]},
+                "spans: start and end must be 0 <= start < end <= length (got 2:2 in a text of 8 characters)",
+            ),
+            ({"spans": [(5, 0)]}, "spans: start and end must be 0 <= start < end <= length (got 5:0"),
+            ({"spans": [(0, 9)]}, "spans: start and end must be 0 <= start < end <= length (got 0:9"),
+            ({"spans": [(-1, 5)]}, "spans: start and end must be 0 <= start < end <= length (got -1:5"),
+            ({"spans": [(6, 7)]}, "spans: each span must have a word (got ' ' at 6)"),
             (
                 {"spans": [(0, 1.5)]},
-                "expected start and end of a span to be whole numbers, got {'start': 0, 'end': 1.5",
+                "spans: start and end must be whole numbers (got {'start': 0, 'end': 1.5",
             ),
-            ({"spans": [(False, 5)]}, "expected start and end of a span to be whole numbers"),
-            ({"spans": [("0", "5")]}, "expected start and end of a span to be whole numbers"),
+            ({"spans": [(False, 5)]}, "spans: start and end must be whole numbers"),
+            ({"spans": [("0", "5")]}, "spans: start and end must be whole numbers"),
             (
                 {"spans": [{"start": 0, "end": 5}]},
-                "expected each of spans to be a dict with start, end and label, got",
+                "spans: each must be a dict with start, end and label (got",
             ),
-            ({"spans": [[0, 5, "LOC"]]}, "expected each of spans to be a dict with start, end and label, got [0, 5"),
+            ({"spans": [[0, 5, "LOC"]]}, "spans: each must be a dict with start, end and label (got [0, 5"),
             (
                 {"text": "Paris", "spans": {"start": 0}},
-                "expected spans to be a list, each a dict with start, end and",
+                "spans: must be a list (got {'start': 0})",
             ),
-            ({"text": "Paris", "spans": "none"}, "expected spans to be a list"),
+            ({"text": "Paris", "spans": "none"}, "spans: must be a list (got 'none')"),
             (
                 {"spans": [{"start": 0, "end": 5, "label": 3}]},
-                "expected a span's label as a string, got 3: the file has",
+                "spans: labels must be strings: the file has no names for their ids (got 3)",
             ),
-            ({"spans": [{"start": 0, "end": 5, "label": ""}]}, "expected a span's label as a string, got ''"),
-            ({"spans": [], "entities": []}, "expected spans or entities, got both"),
-            ({"text": "x"}, "expected tokens and ner_tags, or text and spans, got values for text; where a text has"),
-            ({"tokens": ["x"]}, "expected tokens and ner_tags, or text and spans, got values for tokens"),
-            ({}, "expected tokens and ner_tags, or text and spans, got values for no column"),
-            ({"text": 5, "spans": []}, "expected text to be a string, got 5"),
-            ({"text": "", "spans": []}, "expected a word or more in text, got ''"),
-            ({"text": " \u3000\n", "spans": []}, "expected a word or more in text"),
-            ({"tokens": ["a"], "ner_tags": ["O", "O"]}, "expected a tag for each word, got 1 tokens and 2 ner_tags"),
-            ({"tokens": [], "ner_tags": []}, "expected a word or more in tokens, got none"),
+            (
+                {"spans": [{"start": 0, "end": 5, "label": ""}]},
+                "spans: labels must be strings, or ids of the file's own names (got '')",
+            ),
+            ({"spans": [], "entities": []}, "the row must have spans or entities, not both"),
+            (
+                {"text": "x"},
+                "the row must have tokens and ner_tags, or text and spans (an empty list where there are no",
+            ),
+            ({"tokens": ["x"]}, "the row must have tokens and ner_tags, or text and spans"),
+            ({}, "the row must have tokens and ner_tags, or text and spans"),
+            ({"text": 5, "spans": []}, "text: must be a string (got 5)"),
+            ({"text": "", "spans": []}, "text: must have a word (got '')"),
+            ({"text": " \u3000\n", "spans": []}, "text: must have a word"),
+            (
+                {"tokens": ["a"], "ner_tags": ["O", "O"]},
+                "ner_tags: must have one tag for each word (1 tokens, 2 ner_tags)",
+            ),
+            ({"tokens": [], "ner_tags": []}, "tokens: must be words, none of them empty (got [])"),
             (
                 {"tokens": ["a", ""], "ner_tags": ["O", "O"]},
-                "expected words in tokens, got an empty string as number 2",
+                "tokens: must be words, none of them empty (got ['a', ''])",
             ),
-            ({"tokens": "a b", "ner_tags": ["O", "O"]}, "expected tokens to be a list of words, one for each of ner_"),
-            ({"tokens": ["a", 1], "ner_tags": ["O", "O"]}, "expected tokens to be a list of words"),
-            ({"ner_tags": ["O", "O"]}, "expected tokens to be a list of words, one for each of ner_tags, got None"),
-            ({"tokens": ["a"], "ner_tags": "O"}, "expected ner_tags to be a list of tags, got 'O'"),
+            (
+                {"tokens": "a b", "ner_tags": ["O", "O"]},
+                "tokens: must be a list of words, one for each of ner_tags (got 'a b')",
+            ),
+            (
+                {"tokens": ["a", 1], "ner_tags": ["O", "O"]},
+                "tokens: must be a list of words, one for each of ner_tags (got ['a', 1])",
+            ),
+            ({"ner_tags": ["O", "O"]}, "tokens: must be a list of words, one for each of ner_tags (got None)"),
+            ({"tokens": ["a"], "ner_tags": "O"}, "ner_tags: must be a list of tags (got 'O')"),
             (
                 {"tokens": ["a"], "ner_tags": [1]},
-                "expected a tag as a string, got 1: the file has no names for such ids",
+                "ner_tags: labels must be strings: the file has no names for their ids (got 1)",
             ),
-            ({"tokens": ["a"], "ner_tags": [None]}, "expected a tag as a string, got None"),
+            (
+                {"tokens": ["a"], "ner_tags": [None]},
+                "ner_tags: labels must be strings, or ids of the file's own names (got None)",
+            ),
             (
                 {"tokens": ["a"], "ner_tags": ["PER"]},
-                "expected O, or one of B, I, E, S, L, U, M, W, a dash and an entity",
+                "ner_tags: a tag is none of the scheme (expected O, or one of B, I, E, S, L, U, M, W, a dash and an",
             ),
-            ({**JORDAN, "id": 1.5}, "expected id to be a string, got 1.5"),
-            ({**JORDAN, "id": ""}, "expected id to be a string, got ''"),
-            ({**JORDAN, "image_id": []}, "expected image_id to be a string, got []"),
-            ({**JORDAN, "aux_objects": [{"label": "dog"}]}, "expected aux_objects to be a list of dicts with label,"),
+            ({**JORDAN, "id": 1.5}, "id: must be a string (got 1.5)"),
+            ({**JORDAN, "id": ""}, "id: must be a string (got '')"),
+            ({**JORDAN, "image_id": []}, "image_id: must be a string (got [])"),
+            (
+                {**JORDAN, "aux_objects": [{"label": "dog"}]},
+                "aux_objects: must be a list of dicts with label, score and box (got [{",
+            ),
             (
                 {**JORDAN, "aux_objects": [{"label": "dog", "score": 10**400, "box": [0, 0, 1, 1]}]},
-                "expected aux_objects to be a list of dicts with label, score and box",
+                "aux_objects: must be a list of dicts with label, score and box",
             ),
             (
                 {**JORDAN, "aux_objects": [{"label": "dog", "score": 1, "box": [0, 0, 1, 10**400]}]},
-                "expected aux_objects to be a list of dicts with label, score and box",
+                "aux_objects: must be a list of dicts with label, score and box",
             ),
-            ({**JORDAN, "rcnn_objects": 1}, "expected rcnn_objects to be a list of dicts with label, score and box"),
-            ("{", "expected a JSON object on the line: Expecting property name"),
-            ("\0", "expected text, got NUL (0x00) as character 1 of the line"),
+            ({**JORDAN, "rcnn_objects": 1}, "rcnn_objects: must be a list of dicts with label, score and box (got 1)"),
+            ("{", "the line is not a JSON object (Expecting property name"),
+            ("\0", "the line is not text (its character 1 is NUL, 0x00)"),
         ],
     )
     def test_rows_that_cannot_be_used(self, folder, row, reason):
@@ -248,9 +273,9 @@ class TestRows:
         folder.write("train", PARIS, row, JORDAN)
         dataset, report = folder.prepare()
         assert dataset["train"]["id"][:] == ["train-0", "train-2"]
-        ((where, said),) = report.skipped
+        ((where, problem),) = report.skipped
         assert where == "train.jsonl:2"
-        assert said.startswith(reason)
+        assert str(problem).startswith(reason)
         assert counts(report)["rows_skipped"] == 1 and counts(report)["rows"] == 2
         with pytest.raises(
             ValueError, match=r"mine/train\.jsonl:2: .*\. Correct the row, or load without strict"
@@ -266,9 +291,10 @@ class TestRows:
         dataset, report = folder.write("test", {**PARIS, "id": "a"}).prepare()
         assert dataset["train"]["id"][:] == ["a", "5", "b", "train-5"]
         assert dataset["test"]["id"][:] == ["a"]
+        kind = "must be another one in each row"
         assert report.skipped == [
-            ("train.jsonl:4", "expected each id once, 'a' is also at train.jsonl:1"),
-            ("train.jsonl:5", "expected each id once, '5' is also at train.jsonl:2"),
+            ("train.jsonl:4", Problem(kind, "id", details="('a' is also at train.jsonl:1)")),
+            ("train.jsonl:5", Problem(kind, "id", details="('5' is also at train.jsonl:2)")),
         ]
         assert report.notes[-1] == "1 ids are in train and in test, 'a' for example: the same rows?"
 
@@ -298,7 +324,7 @@ class TestRows:
             ValueError, match=r"test\.jsonl: expected rows of the test split, but none of its 7 rows"
         ) as e:
             folder.prepare()
-        assert str(e.value).count("\n") == 5 and "\ntest.jsonl:5: expected tokens" in str(e.value)
+        assert str(e.value).count("\n") == 5 and "\ntest.jsonl:5: the row must have tokens" in str(e.value)
         folder.write("test")
         with pytest.raises(ValueError, match=r"test\.jsonl: expected rows of the test split, but it holds no rows"):
             folder.prepare()
@@ -310,10 +336,10 @@ class TestRows:
         source, skipped = FileSource.find(tmp_path), []
         ids = [row.row_id for _, row in source.rows("train", FileMNERConfig(), skipped, with_pictures=True)]
         assert len(ids) == 99_999 and ids[50_000] == "50001"
-        reason = "expected a JSON object on the line: Unterminated string starting at character 17"
-        assert skipped == [("train.jsonl:50001", reason)]
+        details = "(Unterminated string starting at character 17)"
+        assert skipped == [("train.jsonl:50001", Problem("the line is not a JSON object", details=details))]
         builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"), strict=True)
-        with pytest.raises(ValueError, match=r"/train\.jsonl:50001: expected a JSON object"):
+        with pytest.raises(ValueError, match=r"/train\.jsonl:50001: the line is not a JSON object"):
             builder.download_and_prepare()
 
     @given(
@@ -340,13 +366,13 @@ class TestRows:
             ),
         )
     )
-    def test_any_row_is_an_example_or_a_reason(self, row):
+    def test_any_row_can_be_used_or_has_a_problem(self, row):
         try:
-            example = read_example(row, "train-0")
-        except BadRow as error:
-            assert str(error).startswith(("expected", "'"))
+            labelled = read_labelled_row(row, "train-0")
+        except ProblemError as error:
+            assert error.problem.kind
         else:
-            assert len(example.tokens) == len(example.tags) > 0
+            assert len(labelled.tokens) == len(labelled.tags) > 0
 
     @given(
         st.dictionaries(
@@ -354,13 +380,13 @@ class TestRows:
             ANY_PICTURE | ANY_OBJECT | st.lists(ANY_PICTURE | ANY_OBJECT, max_size=3),
         )
     )
-    def test_any_pictures_and_objects_are_columns_or_a_reason(self, tmp_path_factory, row):
+    def test_any_pictures_and_objects_are_columns_or_a_problem(self, tmp_path_factory, row):
         report = SplitReport()
-        pictures = RowPictures(str(tmp_path_factory.getbasetemp()), report, {"aux": 2, "rcnn": 1})
+        pictures = OwnPictures(str(tmp_path_factory.getbasetemp()), report, {"aux": 2, "rcnn": 1})
         try:
             columns = pictures.of("train-0", row, keep_objects=True)
-        except BadRow as error:
-            assert str(error).startswith("expected")
+        except ProblemError as error:
+            assert error.problem.column in OBJECT_COLUMNS
         else:
             assert not columns["image"] and not columns["aux_crops"] and not columns["rcnn_crops"]
             datasets.Dataset.from_list([columns], features=PICTURES_AND_OBJECTS)
@@ -451,7 +477,7 @@ class TestFormats:
         assert read.features["ner_tags"].feature.names == ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
         assert tags_of(read) == [["B-PER", "I-PER", "B-LOC"], ["B-PER"]]
         assert builder.report.skipped[0].where == "x.parquet, row 1"
-        assert "got 'none'" in builder.report.skipped[0].reason
+        assert "got 'none'" in builder.report.skipped[0].problem.details
 
     def test_spans_as_datasets_stores_them(self, tmp_path):
         label = datasets.ClassLabel(names=["PER", "LOC"])
@@ -507,7 +533,7 @@ class TestTagSchemes:
     def test_named(self, folder):
         rows = [JORDAN, {"tokens": ["a"], "ner_tags": ["S-PER"]}]
         _, report = folder.write("train", *rows).prepare(tag_scheme="IOB2")
-        assert report.skipped[0].where == "train.jsonl:2" and "got 'S-PER'" in report.skipped[0].reason
+        assert report.skipped[0].where == "train.jsonl:2" and "got 'S-PER'" in report.skipped[0].problem.details
         assert report.notes[0] == "tag scheme: IOB2, as named; now IOB2"
         assert folder.prepare()[1].notes[0] == "tag scheme: BIOES, as found; now IOB2"
 
@@ -532,11 +558,6 @@ class TestLabelSet:
             "columns that are not used: lang",
         ]
 
-    def test_is_printed(self, folder, caplog):
-        with caplog.at_level(logging.WARNING, LOGGER):
-            folder.write("train", PARIS).prepare()
-        assert "1 entity types, with entities in train: LOC 1" in caplog.text
-
     def test_a_type_that_only_skipped_rows_have(self, folder):
         row = {"text": "Rome", "spans": [{"start": 0, "end": 9, "label": "CITY"}]}
         dataset, _ = folder.write("train", {**PARIS, "id": "a"}, row, {**JORDAN, "id": "a"}).prepare()
@@ -545,12 +566,13 @@ class TestLabelSet:
     def test_given(self, folder):
         dataset, report = folder.write("train", JORDAN, PARIS).prepare(entity_types=("ORG", "PER"))
         assert dataset["train"].features["ner_tags"].feature.names == ["O", "B-ORG", "I-ORG", "B-PER", "I-PER"]
-        assert report.skipped == [("train.jsonl:2", "expected an entity type of ORG, PER, got 'LOC'")]
+        ((where, problem),) = report.skipped
+        assert (where, str(problem)) == ("train.jsonl:2", "an entity type is unknown ('LOC' is none of ORG, PER)")
 
     def test_no_entity(self, folder):
         dataset, report = folder.write("train", {"tokens": ["a"], "ner_tags": ["O"]}).prepare()
         assert dataset["train"]["ner_tags"][:] == [[0]]
-        assert report.notes == ["tag scheme: not to be told, every tag is O", "no entity in any row"]
+        assert report.notes == ["the tag scheme cannot be told, for every tag is O", "no entity in any row"]
 
 
 class TestPictures:
@@ -584,18 +606,19 @@ class TestPictures:
         found = [image and image.getpixel((0, 0))[0] for image in dataset["train"]["image"]]
         assert found == [0, 1, 2, 2, 0] + [None] * 13
         assert not report.skipped
-        assert [(picture.row_id, picture.reason.split(":")[0]) for picture in report.absent] == [
-            ("train-7", "expected a path, bytes or a dict of the two, got ''"),
+        url = "a URL, and nothing is downloaded: name a file below the image folder"
+        assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
+            ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
             ("train-8", "no such file"),
             ("train-9", "not a picture in a format Pillow reads, or cut off in its header"),
-            ("train-10", "outside mine, not followed"),
-            ("train-11", "outside mine, not followed"),
-            ("train-12", "a URL, and nothing is downloaded"),
-            ("train-13", "a URL, and nothing is downloaded"),
-            ("train-14", "expected a path, bytes or a dict of the two, got 5"),
-            ("train-15", "expected a path, bytes or a dict of the two, got {'url'"),
-            ("train-16", "expected a path without NUL (0x00), got 'a\\x00.png'"),
-            ("train-17", "expected a path without NUL (0x00), got '/a\\x00/b.png'"),
+            ("train-10", "outside the folder of the pictures (mine)"),
+            ("train-11", "outside the folder of the pictures (mine)"),
+            ("train-12", url),
+            ("train-13", url),
+            ("train-14", "a picture must be a path, bytes or a dict of the two (got 5)"),
+            ("train-15", "a picture must be a path, bytes or a dict of the two (got {'url': 'a.png'})"),
+            ("train-16", "a path must not have NUL (0x00) in it (got 'a\\x00.png')"),
+            ("train-17", "a path must not have NUL (0x00) in it (got '/a\\x00/b.png')"),
         ]
         names = ("images", "images_missing", "images_unreadable", "images_outside")
         assert [counts(report)[name] for name in names] == [5, 1, 6, 4]
@@ -634,9 +657,9 @@ class TestPictures:
         assert first["aux_objects"][1] == {"label": "2", "score": 1.0, "box": [0.0, 0.0, 2.0, 8.0]}
         assert second["aux_objects"] == second["rcnn_objects"] == second["rcnn_crops"] == []
         assert counts(report)["crops_surplus"] == 2
-        assert [picture.reason for picture in report.absent] == [
+        assert [str(picture.problem) for picture in report.absent] == [
             "no such file",
-            "expected rcnn_crops to be a list of pictures, got str",
+            "rcnn_crops: must be a list of pictures",
         ]
         streamed = list(folder.builder(num_aux_crops=3).as_streaming_dataset("train"))
         assert streamed[0]["aux_objects"] == first["aux_objects"]
@@ -649,7 +672,7 @@ class TestPictures:
             asked.append(columns)
             return read_table(path, columns)
 
-        monkeypatch.setattr("processing.data.own.file_mner.read_table", read)
+        monkeypatch.setattr("processing.data.own.file_source.read_table", read)
         list(FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache")).as_streaming_dataset("train"))
         assert ["image" in columns for columns in asked] == [False, True]
         assert not any("more" in columns for columns in asked)
@@ -768,7 +791,9 @@ class TestArguments:
 
     def test_plain_text(self, tmp_path):
         (tmp_path / "x.txt").write_text("Paris")
-        with pytest.raises(ValueError, match=r"(?s)x\.txt: expected rows of the train split, .*got values for text"):
+        with pytest.raises(
+            ValueError, match=r"(?s)x\.txt: expected rows of the train split, .*it has values for text"
+        ):
             FileMNER(data_dir=tmp_path / "x.txt", cache_dir=str(tmp_path / "cache")).download_and_prepare()
 
 
@@ -776,7 +801,7 @@ PREPARE = """
 import sys, types
 package = sys.modules["processing"] = types.ModuleType("processing")  # without torch, which takes seconds to import
 package.__path__ = ["processing"]
-from processing.file_mner import FileMNER
+from processing.data.own.file_mner import FileMNER
 builder = FileMNER(data_dir=sys.argv[1], cache_dir=sys.argv[2])
 print("start", flush=True)
 builder.download_and_prepare()
@@ -844,7 +869,7 @@ class TestTrouble:
         def refuse(*args, **kwargs):
             raise PermissionError(errno.EACCES, "Permission denied", str(folder.root / "train.jsonl"))
 
-        monkeypatch.setattr("processing.data.own.file_mner.read_table", refuse)
+        monkeypatch.setattr("processing.data.own.file_source.read_table", refuse)
         with pytest.raises(PermissionError, match=r"Permission denied: .*/mine/train\.jsonl"):
             builder.download_and_prepare()
 

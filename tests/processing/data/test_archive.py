@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from processing.rows.picture_files import read_crop_names
+from processing.data.archive import read_crop_names
 
 
 class RunsCode:

@@ -1,0 +1,187 @@
+"""The files of a data set of your own: the rows that can be used, and a digest that tells when they changed."""
+
+import hashlib
+import itertools
+import os
+import stat
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+
+import datasets
+
+from processing.columns import OBJECT_COLUMNS
+from processing.problems import Problem, ProblemError
+from processing.rows.loading_report import SkippedRow
+from processing.rows.reporting_builder import ReportingBuilderConfig
+
+from .find_tables import Tables, find_tables
+from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, has_id, read_labelled_row, read_objects
+from .tables import BINARY_ENDINGS, ending_of, place_of, read_table, table_features
+from .tag_schemes import split_tag
+
+
+@dataclass
+class FileMNERConfig(ReportingBuilderConfig):
+    """
+    How the files of a data set are read.
+
+    Attributes:
+        image_dir: pictures are named relative to it and stay below it; None is the data set's folder, the one that
+            holds it where it is a file.
+        tag_scheme: of `TAG_SCHEMES`; None finds it out.
+        entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
+            or in the order of the source's class labels.
+        strict: stop at the first row that cannot be used, rather than skip it.
+    """
+
+    image_dir: str | None = None
+    tag_scheme: str | None = None
+    entity_types: Sequence[str] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The files of a data set, and the folder of its pictures."""
+
+    tables: Tables
+    image_dir: str
+
+    @classmethod
+    def find(cls, data_dir: str | os.PathLike, image_dir: str | os.PathLike | None = None) -> "FileSource":
+        """
+        Raises:
+            FileNotFoundError: for no such file or folder, a folder without a data set, no such `image_dir`.
+            ValueError: where several files would be the same split.
+        """
+        tables = find_tables(data_dir)
+        folder = tables.folder if image_dir is None else os.path.realpath(os.path.expanduser(image_dir))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"image_dir={image_dir!r}: no such folder.")
+        return cls(tables, folder)
+
+    def rows(
+        self,
+        split: str,
+        config: FileMNERConfig,
+        skipped: list[SkippedRow],
+        with_pictures: bool,
+        ids: Container[str] = (),
+    ) -> Iterator[tuple[str, LabelledRow]]:
+        """
+        Rows of a split that can be used, and where they are; the others are added to `skipped`.
+
+        Args:
+            ids: all that rows have in the source; a row without one gets another.
+
+        Raises:
+            ValueError: for a file that cannot be read, or with `config.strict` for the first row that cannot be used.
+        """
+        places: dict[str, str] = {}  # of each id in the source
+        index = -1
+        for path in self.tables.splits[split]:
+            names = LabelNames.of(table_features(path))
+            shown = os.path.relpath(path, self.tables.folder)
+            # Pictures are most of a file that holds them; a pass that needs none does not read them.
+            for place, row in read_table(path, COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)):
+                index += 1
+                where = place_of(shown, place)
+                try:
+                    if isinstance(row, Problem):
+                        raise ProblemError(row)
+                    labelled = read_labelled_row(row, _new_id(f"{split}-{index}", ids), names)
+                    _check_tags(labelled, config)
+                    for column in OBJECT_COLUMNS:
+                        read_objects(row, column)
+                    if has_id(row) and labelled.row_id in places:
+                        details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
+                        raise ProblemError(Problem("must be another one in each row", "id", details=details))
+                except ProblemError as error:
+                    if config.strict:
+                        raise ValueError(
+                            f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
+                        ) from error
+                    skipped.append(SkippedRow(where, error.problem))
+                    continue
+                if has_id(row):
+                    places[labelled.row_id] = where
+                yield where, labelled
+
+    def digest(self, cache_dir: str | None = None) -> str:
+        """
+        Changes with the text, the size and time of Parquet and Arrow files, and the listing of the files below the
+        image folder if any are named.
+
+        Args:
+            cache_dir: not listed if it is below the image folder, for what is prepared there changes it; the default
+                of `datasets` if None.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        names_pictures = False
+        for split, paths in self.tables.splits.items():
+            for path in paths:
+                digest.update(f"{split} {os.path.basename(path)}\n".encode())
+                if ending_of(path) in BINARY_ENDINGS:
+                    status = os.stat(path)
+                    digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+                    names_pictures = True
+                    continue
+                with open(path, "rb") as file:
+                    end = b""
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+                        # A text without these words names no picture, and its folder, maybe a large one, need not be
+                        # listed. The end is for a word that lies across two chunks.
+                        names_pictures = names_pictures or b"image" in end + chunk or b"_crops" in end + chunk
+                        end = chunk[-5:]
+        if names_pictures:
+            passed = os.path.realpath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
+            tables = {os.path.realpath(path) for paths in self.tables.splits.values() for path in paths}
+            for name, size, time in sorted(_files_below(self.image_dir, {passed, *tables})):
+                digest.update(f"{name} {size} {time}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def _check_tags(row: LabelledRow, config: FileMNERConfig) -> None:
+    column = "ner_tags" if row.is_tagged else None
+    for tag in set(row.tags):
+        try:
+            _, entity_type = split_tag(tag, config.tag_scheme if row.is_tagged else None)
+        except ValueError as error:
+            raise ProblemError(Problem("a tag is none of the scheme", column, details=f"({error})")) from error
+        if entity_type and config.entity_types is not None and entity_type not in config.entity_types:
+            details = f"({entity_type!r} is none of {', '.join(config.entity_types)})"
+            raise ProblemError(Problem("an entity type is unknown", column, details=details))
+
+
+def _new_id(row_id: str, ids: Container[str]) -> str:
+    """For a row that has none: no other row's."""
+    candidates = itertools.chain([row_id], (f"{row_id}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in ids)
+
+
+def _files_below(folder: str, passed: Container[str]) -> Iterator[tuple[str, int, int]]:
+    """
+    Path below the folder, size and time of every file, for a picture may have any name; links are followed once.
+
+    Args:
+        passed: real paths of files and folders below it that are left out.
+    """
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()  # Of two ways to one folder always the same one is taken.
+        real = os.path.realpath(place)
+        if real in seen or (real in passed and place != folder):
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            path = os.path.join(place, name)
+            if os.path.join(real, name) in passed:
+                continue
+            try:
+                status = os.stat(path)
+            except OSError:  # a link to nothing, or a file that was just removed
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns

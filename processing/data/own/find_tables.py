@@ -1,0 +1,158 @@
+"""Which files a data set consists of, and which split each of them is."""
+
+import os
+import re
+import tempfile
+from typing import NamedTuple
+
+import datasets
+from datasets.data_files import SPLIT_KEYWORDS
+
+from .tables import BINARY_ENDINGS, ending_of
+
+
+# The split of each of the names that `datasets` knows for it: "dev" is the validation split.
+SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
+
+# They lie beside the rows in folders that datasets or a builder of this project wrote.
+_NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json")
+_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_OF)})(?:-\d+-of-(\d+))?", re.IGNORECASE)
+
+SplitFiles = dict[str, tuple[str, ...]]  # files by the name of their split, whatever it is; empty for no data set
+
+
+class Tables(NamedTuple):
+    """
+    The files of a data set.
+
+    Attributes:
+        root: the folder or file by its real path: one data set, however its path is written.
+        splits: the files of each split, in order.
+        unused: splits of other names than train, validation and test.
+    """
+
+    root: str
+    splits: SplitFiles
+    unused: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Where pictures are by default, and to which the paths of files are shown relative."""
+        return os.path.dirname(self.root) if os.path.isfile(self.root) else self.root
+
+
+def find_tables(data_dir: str | os.PathLike) -> Tables:
+    """
+    The files of a data set: `data_dir` is
+
+    - a file: the split that its name says, else train;
+    - a folder with `train`, `validation` and `test` files of one ending (or of another name of `SPLIT_OF`, such as
+      `dev`), there or in `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; else a lone file of
+      text is train;
+    - what `save_to_disk` of `datasets` wrote, or a folder of Parquet files that `load_dataset` tells apart.
+
+    Raises:
+        FileNotFoundError: where there is none of these.
+        ValueError: where several files would be the same split.
+    """
+    root = os.path.abspath(os.path.expanduser(data_dir))
+    if os.path.isfile(root):
+        # A link's own name counts: the Hub's cache links files to others without an ending.
+        root = os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
+        match = _SPLIT_FILE.fullmatch(os.path.splitext(os.path.basename(root))[0])
+        return Tables(root, {SPLIT_OF[match[1].lower()] if match else "train": (root,)})
+    root = os.path.realpath(root)
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"data_dir={os.fspath(data_dir)!r}: no such file or folder: {root}.")
+    found = (
+        _saved_to_disk(root)
+        or _named_files(root)
+        or _named_files(os.path.join(root, "data"))
+        or _lone_file(root)
+        or _as_datasets_finds(root)
+    )
+    known = {str(split): found[name] for split in SPLIT_KEYWORDS for name in found if SPLIT_OF.get(name) == split}
+    if not known:
+        entries = sorted(os.listdir(root))
+        listing = ", ".join(entries[:20]) + (", ..." if len(entries) > 20 else "")
+        raise FileNotFoundError(
+            f"No data set at data_dir={os.fspath(data_dir)!r}: looked in {root} and in data/ below it for train, "
+            "validation and test files ending in .jsonl, .json, .csv or .parquet, or a folder written by "
+            f"save_to_disk; it holds {listing or 'nothing'}. Name the files so, or pass the file itself."
+        )
+    if len(known) < sum(name in SPLIT_OF for name in found):
+        raise ValueError(f"{root}: several of its splits {list(found)} would be one split. Keep only one of them.")
+    return Tables(root, known, tuple(name for name in found if name not in SPLIT_OF))
+
+
+def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:
+    names = sorted(name for name in os.listdir(folder) if ending_of(name) in endings and name not in _NO_TABLES)
+    return [name for name in names if os.path.isfile(os.path.join(folder, name))]
+
+
+def _lone_file(folder: str) -> SplitFiles:
+    names = _file_names(folder, (".jsonl", ".json", ".csv"))
+    return {"train": (os.path.join(folder, names[0]),)} if len(names) == 1 else {}
+
+
+def _named_files(folder: str) -> SplitFiles:
+    """
+    Files whose whole name is that of a split. `datasets` would also take a `train_old.csv` for a part of the training
+    data, and not miss a part that is absent.
+    """
+    if not os.path.isdir(folder):
+        return {}
+    found: dict[str, list[str]] = {}
+    kinds: dict[str, set[tuple[str, str | None, str]]] = {}  # name, number of parts and ending of each split's files
+    for name in _file_names(folder, (".jsonl", ".json", ".csv", *BINARY_ENDINGS)):
+        stem, ending = os.path.splitext(name)
+        if match := _SPLIT_FILE.fullmatch(stem):
+            split = SPLIT_OF[match[1].lower()]
+            found.setdefault(split, []).append(name)
+            kinds.setdefault(split, set()).add((match[1], match[2], ending))
+    for split, names in found.items():
+        if len(kinds[split]) > 1:
+            listing = ", ".join(names)
+            raise ValueError(f"{folder}: several files would be the {split} split: {listing}. Leave only one there.")
+        ((_, number, _),) = kinds[split]
+        if number and len(names) != int(number):
+            raise ValueError(
+                f"{folder}: expected {int(number)} parts of the {split} split, got {', '.join(names)}. Add the others."
+            )
+    if len({ending_of(name) for names in found.values() for name in names}) > 1:
+        mixed = ", ".join(name for names in found.values() for name in names)
+        raise ValueError(f"{folder}: expected files of one ending, got {mixed}. Convert or remove the others.")
+    return {split: tuple(os.path.join(folder, name) for name in names) for split, names in found.items()}
+
+
+def _saved_to_disk(root: str) -> SplitFiles:
+    """
+    Raises:
+        ValueError: for a folder that `save_to_disk` wrote and that is damaged.
+    """
+    marks = (datasets.config.DATASETDICT_JSON_FILENAME, datasets.config.DATASET_STATE_JSON_FILENAME)
+    if not any(os.path.isfile(os.path.join(root, mark)) for mark in marks):
+        return {}
+    try:
+        saved = datasets.load_from_disk(root, keep_in_memory=False)
+    except Exception as error:  # It checks nothing: damage comes as nearly every kind of error.
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{root}: cannot be read as what save_to_disk writes: {reason}.") from error
+    if isinstance(saved, datasets.Dataset):
+        saved = {str(saved.split) if str(saved.split) in SPLIT_OF else "train": saved}
+    return {name: tuple(file["filename"] for file in rows.cache_files) for name, rows in saved.items()}
+
+
+def _as_datasets_finds(root: str) -> SplitFiles:
+    """Parquet files by the rules of `load_dataset`: other names, sub-folders, or a README's `data_files`."""
+    if not any(name.endswith(".parquet") for _, _, names in os.walk(root) for name in names):
+        return {}
+    # It is only asked for its file names; it would leave a lock in the user's cache.
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            data_files = datasets.load_dataset_builder(root, cache_dir=cache).config.data_files or {}
+        except (datasets.exceptions.DatasetsError, OSError, ValueError):
+            return {}
+    found = {str(split): tuple(map(str, paths)) for split, paths in data_files.items()}
+    is_parquet = all(path.endswith(".parquet") for paths in found.values() for path in paths)
+    return found if is_parquet else {}  # It takes a folder of many pictures for a data set of pictures.

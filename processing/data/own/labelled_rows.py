@@ -1,0 +1,197 @@
+"""Rows of your own files, checked: their words, and a tag for each word."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import datasets
+
+from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.problems import Problem, ProblemError
+from processing.tokenizing import split_words
+
+from .text_tables import Row
+
+
+LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities")
+COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
+
+SPAN_KEYS = ("start", "end", "label")
+
+
+class LabelledRow(NamedTuple):
+    """
+    The words and tags of a row.
+
+    Attributes:
+        tags: one for each of the tokens, in the source's scheme, or in IOB2 where `is_tagged` is false: they were made
+            of spans.
+        moved: characters of each span that were not whole words, and the words that it was given.
+        source: the row as it was read.
+    """
+
+    row_id: str
+    tokens: list[str]
+    tags: list[str]
+    is_tagged: bool
+    moved: list[tuple[str, str]]
+    source: Row
+
+
+class LabelNames(NamedTuple):
+    """What ids mean in the source's columns where they are class labels: tags, and types of spans."""
+
+    tags: list[str] | None = None
+    types: list[str] | None = None
+
+    @classmethod
+    def of(cls, features: Mapping[str, Any] | None) -> "LabelNames":
+        """The names in the features of a file, as `table_features` gives them."""
+
+        def names(feature: Any) -> list[str] | None:
+            feature = getattr(feature, "feature", feature)
+            if isinstance(feature, Mapping):
+                return names(feature.get("label"))
+            return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+        features = features or {}
+        return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
+
+
+NO_NAMES = LabelNames()
+
+
+def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
+    """The error for a row that the data set will not have; `got` is the value that came."""
+    return ProblemError(Problem(kind, column, details=f"(got {got!r:.80})"))
+
+
+def has_id(row: Row) -> bool:
+    """Whether the source gives the row an id."""
+    return row.get("id") is not None
+
+
+def read_labelled_row(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> LabelledRow:
+    """
+    Check all of a row but its pictures. Tags are read where there are both tags and spans.
+
+    Args:
+        row_id: for a row without an `id`.
+
+    Raises:
+        ProblemError: for a row that cannot be used.
+    """
+    if has_id(row):
+        if type(row["id"]) not in (str, int) or row["id"] == "":
+            raise bad_row("must be a string", "id", row["id"])
+        row_id = str(row["id"])
+    if not isinstance(row.get("image_id"), str | int | None) or isinstance(row.get("image_id"), bool):
+        raise bad_row("must be a string", "image_id", row["image_id"])
+    moved: list[tuple[str, str]] = []
+    is_tagged = row.get("ner_tags") is not None
+    tokens, tags = _given_words(row, names) if is_tagged else _words_of_text(row, names, moved)
+    return LabelledRow(row_id, tokens, tags, is_tagged, moved, row)
+
+
+def _given_words(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
+    """The words and tags of a row that has both."""
+    tokens, tags = row.get("tokens"), row["ner_tags"]
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise bad_row("must be a list of words, one for each of ner_tags", "tokens", tokens)
+    if not isinstance(tags, list):
+        raise bad_row("must be a list of tags", "ner_tags", tags)
+    if not tokens or "" in tokens:
+        raise bad_row("must be words, none of them empty", "tokens", tokens)
+    if len(tokens) != len(tags):
+        details = f"({len(tokens)} tokens, {len(tags)} ner_tags)"
+        raise ProblemError(Problem("must have one tag for each word", "ner_tags", details=details))
+    return tokens, [_label(tag, "ner_tags", names.tags) for tag in tags]
+
+
+def _label(value: Any, column: str, names: list[str] | None) -> str:
+    if isinstance(value, str) and value:
+        return value
+    if type(value) is int and names is None:
+        raise bad_row("labels must be strings: the file has no names for their ids", column, value)
+    if type(value) is not int or names is None or not 0 <= value < len(names):
+        raise bad_row("labels must be strings, or ids of the file's own names", column, value)
+    return names[value]
+
+
+def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`."""
+    given = [name for name in ("spans", "entities") if row.get(name) is not None]
+    if row.get("text") is None or not given:
+        columns = ", ".join(name for name, value in row.items() if value is not None)
+        kind = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
+        raise ProblemError(Problem(kind, details=f"(it has values for {columns or 'no column'})"))
+    if len(given) == 2:
+        raise ProblemError(Problem("the row must have spans or entities, not both"))
+    if not isinstance(row["text"], str):
+        raise bad_row("must be a string", "text", row["text"])
+    text, words, offsets = split_words(row["text"])
+    if not words:
+        raise bad_row("must have a word", "text", text)
+
+    (column,) = given
+    tags = ["O"] * len(words)
+    last_end, last_word, previous = 0, 0, ""
+    for start, end, entity_type in sorted(_spans(row[column], column, len(text), names)):
+        span = text[start:end]
+        covered = [index for index, (begin, stop) in enumerate(offsets) if begin < end and start < stop]
+        if not covered:
+            raise ProblemError(Problem("each span must have a word", column, details=f"(got {span!r} at {start})"))
+        first, last = covered[0], covered[-1]
+        if start < last_end or first < last_word:
+            details = f"({previous!r:.80} and {span!r:.80})"
+            raise ProblemError(Problem("spans of whole words must not overlap", column, details=details))
+        whole = text[offsets[first][0] : offsets[last][1]]
+        if whole != span:
+            moved.append((span, whole))
+        tags[first : last + 1] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (last - first)]
+        last_end, last_word, previous = end, last + 1, span
+    return words, tags
+
+
+def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[tuple[int, int, str]]:
+    """(start, end, type) of each, `end` exclusive, inside a text of that length."""
+    if isinstance(value, dict) and set(value) >= set(SPAN_KEYS):
+        # How datasets stores a sequence of dicts: a dict of lists.
+        columns = [value[name] for name in SPAN_KEYS]
+        if all(isinstance(items, list) and len(items) == len(columns[0]) for items in columns):
+            value = [dict(zip(SPAN_KEYS, span, strict=True)) for span in zip(*columns, strict=True)]
+    if not isinstance(value, list):
+        raise bad_row("must be a list", column, value)
+    for span in value:
+        if not isinstance(span, dict) or not set(span) >= set(SPAN_KEYS):
+            raise bad_row("each must be a dict with start, end and label", column, span)
+        start, end = span["start"], span["end"]
+        if type(start) is not int or type(end) is not int:
+            raise bad_row("start and end must be whole numbers", column, span)
+        if not 0 <= start < end <= length:
+            details = f"(got {start}:{end} in a text of {length} characters)"
+            raise ProblemError(Problem("start and end must be 0 <= start < end <= length", column, details=details))
+        yield start, end, _label(span["label"], column, names.types)
+
+
+def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
+    """
+    The objects of a row, none where the column is absent.
+
+    Raises:
+        ProblemError: for anything else than a list of dicts with label, score and a box of four numbers.
+    """
+    objects = row.get(column)
+    if objects is None:
+        return []
+    checked = []
+    try:
+        if not isinstance(objects, list):
+            raise TypeError
+        for item in objects:
+            label, score, box = item["label"], float(item["score"]), [float(number) for number in item["box"]]
+            if not isinstance(label, str) or len(box) != 4:
+                raise ValueError
+            checked.append({"label": label, "score": score, "box": box})
+    except (TypeError, KeyError, ValueError, OverflowError) as error:  # JSON's whole numbers have no limit
+        raise bad_row("must be a list of dicts with label, score and box", column, objects) from error
+    return checked

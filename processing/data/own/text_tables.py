@@ -1,0 +1,110 @@
+"""Rows of text files: lines, and JSON objects on them."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from processing.problems import Problem
+
+
+Row = dict[str, Any]
+
+MAX_ROW_BYTES = 1 << 24
+
+
+def text_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
+    """
+    The lines of a file, with their ends, and their numbers from 1. Only a line feed ends a line: texts hold characters
+    at which `str.splitlines()` breaks.
+
+    Raises:
+        ValueError: for UTF-16.
+    """
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if number == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise ValueError(f"{path}: expected UTF-8, got UTF-16; save the file as UTF-8.")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_ROW_BYTES)
+            yield number, Problem("the line is too long", details=f"(more than {MAX_ROW_BYTES >> 20} MiB)")
+            continue
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            yield number, Problem("the line is not UTF-8", details=f"(its byte {error.start + 1} is 0x{byte:02x})")
+            continue
+        if "\0" in text:
+            place = text.index("\0") + 1
+            yield number, Problem("the line is not text", details=f"(its character {place} is NUL, 0x00)")
+        else:
+            yield number, text
+
+
+def without_line_end(text: str) -> str:
+    """The line without the line feed, and a carriage return before it."""
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def line_rows(lines: Iterator[tuple[int, str | Problem]], path: str) -> Iterator[tuple[int, Row | Problem]]:
+    """Every line as a row `{"text": line}`."""
+    for line, text in lines:
+        yield line, text if isinstance(text, Problem) else {"text": without_line_end(text)}
+
+
+def json_rows(lines: Iterator[tuple[int, str | Problem]], path: str) -> Iterator[tuple[int, Row | Problem]]:
+    """
+    A JSON object on every line but the blank ones.
+
+    Raises:
+        ValueError: for a file that starts with a JSON array.
+    """
+    is_first = True
+    for line, text in lines:
+        if isinstance(text, Problem):
+            yield line, text
+            continue
+        stripped = text.strip()
+        if not stripped:
+            continue
+        if is_first and (stripped == "[" or re.match(r"\[\s*\{", stripped)):
+            raise ValueError(
+                f"{path}: expected a JSON object on every line, got a JSON array; convert it, for example with "
+                "`jq -c '.[]'`."
+            )
+        is_first = False
+        yield line, _json_row(stripped)
+
+
+def _json_row(text: str) -> Row | Problem:
+    try:
+        row = parse_json(text)
+    except ValueError as error:
+        return Problem("the line is not a JSON object", details=f"({error})")
+    return row if isinstance(row, dict) else Problem("the line is not a JSON object", details=f"(it is {text[:60]!r})")
+
+
+def parse_json(text: str) -> Any:
+    """
+    Raises:
+        ValueError: for what is no JSON, and for half of a surrogate pair, which JSON can spell but which is no
+            character: it can be neither written nor tokenized.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
+    except RecursionError as error:  # too many brackets
+        raise ValueError(str(error)) from error
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(f"half of a surrogate pair, {half!r}, is no character") from error
+    return value

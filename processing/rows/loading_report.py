@@ -1,5 +1,6 @@
 """What a builder loaded, and what it could not load: counts, and every picture, row and span by name."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -129,7 +130,7 @@ class LoadingReport:
             counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
             lines.append(f"{name}: {', '.join(counts) or 'nothing'}")
         lines += self.notes
-        findings = {"absent": self.absent, "skipped": self.skipped, "moved": self.moved}
+        findings: dict[str, Sequence[Any]] = {"absent": self.absent, "skipped": self.skipped, "moved": self.moved}
         for name, found in findings.items():
             lines += map(str, found[:max_listed])
             if len(found) > max_listed:

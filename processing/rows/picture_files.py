@@ -49,12 +49,14 @@ class PictureReader:
         path = folder.find(name)
         if path is None:
             problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
-            return self.absent(row_id, f"{kind}_outside", name, problem)
+            self.absent(row_id, f"{kind}_outside", name, problem)
+            return None
         reason = self._check_file(path)
         if reason is None:
             return {"path": path, "bytes": None}
         count = f"{kind}_{'missing' if reason == NO_SUCH_FILE else 'unreadable'}"
-        return self.absent(row_id, count, os.path.relpath(path, self.root), Problem(reason))
+        self.absent(row_id, count, os.path.relpath(path, self.root), Problem(reason))
+        return None
 
     def crops(self, row_id: str, folder: PictureFolder, names: Sequence[str], number: int) -> list[dict[str, Any]]:
         """Of the first `number` crops named, those that can be used; more are counted and not looked for."""
@@ -67,7 +69,8 @@ class PictureReader:
         reason = check_image(picture["bytes"])
         if reason is None:
             return picture
-        return self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", Problem(reason))
+        self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", Problem(reason))
+        return None
 
     def absent(self, row_id: str, count: str, path: str, problem: Problem) -> None:
         """Report a picture that no row has."""

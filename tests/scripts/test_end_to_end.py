@@ -231,7 +231,11 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
             ["--model", "runs/gone", "--text", "x"],
             "runs/gone: there is no such folder, and the Hub",
         ),
-        ("inspect_data.py", ["--dataset", "bad.jsonl", "--strict", "true"], "bad.jsonl:1: expected a JSON object"),
+        (
+            "inspect_data.py",
+            ["--dataset", "bad.jsonl", "--strict", "true"],
+            "bad.jsonl:1: the line is not a JSON object",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_message(tmp_path, monkeypatch, script, arguments, message):

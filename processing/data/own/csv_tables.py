@@ -116,11 +116,12 @@ def _record(text: str, ahead: list[tuple[int, str | Problem]], lines: Lines) -> 
         while size <= MAX_ROW_BYTES and taken < MAX_ROW_LINES:
             if taken == len(ahead):
                 ahead.extend(itertools.islice(lines, 1))
-            if taken == len(ahead) or isinstance(ahead[taken][1], Problem):
+            _, more = ahead[taken] if taken < len(ahead) else (0, None)
+            if not isinstance(more, str):
                 break
-            size += len(ahead[taken][1])
+            size += len(more)
             taken += 1
-            yield ahead[taken - 1][1]
+            yield more
         is_end = True
 
     try:

@@ -81,7 +81,8 @@ class OwnPictures:
         try:
             picture = _given_picture(value)
         except ProblemError as error:
-            return self.reader.absent(row_id, f"{kind}_unreadable", str(value), error.problem)
+            self.reader.absent(row_id, f"{kind}_unreadable", str(value), error.problem)
+            return None
         if picture is None:
             return None
         if picture["bytes"] is not None:
@@ -89,7 +90,8 @@ class OwnPictures:
         path = picture["path"]
         if _URL.match(path):
             problem = Problem("a URL, and nothing is downloaded: name a file below the image folder")
-            return self.reader.absent(row_id, f"{kind}_outside", path, problem)
+            self.reader.absent(row_id, f"{kind}_outside", path, problem)
+            return None
         if os.path.isabs(path) and self.folder.find(path) is None:
             # It may be written by way of a link; the folder is known here by its real path.
             path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))

@@ -17,8 +17,8 @@ def rows_module():
 @pytest.mark.parametrize(
     ("content", "place", "problem"),
     [
-        ('{"text": "x"}\n{"text": \n', "a.jsonl:2", "expected a JSON object"),
-        ("[1]\n", "a.jsonl:1", "expected a JSON object"),
+        ('{"text": "x"}\n{"text": \n', "a.jsonl:2", "is not a JSON object"),
+        ("[1]\n", "a.jsonl:1", "is not a JSON object"),
         ('{"txt": "x"}\n', "a.jsonl:1", "expected a column text"),
         ('\n{"text": ["a"]}\n', "a.jsonl:2", "expected text to be a string, got ['a']"),
         ('{"tokens": "a b"}\n', "a.jsonl:1", "expected tokens to be a list of words, got 'a b'"),

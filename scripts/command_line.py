@@ -19,7 +19,7 @@ from dataclasses import Field, fields
 from difflib import get_close_matches
 from inspect import get_annotations
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -99,7 +99,7 @@ class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter)
 class _Parser(HfArgumentParser):
     """HfArgumentParser with groups of options, one check for flags and recipes, and messages of one line."""
 
-    def __init__(self, dataclass_types: Iterable[type], first: Sequence[str], **kwargs: Any):
+    def __init__(self, dataclass_types: Iterable[Any], first: Sequence[str], **kwargs: Any):
         self._groups: dict[str, Any] = {}
         self._hints: dict[str, Any] = {}
         self._none_is_text: set[str] = set()
@@ -110,7 +110,7 @@ class _Parser(HfArgumentParser):
             self._group(FIRST_GROUP)
         for dataclass_type in dataclass_types:
             self._add_dataclass_arguments(dataclass_type)
-        self.dataclass_types = list(dataclass_types)
+        self.dataclass_types = [*dataclass_types]
         if first:
             # A group shows its options in the order in which they were added.
             self._group(FIRST_GROUP)._group_actions.sort(key=lambda action: first.index(action.dest))
@@ -137,7 +137,7 @@ class _Parser(HfArgumentParser):
     def _add_option(self, option: Field, metadata: Any, hint: Any, declaring: type) -> None:
         option = copy(option)  # the library writes into it
         option.type = hint
-        option.metadata = {name: value for name, value in metadata.items() if name != "none_is_text"}
+        option.metadata = MappingProxyType({name: metadata[name] for name in metadata if name != "none_is_text"})
         if metadata.get("none_is_text"):
             self._none_is_text.add(option.name)
         self._hints[option.name] = hint
@@ -176,9 +176,11 @@ class _Parser(HfArgumentParser):
         try:
             return super()._get_value(action, arg_string)
         except ArgumentError as error:
-            # The library reads true and false by a function of its own.
-            expected = EXPECTED.get(action.type if isinstance(action.type, type) else bool, "another value")
-            raise ArgumentError(None, f"{name} must be {expected}, got {arg_string!r}.") from error
+            raise ArgumentError(None, f"{name} must be {self._expected(action)}, got {arg_string!r}.") from error
+
+    def _expected(self, action: Action) -> str:
+        # The library reads true and false by a function of its own.
+        return EXPECTED.get(action.type if isinstance(action.type, type) else bool, "one value")
 
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -196,20 +198,21 @@ class _Parser(HfArgumentParser):
 
     # Flags
 
-    def instances(self, arguments: list[str]) -> list[Any]:
-        """The dataclasses with the values of the flags."""
-        try:
-            *parsed, rest = self.parse_args_into_dataclasses(
-                arguments, return_remaining_strings=True, look_for_args_file=False
-            )
-        except ValueError as error:  # of a dataclass's own check
-            self.error(str(error))
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, rest = super().parse_known_args(args, namespace)
         unknown = [argument.split("=")[0] for argument in rest if argument.startswith("-")]
         if unknown:
             self.error(self._no_option(unknown))
         if rest:
             self.error(f"Expected an option that begins with --, got {rest[0]!r}.")
-        return parsed
+        return parsed, rest
+
+    def instances(self, arguments: list[str]) -> tuple[Any, ...]:
+        """The dataclasses with the values of the flags."""
+        try:
+            return self.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+        except ValueError as error:  # of a dataclass's own check
+            self.error(str(error))
 
     def _no_option(self, names: Iterable[str]) -> str:
         """A sentence for each name that is no option, with its neighbours."""
@@ -268,7 +271,7 @@ class _Parser(HfArgumentParser):
             return self._get_values(action, [text(item) for item in node.value])
         if is_flat and list in types:
             return [text(item) for item in node.value]
-        expected = "a list of single values" if takes_list else EXPECTED.get(action.type, "one value")
+        expected = "a list of single values" if takes_list else self._expected(action)
         came = "a mapping" if isinstance(node, yaml.MappingNode) else "a nested list" if takes_list else "a list"
         raise ValueError(f"{self._shown(action)} must be {expected}, got {came} in line {node.start_mark.line + 1}.")
 
@@ -319,7 +322,8 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     Raises:
         SystemExit: with the message of such an error.
     """
+    errors: tuple[type[Exception], ...] = (ValueError, OSError, *more)
     try:
         yield
-    except (ValueError, OSError, *more) as error:
+    except errors as error:
         raise SystemExit(str(error)) from error

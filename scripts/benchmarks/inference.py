@@ -1,5 +1,6 @@
 """Bulk inference: tweets a second from prepared features to tags, beside the published way from rows to tags."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ def measure_inference(work: Work) -> dict[str, Any]:
     model = work.ifaformer(use_whole_image=False)
     by_size = without_pictures.select(largest_first(feature_sizes(without_pictures)))
     whole_by_size = work.features.select(largest_first(feature_sizes(work.features)))
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         baseline: partial(tag_as_published, work, work.placed(PublishedTagger(work)), published_batches(work)),
         "BertForTokenClassification, texts padded alike": partial(run_batches, bert, padded),
         "IFAformer": partial(tag, work, model, without_pictures),

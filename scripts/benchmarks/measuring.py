@@ -74,13 +74,10 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def cpu_seconds(call: Callable[[], Any]) -> float:
-    """Of one call in all threads and ended children, which other people's work on the machine hardly changes."""
-    start, children = time.process_time(), os.times()
-    call()
-    ended = os.times()
-    of_children = ended.children_user + ended.children_system - children.children_user - children.children_system
-    return time.process_time() - start + of_children
+def cpu_clock() -> float:
+    """Processor time of all threads and ended children, which other people's work on the machine hardly changes."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def compare(
@@ -108,10 +105,10 @@ def compare(
     for _ in range(repeats):
         rates, cpu_rates = {}, {}
         for name, run in runs.items():
-            wall: list[float] = []
             with PeakMemory() if memory else nullcontext() as peak:
-                cpu_rates[name] = run.units / cpu_seconds(lambda run=run, wall=wall: wall.append(seconds(run.call)))
-            rates[name] = run.units / wall[0]
+                start = cpu_clock()
+                rates[name] = run.units / seconds(run.call)
+                cpu_rates[name] = run.units / (cpu_clock() - start)
             if peak is not None:
                 peaks[name].append(peak)
         rounds.append(rates)

@@ -42,7 +42,7 @@ def measure_processes(work: Work) -> dict[str, Any]:
 def train(work: Work, num_processes: int, folder: str) -> float:
     """Samples a second."""
     output = Path(folder) / f"run-{num_processes}"
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
+    launcher: list[object] = [sys.executable, "-m", "accelerate.commands.launch"]
     if num_processes > 1:
         launcher += ["--config_file", SCRIPTS / "accelerate" / "cpu.yaml", "--num_processes", num_processes]
     else:

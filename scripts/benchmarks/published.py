@@ -27,13 +27,16 @@ class PublishedTagger(nn.Module):
         config = work.ifaformer_config(attention_variant="deepke", attn_implementation="eager")
         self.ifaformer = IFAformerModel(config)
         embeddings = self.ifaformer.vision_model.embeddings
-        # patches by the convolution itself
-        embeddings.embed_patches = lambda pixels: (
-            embeddings.patch_embedding(pixels.to(embeddings.patch_embedding.weight.dtype)).flatten(2).transpose(1, 2)
-        )
+
+        def embed_patches(pixels: torch.Tensor) -> torch.Tensor:
+            """By the convolution itself."""
+            convolution = embeddings.patch_embedding
+            return convolution(pixels.to(convolution.weight.dtype)).flatten(2).transpose(1, 2)
+
+        embeddings.embed_patches = embed_patches  # type: ignore[method-assign, assignment]
         self.dropout = nn.Dropout(0.1)
         num_labels = len(work.processor.labels)
-        self.classifier = nn.Linear(config.text_config.hidden_size, num_labels)
+        self.classifier = nn.Linear(self.ifaformer.text_model.config.hidden_size, num_labels)
         self.crf = CRF(num_labels, batch_first=True)
 
     def forward(

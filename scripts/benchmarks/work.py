@@ -57,10 +57,9 @@ class Work:
 
     @cached_property
     def processor(self) -> IFAformerProcessor:
-        if self.tokenizer is None:
-            tokenizer = train_wordpiece(word for tokens in self.rows["tokens"] for word in tokens)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+        words = (word for tokens in self.rows["tokens"] for word in tokens)
+        learnt = self.tokenizer is None
+        tokenizer = train_wordpiece(words) if learnt else AutoTokenizer.from_pretrained(self.tokenizer)
         return IFAformerProcessor(CLIPImageProcessorPil(), tokenizer)
 
     @cached_property

@@ -199,10 +199,14 @@ class TestRefusal:
                 if self.size < 1:
                     raise ValueError(f"--size must be at least 1, got {self.size}.")
 
-        monkeypatch.setattr("sys.argv", ["train.py", "--size", "0"])
-        with pytest.raises(SystemExit):
-            parse_arguments(Strict)
-        assert capsys.readouterr().err == "--size must be at least 1, got 0.\n"
+        for arguments, expected in (
+            (["--size", "0"], "--size must be at least 1, got 0.\n"),
+            (["--size", "0", "--sze", "1"], "There is no option --sze. Did you mean --size?\n"),
+        ):
+            monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+            with pytest.raises(SystemExit):
+                parse_arguments(Strict)
+            assert capsys.readouterr().err == expected
 
 
 class TestHelp:

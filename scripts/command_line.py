@@ -29,7 +29,7 @@ from transformers import HfArgumentParser
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
 FIRST_GROUP = "The options that matter first"
-EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object", list: "a list"}
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object"}
 
 
 def parse_arguments(
@@ -72,9 +72,8 @@ def parse_arguments(
             del arguments[0]
         else:
             parser.error(
-                f"The first argument must be a recipe, a file that ends in .yaml or one of "
-                f"{', '.join(sorted(file.stem for file in RECIPES.glob('*.yaml')))}, or an option that begins with "
-                f"--, got {arguments[0]!r}."
+                "The first argument must be a recipe (a file that ends in .yaml, or the name of a shipped one such as "
+                f"demo) or an option that begins with --, got {arguments[0]!r}."
             )
     if path is not None:
         # The recipe's values become the defaults.

@@ -1,5 +1,6 @@
 r"""
-Entities of tweets and their pictures, or the relation of two of them, one JSON line a tweet, in input order.
+Find the entities of tweets with their pictures, or the relation of two of their entities. The command writes one JSON
+line or row of Parquet for each tweet, in the order of the input.
 
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
@@ -11,61 +12,141 @@ Entities of tweets and their pictures, or the relation of two of them, one JSON 
     python scripts/predict.py --model runs/demo --relation_model runs/demo_re --input tweets.jsonl --output all.jsonl
     accelerate launch --config_file scripts/accelerate/ddp_8_gpus.yaml scripts/predict.py --model runs/demo ...
 
-An input file is plain text (a tweet a line), CSV, JSON lines or Parquet with the columns `text` or `tokens` (a list
-of words), and, if there are pictures, `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths), relative to the
-file or to --image_dir. In CSV words are separated by spaces, paths by `;`. Several files, folders and patterns are
-read one after the other. A row or a picture that cannot be used is named under `problems` of its tweet.
+An input file is plain text (a tweet on each line), CSV, JSON lines or Parquet. Its columns are `text` or `tokens` (a
+list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths). Paths start from the
+folder of the file, or from --image_dir. In CSV, spaces separate words and `;` separates paths. A relation model needs
+the columns `head` and `tail` too: the entity as it stands in the text, once; or, except in CSV, [start, end] in
+characters of `text` or words of `tokens`, where the end is exclusive. What is wrong with a row or a picture stands
+under `problems` in its result.
 
-What is found is what the checkpoint is for. One of relations needs the columns `head` and `tail`: the entity as it
-stands in the text, once; or, but for CSV, [start, end] or {"start", "end"}, end exclusive, characters of `text` or
-words of `tokens`. A line then has `relation`, `score`, `head` and `tail`. --relation_model, beside a checkpoint of
-entities, adds `relations` between them to each line.
-
-Rows are read, tagged and written window by window (64 batches), so that memory does not grow with their number; within
-a window, batches are made of tweets of like length. Several processes share the windows, and the output is in input
-order all the same. It appears once it is whole. Killed or failed, the same command goes on where it was, with any
-number of processes; what is done lies in OUTPUT.parts/ until then. OUTPUT.report.json has the settings, counts by
-type and relation, and what was wrong with which rows.
-
-Without crops of their own, rows get those that the detectors find in their pictures, as prepare_crops.py would store
-them. --explain says which picture or crop speaks for an entity; --html shows texts, pictures and boxes on a page.
+Several processes share the work, and memory does not grow with the number of rows. The output appears once it is
+whole. After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
 """
 
-from datetime import timedelta
+import sys
+from dataclasses import dataclass, field
+from typing import Any
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
+from ifaformer_commands.data_options import TASKS, DataSourceArguments, DetectionArguments
 
-from ifaformer_commands.command_line import output_path, parse_arguments
-from modeling_ifaformer.prediction.bulk import make_output, print_results
-from modeling_ifaformer.prediction.options import PredictionArguments, open_source
-from modeling_ifaformer.prediction.taggers import load_tagger
-from processing.jobs.processes import JobError
+
+def option(help: str, default: Any = None, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass
+class PredictionArguments(DetectionArguments, DataSourceArguments):
+    """Options of the prediction."""
+
+    model: str | None = option("The trained model: its folder, or its name on the Hub.")
+    relation_model: str | None = option("A relation model, which finds the relations between the model's entities.")
+    task: str | None = option("The task that the model must be for. By default any task is right.", choices=TASKS)
+    text: str | None = option("One tweet.")
+    head: str | None = option("The head entity of --text as it stands there, for a relation model.")
+    tail: str | None = option("The tail entity of --text as it stands there, for a relation model.")
+    image: str | None = option("The picture of --text.")
+    aux_crops: list[str] | None = field(
+        default=None, metadata={"help": "The crops of --image that visual grounding found."}
+    )
+    rcnn_crops: list[str] | None = field(
+        default=None, metadata={"help": "The crops of --image that a detector of a closed set found."}
+    )
+    input: list[str] | None = field(
+        default=None,
+        metadata={"help": "Files of tweets (.txt, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."},
+    )
+    dataset: str | None = option("A data set in place of --input, by its name as in train.py or its folder.")
+    split: str = option("The split of the data set.", "test")
+    limit: int | None = option("Stop after this number of tweets.")
+    output: str | None = option(
+        "The file to write, which ends in .jsonl or .parquet. Without it, JSON lines are printed."
+    )
+    overwrite: bool = option("Make the output anew in place of that of another run.", False)
+    crops: str = option(
+        "With auto, crops are those of the row, else those that the detectors find. With none, there are no crops.",
+        "auto",
+        choices=("auto", "none"),
+    )
+    explain: str | None = option(
+        "The method that says which picture or crop speaks for an entity.", choices=("attention", "occlusion")
+    )
+    html: str | None = option("A page to write that shows tweets, pictures and boxes with what was found.")
+    html_limit: int = option("The page shows this number of tweets, from the first one on.", 100)
+    top_entities: int | None = option(
+        "Report this number of the most frequent entities of each type, with a chart beside the output."
+    )
+    batch_size: int = option("The number of tweets in a batch.", 32)
+    device: str | None = option("The device. By default it is the accelerator if there is one, else the CPU.")
+
+    def check(self, task: str) -> None:
+        """
+        Raises:
+            ValueError: for options that do not fit the task of the model.
+        """
+        given = [name for name in ("head", "tail") if getattr(self, name) is not None]
+        if given and (task == "ner" or self.text is None):
+            raise ValueError("--head and --tail work only with a --text and a relation model.")
+        if task == "re":
+            for name in ("explain", "top_entities", "relation_model"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"--{name} works only for entity models; {self.model} is a relation model.")
+            if self.text is not None and len(given) < 2:
+                raise ValueError(f"{self.model} is a relation model. Name two entities of the --text: --head, --tail.")
 
 
 def main() -> None:
-    arguments, _ = parse_arguments(PredictionArguments, description=__doc__)
-    try:
-        arguments.check()
-        output, _ = output_path(arguments.output), output_path(arguments.html)
-        arguments.check_models()
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error
-    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one.
-    on_cpu = arguments.device == "cpu" or not torch.accelerator.is_available()
-    state = PartialState(cpu=on_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
+    arguments, _ = parse_arguments(PredictionArguments, description=__doc__, first=("model", "input", "output"))
+    output, html = output_path(arguments.output), output_path(arguments.html)
+    if arguments.model is None:
+        raise SystemExit("Name the model, for example: --model runs/demo")
+    if arguments.text is None and arguments.input is None and arguments.dataset is None:
+        raise SystemExit("There is nothing to tag. Give --text, --input or --dataset.")
+
+    from modeling_ifaformer.checkpoints.trained import load_processor, task_of
+    from modeling_ifaformer.prediction.bulk import BulkPrediction, report_path
+    from modeling_ifaformer.prediction.input_rows import PAIR_COLUMNS, dataset_rows, file_rows, single_row
+    from modeling_ifaformer.prediction.results_file import check_output, json_line
+    from modeling_ifaformer.prediction.taggers import load_tagger
+    from processing.data.tasks import choose_split
+    from processing.jobs.processes import JobError, process_state
+
+    state = process_state(cpu=arguments.device == "cpu")
     if state.num_processes > 1 and output is None:
         raise SystemExit("Several processes need --output, the file in which their results are merged.")
-    with state.main_process_first():  # the others find a data set that the first one prepared in the cache
-        source = open_source(arguments, state.is_main_process)
-    try:
-        if output is None:
-            report = print_results(arguments, source, load_tagger(arguments, state.device), state)
+    with user_errors(JobError, ImportError):
+        task = task_of(load_processor(arguments.model, arguments.task))
+        arguments.check(task)
+        if output is not None:
+            check_output(output, arguments.input or ([arguments.dataset] if arguments.dataset else []))
+        if arguments.text is not None:
+            columns = ("text", "head", "tail", "image", "aux_crops", "rcnn_crops")
+            rows = single_row({name: getattr(arguments, name) for name in columns}, "--text")
+        elif arguments.input is not None:
+            rows = file_rows(arguments.input, arguments.image_dir)
         else:
-            report = make_output(arguments, source, state, output)
-    except JobError as error:
-        raise SystemExit(str(error)) from error
+            with state.main_process_first():  # the others find what the first one prepared in the cache
+                data, loading = arguments.load()
+            if loading and state.is_main_process:
+                print(loading, file=sys.stderr)
+            split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
+            rows = dataset_rows(split, name, needed=PAIR_COLUMNS if task == "re" else ())
+        options = {"crops": arguments.crops, "explain": arguments.explain, **vars(arguments.proposal_options())}
+        device = arguments.device or state.device
+        tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
+        values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
+        prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, **values)
+        if output is None:
+            report = prediction.hand_over(lambda result: sys.stdout.write(json_line(result)))
+            print(report.summary(arguments.top_entities), file=sys.stderr)
+        else:
+            report = prediction.write_file(output, arguments.overwrite)
+    if output is not None and state.is_main_process:
+        if report is None:
+            print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
+        else:
+            print(report.summary(arguments.top_entities))
+            print(f"{output} is finished; {report_path(output)} has the counts.")
     state.destroy_process_group()
     if report is not None and report.rows and not report.tagged:
         raise SystemExit(f"None of the {report.rows} rows could be used; the first reasons are above.")

@@ -1,200 +1,245 @@
-"""Bulk prediction, window by window."""
+"""Bulk prediction: rows of any number go through a pipeline, window by window."""
 
-import json
-import sys
 import time
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 import torch
-from accelerate import PartialState
+import transformers
 from tqdm import tqdm
 
+from processing import IFAformerPipeline
 from processing.jobs.atomic_files import replacing
-from processing.jobs.processes import on_main, writing
+from processing.jobs.output_folder import ResumableOutput
+from processing.jobs.processes import JobError, on_main, process_state, writing
 from processing.rendering import page
 from processing.tagged_text import TaggedRow
 
 from .chart import top_entities_chart
 from .input_rows import InputRow, RowSource
-from .options import PredictionArguments
-from .parts import Parts, json_line
-from .prediction_report import PredictionReport, top_lines
-from .taggers import TimedPipeline, load_tagger
-from .windows import tag_window, windows
+from .prediction_report import PredictionReport
+from .results_file import check_output, merge_results, output_schema, write_results
+from .taggers import StageClock, explanation_of, found_by, tagger_settings
+from .windows import WINDOW_BATCHES, WINDOW_BYTES, cut_windows, tag_window
 
 
-def tagged_windows(
-    arguments: PredictionArguments,
-    source: RowSource,
-    tagger: TimedPipeline,
-    state: PartialState,
-    done: Collection[int] = (),
-) -> Iterator[tuple[int, int, list[InputRow], list[TaggedRow] | None]]:
+# Settings that are digests.
+CONTENTS = ("input_content", "model_content", "relation_model_content", "detectors")
+
+
+class TaggedWindow(NamedTuple):
     """
-    Number of each window and of its first row, its rows, and their results, None where it is done already or another
-    process's. A window is read when the one before it has been dealt with, no sooner.
+    A window of rows after the pipeline, or one that is left to others.
+
+    Attributes:
+        part: the name of the window, by its number.
+        num_rows: how many rows it has.
+        results: of the rows; None where the window was done before, or is another process's.
+        report: counts of the results, and the seconds since the window before.
+        articles: HTML of those rows that the page shows.
+    """
+
+    part: str
+    num_rows: int
+    results: list[TaggedRow] | None
+    report: PredictionReport
+    articles: list[str]
+
+
+@dataclass
+class BulkPrediction:
+    """
+    The prediction of many rows, in bounded memory.
+
+        rows = file_rows(["tweets.jsonl"])
+        report = BulkPrediction(rows, load_tagger("runs/demo")).write_file(Path("entities.jsonl"))
+
+    Args:
+        source: the rows.
+        tagger: the pipeline, made with all its options.
+        batch_size: rows in a batch.
+        html: a page to write, with what was found in the first rows.
+        html_limit: rows on that page.
+        top_entities: how many entities of each type the report is to tell; None: entities are not counted by name.
 
     Raises:
-        SystemExit: for a file that turns out to be damaged, and for too little memory.
+        ValueError: for an option that is out of range, or does not fit the model.
     """
-    rows = windows(islice(source.read(), arguments.limit), arguments.batch_size)
-    first_row = left = index = 0
-    while True:
-        try:
-            with tagger.clock("read"):
-                window = next(rows, None)
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"{error} What was tagged is kept.") from error
-        if window is None:
-            return
-        results = None
-        if index not in done:
-            if left % state.num_processes == state.process_index:
-                try:
-                    results = tag_window(window, tagger, arguments.batch_size)
-                except torch.OutOfMemoryError as error:
-                    raise SystemExit(
-                        f"Out of memory with {arguments.batch_size} tweets in a batch: give a smaller --batch_size, "
-                        f"with --overwrite, for batches decide the last digits of scores. ({error})"
-                    ) from error
-            left += 1
-        yield index, first_row, window, results
-        index, first_row = index + 1, first_row + len(window)
 
+    source: RowSource
+    tagger: IFAformerPipeline
+    batch_size: int = 32
+    html: Path | None = None
+    html_limit: int = 100
+    top_entities: int | None = None
 
-def report_of(
-    arguments: PredictionArguments, window: list[InputRow], results: list[TaggedRow], tagger: TimedPipeline
-) -> PredictionReport:
-    """Counts of a window, and the seconds since the one before."""
-    report = PredictionReport(arguments.found)
-    for row, result in zip(window, results, strict=True):
-        report.add(row.place, result)
-    report.seconds, tagger.seconds = tagger.seconds, type(tagger.seconds)()
-    return report
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "html_limit", "top_entities"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        self.found = found_by(self.tagger)
+        if self.top_entities is not None and "entities" not in self.found:
+            raise ValueError("top_entities works only for entity models; this is a relation model.")
 
+    def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
+        """
+        Tag the rows, in this process, and hand the results over as they come.
 
-def articles_of(arguments: PredictionArguments, first_row: int, results: list[TaggedRow]) -> list[str]:
-    """Of the page, those of a window."""
-    shown = max(0, arguments.html_limit - first_row) if arguments.html else 0
-    return [result._repr_html_() for result in results[:shown]]
+        Args:
+            write: is called with each result, in the order of the rows. A result is what the pipeline returns for
+                `on_error="report"`, with the `id` of a row that has one.
 
+        Returns:
+            The counts, and what was wrong with which rows.
 
-def write_page(path: Path, arguments: PredictionArguments, articles: list[str], number: int) -> None:
-    """A page of the first tweets, which says how many there were."""
-    notes = [f"{number} tweets." if len(articles) == number else f"The first {len(articles)} of {number} tweets."]
-    if arguments.explain is not None:
-        notes.append("The line of a box is the wider the more its crop speaks for the entity.")
-    with replacing(path) as file:
-        body = f'<p class="note">{" ".join(notes)}</p>{"".join(articles)}'
-        text = page(f"{' and '.join(arguments.found).capitalize()} by {Path(arguments.model).name}", body)
-        file.write(text.encode(errors="replace"))  # half a surrogate pair is no text
+        Raises:
+            OSError: for a page that cannot be written.
+            JobError: for rows that cannot be read, and for too little memory.
+        """
+        report, articles = self._empty_report(), []
+        for window in self._tagged_windows():
+            for result in window.results or ():
+                write(result)
+            report.update(window.report)
+            articles += window.articles
+        self._write_page(articles, report.rows)
+        return report
 
+    def write_file(self, output: Path, overwrite: bool = False) -> PredictionReport | None:
+        """
+        Tag the rows, and write the results to a file. Processes that `accelerate launch` started share the work. A run
+        that was killed goes on where it was when it is called again; until then its finished windows lie in the folder
+        `OUTPUT.parts`. Beside the output, `OUTPUT.report.json` has the counts and the settings, and
+        `OUTPUT.top_entities.png` shows the entities that `top_entities` asks for.
 
-def print_results(
-    arguments: PredictionArguments, source: RowSource, tagger: TimedPipeline, state: PartialState
-) -> PredictionReport:
-    """Results to stdout as they come, and what there is to say of them to stderr."""
-    report, articles = PredictionReport(arguments.found), []
-    for _, first_row, window, results in tagged_windows(arguments, source, tagger, state):
-        sys.stdout.writelines(map(json_line, results))
-        report.update(report_of(arguments, window, results, tagger), with_names=arguments.top_entities is not None)
-        articles += articles_of(arguments, first_row, results)
-    if arguments.html:
-        write_page(Path(arguments.html), arguments, articles, report.rows)
-    print_report(arguments, report, sys.stderr)
-    return report
+        Args:
+            output: the file, JSON lines or Parquet by its ending. It appears once it is whole.
+            overwrite: make the output anew in place of that of another run.
 
+        Returns:
+            The counts, in every process; None where the output was finished before.
 
-def print_report(arguments: PredictionArguments, report: PredictionReport, file: Any) -> None:
-    print(report.summary(), file=file)
-    if arguments.top_entities is not None:
-        print(*top_lines(report.top_entities(arguments.top_entities)), sep="\n", file=file)
+        Raises:
+            ValueError, OSError: see [`check_output`].
+            JobError: for an output of other rows, another model or other options, and one that cannot be written; for
+                rows that cannot be read, and for too little memory.
+        """
+        check_output(output, self.source.names)
+        state = process_state()
+        schema = output_schema(self.found, explanation_of(self.tagger) is not None)
+        work = output.with_name(f"{output.name}.parts")
+        with ResumableOutput(output, work=work, ending=output.suffix, summary=report_path(output)) as parts:
+            done = on_main(state, lambda: parts.claim(self._settings(), contents=CONTENTS, overwrite=overwrite))
+            if done is None:
+                return None
+            start = time.perf_counter()
+            names, rows_left = [], 0
+            with tqdm(unit=" rows", disable=not state.is_main_process) as progress:
+                for window in self._tagged_windows(done):
+                    if window.results is not None:
+                        write = partial(write_results, window.results, schema=schema)
+                        parts.write(
+                            window.part, write, {"report": window.report.to_dict(), "articles": window.articles}
+                        )
+                    names.append(window.part)
+                    rows_left += 0 if window.part in done else window.num_rows
+                    progress.update(window.num_rows)
+            state.wait_for_everyone()
+            rows_per_second = round(rows_left / (time.perf_counter() - start), 2) if rows_left else None
+            return on_main(state, lambda: self._finish(parts, names, schema, rows_per_second))
 
-
-def write_parts(
-    arguments: PredictionArguments,
-    source: RowSource,
-    tagger: TimedPipeline,
-    state: PartialState,
-    parts: Parts,
-    done: Collection[int],
-) -> tuple[int, int]:
-    """
-    This process's share of the windows.
-
-    Returns:
-        How many windows there are, and how many rows all processes had left to tag.
-
-    Raises:
-        JobError: where a part cannot be written.
-    """
-    number = rows_left = 0
-    with tqdm(unit=" tweets", disable=not state.is_main_process) as progress:
-        for index, first_row, window, results in tagged_windows(arguments, source, tagger, state, done):
-            if results is not None:
-                report = report_of(arguments, window, results, tagger)
-                articles = articles_of(arguments, first_row, results)
-                with writing(parts.folder):
-                    parts.write(index, results, {"report": report.to_dict(), "articles": articles})
-            number += 1
-            rows_left += 0 if index in done else len(window)
-            progress.update(len(window))
-    return number, rows_left
-
-
-def finish(
-    arguments: PredictionArguments, parts: Parts, number: int, rows_left: int, seconds: float
-) -> PredictionReport:
-    """The output, page, chart and report of all windows; the report, which comes last, says that all is there."""
-    report, articles = PredictionReport(arguments.found), []
-    for record in parts.records(number):
-        report.update(PredictionReport.from_dict(record["report"]), with_names=arguments.top_entities is not None)
-        articles += record["articles"]
-    with writing(parts.output.parent):
-        parts.merge(number)
-        if arguments.html:
-            write_page(Path(arguments.html), arguments, articles, report.rows)
-        values = report.published() | {"rows_per_second": round(rows_left / seconds, 2) if rows_left else None}
-        if arguments.top_entities is not None:
-            top = report.top_entities(arguments.top_entities)
-            values["top_entities"] = {entity_type: dict(of_type) for entity_type, of_type in top.items()}
-            if top:
+    def _finish(
+        self, parts: ResumableOutput, names: Sequence[str], schema: pa.Schema, rows_per_second: float | None
+    ) -> PredictionReport:
+        """The output, page, chart and report of all windows; the report, which comes last, says that all is there."""
+        report, articles = self._empty_report(), []
+        for record in map(parts.record, names):
+            report.update(PredictionReport.from_dict(record["report"]))
+            articles += record["articles"]
+        report.rows_per_second = rows_per_second
+        with writing(parts.output):
+            merge_results(map(parts.path, names), parts.output, schema)
+            self._write_page(articles, report.rows)
+            if report.entities and self.top_entities is not None:
                 with replacing(parts.output.with_name(f"{parts.output.name}.top_entities.png")) as file:
-                    file.write(top_entities_chart(top))
-        values["settings"] = json.loads((parts.folder / "settings.json").read_bytes())
-        with replacing(parts.report) as file:
-            file.write(json.dumps(values, indent=2, ensure_ascii=False).encode(errors="replace"))
-        parts.remove()
-    print_report(arguments, report, sys.stdout)
-    if rows_left:
-        print(f"{rows_left} rows in {seconds:.1f} s: {rows_left / seconds:.1f} a second")
-    print(f"{parts.output} is finished; {parts.report} has the counts.")
-    return report
+                    file.write(top_entities_chart(report.top_entities(self.top_entities)))
+        parts.finish(report.published(self.top_entities))
+        return report
+
+    def _settings(self) -> dict[str, Any]:
+        """All that decides what the output holds, but for pictures that lie in files of their own."""
+        return {
+            **tagger_settings(self.tagger),
+            "input": list(self.source.names),
+            "input_content": self.source.content,
+            **{name: getattr(self, name) for name in ("batch_size", "html", "html_limit", "top_entities")},
+            "window": [WINDOW_BATCHES, WINDOW_BYTES],
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+
+    def _tagged_windows(self, done: Collection[str] = ()) -> Iterator[TaggedWindow]:
+        """
+        All windows in order. Those whose part is done, and those that other processes tag, have no results. A window
+        is read when the one before it has been dealt with, no sooner.
+        """
+        state, clock = process_state(), StageClock()
+        windows = cut_windows(self.source.read(), self.batch_size)
+        first_row = num_left = 0
+        with clock.watching(self.tagger):
+            for index in count():
+                try:
+                    with clock.stage("read"):
+                        rows = next(windows, None)
+                except (OSError, ValueError) as error:
+                    raise JobError(f"{error} What was tagged is kept.") from error
+                if rows is None:
+                    return
+                part, report = f"{index:07d}", self._empty_report()
+                results, articles = None, []
+                if part not in done:
+                    if num_left % state.num_processes == state.process_index:
+                        results = self._tag(rows)
+                        for row, result in zip(rows, results, strict=True):
+                            report.add(row.place, result)
+                        shown = max(0, self.html_limit - first_row) if self.html else 0
+                        articles = [result._repr_html_() for result in results[:shown]]
+                        report.seconds = clock.read()
+                    num_left += 1
+                yield TaggedWindow(part, len(rows), results, report, articles)
+                first_row += len(rows)
+
+    def _tag(self, rows: list[InputRow]) -> list[TaggedRow]:
+        try:
+            return tag_window(rows, self.tagger, self.batch_size)
+        except torch.OutOfMemoryError as error:
+            raise JobError(
+                f"There is too little memory for {self.batch_size} rows in a batch ({error}). Give a smaller "
+                "batch_size, and overwrite: the last digits of scores depend on the batches."
+            ) from error
+
+    def _empty_report(self) -> PredictionReport:
+        return PredictionReport(self.found, names=None if self.top_entities is None else {})
+
+    def _write_page(self, articles: list[str], num_rows: int) -> None:
+        """The page of the first rows, if one is wanted. It says how many rows there were."""
+        if self.html is None:
+            return
+        shown = f"The first {len(articles)} of" if len(articles) < num_rows else "All"
+        notes = [f"{shown} {num_rows} tweets."]
+        if explanation_of(self.tagger) is not None:
+            notes.append("The wider the line of a box, the more its crop speaks for the entity.")
+        title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
+        with replacing(self.html) as file:
+            text = page(title, f'<p class="note">{" ".join(notes)}</p>{"".join(articles)}')
+            file.write(text.encode(errors="replace"))  # half of a surrogate pair is no text
 
 
-def make_output(
-    arguments: PredictionArguments, source: RowSource, state: PartialState, output: Path
-) -> PredictionReport | None:
-    """
-    Returns:
-        The counts, None where the output was finished before.
-
-    Raises:
-        JobError: for an output of another run, and where something cannot be written.
-        MainProcessError: in the other processes where the main one raises.
-    """
-    parts = Parts(output, arguments.schema)
-    done = on_main(state, lambda: parts.claim(arguments.settings(source), arguments.overwrite))
-    if done is None:
-        if state.is_main_process:
-            print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
-        return None
-    tagger = load_tagger(arguments, state.device)
-    start = time.perf_counter()
-    number, rows_left = write_parts(arguments, source, tagger, state, parts, done)
-    state.wait_for_everyone()
-    seconds = time.perf_counter() - start
-    return on_main(state, lambda: finish(arguments, parts, number, rows_left, seconds))
+def report_path(output: Path) -> Path:
+    """Where the report of an output lies."""
+    return output.with_name(f"{output.name}.report.json")

@@ -5,8 +5,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hub_card.figures import BLUE, DPI, FONT, GREY, WIDTH
@@ -17,11 +15,20 @@ MAX_CHARACTERS = 22
 
 
 def top_entities_chart(top: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
+    """The figure of [`top_entities_figure`] as a PNG."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # an emoji that the font lacks becomes a box
+        top_entities_figure(top).savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def top_entities_figure(top: Mapping[str, Sequence[tuple[str, int]]]) -> Figure:
     """
     A panel for each type, of at most `MAX_BARS` bars.
 
     Args:
-        top: for each type, entities and how often they occur, the most frequent first.
+        top: for each type its entities and how often they occur, the most frequent first.
 
     Raises:
         ValueError: where there is no entity.
@@ -32,36 +39,21 @@ def top_entities_chart(top: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)
     bars = max(map(len, panels.values()))
-    figure = Figure(
-        figsize=(WIDTH * columns, (0.32 * bars + 0.9) * rows), dpi=DPI, layout="constrained", facecolor="white"
-    )
-    FigureCanvasAgg(figure)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, (entity_type, of_type) in zip(grid, panels.items(), strict=False):
-        _draw(axes, entity_type, of_type, bars)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # an emoji that the font lacks becomes a box
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _draw(axes: Axes, entity_type: str, of_type: Sequence[tuple[str, int]], bars: int) -> None:
-    counts = [count for _, count in of_type]
-    drawn = axes.barh(range(len(counts)), counts, color=BLUE)
-    axes.bar_label(drawn, [f"{count:,}" for count in counts], padding=4, fontsize=FONT, color=GREY)
-    axes.set_yticks(range(len(counts)), [_short(name) for name, _ in of_type])
-    axes.set_ylim(bars - 0.5, -0.5)  # the first on top, and bars of all panels as wide
-    axes.set_xlim(0, max(counts) * 1.18)
-    axes.set_title(_short(entity_type), loc="left", fontsize=FONT, fontweight="bold")
-    axes.tick_params(labelsize=FONT, length=0)
-    axes.xaxis.set_visible(False)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
+    figure = Figure(figsize=(WIDTH * columns, (0.32 * bars + 0.9) * rows), dpi=DPI, layout="constrained")
+    for number, (entity_type, of_type) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        names, counts = zip(*of_type, strict=True)
+        drawn = axes.barh(range(len(counts)), counts, color=BLUE)
+        axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=FONT, color=GREY)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+        axes.set_ylim(bars - 0.5, -0.5)  # the first is on top, and bars of all panels are equally wide
+        axes.set_xlim(0, max(counts) * 1.18)
+        axes.set_title(_short(entity_type), loc="left", fontsize=FONT, fontweight="bold", parse_math=False)
+        axes.tick_params(labelsize=FONT, length=0)
+        axes.xaxis.set_visible(False)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+    return figure
 
 
 def _short(name: str) -> str:
-    name = name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return name.replace("$", r"\$")  # else what is between two of them is set as mathematics
+    return name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,84 +1,150 @@
-"""The pipelines with a clock at each of their stages."""
+"""Pipelines for bulk prediction: how one is loaded, what it finds, what decides this, and how long its stages take."""
 
+import json
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from functools import wraps
 from typing import Any
 
-from modeling_ifaformer.checkpoints.trained import load_checkpoint
+import torch
+from datasets.fingerprint import Hasher
+
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from processing import IFAformerPipeline, IFAformerRelationPipeline
+from processing.jobs.digests import checkpoint_digest, digest
 from processing.object_proposals import ProposalOptions
 
-from .options import PredictionArguments
+
+# The methods of a pipeline, and the stage that each is a part of.
+STAGES = {
+    "preprocess": "process",
+    "collate": "process",
+    "_add_proposals": "detect",
+    "forward": "tag",
+    "postprocess": "tag",
+}
 
 
-class TimedPipeline(IFAformerPipeline):
+def load_tagger(
+    model: str, task: str | None = None, relation_model: str | None = None, device: Any = None, **options: Any
+) -> IFAformerPipeline:
     """
+    The pipeline of a trained model.
+
+    Args:
+        model: its name on the Hub or its folder.
+        task: `ner` or `re`, which the model must be for; None for any.
+        relation_model: beside a model for entities, one that finds the relations between them.
+        device: see `pipeline`.
+        **options: `crops`, `explain`, `aux_detector`, ... of [`IFAformerPipeline`].
+
+    Raises:
+        ValueError, OSError: for a model that does not load, is for another task, or does not fit the other one.
+    """
+    loaded, processor = load_checkpoint(model, task)
+    if task_of(processor) == "re":
+        if relation_model is not None:
+            raise ValueError(f"{model} is a relation model and finds relations by itself. Leave out relation_model.")
+        return IFAformerRelationPipeline(loaded, processor=processor, device=device, **options)
+    if relation_model is not None:
+        extractor, its_processor = load_checkpoint(relation_model, "re")
+        options["relation_extractor"] = IFAformerRelationPipeline(extractor, processor=its_processor, device=device)
+    return IFAformerPipeline(loaded, processor=processor, device=device, **options)
+
+
+def found_by(tagger: IFAformerPipeline) -> tuple[str, ...]:
+    """What a pipeline finds, as [`PredictionReport`] names it: `entities`, `relations`, or both."""
+    if task_of(tagger.processor) == "re":
+        return ("relations",)
+    return ("entities",) if tagger.relation_extractor is None else ("entities", "relations")
+
+
+def explanation_of(tagger: IFAformerPipeline) -> str | None:
+    """The method by which a pipeline says what speaks for its entities, if it does."""
+    return tagger._forward_params.get("explain")
+
+
+def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
+    """
+    All of a pipeline that decides its results: names and contents of its models, and the options that it was made
+    with. `model_content`, `relation_model_content` and `detectors` are digests.
+
+    Raises:
+        OSError: for a detector that is not there.
+    """
+    extractor = tagger.relation_extractor
+    options = vars(ProposalOptions()) | {name: of for name, of in tagger._forward_params.items() if name != "explain"}
+    return {
+        "task": task_of(tagger.processor),
+        "model": tagger.model.name_or_path,
+        "model_content": _content_of(tagger),
+        "relation_model": extractor and extractor.model.name_or_path,
+        "relation_model_content": extractor and _content_of(extractor),
+        "crops": tagger._preprocess_params.get("crops", "auto"),
+        "explain": explanation_of(tagger),
+        **options,
+        "detectors": {kind: checkpoint_digest(name) for kind, name in ProposalOptions(**options).detectors.items()},
+    }
+
+
+def _content_of(tagger: IFAformerPipeline) -> str:
+    """A digest of the model as it is in memory, which may have been trained since it was loaded, and its processor."""
+    tokenizer = json.loads(tagger.processor.tokenizer.backend_tokenizer.to_str())
+    of_the_last_call = ("truncation", "padding")
+    weights = {
+        name: Hasher.hash_bytes([tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data])
+        for name, tensor in tagger.model.state_dict().items()
+    }
+    return digest(
+        tagger.model.config.to_json_string(),
+        tagger.processor.to_json_string(),
+        {name: value for name, value in tokenizer.items() if name not in of_the_last_call},
+        weights,
+    )
+
+
+class StageClock:
+    """
+    The time that each stage of a pipeline takes.
+
     Attributes:
         seconds: of wall time so far, by stage: `process` (texts to tokens, pictures read and resized, batches made),
-            `detect` (crops found and cut) and `tag` (the model, CRF, entities and relations). With `num_workers`, what
-            the workers do is not in it.
+            `detect` (crops found and cut) and `tag` (the model, the CRF, entities and relations).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        self.seconds: Counter[str] = Counter()
-        super().__init__(*args, **kwargs)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def clock(self, stage: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside for a stage."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def preprocess(self, *args: Any, **kwargs: Any) -> Any:
-        with self.clock("process"):
-            return super().preprocess(*args, **kwargs)
+    def read(self) -> dict[str, float]:
+        """The seconds so far; the clock starts anew."""
+        seconds, self.seconds = self.seconds, {}
+        return seconds
 
-    def collate(self, *args: Any, **kwargs: Any) -> Any:
-        with self.clock("process"):
-            return super().collate(*args, **kwargs)
+    @contextmanager
+    def watching(self, tagger: IFAformerPipeline) -> Iterator[None]:
+        """Count what a pipeline does inside, in this process, for its `STAGES`."""
+        for method, stage in STAGES.items():
+            setattr(tagger, method, self._timed(getattr(tagger, method), stage))
+        try:
+            yield
+        finally:
+            for method in STAGES:
+                delattr(tagger, method)
 
-    def _add_proposals(self, *args: Any, **kwargs: Any) -> None:
-        with self.clock("detect"):
-            super()._add_proposals(*args, **kwargs)
+    def _timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        @wraps(method)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(stage):
+                return method(*args, **kwargs)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with self.clock("tag"):
-            return super().forward(*args, **kwargs)
-
-    def postprocess(self, *args: Any, **kwargs: Any) -> Any:
-        with self.clock("tag"):
-            return super().postprocess(*args, **kwargs)
-
-
-class TimedRelationPipeline(TimedPipeline, IFAformerRelationPipeline):
-    """The clocks around the stages of the pipeline for relations."""
-
-
-def load_tagger(arguments: PredictionArguments, default_device: Any) -> TimedPipeline:
-    """
-    Args:
-        arguments: of which the models are checked.
-        default_device: where no other is asked for.
-
-    Raises:
-        SystemExit: for a model that does not load, or does not fit what it is used for.
-    """
-    device = arguments.device or default_device
-    options = {option.name: getattr(arguments, option.name) for option in fields(ProposalOptions)}
-    options |= {"crops": arguments.crops, "explain": arguments.explain}
-    tagger_class = TimedRelationPipeline if arguments.task == "re" else TimedPipeline
-    try:
-        model, processor = load_checkpoint(str(arguments.model), arguments.task)
-        if arguments.relation_model is not None:
-            extractor, its_processor = load_checkpoint(arguments.relation_model, "re")
-            options["relation_extractor"] = IFAformerRelationPipeline(
-                extractor, processor=its_processor, device=device
-            )
-        return tagger_class(model=model, processor=processor, device=device, **options)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error
+        return timed

@@ -1,6 +1,6 @@
 """
-Rows window by window: within one, batches are made of rows of like length, and results put back in input order. A
-window is a function of the rows alone, so that whoever tags it, and whenever, batches are the same.
+Rows window by window. Within a window, batches are made of rows of like length, and the results are put back into the
+order of the rows. A window depends on the rows alone, so that batches are the same whoever tags it, and whenever.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +11,14 @@ from processing.columns import PICTURE_COLUMNS
 from processing.pipeline_rows import row_words
 from processing.tagged_text import TaggedRow
 
-from .input_rows import InputRow, number_of_crops, size_in_memory
+from .input_rows import InputRow
 
 
 WINDOW_BATCHES = 64
 WINDOW_BYTES = 1 << 28  # of texts, and of pictures that come in the rows
 
 
-def windows(rows: Iterable[InputRow], batch_size: int) -> Iterator[list[InputRow]]:
+def cut_windows(rows: Iterable[InputRow], batch_size: int) -> Iterator[list[InputRow]]:
     """Rows by `WINDOW_BATCHES` batches; a window ends earlier where `WINDOW_BYTES` are reached."""
     window: list[InputRow] = []
     size = 0
@@ -30,6 +30,17 @@ def windows(rows: Iterable[InputRow], batch_size: int) -> Iterator[list[InputRow
             window, size = [], 0
     if window:
         yield window
+
+
+def size_in_memory(columns: dict[str, Any]) -> int:
+    """About the bytes of a row's text and of the pictures that are in the row itself, not in files of their own."""
+    size = len(str(columns.get("tokens") or columns.get("text")))
+    for name in PICTURE_COLUMNS:
+        pictures = columns.get(name)
+        for picture in pictures if isinstance(pictures, list) else [pictures]:
+            stored = picture.get("bytes") if isinstance(picture, dict) else picture
+            size += len(stored) if isinstance(stored, bytes) else 0
+    return size
 
 
 def token_counts(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) -> list[int]:
@@ -56,29 +67,32 @@ def token_counts(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) 
 def by_length(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) -> list[int]:
     """
     Indices of rows in the order in which batches have the least padding: those without a picture first, for a batch
-    that has none takes no pass of the vision tower; then by number of tokens; then by number of crops.
+    that has none takes no pass of the vision tower; then by number of tokens.
     """
     tokens = token_counts(rows, processor)
-
-    def key(index: int) -> tuple[bool, int, int]:
-        row = rows[index]
-        return any(row.get(name) for name in PICTURE_COLUMNS), tokens[index], number_of_crops(row)
-
-    return sorted(range(len(rows)), key=key)
+    with_pictures = [any(row.get(name) for name in PICTURE_COLUMNS) for row in rows]
+    return sorted(range(len(rows)), key=lambda index: (with_pictures[index], tokens[index]))
 
 
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
-    """Each row's text, entities or relation, crops and problems, in order."""
+    """
+    The results of the rows in their order, as the pipeline gives them for `on_error="report"`, with the `id` of a row
+    that has one.
+    """
     results: dict[int, TaggedRow] = {}
     readable = []
     for index, row in enumerate(window):
         if row.problem is None:
             readable.append(index)
         else:
-            results[index] = tagger.untagged(f"{row.place}: {row.problem}")
+            results[index] = tagger.untagged(str(row.problem))
     columns = [window[index].columns for index in readable]
     order = by_length(columns, tagger.processor)
     tagged = tagger([columns[index] for index in order], batch_size=batch_size, on_error="report") if order else []
     for index, result in zip(order, tagged, strict=True):
         results[readable[index]] = result.with_id(columns[index])
-    return [results[index] for index in range(len(window))]
+    ordered = [results[index] for index in range(len(window))]
+    for row, result in zip(window, ordered, strict=True):
+        if result["text"] is None:
+            result["problems"] = [f"{row.place}: {problem}" for problem in result["problems"]]
+    return ordered

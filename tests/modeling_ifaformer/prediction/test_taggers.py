@@ -1,37 +1,88 @@
-"""Seconds by stage."""
+"""Pipelines for bulk prediction: what they find, what decides it, and the time of their stages."""
 
-from importlib import import_module
+import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from modeling_ifaformer import IFAformerForTokenClassification
-from processing.labels import label_maps
+from modeling_ifaformer.prediction.taggers import StageClock, found_by, load_tagger, tagger_settings
 
 
-def test_each_stage_has_its_seconds(make_config, make_processor, tiny_detector, monkeypatch):
-    timed_pipeline = import_module("modeling_ifaformer.prediction.taggers")
-    processor = make_processor()
-    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
-    tagger = timed_pipeline.TimedPipeline(model, processor=processor, rcnn_detector=tiny_detector("detr"))
-    now = iter(range(1000))
-    monkeypatch.setattr(timed_pipeline.time, "perf_counter", lambda: next(now))
+@pytest.fixture(scope="module")
+def tagger(checkpoint):
+    return load_tagger(checkpoint, device="cpu")
+
+
+def test_what_is_found_is_what_the_models_are_for(tagger, checkpoint, relation_checkpoint):
+    assert found_by(tagger) == ("entities",)
+    assert found_by(load_tagger(relation_checkpoint, "re")) == ("relations",)
+    assert found_by(load_tagger(checkpoint, "ner", relation_checkpoint)) == ("entities", "relations")
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "relation_model", "message"),
+    [
+        ("re", "ner", None, r"is a relation model \(task re\), but an entity model"),
+        ("re", None, "re", "is a relation model and finds relations by itself"),
+        ("ner", None, "ner", "is an entity model .*, but a relation model"),
+    ],
+)
+def test_models_of_another_task(checkpoint, relation_checkpoint, model, task, relation_model, message):
+    folders = {"ner": checkpoint, "re": relation_checkpoint, None: None}
+    with pytest.raises(ValueError, match=message):
+        load_tagger(folders[model], task, folders[relation_model])
+
+
+def test_settings_are_those_that_decide_the_results(tagger, checkpoint, relation_checkpoint):
+    plain = tagger_settings(tagger)
+    assert plain == tagger_settings(load_tagger(checkpoint, device="cpu", explain=None, aux_threshold=0.3))
+    assert (plain["task"], plain["model"], plain["relation_model"]) == ("ner", checkpoint, None)
+    tagger("Paris " * 99)  # leaves its traces in the tokenizer
+    assert tagger_settings(tagger) == plain
+    triples = tagger_settings(load_tagger(checkpoint, relation_model=relation_checkpoint, explain="attention"))
+    changed = {name for name in plain if plain[name] != triples[name]}
+    assert changed == {"relation_model", "relation_model_content", "explain"}
+    json.dumps(triples)
+
+
+def test_settings_show_a_model_that_was_trained_after_it_was_loaded(checkpoint):
+    tagger = load_tagger(checkpoint)
+    before = tagger_settings(tagger)
+    with torch.no_grad():
+        tagger.model.classifier.bias[0] += 1
+    after = tagger_settings(tagger)
+    assert {name for name in before if before[name] != after[name]} == {"model_content"}
+
+
+def test_settings_show_other_detectors(checkpoint, tiny_detector, tmp_path):
+    of = [
+        tagger_settings(load_tagger(checkpoint, rcnn_detector=tiny_detector("detr"), **more))
+        for more in ({}, {"rcnn_threshold": 0.1})
+    ]
+    assert of[0]["detectors"] == of[1]["detectors"] and set(of[0]["detectors"]) == {"rcnn"}
+    assert {name for name in of[0] if of[0][name] != of[1][name]} == {"rcnn_threshold"}
+
+
+def test_each_stage_has_its_seconds_while_the_pipeline_is_watched(checkpoint, tiny_detector):
+    tagger, clock = load_tagger(checkpoint, rcnn_detector=tiny_detector("detr")), StageClock()
     row = {"text": "Jordan met Paris", "image": Image.fromarray(np.zeros((90, 90, 3), dtype=np.uint8))}
+    before = dict(vars(tagger))
+    with clock.watching(tagger):
+        tagger([row] * 3, batch_size=2)
+    assert set(clock.seconds) == {"process", "detect", "tag"} and min(clock.seconds.values()) > 0
+    assert vars(tagger).keys() == before.keys()
+    assert clock.read() and clock.seconds == {}
     tagger([row] * 3, batch_size=2)
-    # three rows and two batches to process; two batches to look at; the model and the entities of two batches
-    assert tagger.seconds == {"process": 5, "detect": 2, "tag": 4}
-    with pytest.raises(ValueError, match="Row 0"):
+    assert clock.seconds == {}
+    with clock.stage("read"):
+        pass
+    assert set(clock.seconds) == {"read"}
+
+
+def test_an_error_ends_the_watch(tagger):
+    clock = StageClock()
+    with pytest.raises(ValueError, match="Row 0"), clock.watching(tagger):
         tagger([{"text": ""}])
-    assert tagger.seconds["process"] == 6
-
-
-def test_the_clocks_of_the_pipeline_for_relations(relation_checkpoint, monkeypatch):
-    timed_pipeline = import_module("modeling_ifaformer.prediction.taggers")
-    model, processor = import_module("modeling_ifaformer.checkpoints.trained").load_checkpoint(relation_checkpoint)
-    tagger = timed_pipeline.TimedRelationPipeline(model, processor=processor, device="cpu")
-    now = iter(range(1000))
-    monkeypatch.setattr(timed_pipeline.time, "perf_counter", lambda: next(now))
-    results = tagger([{"text": "Jordan met Paris", "head": "Jordan", "tail": "Paris"}] * 3, batch_size=2)
-    assert all(result["relation"] and result["head"]["word"] == "Jordan" for result in results)
-    assert tagger.seconds == {"process": 5, "tag": 4}
+    assert clock.seconds["process"] > 0 and "forward" not in vars(tagger)

@@ -1,31 +1,22 @@
 """Windows of rows, their order by length, and results that do not depend on it."""
 
 import random
-from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from modeling_ifaformer import IFAformerForTokenClassification
-from processing import IFAformerPipeline, IFAformerRelationPipeline
-from processing.labels import label_maps
+from modeling_ifaformer.prediction import windows
+from modeling_ifaformer.prediction.input_rows import InputRow
+from modeling_ifaformer.prediction.taggers import load_tagger
+from modeling_ifaformer.prediction.windows import by_length, cut_windows, size_in_memory, tag_window, token_counts
+from processing.problems import Problem
 
 
-@pytest.fixture
-def windows_module():
-    return import_module("modeling_ifaformer.prediction.windows")
-
-
-@pytest.fixture
-def tagger(make_config, make_processor):
-    torch.manual_seed(0)
-    processor = make_processor()
-    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
-    with torch.no_grad():
-        model.classifier.weight *= 20  # so that tags differ from word to word
-    return IFAformerPipeline(model, processor=processor)
+@pytest.fixture(scope="module")
+def tagger(checkpoint):
+    return load_tagger(checkpoint, device="cpu")
 
 
 @pytest.fixture
@@ -42,20 +33,18 @@ def rows():
         if index % 5 == 0:
             row["aux_crops"] = pictures[: index % 3 + 1]
         columns.append(row)
-    input_row = import_module("modeling_ifaformer.prediction.input_rows").InputRow
-    rows = [input_row(f"a.jsonl:{index}", row) for index, row in enumerate(columns)]
-    rows[4], rows[9] = input_row("a.jsonl:4", {}, "no row"), input_row("a.jsonl:9", {"text": ""})
+    rows = [InputRow(f"a.jsonl:{index}", row) for index, row in enumerate(columns)]
+    rows[4], rows[9] = InputRow("a.jsonl:4", {}, Problem("no row")), InputRow("a.jsonl:9", {"text": ""})
     return rows
 
 
-def test_windows_are_cut_by_rows_and_bytes(windows_module, monkeypatch):
-    monkeypatch.setattr(windows_module, "WINDOW_BATCHES", 2)
-    monkeypatch.setattr(windows_module, "WINDOW_BYTES", 100)
-    input_row = import_module("modeling_ifaformer.prediction.input_rows").InputRow
+def test_windows_are_cut_by_rows_and_bytes(monkeypatch):
+    monkeypatch.setattr(windows, "WINDOW_BATCHES", 2)
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 100)
 
     def sizes(*texts):
-        rows = [input_row("", {"text": "x" * length}) for length in texts]
-        found = list(windows_module.windows(iter(rows), batch_size=2))
+        rows = [InputRow("", {"text": "x" * length}) for length in texts]
+        found = list(cut_windows(iter(rows), batch_size=2))
         assert [row for window in found for row in window] == rows
         return [len(window) for window in found]
 
@@ -64,48 +53,48 @@ def test_windows_are_cut_by_rows_and_bytes(windows_module, monkeypatch):
     assert sizes() == []
 
 
-def test_order_is_by_picture_tokens_and_crops(windows_module, make_processor):
+def test_order_is_by_picture_and_tokens(make_processor):
     rows = [
         {"text": "Jordan met Paris"},
         {"text": "Paris", "image": "a.png"},
-        {"text": "Paris", "image": "a.png", "rcnn_crops": ["a", "b"]},
-        {"text": "Paris", "aux_crops": ["a"]},
+        {"text": "Jordan met", "image": "a.png", "rcnn_crops": ["a", "b"]},
+        {"text": "Paris met Jordan", "aux_crops": ["a"]},
         {"tokens": ["Paris"]},
         {"tokens": []},
     ]
     processor = make_processor()
-    assert windows_module.by_length(rows, processor) == [5, 4, 0, 1, 3, 2]
-    for row, count in zip(rows[:-1], windows_module.token_counts(rows[:-1], processor), strict=True):
+    assert by_length(rows, processor) == [5, 4, 0, 1, 2, 3]
+    for row, count in zip(rows[:-1], token_counts(rows[:-1], processor), strict=True):
         words = {"text": row.get("text", row.get("tokens")), "is_split_into_words": "tokens" in row}
         assert count == processor(**words, return_tensors="pt")["input_ids"].shape[1]
     processor.max_length = 4
-    assert windows_module.token_counts([{"text": "Paris " * 9}], processor) == [4]
+    assert token_counts([{"text": "Paris " * 9}], processor) == [4]
 
 
-def test_results_are_those_of_each_row_alone(windows_module, tagger, rows):
-    together = windows_module.tag_window(rows, tagger, batch_size=4)
+def test_results_are_those_of_each_row_alone(tagger, rows):
+    together = tag_window(rows, tagger, batch_size=4)
     assert len({entity["entity_group"] for result in together for entity in result["entities"]}) > 1
     assert [index for index, result in enumerate(together) if not result.is_tagged] == [4, 9]
     assert together[4] == {"text": None, "entities": [], "problems": ["a.jsonl:4: no row"]}
     for row, result in zip(rows, together, strict=True):
-        [alone] = windows_module.tag_window([row], tagger, batch_size=4)
+        [alone] = tag_window([row], tagger, batch_size=4)
         assert alone["text"] == result["text"] and alone.image is result.image is row.columns.get("image")
         for one, other in zip(alone["entities"], result["entities"], strict=True):
             assert one.pop("score") == pytest.approx(other["score"], abs=1e-5)
             assert one == {name: value for name, value in other.items() if name != "score"}
 
 
-def test_results_do_not_depend_on_the_order(windows_module, tagger, rows):
-    straight = windows_module.tag_window(rows, tagger, batch_size=4)
+def test_results_do_not_depend_on_the_order(tagger, rows):
+    straight = tag_window(rows, tagger, batch_size=4)
     order = random.Random(1).sample(range(len(rows)), len(rows))
-    shuffled = windows_module.tag_window([rows[index] for index in order], tagger, batch_size=4)
+    shuffled = tag_window([rows[index] for index in order], tagger, batch_size=4)
     for index, result in zip(order, shuffled, strict=True):
         assert [(e["word"], e["entity_group"]) for e in result["entities"]] == [
             (e["word"], e["entity_group"]) for e in straight[index]["entities"]
         ]
 
 
-def test_batches_have_rows_of_like_length(windows_module, tagger, rows, monkeypatch):
+def test_batches_have_rows_of_like_length(tagger, rows, monkeypatch):
     lengths = []
     collate = tagger.collate
 
@@ -115,26 +104,32 @@ def test_batches_have_rows_of_like_length(windows_module, tagger, rows, monkeypa
 
     monkeypatch.setattr(tagger, "collate", recorded)
     texts = [row for row in rows if row.columns.keys() == {"text"} and row.columns["text"]]
-    windows_module.tag_window(texts, tagger, batch_size=4)
+    tag_window(texts, tagger, batch_size=4)
     batched = [length for batch in lengths for length in batch]
     assert batched == sorted(batched) and max(batched) > 2 * min(batched)
     assert [len(batch) for batch in lengths] == [4] * (len(texts) // 4) + ([len(texts) % 4] if len(texts) % 4 else [])
 
 
-def test_relations_are_those_of_each_row_alone(windows_module, relation_checkpoint, rows):
-    model, processor = import_module("modeling_ifaformer.checkpoints.trained").load_checkpoint(relation_checkpoint)
-    extractor = IFAformerRelationPipeline(model, processor=processor, device="cpu")
+def test_relations_are_those_of_each_row_alone(relation_checkpoint, rows):
+    extractor = load_tagger(relation_checkpoint, device="cpu")
     for index, row in enumerate(rows):
         if row.problem is None and index % 9 > 1:
             words = row.columns.pop("text").split() or [""]
             row.columns.update(id=index, tokens=words, head=(0, 1), tail={"start": len(words) - 1, "end": len(words)})
-    together = windows_module.tag_window(rows, extractor, batch_size=4)
+    together = tag_window(rows, extractor, batch_size=4)
     assert together[4] == {"text": None, "problems": ["a.jsonl:4: no row"]} and not together[4].is_tagged
     assert {index for index, result in enumerate(together) if not result.is_tagged} >= {4, 9, 10, 18}
     assert len({result["relation"] for result in together if result.is_tagged}) > 1
     for row, result in zip(rows, together, strict=True):
-        [alone] = windows_module.tag_window([row], extractor, batch_size=4)
+        [alone] = tag_window([row], extractor, batch_size=4)
         if alone.is_tagged:
             assert alone.pop("score") == pytest.approx(result.pop("score"), abs=1e-5)
             assert next(iter(alone)) == "id"
         assert alone == result and vars(alone) == vars(result)
+
+
+def test_size_counts_what_is_in_the_row():
+    assert size_in_memory({"text": "abc", "image": Path("a/path.png")}) == 3
+    stored = {"text": "abc", "image": {"path": None, "bytes": b"1234"}, "aux_crops": [b"12", b"345"]}
+    assert size_in_memory(stored) == 12
+    assert size_in_memory({"tokens": ["x" * 100] * 5}) >= 500

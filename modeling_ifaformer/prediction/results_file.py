@@ -1,0 +1,118 @@
+"""The file that bulk prediction writes, JSON lines or Parquet by its ending: its columns, its parts, and the whole."""
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from processing.columns import CROP_COLUMNS
+from processing.jobs.atomic_files import replacing
+from processing.jobs.processes import JobError
+from processing.tagged_text import TaggedRow
+
+from .input_rows import check_not_read
+
+
+OUTPUT_ENDINGS = (".jsonl", ".json", ".parquet")
+
+_CROP = {"label": pa.string(), "score": pa.float64(), "box": pa.list_(pa.float64())}
+_PLACE = {"word": pa.string(), "start": pa.int64(), "end": pa.int64()}
+_ENTITY = {"entity_group": pa.string(), "score": pa.float64(), **_PLACE}
+_RELATION = {"relation": pa.string(), "score": pa.float64()}
+_TRIPLE = {"head": pa.int64(), "tail": pa.int64(), **_RELATION}
+_SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share": pa.float64()}))}
+
+
+def check_output(output: Path, inputs: Sequence[str]) -> None:
+    """
+    Check the name of the output before any work is done.
+
+    Raises:
+        ValueError: for an ending other than those of `OUTPUT_ENDINGS`, and for an output that is among the inputs.
+        FileNotFoundError: where its folder is not there.
+    """
+    if output.suffix.lower() not in OUTPUT_ENDINGS:
+        raise ValueError(f"The output must end in {', '.join(OUTPUT_ENDINGS)}, got '{output}'.")
+    check_not_read(output, inputs)
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{output} cannot be written, because there is no folder {output.parent}.")
+
+
+def output_schema(found: Sequence[str], is_explained: bool = False) -> pa.Schema:
+    """
+    The columns of Parquet: those of a JSON line, null where it lacks them; an id is text.
+
+    Args:
+        found: what the models find, see `PredictionReport.found`.
+        is_explained: whether entities have shares.
+    """
+    if "entities" not in found:
+        columns = {**_RELATION, "head": pa.struct(_PLACE), "tail": pa.struct(_PLACE)}
+    else:
+        columns = {"entities": pa.list_(pa.struct(_ENTITY | (_SHARES if is_explained else {})))}
+        columns |= {"relations": pa.list_(pa.struct(_TRIPLE))} if "relations" in found else {}
+    return pa.schema(
+        {
+            "id": pa.string(),
+            "text": pa.string(),
+            **columns,
+            "crops": pa.struct({column: pa.list_(pa.struct(_CROP)) for column in CROP_COLUMNS}),
+            "problems": pa.list_(pa.string()),
+        }
+    )
+
+
+def json_line(result: TaggedRow) -> str:
+    """The result as a line of JSON, with its end."""
+    # An id may be a date or whatever else Parquet holds.
+    return json.dumps(result, ensure_ascii=False, default=str) + "\n"
+
+
+def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -> None:
+    """
+    Write results as a file that is there whole or not at all.
+
+    Args:
+        schema: the columns, where the file is Parquet.
+
+    Raises:
+        OSError: where it cannot be written.
+        JobError: for results that Parquet cannot hold.
+    """
+    with replacing(path) as file:
+        if not _is_parquet(path):
+            file.writelines(json_line(result).encode() for result in results)
+            return
+        rows = [{**result, "id": str(result["id"]) if "id" in result else None} for result in results]
+        try:
+            table = pa.Table.from_pylist(rows, schema=schema)
+        except pa.ArrowException as error:  # a row's own boxes may have labels and scores of any type
+            raise JobError(
+                f"Parquet cannot hold one of the results: {error}. Give an output that ends in .jsonl."
+            ) from error
+        pq.write_table(table, file)
+
+
+def merge_results(parts: Iterable[Path], output: Path, schema: pa.Schema) -> None:
+    """
+    Put files of results together, in their order. No more than one of them is in memory.
+
+    Raises:
+        OSError: where the output cannot be written.
+    """
+    with replacing(output) as file:
+        if _is_parquet(output):
+            with pq.ParquetWriter(file, schema) as writer:
+                for part in parts:
+                    writer.write_table(pq.read_table(part))
+        else:
+            for part in parts:
+                with open(part, "rb") as lines:
+                    shutil.copyfileobj(lines, file)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"

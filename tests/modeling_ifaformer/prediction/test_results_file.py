@@ -1,0 +1,65 @@
+"""The file of results: its name, its columns, and how parts become one."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from modeling_ifaformer.prediction.results_file import check_output, merge_results, output_schema, write_results
+from processing.jobs.processes import JobError
+from processing.tagged_text import TaggedText
+
+
+SCHEMA = output_schema(("entities",))
+
+
+def result(text="Paris", **rest):
+    return TaggedText(text=text, entities=[], **rest)
+
+
+def test_names_of_outputs(tmp_path):
+    check_output(tmp_path / "a.PARQUET", ["b.txt"])
+    with pytest.raises(ValueError, match=r"must end in \.jsonl, \.json, \.parquet, got '.*a\.csv'"):
+        check_output(tmp_path / "a.csv", [])
+    with pytest.raises(ValueError, match="would be one of the files that are read"):
+        check_output(tmp_path / "a.jsonl", [str(tmp_path)])
+    with pytest.raises(FileNotFoundError, match="there is no folder nodir"):
+        check_output(Path("nodir/a.jsonl"), [])
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_parts_become_one_file_in_order(tmp_path, ending):
+    parts = [tmp_path / f"{number}.{ending}" for number in range(3)]
+    for part, results in zip(parts, ([result("zero", id=1), result("and one")], [], [result("😀")]), strict=True):
+        write_results(results, part, SCHEMA)
+    output = tmp_path / f"out.{ending}"
+    merge_results(parts, output, SCHEMA)
+    if ending == "jsonl":
+        rows = list(map(json.loads, output.read_text(encoding="utf-8").splitlines()))
+        assert rows[0]["id"] == 1
+    else:
+        rows = pq.read_table(output).to_pylist()
+        assert rows[0] == {"id": "1", "text": "zero", "entities": [], "crops": None, "problems": None}
+    assert [row["text"] for row in rows] == ["zero", "and one", "😀"]
+
+
+def test_what_parquet_cannot_hold_is_said_at_once(tmp_path):
+    crops = {"aux_crops": [{"box": [1.0, 2.0, 3.0, 4.0], "score": "high"}]}
+    with pytest.raises(JobError, match=r"Parquet cannot hold .* ends in \.jsonl"):
+        write_results([result(crops=crops)], tmp_path / "0.parquet", SCHEMA)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("found", "is_explained", "columns"),
+    [
+        (("entities",), True, ["entities"]),
+        (("entities", "relations"), False, ["entities", "relations"]),
+        (("relations",), False, ["relation", "score", "head", "tail"]),
+    ],
+)
+def test_columns_are_those_of_what_is_found(found, is_explained, columns):
+    schema = output_schema(found, is_explained)
+    assert schema.names == ["id", "text", *columns, "crops", "problems"]
+    assert ("shares" in str(schema)) is is_explained

@@ -19,12 +19,12 @@ Each run has its turn in every round, and ratios are taken within a round, so th
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import DataSourceArguments
 
 
@@ -40,50 +40,29 @@ PARTS = ("data", "forward", "inference", "training", "crf", "start", "processes"
 class BenchmarkArguments(DataSourceArguments):
     """Options of the measurements."""
 
-    parts: list[str] = field(
-        default_factory=lambda: [*PARTS], metadata={"help": "The parts to measure.", "choices": PARTS}
+    parts: list[str] = option("The parts to measure.", [*PARTS], choices=PARTS)
+    split: str | None = option("The split whose rows are taken. By default all rows are taken.")
+    pictures_dir: str | None = option(
+        "An archive like --data_dir, whose pictures are lent to the texts, which then need none."
     )
-    split: str | None = field(
-        default=None, metadata={"help": "The split whose rows are taken. By default all rows are taken."}
+    tokenizer: str | None = option(
+        "The tokenizer: a name on the Hub or a folder. By default it is learnt from the texts."
     )
-    pictures_dir: str | None = field(
-        default=None,
-        metadata={"help": "An archive like --data_dir, whose pictures are lent to the texts, which then need none."},
+    text_config: dict | None = option("The text tower's configuration as JSON, in place of BERT-base.")
+    vision_config: dict | None = option("The vision tower's configuration as JSON, in place of CLIP ViT-B/32.")
+    num_tweets: int = option("The number of rows to prepare and read. Rows repeat if there are fewer.", 2000)
+    baseline_tweets: int = option("The number of rows for the slower baseline of the part data.", 300)
+    batch_size: int = option("The number of rows in a batch.", 32)
+    num_batches: int = option("The number of batches that a model takes in one run.", 2)
+    repeats: int = option("The number of rounds, of which the median counts.", 3)
+    max_rows: int = option("The largest number of rows in the part growth. Rows repeat.", 10**6)
+    device: str = option("The device of the models: cpu or cuda.", "cpu")
+    dtype: str | None = option(
+        "The number type of the models. By default it is float32 on the CPU, and else bfloat16.",
+        choices=["float32", "bfloat16"],
     )
-    tokenizer: str | None = field(
-        default=None,
-        metadata={"help": "The tokenizer: a name on the Hub or a folder. By default it is learnt from the texts."},
-    )
-    text_config: dict | None = field(
-        default=None, metadata={"help": "The text tower's configuration as JSON, in place of BERT-base."}
-    )
-    vision_config: dict | None = field(
-        default=None, metadata={"help": "The vision tower's configuration as JSON, in place of CLIP ViT-B/32."}
-    )
-    num_tweets: int = field(
-        default=2000, metadata={"help": "The number of rows to prepare and read. Rows repeat if there are fewer."}
-    )
-    baseline_tweets: int = field(
-        default=300, metadata={"help": "The number of rows for the slower baseline of the part data."}
-    )
-    batch_size: int = field(default=32, metadata={"help": "The number of rows in a batch."})
-    num_batches: int = field(default=2, metadata={"help": "The number of batches that a model takes in one run."})
-    repeats: int = field(default=3, metadata={"help": "The number of rounds, of which the median counts."})
-    max_rows: int = field(
-        default=10**6, metadata={"help": "The largest number of rows in the part growth. Rows repeat."}
-    )
-    device: str = field(default="cpu", metadata={"help": "The device of the models: cpu or cuda."})
-    dtype: str | None = field(
-        default=None,
-        metadata={
-            "help": "The number type of the models. By default it is float32 on the CPU, and else bfloat16.",
-            "choices": ["float32", "bfloat16"],
-        },
-    )
-    output: str | None = field(default=None, metadata={"help": "The JSON file into which the figures are written."})
-    figures: str | None = field(
-        default=None, metadata={"help": "The folder into which a PNG of each curve of the part growth is written."}
-    )
+    output: str | None = option("The JSON file into which the figures are written.")
+    figures: str | None = option("The folder into which a PNG of each curve of the part growth is written.")
 
 
 def load_rows(arguments: BenchmarkArguments, num_crops: int) -> "Dataset":

@@ -15,7 +15,7 @@ from argparse import (
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import Field, fields
+from dataclasses import Field, field, fields
 from difflib import get_close_matches
 from inspect import get_annotations
 from pathlib import Path
@@ -32,6 +32,26 @@ FIRST_GROUP = "The options that matter first"
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object"}
 
 
+def option(help: str, default: Any = None, choices: Sequence[str] | None = None, none_is_text: bool = False) -> Any:
+    """
+    A field of a dataclass of options.
+
+    Args:
+        help: full sentence that `--help` shows.
+        default: value where the option is not given; a list is copied.
+        choices: values that are allowed.
+        none_is_text: whether the value "none" has a meaning of its own, and does not unset the option.
+    """
+    metadata: dict[str, Any] = {"help": help}
+    if choices:
+        metadata["choices"] = choices
+    if none_is_text:
+        metadata["none_is_text"] = True
+    if isinstance(default, list):
+        return field(default_factory=lambda: [*default], metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 def parse_arguments(
     *dataclass_types: type, description: str | None = None, positional: str | None = None, first: Sequence[str] = ()
 ) -> tuple[Any, ...]:
@@ -42,11 +62,10 @@ def parse_arguments(
     flags are, and flags win over them. `none` (in a recipe also `null`) unsets an option whose type allows None.
 
     `--help` shows an option in the group of the class that declares it; the group's title is the first line of that
-    class's docstring. A field's metadata are `help` (a full sentence), `choices`, and `none_is_text: True` where the
-    value "none" has a meaning of its own.
+    class's docstring.
 
     Args:
-        dataclass_types: dataclasses whose fields are the options.
+        dataclass_types: dataclasses whose fields, made by [`option`], are the options.
         description: what the command does, the docstring of the script.
         positional: option whose value may be given as the first argument without its name.
         first: options that `--help` shows before all others.

@@ -1,10 +1,10 @@
 """Options that name a data set, the same for every command that reads one."""
 
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ifaformer_commands.command_line import user_errors
+from ifaformer_commands.command_line import option, user_errors
 
 
 if TYPE_CHECKING:
@@ -27,31 +27,20 @@ ALL = sys.maxsize  # crops
 class DataSourceArguments:
     """Options of the data set."""
 
-    dataset: str = field(
-        default="demo",
-        metadata={
-            "help": f"The data set: {', '.join(DATASETS)}, or your own: a file or a folder of JSON lines, CSV or "
-            "Parquet, a folder of the datasets library, or a name on the Hub."
-        },
+    dataset: str = option(
+        f"The data set: {', '.join(DATASETS)}, or your own: a file or a folder of JSON lines, CSV or "
+        "Parquet, a folder of the datasets library, or a name on the Hub.",
+        "demo",
     )
-    data_dir: str | None = field(
-        default=None, metadata={"help": "The folder of the Twitter or MNRE archive, for the data sets of that name."}
+    data_dir: str | None = option("The folder of the Twitter or MNRE archive, for the data sets of that name.")
+    image_dir: str | None = option(
+        "The folder of the pictures of your own data. By default it is that of the data's file."
     )
-    image_dir: str | None = field(
-        default=None,
-        metadata={"help": "The folder of the pictures of your own data. By default it is that of the data's file."},
+    tag_scheme: str | None = option(
+        "The scheme of the tags in your own data. By default it is found out from the tags.", choices=TAG_SCHEMES
     )
-    tag_scheme: str | None = field(
-        default=None,
-        metadata={
-            "help": "The scheme of the tags in your own data. By default it is found out from the tags.",
-            "choices": TAG_SCHEMES,
-        },
-    )
-    strict: bool = field(
-        default=False, metadata={"help": "Stop at the first row of your own data that cannot be used."}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "The folder in which prepared data are kept."})
+    strict: bool = option("Stop at the first row of your own data that cannot be used.", False)
+    cache_dir: str | None = option("The folder in which prepared data are kept.")
 
     def load(self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL) -> "tuple[DatasetDict, LoadingReport]":
         """
@@ -79,47 +68,29 @@ class DataSourceArguments:
 class DetectionArguments:
     """Options of the detectors that find crops"""
 
-    aux_detector: str | None = field(
-        default=None,
-        metadata={
-            "help": "The zero-shot detector that finds aux crops by phrases: a name on the Hub or a folder. Without "
-            "it, no aux crops are looked for."
-        },
+    aux_detector: str | None = option(
+        "The zero-shot detector that finds aux crops by phrases: a name on the Hub or a folder. Without "
+        "it, no aux crops are looked for."
     )
-    rcnn_detector: str | None = field(
-        default=None,
-        metadata={
-            "help": "The detector of a closed set of labels that finds rcnn crops: a name on the Hub or a folder. "
-            "Without it, no rcnn crops are looked for."
-        },
+    rcnn_detector: str | None = option(
+        "The detector of a closed set of labels that finds rcnn crops: a name on the Hub or a folder. "
+        "Without it, no rcnn crops are looked for."
     )
-    phrases: list[str] | None = field(
-        default=None, metadata={"help": "The phrases that the zero-shot detector looks for in every picture."}
+    phrases: list[str] | None = option("The phrases that the zero-shot detector looks for in every picture.")
+    spacy_model: str | None = option(
+        "The spaCy model that finds the noun phrases of each text, which the zero-shot detector looks "
+        "for. By default it is an installed English one. Without one, or with 'none', the detector looks for what "
+        "the labels name.",
+        none_is_text=True,
     )
-    spacy_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "The spaCy model that finds the noun phrases of each text, which the zero-shot detector looks "
-            "for. By default it is an installed English one. Without one, or with 'none', the detector looks for what "
-            "the labels name.",
-            "none_is_text": True,
-        },
+    aux_threshold: float = option("An object gives an aux crop only if its score is above this number.", 0.3)
+    rcnn_threshold: float = option("An object gives an rcnn crop only if its score is above this number.", 0.5)
+    iou_threshold: float = option(
+        "Of two boxes whose intersection over union is above this number, only the one with the higher score stays.",
+        0.5,
     )
-    aux_threshold: float = field(
-        default=0.3, metadata={"help": "An object gives an aux crop only if its score is above this number."}
-    )
-    rcnn_threshold: float = field(
-        default=0.5, metadata={"help": "An object gives an rcnn crop only if its score is above this number."}
-    )
-    iou_threshold: float = field(
-        default=0.5,
-        metadata={
-            "help": "Of two boxes whose intersection over union is above this number, only the one with the higher "
-            "score stays."
-        },
-    )
-    max_aux_crops: int = field(default=3, metadata={"help": "The largest number of aux crops for a picture."})
-    max_rcnn_crops: int = field(default=3, metadata={"help": "The largest number of rcnn crops for a picture."})
+    max_aux_crops: int = option("The largest number of aux crops for a picture.", 3)
+    max_rcnn_crops: int = option("The largest number of rcnn crops for a picture.", 3)
 
     def proposal_options(self) -> "ProposalOptions":
         """

@@ -1,18 +1,18 @@
 import re
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, make_dataclass
 
 import pytest
 import yaml
 
-from ifaformer_commands.command_line import FIRST_GROUP, RECIPES, output_path, parse_arguments, this_command
+from ifaformer_commands.command_line import FIRST_GROUP, RECIPES, option, output_path, parse_arguments, this_command
 
 
 @dataclass
 class Common:
     """Options of everything."""
 
-    name: str = field(default="demo", metadata={"help": "The name."})
-    steps: int = field(default=-1, metadata={"help": "The number of steps."})
+    name: str = option("The name.", "demo")
+    steps: int = option("The number of steps.", -1)
 
 
 @dataclass
@@ -23,19 +23,17 @@ class Options(Common):
     """
 
     name: str = "other"  # the default alone: the option stays where its help is
-    rate: float = field(default=0.1, metadata={"help": "The rate."})
-    fast: bool = field(default=True, metadata={"help": "Whether to hurry."})
-    maybe: bool | None = field(default=None, metadata={"help": "Whether to think."})
-    model: str | None = field(default=None, metadata={"help": "The model."})
-    config: dict | str | None = field(default=None, metadata={"help": "The configuration."})
-    mapping: dict | None = field(default=None, metadata={"help": "The mapping."})
-    seeds: list[int] | None = field(default=None, metadata={"help": "The seeds."})
-    words: list[str] = field(default_factory=list, metadata={"help": "The words."})
-    loggers: None | str | list[str] = field(  # noqa: RUF036  (the library's parser wants None first)
-        default="board", metadata={"help": "The loggers.", "none_is_text": True}
-    )
-    limit: int | None = field(default=3, metadata={"help": "The limit."})
-    split: str | None = field(default=None, metadata={"help": "The split.", "choices": ("train", "test")})
+    rate: float = option("The rate.", 0.1)
+    fast: bool = option("Whether to hurry.", True)
+    maybe: bool | None = option("Whether to think.")
+    model: str | None = option("The model.")
+    config: dict | str | None = option("The configuration.")
+    mapping: dict | None = option("The mapping.")
+    seeds: list[int] | None = option("The seeds.")
+    words: list[str] = option("The words.", [])
+    loggers: None | str | list[str] = option("The loggers.", "board", none_is_text=True)  # noqa: RUF036  (the library wants None first)
+    limit: int | None = option("The limit.", 3)
+    split: str | None = option("The split.", choices=("train", "test"))
 
 
 @pytest.fixture

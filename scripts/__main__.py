@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def commands() -> dict[str, str]:
-    """What each command does, in one line, by its name; read without importing anything."""
+    """The first sentence of each command's docstring, by the command's name; read without importing anything."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         script = ast.parse(path.read_text(encoding="utf-8"))
         is_command = any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in script.body)
         if is_command and path.stem != "__main__":
-            found[path.stem] = str(ast.get_docstring(script)).splitlines()[0]
+            found[path.stem] = " ".join(str(ast.get_docstring(script)).split()).split(". ")[0].removesuffix(".") + "."
     return found
 
 

@@ -24,15 +24,10 @@ whole. After a kill, the same command goes on where it was. OUTPUT.report.json h
 """
 
 import sys
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import TASKS, DataSourceArguments, DetectionArguments
-
-
-def option(help: str, default: Any = None, **metadata: Any) -> Any:
-    return field(default=default, metadata={"help": help, **metadata})
 
 
 @dataclass
@@ -46,15 +41,10 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     head: str | None = option("The head entity of --text as it stands there, for a relation model.")
     tail: str | None = option("The tail entity of --text as it stands there, for a relation model.")
     image: str | None = option("The picture of --text.")
-    aux_crops: list[str] | None = field(
-        default=None, metadata={"help": "The crops of --image that visual grounding found."}
-    )
-    rcnn_crops: list[str] | None = field(
-        default=None, metadata={"help": "The crops of --image that a detector of a closed set found."}
-    )
-    input: list[str] | None = field(
-        default=None,
-        metadata={"help": "Files of tweets (.txt, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."},
+    aux_crops: list[str] | None = option("The crops of --image that visual grounding found.")
+    rcnn_crops: list[str] | None = option("The crops of --image that a detector of a closed set found.")
+    input: list[str] | None = option(
+        "Files of tweets (.txt, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."
     )
     dataset: str | None = option("A data set in place of --input, by its name as in train.py or its folder.")
     split: str = option("The split of the data set.", "test")

@@ -1,14 +1,13 @@
 """Bulk prediction: rows of any number go through a pipeline, window by window."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
 import torch
 import transformers
 from tqdm import tqdm
@@ -24,31 +23,12 @@ from .chart import top_entities_chart
 from .input_rows import InputRow, RowSource
 from .prediction_report import PredictionReport
 from .results_file import check_output, merge_results, output_schema, write_results
-from .taggers import StageClock, explanation_of, found_by, tagger_settings
+from .taggers import explanation_of, found_by, stage_seconds, tagger_settings
 from .windows import WINDOW_BATCHES, WINDOW_BYTES, cut_windows, tag_window
 
 
 # Settings that are digests.
 CONTENTS = ("input_content", "model_content", "relation_model_content", "detectors")
-
-
-class TaggedWindow(NamedTuple):
-    """
-    A window of rows after the pipeline, or one that is left to others.
-
-    Attributes:
-        part: the name of the window, by its number.
-        num_rows: how many rows it has.
-        results: of the rows; None where the window was done before, or is another process's.
-        report: counts of the results, and the seconds since the window before.
-        articles: HTML of those rows that the page shows.
-    """
-
-    part: str
-    num_rows: int
-    results: list[TaggedRow] | None
-    report: PredictionReport
-    articles: list[str]
 
 
 @dataclass
@@ -102,14 +82,14 @@ class BulkPrediction:
             OSError: for a page that cannot be written.
             JobError: for rows that cannot be read, and for too little memory.
         """
-        report, articles = self._empty_report(), []
-        for window in self._tagged_windows():
-            for result in window.results or ():
-                write(result)
-            report.update(window.report)
-            articles += window.articles
-        self._write_page(articles, report.rows)
-        return report
+
+        def records() -> Iterator[dict[str, Any]]:
+            for _, _, results, record in self._tagged_windows():
+                for result in results:
+                    write(result)
+                yield record
+
+        return self._report(records())
 
     def write_file(self, output: Path, overwrite: bool = False) -> PredictionReport | None:
         """
@@ -141,36 +121,29 @@ class BulkPrediction:
             start = time.perf_counter()
             names, rows_left = [], 0
             with tqdm(unit=" rows", disable=not state.is_main_process) as progress:
-                for window in self._tagged_windows(done):
-                    if window.results is not None:
-                        write = partial(write_results, window.results, schema=schema)
-                        parts.write(
-                            window.part, write, {"report": window.report.to_dict(), "articles": window.articles}
-                        )
-                    names.append(window.part)
-                    rows_left += 0 if window.part in done else window.num_rows
-                    progress.update(window.num_rows)
+                for name, num_rows, results, record in self._tagged_windows(
+                    done, (state.process_index, state.num_processes)
+                ):
+                    if results:
+                        parts.write(name, partial(write_results, results, schema=schema), record)
+                    names.append(name)
+                    rows_left += 0 if name in done else num_rows
+                    progress.update(num_rows)
             state.wait_for_everyone()
             rows_per_second = round(rows_left / (time.perf_counter() - start), 2) if rows_left else None
-            return on_main(state, lambda: self._finish(parts, names, schema, rows_per_second))
 
-    def _finish(
-        self, parts: ResumableOutput, names: Sequence[str], schema: pa.Schema, rows_per_second: float | None
-    ) -> PredictionReport:
-        """The output, page, chart and report of all windows; the report, which comes last, says that all is there."""
-        report, articles = self._empty_report(), []
-        for record in map(parts.record, names):
-            report.update(PredictionReport.from_dict(record["report"]))
-            articles += record["articles"]
-        report.rows_per_second = rows_per_second
-        with writing(parts.output):
-            merge_results(map(parts.path, names), parts.output, schema)
-            self._write_page(articles, report.rows)
-            if report.entities and self.top_entities is not None:
-                with replacing(parts.output.with_name(f"{parts.output.name}.top_entities.png")) as file:
-                    file.write(top_entities_chart(report.top_entities(self.top_entities)))
-        parts.finish(report.published(self.top_entities))
-        return report
+            def finish() -> PredictionReport:
+                with writing(output):
+                    merge_results(map(parts.path, names), output, schema)
+                    report = self._report(map(parts.record, names))
+                    report.rows_per_second = rows_per_second
+                    if self.top_entities is not None and report.entities:
+                        with replacing(output.with_name(f"{output.name}.top_entities.png")) as file:
+                            file.write(top_entities_chart(report.top_entities(self.top_entities)))
+                parts.finish(report.published(self.top_entities))
+                return report
+
+            return on_main(state, finish)
 
     def _settings(self) -> dict[str, Any]:
         """All that decides what the output holds, but for pictures that lie in files of their own."""
@@ -183,35 +156,41 @@ class BulkPrediction:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
-    def _tagged_windows(self, done: Collection[str] = ()) -> Iterator[TaggedWindow]:
+    def _tagged_windows(
+        self, done: Collection[str] = (), share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[str, int, list[TaggedRow], dict[str, Any]]]:
         """
-        All windows in order. Those whose part is done, and those that other processes tag, have no results. A window
-        is read when the one before it has been dealt with, no sooner.
+        The name of each window in order, the number of its rows, their results, and what the report and the page need
+        of them. There are no results of windows that are done or that other processes tag. A window is read when the
+        one before it has been dealt with, no sooner.
         """
-        state, clock = process_state(), StageClock()
+        index_of_process, num_processes = share
         windows = cut_windows(self.source.read(), self.batch_size)
         first_row = num_left = 0
-        with clock.watching(self.tagger):
+        with stage_seconds(self.tagger) as seconds:
             for index in count():
+                start = time.perf_counter()
                 try:
-                    with clock.stage("read"):
-                        rows = next(windows, None)
+                    rows = next(windows, None)
                 except (OSError, ValueError) as error:
                     raise JobError(f"{error} What was tagged is kept.") from error
                 if rows is None:
                     return
-                part, report = f"{index:07d}", self._empty_report()
-                results, articles = None, []
-                if part not in done:
-                    if num_left % state.num_processes == state.process_index:
+                seconds["read"] = seconds.get("read", 0.0) + time.perf_counter() - start
+                name, results, record = f"{index:07d}", [], {}
+                if name not in done:
+                    if num_left % num_processes == index_of_process:
                         results = self._tag(rows)
+                        report = self._empty_report()
                         for row, result in zip(rows, results, strict=True):
                             report.add(row.place, result)
+                        report.seconds.update(seconds)
+                        seconds.clear()
                         shown = max(0, self.html_limit - first_row) if self.html else 0
                         articles = [result._repr_html_() for result in results[:shown]]
-                        report.seconds = clock.read()
+                        record = {"report": vars(report), "articles": articles}
                     num_left += 1
-                yield TaggedWindow(part, len(rows), results, report, articles)
+                yield name, len(rows), results, record
                 first_row += len(rows)
 
     def _tag(self, rows: list[InputRow]) -> list[TaggedRow]:
@@ -226,17 +205,25 @@ class BulkPrediction:
     def _empty_report(self) -> PredictionReport:
         return PredictionReport(self.found, names=None if self.top_entities is None else {})
 
-    def _write_page(self, articles: list[str], num_rows: int) -> None:
-        """The page of the first rows, if one is wanted. It says how many rows there were."""
-        if self.html is None:
-            return
+    def _report(self, records: Iterable[dict[str, Any]]) -> PredictionReport:
+        """The counts of all windows, whose page is written if one is wanted."""
+        report, articles = self._empty_report(), []
+        for record in records:
+            report.update(record["report"])
+            articles += record["articles"]
+        if self.html is not None:
+            self._write_page(self.html, articles, report.rows)
+        return report
+
+    def _write_page(self, path: Path, articles: list[str], num_rows: int) -> None:
+        """The page of the first rows, which says how many rows there were."""
         shown = f"The first {len(articles)} of" if len(articles) < num_rows else "All"
-        notes = [f"{shown} {num_rows} tweets."]
+        note = f"{shown} {num_rows} tweets."
         if explanation_of(self.tagger) is not None:
-            notes.append("The wider the line of a box, the more its crop speaks for the entity.")
+            note += " The wider the line of a box, the more its crop speaks for the entity."
         title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
-        with replacing(self.html) as file:
-            text = page(title, f'<p class="note">{" ".join(notes)}</p>{"".join(articles)}')
+        with replacing(path) as file:
+            text = page(title, f'<p class="note">{note}</p>{"".join(articles)}')
             file.write(text.encode(errors="replace"))  # half of a surrogate pair is no text
 
 

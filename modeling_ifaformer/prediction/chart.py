@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
@@ -14,7 +14,7 @@ MAX_BARS = 10
 MAX_CHARACTERS = 22
 
 
-def top_entities_chart(top: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
+def top_entities_chart(top: Mapping[str, Mapping[str, int]]) -> bytes:
     """The figure of [`top_entities_figure`] as a PNG."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -23,7 +23,7 @@ def top_entities_chart(top: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
     return buffer.getvalue()
 
 
-def top_entities_figure(top: Mapping[str, Sequence[tuple[str, int]]]) -> Figure:
+def top_entities_figure(top: Mapping[str, Mapping[str, int]]) -> Figure:
     """
     A panel for each type, of at most `MAX_BARS` bars.
 
@@ -33,7 +33,7 @@ def top_entities_figure(top: Mapping[str, Sequence[tuple[str, int]]]) -> Figure:
     Raises:
         ValueError: where there is no entity.
     """
-    panels = {entity_type: of_type[:MAX_BARS] for entity_type, of_type in top.items() if of_type}
+    panels = {entity_type: list(of_type.items())[:MAX_BARS] for entity_type, of_type in top.items() if of_type}
     if not panels:
         raise ValueError("There are no entities to draw.")
     columns = min(len(panels), 2)

@@ -1,9 +1,8 @@
 """What became of the rows that were tagged: counts, what was wrong with which rows, and the most frequent entities."""
 
-import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from processing.problems import Problem
@@ -14,35 +13,21 @@ MAX_EXAMPLES = 3
 
 
 @dataclass
-class ProblemCount:
-    """How many times a kind of problem occurs in a column, and the first of these problems, each with its place."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def update(self, other: "ProblemCount") -> None:
-        self.count += other.count
-        self.examples = (self.examples + other.examples)[:MAX_EXAMPLES]
-
-
-Problems = dict[str, ProblemCount]  # by column and kind
-
-
-@dataclass
 class PredictionReport:
     """
     Counts over the rows of a bulk prediction.
 
     Attributes:
         found: what the models find: `entities`, `relations`, or both.
-        rows: the number of all rows; those that were not tagged are in `skipped`.
+        rows: the number of all rows.
         without_entities: the number of rows that were tagged and have no entity.
         entities: their number by type.
         relations: their number by name. For rows with a given head and tail the negative relation is counted too.
-        skipped: rows that could not be tagged, by column and kind of the problem.
-        problems: whatever else was wrong, in the same way: pictures and crops left out, words cut off.
-        names: entities as they are spelt, by type; None where they are not counted. This alone grows with the number
-            of distinct entities.
+        skipped: the number of rows that could not be tagged, by column and kind of the problem.
+        problems: the number of other problems, in the same way: pictures and crops left out, words cut off.
+        examples: the first problems of each column and kind as sentences, with the places of their rows.
+        names: the number of entities by type and by how they are spelt; None where that is not counted. This alone
+            grows with the number of distinct entities.
         seconds: of wall time by stage, the sum over all processes.
         rows_per_second: rows that this run tagged in a second; None where it tagged none, or wrote to no file.
     """
@@ -52,8 +37,9 @@ class PredictionReport:
     without_entities: int = 0
     entities: Counter[str] = field(default_factory=Counter)
     relations: Counter[str] = field(default_factory=Counter)
-    skipped: Problems = field(default_factory=dict)
-    problems: Problems = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
     names: dict[str, Counter[str]] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     rows_per_second: float | None = None
@@ -61,48 +47,46 @@ class PredictionReport:
     @property
     def tagged(self) -> int:
         """The number of rows that were tagged."""
-        return self.rows - sum(problem.count for problem in self.skipped.values())
+        return self.rows - self.skipped.total()
 
     def add(self, place: str, result: TaggedRow) -> None:
         """Count one more row, which comes from `place`."""
         self.rows += 1
+        relations: Sequence[Mapping[str, Any]] = [result] if result.is_tagged else []
         if "entities" in self.found:
-            self._add_entities(result)
             relations = result.get("relations", [])
-        else:
-            relations = [result] if result.is_tagged else []
+            self.without_entities += result.is_tagged and not result["entities"]
+            for entity in result["entities"]:
+                entity_type = entity["entity_group"]
+                self.entities[entity_type] += 1
+                if self.names is not None:
+                    self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
         self.relations.update(relation["relation"] for relation in relations)
         # Until results of all pipelines have their problems as values.
-        left_out = list(getattr(result, "found_problems", map(Problem, result.get("problems", []))))
-        if not result.is_tagged:
-            _count(self.skipped, place, left_out.pop())
-        for problem in left_out:
-            _count(self.problems, place, problem)
+        problems = list(getattr(result, "found_problems", map(Problem, result.get("problems", []))))
+        for index, problem in enumerate(problems, start=1):
+            reason = f"{problem.column}: {problem.kind}" if problem.column else problem.kind
+            is_why = not result.is_tagged and index == len(problems)  # the last says why the row was not tagged
+            (self.skipped if is_why else self.problems)[reason] += 1
+            self._add_examples(reason, [f"{place}: {problem}"])
 
-    def _add_entities(self, result: TaggedRow) -> None:
-        self.without_entities += result.is_tagged and not result["entities"]
-        for entity in result["entities"]:
-            entity_type = entity["entity_group"]
-            self.entities[entity_type] += 1
-            if self.names is not None:
-                self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
+    def _add_examples(self, reason: str, examples: Sequence[str]) -> None:
+        self.examples[reason] = [*self.examples.get(reason, ()), *examples][:MAX_EXAMPLES]
 
-    def update(self, other: "PredictionReport") -> None:
-        """Count the rows of another report after those of this one."""
-        self.rows += other.rows
-        self.without_entities += other.without_entities
-        self.entities.update(other.entities)
-        self.relations.update(other.relations)
-        for stage, seconds in other.seconds.items():
+    def update(self, other: Mapping[str, Any]) -> None:
+        """Count the rows of another report after those of this one; `other` is its `vars`, or JSON of them."""
+        self.rows += other["rows"]
+        self.without_entities += other["without_entities"]
+        for name in ("entities", "relations", "skipped", "problems"):
+            getattr(self, name).update(other[name])
+        for reason, examples in other["examples"].items():
+            self._add_examples(reason, examples)
+        for entity_type, names in (other["names"] or {}).items() if self.names is not None else ():
+            self.names.setdefault(entity_type, Counter()).update(names)
+        for stage, seconds in other["seconds"].items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        for mine, others in ((self.skipped, other.skipped), (self.problems, other.problems)):
-            for reason, problem in others.items():
-                mine.setdefault(reason, ProblemCount()).update(problem)
-        if self.names is not None:
-            for entity_type, names in (other.names or {}).items():
-                self.names.setdefault(entity_type, Counter()).update(names)
 
-    def top_entities(self, number: int) -> dict[str, list[tuple[str, int]]]:
+    def top_entities(self, number: int) -> dict[str, dict[str, int]]:
         """
         The most frequent entities of each type and how often they occur, upper and lower case taken as one; spelt as
         they are most often. Equally frequent ones stand in the order of the alphabet.
@@ -115,71 +99,45 @@ class PredictionReport:
                 counts[name.casefold()] += count
                 spelling.setdefault(name.casefold(), name)
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-            top[entity_type] = [(spelling[name], count) for name, count in ranked[:number]]
+            top[entity_type] = {spelling[name]: count for name, count in ranked[:number]}
         return top
-
-    def to_dict(self) -> dict[str, Any]:
-        """All attributes as JSON takes them, see [`from_dict`]."""
-        return json.loads(json.dumps(self, default=vars))
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PredictionReport":
-        """The report of [`to_dict`]."""
-        names = values["names"]
-        return cls(
-            **values
-            | {name: Counter(values[name]) for name in ("entities", "relations")}
-            | {
-                name: {reason: ProblemCount(**problem) for reason, problem in values[name].items()}
-                for name in ("skipped", "problems")
-            }
-            | {"names": names and {entity_type: Counter(of_type) for entity_type, of_type in names.items()}}
-        )
 
     def published(self, top_entities: int | None = None) -> dict[str, Any]:
         """The counts for a user to read, the most frequent first, with so many entities of each type."""
-
-        def by_count(problems: Problems) -> dict[str, Any]:
-            ranked = sorted(problems.items(), key=lambda item: -item[1].count)
-            return {reason: asdict(problem) for reason, problem in ranked}
-
-        values = {
+        return {
             "rows": self.rows,
             "tagged": self.tagged,
             **({"without_entities": self.without_entities} if "entities" in self.found else {}),
             **{name: dict(getattr(self, name).most_common()) for name in self.found},
-            "skipped": by_count(self.skipped),
-            "problems": by_count(self.problems),
+            **{
+                name: {
+                    reason: {"count": number, "examples": self.examples[reason]}
+                    for reason, number in getattr(self, name).most_common()
+                }
+                for name in ("skipped", "problems")
+            },
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "rows_per_second": self.rows_per_second,
+            **({} if top_entities is None else {"top_entities": self.top_entities(top_entities)}),
         }
-        if top_entities is not None:
-            top = self.top_entities(top_entities)
-            values["top_entities"] = {entity_type: dict(of_type) for entity_type, of_type in top.items()}
-        return values
 
     def summary(self, top_entities: int | None = None) -> str:
         """The counts as lines, with so many entities of each type."""
-        counts = self.published(top_entities)
         lines = [f"{self.rows} rows, {self.tagged} tagged"]
         if "entities" in self.found:
             lines[0] += f", {self.without_entities} of them without entities"
         for name in self.found:
-            lines.append(f"{name}: {', '.join(f'{count} {of}' for of, count in counts[name].items()) or 'none'}")
-        for name, what in (("skipped", "skipped"), ("problems", "tagged, but")):
-            for reason, problem in counts[name].items():
-                lines.append(f"{what}: {problem['count']} x {reason}")
-                lines += [f"    {example}" for example in problem["examples"]]
+            counts = ", ".join(f"{count} {of}" for of, count in getattr(self, name).most_common())
+            lines.append(f"{name}: {counts or 'none'}")
+        for what, reasons in (("skipped", self.skipped), ("tagged, but", self.problems)):
+            for reason, number in reasons.most_common():
+                lines.append(f"{what}: {number} x {reason}")
+                lines += [f"    {example}" for example in self.examples[reason]]
         if self.seconds:
-            stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in counts["seconds"].items())
+            stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
             lines.append(f"seconds, the sum over all processes: {stages}")
         if self.rows_per_second is not None:
             lines.append(f"{self.rows_per_second} rows a second")
-        for entity_type, names in counts.get("top_entities", {}).items():
+        for entity_type, names in self.top_entities(top_entities or 0).items():
             lines.append(f"{entity_type}: {', '.join(f'{name} {count}' for name, count in names.items())}")
         return "\n".join(lines)
-
-
-def _count(problems: Problems, place: str, problem: Problem) -> None:
-    reason = f"{problem.column}: {problem.kind}" if problem.column else problem.kind
-    problems.setdefault(reason, ProblemCount()).update(ProblemCount(1, [f"{place}: {problem}"]))

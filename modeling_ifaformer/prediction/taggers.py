@@ -12,6 +12,7 @@ from datasets.fingerprint import Hasher
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from processing import IFAformerPipeline, IFAformerRelationPipeline
+from processing.detectors import ObjectDetector
 from processing.jobs.digests import checkpoint_digest, digest
 from processing.object_proposals import ProposalOptions
 
@@ -35,8 +36,8 @@ def load_tagger(
     Args:
         model: its name on the Hub or its folder.
         task: `ner` or `re`, which the model must be for; None for any.
-        relation_model: beside a model for entities, one that finds the relations between them.
-        device: see `pipeline`.
+        relation_model: a relation model that finds the relations between the entities of `model`.
+        device: as for any pipeline.
         **options: `crops`, `explain`, `aux_detector`, ... of [`IFAformerPipeline`].
 
     Raises:
@@ -75,6 +76,10 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
     """
     extractor = tagger.relation_extractor
     options = vars(ProposalOptions()) | {name: of for name, of in tagger._forward_params.items() if name != "explain"}
+    detectors = ProposalOptions(**options).detectors
+    names = {
+        kind: of.model.name_or_path if isinstance(of, ObjectDetector) else str(of) for kind, of in detectors.items()
+    }
     return {
         "task": task_of(tagger.processor),
         "model": tagger.model.name_or_path,
@@ -84,7 +89,8 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
         "crops": tagger._preprocess_params.get("crops", "auto"),
         "explain": explanation_of(tagger),
         **options,
-        "detectors": {kind: checkpoint_digest(name) for kind, name in ProposalOptions(**options).detectors.items()},
+        **{f"{kind}_detector": name for kind, name in names.items()},
+        "detectors": {kind: checkpoint_digest(name) for kind, name in names.items()},
     }
 
 
@@ -104,47 +110,30 @@ def _content_of(tagger: IFAformerPipeline) -> str:
     )
 
 
-class StageClock:
+@contextmanager
+def stage_seconds(tagger: IFAformerPipeline) -> Iterator[dict[str, float]]:
     """
-    The time that each stage of a pipeline takes.
-
-    Attributes:
-        seconds: of wall time so far, by stage: `process` (texts to tokens, pictures read and resized, batches made),
-            `detect` (crops found and cut) and `tag` (the model, the CRF, entities and relations).
+    The seconds of wall time that each stage of a pipeline takes in this process while this is open: `process` (texts
+    to tokens, pictures read and resized, batches made), `detect` (crops found and cut) and `tag` (the model, the CRF,
+    entities and relations).
     """
+    seconds: dict[str, float] = {}
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside for a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def read(self) -> dict[str, float]:
-        """The seconds so far; the clock starts anew."""
-        seconds, self.seconds = self.seconds, {}
-        return seconds
-
-    @contextmanager
-    def watching(self, tagger: IFAformerPipeline) -> Iterator[None]:
-        """Count what a pipeline does inside, in this process, for its `STAGES`."""
-        for method, stage in STAGES.items():
-            setattr(tagger, method, self._timed(getattr(tagger, method), stage))
-        try:
-            yield
-        finally:
-            for method in STAGES:
-                delattr(tagger, method)
-
-    def _timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
+    def timed(method: Callable[..., Any], stage: str) -> Callable[..., Any]:
         @wraps(method)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.stage(stage):
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
                 return method(*args, **kwargs)
+            finally:
+                seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
-        return timed
+        return run
+
+    for name, stage in STAGES.items():
+        setattr(tagger, name, timed(getattr(tagger, name), stage))
+    try:
+        yield seconds
+    finally:
+        for name in STAGES:
+            delattr(tagger, name)

@@ -1,9 +1,9 @@
-"""What the published archives share: a text file for each split, lists of crops, and folders of pictures."""
+"""What the published archives share: a file of text for each split, lists of crops, and folders of pictures."""
 
 import os
 import pickle
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -16,7 +16,14 @@ from processing.rows.picture_files import PictureFolder, PictureReader
 from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
 
 
-CropNames = dict[str | int, list[str]]  # of an image (MNRE's aux crops: of a row's number)
+# Of each split the names that it has in the names of files: one of the three in each pattern of a layout.
+SPLIT_NAMES = {
+    "train": {"val": "train", "valid": "train", "dev": "train"},
+    "validation": {"val": "val", "valid": "valid", "dev": "dev"},
+    "test": {"val": "test", "valid": "test", "dev": "test"},
+}
+
+CropNames = dict[str | int, list[str]]  # by image, or by the number of the row
 
 
 def read_crop_names(path: str) -> CropNames:
@@ -76,40 +83,42 @@ class ArchiveRow(NamedTuple):
     columns: dict[str, Any]
 
 
-class ArchiveSplit(NamedTuple):
-    """All that the archive says of one split; pictures are named, not yet looked for."""
+class Layout(NamedTuple):
+    """
+    Where in an archive lies what: paths in which `{name}` is the archive's name, `{short}` the same without its `20`,
+    and `{val}`, `{valid}` or `{dev}` the name of the split. Of several paths of a file the first that is there counts.
 
-    rows: tuple[ArchiveRow, ...]
+    Attributes:
+        text: the rows of a split.
+        images: the folder of all images.
+        image_folders: where an image of a split is looked for, in this order.
+        aux_names: the list of a split's aux crops, by image or by the number of the row.
+        aux_folder: the folder to which their names are relative.
+        rcnn_names: the list of a split's rcnn crops, by the name of the image up to its first dot.
+        rcnn_folder: the folder of all rcnn crops; their names are relative to the archive's folder.
+        others: files that decide over the rows too, each by its paths.
+    """
+
+    text: tuple[str, ...]
+    images: str
     image_folders: tuple[str, ...]
-    aux_folder: PictureFolder
-    aux_names: CropNames
-    rcnn_folder: PictureFolder
-    rcnn_names: CropNames
-
-    def image_folder(self, name: str) -> PictureFolder:
-        """The first of the folders that has the picture, else the split's own."""
-        folders = [PictureFolder(folder, folder) for folder in self.image_folders]
-        return next((folder for folder in folders if os.path.isfile(folder.find(name) or "")), folders[0])
+    aux_names: tuple[str, ...]
+    aux_folder: str
+    rcnn_names: tuple[str, ...]
+    rcnn_folder: str
+    others: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
-class Archive(ABC):
-    """
-    The layout of a published archive: where in its folder lies what.
-
-    Args:
-        root: the folder.
-        name: the name of the data set.
-    """
+class Archive:
+    """A published archive in a folder: its `root`, the name of the data set, and where in it lies what."""
 
     root: str
     name: str
-
-    # Of each split its name in the names of files and folders.
-    SPLIT_NAMES: ClassVar = {"train": "train", "validation": "val", "test": "test"}
+    layout: Layout
 
     @classmethod
-    def find(cls, data_dir: str | os.PathLike, name: str) -> "Archive":
+    def find(cls, data_dir: str | os.PathLike, name: str, layout: Layout) -> "Archive":
         """
         The archive at `data_dir`, which is its folder or holds it under its name.
 
@@ -119,125 +128,86 @@ class Archive(ABC):
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
         found = []
         for root in (data_dir, os.path.join(data_dir, name)):
-            archive = cls(os.path.realpath(root), name)  # One folder, one cache, however its path is written.
-            text_files = [archive.text_file(split) for split in cls.SPLIT_NAMES]
-            if all(map(os.path.isfile, text_files)):
+            archive = cls(os.path.realpath(root), name, layout)  # One folder, one cache, however its path is written.
+            if all(os.path.isfile(archive.file(layout.text, split)) for split in SPLIT_NAMES):
                 return archive
             entries = sorted(os.listdir(root)) if os.path.isdir(root) else None
             listing = "is no folder" if entries is None else f"holds {', '.join(entries[:20]) or 'nothing'}"
             found.append(f"{root} {listing}{', ...' if entries and len(entries) > 20 else ''}")
         raise FileNotFoundError(
-            f"No {name} archive at data_dir={data_dir!r}: looked for {', '.join(map(os.path.basename, text_files))} "
-            f"in the folder and in {name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
+            f"No {name} archive at data_dir={data_dir!r}: looked for {archive.text_names()} in the folder and in "
+            f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
         )
 
-    def path(self, *names: str) -> str:
-        """A path below the folder."""
-        return os.path.join(self.root, *names)
+    def path(self, pattern: str, split: str = "train") -> str:
+        """The path for one of the layout's patterns."""
+        names = {"name": self.name, "short": self.name.replace("20", "", 1), **SPLIT_NAMES[split]}
+        return os.path.join(self.root, *pattern.format(**names).split("/"))
 
-    def first_file(self, *paths: str) -> str:
-        """The first of the paths below the folder that is there, else the first one."""
-        places = [self.path(path) for path in paths]
+    def file(self, patterns: tuple[str, ...], split: str = "train") -> str:
+        """The first of the files that is there, else the first one."""
+        places = [self.path(pattern, split) for pattern in patterns]
         return next((place for place in places if os.path.isfile(place)), places[0])
 
-    @abstractmethod
-    def features(self) -> datasets.Features:
-        """The columns of its rows."""
+    def text_names(self) -> str:
+        """The names of the text files, to be shown."""
+        return ", ".join(os.path.basename(self.path(self.layout.text[0], split)) for split in SPLIT_NAMES)
 
-    @abstractmethod
-    def rows(self, split: str) -> Iterator[ArchiveRow]:
-        """
-        Raises:
-            ValueError: with file and line, for a text file with anything unexpected in it.
-        """
-
-    @abstractmethod
-    def text_file(self, split: str) -> str:
-        """The file of its rows."""
-
-    @property
-    @abstractmethod
-    def images(self) -> str:
-        """The folder of all images."""
-
-    @abstractmethod
-    def image_folders(self, split: str) -> list[str]:
-        """Where the images of a split are looked for, in this order."""
-
-    @abstractmethod
-    def aux_folder(self, split: str) -> str:
-        """The folder of its aux crops, to which their names are relative."""
-
-    @abstractmethod
-    def aux_names_file(self, split: str) -> str:
-        """The list of its aux crops, by the name of the image or the number of the row."""
-
-    @property
-    @abstractmethod
-    def rcnn_folder(self) -> str:
-        """The folder of all rcnn crops; their names are relative to the archive's folder."""
-
-    @abstractmethod
-    def rcnn_names_file(self, split: str) -> str:
-        """The list of its rcnn crops, by the name of the image up to its first dot."""
-
-    def _lists(self) -> dict[str, list[str]]:
-        """The lists of crops of each kind."""
-        readers = {"aux": self.aux_names_file, "rcnn": self.rcnn_names_file}
-        return {kind: list(dict.fromkeys(map(read, self.SPLIT_NAMES))) for kind, read in readers.items()}
+    def lists(self) -> dict[str, str]:
+        """The lists of crops, and the kind of each."""
+        kinds = {"aux": self.layout.aux_names, "rcnn": self.layout.rcnn_names}
+        return {self.file(patterns, split): kind for kind, patterns in kinds.items() for split in SPLIT_NAMES}
 
     def notes(self) -> list[str]:
         """What the archive lacks as a whole, so that no row can have it."""
-        lists = [(kind, path) for kind, paths in self._lists().items() for path in paths]
-        absent = [(kind, path) for kind, path in lists if not os.path.isfile(path)]
-        notes = []
-        if not os.path.isdir(self.images):
-            # Relative to the root: a data-set card publishes the notes.
-            place = f"no images folder found at {os.path.relpath(self.images, self.root)}"
+        lists, notes = self.lists(), []
+        absent = {path: kind for path, kind in lists.items() if not os.path.isfile(path)}
+        images = self.path(self.layout.images)
+        # Paths relative to the root: a data-set card publishes the notes.
+        if not os.path.isdir(images):
+            place = f"no images folder found at {os.path.relpath(images, self.root)}"
             if absent == lists:
                 return [f"{place}: text only"]
             notes = [f"{place}: no row has its image"]
-        for kind, path in absent:
+        for path, kind in absent.items():
             place = f"no list of {kind} crops found at {os.path.relpath(path, self.root)}"
-            notes.append(f"{place}: none of the rows that it is for has any")
+            notes.append(f"{place}: no row that it would be for has any")
         return notes
 
-    def read(self, split: str) -> ArchiveSplit:
+    def crop_names(self, patterns: tuple[str, ...], split: str) -> CropNames:
         """
-        Raises:
-            ValueError: for a text file or a list of crops with anything unexpected in it.
-        """
-        aux_folder = self.aux_folder(split)
-        aux_names, rcnn_names = self.aux_names_file(split), self.rcnn_names_file(split)
-        return ArchiveSplit(
-            rows=tuple(self.rows(split)),
-            image_folders=tuple(filter(os.path.isdir, self.image_folders(split))),
-            aux_folder=PictureFolder(aux_folder, aux_folder),
-            aux_names=read_crop_names(aux_names) if os.path.isfile(aux_names) else {},
-            rcnn_folder=PictureFolder(self.root, self.rcnn_folder),
-            rcnn_names=read_crop_names(rcnn_names) if os.path.isfile(rcnn_names) else {},
-        )
+        The list of crops of a split, empty where it is absent.
 
-    def digest_files(self) -> list[str]:
-        """The files whose content decides over the rows."""
-        return [*map(self.text_file, self.SPLIT_NAMES), *(path for paths in self._lists().values() for path in paths)]
+        Raises:
+            ValueError: for a list with anything unexpected in it.
+        """
+        path = self.file(patterns, split)
+        return read_crop_names(path) if os.path.isfile(path) else {}
+
+    def image_folders(self, split: str) -> list[PictureFolder]:
+        """The folders in which the images of a split are looked for, those that are there."""
+        paths = dict.fromkeys(self.path(pattern, split) for pattern in self.layout.image_folders)
+        return [PictureFolder(path, path) for path in paths if os.path.isdir(path)]
 
     def digest(self) -> str:
         """Changes with the text, the lists of crops and the listing of the pictures."""
-        folders = [self.images, *map(self.aux_folder, self.SPLIT_NAMES), self.rcnn_folder]
-        return files_digest(self.digest_files(), folders, self.root)
+        layout = self.layout
+        files = [self.file(layout.text, split) for split in SPLIT_NAMES]
+        files += [*self.lists(), *map(self.file, layout.others)]
+        folders = [layout.images, layout.aux_folder.split("/")[0], layout.rcnn_folder]
+        return files_digest(files, [self.path(folder) for folder in folders])
 
 
 class ArchiveBuilder(ReportingBuilder):
     """
-    Base of the builders of published archives, which say where in an archive lies what.
+    Base of the builders of published archives, which say where in an archive lies what, and how its text is read.
 
     Every picture is decoded once while preparing. What is absent or unreadable is None, or not in its list, and is in
     the `report`.
     """
 
     BUILDER_CONFIG_CLASS = ReportingBuilderConfig
-    ARCHIVE: ClassVar[type[Archive]]
+    LAYOUT: ClassVar[Layout]
 
     def __init__(
         self,
@@ -256,12 +226,12 @@ class ArchiveBuilder(ReportingBuilder):
         if config_name is None or config_name not in names:
             raise ValueError(f"config_name must be one of {names}, got {config_name!r}.")
         if data_dir is None:
-            text_files = (self.ARCHIVE("", config_name).text_file(split) for split in self.ARCHIVE.SPLIT_NAMES)
             raise ValueError(
                 f"data_dir is needed: nothing is downloaded. Pass the folder of the {config_name} archive, the one "
-                f"with {', '.join(map(os.path.basename, text_files))}, or the folder that holds it."
+                f"with {Archive('', config_name, self.LAYOUT).text_names()}, or the folder that holds it."
             )
-        archive = self.ARCHIVE.find(data_dir, config_name)
+        archive = Archive.find(data_dir, config_name, self.LAYOUT)
+        self.check_archive(archive)
         super().__init__(
             cache_dir=cache_dir,
             dataset_name=dataset_name,
@@ -271,39 +241,74 @@ class ArchiveBuilder(ReportingBuilder):
             **kwargs,
         )
 
+    def check_archive(self, archive: Archive) -> None:
+        """
+        Raises:
+            ValueError: for the archive of another data set.
+        """
+
+    @abstractmethod
+    def features_of(self, archive: Archive) -> datasets.Features:
+        """The columns of its rows."""
+
+    @abstractmethod
+    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
+        """
+        The rows of a text file.
+
+        Raises:
+            ValueError: with file and line, for anything unexpected in it.
+        """
+
     @property
-    def _archive(self) -> Archive:
-        return self.ARCHIVE(self.config.data_dir, self.config.name)
+    def archive(self) -> Archive:
+        """The archive that is read."""
+        return Archive(self.config.data_dir, self.config.name, self.LAYOUT)
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description=self.config.description, features=self._archive.features())
+        return datasets.DatasetInfo(description=self.config.description, features=self.features_of(self.archive))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        archive = self._archive
+        archive, layout = self.archive, self.LAYOUT
         self._report = LoadingReport(notes=archive.notes())
-        # Read here, since datasets wraps what _generate_examples raises and hides file and line in the cause. The
-        # source is no list: of lists, datasets makes shards.
+        # All is read here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
+        # The rows are no list: of lists, datasets makes shards.
         return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "source": archive.read(split)})
-            for split in archive.SPLIT_NAMES
+            datasets.SplitGenerator(
+                name=split,
+                gen_kwargs={
+                    "split": split,
+                    "rows": tuple(self.rows_of(archive, archive.file(layout.text, split))),
+                    "aux_names": archive.crop_names(layout.aux_names, split),
+                    "rcnn_names": archive.crop_names(layout.rcnn_names, split),
+                },
+            )
+            for split in SPLIT_NAMES
         ]
 
-    def _generate_examples(self, split: str, source: ArchiveSplit) -> Iterator[tuple[str, dict[str, Any]]]:
-        reader = PictureReader(self.config.data_dir, self._start_split(split))
-        for index, (image_id, image_name, columns) in enumerate(source.rows):
+    def _generate_examples(
+        self, split: str, rows: tuple[ArchiveRow, ...], aux_names: CropNames, rcnn_names: CropNames
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        archive = self.archive
+        folders = archive.image_folders(split)
+        aux_path = archive.path(self.LAYOUT.aux_folder, split)
+        aux_folder = PictureFolder(aux_path, aux_path)
+        rcnn_folder = PictureFolder(archive.root, archive.path(self.LAYOUT.rcnn_folder))
+        reader = PictureReader(archive.root, self._start_split(split))
+        for index, (image_id, name, columns) in enumerate(rows):
             row_id = f"{split}-{index}"
-            image = None
-            if source.image_folders:
-                image = reader.file(row_id, "images", source.image_folder(image_name), image_name)
-            aux_names = source.aux_names.get(index, source.aux_names.get(image_name, []))
-            rcnn_names = source.rcnn_names.get(image_name.split(".")[0], [])
+            # The first of the folders that has the image, else the split's own.
+            holding = (folder for folder in folders if os.path.isfile(folder.find(name) or ""))
+            folder = next(holding, folders[0] if folders else None)
+            aux = aux_names.get(index, aux_names.get(name, []))
+            rcnn = rcnn_names.get(name.split(".")[0], [])
             row = {
                 "id": row_id,
                 "image_id": image_id,
                 **columns,
-                "image": image,
-                "aux_crops": reader.crops(row_id, source.aux_folder, aux_names, self.config.num_aux_crops),
-                "rcnn_crops": reader.crops(row_id, source.rcnn_folder, rcnn_names, self.config.num_rcnn_crops),
+                "image": folder and reader.file(row_id, "images", folder, name),
+                "aux_crops": reader.crops(row_id, aux_folder, aux, self.config.num_aux_crops),
+                "rcnn_crops": reader.crops(row_id, rcnn_folder, rcnn, self.config.num_rcnn_crops),
             }
             reader.count(row)
             yield row_id, row

@@ -11,7 +11,6 @@ import ast
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import datasets
@@ -20,7 +19,7 @@ from processing.labels import NO_RELATION
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
-from .archive import Archive, ArchiveBuilder, ArchiveRow, decoded
+from .archive import Archive, ArchiveBuilder, ArchiveRow, Layout, decoded
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -119,94 +118,22 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> Entity:
     return Entity(name, start, end)
 
 
-@dataclass(frozen=True)
-class MNREArchive(Archive):
+def read_relation_ids(path: str) -> list[str]:
     """
-    The layout of the published archive.
+    The relations of a file `ours_rel2id.json` in id order.
 
-    | below `root` | holds |
-    |---|---|
-    | `txt/ours_{train,val,test}.txt`, or without `txt/` | the rows |
-    | `ours_rel2id.json` | the ids of the relations |
-    | `img_org/{train,val,test}/<image id>` | the pictures |
-    | `txt/mre_{train,dev,test}_dict.pth` | number of the row, or image id, -> names in `img_vg/<split>/crops/` |
-    | `img_detect/<split>/<split>_img2crop.pth` | image id up to its first dot -> paths `img_detect/...` |
-
-    All but the rows may be absent. A picture that is not in its split's folder is looked for in the others: the
-    published code reads those of the test split from the folder of the train split.
+    Raises:
+        ValueError: for one that does not number them from 0 on.
     """
-
-    def _in_text_folder(self, *names: str) -> str:
-        return self.first_file(*(place for name in names for place in (os.path.join("txt", name), name)))
-
-    @property
-    def relations_file(self) -> str:
-        """The ids of the relations."""
-        return self._in_text_folder("ours_rel2id.json")
-
-    def relations(self) -> list[str]:
-        """
-        The relations in id order.
-
-        Raises:
-            ValueError: for an `ours_rel2id.json` that does not number them from 0 on.
-        """
-        path = self.relations_file
-        if not os.path.isfile(path):
-            return list(MNRE_RELATIONS)
-        with open(path, encoding="utf-8") as file:
-            try:
-                ids = json.load(file)
-            except ValueError as error:
-                raise ValueError(f"{path}: expected JSON: {error}.") from error
-        numbered = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
-        if not numbered or sorted(ids.values()) != list(range(len(ids))):
-            raise ValueError(f"{path}: expected a dict of each relation to its number, from 0 on; got {ids!r:.200}.")
-        return sorted(ids, key=ids.__getitem__)
-
-    def features(self) -> datasets.Features:
-        return re_features(self.relations())
-
-    def rows(self, split: str) -> Iterator[ArchiveRow]:
-        relations = self.relations()
-        for row in read_relation_rows(self.text_file(split), relations):
-            columns = {
-                "tokens": row.tokens,
-                "head": row.head._asdict(),
-                "tail": row.tail._asdict(),
-                "relation": relations.index(row.relation),  # Streaming does not encode.
-            }
-            yield ArchiveRow(row.image_id, row.image_id, columns)
-
-    def text_file(self, split: str) -> str:
-        return self._in_text_folder(f"ours_{self.SPLIT_NAMES[split]}.txt")
-
-    @property
-    def images(self) -> str:
-        return self.path("img_org")
-
-    def image_folders(self, split: str) -> list[str]:
-        own = self.SPLIT_NAMES[split]
-        names = [own, *(name for name in self.SPLIT_NAMES.values() if name != own)]
-        return [self.path("img_org", name) for name in names]
-
-    def aux_folder(self, split: str) -> str:
-        return self.path("img_vg", self.SPLIT_NAMES[split], "crops")
-
-    def aux_names_file(self, split: str) -> str:
-        name = self.SPLIT_NAMES[split]
-        return self._in_text_folder(f"mre_{name}_dict.pth", f"mre_{name.replace('val', 'dev')}_dict.pth")
-
-    @property
-    def rcnn_folder(self) -> str:
-        return self.path("img_detect")
-
-    def rcnn_names_file(self, split: str) -> str:
-        name = self.SPLIT_NAMES[split]
-        return self.path("img_detect", name, f"{name}_img2crop.pth")
-
-    def digest_files(self) -> list[str]:
-        return [*super().digest_files(), self.relations_file]
+    with open(path, encoding="utf-8") as file:
+        try:
+            ids = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected JSON: {error}.") from error
+    numbered = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
+    if not numbered or sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"{path}: expected a dict of each relation to its number, from 0 on; got {ids!r:.200}.")
+    return sorted(ids, key=ids.__getitem__)
 
 
 class MNRE(ArchiveBuilder):
@@ -216,8 +143,19 @@ class MNRE(ArchiveBuilder):
     Source: Zheng et al. 2021, MNRE: A Challenge Multimodal Dataset for Neural Relation Extraction with Visual Evidence
     in Social Media Posts.
 
+    | below the folder | holds |
+    |---|---|
+    | `txt/ours_{train,val,test}.txt`, or without `txt/` | the rows |
+    | `ours_rel2id.json`, or in `txt/` | the ids of the relations |
+    | `img_org/{train,val,test}/<image id>` | the pictures |
+    | `txt/mre_{train,dev,test}_dict.pth` | number of the row, or image id, -> names in `img_vg/<split>/crops/` |
+    | `img_detect/<split>/<split>_img2crop.pth` | image id up to its first dot -> paths `img_detect/...` |
+
+    All but the rows may be absent. A picture that is not in its split's folder is looked for in the others: the
+    published code reads those of the test split from the folder of the train split.
+
     Args:
-        data_dir: the folder of the archive, or the one that holds it as `mnre/`. See `MNREArchive` for the layout.
+        data_dir: the folder of the archive, or the one that holds it as `mnre/`.
         num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
         cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the raw files and
             with this code, so that data prepared from others are not taken for these.
@@ -227,7 +165,36 @@ class MNRE(ArchiveBuilder):
         FileNotFoundError: for a `data_dir` without the text files.
     """
 
-    ARCHIVE = MNREArchive
     BUILDER_CONFIGS = [  # noqa: RUF012
         ReportingBuilderConfig(name="mnre", description="Relations between two entities of a tweet with a picture.")
     ]
+    RELATION_IDS = ("txt/ours_rel2id.json", "ours_rel2id.json")
+    LAYOUT = Layout(
+        text=("txt/ours_{val}.txt", "ours_{val}.txt"),
+        images="img_org",
+        image_folders=("img_org/{val}", "img_org/train", "img_org/val", "img_org/test"),
+        aux_names=("txt/mre_{val}_dict.pth", "mre_{val}_dict.pth", "txt/mre_{dev}_dict.pth", "mre_{dev}_dict.pth"),
+        aux_folder="img_vg/{val}/crops",
+        rcnn_names=("img_detect/{val}/{val}_img2crop.pth",),
+        rcnn_folder="img_detect",
+        others=(RELATION_IDS,),
+    )
+
+    def relations_of(self, archive: Archive) -> list[str]:
+        """The relations of an archive in id order."""
+        path = archive.file(self.RELATION_IDS)
+        return read_relation_ids(path) if os.path.isfile(path) else list(MNRE_RELATIONS)
+
+    def features_of(self, archive: Archive) -> datasets.Features:
+        return re_features(self.relations_of(archive))
+
+    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
+        relations = self.relations_of(archive)
+        for row in read_relation_rows(path, relations):
+            columns = {
+                "tokens": row.tokens,
+                "head": row.head._asdict(),
+                "tail": row.tail._asdict(),
+                "relation": relations.index(row.relation),  # Streaming does not encode.
+            }
+            yield ArchiveRow(row.image_id, row.image_id, columns)

@@ -9,8 +9,7 @@ Datasets builder for Twitter-2015, Twitter-2017 and archives laid out alike, wit
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import datasets
 
@@ -18,7 +17,7 @@ from processing.labels import TWITTER_TAGS
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import ner_features
 
-from .archive import Archive, ArchiveBuilder, ArchiveRow, decoded
+from .archive import Archive, ArchiveBuilder, ArchiveRow, Layout, decoded
 
 
 class Sentence(NamedTuple):
@@ -84,86 +83,22 @@ def read_sentences(path: str) -> Iterator[Sentence]:
             tags.append(tag)
 
 
-@dataclass(frozen=True)
-class TwitterArchive(Archive):
-    """
-    The layout of one year of the published archive, `name` being `twitter2015` or `twitter2017`.
-
-    | below `root` | holds |
-    |---|---|
-    | `train.txt`, `valid.txt`, `test.txt` | the sentences |
-    | `<name>_images/<image id>.jpg` | the images |
-    | `<name>_<split>_dict.pth` | `<image id>.jpg` -> names in `<name>_aux_images/<split>/crops/` |
-    | `twitterYY_detect/twitterYY_img2crop.pth` | image id up to its first dot -> paths `twitterYY_detect/...` |
-
-    All but the sentences may be absent.
-    """
-
-    TEXT_FILES: ClassVar = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
-
-    @classmethod
-    def find(cls, data_dir: str | os.PathLike, name: str) -> "Archive":
-        """
-        Raises:
-            FileNotFoundError: where the text files are not there.
-            ValueError: where the folder holds another year.
-        """
-        archive = super().find(data_dir, name)
-        marks = {entry.split("_")[0] for entry in os.listdir(archive.root)}
-        for other in {"twitter2015", "twitter2017"} - {name}:
-            if name not in marks and (other in marks or os.path.basename(archive.root) == other):
-                raise ValueError(
-                    f"{archive.root} holds {other}, not {name}: pass config_name={other!r}, or data_dir=the folder of "
-                    f"{name}."
-                )
-        return archive
-
-    @property
-    def _short_name(self) -> str:
-        return self.name.replace("20", "", 1)
-
-    def features(self) -> datasets.Features:
-        return ner_features(TWITTER_TAGS)
-
-    def rows(self, split: str) -> Iterator[ArchiveRow]:
-        for sentence in read_sentences(self.text_file(split)):
-            tags = [TWITTER_TAGS.index(tag) for tag in sentence.tags]  # Streaming does not encode.
-            columns = {"tokens": sentence.tokens, "ner_tags": tags}
-            yield ArchiveRow(sentence.image_id, f"{sentence.image_id}.jpg", columns)
-
-    def text_file(self, split: str) -> str:
-        return self.path(self.TEXT_FILES[split])
-
-    @property
-    def images(self) -> str:
-        return self.path(f"{self.name}_images")
-
-    def image_folders(self, split: str) -> list[str]:
-        return [self.images]
-
-    def aux_folder(self, split: str) -> str:
-        return self.path(f"{self.name}_aux_images", self.SPLIT_NAMES[split], "crops")
-
-    def aux_names_file(self, split: str) -> str:
-        return self.path(f"{self.name}_{self.SPLIT_NAMES[split]}_dict.pth")
-
-    @property
-    def rcnn_folder(self) -> str:
-        return self.path(f"{self._short_name}_detect")
-
-    def rcnn_names_file(self, split: str) -> str:
-        name = f"{self._short_name}_img2crop.pth"
-        # It lies among the crops; the paths in the published code lead to the two other places.
-        return self.first_file(f"{self._short_name}_detect/{name}", name, f"{self.name}_img2crop.pth")
-
-
 class TwitterMNER(ArchiveBuilder):
     """
     Twitter-2015 and Twitter-2017: tweets, each with a picture, crops of it, and entities tagged in the text.
 
+    | below the folder of `twitter20YY` | holds |
+    |---|---|
+    | `train.txt`, `valid.txt`, `test.txt` | the sentences |
+    | `twitter20YY_images/<image id>.jpg` | the images |
+    | `twitter20YY_{train,val,test}_dict.pth` | `<image id>.jpg` -> names in `twitter20YY_aux_images/<split>/crops/` |
+    | `twitterYY_detect/twitterYY_img2crop.pth` | image id up to its first dot -> paths `twitterYY_detect/...` |
+
+    All but the sentences may be absent.
+
     Args:
         config_name: `"twitter2015"` or `"twitter2017"`.
-        data_dir: the folder of that year, or the one that holds it. See `TwitterArchive` for the layout.
+        data_dir: the folder of that year, or the one that holds it.
         num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
         cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the raw files and
             with this code, so that data prepared from others are not taken for these.
@@ -173,7 +108,6 @@ class TwitterMNER(ArchiveBuilder):
         FileNotFoundError: for a `data_dir` without the text files.
     """
 
-    ARCHIVE = TwitterArchive
     BUILDER_CONFIGS = [  # noqa: RUF012
         ReportingBuilderConfig(
             name="twitter2015", description="Zhang et al. 2018, Adaptive Co-attention Network for NER in Tweets"
@@ -182,3 +116,31 @@ class TwitterMNER(ArchiveBuilder):
             name="twitter2017", description="Lu et al. 2018, Visual Attention Model for Name Tagging in Social Media"
         ),
     ]
+    LAYOUT = Layout(
+        text=("{valid}.txt",),
+        images="{name}_images",
+        image_folders=("{name}_images",),
+        aux_names=("{name}_{val}_dict.pth",),
+        aux_folder="{name}_aux_images/{val}/crops",
+        # It lies among the crops; the paths in the published code lead to the two other places.
+        rcnn_names=("{short}_detect/{short}_img2crop.pth", "{short}_img2crop.pth", "{name}_img2crop.pth"),
+        rcnn_folder="{short}_detect",
+    )
+
+    def check_archive(self, archive: Archive) -> None:
+        marks = {entry.split("_")[0] for entry in os.listdir(archive.root)} | {os.path.basename(archive.root)}
+        for other in self.builder_configs:
+            if other in marks and archive.name not in marks:
+                raise ValueError(
+                    f"{archive.root} holds {other}, not {archive.name}: pass config_name={other!r}, or data_dir=the "
+                    f"folder of {archive.name}."
+                )
+
+    def features_of(self, archive: Archive) -> datasets.Features:
+        return ner_features(TWITTER_TAGS)
+
+    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
+        for sentence in read_sentences(path):
+            tags = [TWITTER_TAGS.index(tag) for tag in sentence.tags]  # Streaming does not encode.
+            columns = {"tokens": sentence.tokens, "ner_tags": tags}
+            yield ArchiveRow(sentence.image_id, f"{sentence.image_id}.jpg", columns)

@@ -5,12 +5,12 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import PIL
-from datasets.fingerprint import Hasher
 from transformers import (
     AutoConfig,
 )
@@ -99,22 +99,38 @@ def without_folders(name: str) -> str:
     return Path(name).resolve().name if os.path.exists(name) else name
 
 
-def files_digest(files: Sequence[str], folders: Sequence[str], root: str) -> str:
-    """Changes with the content of the files and with the listing (name, size, time) of the folders, where they are."""
+def files_digest(files: Sequence[str], folders: Sequence[str], passed: Container[str] = ()) -> str:
+    """
+    Changes with the content of the files and with the listing (name, size, time) of the folders, where they are there.
+
+    Args:
+        passed: real paths of files and folders below the folders that are left out.
+    """
     parts: list[Any] = [PIL.__version__]
     for path in filter(os.path.isfile, files):
         with open(path, "rb") as file:
-            parts.append((os.path.basename(path), Hasher.hash_bytes(file.read())))
-    for folder in filter(os.path.isdir, folders):
-        entries = ((entry.path.removeprefix(root), entry.stat()) for entry in _files_below(folder))
-        parts.append(sorted((name, status.st_size, status.st_mtime_ns) for name, status in entries))
-    return Hasher.hash_bytes(json.dumps(parts).encode())
+            parts.append((os.path.basename(path), hashlib.file_digest(file, "sha256").hexdigest()))
+    parts += [sorted(_files_below(folder, passed)) for folder in filter(os.path.isdir, folders)]
+    return digest(*parts)
 
 
-def _files_below(folder: str) -> Iterator[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _files_below(entry.path)
-            elif entry.is_file():
-                yield entry
+def _files_below(folder: str, passed: Container[str]) -> Iterator[tuple[str, int, int]]:
+    """Path below the folder, size and time of every file; links are followed, and no folder is looked at twice."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()  # Of two ways to one folder always the same one is taken.
+        real = os.path.realpath(place)
+        if real in seen or (real in passed and place != folder):
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            path = os.path.join(place, name)
+            if os.path.join(real, name) in passed:
+                continue
+            try:
+                status = os.stat(path)
+            except OSError:  # a link to nothing, or a file that was just removed
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns

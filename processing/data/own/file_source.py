@@ -1,15 +1,14 @@
 """The files of a data set of your own: the rows that can be used, and a digest that tells when they changed."""
 
-import hashlib
 import itertools
 import os
-import stat
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import datasets
 
 from processing.columns import OBJECT_COLUMNS
+from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
@@ -116,30 +115,27 @@ class FileSource:
             cache_dir: not listed if it is below the image folder, for what is prepared there changes it; the default
                 of `datasets` if None.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        names_pictures = False
-        for split, paths in self.tables.splits.items():
-            for path in paths:
-                digest.update(f"{split} {os.path.basename(path)}\n".encode())
-                if ending_of(path) in BINARY_ENDINGS:
-                    status = os.stat(path)
-                    digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-                    names_pictures = True
-                    continue
-                with open(path, "rb") as file:
-                    end = b""
-                    while chunk := file.read(1 << 20):
-                        digest.update(chunk)
-                        # A text without these words names no picture, and its folder, maybe a large one, need not be
-                        # listed. The end is for a word that lies across two chunks.
-                        names_pictures = names_pictures or b"image" in end + chunk or b"_crops" in end + chunk
-                        end = chunk[-5:]
-        if names_pictures:
-            passed = os.path.realpath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
-            tables = {os.path.realpath(path) for paths in self.tables.splits.values() for path in paths}
-            for name, size, time in sorted(_files_below(self.image_dir, {passed, *tables})):
-                digest.update(f"{name} {size} {time}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        paths = [path for paths in self.tables.splits.values() for path in paths]
+        texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
+        stored = [os.stat(path) for path in paths if path not in texts]
+        folders = [self.image_dir] if stored or any(map(_names_pictures, texts)) else []
+        cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
+        return digest(
+            {split: [*map(os.path.basename, paths)] for split, paths in self.tables.splits.items()},
+            [(status.st_size, status.st_mtime_ns) for status in stored],
+            files_digest(texts, folders, passed={os.path.realpath(path) for path in (cache, *paths)}),
+        )
+
+
+def _names_pictures(path: str) -> bool:
+    """Whether a text may name pictures; where it does not, their folder, maybe a large one, need not be listed."""
+    with open(path, "rb") as file:
+        end = b""  # for a word that lies across two chunks
+        while chunk := file.read(1 << 20):
+            if b"image" in end + chunk or b"_crops" in end + chunk:
+                return True
+            end = chunk[-5:]
+    return False
 
 
 def _check_tags(row: LabelledRow, config: FileMNERConfig) -> None:
@@ -158,30 +154,3 @@ def _new_id(row_id: str, ids: Container[str]) -> str:
     """For a row that has none: no other row's."""
     candidates = itertools.chain([row_id], (f"{row_id}-{number}" for number in itertools.count(2)))
     return next(candidate for candidate in candidates if candidate not in ids)
-
-
-def _files_below(folder: str, passed: Container[str]) -> Iterator[tuple[str, int, int]]:
-    """
-    Path below the folder, size and time of every file, for a picture may have any name; links are followed once.
-
-    Args:
-        passed: real paths of files and folders below it that are left out.
-    """
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()  # Of two ways to one folder always the same one is taken.
-        real = os.path.realpath(place)
-        if real in seen or (real in passed and place != folder):
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in names:
-            path = os.path.join(place, name)
-            if os.path.join(real, name) in passed:
-                continue
-            try:
-                status = os.stat(path)
-            except OSError:  # a link to nothing, or a file that was just removed
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns

@@ -79,10 +79,16 @@ def test_functions_stand_for_their_file():
 def test_files_digest(tmp_path):
     (tmp_path / "a").write_text("1")
     (tmp_path / "folder").mkdir()
-    arguments = ([str(tmp_path / "a"), str(tmp_path / "absent")], [str(tmp_path / "folder")], str(tmp_path))
+    arguments = ([str(tmp_path / "a"), str(tmp_path / "absent")], [str(tmp_path / "folder")])
     digests = [files_digest(*arguments), files_digest(*arguments)]
     (tmp_path / "a").write_text("2")
     digests.append(files_digest(*arguments))
     (tmp_path / "folder" / "b").touch()
     digests.append(files_digest(*arguments))
     assert digests[0] == digests[1] and len(set(digests)) == 3
+    (tmp_path / "folder" / "round").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder" / "nowhere").symlink_to("gone")
+    (tmp_path / "folder" / "cache").mkdir()
+    (tmp_path / "folder" / "cache" / "c").touch()
+    passed = {str(tmp_path / "folder" / name) for name in ("cache", "round")}
+    assert files_digest(*arguments, passed) == digests[-1] != files_digest(*arguments)

@@ -204,6 +204,15 @@ class ArchiveBuilder(ReportingBuilder):
 
     Every picture is decoded once while preparing. What is absent or unreadable is None, or not in its list, and is in
     the `report`.
+
+    Args:
+        config_name: the name of the data set.
+        data_dir: the folder of the archive, or the one that holds it under its name.
+        hash, kwargs: see [`ReportingBuilder`].
+
+    Raises:
+        ValueError: for no or an unknown `config_name`, no `data_dir`, or one of another data set.
+        FileNotFoundError: for a `data_dir` without the text files.
     """
 
     BUILDER_CONFIG_CLASS = ReportingBuilderConfig
@@ -211,11 +220,9 @@ class ArchiveBuilder(ReportingBuilder):
 
     def __init__(
         self,
-        cache_dir: str | None = None,
-        dataset_name: str | None = None,
+        *,
         config_name: str | None = None,
         hash: str | None = None,
-        *,
         data_dir: str | os.PathLike | None = None,
         **kwargs: Any,
     ):
@@ -232,14 +239,8 @@ class ArchiveBuilder(ReportingBuilder):
             )
         archive = Archive.find(data_dir, config_name, self.LAYOUT)
         self.check_archive(archive)
-        super().__init__(
-            cache_dir=cache_dir,
-            dataset_name=dataset_name,
-            config_name=config_name,
-            hash=hash or digest(code_digest(type(self)), archive.digest()),
-            data_dir=archive.root,
-            **kwargs,
-        )
+        hash = hash or digest(code_digest(type(self)), archive.digest())
+        super().__init__(config_name=config_name, hash=hash, data_dir=archive.root, **kwargs)
 
     def check_archive(self, archive: Archive) -> None:
         """

@@ -11,7 +11,7 @@ import ast
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 
@@ -50,25 +50,7 @@ MNRE_RELATIONS = (
 )
 
 
-class Entity(NamedTuple):
-    """An entity of a tweet; `start` and `end` are word indices, `end` exclusive."""
-
-    name: str
-    start: int
-    end: int
-
-
-class RelationRow(NamedTuple):
-    """A tweet of a text file with two entities; `image_id` is the file name of its picture."""
-
-    image_id: str
-    tokens: list[str]
-    head: Entity
-    tail: Entity
-    relation: str
-
-
-def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[RelationRow]:
+def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[ArchiveRow]:
     """
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
     `img_id` and `relation`. No code in it is run.
@@ -84,7 +66,7 @@ def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> 
                 yield _relation_row(text, where, relations)
 
 
-def _relation_row(text: str, where: str, relations: Sequence[str]) -> RelationRow:
+def _relation_row(text: str, where: str, relations: Sequence[str]) -> ArchiveRow:
     try:
         values = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
@@ -100,11 +82,13 @@ def _relation_row(text: str, where: str, relations: Sequence[str]) -> RelationRo
         raise ValueError(f"{where}: expected img_id to be the picture's file name, got {values['img_id']!r:.80}.")
     if values["relation"] not in relations:
         raise ValueError(f"{where}: unknown relation {values['relation']!r}; known are {', '.join(relations)}.")
-    head, tail = (_entity(values[key], key, len(tokens), where) for key in ("h", "t"))
-    return RelationRow(values["img_id"], tokens, head, tail, values["relation"])
+    entities = {name: _entity(values[name[0]], name[0], len(tokens), where) for name in ("head", "tail")}
+    relation = relations.index(values["relation"])  # Streaming does not encode.
+    return ArchiveRow(values["img_id"], values["img_id"], {"tokens": tokens, **entities, "relation": relation})
 
 
-def _entity(value: Any, key: str, num_words: int, where: str) -> Entity:
+def _entity(value: Any, key: str, num_words: int, where: str) -> dict[str, Any]:
+    """An entity as a column; `start` and `end` are word indices, `end` exclusive."""
     expected = (
         f"{where}: expected {key} to be a dict of a name and a pos [start, end], 0 <= start < end <= {num_words}"
     )
@@ -115,7 +99,7 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> Entity:
     is_span = type(start) is int and type(end) is int and 0 <= start < end <= num_words
     if not (isinstance(name, str) and is_span):
         raise ValueError(f"{expected}, got {value!r:.80}.")
-    return Entity(name, start, end)
+    return {"name": name, "start": start, "end": end}
 
 
 def read_relation_ids(path: str) -> list[str]:
@@ -154,15 +138,7 @@ class MNRE(ArchiveBuilder):
     All but the rows may be absent. A picture that is not in its split's folder is looked for in the others: the
     published code reads those of the test split from the folder of the train split.
 
-    Args:
-        data_dir: the folder of the archive, or the one that holds it as `mnre/`.
-        num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
-        cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the raw files and
-            with this code, so that data prepared from others are not taken for these.
-
-    Raises:
-        ValueError: for no `data_dir`, or a number of crops that is none.
-        FileNotFoundError: for a `data_dir` without the text files.
+    For the arguments see [`ArchiveBuilder`].
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012
@@ -189,12 +165,4 @@ class MNRE(ArchiveBuilder):
         return re_features(self.relations_of(archive))
 
     def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
-        relations = self.relations_of(archive)
-        for row in read_relation_rows(path, relations):
-            columns = {
-                "tokens": row.tokens,
-                "head": row.head._asdict(),
-                "tail": row.tail._asdict(),
-                "relation": relations.index(row.relation),  # Streaming does not encode.
-            }
-            yield ArchiveRow(row.image_id, row.image_id, columns)
+        return read_relation_rows(path, self.relations_of(archive))

@@ -96,16 +96,7 @@ class TwitterMNER(ArchiveBuilder):
 
     All but the sentences may be absent.
 
-    Args:
-        config_name: `"twitter2015"` or `"twitter2017"`.
-        data_dir: the folder of that year, or the one that holds it.
-        num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
-        cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the raw files and
-            with this code, so that data prepared from others are not taken for these.
-
-    Raises:
-        ValueError: for no or an unknown `config_name`, no `data_dir`, or one of another year.
-        FileNotFoundError: for a `data_dir` without the text files.
+    For the arguments see [`ArchiveBuilder`].
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012

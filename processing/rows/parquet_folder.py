@@ -11,18 +11,17 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 
-from processing.columns import PICTURE_COLUMNS
 from processing.jobs.atomic_files import replacing
 
 
-# Of pictures, in a row group: one is written, and later read, as a whole.
+# A row group is written, and later read, as a whole.
 ROW_GROUP_BYTES = 1 << 24
 
-ROWS_AT_ONCE = 64
+# The pictures of so many rows are read together: fewer take longer, more take memory.
+ROWS_AT_ONCE = 8
 
 # As `datasets` cuts columns into pages, by their content: the Hub stores again only what a change touched.
 CHUNKING = {"min_chunk_size": 1 << 18, "max_chunk_size": 1 << 20, "norm_level": 0}
@@ -36,7 +35,7 @@ def shard_path(folder: str | os.PathLike, split: str, index: int, number: int) -
 def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
     """
     Write rows to a Parquet file, with the bytes of pictures that they name as files, and with their features. Of these
-    bytes no more are in memory than a row group has, whatever the size of the shard.
+    bytes no more are in memory than a row group and a few rows have, whatever the size of the shard.
 
     Raises:
         OSError: for a picture that cannot be read, or a file that cannot be written; an earlier one stays as it was.
@@ -47,7 +46,7 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
     texts = [leaf for leaf in _leaves(schema) if leaf.split(".")[-1] != "bytes"]
     with (
         replacing(path) as file,
-        # A picture is compressed already, and no two rows have the same: neither is tried.
+        # Pictures are compressed already, and few rows have the same one.
         pq.ParquetWriter(
             file,
             schema,
@@ -79,27 +78,10 @@ def _row_groups(dataset: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.Tab
     """Tables of rows with their pictures inside, each of `ROW_GROUP_BYTES` at least but for the last one."""
     rows = dataset.with_format("arrow")
     parts: list[pa.Table] = []
-    size = 0
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        several = rows[start : start + ROWS_AT_ONCE].cast(schema)
-        is_large = several.nbytes + _bytes_in_files(several) > ROW_GROUP_BYTES
-        step = 1 if is_large else len(several)
-        for first in range(0, len(several), step):
-            parts.append(embed_table_storage(several.slice(first, step)))
-            size += parts[-1].nbytes
-            if size >= ROW_GROUP_BYTES:
-                yield pa.concat_tables(parts).combine_chunks()
-                parts, size = [], 0
+        parts.append(embed_table_storage(rows[start : start + ROWS_AT_ONCE].cast(schema)))
+        if sum(part.nbytes for part in parts) >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(parts).combine_chunks()
+            parts = []
     if parts:
         yield pa.concat_tables(parts).combine_chunks()
-
-
-def _bytes_in_files(table: pa.Table) -> int:
-    """Size of the pictures that are named as files."""
-    size = 0
-    for name in set(PICTURE_COLUMNS) & set(table.column_names):
-        pictures = table[name] if name == "image" else pc.list_flatten(table[name])
-        named = pictures.filter(pc.is_null(pc.struct_field(pictures, "bytes")))
-        paths = pc.drop_null(pc.struct_field(named, "path")).to_pylist()
-        size += sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-    return size

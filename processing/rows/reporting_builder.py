@@ -17,7 +17,7 @@ REPORT_FILENAME = "loading_report.json"
 
 @dataclass
 class ReportingBuilderConfig(datasets.BuilderConfig):
-    """`num_aux_crops` and `num_rcnn_crops`: how many of the crops listed for a row are used, from the first on."""
+    """Options of a builder: of the crops that are listed for a row, how many of each kind are used, from the first on."""
 
     version: datasets.Version | str = "1.0.0"
     num_aux_crops: int = 3
@@ -26,15 +26,24 @@ class ReportingBuilderConfig(datasets.BuilderConfig):
 
 class ReportingBuilder(datasets.GeneratorBasedBuilder):
     """
-    Keeps a [`LoadingReport`] beside the prepared rows. `_split_generators` of a subclass sets `_report`, its
-    `_generate_examples` fills it; its configurations are [`ReportingBuilderConfig`]s.
+    Base of the builders that keep a [`LoadingReport`] beside the prepared rows. `_split_generators` of a subclass sets
+    `_report`, its `_generate_examples` fills it; its configurations are [`ReportingBuilderConfig`]s.
+
+    Args:
+        cache_dir, kwargs: as in `datasets.DatasetBuilder`; options of the configuration, such as `num_aux_crops`, too.
+        hash: of a subclass, the default changes with the files that are read and with this code, so that data prepared
+            from others are not taken for these.
+
+    Raises:
+        ValueError: for a number of crops that is none.
+        OSError: for a cache directory that is full or cannot be written.
     """
 
     _report: LoadingReport | None = None
 
-    def __init__(self, cache_dir: str | None = None, *args: Any, **kwargs: Any):
+    def __init__(self, *, cache_dir: str | None = None, **kwargs: Any):
         with cache_errors(cache_dir):
-            super().__init__(cache_dir, *args, **kwargs)
+            super().__init__(cache_dir, **kwargs)
         for number in ("num_aux_crops", "num_rcnn_crops"):
             value = getattr(self.config, number)
             if type(value) is not int or value < 0:

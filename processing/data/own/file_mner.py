@@ -46,9 +46,7 @@ class FileMNER(ReportingBuilder):
     Args:
         data_dir: a file, or a folder of files; see `find_tables`.
         image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
-        num_aux_crops, num_rcnn_crops: see `ReportingBuilderConfig`.
-        cache_dir, hash, kwargs: as in `datasets.DatasetBuilder`. The default `hash` changes with the files and with
-            this code, so that data prepared from others are not taken for these.
+        cache_dir, hash, kwargs: see [`ReportingBuilder`].
 
     Raises:
         ValueError: for no `data_dir`, an option that is none, several files of one split. While preparing also for a
@@ -64,11 +62,10 @@ class FileMNER(ReportingBuilder):
 
     def __init__(
         self,
+        *,
         cache_dir: str | None = None,
-        dataset_name: str | None = None,
         config_name: str | None = None,
         hash: str | None = None,
-        *,
         data_dir: str | os.PathLike | None = None,
         image_dir: str | os.PathLike | None = None,
         entity_types: Sequence[str] | None = None,
@@ -89,7 +86,6 @@ class FileMNER(ReportingBuilder):
         self._survey: Survey | None = None
         super().__init__(
             cache_dir=cache_dir,
-            dataset_name=dataset_name,
             config_name=config_name or "file",  # With a data_dir and no name, datasets would make one up.
             hash=hash or digest(code_digest(type(self)), self._source.digest(cache_dir)),
             data_dir=self._source.tables.root,

@@ -64,8 +64,10 @@ class TestReadRelationRows:
 
     def test_rows(self, tmp_path):
         rows = self.read(tmp_path, f"\ufeff{line()}\r\n\n{line(relation=NO_RELATION)}")
-        assert [row.relation for row in rows] == ["/per/loc/place_of_birth", NO_RELATION]
-        assert rows[0].head == ("Jordan", 0, 1) and rows[0].tail == ("Paris", 3, 4)
+        relations = [MNRE_RELATIONS[row.columns["relation"]] for row in rows]
+        assert relations == ["/per/loc/place_of_birth", NO_RELATION]
+        assert rows[0].columns["head"] == {"name": "Jordan", "start": 0, "end": 1}
+        assert rows[0].columns["tail"] == {"name": "Paris", "start": 3, "end": 4}
 
     @pytest.mark.parametrize(
         ("bad", "message"),

@@ -9,9 +9,9 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPi
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from modeling_ifaformer.modeling_ifaformer import IFAformerPreTrainedModel
 from processing import IFAformerProcessor
-from processing.data.loading import relation_names, tag_names
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
+from processing.rows import label_names
 
 from .arguments import DataArguments, ModelArguments
 
@@ -44,12 +44,12 @@ def build_processor(
     use_whole_image = model_arguments.use_whole_image
     if model_arguments.task == "re":
         answers = {
-            "relations": relation_names(train_dataset),
+            "relations": label_names(train_dataset, "relation"),
             "negative_relation": model_arguments.negative_relation,
             "entity_markers": model_arguments.entity_markers,
         }
     else:
-        answers = {"tags": tag_names(train_dataset)}
+        answers = {"tags": label_names(train_dataset, "ner_tags")}
     processor = IFAformerProcessor(
         image_processor,
         tokenizer,

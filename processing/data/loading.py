@@ -1,4 +1,4 @@
-"""Data sets by name, and what training and scoring ask of them."""
+"""Data sets by name, from files of your own, or from the Hub, with the same columns."""
 
 import os
 from contextlib import suppress
@@ -22,18 +22,19 @@ from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.find_tables import Tables, find_tables
-from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, table_features
+from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, table_features
 from processing.jobs.cache_errors import cache_errors
 from processing.rows.loading_report import LoadingReport
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import label_names, ner_features, re_features
+from processing.rows.row_features import ner_features, re_features
 
+from .archive import ArchiveBuilder
 from .mnre import MNRE
 from .twitter_mner import TwitterMNER
 
 
 DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_re": DemoRelations}
-ARCHIVES = ("twitter2015", "twitter2017", "mnre")
+ARCHIVES: dict[str, type[ArchiveBuilder]] = {"twitter2015": TwitterMNER, "twitter2017": TwitterMNER, "mnre": MNRE}
 DATASETS = (*DEMOS, *ARCHIVES)
 
 
@@ -41,7 +42,8 @@ def load_data(
     name: str, data_dir: str | None = None, cache_dir: str | None = None, **options: Any
 ) -> tuple[DatasetDict, LoadingReport]:
     """
-    A data set with the columns of `rows.py`, its pictures encoded, and what its loading has to report.
+    A data set with the columns of [`ner_features`] or [`re_features`], its pictures encoded, and the report of what
+    was loaded and what could not be. The report is empty for demo data, and for rows that have these columns already.
 
     Args:
         name: one of `DATASETS`, a file or folder of your own (see [`FileMNER`]), or a data set of the Hub. Rows that
@@ -61,27 +63,24 @@ def load_data(
     own = {option: value for option, value in options.items() if value is not None and value is not False}
     is_own = name not in DATASETS and os.path.exists(name)
     if own and not is_own:
-        raise ValueError(f"{', '.join(own)}: for files of your own, not for {name!r}.")
-    if data_dir is not None and name not in DATASETS:
-        raise ValueError(f"data_dir: for {', '.join(ARCHIVES)}, not for {name!r}; --dataset is the folder.")
-    builder: DatasetBuilder
+        raise ValueError(f"{', '.join(own)}: only for files of your own, not for {name!r}.")
+    if data_dir is not None and name not in ARCHIVES:
+        hint = "" if name in DEMOS else "; --dataset is the folder"
+        raise ValueError(f"data_dir: only for {', '.join(ARCHIVES)}, not for {name!r}{hint}.")
     if name in DEMOS:
-        builder = DEMOS[name](cache_dir=cache_dir)
-    elif name == "mnre":
-        builder = MNRE(data_dir=data_dir, cache_dir=cache_dir, **numbers)
-    elif name in DATASETS:
-        builder = TwitterMNER(config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
-    elif is_own and not _holds_relations(tables := find_tables(name)):
-        builder = FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own)
-    else:
-        with cache_errors(cache_dir):
-            if is_own:
-                files = {split: list(paths) for split, paths in tables.splits.items()}
-                file_format = os.path.splitext(files[next(iter(files))][0])[1].removeprefix(".")
-                data = load_dataset(file_format, data_files=files, cache_dir=cache_dir)
-            else:
-                data = _from_hub(name, cache_dir)
-        return encode_pictures(_with_known_columns(name, data)), LoadingReport()
+        return _prepared(DEMOS[name](cache_dir=cache_dir), cache_dir)
+    if name in ARCHIVES:
+        builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
+        return _prepared(builder, cache_dir)
+    tables = find_tables(name) if is_own else None
+    if tables is not None and not _holds_relations(tables):
+        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own), cache_dir)
+    with cache_errors(cache_dir):
+        data = _from_hub(name, cache_dir) if tables is None else _from_tables(tables, cache_dir)
+    return encode_pictures(_with_known_columns(name, data)), LoadingReport()
+
+
+def _prepared(builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDict, LoadingReport]:
     with cache_errors(cache_dir):
         builder.download_and_prepare()
     report = builder.report if isinstance(builder, ReportingBuilder) else LoadingReport()
@@ -91,7 +90,13 @@ def load_data(
 def _holds_relations(tables: Tables) -> bool:
     """Whether the first file is Parquet or Arrow with a column for relations."""
     first = next(iter(tables.splits.values()))[0]
-    return first.endswith(BINARY_ENDINGS) and "relation" in (table_features(first) or {})
+    return ending_of(first) in BINARY_ENDINGS and "relation" in (table_features(first) or {})
+
+
+def _from_tables(tables: Tables, cache_dir: str | None) -> DatasetDict:
+    files = {split: list(paths) for split, paths in tables.splits.items()}
+    file_format = ending_of(files[next(iter(files))][0]).removeprefix(".")
+    return load_dataset(file_format, data_files=files, cache_dir=cache_dir)
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
@@ -108,7 +113,7 @@ def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
 
 def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
     """
-    The rows in the columns of `rows.py`, numbers cast to their types.
+    The rows in the columns of `ner_features` or `re_features`, numbers cast to their types.
 
     Raises:
         ValueError: where columns are missing, or hold something else.
@@ -173,13 +178,3 @@ def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
         fingerprint = Hasher.hash([rows._fingerprint, picture.decode])
         result[split] = Dataset(rows.data, info, rows.split, indices_table=rows._indices, fingerprint=fingerprint)
     return result
-
-
-def tag_names(dataset: Dataset) -> list[str]:
-    """The tags of words in id order."""
-    return label_names(dataset, "ner_tags")
-
-
-def relation_names(dataset: Dataset) -> list[str]:
-    """The relations in id order."""
-    return label_names(dataset, "relation")

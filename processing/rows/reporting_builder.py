@@ -17,7 +17,7 @@ REPORT_FILENAME = "loading_report.json"
 
 @dataclass
 class ReportingBuilderConfig(datasets.BuilderConfig):
-    """Options of a builder: of the crops that are listed for a row, how many of each kind are used, from the first on."""
+    """Options of a builder: how many of the crops that are listed for a row are used, from the first on."""
 
     version: datasets.Version | str = "1.0.0"
     num_aux_crops: int = 3

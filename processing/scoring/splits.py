@@ -12,11 +12,9 @@ from datasets import (
 
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
-from processing.data.loading import (
-    tag_names,
-)
 from processing.features.prepare import prepare_features
 from processing.features.row_errors import by_row
+from processing.rows import label_names
 
 from .entity_metrics import entity_confusion, entity_metrics
 from .relation_metrics import relation_confusion, relation_metrics
@@ -111,7 +109,7 @@ def make_split(rows: Dataset, processor: IFAformerProcessor, **options: Any) -> 
 
 def word_labels(dataset: Dataset) -> list[list[str]]:
     """The gold tag of each word."""
-    names = tag_names(dataset)
+    names = label_names(dataset, "ner_tags")
     return [[names[tag] for tag in tags] for tags in dataset["ner_tags"]]
 
 

@@ -1,25 +1,25 @@
 """What the builders of demo data share: sizes, chunks, and rows made of a plan."""
 
-import hashlib
-import inspect
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
 from PIL import Image
 
 from processing.columns import CROP_KINDS
+from processing.jobs.digests import code_digest
 
 from .drawing import Scene
-from .sentences import SPLITS, belongs_to
+from .sentences import SPLITS
 
 
 @dataclass
 class DemoConfig(datasets.BuilderConfig):
     """
+    Options of the demo data.
+
     Args:
         seed: another seed is another data set; its test sentences are in no train split of any seed.
         num_train, num_validation, num_test: rows of each split; a split of 0 rows is left out.
@@ -44,9 +44,7 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args, hash: str | None = None, **kwargs):
         # Part of the cache key, so that no drawing outlives a change of the code.
-        parts: list[Any] = [DemoBuilder, Scene, belongs_to, type(self)]
-        source = hashlib.sha256(b"".join(Path(inspect.getfile(part)).read_bytes() for part in parts)).hexdigest()
-        super().__init__(*args, hash=hash or source, **kwargs)
+        super().__init__(*args, hash=hash or code_digest(type(self)), **kwargs)
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene | None]:
         """The columns of a row that are its own task's, and its picture before it is painted."""

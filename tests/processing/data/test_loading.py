@@ -10,11 +10,11 @@ from PIL import Image
 from processing.columns import PICTURE_COLUMNS
 from processing.data import loading as data_module
 from processing.data.demo.entity_tweets import DemoMNER
-from processing.data.loading import DATASETS, decode_pictures, encode_pictures, load_data, relation_names
+from processing.data.loading import DATASETS, decode_pictures, encode_pictures, load_data
 from processing.data.mnre import MNRE_RELATIONS
 from processing.labels import TWITTER_TAGS
 from processing.rows.parquet_folder import shard_path, write_shard
-from processing.rows.row_features import ner_features, re_features
+from processing.rows.row_features import label_names, ner_features, re_features
 from processing.scoring.splits import drop_unreadable, shuffle_pictures, word_labels
 
 
@@ -68,7 +68,7 @@ def test_rows_whose_entities_have_no_room_are_kept_aside(make_processor, label_s
     columns |= {"head": ends[1:], "tail": [ends[0]] * 3, "image": [None] * 3, "aux_crops": [[]] * 3}
     features = re_features(["None", "x", "y"])
     rows = Dataset.from_dict({**columns, "rcnn_crops": [[]] * 3}, features=features)
-    processor = make_processor(label_scheme=label_scheme, relations=relation_names(rows), max_length=24)
+    processor = make_processor(label_scheme=label_scheme, relations=label_names(rows, "relation"), max_length=24)
     processor.add_entity_markers()
     kept, dropped = drop_unreadable(rows, processor)
     assert (kept["id"], dropped["id"], dropped["relation"]) == (["a", "c"], ["b"], [2])
@@ -127,9 +127,9 @@ class TestLoadData:
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("demo", {"image_dir": "x"}, "image_dir: for files of your own, not for 'demo'"),
-            ("user/name", {"strict": True}, "strict: for files of your own, not for 'user/name'"),
-            (".", {"data_dir": "x"}, r"data_dir: for twitter2015, twitter2017, mnre, not for '\.'"),
+            ("demo", {"image_dir": "x"}, "image_dir: only for files of your own, not for 'demo'"),
+            ("user/name", {"strict": True}, "strict: only for files of your own, not for 'user/name'"),
+            (".", {"data_dir": "x"}, r"data_dir: only for twitter2015, twitter2017, mnre, not for '\.'"),
         ],
     )
     def test_options_that_do_not_apply(self, name, options, message):

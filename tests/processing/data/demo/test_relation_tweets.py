@@ -7,9 +7,9 @@ import pytest
 from processing.data.demo.drawing import DRAWINGS
 from processing.data.demo.relation_tweets import OBJECTS, RELATIONS, DemoRelations, plan_relation
 from processing.data.demo.sentences import NAMES, SPLITS
-from processing.data.loading import DEMOS, load_data, relation_names
+from processing.data.loading import DEMOS, load_data
 from processing.labels import NO_RELATION
-from processing.rows.row_features import re_features
+from processing.rows.row_features import label_names, re_features
 
 
 SIZES = {"num_train": 60, "num_validation": 10, "num_test": 20}
@@ -88,7 +88,7 @@ def test_by_name(monkeypatch, tmp_path):
     monkeypatch.setitem(DEMOS, "demo_re", partial(DEMOS["demo_re"], **SIZES))  # the whole takes long to paint
     data, report = load_data("demo_re", cache_dir=str(tmp_path))
     assert not report and set(data["test"][0]["image"]) == {"bytes", "path"}
-    assert relation_names(data["train"]) == list(RELATIONS) and RELATIONS[0] == NO_RELATION
+    assert label_names(data["train"], "relation") == list(RELATIONS) and RELATIONS[0] == NO_RELATION
 
 
 def test_entities_are_names_and_differ(tweets):

@@ -1,80 +1,100 @@
 r"""
-Crops from raw pictures: detectors over any data set, and its rows with the crops they give.
+Crops from raw pictures: detectors look at the pictures of any data set, and its rows are stored with the crops.
 
     python scripts/prepare_crops.py --dataset twitter2017 --data_dir DIR --output_dir crops/twitter2017 \
         --aux_detector IDEA-Research/grounding-dino-tiny --rcnn_detector PekingU/rtdetr_r50vd
     accelerate launch --multi_gpu --num_processes 4 scripts/prepare_crops.py ...   # one process a GPU
     torchrun --nproc_per_node 2 scripts/prepare_crops.py ...                       # on a machine without one
 
-*aux crops* are what a zero-shot detector (Grounding DINO, OWLv2) finds of phrases, *rcnn crops* what a detector of a
-closed set (DETR, RT-DETR) finds. Without a detector for a kind, the data set's own crops of that kind stay. Phrases
-are those of --phrases, else the noun phrases of each text where spaCy with a model is installed, else what entities of
-the types that the labels name look like ("a person", "a logo"). spaCy comes with `pip install -e .[spacy]`; OWLv2
-needs scipy where there is no torchvision.
+*aux crops* are what a zero-shot detector (Grounding DINO, OWLv2) finds of phrases. *rcnn crops* are what a detector of
+a closed set of labels (DETR, RT-DETR) finds. Without a detector for a kind, the data set's own crops of that kind stay.
+
+The phrases are those of --phrases. Without them, and where spaCy with a model is installed, they are the noun phrases
+of each text. Otherwise they say what entities of the labels' types look like ("a person", "a logo"). spaCy comes with
+`pip install -e .[spacy]`. OWLv2 needs scipy where there is no torchvision.
 
 The output folder holds `data/*.parquet` (the rows, with `aux_objects` and `rcnn_objects`: label, score and box of each
 crop; `datasets.load_dataset` reads it), `contact_sheet.png` to judge the detectors by, and `crops.json` with settings,
-counts and every picture that could not be read, or changed after it was looked at. Such a row stays, without picture
-and crops.
+counts and every picture that could not be read. A row with such a picture stays, without picture and crops.
 
-Killed or failed, the same command goes on where it was, with any number of processes and any --batch_size. What the
-detectors found lies below `.objects/` in the output folder; it can be removed at the end.
+If it is killed or fails, the same command goes on with the files that are not there yet, with any number of processes
+and any --batch_size. At most the rows of one file in each process are looked at again.
 """
 
+import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import datasets
-from accelerate import PartialState
-
-from ifaformer_commands.command_line import parse_arguments
-from ifaformer_commands.data_options import DataSourceArguments
-from processing.crops.preparation import CropOptions, prepare_crops
-from processing.jobs.processes import JobError
+from ifaformer_commands.command_line import parse_arguments, user_errors
+from ifaformer_commands.data_options import DataSourceArguments, DetectionArguments
 
 
 @dataclass
-class CropArguments(CropOptions, DataSourceArguments):
-    output_dir: str | None = field(default=None, metadata={"help": "folder for the rows with crops"})
+class CropArguments(DataSourceArguments):
+    """Options of the output"""
 
-    def check(self) -> None:
-        if self.output_dir is None:
-            raise ValueError("Name the folder for the rows: --output_dir crops/twitter2017")
-        super().check()
+    output_dir: str | None = field(default=None, metadata={"help": "The folder for the rows with crops."})
+    batch_size: int = field(
+        default=8, metadata={"help": "The number of pictures that each process shows to a detector at once."}
+    )
+    rows_per_shard: int = field(default=256, metadata={"help": "The number of rows in a Parquet file."})
+    limit: int | None = field(
+        default=None, metadata={"help": "Only this number of rows of each split is used, from the first on."}
+    )
+    contact_sheet_rows: int = field(
+        default=12, metadata={"help": "The number of pictures on the contact sheet. They are chosen at random."}
+    )
+    seed: int = field(
+        default=0, metadata={"help": "The same seed chooses the same pictures for the contact sheet again."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace the rows of another run in the output folder."})
 
 
-def print_summary(folder: Path, summary: dict[str, Any]) -> None:
+def print_summary(summary: dict[str, Any]) -> None:
     for name, counts in summary["splits"].items():
         print(f"{name}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
     for kind, labels in summary["labels"].items():
-        print(
-            f"{kind} labels: "
-            + (", ".join(f"{label} {count}" for label, count in list(labels.items())[:12]) or "none")
-        )
+        frequent = [f"{label} {count}" for label, count in list(labels.items())[:12]]
+        print(f"{kind} labels: {', '.join(frequent) or 'none'}")
     for item in summary["unreadable"]:
         print(f"unreadable: {item['split']} {item['id']} {item['column']}: {item['reason']}")
-    print(f"{folder} is finished: data/, contact_sheet.png, crops.json")
 
 
 def main() -> None:
-    arguments, _ = parse_arguments(CropArguments, description=__doc__)
-    try:
-        arguments.check()
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    folder = Path(arguments.output_dir)
+    arguments, detection, _ = parse_arguments(CropArguments, DetectionArguments, description=__doc__)
+    if arguments.output_dir is None:
+        raise SystemExit("Name the folder for the rows, for example --output_dir crops/twitter2017.")
+
+    import datasets
+
+    from processing.crops.preparation import prepare_crops
+    from processing.jobs.processes import JobError, process_state
+
     datasets.disable_progress_bars()
-    try:
-        summary = prepare_crops(arguments, folder, arguments.load, arguments.dataset)
-    except JobError as error:
-        raise SystemExit(str(error)) from error
-    state = PartialState()
-    if state.is_main_process:
-        if summary is None:
-            print(f"{folder} is finished: nothing to do. --overwrite makes it anew.")
-        else:
-            print_summary(folder, summary)
+    options = detection.proposal_options()
+    with user_errors(JobError):
+        state = process_state()
+        with state.main_process_first():  # the others find in the cache what the first one prepared
+            data, report = arguments.load()
+        if report and state.is_main_process:
+            print(report, file=sys.stderr)
+        summary = prepare_crops(
+            data,
+            arguments.output_dir,
+            options,
+            name=arguments.dataset,
+            batch_size=arguments.batch_size,
+            rows_per_shard=arguments.rows_per_shard,
+            limit=arguments.limit,
+            contact_sheet_rows=arguments.contact_sheet_rows,
+            seed=arguments.seed,
+            overwrite=arguments.overwrite,
+        )
+    if state.is_main_process and summary is None:
+        print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
+    elif state.is_main_process:
+        print_summary(summary)
+        print(f"{arguments.output_dir} is finished: data/, contact_sheet.png, crops.json")
     state.destroy_process_group()
 
 

@@ -1,361 +1,252 @@
 """
-Crops for any data set: detectors over its pictures, and its rows with what they find as Parquet files in a folder.
+Crops for any data set: detectors look at its pictures, and its rows are stored with what they find.
 
-    options = CropOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
-    summary = prepare_crops(options, "crops/demo", lambda: load_data("demo"), "demo")
-
-`data/*.parquet`, `contact_sheet.png` and `crops.json` are the result; `.objects/` below the folder holds what an
-interrupted run goes on with.
+    data, report = load_data("demo")
+    options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
+    summary = prepare_crops(data, "crops/demo", options, name="demo")
 """
 
-import hashlib
-import json
-import math
 import os
-import sys
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import timedelta
+import random
+from collections import Counter
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import datasets
+import pyarrow.parquet as pq
 import torch
 import transformers
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
-from filelock import FileLock, Timeout
-from PIL import Image
 from tqdm import tqdm
 
-from processing.columns import PICTURE_COLUMNS
-from processing.detectors import ObjectDetector, is_zero_shot_checkpoint
+from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.detectors import DetectedObject, is_zero_shot_checkpoint
+from processing.images import load_image
+from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, picture_id, without_folders
-from processing.jobs.output_folder import claim_folder, finished_settings
-from processing.jobs.processes import JobError, on_main, writing
+from processing.jobs.output_folder import ResumableOutput
+from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import ProposalOptions
-from processing.phrases import FindPhrases
-from processing.rows.loading_report import LoadingReport
+from processing.phrases import FindPhrases, phrase_finder, relation_types, tag_types
 from processing.rows.parquet_folder import shard_path, write_shard
-from processing.rows.row_features import CROP_KINDS
 
-from .cut_rows import picture_or_reason, shard_with_crops
-from .plan import Plan, cut_batches, phrase_source
-from .records import Records, recorded_objects
-from .summary import draw_sheet, summarise
+from .cropped_rows import CropFinder
 
 
-# Splits with encoded pictures, and the report of loading.
-Load = Callable[[], tuple[datasets.DatasetDict, LoadingReport]]
+class Shard(NamedTuple):
+    """The rows of a split that become one Parquet file, `stop` exclusive."""
+
+    split: str
+    start: int
+    stop: int
 
 
-@dataclass
-class CropOptions(ProposalOptions):
-    """What to look for, with which detectors, and how the rows are stored; at least one detector."""
-
-    option_prefix: ClassVar[str] = "--"
-
-    batch_size: int = field(default=8, metadata={"help": "pictures a batch, in each process"})
-    rows_per_shard: int = field(default=500, metadata={"help": "rows a Parquet file"})
-    limit: int | None = field(default=None, metadata={"help": "only the first rows of each split"})
-    contact_sheet_rows: int = field(default=12, metadata={"help": "pictures on the contact sheet, drawn by --seed"})
-    seed: int = field(default=0, metadata={"help": "of the draw for the contact sheet"})
-    overwrite: bool = field(
-        default=False,
-        metadata={
-            "help": "replace the rows of another run; what a detector found with the same settings is used again"
-        },
-    )
-
-    def check(self) -> None:
-        """
-        Raises:
-            ValueError: for an option that is missing or out of range.
-        """
-        if not any(self.detectors.values()):
-            raise ValueError("No detector: give --aux_detector, --rcnn_detector or both.")
-        super().check()
-        for name in ("batch_size", "rows_per_shard", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}.")
-
-    def settings(self, name: str) -> dict[str, Any]:
-        """
-        All that decides what is in the output folder, but for the rows of the data set `name`.
-
-        Raises:
-            ValueError: for a detector that is absent, or not of its kind.
-        """
-        kinds: dict[str, Any] = {}
-        for kind in CROP_KINDS:
-            detector = self.detectors.get(kind)
-            if detector is None:
-                kinds[kind] = "the data set's own"
-                continue
-            try:
-                is_zero_shot = is_zero_shot_checkpoint(detector)
-            except OSError as error:  # in which transformers does not always say what it looked for
-                raise ValueError(f"--{kind}_detector {detector}: {error}") from error
-            self.check_kind(kind, is_zero_shot)
-            kinds[kind] = {
-                "detector": without_folders(detector),
-                "checkpoint": checkpoint_digest(detector),
-                "threshold": self.threshold(kind),
-                "iou_threshold": self.iou_threshold,
-                "max_crops": self.max_crops(kind),
-            }
-        return {
-            "dataset": without_folders(name),
-            "limit": self.limit,
-            "rows_per_shard": self.rows_per_shard,
-            "phrases": self.phrases,
-            "spacy_model": self.spacy_model,
-            **kinds,
-        }
-
-
-def prepare_crops(options: CropOptions, folder: str | os.PathLike, load: Load, name: str) -> dict[str, Any] | None:
+def prepare_crops(
+    data: datasets.DatasetDict,
+    folder: str | os.PathLike,
+    options: ProposalOptions,
+    *,
+    name: str,
+    batch_size: int = 8,
+    rows_per_shard: int = 256,
+    limit: int | None = None,
+    contact_sheet_rows: int = 12,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any] | None:
     """
-    Look at the pictures of a data set and store its rows with crops. Interrupted, the same call goes on where it was,
-    with any number of processes and any batch size. To be called in every process that `accelerate launch` or
-    `torchrun` starts; they share the work.
+    Look at the pictures of a data set and store its rows with crops, shard by shard.
+
+    After a kill the same call goes on with the shards that are not there yet, with any number of processes and any
+    batch size. Call it in every process that `accelerate launch` or `torchrun` starts; they share the shards.
 
     Args:
-        options: what to do.
-        folder: for the rows, made where it is absent.
-        load: gives the data set, pictures encoded, and its report, which is printed to stderr. Called in the main
-            process first, then in the others, which find what it prepared in the cache.
+        data: the splits, pictures encoded, as `load_data` gives them.
+        folder: where `data/*.parquet`, `contact_sheet.png` and `crops.json` are written; made where it is absent.
+        options: what to look for, with which detectors; at least one.
         name: of the data set, for the settings and messages.
+        batch_size: pictures in a forward pass.
+        rows_per_shard: rows in a Parquet file.
+        limit: only so many rows of each split, from the first on.
+        contact_sheet_rows: pictures on the contact sheet.
+        seed: decides which pictures these are.
+        overwrite: replace the rows of another run.
 
     Returns:
-        What `crops.json` holds: settings, counts, labels and what could not be read. None where the folder was
-        finished already, of the same rows and pictures, which loads no detector.
+        What `crops.json` holds: settings, counts by split, labels by kind, what could not be read, versions. None
+        where the folder was finished already, from the same rows and pictures; then no detector is loaded.
 
     Raises:
         ValueError: for options that are missing or out of range.
-        JobError: for a detector, phrase source or data set that cannot be used, a folder that is in use, holds
-            something else or cannot be written, and a batch too large for the device.
-        MainProcessError: in the other processes where the main one raises.
+        JobError: for a detector or phrases that cannot be used, a folder that is in use, holds something else or
+            cannot be written, and a batch that is too large for the device.
     """
     options.check()
-    # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one. A process
-    # that is done waits for the others, for days if need be.
-    on_cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
-    state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))
-    folder = Path(folder)
-    lock = FileLock(folder / ".objects" / "lock")
-    data = None
-
-    def begin() -> Plan:
-        nonlocal data
-        with writing(folder):
-            (folder / ".objects").mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise JobError(f"Another run is at work on {folder}: wait until it has ended.") from None
-        plan, data = make_plan(options, folder, load, name)
-        return plan
-
-    try:
-        plan = on_main(state, begin)
-        summary = None
-        if not plan.finished:
-            if data is None:  # prepared by the main process, so it is in the cache
-                data, _ = load_rows(options, load)
-            for kind in plan.folders:
-                detect_share(options, kind, plan, data, state)
-            state.wait_for_everyone()
-            write_share(options, folder, plan, data, state)
-            state.wait_for_everyone()
-            summary = on_main(state, lambda: finish(options, folder, plan, name))
-        state.wait_for_everyone()
-        return summary
-    finally:
-        lock.release()
-
-
-def load_rows(options: CropOptions, load: Load) -> tuple[datasets.DatasetDict, LoadingReport]:
-    """Splits within the limit, and the report of loading."""
-    data, report = load()
-    if options.limit is not None:
-        limit = options.limit
+    if not options.detectors:
+        raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
+    numbers = {"batch_size": batch_size, "rows_per_shard": rows_per_shard, "limit": limit}
+    for option, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{option} must be at least 1, got {value}.")
+    if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
-    return data, report
+    folder, state, shards = Path(folder), process_state(), _cut_shards(data, rows_per_shard)
+    output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
 
+    def begin() -> set[str] | None:
+        settings = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
+        settings |= _detector_settings(options) | _digests(data, options)
+        settings["phrases"], _ = _phrase_source(options, data, name)
+        return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
 
-def make_plan(options: CropOptions, folder: Path, load: Load, name: str) -> tuple[Plan, datasets.DatasetDict | None]:
-    """
-    Decide what is left to do. Batches are cut from all pictures in row order, whatever is done already and however
-    many processes share them: a detector's result depends, a little, on what else is in the batch, and rows must not
-    depend on interruptions.
-
-    Returns:
-        The plan and the data set, None where nothing is left to do.
-
-    Raises:
-        ValueError: for a detector, phrase source or folder that cannot be used.
-        ImportError: for spaCy or its model where they are missing.
-        JobError: where the folder cannot be written.
-    """
-    settings = options.settings(name)
-    data, report = load_rows(options, load)
-    rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
-    pictures = {split: [source and picture_id(source) for source in rows["image"]] for split, rows in data.items()}
-    own_crops = {
-        f"{split} {kind}": [[picture_id(crop) for crop in crops or ()] for crops in rows[f"{kind}_crops"]]
-        for split, rows in data.items()
-        for kind in CROP_KINDS
-        if kind not in options.detectors
-    }
-    # Of two data sets the names may be the same, for a folder's is the last part of its path.
-    settings |= {"rows": digest(rows), "pictures": digest(pictures, own_crops)}
-    earlier = finished_settings(folder) or {}
-    if not options.overwrite and {setting: earlier.get(setting) for setting in settings} == settings:
-        return Plan(finished=True), None
-
-    if report:
-        print(report, file=sys.stderr)
-    code = hashlib.sha256(Path(__file__).parents[1].joinpath("detectors.py").read_bytes()).hexdigest()
-    settings |= {"code": {"crops.py": code, "transformers": transformers.__version__}}
-    find_phrases: dict[str, FindPhrases] = {"rcnn": lambda texts: [None] * len(texts)}
-    if "aux" in options.detectors:
-        features = next(iter(data.values())).features
-        settings["grounding"], find_phrases["aux"] = phrase_source(
-            options.phrases, options.spacy_model, features, name
-        )
-    with writing(folder):
-        claim_folder(folder, settings, options.overwrite)
-
-    plan = Plan()
-    for kind in options.detectors:
-        texts = {split: [" ".join(tokens) for tokens in of_split["tokens"]] for split, of_split in data.items()}
-        phrases = {split: find_phrases[kind](of_split) for split, of_split in texts.items()}
-        batches, plan.keys[kind] = cut_batches(pictures, phrases, options.batch_size)
-        plan.folders[kind] = folder / ".objects" / digest(settings[kind], settings["code"])[:16]
-        found, _ = recorded_objects(plan.folders[kind])
-        left = [[task for task in batch if task.key not in found] for batch in batches]
-        plan.batches[kind] = [batch for batch in left if batch]
-        plan.known[kind] = sum(map(len, batches)) - sum(map(len, left))
-    for split, of_split in data.items():  # a split of no rows gets no shard: `datasets` cannot load one
-        number = plan.numbers[split] = math.ceil(len(of_split) / options.rows_per_shard)
-        plan.shards += [
-            (split, index, number) for index in range(number) if not shard_path(folder, split, index, number).exists()
-        ]
-    return plan, data
-
-
-def detect_share(options: CropOptions, kind: str, plan: Plan, data: datasets.DatasetDict, state: PartialState) -> None:
-    """
-    This process's share of the batches, each recorded once it is done.
-
-    Raises:
-        JobError: where the device has too little memory for a batch, or the disk for its record.
-    """
-    batches = plan.batches[kind][state.process_index :: state.num_processes]
-    total = sum(map(len, plan.batches[kind]))
-    if not total:
-        return
-    if state.is_main_process:
-        known = f", {plan.known[kind]} are known already" if plan.known[kind] else ""
-        print(f"{kind}: {total} pictures to look at{known}", file=sys.stderr)
-    if not batches:
-        return
-    detector = ObjectDetector.from_pretrained(options.detectors[kind], device=state.device)
-    records = Records(plan.folders[kind], state.process_index)
-    images = {split: rows.select_columns(["image"]) for split, rows in data.items()}
-    share = f" in process 1 of {state.num_processes}" if state.num_processes > 1 else ""
-    with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        tqdm(
-            total=sum(map(len, batches)), unit=" pictures", desc=f"{kind}{share}", disable=not state.is_main_process
-        ) as progress,
-    ):
-
-        def read(batch):
-            return [pool.submit(picture_or_reason, images[task.split][task.row]["image"]) for task in batch]
-
-        ahead = deque([read(batch) for batch in batches[:1]])  # the next pictures are read while these are looked at
-        for number, batch in enumerate(batches):
-            ahead.extend(read(following) for following in batches[number + 1 : number + 2])
-            pictures = [future.result() for future in ahead.popleft()]
-            shown = [index for index, picture in enumerate(pictures) if isinstance(picture, Image.Image)]
-            try:
-                found = options.detect(
-                    detector,
-                    kind,
-                    [pictures[index] for index in shown],
-                    [batch[index].phrases for index in shown],
-                )
-            except torch.OutOfMemoryError as error:
-                raise JobError(
-                    f"Out of memory with {len(shown)} pictures in a batch: run the same command with a smaller "
-                    f"--batch_size; what was found is kept. ({error})"
-                ) from error
-            objects = dict(zip(shown, found, strict=True))
-            with writing(plan.folders[kind]):
-                records.append(
-                    [
-                        (task.key, objects.get(index), None if index in objects else pictures[index])
-                        for index, task in enumerate(batch)
-                    ]
-                )
-            progress.update(len(batch))
-
-
-def write_share(
-    options: CropOptions, folder: Path, plan: Plan, data: datasets.DatasetDict, state: PartialState
-) -> None:
-    """
-    This process's share of the shards.
-
-    Raises:
-        JobError: where one cannot be written.
-    """
-    found = {kind: recorded_objects(objects_folder) for kind, objects_folder in plan.folders.items()}
-    records = Records(folder / ".objects" / "unreadable", state.process_index)
-    shards = plan.shards[state.process_index :: state.num_processes]
-    for split, index, number in tqdm(shards, unit=" shards", desc="rows", disable=not state.is_main_process):
-        start = index * options.rows_per_shard
-        stop = min(start + options.rows_per_shard, len(data[split]))
-        of_rows: list[dict[str, Any]] = [{} for _ in range(start, stop)]
-        for kind, (objects, reasons) in found.items():
-            for of_row, key in zip(of_rows, plan.keys[kind][split][start:stop], strict=True):
-                of_row[kind] = (objects.get(key, []), reasons.get(key)) if key is not None else ([], None)
-        shard, unreadable = shard_with_crops(data[split].select(range(start, stop)), of_rows)
+    def finish() -> dict[str, Any]:
+        records = {part: output.record(part) for part in shards}
         with writing(folder):
-            if unreadable:
-                records.append([[split, *problem] for problem in unreadable])
-            write_shard(shard, shard_path(folder, split, index, number))
+            _write_sheet(output, shards, records, contact_sheet_rows, seed, _sheet_title(options, name))
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+        return output.finish({**_summary(list(data), shards, records), "versions": versions})
+
+    with output:
+        done = on_main(state, begin)
+        if done is None:
+            return None
+        left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
+        with tqdm(
+            total=sum(shards[part].stop - shards[part].start for part in left),
+            unit=" rows",
+            desc=f"process 1 of {state.num_processes}" if state.num_processes > 1 else None,
+            disable=not state.is_main_process,
+        ) as progress:
+            if left:
+                finder = CropFinder(options, _phrase_source(options, data, name)[1], batch_size, state.device)
+            for part in left:
+                split, start, stop = shards[part]
+                rows, record = finder.add_crops(data[split].select(range(start, stop)), progress.update)
+                output.write(part, lambda path, rows=rows: write_shard(rows, path), record)
+        state.wait_for_everyone()
+        return on_main(state, finish)
 
 
-def finish(options: CropOptions, folder: Path, plan: Plan, name: str) -> dict[str, Any]:
+def _cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> dict[str, Shard]:
+    """The shards by name. A split without rows gets none, for `datasets` cannot load such a file."""
+    shards = {}
+    for split, rows in data.items():
+        starts = range(0, len(rows), rows_per_shard)
+        for index, start in enumerate(starts):
+            name = shard_path("", split, index, len(starts)).stem
+            shards[name] = Shard(split, start, min(start + rows_per_shard, len(rows)))
+    return shards
+
+
+def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
     """
-    Contact sheet and `crops.json` of a folder that has all shards; that one says that the folder is finished.
+    Raises:
+        ValueError: for a detector that is absent, or not of its kind.
+    """
+    settings: dict[str, Any] = {}
+    for kind in CROP_KINDS:
+        detector = options.detectors.get(kind)
+        if detector is None:
+            settings[kind] = "the data set's own"
+            continue
+        try:
+            is_zero_shot = is_zero_shot_checkpoint(detector)
+        except OSError as error:  # in which transformers does not always say what it looked for
+            raise ValueError(f"{kind}_detector {detector}: {error}") from error
+        options.check_kind(kind, is_zero_shot)
+        settings[kind] = {
+            "detector": without_folders(detector),
+            "checkpoint": checkpoint_digest(detector),
+            "threshold": options.threshold(kind),
+            "iou_threshold": options.iou_threshold,
+            "max_crops": options.max_crops(kind),
+        }
+    return settings
 
-    Returns:
-        What `crops.json` holds.
+
+def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, str]:
+    """Of the rows and of the pictures that are looked at or kept: two data sets may have the same name."""
+    rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
+    columns = ["image", *(f"{kind}_crops" for kind in CROP_KINDS if kind not in options.detectors)]
+    pictures = [
+        [picture_id(source) for source in ([value] if isinstance(value, dict) else value or [])]
+        for of_split in data.values()
+        for column in columns
+        for value in of_split[column]
+    ]
+    return {"rows": digest(rows), "pictures": digest(pictures)}
+
+
+def _phrase_source(
+    options: ProposalOptions, data: datasets.DatasetDict, name: str
+) -> tuple[dict[str, Any] | None, FindPhrases]:
+    """
+    Where the phrases come from that a zero-shot detector looks for, and what gives those of each text.
 
     Raises:
-        JobError: where they cannot be written.
+        ValueError: for labels that name no entity types, and a spaCy model that finds no noun phrases.
+        ImportError: for spaCy or a model that is not installed.
     """
-    summary, pictures = summarise(folder, plan.numbers)
-    with writing(folder):
-        detectors = ", ".join(
-            f"{kind} {Path(detector).name} above {options.threshold(kind):g}"
-            for kind, detector in options.detectors.items()
-        )
-        title = f"{without_folders(name)}: {detectors}"
-        sheet = draw_sheet(folder, plan.numbers, pictures, options.contact_sheet_rows, options.seed, title)
-        if sheet is not None:
-            with replacing(folder / "contact_sheet.png") as file:
-                sheet.save(file, format="PNG")
-        summary = {"settings": json.loads((folder / ".objects" / "settings.json").read_bytes()), **summary}
-        with replacing(folder / "crops.json") as file:
-            text = json.dumps(summary, indent=2, ensure_ascii=False)
-            file.write(text.encode(errors="replace"))  # a file's name may be no text
-    return summary
+    if "aux" not in options.detectors:
+        return None, lambda texts: [None] * len(texts)
+    features = next(iter(data.values())).features
+    if "ner_tags" in features:
+        types = tag_types(features["ner_tags"].feature.names)
+    else:
+        types = relation_types(features["relation"].names) if "relation" in features else []
+    if options.phrases is None and not types:
+        raise ValueError(f"The labels of {name!r} name no entity types. Say what to look for by phrases (--phrases).")
+    return phrase_finder(options.phrases, options.spacy_model, types)
+
+
+def _summary(
+    splits: list[str], shards: Mapping[str, Shard], records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Counts by split, labels by kind, the most frequent first, and what could not be read."""
+    counts: dict[str, Counter[str]] = {split: Counter(rows=0) for split in splits}
+    labels: dict[str, Counter[str]] = {kind: Counter() for kind in CROP_KINDS}
+    unreadable = []
+    for part, shard in shards.items():
+        counts[shard.split].update(records[part]["counts"])
+        for kind in CROP_KINDS:
+            labels[kind].update(records[part]["labels"][kind])
+        unreadable += [{"split": shard.split, **problem} for problem in records[part]["unreadable"]]
+    by_frequency = {kind: dict(of_kind.most_common()) for kind, of_kind in labels.items()}
+    return {"splits": counts, "labels": by_frequency, "unreadable": unreadable}
+
+
+def _sheet_title(options: ProposalOptions, name: str) -> str:
+    detectors = (
+        f"{kind} {Path(detector).name} above {options.threshold(kind):g}"
+        for kind, detector in options.detectors.items()
+    )
+    return f"{without_folders(name)}: {', '.join(detectors)}"
+
+
+def _write_sheet(
+    output: ResumableOutput,
+    shards: Mapping[str, Shard],
+    records: Mapping[str, Mapping[str, Any]],
+    number: int,
+    seed: int,
+    title: str,
+) -> None:
+    """Draw rows that have a picture, at most `number`, onto a contact sheet; where there are none, there is no sheet."""
+    pictures = [(part, row) for part in shards for row in records[part]["pictures"]]
+    drawn = sorted(random.Random(seed).sample(range(len(pictures)), min(number, len(pictures))))
+    entries = []
+    for part, row_index in map(pictures.__getitem__, drawn):
+        with pq.ParquetFile(output.path(part)) as file:
+            rows = file.iter_batches(batch_size=1, columns=["id", "tokens", "image", *OBJECT_COLUMNS])
+            (row,) = next(islice(rows, row_index, None)).to_pylist()
+        split = shards[part].split
+        objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
+        shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
+        entries.append(SheetEntry(shown_id, " ".join(row["tokens"]), load_image(row["image"]), objects))
+    path = output.output / "contact_sheet.png"
+    path.unlink(missing_ok=True)
+    if entries:
+        with replacing(path) as file:
+            file.write(contact_sheet(entries, title))

@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .atomic_files import remove_unfinished, replacing, write_json
+from .atomic_files import remove_unfinished, write_json
 from .processes import JobError, writing
 
 
@@ -130,17 +130,22 @@ class ResumableOutput:
         """What was recorded of a part that is done."""
         return json.loads(self._record(part).read_bytes())
 
-    def finish(self, summary: dict[str, Any] | None = None) -> None:
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """
         Write the summary, with the settings, and remove the folder `work`. Everything else of the output is there.
+
+        Returns:
+            The summary, as it was written.
 
         Raises:
             JobError: where the summary cannot be written.
         """
-        with writing(self.output):
-            if self.summary is not None:
-                write_json({"settings": _read_json(self._settings), **(summary or {})}, self.summary)
+        summary = {"settings": _read_json(self._settings), **summary}
+        if self.summary is not None:
+            with writing(self.output):
+                write_json(summary, self.summary)
         self._end()
+        return summary
 
     def _record(self, part: str) -> Path:
         return self.work / f"{part}.json"
@@ -177,52 +182,6 @@ class ResumableOutput:
             if earlier.get(name) != settings.get(name)
         ]
         return f"{self.output} was made from other data or with other settings ({'; '.join(changes)})."
-
-
-# Settings that tell the data and not the options apart.
-DIGESTS = ("rows", "pictures")
-
-
-def finished_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings of a folder whose rows are finished, else None."""
-    return _read_json(folder / "crops.json").get("settings")
-
-
-def claim_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """
-    Make the folder this run's.
-
-    Raises:
-        ValueError: for a folder that holds the rows of another data set or other settings, or other Parquet files.
-        OSError: where it cannot be written.
-    """
-    path = folder / ".objects" / "settings.json"
-    shards = sorted((folder / "data").glob("*.parquet"))
-    earlier = _read_json(path) or finished_settings(folder)
-    if earlier is None and shards and not overwrite:
-        raise ValueError(
-            f"{folder} holds Parquet files, and no record of how they were made: name another --output_dir, or "
-            "replace them by --overwrite."
-        )
-    if earlier is not None and earlier != settings and shards and not overwrite:
-        names = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
-        changes = "; ".join(
-            f"other {name}" if name in DIGESTS else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
-            for name in names
-        )
-        raise ValueError(
-            f"{folder} holds rows of another data set or of other settings ({changes}): name another --output_dir, or "
-            "replace them by --overwrite."
-        )
-    if overwrite or earlier != settings:
-        (folder / "crops.json").unlink(missing_ok=True)
-        for shard in shards:
-            shard.unlink()
-        shutil.rmtree(folder / ".objects" / "unreadable", ignore_errors=True)
-    for part in (folder, folder / "data", folder / ".objects"):
-        remove_unfinished(part)
-    with replacing(path) as file:
-        file.write(json.dumps(settings, indent=2).encode())
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

@@ -1,0 +1,220 @@
+"""Rows of a data set with the crops that detectors give: each picture is opened once, looked at and cut."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from PIL import Image
+
+from processing.columns import CROP_KINDS
+from processing.detectors import ObjectDetector, cut_crops
+from processing.images import NO_SUCH_FILE, ImageError, load_image
+from processing.jobs.digests import picture_id
+from processing.jobs.processes import JobError
+from processing.object_proposals import ProposalOptions, encode_crop
+from processing.phrases import FindPhrases
+from processing.rows.row_features import with_objects
+
+
+@dataclass
+class LookedAtPicture:
+    """
+    A picture that is read once.
+
+    Attributes:
+        stored: its bytes and the name of its file, as they are stored; None if it cannot be read.
+        reason: why it cannot be read.
+        image: decoded, until it is cut.
+        objects: what was found, by kind.
+        crops: the encoded crops of these objects, by kind.
+    """
+
+    stored: dict[str, Any] | None = None
+    reason: str = ""
+    image: Image.Image | None = None
+    objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    crops: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+def read_picture(source: dict[str, Any]) -> LookedAtPicture:
+    """
+    Read a picture, or say why it cannot be read.
+
+    Args:
+        source: `bytes`, or the `path` of a file where they are None.
+    """
+    data, path = source.get("bytes"), source.get("path")
+    name = path and os.path.basename(path)  # without the folder, since the rows may be published
+    try:
+        if data is None:
+            if not Path(path).is_file():  # reading a pipe would wait for ever
+                return LookedAtPicture(reason=f"{name}: {NO_SUCH_FILE}")
+            data = Path(path).read_bytes()
+        stored = {"bytes": data, "path": name}
+        return LookedAtPicture(stored, image=load_image(stored))
+    except OSError as error:
+        return LookedAtPicture(reason=f"{name}: {error.strerror or error}")
+    except ImageError as error:
+        return LookedAtPicture(reason=str(error))
+
+
+class CropFinder:
+    """
+    The detectors of a crop preparation, which give rows their objects and crops.
+
+    Args:
+        options: what to look for, with which detectors.
+        find_phrases: gives what the zero-shot detector looks for in the picture of each text.
+        batch_size: pictures in a forward pass.
+        device: of the detectors.
+
+    Raises:
+        ValueError: for a detector that is not supported.
+        OSError: for a detector that is not there.
+    """
+
+    def __init__(
+        self, options: ProposalOptions, find_phrases: FindPhrases, batch_size: int, device: torch.device | str
+    ) -> None:
+        self.options, self.find_phrases, self.batch_size = options, find_phrases, batch_size
+        self.detectors = {
+            kind: ObjectDetector.from_pretrained(name, device=device) for kind, name in options.detectors.items()
+        }
+        self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+    def add_crops(
+        self, rows: datasets.Dataset, progress: Callable[[int], Any] = lambda number: None
+    ) -> tuple[datasets.Dataset, dict[str, Any]]:
+        """
+        The rows with objects and crops, and their pictures as bytes. Where a kind has no detector, the rows' own crops
+        stay. A picture that cannot be read is left out with its crops. All rows are in memory.
+
+        Batches are cut from the pictures of these rows, in order: a detector's result depends, a little, on what else
+        is in the batch. A picture that several rows have with the same phrases is looked at once.
+
+        Args:
+            rows: pictures encoded.
+            progress: called with a number of rows whose pictures have been looked at.
+
+        Returns:
+            The rows, and a record of them: `counts`, `labels` (how often, by kind), `pictures` (indices of the rows
+            that have one) and `unreadable` (`id`, `column` and `reason` of each picture and crop left out).
+
+        Raises:
+            JobError: where the device has too little memory for a batch.
+        """
+        columns: dict[str, Any] = rows[:]
+        pictures = self._pictures(columns, progress)
+        unreadable = []
+        for index, picture in pictures.items():
+            columns["image"][index] = picture.stored
+            if picture.stored is None:
+                unreadable.append({"id": columns["id"][index], "column": "image", "reason": picture.reason})
+        for kind in CROP_KINDS:
+            if kind not in self.detectors:
+                unreadable += _keep_own_crops(columns, kind)
+                continue
+            found = [pictures.get(index, LookedAtPicture()) for index in range(len(rows))]
+            columns[f"{kind}_objects"] = [picture.objects.get(kind, []) for picture in found]
+            columns[f"{kind}_crops"] = [
+                [
+                    {"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"}
+                    for index, crop in enumerate(picture.crops.get(kind, []))
+                ]
+                for row_id, picture in zip(columns["id"], found, strict=True)
+            ]
+        features = with_objects(rows.features)
+        features["image"] = datasets.Image()
+        for kind in CROP_KINDS:
+            features[f"{kind}_crops"] = datasets.List(datasets.Image())
+        cropped = datasets.Dataset.from_dict({name: columns[name] for name in features}, features)
+        return cropped, _record(columns, unreadable)
+
+    def _pictures(self, columns: dict[str, Any], progress: Callable[[int], Any]) -> dict[int, LookedAtPicture]:
+        """What there is of the rows' pictures, by the row's index, in order; nothing of a row without a picture."""
+        phrases = self.find_phrases([" ".join(tokens) for tokens in columns["tokens"]])
+        rows_of: dict[Any, list[int]] = {}
+        for index, source in enumerate(columns["image"]):
+            if source is not None:
+                rows_of.setdefault((picture_id(source), tuple(phrases[index] or ())), []).append(index)
+        groups = list(rows_of.values())
+        found: dict[int, LookedAtPicture] = {}
+        batches = [groups[start : start + self.batch_size] for start in range(0, len(groups), self.batch_size)]
+        for batch, pictures in zip(batches, self._read(columns["image"], batches), strict=True):
+            self._look_at(pictures, [phrases[indices[0]] for indices in batch])
+            for indices, picture in zip(batch, pictures, strict=True):
+                found |= dict.fromkeys(indices, picture)
+            progress(sum(map(len, batch)))
+        return dict(sorted(found.items()))
+
+    def _read(
+        self, sources: Sequence[dict[str, Any]], batches: Sequence[Sequence[Sequence[int]]]
+    ) -> Iterator[list[LookedAtPicture]]:
+        """The pictures of each batch; those of the next one are read while these are looked at."""
+        ahead: list[Future[LookedAtPicture]] = []
+        for batch in [*batches, ()]:
+            ready, ahead = ahead, [self._readers.submit(read_picture, sources[indices[0]]) for indices in batch]
+            if ready:
+                yield [picture.result() for picture in ready]
+
+    def _look_at(self, pictures: Sequence[LookedAtPicture], phrases: Sequence[list[str] | None]) -> None:
+        """Give the pictures of a batch their objects and crops."""
+        shown = [(picture, picture.image) for picture in pictures if picture.image is not None]
+        images = [image for _, image in shown]
+        looked_for = [of_picture for picture, of_picture in zip(pictures, phrases, strict=True) if picture.image]
+        for kind, detector in self.detectors.items():
+            try:
+                found = self.options.detect(detector, kind, images, looked_for)
+            except torch.OutOfMemoryError as error:
+                raise JobError(
+                    f"There is too little memory for {len(images)} pictures in a batch ({error}). Run the same "
+                    "command with a smaller batch_size (--batch_size). What was finished is kept."
+                ) from error
+            for (picture, image), objects in zip(shown, found, strict=True):
+                picture.objects[kind] = [detected._asdict() for detected in objects]
+                picture.crops[kind] = [encode_crop(crop) for crop in cut_crops(image, objects)]
+        for picture, _ in shown:
+            picture.image = None
+
+
+def _keep_own_crops(columns: dict[str, Any], kind: str) -> list[dict[str, str]]:
+    """Leave the rows' own crops in place, as bytes, but for those that cannot be read; and say which these are."""
+    crops_column, objects_column = f"{kind}_crops", f"{kind}_objects"
+    own_objects = columns.get(objects_column) or [[]] * len(columns["id"])
+    columns[objects_column], unreadable = [], []
+    for index, row_id in enumerate(columns["id"]):
+        crops = [read_picture(source) for source in columns[crops_column][index] or []]
+        objects = own_objects[index] or []
+        if len(objects) != len(crops):  # then they are not the objects of these crops
+            objects = []
+        reasons = [crop.reason for crop in crops if crop.stored is None]
+        unreadable += [{"id": row_id, "column": crops_column, "reason": reason} for reason in reasons]
+        columns[crops_column][index] = [crop.stored for crop in crops if crop.stored is not None]
+        columns[objects_column].append(
+            [detected for detected, crop in zip(objects, crops, strict=False) if crop.stored is not None]
+        )
+    return unreadable
+
+
+def _record(columns: dict[str, Any], unreadable: list[dict[str, str]]) -> dict[str, Any]:
+    pictures = [index for index, source in enumerate(columns["image"]) if source is not None]
+    num_rows, num_unreadable = len(columns["id"]), sum(problem["column"] == "image" for problem in unreadable)
+    counts = {
+        "rows": num_rows,
+        "pictures": len(pictures),
+        "rows_without_picture": num_rows - len(pictures) - num_unreadable,
+        "pictures_unreadable": num_unreadable,
+    }
+    labels = {}
+    for kind in CROP_KINDS:
+        crops = columns[f"{kind}_crops"]
+        counts[f"{kind}_crops"] = sum(map(len, crops))
+        counts[f"pictures_without_{kind}_crops"] = sum(not crops[index] for index in pictures)
+        labels[kind] = Counter(found["label"] for objects in columns[f"{kind}_objects"] for found in objects)
+    return {"counts": counts, "labels": labels, "pictures": pictures, "unreadable": unreadable}

@@ -7,7 +7,8 @@ Crops from raw pictures: detectors look at the pictures of any data set, and its
     torchrun --nproc_per_node 2 scripts/prepare_crops.py ...                       # on a machine without one
 
 *aux crops* are what a zero-shot detector (Grounding DINO, OWLv2) finds of phrases. *rcnn crops* are what a detector of
-a closed set of labels (DETR, RT-DETR) finds. Without a detector for a kind, the data set's own crops of that kind stay.
+a closed set of labels (DETR, RT-DETR) finds. Without a detector for a kind, the data set's own crops of that kind
+stay.
 
 The phrases are those of --phrases. Without them, and where spaCy with a model is installed, they are the noun phrases
 of each text. Otherwise they say what entities of the labels' types look like ("a person", "a logo"). spaCy comes with

@@ -100,7 +100,7 @@ class CropFinder:
 
         Args:
             rows: pictures encoded.
-            progress: called with a number of rows whose pictures have been looked at.
+            progress: called with the number of rows that have been dealt with since the last call.
 
         Returns:
             The rows, and a record of them: `counts`, `labels` (how often, by kind), `pictures` (indices of the rows
@@ -111,6 +111,7 @@ class CropFinder:
         """
         columns: dict[str, Any] = rows[:]
         pictures = self._pictures(columns, progress)
+        progress(len(rows) - len(pictures))
         unreadable = []
         for index, picture in pictures.items():
             columns["image"][index] = picture.stored

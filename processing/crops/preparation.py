@@ -218,11 +218,9 @@ def _summary(
 
 
 def _sheet_title(options: ProposalOptions, name: str) -> str:
-    detectors = (
-        f"{kind} {Path(detector).name} above {options.threshold(kind):g}"
-        for kind, detector in options.detectors.items()
-    )
-    return f"{without_folders(name)}: {', '.join(detectors)}"
+    detectors = {kind: Path(detector).name for kind, detector in options.detectors.items()}
+    told = (f"{kind} {detector} above {options.threshold(kind):g}" for kind, detector in detectors.items())
+    return f"{without_folders(name)}: {', '.join(told)}"
 
 
 def _write_sheet(
@@ -233,7 +231,7 @@ def _write_sheet(
     seed: int,
     title: str,
 ) -> None:
-    """Draw rows that have a picture, at most `number`, onto a contact sheet; where there are none, there is no sheet."""
+    """Draw a contact sheet of at most `number` rows that have a picture; where no row has one, there is no sheet."""
     pictures = [(part, row) for part in shards for row in records[part]["pictures"]]
     drawn = sorted(random.Random(seed).sample(range(len(pictures)), min(number, len(pictures))))
     entries = []

@@ -45,7 +45,7 @@ class DatasetFacts:
     What a data-set card says.
 
     Args:
-        name: the heading.
+        title: the heading.
         features: of the rows.
         statistics: by split, as `split_statistics` counts them.
         num_bytes: by split, of the Parquet files.
@@ -56,7 +56,7 @@ class DatasetFacts:
         repo_id: of the repository it goes to.
     """
 
-    name: str
+    title: str
     features: Features
     statistics: Mapping[str, Mapping[str, Any]]
     num_bytes: Mapping[str, int]
@@ -75,11 +75,11 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
         ValueError: for statistics without a split.
     """
     if not facts.statistics:
-        raise ValueError(f"The card of {facts.name} needs the statistics of at least one split.")
+        raise ValueError(f"The card of {facts.title} needs the statistics of at least one split.")
     is_relations = "relation" in facts.features
     rows = sum(split["rows"] for split in facts.statistics.values())
     data = DatasetCardData(
-        pretty_name=facts.name,
+        pretty_name=facts.title,
         language=facts.language or None,
         license=facts.license,
         task_categories=["text-classification" if is_relations else "token-classification"],
@@ -114,7 +114,7 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
     return DatasetCard.from_template(
         data,
         template_str=template.read_text(encoding="utf-8"),
-        name=facts.name,
+        title=facts.title,
         repo_id=facts.repo_id,
         first_split=next(iter(facts.statistics)),
         description=facts.description.strip(),

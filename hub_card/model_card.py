@@ -45,7 +45,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
         base_model=facts.base_models or None,
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=list(metrics) if splits else None,
-        model_name=facts.name if splits else None,
+        model_name=facts.title if splits else None,
         eval_results=[
             EvalResult(
                 task_type=task.hub_task,
@@ -67,7 +67,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
     return ModelCard.from_template(
         data,
         template_str=template.read_text(encoding="utf-8"),
-        name=facts.name,
+        title=facts.title,
         is_relation=task is RELATIONS,
         description=facts.description.strip(),
         model=_bullets(_model(facts)),

@@ -197,7 +197,7 @@ class ModelFacts:
     What a model card says. What is absent here is absent there.
 
     Args:
-        name: the heading, and the model's name beside its results.
+        title: the heading, and the model's name beside its results.
         scores: by split.
         config: of the model, as `config.json` holds it.
         log_history: of the Trainer's state.
@@ -218,7 +218,7 @@ class ModelFacts:
         description: a paragraph of the author's, in Markdown.
     """
 
-    name: str
+    title: str
     scores: Mapping[str, Scores] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     log_history: Sequence[Mapping[str, Any]] = ()
@@ -271,7 +271,7 @@ class ModelFacts:
         repo_id = given.get("repo_id") or arguments.get("training", {}).get("hub_model_id")
         repo_id = repo_id if _is_given(repo_id) else None
         recorded: dict[str, Any] = {
-            "name": repo_id.split("/")[-1] if repo_id else f"IFAformer on {_dataset_name(dataset)}",
+            "title": repo_id.split("/")[-1] if repo_id else f"IFAformer on {_dataset_name(dataset)}",
             "scores": {split: Scores.from_dict(results[split]) for split in SPLITS if split in results},
             "config": config,
             "log_history": results.get("log_history") or (),

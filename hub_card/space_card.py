@@ -20,9 +20,8 @@ class SpaceFacts:
 
     Args:
         title: the heading.
-        models: to choose from, Hub names; or folders, for a Space that stays on this machine.
-        relation_model: one of relations, likewise. The page reads it from the metadata, where it is among the models
-            too, which the Hub links.
+        models: the models to choose from: names on the Hub, or folders for a Space that stays on this machine.
+        relation_model: the model that finds relations, named likewise.
         description: what the models are, in Markdown.
         license: the Hub's identifier, None where it is not known.
     """
@@ -33,17 +32,22 @@ class SpaceFacts:
     description: str = ""
     license: str | None = None
 
+    @property
+    def all_models(self) -> list[str]:
+        """The models, that of relations among them."""
+        return [*self.models, *([self.relation_model] if self.relation_model else [])]
+
 
 def space_card(facts: SpaceFacts) -> SpaceCard:
     """
     The card, with the metadata of https://huggingface.co/docs/hub/spaces-config-reference.
 
     Raises:
-        ValueError: without a model, which the page would have nothing to run with.
+        ValueError: without a model, since the page would have nothing to run.
     """
     if not facts.models:
         raise ValueError(f"The card of {facts.title} needs at least one model.")
-    extracts = [facts.relation_model] if facts.relation_model else []
+    with_relations = facts.relation_model is not None
     data = SpaceCardData(
         title=facts.title,
         sdk="gradio",
@@ -51,13 +55,13 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         python_version=PYTHON_VERSION,
         app_file=APP_FILE,
         license=facts.license,
-        models=[*facts.models, *extracts],
-        relation_model=facts.relation_model,  # a key of ours, left out where None
-        tags=["ifaformer", "multimodal", "named-entity-recognition", *(["relation-extraction"] if extracts else [])],
+        models=facts.all_models,  # which the Hub links
+        relation_model=facts.relation_model,  # a key of ours that the page reads, left out where None
+        tags=["ifaformer", "multimodal", "named-entity-recognition", *["relation-extraction"] * with_relations],
         emoji="🐦",
         colorFrom="blue",
         colorTo="yellow",
-        short_description=f"Entities {'and relations ' if extracts else ''}in a tweet and its picture",
+        short_description=f"Entities {'and relations ' if with_relations else ''}in a tweet and its picture",
     )
     template = importlib.resources.files(__package__) / "space_card_template.md"
     return SpaceCard.from_template(

@@ -1,68 +1,135 @@
 """The folder of a data set that is shared: Parquet files and a card."""
 
-import json
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
 
 from hub_card.dataset_card import DatasetFacts, dataset_card
+from processing.data.loading import decode_pictures
 from processing.inspection.statistics import split_statistics
-from processing.jobs.atomic_files import remove_unfinished, replacing
-from processing.rows.loading_report import LoadingReport
+from processing.jobs.atomic_files import replacing
+from processing.jobs.output_folder import ResumableOutput
+from processing.jobs.processes import writing
 from processing.rows.parquet_folder import shard_path, write_shard
 
-
-# In an output folder until all that was asked for is done: the run whose files lie there.
-UNFINISHED = ".push_to_hub.json"
+from .upload import CARD, upload
 
 
-def claim_folder(folder: Path, arguments: Any) -> None:
+def write_dataset(
+    data: DatasetDict,
+    folder: str | os.PathLike,
+    *,
+    title: str,
+    rows_per_shard: int = 1000,
+    report: str = "",
+    description: str = "",
+    license: str | None = None,
+    language: Sequence[str] = (),
+    repo_id: str | None = None,
+) -> None:
     """
-    Make the folder this run's: what a run of the same data set left there unfinished goes.
+    Write a data set as Parquet files with the pictures inside, and its card, so that `load_dataset(folder)` gives its
+    rows. A call that was interrupted is gone on with by the same call.
+
+    Args:
+        data: splits of rows as `load_data` gives them.
+        folder: where the files are written: one that is new or empty, or one of the same call before.
+        title: heading of the card.
+        rows_per_shard: rows of a Parquet file.
+        report: what loading had to tell, as `LoadingReport.summary` says it, for the card.
+        description: what the data are and where they come from, in Markdown.
+        license: the Hub's identifier, `cc-by-4.0` for example.
+        language: ISO 639-1 codes.
+        repo_id: name of the repository that the data go to, for the card.
 
     Raises:
-        ValueError: for a folder that holds Parquet files of something else.
-        OSError: where it cannot be written.
+        ValueError: for `rows_per_shard` below 1.
+        JobError: for a folder that holds Parquet files of something else, and where the files cannot be written.
     """
-    marker = folder / UNFINISHED
-    is_own = marker.exists() and json.loads(marker.read_bytes()) == arguments.dataset
-    shards = sorted(folder.glob("data/*.parquet"))
-    if shards and not is_own:
-        raise ValueError(f"{folder} holds Parquet files already; remove them, or name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(marker) as file:
-        file.write(json.dumps(arguments.dataset).encode())
-    for shard in shards:
-        shard.unlink()
-    for part in (folder, folder / "data"):
-        remove_unfinished(part)
-
-
-def write_folder(
-    data: DatasetDict, report: LoadingReport, folder: Path, arguments: Any, description: str = ""
-) -> None:
-    """The Parquet files and the card."""
-    num_bytes = {}
+    if rows_per_shard < 1:
+        raise ValueError(f"rows_per_shard must be at least 1, got {rows_per_shard}.")
+    folder = Path(folder)
+    data = decode_pictures(data)  # as readers of the files want them
+    settings = {"rows": {split: rows._fingerprint for split, rows in data.items()}, "rows_per_shard": rows_per_shard}
+    shards = {}  # by the path of the file, its split and the first of its rows
     for split, rows in data.items():
-        number = max(1, -(-len(rows) // arguments.rows_per_shard))
-        paths = [shard_path(folder, split, index, number) for index in range(number)]
-        for index, path in enumerate(paths):
-            start = index * arguments.rows_per_shard
-            write_shard(rows.select(range(start, min(start + arguments.rows_per_shard, len(rows)))), path)
-        num_bytes[split] = sum(path.stat().st_size for path in paths)
+        number = max(1, -(-len(rows) // rows_per_shard))
+        for index in range(number):
+            shards[shard_path(folder, split, index, number)] = (split, index * rows_per_shard)
+    with ResumableOutput(
+        folder,
+        work=folder / ".unfinished",
+        parts=folder / "data",
+        summary=folder / ".dataset.json",
+        remedy="Remove it, or name another folder.",
+    ) as output:
+        done = output.claim(settings, contents=["rows"])
+        if done is not None:
+            for path, (split, start) in shards.items():
+                rows = data[split].select(range(start, min(start + rows_per_shard, len(data[split]))))
+                if path.stem not in done:
+                    output.write(path.stem, partial(write_shard, rows), {})
+            output.finish()
+    num_bytes = dict.fromkeys(data, 0)
+    for path, (split, _) in shards.items():
+        num_bytes[split] += path.stat().st_size
     card = dataset_card(
         DatasetFacts(
-            name=arguments.title or Path(arguments.dataset).stem,
+            title=title,
             features=next(iter(data.values())).features,
             statistics={split: split_statistics(rows) for split, rows in data.items()},
             num_bytes=num_bytes,
-            report=report.summary(),
+            report=report,
             description=description,
-            license=arguments.license,
-            language=arguments.language,
-            repo_id=arguments.repo_id,
+            license=license,
+            language=list(language),
+            repo_id=repo_id,
         )
     )
-    with replacing(folder / "README.md") as file:
+    with writing(folder), replacing(folder / CARD) as file:
         file.write(f"{card}\n".encode())
+
+
+def push_dataset(
+    data: DatasetDict,
+    repo_id: str,
+    *,
+    folder: str | os.PathLike | None = None,
+    private: bool = False,
+    token: str | None = None,
+    **options: Any,
+) -> str:
+    """
+    Publish a data set as [`write_dataset`] writes it, in one commit. Parquet files of a former push are replaced.
+
+    Args:
+        data: splits of rows as `load_data` gives them.
+        repo_id: name of the repository, `user/name`.
+        folder: where the files stay. If the upload fails, the same call goes on from there. By default they lie in a
+            temporary folder.
+        private: make a new repository private.
+        token: by default that of HF_TOKEN or of `hf auth login`.
+        **options: of [`write_dataset`].
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        ValueError, JobError: as for [`write_dataset`].
+        NotPushed: where the upload fails.
+    """
+    options = {"title": repo_id.split("/")[-1], **options}
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        write_dataset(data, place, repo_id=repo_id, **options)
+        paths = [Path(place, CARD), *sorted(Path(place, "data").glob("*.parquet"))]
+        files = {path.relative_to(place).as_posix(): path for path in paths}
+        message = f"Upload {options['title']}"
+        return upload(
+            files, repo_id, "dataset", message=message, stale=["data/*.parquet"], private=private, token=token
+        )

@@ -1,12 +1,14 @@
 """The folder of a model that is shared: what of it a user needs, and its card."""
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.tokenization_utils_base import (
     ADDED_TOKENS_FILE,
@@ -22,16 +24,113 @@ from transformers.utils import (
     SAFE_WEIGHTS_NAME,
 )
 
-from hub_card.model_card import model_card
+from hub_card.model_card import model_card, save_model_card
 from hub_card.model_facts import CURVE, MATRIX, ModelFacts
 
+from .upload import CARD, upload
 
-def read_results(folder: Path) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class PushedModel:
+    """
+    A model that was pushed.
+
+    Attributes:
+        url: of its repository.
+        has_own_card: whether its README.md is its author's own, and was pushed as it is.
+    """
+
+    url: str
+    has_own_card: bool
+
+
+def push_model(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    title: str | None = None,
+    license: str | None = None,
+    language: Sequence[str] = (),
+    dataset_id: str | None = None,
+    description: str = "",
+    num_parameters: int | None = None,
+    private: bool = False,
+    token: str | None = None,
+) -> PushedModel:
+    """
+    Publish the folder of a trained model in one commit; the folder stays as it is.
+
+    Its card is made of `results.json`, where training wrote one, and of the configuration. A README.md that its author
+    wrote or changed is pushed instead.
+
+    Args:
+        folder: of a model and its processor, as `train.py` or `save_pretrained` leave it.
+        repo_id: name of the repository, `user/name`.
+        title: heading of the card; by default the name of the repository.
+        license: the Hub's identifier, `mit` for example.
+        language: ISO 639-1 codes.
+        dataset_id: name on the Hub of the data that the model was trained on.
+        description: what the model is, in Markdown.
+        num_parameters: of the model, for the card of one without `results.json`.
+        private: make a new repository private.
+        token: by default that of HF_TOKEN or of `hf auth login`.
+
+    Raises:
+        ValueError: for a folder that holds no whole model, or whose card cannot be made.
+        NotPushed: where the upload fails.
+    """
+    folder = Path(folder)
+    files = model_files(folder)
+    given = {
+        "title": title or None,
+        "license": license,
+        "language": list(language) or None,
+        "dataset_id": dataset_id,
+        "description": description or None,
+    }
+    facts = _new_card(folder, repo_id, num_parameters, given)
+    with tempfile.TemporaryDirectory() as made:
+        if facts is not None:
+            save_model_card(facts, made)
+            files |= {path.name: path for path in Path(made).iterdir()}
+        message = f"Upload {title or repo_id.split('/')[-1]}"
+        url = upload(files, repo_id, "model", message=message, stale=STALE_MODEL_FILES, private=private, token=token)
+    return PushedModel(url, has_own_card=facts is None)
+
+
+def _new_card(folder: Path, repo_id: str, num_parameters: int | None, given: Mapping[str, Any]) -> ModelFacts | None:
+    """
+    Facts for the model's card; None where the folder's README.md is its author's own.
+
+    Raises:
+        ValueError: for facts that an own README.md leaves without effect, and a model that no card can be made of.
+    """
+    results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
+    recorded = {"num_parameters": num_parameters, **results}
+    facts = ModelFacts.from_run(recorded, config, repo_id=repo_id, **given)
+    if readme.exists():
+        # As train.py writes it, not knowing and knowing where the model goes; and as this function would.
+        made = [ModelFacts.from_run(results, config), ModelFacts.from_run(results, config, repo_id=repo_id), facts]
+        if results and readme.read_text(encoding="utf-8") in [str(model_card(of)) for of in made]:
+            return facts
+        ignored = [name for name, value in given.items() if value is not None]
+        if ignored:
+            raise ValueError(
+                f"{readme} is its author's own and is pushed as it is, so that {', '.join(ignored)} would have no "
+                "effect. Write that into it and leave the options out, or remove it to have a card made."
+            )
+        return None
+    if config.get("architectures") == ["IFAformerModel"]:
+        raise ValueError(f"{folder} holds a bare model, which has no task that a card could describe. Write {readme}.")
+    return facts
+
+
+def _read_results(folder: Path) -> dict[str, Any]:
     """
     What `train.py` recorded; nothing where it did not write the folder.
 
     Raises:
-        ValueError: for a file that is not of its making.
+        ValueError: for a file that `train.py` did not write.
     """
     path = folder / "results.json"
     try:
@@ -42,51 +141,12 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def new_card(folder: Path, model: PreTrainedModel, arguments: Any, description: str) -> ModelFacts | None:
-    """
-    Facts for the model's card; None where the folder's README.md is its author's own.
-
-    Raises:
-        ValueError: for options that an own README.md leaves without effect, and a model that no card can be made of.
-    """
-    results, config = read_results(folder), model.config.to_dict()
-    given = {
-        "name": arguments.title,
-        "license": arguments.license,
-        "language": arguments.language or None,
-        "dataset_id": arguments.dataset_id,
-        "description": description or None,
-    }
-    facts = ModelFacts.from_run(
-        {"num_parameters": model.num_parameters(), **results}, config, repo_id=arguments.repo_id, **given
-    )
-    readme = folder / CARD
-    if readme.exists():
-        # As train.py writes it, not knowing and knowing where the model goes; and as this command would.
-        made = [ModelFacts.from_run(results, config), ModelFacts.from_run(results, config, repo_id=arguments.repo_id)]
-        if not results or readme.read_text(encoding="utf-8") not in [str(model_card(of)) for of in [*made, facts]]:
-            options = {"name": "title"}
-            ignored = [f"--{options.get(name, name)}" for name, value in given.items() if value is not None]
-            if ignored:
-                raise ValueError(
-                    f"{readme} is its author's own and is pushed as it is, without {', '.join(ignored)}: write that "
-                    "into it and leave the options out, or remove it to have a card made."
-                )
-            return None
-    elif type(model).__name__ == "IFAformerModel":
-        raise ValueError(f"{folder}: a bare model has no task that a card could tell of: write {readme} yourself.")
-    return facts
-
-
-CARD = "README.md"
-
-
-# Of BERT, RoBERTa, BERTweet and XLM-R, whose fast tokenizers write the first alone.
+# Of BERT, RoBERTa, BERTweet and XLM-R. Their fast tokenizers write only the first.
 VOCABULARIES = (FULL_TOKENIZER_FILE, "vocab.txt", "vocab.json", "bpe.codes", "sentencepiece.bpe.model")
 
 
-# What a push of a model replaces: these kinds of files of a former push go where the new one lacks them, nothing else.
-# Code is not among them: a .py file may be its owner's, and one that nothing refers to does no harm.
+# Files of a former push that are deleted from the repository where the new push lacks them. Code is not among them: a
+# .py file may be its owner's, and one that nothing refers to does no harm.
 STALE_MODEL_FILES = (
     SAFE_WEIGHTS_NAME,
     SAFE_WEIGHTS_INDEX_NAME,
@@ -101,20 +161,20 @@ STALE_MODEL_FILES = (
 )
 
 
-def model_files(folder: Path) -> dict[str, Path]:
+def model_files(folder: str | os.PathLike) -> dict[str, Path]:
     """
-    What a user of the model needs of a folder that `train.py`, `save_pretrained` of model and processor, or
-    `convert_deepke_checkpoint.py` wrote, by path in the repository: configuration, weights, tokenizer, processor, the
-    code that those refer to, and the card with its pictures.
+    The files of a model's folder that its users need, by path in the repository: configuration, weights, tokenizer,
+    processor, the code that those refer to, and the card with its pictures.
 
-    Checkpoints, state of the optimizer and the logs of a run are no use to them. Nor goes `results.json`: it holds
-    paths of the machine that trained, and what it says of the model is on the card.
+    Checkpoints, the state of the optimizer and the logs of a run are of no use to them. `results.json` stays too: it
+    holds paths of the machine that trained, and the card says what it says of the model.
 
     Raises:
-        ValueError: for a folder that lacks any of it.
+        ValueError: for a folder that lacks any of these files.
     """
+    folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: expected the folder of a trained model, there is no such folder.")
+        raise ValueError(f"{folder}: expected the folder of a trained model, but there is no such folder.")
     wanted = [CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE]
     optional = [IMAGE_PROCESSOR_NAME, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE, "merges.txt", *VOCABULARIES, CARD]
     vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]

@@ -1,14 +1,18 @@
-"""The files of a Space: its page, what that needs, the card, and examples drawn by the demo data's builder."""
+"""The folder of a Space: its page, what that needs, the card, and examples drawn by the demo data's builder."""
 
 import importlib.resources
 import json
+import os
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hub_card.space_card import APP_FILE, SpaceFacts, space_card
 from processing.data.demo.entity_tweets import TYPES, Tweet, plan_tweet
 
-from .model_folder import CARD
+from .upload import CARD, find_model, upload
 
 
 REQUIREMENTS = "requirements.txt"
@@ -19,13 +23,38 @@ STALE_SPACE_FILES = (f"{EXAMPLES}/*.png", f"{EXAMPLES}/examples.json")  # which 
 EXAMPLE_SEED, EXAMPLE_SPLIT = 0, "test"
 
 
-def write_space(folder: Path, facts: SpaceFacts) -> dict[str, Path]:
+@dataclass(frozen=True)
+class PushedSpace:
     """
-    Write a Space's files, by their path in the repository; other files of the folder stay as they are.
+    A Space that was pushed.
+
+    Attributes:
+        url: of its repository.
+        private_models: the models that it can load only with a secret `HF_TOKEN` whose token may read them.
+    """
+
+    url: str
+    private_models: tuple[str, ...]
+
+
+def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
+    """
+    Write the files of a Space for this machine. Its models may be folders. Other files of the folder stay as they are.
 
     Raises:
         OSError: where they cannot be written.
     """
+    models, relation_model = map(_full_name, facts.models), facts.relation_model and _full_name(facts.relation_model)
+    _write(Path(folder), replace(facts, models=list(models), relation_model=relation_model))
+
+
+def _full_name(model: str) -> str:
+    """The whole path of a folder; a name on the Hub as it is."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _write(folder: Path, facts: SpaceFacts) -> dict[str, Path]:
+    """The paths of the files, by their path in the repository."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
     source = importlib.resources.files("hub_card") / "space"
     for name in (APP_FILE, REQUIREMENTS):
@@ -33,6 +62,42 @@ def write_space(folder: Path, facts: SpaceFacts) -> dict[str, Path]:
     (folder / CARD).write_text(f"{space_card(facts)}\n", encoding="utf-8")
     names = [APP_FILE, REQUIREMENTS, CARD, *write_examples(folder)]
     return {name: folder / name for name in names}
+
+
+def push_space(
+    facts: SpaceFacts,
+    repo_id: str,
+    *,
+    folder: str | os.PathLike | None = None,
+    private: bool = False,
+    token: str | None = None,
+) -> PushedSpace:
+    """
+    Publish a Space in one commit.
+
+    Args:
+        facts: what its card says. Its models must be on the Hub.
+        repo_id: name of the repository, `user/name`.
+        folder: where the files stay; by default they lie in a temporary folder.
+        private: make a new repository private.
+        token: by default that of HF_TOKEN or of `hf auth login`.
+
+    Raises:
+        NotPushed: for a model that the Hub does not have, and where the upload fails.
+        OSError: where the files cannot be written.
+    """
+    private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        url = upload(
+            _write(Path(place), facts),
+            repo_id,
+            "space",
+            message=f"Upload {facts.title}",
+            stale=STALE_SPACE_FILES,
+            private=private,
+            token=token,
+        )
+    return PushedSpace(url, private_models)
 
 
 def write_examples(folder: Path) -> list[str]:

@@ -19,8 +19,8 @@ from transformers.trainer_utils import HubStrategy
 
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
-from hub_card.sharing.model_folder import STALE_MODEL_FILES, model_files
-from hub_card.sharing.upload import check_destination, make_repository, upload
+from hub_card.sharing.model_folder import push_model
+from hub_card.sharing.upload import NotPushed, check_destination, make_repository
 from processing.data.tasks import check_task
 from processing.jobs.atomic_files import write_json
 from processing.scoring.results_table import results_table, spread_table
@@ -244,12 +244,12 @@ def prepare_push(arguments: IFAformerTrainingArguments) -> None:
     if arguments.hub_token:
         again = again.replace(arguments.hub_token, "TOKEN")
     try:
-        check_destination(name, again, arguments.hub_token)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    repository = make_repository(
-        name, "model", private=bool(arguments.hub_private_repo), again=again, token=arguments.hub_token
-    )
+        check_destination(name, arguments.hub_token)
+        repository = make_repository(
+            name, "model", private=bool(arguments.hub_private_repo), token=arguments.hub_token
+        )
+    except NotPushed as error:
+        raise SystemExit(f"{error} The command is:\n{again}") from error
     arguments.hub_model_id = repository.repo_id
 
 
@@ -272,17 +272,11 @@ def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
         ]
     )
     print(f"The model is trained, and saved in {folder}.")
-    url = upload(
-        model_files(folder),
-        name,
-        "model",
-        private=bool(arguments.hub_private_repo),
-        message="Upload the trained model",
-        again=again,
-        stale=STALE_MODEL_FILES,
-        token=arguments.hub_token,
-    )
-    print(f"Pushed: {url}")
+    try:
+        pushed = push_model(folder, name, private=bool(arguments.hub_private_repo), token=arguments.hub_token)
+    except NotPushed as error:
+        raise SystemExit(f"{error} The command is:\n{again}") from error
+    print(f"Pushed: {pushed.url}")
 
 
 def conclude(runs: list[Run], arguments: IFAformerTrainingArguments, out_of_reach: Callable[[Any], str]) -> Run:

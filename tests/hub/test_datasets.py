@@ -148,14 +148,14 @@ CASES = [
     Case("bad-card", there=False, says=("Not pushed", "license"), options=("--license", "all-mine"), for_good=True),
     Case("busy", fault={"route": "preupload", "status": 503}, fails=False),
     Case("cut-once", fault={"route": "upload", "cut": "request"}, fails=False),
-    Case("busy-commit", fault={"route": "commit", "status": 503}, says=("Not pushed", "503")),
-    Case("busy-commit-and-new", fault={"route": "commit", "status": 503}, there=False, says=("Not pushed", "503")),
+    Case("busy-commit", fault={"route": "commit", "status": 503}, says=("not known", "503")),
+    Case("busy-commit-and-new", fault={"route": "commit", "status": 503}, there=False, says=("not known", "503")),
     Case(
         "cut-for-good",
         fault={"route": "upload", "cut": "request", "times": math.inf},
         says=("Not pushed", "Nothing was published"),
     ),
-    Case("commit-cut", fault={"route": "commit", "cut": "request"}, says=("Not pushed",)),
+    Case("commit-cut", fault={"route": "commit", "cut": "request"}, says=("not known",)),
     Case("answer-lost", fault={"route": "commit", "cut": "answer"}, says=("me/answer-lost",)),
     Case("hidden", there=False, fails=False, options=("--private", "true")),
 ]

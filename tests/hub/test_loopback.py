@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 
 
@@ -85,6 +86,9 @@ def attempt(run_client):
 
 
 def test_a_model_and_its_tokenizer_in_a_fresh_process(hub, run_client):
+    def alike(values, others):
+        return np.array(values) == pytest.approx(np.array(others), abs=1e-5)
+
     pushed = run_client(PUSH_BERT).answer
     files = hub.files("me/bert")
     assert len(set(pushed[0][0])) == 6, "the words are known"
@@ -102,8 +106,9 @@ def test_a_model_and_its_tokenizer_in_a_fresh_process(hub, run_client):
     for name, content in damaged.items():
         hub.seed(name, content)
     loaded = run_client(LOAD_BERT, "me/bert", *damaged, token=None, packages=False).answer
-    assert loaded["me/bert"] == pushed
-    assert loaded["me/flipped"][:2] == pushed[:2] and loaded["me/flipped"][2] != pushed[2], "the pooler comes last"
+    assert all(map(alike, loaded["me/bert"], pushed))
+    ids, states, pooled = map(alike, loaded["me/flipped"], pushed)
+    assert ids and states and not pooled, "the pooler comes last"
     assert loaded["me/swapped"][0] != pushed[0]
     assert isinstance(loaded["me/truncated"], str)
     assert loaded["me/without"][0] != pushed[0], "loads all the same, with a vocabulary of special tokens"

@@ -72,11 +72,11 @@ def test_a_pushed_space_runs_without_the_project(hub, run_client, model_files):
 
 
 FAILURES = {  # name of the case: what is asked for, fault, what is said
-    "absent": ({"model": "me/absent"}, None, ("it has none of the name me/absent", "Push the model first")),
-    "folder": ({"model": "runs/demo"}, None, ("it has none of the name runs/demo", "Push the model first")),
-    "bad-name": ({"model": "a/b/c"}, None, ("it has none of the name a/b/c",)),
+    "absent": ({"model": "me/absent"}, None, ("has none of the name me/absent", "Push the model first")),
+    "folder": ({"model": "runs/demo"}, None, ("has none of the name runs/demo", "Push the model first")),
+    "bad-name": ({"model": "a/b/c"}, None, ("has none of the name a/b/c",)),
     "busy-model": ({}, {"route": "info", "contains": "me/tagger"}, ("503",)),
-    "absent-relations": ({"relation_model": "me/none"}, None, ("it has none of the name me/none",)),
+    "absent-relations": ({"relation_model": "me/none"}, None, ("has none of the name me/none",)),
     "bad-license": ({"license": "all-mine"}, None, ("license",)),
     "busy-space": ({}, {"route": "preupload", "contains": "me/busy-space", "times": 9}, ("503",)),
     "busy-commit": ({}, {"route": "commit", "contains": "me/busy-commit"}, ("not known", "503")),

@@ -91,7 +91,7 @@ def test_the_message_has_the_command_that_pushes_what_is_trained(hub, run_client
     options = ("--hub_model_id", "me/tagger", "--hub_private_repo", "true")
     result = train(run_client, command, *options, exit_code=1)
     assert f"The model is trained, and saved in {tmp_path / 'out'}." in result.stdout
-    assert "Not pushed, or not known to be" in result.stderr and "Traceback" not in result.stderr
+    assert "It is not known whether this was pushed" in result.stderr and "Traceback" not in result.stderr
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert set(hub.files("me/tagger")) <= {".gitattributes"}
     hub.disarm()

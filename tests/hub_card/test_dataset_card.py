@@ -20,7 +20,7 @@ def demo(tmp_path_factory):
 def facts(data, **kwargs):
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     values = {
-        "name": "Tweets | drawn",
+        "title": "Tweets | drawn",
         "features": data["train"].features,
         "statistics": statistics,
         "num_bytes": dict.fromkeys(data, 1000),

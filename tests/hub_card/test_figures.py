@@ -137,7 +137,9 @@ def test_no_global_state():
 def test_neither_pyplot_nor_torch():
     program = (
         "import sys\n"
-        "from hub_card.model_card import Confusion, ModelFacts, confusion_matrix, model_card\n"
+        "from hub_card.figures import Confusion, confusion_matrix\n"
+        "from hub_card.model_card import model_card\n"
+        "from hub_card.model_facts import ModelFacts\n"
         "model_card(ModelFacts('x'))\n"
         "confusion_matrix(Confusion(['PER'], [[1, 2], [3, 0]]))\n"
         "print(sorted({'torch', 'transformers', 'matplotlib.pyplot', 'processing'} & set(sys.modules)))"

@@ -445,8 +445,8 @@ def test_nothing_recorded():
 
 
 def test_given_facts_win():
-    assert make_card(name="mine", repo_id="me/tagger").text.startswith("\n# mine\n")
-    assert str(make_card(name=None, license=None, repo_id=None)) == str(make_card())
+    assert make_card(title="mine", repo_id="me/tagger").text.startswith("\n# mine\n")
+    assert str(make_card(title=None, license=None, repo_id=None)) == str(make_card())
 
 
 def test_every_data_set_has_its_words():

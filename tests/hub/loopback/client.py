@@ -121,11 +121,12 @@ class Client:
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",
             "DISABLE_SAFETENSORS_CONVERSION": "1",
             "NO_PROXY": "127.0.0.1,localhost",
-            "PYTHONPATH": str(GUARD),
+            # What PYTHONPATH brings, as an installed package, can be imported unless it is blocked.
+            "PYTHONPATH": os.pathsep.join([str(GUARD), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PYTHONIOENCODING": "utf-8",
             "LOOPBACK_LOG": str(log),
             "LOOPBACK_PACE": str(pace),
-            "LOOPBACK_BLOCKED": "" if packages else "modeling_ifaformer,processing,hub_card",
+            "LOOPBACK_BLOCKED": "" if packages else "modeling_ifaformer,processing,hub_card,ifaformer_commands",
             **({} if token is None else {"HF_TOKEN": token}),
             **(env or {}),
         }

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor, load_whole_model, task_of
 
@@ -44,5 +46,26 @@ def test_what_does_not_load_is_told(relation_checkpoint, tmp_path):
 def test_a_folder_of_several_runs_is_no_model(tmp_path):
     (tmp_path / "seed-1").mkdir()
     (tmp_path / "seed-1" / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=f"holds one for each seed. Name one of them: {tmp_path}/seed-1"):
+    with pytest.raises(ValueError, match=f"several runs, one for each seed. Name one of them: {tmp_path}/seed-1"):
         load_processor(str(tmp_path))
+
+
+def test_a_model_is_whole_with_exactly_its_weights(checkpoint, tmp_path):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "extra": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"the weights are not those .*'unexpected_keys': \['extra'\]"):
+        load_whole_model(folder)
+    del tensors["crf.transitions"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"the weights are not those .*'missing_keys': \['crf.transitions'\]"):
+        load_whole_model(folder)
+
+
+def test_a_tokenizer_that_is_too_large(checkpoint, make_processor, tmp_path):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    tokenizer = make_processor().tokenizer
+    tokenizer.add_tokens([f"new{number}" for number in range(50)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ entries, the model embeds 99"):
+        load_whole_model(folder)

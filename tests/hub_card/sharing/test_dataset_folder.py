@@ -1,0 +1,102 @@
+"""The Parquet files and the card of a data set, in a folder and on their way to the Hub."""
+
+from functools import partial
+
+import pytest
+from datasets import load_dataset
+
+from hub_card.sharing import NotPushed, dataset_folder, push_dataset, write_dataset
+from processing.jobs.processes import JobError
+
+
+def shards(folder):
+    return sorted(path.name for path in folder.glob("data/*"))
+
+
+def test_the_folder_loads_as_the_same_rows(own_data, load, tmp_path):
+    shared, expected = tmp_path / "shared", load(own_data)
+    write_dataset(expected, shared, title="Our tweets", rows_per_shard=2, report="train: 5 rows", license="mit")
+    assert shards(shared) == [
+        "test-00000-of-00001.parquet",
+        *(f"train-0000{index}-of-00003.parquet" for index in range(3)),
+    ]
+    card = (shared / "README.md").read_text(encoding="utf-8")
+    assert "# Our tweets\n" in card and "license: mit" in card and "| PER | 5 | 1 |" in card
+    assert "    train: 5 rows" in card and str(tmp_path) not in card
+    for path in (own_data / "photos").iterdir():
+        path.unlink()  # the pictures are inside
+    loaded = load_dataset(str(shared), cache_dir=str(tmp_path / "cache2"))
+    streamed = load_dataset(str(shared), streaming=True)
+    for split, rows in loaded.items():
+        assert rows.features["ner_tags"] == expected[split].features["ner_tags"]
+        for row, other, wanted in zip(rows, streamed[split], expected[split], strict=True):
+            assert row["tokens"] == other["tokens"] == wanted["tokens"]
+            assert row["ner_tags"] == other["ner_tags"] == wanted["ner_tags"]
+            assert len(row["aux_crops"]) == len(wanted["aux_crops"])
+            assert (row["image"] is None) == (other["image"] is None) == (wanted["image"] is None)
+    assert loaded["train"][0]["image"].getpixel((0, 0)) == (255, 0, 0)
+    again = load(shared)  # and it trains: the same rows by the same command-line name
+    assert again["train"]["tokens"] == expected["train"]["tokens"]
+    assert again["train"]["ner_tags"] == expected["train"]["ner_tags"]
+
+
+def test_an_interrupted_call_is_gone_on_with(own_data, load, tmp_path, monkeypatch):
+    data, shared = load(own_data), tmp_path / "shared"
+    written = []
+
+    def write(rows, path, fail_at=None):
+        if len(written) == fail_at:
+            raise OSError("No space left")
+        path.parent.mkdir(exist_ok=True)
+        original(rows, path)
+        written.append(path.name)
+
+    original = dataset_folder.write_shard
+    monkeypatch.setattr(dataset_folder, "write_shard", partial(write, fail_at=2))
+    with pytest.raises(JobError, match=rf"Cannot write {shared}: No space left"):
+        write_dataset(data, shared, title="x", rows_per_shard=2)
+    assert shards(shared) == sorted(written) and len(written) == 2
+    monkeypatch.setattr(dataset_folder, "write_shard", write)
+    with pytest.raises(JobError, match=r"rows_per_shard: 2 before, 5 now.*name another folder"):
+        write_dataset(data, shared, title="x", rows_per_shard=5)
+    for _ in range(2):
+        write_dataset(data, shared, title="x", rows_per_shard=2)
+    assert shards(shared) == sorted(written) and len(written) == 4, "each file was written once"
+    assert load_dataset(str(shared), split="train", cache_dir=str(tmp_path / "cache2"))["id"] == data["train"]["id"]
+
+
+def test_files_of_something_else_are_left_alone(own_data, load, tmp_path):
+    data, shared = load(own_data), tmp_path / "shared"
+    (shared / "data").mkdir(parents=True)
+    (shared / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
+    with pytest.raises(JobError, match="is there already, and nothing says how it was made"):
+        write_dataset(data, shared, title="x")
+    write_dataset(data, tmp_path / "other", title="x")
+    (own_data / "test.jsonl").unlink()
+    with pytest.raises(JobError, match=r"made from other data or with other settings \(other rows\)"):
+        write_dataset(load(own_data), tmp_path / "other", title="x")
+    with pytest.raises(ValueError, match="rows_per_shard must be at least 1, got 0"):
+        write_dataset(data, tmp_path / "third", title="x", rows_per_shard=0)
+    assert not (tmp_path / "third").exists()
+
+
+def test_one_commit_replaces_an_earlier_version(hub, own_data, load, tmp_path):
+    hub.former = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
+    url = push_dataset(load(own_data), "me/tweets", title="Tweets", private=True, language=["en"])
+    assert url == "https://huggingface.co/me/tweets"
+    assert (hub.created["repo_id"], hub.created["repo_type"], hub.created["private"]) == ("me/tweets", "dataset", True)
+    assert hub.commit["commit_message"] == "Upload Tweets"
+    assert set(hub.added) == {"README.md", *(f"data/{name}-00000-of-00001.parquet" for name in ("train", "test"))}
+    assert hub.deleted == {"data/train-00000-of-00009.parquet"}
+    assert b'load_dataset("me/tweets")' in hub.added["README.md"]
+
+
+def test_a_folder_whose_upload_failed_is_pushed_by_the_same_call(hub, own_data, load, tmp_path):
+    data, shared = load(own_data), tmp_path / "shared"
+    hub.errors = {"create_commit": TimeoutError("no network")}
+    with pytest.raises(NotPushed, match="no network"):
+        push_dataset(data, "me/tweets", folder=shared)
+    before = {path: path.stat().st_mtime_ns for path in shared.glob("data/*")}
+    hub.errors = {}
+    push_dataset(data, "me/tweets", folder=shared)
+    assert len(hub.added) == 3 and {path: path.stat().st_mtime_ns for path in shared.glob("data/*")} == before

@@ -9,34 +9,29 @@ Turn a checkpoint of the published implementation (DeepKE) into a folder that th
 The two models give configuration, tokenizer and image processor; all weights come from the checkpoint.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ifaformer_commands.command_line import parse_arguments, user_errors
+from ifaformer_commands.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.data_options import TASKS
 
 
 @dataclass
 class ConversionArguments:
-    checkpoint: str | None = field(default=None, metadata={"help": "The .pth file that is converted."})
-    task: str = field(
-        default="ner",
-        metadata={"help": "What the checkpoint was trained for: entities or relations.", "choices": ["ner", "re"]},
+    """Options of the conversion."""
+
+    checkpoint: str | None = option("The .pth file that is converted.")
+    task: str = option("What the checkpoint was trained for: entities (ner) or relations (re).", "ner", choices=TASKS)
+    text_model: str = option(
+        "The text model that training started from: its name on the Hub or its folder.", "bert-base-uncased"
     )
-    text_model: str = field(
-        default="bert-base-uncased",
-        metadata={"help": "The text model that training started from: its name on the Hub or its folder."},
+    vision_model: str = option(
+        "The vision model that training started from: its name on the Hub or its folder.",
+        "openai/clip-vit-base-patch32",
     )
-    vision_model: str = field(
-        default="openai/clip-vit-base-patch32",
-        metadata={"help": "The vision model that training started from: its name on the Hub or its folder."},
-    )
-    output: str = field(default="ifaformer-converted", metadata={"help": "The folder that is written."})
-    relations: str | None = field(
-        default=None,
-        metadata={"help": "With --task re: the JSON file from relation names to ids (ours_rel2id.json)."},
-    )
-    max_seq_length: int | None = field(
-        default=None,
-        metadata={"help": "The longest text of training in tokens. The published lengths are 40 (ner) and 80 (re)."},
+    output: str = option("The folder that is written.", "ifaformer-converted")
+    relations: str | None = option("With --task re: the JSON file from relation names to ids (ours_rel2id.json).")
+    max_seq_length: int | None = option(
+        "The longest text of training in tokens. The published lengths are 40 (ner) and 80 (re)."
     )
 
 

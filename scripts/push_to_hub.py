@@ -17,28 +17,22 @@ entities. `python app.py` in its `--output_dir` starts the page on this machine,
 """
 
 import shlex
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ifaformer_commands.command_line import parse_arguments, this_command, user_errors
+from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
 from ifaformer_commands.data_options import DataSourceArguments
-
-
-def option(text: str, default: Any = "") -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class CardArguments:
     """What the card says."""
 
-    title: str = option("The heading of the card. By default it is the name of what is shared.")
-    description: str = option("A Markdown file that says what the data or the model are.")
-    license: str | None = option("The license by the Hub's identifier, for example cc-by-4.0.", default=None)
-    language: list[str] = field(
-        default_factory=list, metadata={"help": "The languages of the texts as ISO 639-1 codes, for example en."}
-    )
+    title: str = option("The heading of the card. By default it is the name of what is shared.", "")
+    description: str = option("A Markdown file that says what the data or the model are.", "")
+    license: str | None = option("The license by the Hub's identifier, for example cc-by-4.0.", None)
+    language: list[str] = option("The languages of the texts as ISO 639-1 codes, for example en.", [])
 
     def card(self) -> dict[str, Any]:
         try:
@@ -52,23 +46,23 @@ class CardArguments:
 
 @dataclass
 class DatasetArguments(DataSourceArguments):
-    """Options of a data set."""
+    """The data set that is shared."""
 
-    dataset: str = option("The data set to share, named as for the other commands.")
-    rows_per_shard: int = option("How many rows a Parquet file has at most.", default=1000)
+    dataset: str = option("The data set to share, named as for the other commands.", "")
+    rows_per_shard: int = option("How many rows a Parquet file has at most.", 1000)
 
 
 @dataclass
 class SharingArguments(CardArguments, DatasetArguments):
     """What is shared, and where to."""
 
-    model: str = option("The folder of the model to share. With --space it is the model's name on the Hub.")
-    space: bool = option("Share a page on which --model is tried.", default=False)
-    relation_model: str | None = option("The relation model of a Space, by its name on the Hub.", default=None)
-    dataset_id: str | None = option("The name on the Hub of the data that --model was trained on.", default=None)
-    repo_id: str = option("The repository on the Hub: user/name.")
-    private: bool = option("Make a new repository private.", default=False)
-    output_dir: str = option("The folder for the files of a data set or a Space. They stay there.")
+    model: str = option("The folder of the model to share. With --space it is the model's name on the Hub.", "")
+    space: bool = option("Share a page on which --model is tried.", False)
+    relation_model: str | None = option("The relation model of a Space, by its name on the Hub.", None)
+    dataset_id: str | None = option("The name on the Hub of the data that --model was trained on.", None)
+    repo_id: str = option("The repository on the Hub: user/name.", "")
+    private: bool = option("Make a new repository private.", False)
+    output_dir: str = option("The folder for the files of a data set or a Space. They stay there.", "")
 
     def check(self) -> None:
         """
@@ -119,12 +113,10 @@ def share(arguments: SharingArguments) -> str | None:
         if model.has_own_card:
             print(f"{Path(arguments.model, 'README.md')} is its author's own. It was pushed as it is.")
         return model.url
-    from processing.rows.loading_report import without_path
-
     data, report = arguments.load()
     if report:
         print(report)
-    card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": without_path(report)}
+    card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": report.summary()}
     card["rows_per_shard"] = arguments.rows_per_shard
     if arguments.repo_id:
         return sharing.push_dataset(data, arguments.repo_id, **to, **card)

@@ -1,8 +1,6 @@
-import csv
 import io
 import json
 import re
-import time
 import tracemalloc
 
 import datasets
@@ -25,18 +23,6 @@ JSON = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=3),
     max_leaves=8,
 )
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Content to a file, and its rows."""
-
-    def write(content, name):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        return path
-
-    return write
 
 
 @pytest.fixture(scope="module")
@@ -105,94 +91,6 @@ class TestText:
     @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.txt"])
     def test_empty(self, write, name):
         assert rows(write("", name)) == []
-
-
-class TestCSV:
-    def test_cells(self, write):
-        text = (
-            "\ufeffid,text,tokens,ner_tags,spans,image,aux_crops\r\n"
-            '1,"a, ""b""\r\nc",New  York\xa0!,B-LOC O,"[{""start"": 0}]",a;b.jpg,a b.jpg;c.jpg\r\n'
-            "\r\n"
-            ",,,,,,\r\n"
-        )
-        assert list(read_table(write(text, "x.csv"))) == [
-            (
-                2,
-                {
-                    "id": "1",
-                    "text": 'a, "b"\r\nc',
-                    "tokens": ["New", "York\xa0!"],
-                    "ner_tags": ["B-LOC", "O"],
-                    "spans": [{"start": 0}],
-                    "image": "a;b.jpg",
-                    "aux_crops": ["a b.jpg", "c.jpg"],
-                },
-            ),
-            (5, dict.fromkeys(["id", "text", "tokens", "ner_tags", "spans", "image", "aux_crops"])),
-        ]
-
-    @pytest.mark.parametrize(
-        ("line", "reason"),
-        [
-            ("1", "the row must have a cell for each column of the header (1 in this line, 2 columns)"),
-            ("1,2,3", "the row must have a cell for each column of the header (3 in this line, 2 columns)"),
-            ('"1"x,[]', "the line is not CSV (',' expected after '\"')"),
-            ("1,[", "spans: must be JSON (it is '[': Expecting value at character 2)"),
-            ('1,"""\\ud800"""', "spans: must be JSON (it is '\"\\\\ud800\"': half of a surrogate pair"),
-            ("x\0,[]", "the line is not text (its character 2 is NUL, 0x00)"),
-            ("x" * 200_000 + ",[]", "the line is not CSV (field larger than field limit (131072))"),
-            ("a\rb,[]", "the line is not CSV (new-line character seen in unquoted field"),
-        ],
-    )
-    def test_unreadable_rows(self, write, line, reason):
-        result = list(read_table(write(f"text,spans\nParis,[]\n{line}\nLondon,[]\n", "x.csv")))
-        assert [number for number, _ in result] == [2, 3, 4]
-        assert (result[0][1], result[2][1]) == ({"text": "Paris", "spans": []}, {"text": "London", "spans": []})
-        assert str(result[1][1]).startswith(reason)
-
-    def test_a_quote_in_the_middle_of_a_cell(self, write):
-        assert rows(write('text\n5" screen\n', "x.csv")) == [{"text": '5" screen'}]
-
-    @pytest.mark.parametrize("following", ["y,2\n", 'y,"2"\n', '"y",2\n', '"y\ny",2\n', '"y ""q""",2\n'])
-    @pytest.mark.parametrize("broken", ['x,"1\n', '"x,1\n'])
-    def test_an_open_quote_costs_one_row(self, write, broken, following):
-        first, error, *others = rows(write("text,n\nw,0\n" + broken + following * 3, "x.csv"))
-        assert first == {"text": "w", "n": "0"}
-        assert error.kind == "a quote is opened and not closed"
-        assert others == rows(write("text,n\n" + following * 3, "y.csv")) and len(others) == 3
-
-    def test_an_open_quote_that_the_next_row_closes(self, write):
-        # All of it is right by the rules but for the columns; the second row is read all the same.
-        wrong = "(1 in lines 2 to 3, 2 columns)"
-        result = list(read_table(write('a,b\n"x,1\ny"\nz,2\n', "x.csv")))
-        assert result[0] == (2, Problem("the row must have a cell for each column of the header", details=wrong))
-        assert result[-1] == (4, {"a": "z", "b": "2"})
-
-    def test_an_open_quote_in_a_long_file(self, write):
-        start = time.monotonic()
-        result = rows(write("a,b\n" + 'x,"1\n' + "y,2\n" * 20_000 + 'x,"1\n', "x.csv"))
-        assert [i for i, row in enumerate(result) if isinstance(row, Problem)] == [0, 20_001]
-        assert str(result[0]) == "a quote is opened and not closed (lines looked at: 101)"
-        assert str(result[-1]) == "a quote is opened and not closed (lines looked at: 1)"
-        assert time.monotonic() - start < 5
-
-    def test_every_line_opens_a_quote(self, write):
-        start = time.process_time()
-        result = rows(write("a,b\n" + '5","x\n' * 3_000, "x.csv"))
-        assert len(result) == 3_000 and all(isinstance(row, Problem) for row in result)
-        assert time.process_time() - start < 2
-
-    def test_an_unreadable_line_within_quotes(self, write):
-        result = list(read_table(write(b'a,b\n"x\n\xff",1\ny,2\n', "x.csv")))
-        assert result[0] == (2, Problem("a quote is opened and not closed", details="(lines looked at: 1)"))
-        assert result[1][0] == 3 and result[1][1].kind == "the line is not UTF-8"
-        assert result[2] == (4, {"a": "y", "b": "2"})
-
-    @pytest.mark.parametrize("header", ["a,a", "a,", '"a', b"\xff"])
-    def test_header(self, write, header):
-        header = header if isinstance(header, bytes) else header.encode()
-        with pytest.raises(ValueError, match=r"x\.csv:1: expected a header"):
-            rows(write(header + b"\nParis,1\n", "x.csv"))
 
 
 class TestParquetAndArrow:
@@ -305,32 +203,6 @@ class TestProperties:
         assert list(read_table(path)) == list(enumerate(written, 1))
 
     @settings(deadline=None)
-    @given(st.data())
-    def test_csv_reads_the_same(self, place, data):
-        names = data.draw(
-            st.lists(st.sampled_from(["id", "text", "image", "x,y", 'q"', "a b"]), min_size=2, unique=True)
-        )
-        end = data.draw(st.sampled_from(["\r\n", "\n"]))
-        # csv.writer leaves a carriage return outside quotes where its lines end without one.
-        cells = NO_NUL if end == "\r\n" else NO_NUL.map(lambda cell: cell.replace("\r", ""))
-        written = data.draw(st.lists(st.lists(cells, min_size=len(names), max_size=len(names)), max_size=5))
-        path = place / "same.csv"
-        with open(path, "w", encoding=data.draw(st.sampled_from(["utf-8", "utf-8-sig"])), newline="") as file:
-            writer = csv.writer(file, lineterminator=end)
-            writer.writerows([names, *written])
-        assert rows(path) == [{n: cell or None for n, cell in zip(names, row, strict=True)} for row in written]
-
-    @settings(deadline=None)
-    @given(st.lists(st.lists(st.text("ab\xa0\u2028é'\"{}", min_size=1), min_size=1), min_size=1))
-    def test_lists_in_csv_read_the_same(self, place, written):
-        path = place / "lists.csv"
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["tokens", "spans", "rcnn_crops"])
-            writer.writerows([" ".join(words), json.dumps(words), ";".join(words)] for words in written)
-        assert rows(path) == [{"tokens": words, "spans": words, "rcnn_crops": words} for words in written]
-
-    @settings(deadline=None)
     @given(st.lists(st.tuples(TEXT | st.none(), st.lists(TEXT), st.binary() | st.none()), min_size=1))
     def test_parquet_reads_the_same(self, place, written):
         schema = pa.schema({"text": pa.string(), "tokens": pa.list_(pa.string()), "image": pa.binary()})
@@ -367,119 +239,3 @@ def test_memory_does_not_grow_with_the_file(tmp_path, ending):
         assert tracemalloc.get_traced_memory()[1] < 8 << 20  # of 20 MB
     finally:
         tracemalloc.stop()
-
-
-class TestFindTables:
-    @pytest.fixture
-    def folder(self, tmp_path):
-        def make(*names):
-            for name in names:
-                path = tmp_path / name
-                path.parent.mkdir(exist_ok=True, parents=True)
-                path.touch()
-            return tmp_path
-
-        return make
-
-    def names(self, root):
-        return {s: [path.removeprefix(f"{root}/") for path in paths] for s, paths in find_tables(root).splits.items()}
-
-    @pytest.mark.parametrize("validation", ["valid", "validation", "dev", "val", "Dev"])
-    def test_names_of_splits(self, folder, validation):
-        root = folder("test.jsonl", f"{validation}.jsonl", "train.jsonl", "notes.txt", "readme.md", "other.jsonl")
-        found = self.names(root)
-        assert found == {"train": ["train.jsonl"], "validation": [f"{validation}.jsonl"], "test": ["test.jsonl"]}
-        assert list(found) == ["train", "validation", "test"]
-
-    def test_parts(self, folder):
-        root = folder("data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/x.parquet")
-        assert self.names(root) == {"train": [f"data/train-0000{i}-of-00002.parquet" for i in (0, 1)]}
-
-    def test_a_part_is_missing(self, folder):
-        with pytest.raises(
-            ValueError, match=r"expected 2 parts of the train split, got train-00001-of-00002\.csv\. Add"
-        ):
-            find_tables(folder("train-00001-of-00002.csv"))
-
-    def test_a_lone_file_beside_the_rows(self, folder):
-        root = folder("data/train-00000-of-00001.parquet", "crops.json")  # as prepare_crops.py leaves it
-        assert self.names(root) == {"train": ["data/train-00000-of-00001.parquet"]}
-
-    def test_a_lone_file(self, folder):
-        assert self.names(folder("tweets.csv", "dataset_info.json")) == {"train": ["tweets.csv"]}
-
-    def test_a_link(self, folder):
-        root = folder("blobs/123", "snapshot/x")
-        link = root / "snapshot" / "test.jsonl"
-        link.symlink_to(root / "blobs" / "123")
-        assert find_tables(link) == (str(link), {"test": (str(link),)}, ())
-
-    def test_a_file(self, folder):
-        root = folder("tweets.csv", "dev.csv")
-        assert find_tables(root / "tweets.csv").splits == {"train": (str(root / "tweets.csv"),)}
-        assert find_tables(root / "dev.csv").splits == {"validation": (str(root / "dev.csv"),)}
-
-    def test_several_files_of_a_split(self, folder):
-        with pytest.raises(ValueError, match=r"several files would be the validation split: dev\.csv, valid\.csv"):
-            find_tables(folder("dev.csv", "valid.csv", "train.csv"))
-
-    def test_several_endings(self, folder):
-        with pytest.raises(ValueError, match=r"expected files of one ending, got test\.csv, train\.jsonl"):
-            find_tables(folder("test.csv", "train.jsonl"))
-
-    def test_nothing(self, folder, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*gone"):
-            find_tables(tmp_path / "gone")
-        with pytest.raises(
-            FileNotFoundError, match=r"looked in .* for train.*it holds a\.csv, b\.csv\. Name the files"
-        ):
-            find_tables(folder("a.csv", "b.csv"))
-
-    def test_saved_to_disk(self, tmp_path):
-        dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"]})
-        splits = datasets.DatasetDict({"train": dataset, "dev": dataset.select([2, 0]), "extra": dataset})
-        splits.save_to_disk(tmp_path / "all", num_shards={"train": 2, "dev": 1, "extra": 1})
-        found = find_tables(tmp_path / "all")
-        assert {split: len(paths) for split, paths in found.splits.items()} == {"train": 2, "validation": 1}
-        assert found.unused == ("extra",)
-        assert [row["text"] for path in found.splits["train"] for row in rows(path)] == ["a", "b", "c"]
-        assert [row["text"] for path in found.splits["validation"] for row in rows(path)] == ["c", "a"]
-        datasets.DatasetDict({"val": dataset, "dev": dataset}).save_to_disk(tmp_path / "two")
-        with pytest.raises(ValueError, match=r"two: several of its splits \['val', 'dev'\] would be one split"):
-            find_tables(tmp_path / "two")
-        dataset.save_to_disk(tmp_path / "one")
-        assert list(find_tables(tmp_path / "one").splits) == ["train"]
-        (tmp_path / "one" / "state.json").write_text("{}")
-        with pytest.raises(ValueError, match=r"one: cannot be read as what save_to_disk writes: KeyError"):
-            find_tables(tmp_path / "one")
-
-    def test_other_names_of_parquet(self, tmp_path):
-        for name in ("mine-train", "mine-test"):
-            pq.write_table(pa.table({"text": [name]}), tmp_path / f"{name}.parquet")
-        (tmp_path / "dataset_info.json").write_text("{}")
-        (tmp_path / "loading_report.json").write_text("{}")
-        assert self.names(tmp_path) == {"train": ["mine-train.parquet"], "test": ["mine-test.parquet"]}
-
-    def test_sub_folders_of_parquet(self, tmp_path):
-        for name in ("train", "test"):
-            (tmp_path / name).mkdir()
-            pq.write_table(pa.table({"text": [name]}), tmp_path / name / "0.parquet")
-        assert self.names(tmp_path) == {"train": ["train/0.parquet"], "test": ["test/0.parquet"]}
-
-
-@pytest.mark.parametrize(
-    ("cell", "words"),
-    [
-        ("Jordan met", ["Jordan", "met"]),
-        ('["Jordan", "said \\"hi\\""]', ["Jordan", 'said "hi"']),
-        ("['Jordan', \"it's\"]", ["Jordan", "it's"]),
-        ("[ DATA ]", ["[", "DATA", "]"]),
-        ("[1]", ["[1]"]),
-        ("[]", ["[]"]),
-        ("[__import__('os')]", ["[__import__('os')]"]),
-    ],
-)
-def test_lists_in_cells_of_csv(tmp_path, cell, words):
-    with open(tmp_path / "a.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["tokens"], [cell]])
-    assert list(read_table(tmp_path / "a.csv")) == [(2, {"tokens": words})]

@@ -1,0 +1,156 @@
+import csv
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processing.data.own.tables import read_table
+from processing.problems import Problem
+
+
+NO_NUL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("tables")
+
+
+def rows(path):
+    return [row for _, row in read_table(path)]
+
+
+def test_cells(write):
+    text = (
+        "\ufeffid,text,tokens,ner_tags,spans,image,aux_crops\r\n"
+        '1,"a, ""b""\r\nc",New  York\xa0!,B-LOC O,"[{""start"": 0}]",a;b.jpg,a b.jpg;c.jpg\r\n'
+        "\r\n"
+        ",,,,,,\r\n"
+    )
+    assert list(read_table(write(text, "x.csv"))) == [
+        (
+            2,
+            {
+                "id": "1",
+                "text": 'a, "b"\r\nc',
+                "tokens": ["New", "York\xa0!"],
+                "ner_tags": ["B-LOC", "O"],
+                "spans": [{"start": 0}],
+                "image": "a;b.jpg",
+                "aux_crops": ["a b.jpg", "c.jpg"],
+            },
+        ),
+        (5, dict.fromkeys(["id", "text", "tokens", "ner_tags", "spans", "image", "aux_crops"])),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1", "the row must have a cell for each column of the header (1 in this line, 2 columns)"),
+        ("1,2,3", "the row must have a cell for each column of the header (3 in this line, 2 columns)"),
+        ('"1"x,[]', "the line is not CSV (',' expected after '\"')"),
+        ("1,[", "spans: must be JSON (it is '[': Expecting value at character 2)"),
+        ('1,"""\\ud800"""', "spans: must be JSON (it is '\"\\\\ud800\"': half of a surrogate pair"),
+        ("x\0,[]", "the line is not text (its character 2 is NUL, 0x00)"),
+        ("x" * 200_000 + ",[]", "the line is not CSV (field larger than field limit (131072))"),
+        ("a\rb,[]", "the line is not CSV (new-line character seen in unquoted field"),
+    ],
+)
+def test_unreadable_rows(write, line, reason):
+    result = list(read_table(write(f"text,spans\nParis,[]\n{line}\nLondon,[]\n", "x.csv")))
+    assert [number for number, _ in result] == [2, 3, 4]
+    assert (result[0][1], result[2][1]) == ({"text": "Paris", "spans": []}, {"text": "London", "spans": []})
+    assert str(result[1][1]).startswith(reason)
+
+
+def test_a_quote_in_the_middle_of_a_cell(write):
+    assert rows(write('text\n5" screen\n', "x.csv")) == [{"text": '5" screen'}]
+
+
+@pytest.mark.parametrize("following", ["y,2\n", 'y,"2"\n', '"y",2\n', '"y\ny",2\n', '"y ""q""",2\n'])
+@pytest.mark.parametrize("broken", ['x,"1\n', '"x,1\n'])
+def test_an_open_quote_costs_one_row(write, broken, following):
+    first, error, *others = rows(write("text,n\nw,0\n" + broken + following * 3, "x.csv"))
+    assert first == {"text": "w", "n": "0"}
+    assert error.kind == "a quote is opened and not closed"
+    assert others == rows(write("text,n\n" + following * 3, "y.csv")) and len(others) == 3
+
+
+def test_an_open_quote_that_the_next_row_closes(write):
+    # All of it is right by the rules but for the columns; the second row is read all the same.
+    wrong = "(1 in lines 2 to 3, 2 columns)"
+    result = list(read_table(write('a,b\n"x,1\ny"\nz,2\n', "x.csv")))
+    assert result[0] == (2, Problem("the row must have a cell for each column of the header", details=wrong))
+    assert result[-1] == (4, {"a": "z", "b": "2"})
+
+
+def test_an_open_quote_in_a_long_file(write):
+    result = rows(write("a,b\n" + 'x,"1\n' + "y,2\n" * 20_000 + 'x,"1\n', "x.csv"))
+    assert [i for i, row in enumerate(result) if isinstance(row, Problem)] == [0, 20_001]
+    assert str(result[0]) == "a quote is opened and not closed (lines looked at: 101)"
+    assert str(result[-1]) == "a quote is opened and not closed (lines looked at: 1)"
+
+
+def test_every_line_opens_a_quote(write):
+    result = rows(write("a,b\n" + '5","x\n' * 3_000, "x.csv"))
+    assert len(result) == 3_000 and all(isinstance(row, Problem) for row in result)
+
+
+def test_an_unreadable_line_within_quotes(write):
+    result = list(read_table(write(b'a,b\n"x\n\xff",1\ny,2\n', "x.csv")))
+    assert result[0] == (2, Problem("a quote is opened and not closed", details="(lines looked at: 1)"))
+    assert result[1][0] == 3 and result[1][1].kind == "the line is not UTF-8"
+    assert result[2] == (4, {"a": "y", "b": "2"})
+
+
+@pytest.mark.parametrize("header", ["a,a", "a,", '"a', b"\xff"])
+def test_header(write, header):
+    header = header if isinstance(header, bytes) else header.encode()
+    with pytest.raises(ValueError, match=r"x\.csv:1: expected a header"):
+        rows(write(header + b"\nParis,1\n", "x.csv"))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_csv_reads_the_same(place, data):
+    names = data.draw(st.lists(st.sampled_from(["id", "text", "image", "x,y", 'q"', "a b"]), min_size=2, unique=True))
+    end = data.draw(st.sampled_from(["\r\n", "\n"]))
+    # csv.writer leaves a carriage return outside quotes where its lines end without one.
+    cells = NO_NUL if end == "\r\n" else NO_NUL.map(lambda cell: cell.replace("\r", ""))
+    written = data.draw(st.lists(st.lists(cells, min_size=len(names), max_size=len(names)), max_size=5))
+    path = place / "same.csv"
+    with open(path, "w", encoding=data.draw(st.sampled_from(["utf-8", "utf-8-sig"])), newline="") as file:
+        writer = csv.writer(file, lineterminator=end)
+        writer.writerows([names, *written])
+    assert rows(path) == [{n: cell or None for n, cell in zip(names, row, strict=True)} for row in written]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.text("ab\xa0\u2028é'\"{}", min_size=1), min_size=1), min_size=1))
+def test_lists_in_csv_read_the_same(place, written):
+    path = place / "lists.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["tokens", "spans", "rcnn_crops"])
+        writer.writerows([" ".join(words), json.dumps(words), ";".join(words)] for words in written)
+    assert rows(path) == [{"tokens": words, "spans": words, "rcnn_crops": words} for words in written]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("Jordan met", ["Jordan", "met"]),
+        ('["Jordan", "said \\"hi\\""]', ["Jordan", 'said "hi"']),
+        ("['Jordan', \"it's\"]", ["Jordan", "it's"]),
+        ("[ DATA ]", ["[", "DATA", "]"]),
+        ("[1]", ["[1]"]),
+        ("[]", ["[]"]),
+        ("[__import__('os')]", ["[__import__('os')]"]),
+    ],
+)
+def test_lists_in_cells_of_csv(tmp_path, cell, words):
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["tokens"], [cell]])
+    assert list(read_table(tmp_path / "a.csv")) == [(2, {"tokens": words})]

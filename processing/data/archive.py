@@ -29,11 +29,13 @@ CropNames = dict[str | int, list[str]]  # by image, or by the number of the row
 def read_crop_names(path: str) -> CropNames:
     """
     A `.pth` file of the published archives: a pickled dict from an image, or from a row's number, to the names of its
-    crops. No code in it is run.
+    crops; empty where there is no such file. No code in it is run.
 
     Raises:
         ValueError: for a file that holds anything else.
     """
+    if not os.path.isfile(path):
+        return {}
     import torch  # Reading text, or prepared data, need not wait for it.
 
     expected = "expected a dict of str (or row numbers) to list of str, as torch.save writes it"
@@ -174,21 +176,6 @@ class Archive:
             notes.append(f"{place}: no row that it would be for has any")
         return notes
 
-    def crop_names(self, patterns: tuple[str, ...], split: str) -> CropNames:
-        """
-        The list of crops of a split, empty where it is absent.
-
-        Raises:
-            ValueError: for a list with anything unexpected in it.
-        """
-        path = self.file(patterns, split)
-        return read_crop_names(path) if os.path.isfile(path) else {}
-
-    def image_folders(self, split: str) -> list[PictureFolder]:
-        """The folders in which the images of a split are looked for, those that are there."""
-        paths = dict.fromkeys(self.path(pattern, split) for pattern in self.layout.image_folders)
-        return [PictureFolder(path, path) for path in paths if os.path.isdir(path)]
-
     def digest(self) -> str:
         """Changes with the text, the lists of crops and the listing of the pictures."""
         layout = self.layout
@@ -280,8 +267,8 @@ class ArchiveBuilder(ReportingBuilder):
                 gen_kwargs={
                     "split": split,
                     "rows": tuple(self.rows_of(archive, archive.file(layout.text, split))),
-                    "aux_names": archive.crop_names(layout.aux_names, split),
-                    "rcnn_names": archive.crop_names(layout.rcnn_names, split),
+                    "aux_names": read_crop_names(archive.file(layout.aux_names, split)),
+                    "rcnn_names": read_crop_names(archive.file(layout.rcnn_names, split)),
                 },
             )
             for split in SPLIT_NAMES
@@ -291,7 +278,8 @@ class ArchiveBuilder(ReportingBuilder):
         self, split: str, rows: tuple[ArchiveRow, ...], aux_names: CropNames, rcnn_names: CropNames
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         archive = self.archive
-        folders = archive.image_folders(split)
+        paths = dict.fromkeys(archive.path(pattern, split) for pattern in self.LAYOUT.image_folders)
+        folders = [PictureFolder(path, path) for path in paths if os.path.isdir(path)]
         aux_path = archive.path(self.LAYOUT.aux_folder, split)
         aux_folder = PictureFolder(aux_path, aux_path)
         rcnn_folder = PictureFolder(archive.root, archive.path(self.LAYOUT.rcnn_folder))

@@ -140,34 +140,33 @@ class _Parser(HfArgumentParser):
 
     def _add_dataclass_arguments(self, dtype: type) -> None:
         hints = get_type_hints(dtype)
-        options = {option.name: option for option in fields(dtype) if option.init}
-        for declaring in dtype.__mro__:  # what is special to the command comes before what it inherits
-            for name, option in list(options.items()):
+        left = {entry.name: entry for entry in fields(dtype) if entry.init}
+        for declaring in dtype.__mro__:  # What is special to the command comes before what it inherits.
+            for name in [*left]:
                 declared = vars(declaring).get("__dataclass_fields__", {}).get(name)
                 # A class that changes the default alone leaves the option where its help is.
-                if declared is None or name not in get_annotations(declaring) or not declared.metadata:
-                    continue
-                del options[name]
-                self._add_option(option, declared.metadata, hints[name], declaring)
-        for name, option in options.items():
-            self._add_option(option, option.metadata, hints[name], dtype)
+                if declared is not None and name in get_annotations(declaring) and declared.metadata:
+                    self._add_option(left.pop(name), declared.metadata, hints[name], declaring)
+        for name, entry in left.items():
+            self._add_option(entry, entry.metadata, hints[name], dtype)
 
-    def _add_option(self, option: Field, metadata: Any, hint: Any, declaring: type) -> None:
-        option = copy(option)  # the library writes into it
-        option.type = hint
-        option.metadata = MappingProxyType({name: metadata[name] for name in metadata if name != "none_is_text"})
+    def _add_option(self, entry: Field, metadata: Any, hint: Any, declaring: type) -> None:
+        entry = copy(entry)  # The library writes into it.
+        entry.type = hint
+        entry.metadata = MappingProxyType({name: metadata[name] for name in metadata if name != "none_is_text"})
         if metadata.get("none_is_text"):
-            self._none_is_text.add(option.name)
-        self._hints[option.name] = hint
-        written = declaring.__doc__ and not declaring.__doc__.startswith(f"{declaring.__name__}(")  # by a person
-        title = str(declaring.__doc__).strip().splitlines()[0].rstrip(".") if written else "Options"
-        group = self._group(FIRST_GROUP if option.name in self._first else title)
-        self._parse_dataclass_field(group, option)
+            self._none_is_text.add(entry.name)
+        self._hints[entry.name] = hint
+        docstring = str(declaring.__doc__)
+        # A dataclass without a docstring gets its signature as one.
+        title = "Options" if docstring.startswith(f"{declaring.__name__}(") else docstring.strip().splitlines()[0]
+        group = self._group(FIRST_GROUP if entry.name in self._first else title.rstrip("."))
+        self._parse_dataclass_field(group, entry)
         for action in self._actions:
-            if f"--no_{option.name}" in action.option_strings:
-                action.help = SUPPRESS  # `--option false` says the same
+            if f"--no_{entry.name}" in action.option_strings:
+                action.help = SUPPRESS  # `--option false` says the same.
 
-    # How a value is read, from a flag or a recipe
+    # How a value is read, from a flag or from a recipe:
 
     def _types(self, action: Action) -> set[Any]:
         """The types that an option allows, without what they hold: list and None for `list[str] | None`."""
@@ -197,7 +196,7 @@ class _Parser(HfArgumentParser):
             raise ArgumentError(None, f"{name} must be {self._expected(action)}, got {arg_string!r}.") from error
 
     def _expected(self, action: Action) -> str:
-        # The library reads true and false by a function of its own.
+        # The library reads true and false with a function of its own.
         return EXPECTED.get(action.type if isinstance(action.type, type) else bool, "one value")
 
     def _check_value(self, action: Action, value: Any) -> None:
@@ -214,7 +213,7 @@ class _Parser(HfArgumentParser):
     def _shown(self, action: Action) -> str:
         return action.option_strings[0] if action.option_strings else action.dest
 
-    # Flags
+    # How flags are read:
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, rest = super().parse_known_args(args, namespace)
@@ -229,7 +228,7 @@ class _Parser(HfArgumentParser):
         """The dataclasses with the values of the flags."""
         try:
             return self.parse_args_into_dataclasses(arguments, look_for_args_file=False)
-        except ValueError as error:  # of a dataclass's own check
+        except ValueError as error:  # A dataclass may check its values itself.
             self.error(str(error))
 
     def _no_option(self, names: Iterable[str]) -> str:
@@ -244,7 +243,7 @@ class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{' '.join(message.split())}\n")
 
-    # Recipes
+    # How recipes are read:
 
     def recipe_values(self, path: str) -> dict[str, Any]:
         """Values by the name of the option, each read and checked as that of a flag is."""

@@ -20,7 +20,7 @@ DATASETS = ("demo", "demo_re", "twitter2015", "twitter2017", "mnre")
 TAG_SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO")
 TASKS = ("ner", "re")
 
-ALL = sys.maxsize  # crops
+ALL = sys.maxsize  # So many crops does no picture have.
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Decoding and likelihood of the CRF beside pytorch-crf's."""
+"""Measure decoding and likelihood of the CRF against pytorch-crf's."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ CRF_BATCH_SIZE = 256
 
 
 def measure_crf(work: Work) -> dict[str, Any]:
-    """Random emissions for texts of as many words as the rows'."""
+    """Compare them on random emissions, for texts as long as those of the rows."""
     generator = torch.Generator().manual_seed(0)
     num_tags = len(work.processor.labels)
     texts = work.rows["tokens"]

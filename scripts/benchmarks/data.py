@@ -1,6 +1,6 @@
 """
-Preparing features and reading them, against the published way, which opens every picture and crop anew in every epoch
-and calls the image processor once for each.
+Measure how features are prepared and read, against the published way, which opens every picture and crop anew in every
+epoch and calls the image processor once for each.
 """
 
 import os
@@ -53,7 +53,7 @@ def measure_data(work: Work) -> dict[str, Any]:
 
 
 def read(work: Work, features: Dataset, num_workers: int, normalize: bool = False) -> None:
-    """An epoch in random order, batches collated by the workers, and normalised here as in training on a CPU."""
+    """Read an epoch in random order. Batches are normalised here, after the workers, as in training on a CPU."""
     for batch in DataLoader(
         features, work.batch_size, shuffle=True, collate_fn=work.collator, num_workers=num_workers
     ):

@@ -1,4 +1,4 @@
-"""Forward passes in relation to that of the text tower alone, and the share of the machine's peak they reach."""
+"""Measure forward passes against one of the text tower alone, and the share of the machine's peak that they reach."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
     number = sum(len(batch["input_ids"]) for batch in batches)
     padded = [text_only(cut(batch, PUBLISHED_LENGTH)) for batch in batches]
     for batch in padded:
-        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])  # 40 tokens each, as the goal says
+        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])  # The baseline reads all 40 tokens.
     published = list(with_pictures(work, without_labels(published_batches(work))))
     model, whole = work.ifaformer(use_whole_image=False), work.ifaformer()
     by_size = work.batches(largest_first(feature_sizes(work.features.remove_columns("pixel_values"))))
@@ -51,7 +51,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
 
 
 def share_of_peak(work: Work, model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
-    """Operations a second in the matrix products of a forward pass in relation to those of a product of its own."""
+    """Compare the operations a second in a forward pass's matrix products with those of a matrix product by itself."""
     with FlopCounterMode(display=False) as counter:
         run_batches(model, batches)
     baseline = "matrix product of 2048"

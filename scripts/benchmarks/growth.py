@@ -1,4 +1,4 @@
-"""How time and memory grow with the batch, the text, the crops and the rows."""
+"""Measure how time and memory grow with the batch, the text, the crops and the rows."""
 
 import math
 import tempfile
@@ -24,7 +24,7 @@ from .work import Work
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 TEXT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
 CROPS = (0, 1, 2, 4, 8, 16)
-TYPICAL_LENGTH, TYPICAL_CROPS = 20, 1  # of a tweet, where something else grows
+TYPICAL_LENGTH, TYPICAL_CROPS = 20, 1  # What a tweet has while something else grows.
 SMALL_BATCH = 4
 READ_BATCHES = 20
 
@@ -70,10 +70,10 @@ def curve(
     for number in numbers:
         call = make_call(number)
         with PeakMemory() as peak:
-            seconds(call)  # the first does not count
+            seconds(call)  # The first call does not count.
             times.append(spread([seconds(call) for _ in range(work.repeats)]))
         starts.append(peak.start)
-        # Memory that an allocator keeps for the next point is not new there; what it gave back meanwhile is none.
+        # An allocator may keep memory for the next point or give some back, so all points count from the first start.
         memory.append(max(0.0, peak.peak - starts[0]))
     before, last = (time["median"] for time in times[-2:])
     return {

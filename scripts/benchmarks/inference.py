@@ -1,4 +1,4 @@
-"""Bulk inference: tweets a second from prepared features to tags, beside the published way from rows to tags."""
+"""Measure tweets a second from prepared features to tags, against the published way from rows to tags."""
 
 from collections.abc import Callable
 from functools import partial

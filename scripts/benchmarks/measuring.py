@@ -1,4 +1,4 @@
-"""Times and memory, taken in turns so that a busy machine treats all alike, and what the machine can do at most."""
+"""Measure times and memory, in turns so that a busy machine treats all runs alike, and the peak of the machine."""
 
 import os
 import platform
@@ -59,14 +59,14 @@ class PeakMemory:
             with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as file:
                 sizes = dict(line.split(":") for line in file if line.startswith("Pss_"))
             return sum(int(sizes[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem")) / 1e3
-        except ProcessLookupError:  # it has ended meanwhile
+        except ProcessLookupError:  # The process has ended meanwhile.
             return 0.0
         except FileNotFoundError:
             return process.memory_full_info().uss / 1e6 if process.is_running() else 0.0
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Of one call, until the accelerator has done it too."""
+    """The time of one call, until the accelerator has finished it too."""
     start = time.perf_counter()
     call()
     if torch.cuda.is_available():
@@ -75,7 +75,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def cpu_clock() -> float:
-    """Processor time of all threads and ended children, which other people's work on the machine hardly changes."""
+    """The processor time of all threads and ended children so far. Other work on the machine hardly changes it."""
     children = os.times()
     return time.process_time() + children.children_user + children.children_system
 
@@ -90,7 +90,7 @@ def compare(
         runs: by name, the baseline's among them.
         unit: of the runs, for people.
         cost: tell people how many times the baseline's time a run takes, rather than how many times its rate it has.
-        memory: measure it too; for runs that take long, since looking costs time.
+        memory: measure memory too. This costs time, so it is for runs that take long.
 
     Returns:
         `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
@@ -138,7 +138,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def lines(comparison: dict[str, Any]) -> list[str]:
-    """The comparison for people."""
+    """The lines that show a comparison to people."""
     printed, unit, cost = [], comparison["unit"], comparison["cost"]
     for name, run in comparison["runs"].items():
         rate, ratio = run["per_second"], run["times_baseline"]
@@ -158,7 +158,7 @@ def lines(comparison: dict[str, Any]) -> list[str]:
 
 
 def figure_lines(results: dict[str, Any]) -> list[str]:
-    """A part's figures for people: comparisons and curves as such, the rest by name."""
+    """The lines that show the figures of a part to people."""
     printed = []
     for name, figure in results.items():
         if isinstance(figure, dict) and "baseline" in figure:
@@ -172,20 +172,20 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
 
 
 def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> Run:
-    """Square matrices; its units are floating-point operations."""
+    """Multiply square matrices. The units are floating-point operations."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return Run(2.0 * size**3, lambda: left @ right)
 
 
 def memory_copy(device: str, megabytes: int = 256) -> Run:
-    """Larger than caches; its units are bytes read and written."""
+    """Copy more than caches hold. The units are bytes read and written."""
     source = torch.ones(megabytes * 2**20 // 4, device=device)
     target = torch.empty_like(source)
     return Run(2.0 * source.nbytes, lambda: target.copy_(source))
 
 
 def machine(device: str, repeats: int) -> dict[str, Any]:
-    """What it is, and what it does at most: operations a second of matrix products, bytes a second of copying."""
+    """What the machine is, and its operations a second in matrix products and bytes a second in copying."""
     dtypes = (torch.float32, torch.bfloat16)
     runs = {f"matrix product, {str(dtype).removeprefix('torch.')}": matrix_product(device, dtype) for dtype in dtypes}
     copying = "copying memory"
@@ -211,5 +211,5 @@ def processor_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (FileNotFoundError, StopIteration):  # not Linux, or not x86
+    except (FileNotFoundError, StopIteration):  # This is not Linux, or not x86.
         return platform.processor() or platform.machine()

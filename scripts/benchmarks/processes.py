@@ -1,4 +1,4 @@
-"""Training by one and by two processes with the same effective batch, each with one thread: the commands of a user."""
+"""Measure train.py with one process and with two, which share the same effective batch and have one thread each."""
 
 import json
 import os
@@ -17,7 +17,7 @@ STEPS = 8
 
 
 def measure_processes(work: Work) -> dict[str, Any]:
-    """Fresh towers of the sizes given, on the data set as it is; the first steps, which warm up, count as well."""
+    """Train fresh towers of the given sizes on the data set. The first steps, which warm up, count as well."""
     counts, rates = (1, 2), []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(work.repeats):
@@ -40,7 +40,7 @@ def measure_processes(work: Work) -> dict[str, Any]:
 
 
 def train(work: Work, num_processes: int, folder: str) -> float:
-    """Samples a second."""
+    """Run train.py; returns its samples a second."""
     output = Path(folder) / f"run-{num_processes}"
     launcher: list[object] = [sys.executable, "-m", "accelerate.commands.launch"]
     if num_processes > 1:

@@ -1,7 +1,8 @@
 """
-The published way (DeepKE's multimodal NER, `IFA_model.py`, `modules/train.py` and `modules/dataset.py`): every picture
-opened anew in every epoch and given to the image processor by itself, texts padded to 40, eager attention over absent
-crops too, the vision tower's last layer in full, the tags decoded row by row in every step.
+The published way of DeepKE's multimodal NER (`IFA_model.py`, `modules/train.py` and `modules/dataset.py`).
+
+It opens every picture anew in every epoch and gives it to the image processor by itself. It pads texts to 40 tokens,
+attends to absent crops too, runs the vision tower's last layer in full, and decodes the tags row by row in every step.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from .work import NUM_CROPS, PUBLISHED_LENGTH, Work, cut
 
 
 class PublishedTagger(nn.Module):
-    """The published computation: this project's towers in the `deepke` variant, pytorch-crf on top."""
+    """The published model: this project's towers in the `deepke` variant with pytorch-crf on top."""
 
     def __init__(self, work: Work):
         super().__init__()
@@ -29,7 +30,7 @@ class PublishedTagger(nn.Module):
         embeddings = self.ifaformer.vision_model.embeddings
 
         def embed_patches(pixels: torch.Tensor) -> torch.Tensor:
-            """By the convolution itself."""
+            """Embed patches by the convolution itself."""
             convolution = embeddings.patch_embedding
             return convolution(pixels.to(convolution.weight.dtype)).flatten(2).transpose(1, 2)
 
@@ -52,7 +53,7 @@ class PublishedTagger(nn.Module):
 
 def open_pictures(rows: Dataset, processor: IFAformerProcessor) -> dict[str, torch.Tensor]:
     """
-    Every picture opened, and the image processor called, one by one; the whole picture too, which is not looked at.
+    Open every picture and call the image processor one by one, for the whole picture too, which is not looked at.
 
     Returns:
         `aux_pixel_values` (rows, 3, 3, size, size), `rcnn_pixel_values`; zeros for absent crops.
@@ -81,14 +82,14 @@ def _pixels(picture: Any, size: int, processor: IFAformerProcessor) -> torch.Ten
 
 
 def published_batches(work: Work) -> list[dict[str, torch.Tensor]]:
-    """The sample's texts cut and padded; [`with_pictures`] gives the rest."""
+    """The sample's texts, cut and padded. [`with_pictures`] adds the pictures."""
     names = ("input_ids", "attention_mask", "token_type_ids", "labels")
     batches = (cut(batch, PUBLISHED_LENGTH) for batch in work.batches())
     return [{name: batch[name] for name in names} for batch in batches]
 
 
 def with_pictures(work: Work, batches: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
-    """The batches of the sample, each with the pictures of its rows, which are opened when it is asked for."""
+    """The batches of the sample with their pictures, which are opened when a batch is asked for."""
     for number, batch in enumerate(batches):
         first = number * work.batch_size
         pictures = open_pictures(work.sample.select(range(first, first + len(batch["input_ids"]))), work.processor)

@@ -1,4 +1,4 @@
-"""From nothing to a first prediction, each in a process of its own."""
+"""Measure the time from import to a first prediction, each in a process of its own."""
 
 import os
 import subprocess

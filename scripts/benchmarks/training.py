@@ -1,4 +1,4 @@
-"""Training steps: samples a second from prepared features, beside the published way, which decodes in every step."""
+"""Measure training steps from prepared features, against the published way, which decodes in every step."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from .published import PublishedTagger, published_batches, with_pictures
 from .work import PUBLISHED_LENGTH, Work, cut, text_only
 
 
-LEARNING_RATE = 1e-5  # of which nothing here depends
+LEARNING_RATE = 1e-5  # Nothing here depends on it.
 
 
 def measure_training(work: Work) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def measure_training(work: Work) -> dict[str, Any]:
     published, model = work.placed(PublishedTagger(work)).train(), work.ifaformer(use_whole_image=False).train()
     without_pictures = work.features.remove_columns("pixel_values")
     many = without_pictures.select([index % number for index in range(work.num_tweets)])
-    # The published code takes torch's AdamW as it is, the Trainer the fused one.
+    # The published code takes torch's AdamW as it is, and the Trainer takes the fused one.
     runs = {
         baseline: Run(
             number, partial(train_as_published, work, published, optimizer(published, None), published_batches(work))

@@ -1,4 +1,4 @@
-"""What is measured on: tweets with pictures, towers of full size with random weights, batches for them."""
+"""What is measured on: tweets with pictures, their batches, and towers of full size with random weights."""
 
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -18,8 +18,8 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
 
 
-PUBLISHED_LENGTH = 40  # to which the published code cuts and pads
-NUM_CROPS = 3  # of each kind, as published
+PUBLISHED_LENGTH = 40  # The published code cuts and pads texts to it.
+NUM_CROPS = 3  # The published code takes this number of each kind.
 WHOLE_IMAGE = ("pixel_values", "image_mask")
 
 
@@ -64,23 +64,23 @@ class Work:
 
     @cached_property
     def sample(self) -> Dataset:
-        """As many rows as the models take, drawn at random."""
+        """As many rows as the models take, chosen at random."""
         number = self.batch_size * self.num_batches
         shuffled = self.rows.shuffle(seed=0)
         return shuffled.select([index % len(shuffled) for index in range(number)])
 
     @cached_property
     def features(self) -> Dataset:
-        """Of the sample, with whole pictures."""
+        """The features of the sample, with whole pictures."""
         return prepare_features(self.sample, self.processor, self._folder.name)
 
     @property
     def collator(self) -> IFAformerDataCollator:
-        """Leaves pixels as they are for [`on_device`]."""
+        """A collator that leaves pixels as they are, for [`on_device`]."""
         return replace(self.processor.data_collator, normalize_pixels=False)
 
     def batches(self, order: list[int] | None = None, whole_image: bool = False, **collator: Any) -> list[dict]:
-        """The sample on the device, in the order given; unless asked for, without whole pictures, as published."""
+        """The sample's batches on the device, in the given order. The published code has no whole pictures in them."""
         features = self.features if order is None else self.features.select(order)
         collate = replace(self.collator, **collator)
         batches = []
@@ -109,24 +109,24 @@ class Work:
         return self.placed(IFAformerForTokenClassification(self.ifaformer_config(**{**labels, **kwargs})))
 
     def placed(self, model: torch.nn.Module) -> Any:
-        """In evaluation mode; weights in the lower precision if there is one."""
+        """The model on the device in evaluation mode, with weights of the number type that was asked for."""
         return model.to(self.device, self.dtype).eval()
 
 
 def lend_pictures(texts: Dataset, lenders: Dataset) -> Dataset:
-    """The texts with the pictures and crops of the lenders' rows, over and over: with their share of absent ones."""
+    """The texts with the pictures and crops of the lenders' rows, which repeat. Some rows of the lenders have none."""
     pictures = lenders.select_columns(list(PICTURE_COLUMNS))
     lent = pictures.select([index % len(pictures) for index in range(len(texts))])
     return concatenate_datasets([texts.remove_columns(list(PICTURE_COLUMNS)), lent], axis=1)
 
 
 def text_only(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What a text model takes."""
+    """The inputs of a batch that a text model takes."""
     return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
 
 
 def cut(batch: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
-    """Texts cut and padded to the length, as the published code does; `labels` 0 where there are none."""
+    """A batch with texts cut and padded as in the published code. `labels` are 0 where there are none."""
     names = ("input_ids", "attention_mask", "token_type_ids", "labels")
     cut = {name: torch.nn.functional.pad(batch[name], (0, length))[:, :length] for name in names if name in batch}
     if "labels" in cut:

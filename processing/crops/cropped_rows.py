@@ -49,7 +49,8 @@ def read_picture(source: dict[str, Any]) -> LookedAtPicture:
     Args:
         source: `bytes`, or the `path` of a file where they are None.
     """
-    data, path = source.get("bytes"), source.get("path")
+    data = source.get("bytes")
+    path: Any = source.get("path")
     name = path and os.path.basename(path)  # without the folder, since the rows may be published
     try:
         if data is None:

@@ -10,6 +10,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ def prepare_crops(
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
 
     def begin() -> set[str] | None:
-        settings = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
+        settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
         settings |= _detector_settings(options) | _digests(data, options)
         settings["phrases"], _ = _phrase_source(options, data, name)
         return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
@@ -124,7 +125,7 @@ def prepare_crops(
             for part in left:
                 split, start, stop = shards[part]
                 rows, record = finder.add_crops(data[split].select(range(start, stop)), progress.update)
-                output.write(part, lambda path, rows=rows: write_shard(rows, path), record)
+                output.write(part, partial(write_shard, rows), record)
         state.wait_for_everyone()
         return on_main(state, finish)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing import IFAformerPipeline, object_proposals
-from processing.crops.preparation import CropOptions, prepare_crops
+from processing import IFAformerPipeline, phrases
+from processing.crops.preparation import prepare_crops
 from processing.detectors import ObjectDetector, cut_crops
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crop
 from processing.phrases import phrase_finder, relation_types, tag_types
@@ -52,7 +52,7 @@ def prepared(tmp_path, options):
         row = {"id": str(index), "image_id": None, "tokens": ["Jordan", "met", "Paris"], "ner_tags": [1, 0, 2]}
         rows.append({**row, "image": {"bytes": file.getvalue(), "path": None}, "aux_crops": [], "rcnn_crops": []})
     data = datasets.DatasetDict({"train": datasets.Dataset.from_list(rows, features=features)})
-    prepare_crops(CropOptions(**options, batch_size=2), tmp_path / "crops", lambda: (data, ""), "mine")
+    prepare_crops(data, tmp_path / "crops", ProposalOptions(**options), name="mine", batch_size=2)
     loaded = datasets.load_dataset(str(tmp_path / "crops"), split="train", cache_dir=str(tmp_path / "cache"))
     return data["train"], loaded
 
@@ -138,7 +138,7 @@ def test_a_detector_of_the_wrong_kind(options):
 
 
 def test_phrases(monkeypatch):
-    monkeypatch.setattr(object_proposals, "installed_spacy_model", lambda: None)
+    monkeypatch.setattr(phrases, "installed_spacy_model", lambda: None)
     assert phrase_finder(["dog"], None, [])[1](["a", "b"]) == [["dog"], ["dog"]]
     source, find = phrase_finder(None, None, ["PER"])
     assert (source, find(["a"])) == ({"label set": ["a person", "a face"]}, [["a person", "a face"]])

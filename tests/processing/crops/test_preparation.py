@@ -17,7 +17,7 @@ from PIL import Image
 from processing.crops import preparation
 from processing.crops.preparation import prepare_crops
 from processing.detectors import ObjectDetector
-from processing.images import load_image
+from processing.images import NO_SUCH_FILE, load_image
 from processing.jobs import output_folder
 from processing.jobs.processes import JobError
 from processing.labels import TWITTER_TAGS
@@ -203,7 +203,7 @@ def test_summary(tmp_path, source, prepare):
     assert set(summary["labels"]["aux"]) <= set(settings["phrases"]["label set"])
     problems = {(item["split"], item["id"], item["column"]): item["reason"] for item in summary["unreadable"]}
     assert list(problems) == [("train", "damaged", "image"), ("validation", "missing", "image")]
-    assert problems["validation", "missing", "image"] == "missing.jpg: no such file"
+    assert problems["validation", "missing", "image"] == f"missing.jpg: {NO_SUCH_FILE}"
     with Image.open(folder / "contact_sheet.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 1000
     assert str(tmp_path) not in json.dumps(summary), "a folder that may be published names this machine"
@@ -262,9 +262,8 @@ def test_own_crops_stay_without_a_detector(tmp_path, source, prepare):
         Path(original[2]["path"]).read_bytes(),
     ]
     assert row["aux_objects"] == [] and row["rcnn_objects"]
-    assert {"split": "train", "id": "turned", "column": "aux_crops", "reason": "no_crop.jpg: no such file"} in summary[
-        "unreadable"
-    ]
+    problem = {"id": "turned", "column": "aux_crops", "reason": f"no_crop.jpg: {NO_SUCH_FILE}"}
+    assert {"split": "train", **problem} in summary["unreadable"]
     assert (summary["settings"]["aux"], summary["settings"]["phrases"]) == ("the data set's own", None)
 
 

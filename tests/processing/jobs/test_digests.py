@@ -1,10 +1,11 @@
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from processing.jobs.digests import code_digest, files_digest
+from processing.jobs.digests import code_digest, files_digest, picture_id, without_folders
 
 
 # A project of the same make as this one: who uses whom, and by which kind of import.
@@ -92,3 +93,24 @@ def test_files_digest(tmp_path):
     (tmp_path / "folder" / "cache" / "c").touch()
     passed = {str(tmp_path / "folder" / name) for name in ("cache", "round")}
     assert files_digest(*arguments, passed) == digests[-1] != files_digest(*arguments)
+
+
+def test_picture_id(tmp_path):
+    file = tmp_path / "picture"
+    source = {"bytes": None, "path": str(file)}
+    absent = picture_id(source)
+    file.write_bytes(b"1")
+    os.utime(file, (1, 1))
+    first = picture_id(source)
+    file.write_bytes(b"22")
+    os.utime(file, (1, 1))
+    longer = picture_id(source)
+    os.utime(file, (2, 2))
+    assert len({absent, first, longer, picture_id(source)}) == 4
+    assert picture_id({"bytes": b"1", "path": "a"}) == picture_id({"bytes": b"1", "path": None})
+
+
+def test_without_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert without_folders("IDEA-Research/grounding-dino-tiny") == "IDEA-Research/grounding-dino-tiny"
+    assert without_folders(str(tmp_path)) == without_folders(".") == tmp_path.name

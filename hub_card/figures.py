@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from sklearn.metrics import ConfusionMatrixDisplay
 
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -18,6 +19,7 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 GREY, GRID = "#666666", "#dddddd"
 # A page shows a picture at a third of these pixels on a telephone: 14 points are 12 pixels there.
 DPI, WIDTH, FONT = 200, 6.4, 14
+ENDS = ("missed", "spurious")  # of the columns and of the rows of a confusion matrix
 
 
 @dataclass(frozen=True)
@@ -119,60 +121,39 @@ def _draw_scores(axes: Axes, scores: list[tuple[float, float]], kept_epoch: floa
 
 def confusion_matrix(confusion: Confusion) -> bytes:
     """
-    Gold types by row, predicted ones by column, what is missed and spurious, or the negative relation, behind a line.
+    Gold types by row and predicted ones by column. What is missed and spurious, or the negative relation, is behind a
+    line.
 
-    A cell is shaded by its share of the gold ones of its row, a spurious one by its share of those of its column: what
-    is right blue, what is wrong orange.
+    A cell is shaded by its share of the gold ones of its row; a spurious one, by its share of the gold ones of its
+    type.
     """
-    types, counts, negative = confusion.types, confusion.counts, confusion.negative
-    size = len(types) + 1
-    longest = max(map(len, [*types, negative or ""]))
-    cell = max(0.75, 0.15 * max(len(f"{count:,}") for row in counts for count in row))  # inches
-    figure = _figure(0.8 * size + 1.6, width=max(WIDTH, cell * size + 0.13 * max(longest, 8) + 0.5))
-    (axes,) = figure.subplots(1, squeeze=False)[0]
-    gold = [sum(row) for row in (counts[:-1] if negative is None else counts)]
-    for row, column in ((row, column) for row in range(size) for column in range(size)):
-        if negative is None and row == column == size - 1:
-            axes.add_patch(Rectangle((column, row), 1, 1, facecolor="#eeeeee", edgecolor=GRID))
-            continue
-        count = counts[row][column]
-        share = min(count / (gold[row if row < len(gold) else column] or 1), 1)
-        strength = share if row == column else math.sqrt(share)  # a few errors shall show
-        colour = _shade(BLUE if row == column else ORANGE, strength)
-        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=GRID))
-        axes.text(
-            column + 0.5,
-            row + 0.5,
-            f"{count:,}",
-            ha="center",
-            va="center",
-            fontsize=FONT,
-            color="white" if strength > 0.6 else "black" if count else GREY,
-        )
+    counts, negative = np.array(confusion.counts), confusion.negative
+    size, gold = len(counts), np.maximum(counts.sum(axis=1), 1)
+    shares = counts / gold[:, None]
+    if negative is None:
+        shares[-1] = np.minimum(counts[-1] / gold, 1)
+    # A dollar sign starts mathematics unless it is escaped.
+    columns, rows = ([name.replace("$", r"\$") for name in (*confusion.types, negative or last)] for last in ENDS)
+    longest, digits = max(map(len, columns + rows)), len(f"{counts.max():,}")
+    side = max(WIDTH, max(0.5, 0.14 * digits + 0.1) * size + 0.11 * longest + 0.5)  # inches
+    figure = _figure(side, width=side)
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(shares, display_labels=columns)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1}, text_kw={"fontsize": FONT})
+    for text, count in zip(display.text_.flat, counts.flat, strict=True):
+        text.set_text(f"{count:,}")
+    if negative is None:
+        display.text_[-1, -1].set_text("")  # what is neither gold nor predicted is not counted
     for line in (axes.axhline, axes.axvline):
-        line(size - 1, color="black", linewidth=1.5)
-    centres = [index + 0.5 for index in range(size)]
-    rotation = 45 if longest > 7 else 0
-    last = ["missed", "spurious"] if negative is None else [negative] * 2
-    # else what is between two of them is set as mathematics
-    columns, rows = ([name.replace("$", r"\$") for name in [*types, name]] for name in last)
-    axes.set_xticks(centres, columns, rotation=rotation, ha="left" if rotation else "center")
-    axes.set_yticks(centres, rows)
-    axes.set_xlim(0, size)
-    axes.set_ylim(size, 0)
+        line(size - 1.5, color="black", linewidth=1.5)
+    axes.set_yticks(range(size), rows)
+    is_tilted = max(map(len, columns)) > 7
+    axes.set_xticks(range(size), columns, rotation=45 * is_tilted, ha="left" if is_tilted else "center")
     axes.tick_params(length=0, labelsize=FONT, labeltop=True, labelbottom=False)
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("predicted", fontsize=FONT, fontweight="bold", labelpad=8)
-    axes.set_ylabel("gold", fontsize=FONT, fontweight="bold", labelpad=8)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    for set_label, label in ((axes.set_xlabel, "predicted"), (axes.set_ylabel, "gold")):
+        set_label(label, fontsize=FONT, fontweight="bold", labelpad=8)
     return _png(figure)
-
-
-def _shade(colour: str, strength: float) -> tuple[float, float, float]:
-    """From white to the colour."""
-    red, green, blue = (1 - strength * (1 - int(colour[at : at + 2], 16) / 255) for at in (1, 3, 5))
-    return red, green, blue
 
 
 def _figure(height: float, width: float = WIDTH) -> Figure:

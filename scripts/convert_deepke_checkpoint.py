@@ -54,11 +54,6 @@ def main() -> None:
             relations=read_relations(arguments.relations) if arguments.task == "re" else None,
             max_length=arguments.max_seq_length,
         )
-    if done.missing_image_size is not None:
-        print(
-            f"{arguments.vision_model} has no image processor. CLIP's is used, with a size of "
-            f"{done.missing_image_size} pixels."
-        )
     print(
         f"{done.num_tensors} tensors are converted. {done.num_index_buffers} index buffers are left out, since the "
         f"model makes them itself. Written: {arguments.output}"

@@ -75,7 +75,7 @@ def write_dataset(
                 rows = data[split].select(range(start, min(start + rows_per_shard, len(data[split]))))
                 if path.stem not in done:
                     output.write(path.stem, partial(write_shard, rows), {})
-            output.finish()
+            output.finish({})
     num_bytes = dict.fromkeys(data, 0)
     for path, (split, _) in shards.items():
         num_bytes[split] += path.stat().st_size

@@ -1,21 +1,17 @@
 """Conversion of checkpoints of the published implementation (DeepKE's IFA models)."""
 
-import copy
 import json
 import os
 import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, PreTrainedConfig
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.labels import label_maps
 
 
 PUBLISHED_MAX_LENGTH = {"ner": 40, "re": 80}  # tokens
@@ -51,13 +47,10 @@ class Conversion:
     Attributes:
         num_tensors: how many tensors the model took over.
         num_index_buffers: how many were left out, since the model makes them itself.
-        missing_image_size: None, or where the vision model has no image processor of its own, the size in pixels of
-            CLIP's image processor, which was used in its place.
     """
 
     num_tensors: int
     num_index_buffers: int
-    missing_image_size: int | None = None
 
 
 def convert_deepke_checkpoint(
@@ -90,43 +83,31 @@ def convert_deepke_checkpoint(
         raise ValueError("A checkpoint of task re needs the names of its relations.")
     state_dict = read_deepke_checkpoint(checkpoint)
     renamed = rename_deepke_keys(state_dict)
-    vision_config = AutoConfig.from_pretrained(vision_model)
-    vision_config = getattr(vision_config, "vision_config", vision_config)
-    missing_image_size = None
-    try:
-        image_processor = AutoImageProcessor.from_pretrained(vision_model)
-    except OSError:
-        size = missing_image_size = getattr(vision_config, "image_size", None)
-        if size is None:
-            raise ValueError(f"{vision_model} is no vision model: its configuration has no image_size.") from None
-        image_processor = CLIPImageProcessorPil(
-            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-        )
-    processor = IFAformerProcessor(
-        image_processor,
-        AutoTokenizer.from_pretrained(text_model),
+    if WORD_EMBEDDINGS not in renamed:
+        raise ValueError(f"{checkpoint} has no word embeddings (model.text_embeddings.word_embeddings.weight).")
+    processor = IFAformerProcessor.from_vision_text_pretrained(
+        vision_model,
+        text_model,
         label_scheme="deepke",
         max_length=max_length or PUBLISHED_MAX_LENGTH[task],
         relations=relations if task == "re" else None,
         pad_to_max_length=True,
         use_whole_image=False,
     )
-    model_class, config_kwargs = IFAformerForTokenClassification, label_maps(processor.labels)
-    if task == "re":
-        model_class = IFAformerForRelationExtraction
-        markers = processor.add_entity_markers()
-        config_kwargs |= {"head_marker_token_id": markers[0], "tail_marker_token_id": markers[2]}
-    model = model_class(deepke_config(renamed, AutoConfig.from_pretrained(text_model), vision_config, **config_kwargs))
-    if len(processor.tokenizer) > model.config.text_config.vocab_size:
-        raise ValueError(
-            f"The tokenizer of {text_model} has {len(processor.tokenizer)} entries (markers included), but the "
-            f"checkpoint's vocabulary has {model.config.text_config.vocab_size}. Name the text model that training "
-            "started from."
+    fields = processor.config_fields
+    # Training of relations extended the vocabulary by the entity markers.
+    fields["vocab_size"] = max(fields["vocab_size"], len(renamed[WORD_EMBEDDINGS]))
+    try:
+        config = IFAformerConfig.from_vision_text_pretrained(
+            vision_model, text_model, attention_variant="deepke", **fields
         )
+    except StrictDataclassError as error:
+        raise ValueError(f"{text_model} and {vision_model} do not make an IFAformer: {error}") from error
+    model = {"ner": IFAformerForTokenClassification, "re": IFAformerForRelationExtraction}[task](config)
     load_deepke_weights(model, renamed)
     model.save_pretrained(output)
     processor.save_pretrained(output)
-    return Conversion(len(renamed), len(state_dict) - len(renamed), missing_image_size)
+    return Conversion(len(renamed), len(state_dict) - len(renamed))
 
 
 def read_relations(path: str | os.PathLike) -> list[str]:
@@ -198,40 +179,6 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     if unknown:
         raise ValueError(f"Keys that no published IFA model has: {', '.join(sorted(unknown))}.")
     return renamed
-
-
-def deepke_config(
-    state_dict: dict[str, torch.Tensor],
-    text_config: PreTrainedConfig,
-    vision_config: PreTrainedConfig,
-    **config_kwargs: Any,
-) -> IFAformerConfig:
-    """
-    The configuration of a published checkpoint. Sizes come from the towers' configurations, except for the vocabulary,
-    which training of relations extends by the entity markers.
-
-    Args:
-        state_dict: renamed, see [`rename_deepke_keys`].
-        text_config, vision_config: of the pretrained towers that training started from.
-        **config_kwargs: label maps, marker ids.
-
-    Raises:
-        ValueError: for a checkpoint without word embeddings, and for towers that do not fit each other.
-    """
-    if WORD_EMBEDDINGS not in state_dict:
-        raise ValueError("The checkpoint has no word embeddings (model.text_embeddings.word_embeddings.weight).")
-    text_config = copy.copy(text_config)
-    text_config.vocab_size = len(state_dict[WORD_EMBEDDINGS])
-    try:
-        return IFAformerConfig(
-            text_config=text_config,  # type: ignore[arg-type]  # another model than BERT is refused here
-            vision_config=vision_config,  # type: ignore[arg-type]
-            attention_variant="deepke",
-            label_scheme="deepke",
-            **config_kwargs,
-        )
-    except StrictDataclassError as error:
-        raise ValueError(f"The text and the vision model do not make an IFAformer: {error}") from error
 
 
 def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tensor]) -> None:

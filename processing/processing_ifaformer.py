@@ -350,14 +350,7 @@ class IFAformerProcessor(ProcessorMixin):
             return self.text_features(self.encode_pairs(texts, given["heads"], given["tails"], is_split))
         if not given.keys().isdisjoint(("heads", "tails")):
             raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
-        encoded = self.encode_text(texts, is_split)
-        data = self.text_features(encoded)
-        if "word_labels" in given:
-            data["labels"] = [
-                self._align_labels(row, example, labels)
-                for row, (example, labels) in enumerate(zip(encoded, given["word_labels"], strict=True))
-            ]
-        return data
+        return self.text_features(self.encode_text(texts, is_split), given.get("word_labels"))
 
     def mask_tokens(self, batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
         """
@@ -385,33 +378,44 @@ class IFAformerProcessor(ProcessorMixin):
             ValueError: for a text that is empty or gives no token, with its number.
         """
         to_words: Callable[[Any], Words] = join_words if is_split_into_words else split_words
-        examples = [to_words(text) for text in texts]
-        for row, (text, words, _) in enumerate(examples):
-            if not words:
-                raise ValueError(f"Text {row} is empty ({text!r}); leave it out or give it a word.")
-        token_ids, word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in examples], self.max_length)
-        encoded = [
-            EncodedText(text, words, offsets, ids, word_id)
-            for (text, words, offsets), ids, word_id in zip(examples, token_ids, word_ids, strict=True)
-        ]
+        encoded = self._encode_words([to_words(text) for text in texts])
         for row, example in enumerate(encoded):
-            if len(example.unreachable_words) == len(example.words):
+            if not example.words:
+                raise ValueError(f"Text {row} is empty ({example.text!r}); leave it out or give it a word.")
+            if not example.input_ids:
                 raise ValueError(
                     f"Text {row} ({example.text!r}) gives no token: the tokenizer drops all its characters, or "
                     f"max_length ({self.max_length}) leaves no room. Leave it out."
                 )
         return encoded
 
-    def are_readable(self, rows: Mapping[str, list]) -> list[bool]:
+    def _encode_words(self, texts: list[Words]) -> list[EncodedText]:
+        """Texts with their tokens, none at all for one of whose words the tokenizer keeps nothing."""
+        all_ids, all_word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in texts], self.max_length)
+        tokens = zip(all_ids, all_word_ids, strict=True)
+        is_kept = [any(word is not None for word in word_ids) for word_ids in all_word_ids]
+        return [
+            EncodedText(*text, *(of_text if kept else ([], [])))
+            for text, of_text, kept in zip(texts, tokens, is_kept, strict=True)
+        ]
+
+    def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
         """
-        Of each row of a data set (columns as the builders have them), whether a model can be given its text: the
-        tokenizer keeps something of it, and with `relations` `max_length` has room for both entities.
+        The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
+        cannot be given has none: the tokenizer keeps nothing of it, or with `relations` `max_length` has no room for
+        both entities.
+
+        Raises:
+            ValueError: for an entity that is no span of words, with the number of the row among `rows`.
         """
-        if self.relations is not None:
-            pairs = self._try_pairs([join_words(words)[1] for words in rows["tokens"]], rows["head"], rows["tail"])
-            return [not isinstance(pair, MarkerError) for pair in pairs]
-        _, word_ids = tokenize_words(self.tokenizer, rows["tokens"], self.max_length)
-        return [any(word is not None for word in row) for row in word_ids]
+        texts = [join_words(words) for words in rows["tokens"]]
+        if self.relations is None:
+            return self._encode_words(texts)
+        pairs = self._try_pairs([words for _, words, _ in texts], rows["head"], rows["tail"])
+        return [
+            EncodedText(*text, [], []) if isinstance(pair, MarkerError) else pair
+            for text, pair in zip(texts, pairs, strict=True)
+        ]
 
     def encode_pairs(
         self, texts: list, heads: list, tails: list, is_split_into_words: bool = True
@@ -442,8 +446,18 @@ class IFAformerProcessor(ProcessorMixin):
         ]
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
-    def text_features(self, encoded: list[EncodedText]) -> dict[str, list]:
-        """Of texts that [`encode_text`] or [`encode_pairs`] gave, a list with an entry for each: ids and masks."""
+    def text_features(
+        self, encoded: list[EncodedText], word_labels: Sequence[Sequence[int | str]] | None = None
+    ) -> dict[str, list]:
+        """
+        Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text.
+
+        Args:
+            encoded: texts that [`encode_text`], [`encode_pairs`] or [`encode_rows`] gave.
+
+        Raises:
+            ValueError: for labels that are unknown or not one a word, with the number of the text.
+        """
         data: dict[str, list] = {
             "input_ids": [example.input_ids for example in encoded],
             "attention_mask": [[1] * len(example.input_ids) for example in encoded],
@@ -452,6 +466,10 @@ class IFAformerProcessor(ProcessorMixin):
             data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
         if self.relations is None:
             data["crf_mask"] = [self._crf_mask(example) for example in encoded]
+        if word_labels is not None:
+            data["labels"] = [
+                self._align_labels(row, *of_text) for row, of_text in enumerate(zip(encoded, word_labels, strict=True))
+            ]
         return data
 
     def _crf_mask(self, example: EncodedText) -> list[bool]:
@@ -528,21 +546,6 @@ class IFAformerProcessor(ProcessorMixin):
         if pixels.dtype != np.uint8:
             raise TypeError(f"{type(self.image_processor).__name__} resizes uint8 pictures to {pixels.dtype}.")
         return pixels
-
-    def encode_texts(self, rows: Mapping[str, list]) -> dict[str, list]:
-        """
-        Token-level features of the rows of a data set (columns as the builders have them), a list with an entry a row:
-        with `labels` where there is a column `ner_tags` or `relation`. [`prepare_features`] keeps them.
-
-        Raises:
-            ValueError: as for a call, with the number of the row among `rows`.
-        """
-        columns = {"word_labels": "ner_tags", "heads": "head", "tails": "tail"}
-        given = {name: rows[column] for name, column in columns.items() if column in rows}
-        data = self._text_features(rows["tokens"], True, given)
-        if "relation" in rows:
-            data["labels"] = rows["relation"]
-        return data
 
     def encode_pictures(self, rows: Mapping[str, list]) -> dict[str, list]:
         """

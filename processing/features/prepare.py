@@ -4,7 +4,6 @@ later runs and all worker processes read without decoding a picture.
 """
 
 import glob
-import inspect
 import json
 import logging
 import os
@@ -27,17 +26,12 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.fingerprint import Hasher
 from filelock import FileLock
 
-from processing.columns import PICTURE_COLUMNS
-from processing.decoding import first_positions
-from processing.entity_markers import mark_entities
-from processing.images import load_image
+from processing.columns import CROP_KINDS, PICTURE_COLUMNS
+from processing.images import ImageError
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
-from processing.labels import scheme_labels
+from processing.jobs.digests import code_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows.row_features import label_names
-from processing.tokenizing import join_words, tokenize_words
-
-from .row_errors import by_row
 
 
 logger = logging.getLogger(__name__)
@@ -47,7 +41,9 @@ TOKEN_FEATURES = {
     "attention_mask": List(Value("int8")),
     "token_type_ids": List(Value("int8")),
     "crf_mask": List(Value("bool")),
+    "word_ids": List(Value("int32")),
 }
+ANSWERS = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
 
 ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
 
@@ -55,7 +51,7 @@ ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
 @dataclass
 class FeatureReader:
     """
-    Stored features -> what the collator takes, as a transform of a data set.
+    A transform of a data set of stored features: it gives pixels as arrays, as the collator takes them.
 
     Args:
         shapes: (3, height, width) of each column of pixels.
@@ -64,13 +60,12 @@ class FeatureReader:
     shapes: dict[str, tuple[int, int, int]]
 
     def __call__(self, rows: dict[str, list]) -> dict[str, list]:
-        for name, shape in self.shapes.items():
-            if name in rows:
-                number = () if name == "pixel_values" else (-1,)
-                rows[name] = [
-                    None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(*number, *shape)
-                    for pixels in rows[name]
-                ]
+        for name in self.shapes.keys() & rows.keys():
+            number = () if name == "pixel_values" else (-1,)
+            rows[name] = [
+                None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(*number, *self.shapes[name])
+                for pixels in rows[name]
+            ]
         return rows
 
 
@@ -82,10 +77,11 @@ def prepare_features(
     labels: bool = True,
 ) -> Dataset:
     """
-    The features of each row, from the cache where the same rows were prepared with the same settings before. Texts and
-    pictures are kept apart: another tokenizer decodes no picture.
+    The features of each row that the model can read, from the cache where the same rows were prepared with the same
+    settings before. Texts and pictures are stored apart: another tokenizer decodes no picture.
 
-    Pixels are uint8, for [`IFAformerProcessor.normalize_pixels`] to normalise batch by batch on the device.
+    A row that the model cannot read is left out, and a warning says how many there are: of its text the tokenizer
+    keeps nothing, or `max_length` leaves no room for both entities of a relation.
 
     Args:
         dataset: rows as the builders have them. Of more crops than the processor takes, the first are used.
@@ -94,42 +90,67 @@ def prepare_features(
         num_proc: processes that prepare. One if None.
         labels: False leaves them out, for rows whose tags or relations are not the processor's.
 
+    Returns:
+        What the processor's collator takes: token ids, masks, labels, and pixels as uint8. The collator passes over
+        two more columns: `row`, the index of the row in `dataset`; and `word_ids`, of each token the index of its
+        word, -1 for special tokens. In a text for relations the entity markers are words too.
+
     Raises:
-        ValueError: for a row that cannot be used, with its id, or rows with other tags or relations than the
-            processor's.
+        ValueError: for a row that cannot be used, with its id; for rows with other tags or relations than the
+            processor's, or without entities where the processor has relations.
         OSError: where the cache cannot be written.
     """
-    if labels:
-        _check_names(dataset, processor)
+    _check_columns(dataset, processor, labels)
     _warn_of_surplus_crops(dataset, processor)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
-    answers = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
-    text_columns = ["id", "tokens", "head", "tail", *(answers if labels else ())]
+    text_columns = ["id", "tokens", "head", "tail", *(ANSWERS if labels else ())]
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
-    text_features = {name: TOKEN_FEATURES[name] for name in TOKEN_FEATURES if name in processor.model_input_names}
-    for column in answers.keys() & texts.features.keys():
-        text_features["labels"] = answers[column]
+    text_features = {
+        name: TOKEN_FEATURES[name] for name in TOKEN_FEATURES if name in (*processor.model_input_names, "word_ids")
+    }
+    for column in ANSWERS.keys() & texts.features.keys():
+        text_features["labels"] = ANSWERS[column]
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
     parts = [_cached(texts, text_features, _encode_texts, processor, _text_settings(processor), folder, num_proc)]
     if pixel_features:
         settings = sorted(processor.pixel_settings.items())
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
-    return concatenate_datasets(parts, axis=1).with_transform(FeatureReader(processor.pixel_shapes))
+    features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
+    return _readable(features, processor, dataset.split).with_transform(FeatureReader(processor.pixel_shapes))
 
 
-def _check_names(dataset: Dataset, processor: IFAformerProcessor) -> None:
+def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool) -> None:
     for column, what, names in (
         ("ner_tags", "tags", processor.tags),
         ("relation", "relations", processor.relations or []),
     ):
-        if column in dataset.features:
+        if labels and column in dataset.features:
             given = label_names(dataset, column)
             if given != names:
                 raise ValueError(
                     f"The rows have the {what} {', '.join(given)}; the processor has {', '.join(names) or 'none'}."
                 )
+    if processor.relations is not None and not {"head", "tail"} <= dataset.features.keys():
+        raise ValueError(
+            "The processor has relations: its rows need the columns head and tail; they have "
+            f"{', '.join(dataset.features)}."
+        )
+
+
+def _readable(features: Dataset, processor: IFAformerProcessor, split: str | None) -> Dataset:
+    """The rows that have tokens."""
+    tables = features.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
+    lengths = [pc.list_value_length(table.column("input_ids")).to_numpy() for table in tables]
+    has_tokens = np.concatenate([np.zeros(0, dtype=int), *lengths]) > 0
+    number = int((~has_tokens).sum())
+    if not number:
+        return features
+    reason = "have no token" if processor.relations is None else "have no room for both entities"
+    place = "" if split is None else f"{split}: "
+    logger.warning(f"{place}{number} rows {reason} and are not given to the model.")
+    return features.select(np.flatnonzero(has_tokens))
 
 
 def _cached(
@@ -142,11 +163,11 @@ def _cached(
     num_proc: int | None,
 ) -> Dataset:
     """The rows encoded, in a file of their own for each key."""
-    key = Hasher.hash([rows._fingerprint, settings, sorted(features), _code(), _versions()])
+    key = Hasher.hash([rows._fingerprint, settings, sorted(features), code_digest(prepare_features), _versions()])
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
         return rows.map(
-            by_row,
+            _encode_named,
             fn_kwargs={"encode": encode, "processor": processor},
             batched=True,
             batch_size=ROWS_A_BATCH,
@@ -160,8 +181,36 @@ def _cached(
         )
 
 
+def _encode_named(
+    rows: Mapping[str, list], encode: Callable[..., dict[str, list]], processor: IFAformerProcessor
+) -> dict[str, list]:
+    """
+    A batch of rows encoded, at once where no row is wrong.
+
+    Raises:
+        ValueError: with the id of the first row that cannot be encoded.
+    """
+    try:
+        return encode(rows, processor)
+    except (ValueError, TypeError):
+        for row, row_id in enumerate(rows["id"]):
+            try:
+                encode({name: [values[row]] for name, values in rows.items()}, processor)
+            except (ValueError, TypeError) as error:
+                message = f"Row {row_id!r} cannot be prepared: {error}"
+                if isinstance(error, ImageError):
+                    message += (
+                        ". It could be read when the data set was loaded; load it again, and it counts as absent."
+                    )
+                raise ValueError(message) from error
+        raise
+
+
 def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
-    return processor.encode_texts(rows)
+    encoded = processor.encode_rows(rows)
+    features = processor.text_features(encoded, rows.get("ner_tags"))
+    features["word_ids"] = [[-1 if word is None else word for word in text.word_ids] for text in encoded]
+    return features | ({"labels": rows["relation"]} if "relation" in rows else {})
 
 
 def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
@@ -172,7 +221,7 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
-    for column, number in (("aux_crops", processor.num_aux_crops), ("rcnn_crops", processor.num_rcnn_crops)):
+    for column, number in ((f"{kind}_crops", getattr(processor, f"num_{kind}_crops")) for kind in CROP_KINDS):
         if column in dataset.features:
             tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
             lengths = (pc.list_value_length(table.column(column)) for table in tables)
@@ -195,20 +244,6 @@ def _text_settings(processor: IFAformerProcessor) -> list:
         vocabulary = Hasher.hash([files, sorted(options.items()), sorted(tokenizer.get_added_vocab().items())])
     names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
     return [type(tokenizer).__name__, vocabulary, *(getattr(processor, name) for name in names)]
-
-
-def _code() -> list[bytes]:
-    """The code that computes features."""
-    parts: list[Any] = [
-        load_image,
-        first_positions,
-        mark_entities,
-        scheme_labels,
-        tokenize_words,
-        join_words,
-        IFAformerProcessor,
-    ]
-    return [Path(path).read_bytes() for path in [__file__, *map(inspect.getfile, parts)]]
 
 
 def _versions() -> list[str | None]:

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from processing.labels import NO_RELATION
 
 
-NO_PREDICTION = -1
+NO_PREDICTION = -1  # for a row that the model could not be given
 
 
 def relation_metrics(
@@ -17,7 +17,6 @@ def relation_metrics(
     gold: Any,
     names: Sequence[str],
     negative: str | None = NO_RELATION,
-    unreadable: Sequence[int] = (),
 ) -> dict[str, Any]:
     """
     Scores of predicted relations against gold ones, as the published code has them: accuracy over all rows; precision,
@@ -25,21 +24,23 @@ def relation_metrics(
     something else is predicted for it.
 
     Args:
-        predicted, gold: relation ids, one a row.
+        predicted: relation ids, one a row. `NO_PREDICTION` for a row that the model could not be given counts as the
+            negative relation, so that every other one is missed.
+        gold: relation ids, one a row.
         names: of all relations, in id order.
         negative: name of the one that stands for no relation; None where there is none, and all relations count.
-        unreadable: gold ids of rows that the model could not be given (see `drop_unreadable`): the negative relation
-            counts as predicted for them, so that every other one is missed.
 
     Returns:
         `accuracy`, `precision`, `recall`, `f1`, `support` (rows with a relation), `per_type`: of each relation but the
-        negative one that is gold or predicted somewhere, by name, the last four; `unreadable_rows`.
+        negative one that is gold or predicted somewhere, by name, the last four; `unreadable_rows`, the number of
+        rows without a prediction.
 
     Raises:
         ValueError: for no row, numbers of rows that differ, an id that no name has, or a negative relation that is not
             among the names.
     """
-    gold, predicted, absent = _pairs(predicted, gold, names, negative, unreadable)
+    number_unreadable = int((np.asarray(predicted) == NO_PREDICTION).sum())
+    gold, predicted, absent = _pairs(predicted, gold, names, negative)
     types = _types(gold, predicted, absent, names)
     positive = [index for index in range(len(names)) if index != absent]
     of_types = precision_recall_fscore_support(gold, predicted, labels=types, average=None, zero_division=0)
@@ -50,7 +51,7 @@ def relation_metrics(
         "accuracy": float(accuracy_score(gold, predicted)),
         **_figures(precision, recall, f1, (gold != absent).sum()),
         "per_type": {names[index]: _figures(*row) for index, *row in zip(types, *of_types, strict=True)},
-        "unreadable_rows": len(unreadable),
+        "unreadable_rows": number_unreadable,
     }
 
 
@@ -59,13 +60,12 @@ def relation_confusion(
     gold: Any,
     names: Sequence[str],
     negative: str | None = NO_RELATION,
-    unreadable: Sequence[int] = (),
 ) -> dict[str, Any]:
     """
     Gold relations by predicted ones.
 
     Args:
-        predicted, gold, names, negative, unreadable: as in [`relation_metrics`].
+        predicted, gold, names, negative: as in [`relation_metrics`].
 
     Returns:
         `types`: the relations but the negative one that are gold or predicted somewhere; `counts`: a row for each gold
@@ -74,35 +74,35 @@ def relation_confusion(
     Raises:
         ValueError: as in [`relation_metrics`].
     """
-    gold, predicted, absent = _pairs(predicted, gold, names, negative, unreadable)
+    gold, predicted, absent = _pairs(predicted, gold, names, negative)
     types = _types(gold, predicted, absent, names)
     counts = confusion_matrix(gold, predicted, labels=[*types, absent])
     return {"types": [names[index] for index in types], "counts": counts.tolist(), "negative": negative}
 
 
 def _pairs(
-    predicted: Any, gold: Any, names: Sequence[str], negative: str | None, unreadable: Sequence[int]
+    predicted: Any, gold: Any, names: Sequence[str], negative: str | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Gold and predicted ids of all rows, and the id that is predicted for an unreadable one."""
+    """Gold and predicted ids, and the id that is taken where there is no prediction."""
     if negative is not None and negative not in names:
         raise ValueError(
             f"negative must be one of the relations ({', '.join(names)}), or None where all of them count; got "
             f"{negative!r}."
         )
     absent = NO_PREDICTION if negative is None else list(names).index(negative)
-    predicted, gold, missing = (np.asarray(ids, dtype=int) for ids in (predicted, gold, unreadable))
+    predicted, gold = (np.asarray(ids, dtype=int) for ids in (predicted, gold))
     if predicted.shape != gold.shape or gold.ndim != 1:
         raise ValueError(
             f"Expected a predicted and a gold relation id a row, got arrays of shape {predicted.shape} and "
             f"{gold.shape}."
         )
-    unknown = [index for index in {*predicted, *gold, *missing} if not 0 <= index < len(names)]
+    is_predicted = predicted != NO_PREDICTION
+    unknown = [index for index in {*predicted[is_predicted], *gold} if not 0 <= index < len(names)]
     if unknown:
         raise ValueError(f"Relation ids must be in 0..{len(names) - 1}, got {sorted(map(int, unknown))}.")
-    gold = np.concatenate([gold, missing])
     if not len(gold):
         raise ValueError("There are no rows to score.")
-    return gold, np.concatenate([predicted, np.full(len(missing), absent)]), absent
+    return gold, np.where(is_predicted, predicted, absent), absent
 
 
 def _types(gold: np.ndarray, predicted: np.ndarray, absent: int, names: Sequence[str]) -> list[int]:

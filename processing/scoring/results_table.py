@@ -1,4 +1,4 @@
-"""Scores as text tables."""
+"""Scores as text: tables, and a sentence on what a model had no chance with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,3 +34,10 @@ def spread_table(spread: Mapping[str, Any]) -> str:
             lines.append(f"{split:<12}{name:<8}{figures}")
             split = ""
     return "\n".join(lines)
+
+
+def out_of_reach(scores: Mapping[str, Any]) -> str:
+    """What of the rows the model had no chance with, by metrics of entities or of relations."""
+    if "unreadable_rows" in scores:
+        return f"{scores['unreadable_rows']} rows have no room for both entities and count as without relation"
+    return f"{scores['unreachable_entities']} of {scores['support']} entities are out of the model's reach"

@@ -258,7 +258,7 @@ def trained(demo):
             use_whole_image=False,
         )
     ).train()
-    encoded = processor.encode_texts(rows) | processor.encode_pictures(rows)
+    encoded = processor.text_features(processor.encode_rows(rows), rows["ner_tags"]) | processor.encode_pictures(rows)
     features = [{name: values[row] for name, values in encoded.items()} for row in range(len(rows["tokens"]))]
     epochs, batch_size, rates = 12, 32, {True: 1e-2, False: 3e-3}
     groups: dict[bool, list] = {True: [], False: []}

@@ -255,12 +255,13 @@ class TestRelations:
         ):
             make(label_scheme="deepke", max_length=opening + 1)(text=words, **pair)
 
-    def test_which_rows_are_readable(self, make):
+    def test_a_row_without_room_for_its_entities_has_no_token(self, make):
         rows = {"tokens": [["Paris", "!", "Jordan"], ["Paris", *["!"] * 20, "Jordan"]]}
         rows |= {"head": [self.HEAD] * 2, "tail": [self.TAIL, {"start": 21, "end": 22}]}
         for scheme in ("word", "deepke"):
-            assert make(label_scheme=scheme, max_length=20).are_readable(rows) == [True, False]
-            assert make(label_scheme=scheme).are_readable(rows) == [True, True]
+            for max_length, has_tokens in ((20, [True, False]), (None, [True, True])):
+                encoded = make(label_scheme=scheme, max_length=max_length).encode_rows(rows)
+                assert [bool(example.input_ids) for example in encoded] == has_tokens
 
     def test_the_negative_relation(self, make_processor, tmp_path):
         assert make_processor(relations=["peer", "None"]).negative_relation == "None"
@@ -287,7 +288,7 @@ class TestRelations:
         with pytest.raises(ValueError, match=r"markers </o>, </s>, <o>, <s> are no tokens .* add_entity_markers\(\)"):
             unprepared(text="Jordan in Paris", **pair)
         with pytest.raises(ValueError, match="no tokens of the tokenizer"):  # not a row that is skipped
-            unprepared.are_readable({"tokens": [["a", "b", "c"]], "head": [self.HEAD], "tail": [self.TAIL]})
+            unprepared.encode_rows({"tokens": [["a", "b", "c"]], "head": [self.HEAD], "tail": [self.TAIL]})
 
     def test_markers_that_the_tokenizer_uses_itself(self, make_processor):
         processor = make_processor(entity_markers=["[CLS]", "</s>", "<o>", "</o>"])

@@ -34,7 +34,6 @@ from modeling_ifaformer.training.runs import (
     check_splits,
     conclude,
     explained_errors,
-    logger,
     plan_runs,
     prepare_push,
     push,
@@ -44,7 +43,7 @@ from modeling_ifaformer.training.search import SearchArguments, search
 from modeling_ifaformer.training.trainer import IFAformerTrainer
 from processing.columns import PICTURE_COLUMNS
 from processing.inspection.statistics import split_statistics
-from processing.scoring.splits import make_split
+from processing.scoring.splits import Split
 
 
 def main() -> None:
@@ -87,15 +86,12 @@ def main() -> None:
     splits = {}
     for name, rows in data.items():
         with arguments.main_process_first(desc="preparing features"):
-            splits[name] = make_split(
+            splits[name] = Split(
                 rows,
                 processor,
                 cache_dir=data_arguments.cache_dir,
                 num_proc=data_arguments.preprocessing_num_workers,
             )
-        if number := len(splits[name].unreadable):
-            reason = "have no token" if processor.relations is None else "have no room for both entities"
-            logger.warning(f"{name}: {number} rows {reason} and are not given to the model.")
 
     def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
         return IFAformerTrainer(
@@ -145,7 +141,7 @@ def main() -> None:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
     if arguments.process_index == 0:
-        best = conclude(runs, arguments, splits["test"].out_of_reach)
+        best = conclude(runs, arguments)
     arguments.distributed_state.wait_for_everyone()
     arguments.distributed_state.destroy_process_group()
     if push_to_hub and arguments.process_index == 0:  # which may take longer than processes wait for each other

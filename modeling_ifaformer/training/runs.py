@@ -5,7 +5,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from hub_card.sharing.model_folder import push_model
 from hub_card.sharing.upload import NotPushed, check_destination, make_repository
 from processing.data.tasks import check_task
 from processing.jobs.atomic_files import write_json
-from processing.scoring.results_table import results_table, spread_table
+from processing.scoring.results_table import out_of_reach, results_table, spread_table
 from processing.scoring.seeds import spread
 from processing.scoring.splits import Split
 
@@ -279,7 +279,7 @@ def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
     print(f"Pushed: {pushed.url}")
 
 
-def conclude(runs: list[Run], arguments: IFAformerTrainingArguments, out_of_reach: Callable[[Any], str]) -> Run:
+def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
     """
     Print the results; of several seeds, write what they have in common, to a file beside theirs, to theirs and to
     their cards. The best run by validation F1.

@@ -113,6 +113,9 @@ def prepare_features(
     for column in ANSWERS.keys() & texts.features.keys():
         text_features["labels"] = ANSWERS[column]
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
+    if not len(dataset):  # for which `datasets` would leave out columns
+        columns = Features({"row": Value("int64"), **text_features, **pixel_features})
+        return Dataset.from_dict({name: [] for name in columns}, features=columns)
     parts = [_cached(texts, text_features, _encode_texts, processor, _text_settings(processor), folder, num_proc)]
     if pixel_features:
         settings = sorted(processor.pixel_settings.items())
@@ -143,7 +146,7 @@ def _readable(features: Dataset, processor: IFAformerProcessor, split: str | Non
     """The rows that have tokens."""
     tables = features.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
     lengths = [pc.list_value_length(table.column("input_ids")).to_numpy() for table in tables]
-    has_tokens = np.concatenate([np.zeros(0, dtype=int), *lengths]) > 0
+    has_tokens = np.concatenate(lengths) > 0
     number = int((~has_tokens).sum())
     if not number:
         return features

@@ -95,10 +95,10 @@ def test_all_validation_rows_hash_alike_and_the_protocol_gives_the_published_fig
         )
     assert digest.hexdigest() == expected["sha256_of_rows"]
 
-    encoded = processor.encode_text(rows["tokens"], is_split_into_words=True)
+    word_ids = [text.word_ids for text in processor.encode_rows(rows[:])]
     word_labels = [[names[tag] for tag in tags] for tags in rows["ner_tags"]]
     scores = entity_metrics(
-        expected["predicted_ids"], encoded, word_labels, dict(enumerate(processor.labels)), protocol="published"
+        expected["predicted_ids"], word_ids, word_labels, dict(enumerate(processor.labels)), protocol="published"
     )
     for name in ("precision", "recall", "f1"):
         assert scores[name] == pytest.approx(expected[name], abs=1e-12)

@@ -7,15 +7,13 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 
-from processing.columns import PICTURE_COLUMNS
 from processing.data import loading as data_module
 from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.loading import DATASETS, decode_pictures, encode_pictures, load_data
 from processing.data.mnre import MNRE_RELATIONS
 from processing.labels import TWITTER_TAGS
 from processing.rows.parquet_folder import shard_path, write_shard
-from processing.rows.row_features import label_names, ner_features, re_features
-from processing.scoring.splits import drop_unreadable, shuffle_pictures, word_labels
+from processing.rows.row_features import ner_features, re_features
 
 
 @pytest.fixture(scope="module")
@@ -26,69 +24,9 @@ def demo(tmp_path_factory):
     return encode_pictures(builder.as_dataset())
 
 
-def pictures(row):
-    return [row[column] for column in PICTURE_COLUMNS]
-
-
-def test_shuffling_moves_all_pictures_of_a_row_together_and_no_text(demo):
-    rows = demo["test"]
-    shuffled = shuffle_pictures(rows, seed=0)
-    assert shuffled["tokens"] == rows["tokens"] and shuffled["ner_tags"] == rows["ner_tags"]
-    assert shuffled.features == rows.features
-    before, after = [pictures(row) for row in rows], [pictures(row) for row in shuffled]
-    assert sorted(map(repr, before)) == sorted(map(repr, after))
-    moved = [one != other for one, other in zip(before, after, strict=True) if one[0] is not None]
-    assert len(moved) > 30 and all(moved)
-    other = [pictures(row) for row in shuffle_pictures(rows, seed=1)]
-    assert other != after
-
-
 def test_pictures_stay_encoded(demo):
     image = next(row["image"] for row in demo["test"] if row["image"] is not None)
     assert set(image) == {"bytes", "path"}
-
-
-def test_rows_without_a_token_are_kept_aside(demo, make_processor):
-    rows = demo["train"].map(
-        lambda row, index: {"tokens": ["\u200d"] * len(row["tokens"])} if index == 1 else {}, with_indices=True
-    )
-    kept, dropped = drop_unreadable(rows, make_processor())
-    assert kept["id"] == [row_id for row, row_id in enumerate(rows["id"]) if row != 1]
-    assert dropped["id"] == [rows["id"][1]] and word_labels(dropped) == [word_labels(rows)[1]]
-    same, nothing = drop_unreadable(demo["train"], make_processor())
-    assert same is demo["train"] and word_labels(nothing) == []
-
-
-@pytest.mark.parametrize("label_scheme", ["word", "deepke"])
-def test_rows_whose_entities_have_no_room_are_kept_aside(make_processor, label_scheme):
-    """Head and tail at both ends: `max_length` decides."""
-    words = [["Jordan", *["!"] * number, "Paris"] for number in (1, 30, 2)]
-    ends = [{"name": "x", "start": start, "end": start + 1} for start in (0, 2, 31, 3)]
-    columns = {"id": ["a", "b", "c"], "image_id": [None] * 3, "tokens": words, "relation": [1, 2, 0]}
-    columns |= {"head": ends[1:], "tail": [ends[0]] * 3, "image": [None] * 3, "aux_crops": [[]] * 3}
-    features = re_features(["None", "x", "y"])
-    rows = Dataset.from_dict({**columns, "rcnn_crops": [[]] * 3}, features=features)
-    processor = make_processor(label_scheme=label_scheme, relations=label_names(rows, "relation"), max_length=24)
-    processor.add_entity_markers()
-    kept, dropped = drop_unreadable(rows, processor)
-    assert (kept["id"], dropped["id"], dropped["relation"]) == (["a", "c"], ["b"], [2])
-    processor.max_length = None
-    kept, dropped = drop_unreadable(rows, processor)
-    assert kept is rows and len(dropped) == 0
-
-
-def test_a_head_that_is_no_span_is_told_with_its_row(make_processor):
-    entity = {"name": "x", "start": 0, "end": 1}
-    rows = [
-        {"id": f"tweet-{number}", "image_id": None, "tokens": ["Jordan", "!"], "head": entity, "tail": entity}
-        | {"relation": 0, "image": None, "aux_crops": [], "rcnn_crops": []}
-        for number in range(1002)  # more than are looked at together
-    ]
-    rows[1001]["head"] = entity | {"end": 3}
-    processor = make_processor(relations=["None", "x"])
-    processor.add_entity_markers()
-    with pytest.raises(ValueError, match="Row 'tweet-1001' cannot be prepared: The head of text 0 spans words 0 to 3"):
-        drop_unreadable(Dataset.from_list(rows, features=re_features(["None", "x"])), processor)
 
 
 def test_decoded_pictures_are_pictures_again(demo):
@@ -106,7 +44,8 @@ class TestLoadData:
         data, report = load_data(
             str(tmp_path / "tweets.jsonl"), cache_dir=str(tmp_path / "cache"), image_dir=str(tmp_path / "photos")
         )
-        assert word_labels(data["train"]) == [["B-PER"]]
+        tags = data["train"].features["ner_tags"].feature
+        assert tags.int2str(data["train"][0]["ner_tags"]) == ["B-PER"]
         assert set(data["train"][0]["image"]) == {"bytes", "path"}
         assert "gone.png: no such file" in str(report)
 

@@ -1,10 +1,8 @@
 import errno
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 import weakref
 from pathlib import Path
 
@@ -15,9 +13,9 @@ from datasets import Dataset, arrow_dataset
 from datasets import Image as ImageFeature
 from datasets.arrow_writer import ArrowWriter
 from PIL import Image
+from transformers import Trainer, TrainingArguments
 
 from processing import IFAformerProcessor, processing_ifaformer
-from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
 from processing.data.mnre import MNRE, MNRE_RELATIONS
@@ -27,6 +25,7 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.images import load_image
 from processing.labels import TWITTER_TAGS
 from processing.rows.row_features import ner_features
+from processing.scoring.splits import Split
 
 
 def picture(seed: int, size=(40, 30)) -> Image.Image:
@@ -204,24 +203,16 @@ def test_texts_and_labels_cost_no_decoding(rows, make_processor, tmp_path, decod
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "features",
-        "processing_ifaformer",
-        "decoding",
-        "entity_markers",
-        "labels",
-        "tokenizing",
-        "words",
-        "images",
-    ],
+    ("changed", "is_prepared_anew"),
+    [("images.py", True), ("features/prepare.py", True), ("rendering.py", False), ("data/loading.py", False)],
 )
-def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypatch, name):
+def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypatch, changed, is_prepared_anew):
     before = cache_files(rows, make_processor(), tmp_path)
-    path = str(Path(features_module.__file__).with_name(f"{name}.py"))
+    path = str(Path(features_module.__file__).parents[1] / changed)
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda file: read_bytes(file) + (b"#" if str(file) == path else b""))
-    assert not before & cache_files(rows, make_processor(), tmp_path)
+    after = cache_files(rows, make_processor(), tmp_path)
+    assert after.isdisjoint(before) if is_prepared_anew else after == before
 
 
 def test_more_crops_than_the_processor_takes(rows, make_processor, tmp_path, caplog):
@@ -232,7 +223,9 @@ def test_more_crops_than_the_processor_takes(rows, make_processor, tmp_path, cap
 
 
 def test_no_rows(rows, make_processor, tmp_path):
-    assert len(prepare_features(rows.select([]), make_processor(), cache_dir=str(tmp_path))) == 0
+    nothing = prepare_features(rows.select([]), make_processor(), cache_dir=str(tmp_path))
+    some = prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
+    assert len(nothing) == 0 and nothing.features == some.features
 
 
 def test_one_picture_in_memory_at_a_time(rows, make_processor, tmp_path, monkeypatch):
@@ -304,20 +297,83 @@ def test_rows_of_the_other_task_or_other_relations(rows, make_processor, tmp_pat
     processor.add_entity_markers()
     with pytest.raises(ValueError, match=r"The rows have the relations None, /per/per.*; the processor has None, a\."):
         prepare_features(relations, processor, cache_dir=str(tmp_path))
-    assert len(prepare_features(relations, processor, cache_dir=str(tmp_path), labels=False)) == 2
+    for of_any_task in (processor, make_processor()):
+        assert len(prepare_features(relations, of_any_task, cache_dir=str(tmp_path), labels=False)) == 2
     with pytest.raises(ValueError, match=r"The rows have the relations None, .*; the processor has none\."):
         prepare_features(relations, make_processor(), cache_dir=str(tmp_path))
-    with pytest.raises(ValueError, match="heads and tails are for relation extraction"):
-        prepare_features(relations, make_processor(), cache_dir=str(tmp_path), labels=False)
     with pytest.raises(ValueError, match=r"The rows have the tags O, .*; the processor has none\."):
+        prepare_features(rows, processor, cache_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"its rows need the columns head and tail; they have id, image_id, tokens"):
+        prepare_features(rows, processor, cache_dir=str(tmp_path), labels=False)
+
+
+def test_the_word_of_each_token(rows, make_processor, tmp_path):
+    processor = make_processor()
+    for row in prepare_features(rows, processor, cache_dir=str(tmp_path)):
+        [text] = processor.encode_text([rows[row["row"]]["tokens"]], is_split_into_words=True)
+        assert row["word_ids"] == [-1 if word is None else word for word in text.word_ids]
+        assert row["word_ids"][0] == row["word_ids"][-1] == -1 and set(row["word_ids"]) == {
+            -1,
+            *range(len(text.words)),
+        }
+
+
+def test_each_text_is_tokenized_once(rows, make_processor, tmp_path, monkeypatch):
+    tokenized = []
+    tokenize_words = processing_ifaformer.tokenize_words
+    monkeypatch.setattr(
+        processing_ifaformer,
+        "tokenize_words",
+        lambda _, words, *rest: tokenized.extend(words) or tokenize_words(_, words, *rest),
+    )
+    split = Split(rows, make_processor(), cache_dir=str(tmp_path))
+    split.score([row["labels"] for row in split.features])
+    Split(rows, make_processor(), cache_dir=str(tmp_path))
+    assert tokenized == list(rows["tokens"])
+
+
+def test_rows_that_the_model_cannot_read_are_left_out(rows, make_processor, tmp_path, caplog):
+    unreadable = rows.map(lambda row, index: {"tokens": ["\u200d"]} if index == 1 else {}, with_indices=True)
+    prepared = prepare_features(unreadable, make_processor(), cache_dir=str(tmp_path))
+    assert [row["row"] for row in prepared] == [0, 2] and caplog.text.count("1 rows have no token") == 1
+    whole = prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
+    for row in prepared:
+        assert np.array_equal(row["aux_pixel_values"], whole[row["row"]]["aux_pixel_values"])
+
+
+def test_a_head_that_is_no_span_is_told_with_its_row(make_processor, tmp_path):
+    rows = relation_rows(tmp_path).map(
+        lambda row, index: {"head": row["head"] | {"end": 99}} if index == 4 else {}, with_indices=True
+    )
+    processor = make_processor(relations=RELATIONS)
+    processor.add_entity_markers()
+    with pytest.raises(
+        ValueError, match=r"Row 'train-4' cannot be prepared: The head of text 0 spans words \d+ to 99"
+    ):
         prepare_features(rows, processor, cache_dir=str(tmp_path))
 
 
-def test_a_row_whose_entities_have_no_room_is_named(make_processor, tmp_path):
-    processor = make_processor(relations=RELATIONS, max_length=6)
-    processor.add_entity_markers()
-    with pytest.raises(ValueError, match=r"Row 'train-0' cannot be prepared: Text 0 .* there is room for 4"):
-        prepare_features(relation_rows(tmp_path, 2), processor, cache_dir=str(tmp_path))
+def test_a_tag_that_is_none_is_told_with_its_row(rows, make_processor, tmp_path):
+    wrong = rows.map(lambda row, index: {"ner_tags": [0]} if index == 2 else {}, with_indices=True)
+    with pytest.raises(ValueError, match=r"^Row 'c' cannot be prepared: Text 0 has 3 words but 1 labels"):
+        prepare_features(wrong, make_processor(), cache_dir=str(tmp_path))
+
+
+def test_a_plain_trainer_takes_the_features(rows, make_processor, make_model, tmp_path):
+    processor = make_processor()
+    features = prepare_features(rows, processor, cache_dir=str(tmp_path))
+    arguments = TrainingArguments(
+        str(tmp_path / "out"),
+        max_steps=2,
+        per_device_train_batch_size=2,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+    )
+    trainer = Trainer(make_model(processor), arguments, train_dataset=features, data_collator=processor.data_collator)
+    assert np.isfinite(trainer.train().training_loss)
+    predictions = trainer.predict(features).predictions
+    assert len(predictions[0]) == len(features)
 
 
 def test_a_picture_that_vanished_is_named_by_its_row(make_processor, tmp_path):
@@ -359,48 +415,52 @@ def test_a_read_only_cache(rows, make_processor, tmp_path, monkeypatch):
         prepare_features(rows, make_processor(max_length=4), cache_dir=str(tmp_path))
 
 
-PREPARE = """
-import sys
-from transformers import CLIPImageProcessorPil
-from processing import IFAformerProcessor
-from processing.demo_mner import DemoMNER
-from processing.features import prepare_features
-from processing.tokenizer_training import train_wordpiece
-
-cache = sys.argv[1]
-builder = DemoMNER(cache_dir=cache, num_train=600, num_validation=0, num_test=0)
-builder.download_and_prepare()
-rows = builder.as_dataset(split="train")
-size = {"height": 24, "width": 24}
-image_processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=size)
-processor = IFAformerProcessor(image_processor, train_wordpiece(["Jordan", "Paris"]), aux_crop_size=16)
-print("ready", flush=True)
-prepared = prepare_features(rows, processor, cache_dir=cache)
-print(len(prepared), sum(int(row["aux_pixel_values"].sum()) for row in prepared))
-"""
+FORK = multiprocessing.get_context("fork")
 
 
-def run_prepare(cache) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", PREPARE, str(cache)], stdout=subprocess.PIPE, text=True)
+def in_processes(*targets) -> list[multiprocessing.Process]:
+    """The processes of these functions, which have ended."""
+    processes = [FORK.Process(target=target) for target in targets]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+        process.kill()
+        process.join()
+    return processes
 
 
-def test_killed_and_run_again_and_two_at_once(tmp_path):
-    builder = DemoMNER(cache_dir=str(tmp_path), num_train=600, num_validation=0, num_test=0)
-    builder.download_and_prepare()
-    process = run_prepare(tmp_path)
-    assert process.stdout.readline() == "ready\n"
+def test_what_a_killed_process_leaves_behind_goes(rows, make_processor, tmp_path, monkeypatch):
+    decoded: list = []
+    expected = list(prepare_features(rows, make_processor(), cache_dir=str(tmp_path / "whole")))
+
+    def die_of_the_last_row(source):
+        if len(decoded) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        decoded.append(source)
+        return load_image(source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features_module, "ROWS_A_BATCH", 1)
+        patch.setattr(processing_ifaformer, "load_image", die_of_the_last_row)
+        [process] = in_processes(lambda: prepare_features(rows, make_processor(), cache_dir=str(tmp_path)))
+    assert process.exitcode == -signal.SIGKILL
     folder = tmp_path / "ifaformer_features"
-    deadline = time.monotonic() + 30
-    while len(list(folder.glob("*/*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     assert len(list(folder.glob("*/tmp*"))) == 1 and len(list(folder.glob("*/features.arrow"))) == 1  # amid pixels
-
-    both = [run_prepare(tmp_path) for _ in range(2)]
-    printed = {process.communicate()[0] for process in both}
-    assert [process.returncode for process in both] == [0, 0]
+    again = prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
     assert not list(folder.glob("*/tmp*")) and len(list(folder.glob("*/features.arrow"))) == 2
-    shutil.rmtree(folder)
-    uninterrupted = run_prepare(tmp_path)
-    assert printed == {uninterrupted.communicate()[0]}
+    for row, other in zip(again, expected, strict=True):
+        assert np.array_equal(row["aux_pixel_values"], other["aux_pixel_values"])
+
+
+def test_of_two_at_once_one_prepares(rows, make_processor, tmp_path, decoded):
+    together, numbers = FORK.Barrier(2), FORK.Queue()
+
+    def prepare():
+        together.wait(timeout=60)
+        prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
+        numbers.put(len(decoded))
+
+    processes = in_processes(prepare, prepare)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert sorted(numbers.get(timeout=10) for _ in processes) == [0, 8]

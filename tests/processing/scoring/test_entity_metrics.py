@@ -1,7 +1,6 @@
 import pytest
 
 from processing.scoring.entity_metrics import EntityScores, entity_confusion, entity_metrics, unreachable_counts
-from processing.scoring.results_table import results_table
 
 
 ID2LABEL = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))
@@ -11,30 +10,30 @@ GOLD = [["B-LOC", "I-LOC", "O", "B-PER"], ["O", "B-LOC"]]
 
 
 def encode(processor, texts, predictions):
-    """Predicted ids at the first token of each word, -100 elsewhere."""
-    encoded = processor.encode_text(texts, is_split_into_words=True)
+    """Predicted ids at the first token of each word, -100 elsewhere; and the word of each token."""
+    word_ids = [example.word_ids for example in processor.encode_rows({"tokens": texts})]
     rows = []
-    for example, tags in zip(encoded, predictions, strict=True):
+    for words, tags in zip(word_ids, predictions, strict=True):
         row, seen = [], set()
-        for word in example.word_ids:
+        for word in words:
             row.append(-100 if word is None or word in seen else LABEL2ID[tags[word]])
             seen.add(word)
         rows.append(row)
-    return rows, encoded
+    return rows, word_ids
 
 
 def test_perfect_prediction(make_processor):
-    tag_ids, encoded = encode(make_processor(), TEXTS, GOLD)
+    tag_ids, word_ids = encode(make_processor(), TEXTS, GOLD)
     for protocol in ("word", "published"):
-        scores = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, protocol)
+        scores = entity_metrics(tag_ids, word_ids, GOLD, ID2LABEL, protocol)
         assert (scores["precision"], scores["recall"], scores["f1"], scores["support"]) == (1, 1, 1, 3)
         assert scores["per_type"]["LOC"] == {"precision": 1, "recall": 1, "f1": 1, "support": 2}
         assert scores["unreachable_words"] == 1
 
 
 def test_one_wrong_type(make_processor):
-    tag_ids, encoded = encode(make_processor(), TEXTS, [["B-LOC", "I-LOC", "O", "B-LOC"], GOLD[1]])
-    scores = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL)
+    tag_ids, word_ids = encode(make_processor(), TEXTS, [["B-LOC", "I-LOC", "O", "B-LOC"], GOLD[1]])
+    scores = entity_metrics(tag_ids, word_ids, GOLD, ID2LABEL)
     assert scores["f1"] == pytest.approx(2 / 3)
     assert scores["per_type"]["PER"]["recall"] == 0
     assert scores["per_type"]["LOC"]["precision"] == pytest.approx(2 / 3)
@@ -42,31 +41,32 @@ def test_one_wrong_type(make_processor):
 
 def test_what_is_cut_off_is_a_miss_here_and_vanishes_in_the_published_protocol(make_processor):
     processor = make_processor(max_length=4)  # two tokens: Jordan is cut off
-    tag_ids, encoded = encode(processor, TEXTS, GOLD)
-    word = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "word")
-    published = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "published")
+    tag_ids, word_ids = encode(processor, TEXTS, GOLD)
+    word = entity_metrics(tag_ids, word_ids, GOLD, ID2LABEL, "word")
+    published = entity_metrics(tag_ids, word_ids, GOLD, ID2LABEL, "published")
     assert (word["support"], word["recall"]) == (3, pytest.approx(2 / 3))
     assert (published["support"], published["recall"]) == (2, 1)
     assert word["unreachable_entities"] == published["unreachable_entities"] == 1
 
 
 def test_texts_without_a_token_are_missed(make_processor):
-    tag_ids, encoded = encode(make_processor(), TEXTS, GOLD)
-    tokenless = [["B-PER", "O"]]
-    scores = entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "word", tokenless)
+    texts, gold = [["\u200d", "\u200d"], *TEXTS], [["B-PER", "O"], *GOLD]
+    tag_ids, word_ids = encode(make_processor(), texts, gold)
+    assert word_ids[0] == tag_ids[0] == []
+    scores = entity_metrics(tag_ids, word_ids, gold, ID2LABEL, "word")
     assert (scores["recall"], scores["unreachable_entities"], scores["unreachable_words"]) == (3 / 4, 1, 3)
-    assert entity_metrics(tag_ids, encoded, GOLD, ID2LABEL, "published", tokenless)["recall"] == 1
+    assert entity_metrics(tag_ids, word_ids, gold, ID2LABEL, "published")["recall"] == 1
 
 
 def test_special_labels_cost_precision_in_the_published_protocol(make_processor):
     processor = make_processor(label_scheme="deepke", tags=list(ID2LABEL.values()))
     id2label = dict(enumerate(processor.labels))
-    encoded = processor.encode_text([["Jordan", "in"]], is_split_into_words=True)
+    word_ids = [example.word_ids for example in processor.encode_rows({"tokens": [["Jordan", "in"]]})]
     separator = processor.labels.index("[SEP]")
-    tag_ids = [[separator if word == 1 else 2 for word in encoded[0].word_ids]]
+    tag_ids = [[separator if word == 1 else 2 for word in word_ids[0]]]
     gold = [["B-PER", "O"]]
-    assert entity_metrics(tag_ids, encoded, gold, id2label, "word")["precision"] == 1
-    assert entity_metrics(tag_ids, encoded, gold, id2label, "published")["precision"] == 0.5
+    assert entity_metrics(tag_ids, word_ids, gold, id2label, "word")["precision"] == 1
+    assert entity_metrics(tag_ids, word_ids, gold, id2label, "published")["precision"] == 0.5
 
 
 def test_unknown_protocol(make_processor):
@@ -79,31 +79,18 @@ def test_lenient_mode_counts_what_starts_with_i():
     assert scores["f1"] == 1
 
 
-def test_unreachable_entity_in_part(make_processor):
-    [encoded] = make_processor().encode_text([["New", "\u200d", "York"]], is_split_into_words=True)
-    assert unreachable_counts([encoded], [["B-LOC", "I-LOC", "I-LOC"]]) == {
-        "unreachable_words": 1,
-        "unreachable_entities": 1,
-    }
-
-
-def test_table_holds_every_figure(make_processor):
-    tag_ids, encoded = encode(make_processor(), TEXTS, [["B-LOC", "I-LOC", "O", "B-LOC"], GOLD[1]])
-    lines = results_table({"test": entity_metrics(tag_ids, encoded, GOLD, ID2LABEL)}).splitlines()
-    assert [line.split() for line in lines[1:]] == [
-        ["test", "LOC", "66.67", "100.00", "80.00", "2"],
-        ["PER", "0.00", "0.00", "0.00", "1"],
-        ["all", "66.67", "66.67", "66.67", "3"],
-    ]
+def test_unreachable_entity_in_part():
+    counts = unreachable_counts([[None, 0, 2, 2, None]], [["B-LOC", "I-LOC", "I-LOC"]])
+    assert counts == {"unreachable_words": 1, "unreachable_entities": 1}
 
 
 def test_confusion(make_processor):
-    predicted = [["B-LOC", "O", "O", "B-LOC"], ["B-PER", "B-LOC"]]
-    tag_ids, encoded = encode(make_processor(), TEXTS, predicted)
+    predicted = [["B-LOC", "O", "O", "B-LOC"], ["B-PER", "B-LOC"], ["O"]]
+    tag_ids, word_ids = encode(make_processor(), [*TEXTS, ["\u200d"]], predicted)
     # "New York" is missed, "New" spurious; Jordan is taken for a place; "in" is spurious; a text is out of reach
-    assert entity_confusion(tag_ids, encoded, GOLD, ID2LABEL, tokenless_labels=[["B-PER"]]) == {
+    assert entity_confusion(tag_ids, word_ids, [*GOLD, ["B-PER"]], ID2LABEL) == {
         "types": ["LOC", "PER"],
         "counts": [[1, 0, 1], [1, 0, 1], [1, 1, 0]],
     }
-    perfect, encoded = encode(make_processor(), TEXTS, GOLD)
-    assert entity_confusion(perfect, encoded, GOLD, ID2LABEL)["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+    perfect, word_ids = encode(make_processor(), TEXTS, GOLD)
+    assert entity_confusion(perfect, word_ids, GOLD, ID2LABEL)["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]

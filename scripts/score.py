@@ -11,9 +11,9 @@ the negative one.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import TASKS, DataSourceArguments
 
 
@@ -23,32 +23,20 @@ PROTOCOLS = ("word", "published")
 
 @dataclass
 class ScoringArguments(DataSourceArguments):
-    """Scoring."""
+    """Options of scoring."""
 
-    checkpoints: list[str] = field(
-        default_factory=list, metadata={"help": "The trained models: folders, or names on the Hub."}
+    checkpoints: list[str] = option("The trained models: folders, or names on the Hub.", [])
+    task: str | None = option("The task that the checkpoints must be for. By default any is taken.", choices=TASKS)
+    split: str = option("The split that is scored.", "test", choices=("train", "validation", "test"))
+    protocol: str = option("How entities are scored, see above.", "word", choices=(*PROTOCOLS, "both"))
+    shuffle_pictures: bool = option(
+        "Score a second time with the pictures shuffled between the rows. What is lost by this shows how much a model "
+        "looks at them.",
+        False,
     )
-    task: str | None = field(
-        default=None,
-        metadata={"help": "The task that the checkpoints must be for. By default any is taken.", "choices": TASKS},
-    )
-    split: str = field(
-        default="test",
-        metadata={"help": "The split that is scored.", "choices": ["train", "validation", "test"]},
-    )
-    protocol: str = field(
-        default="word", metadata={"help": "How entities are scored, see above.", "choices": [*PROTOCOLS, "both"]}
-    )
-    shuffle_pictures: bool = field(
-        default=False,
-        metadata={
-            "help": "Score a second time with the pictures shuffled between the rows: what is lost shows how "
-            "much a model looks at them."
-        },
-    )
-    seed: int = field(default=0, metadata={"help": "The seed of the shuffling."})
-    batch_size: int = field(default=64, metadata={"help": "How many rows make a batch, on each device."})
-    output: str | None = field(default=None, metadata={"help": "A JSON file to which the results are written."})
+    seed: int = option("The seed of the shuffling.", 0)
+    batch_size: int = option("How many rows make a batch, on each device.", 64)
+    output: str | None = option("A JSON file to which the results are written.")
 
 
 def main() -> None:

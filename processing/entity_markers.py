@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
-from .tokenizing import EncodedText, join_words, tokenize_words
+from .problems import Problem, ProblemError
+from .tokenizing import EncodedText, first_cut_word, join_words, tokenize_words
 
 
-class MarkerError(ValueError):
-    """A text that cannot be given to a relation model, since it does not keep each marker once."""
+NO_SPAN = "the entity is no span of words of the text: it needs start and end, word indices, end exclusive"
+NO_ROOM = "the two entities, their markers and the words between them do not fit into max_length"
+NOT_ONCE = "the tokens of the text must hold each entity marker once"
+NO_ENTITY = "the tokenizer keeps nothing of the entity"
+
+
+class MarkerError(ProblemError):
+    """The error of a text whose two entities cannot be shown to a relation model."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,6 @@ class MarkedText:
 
 
 def mark_entities(
-    row: int,
     words: Sequence[str],
     head: Mapping[str, Any],
     tail: Mapping[str, Any],
@@ -40,7 +46,6 @@ def mark_entities(
     The words with `<s> </s>` around the head and `<o> </o>` around the tail entity, whichever comes first.
 
     Args:
-        row: number of the text, for messages.
         words: of the text.
         head, tail: dicts with `start` and `end`, word indices, end exclusive.
         markers: the four, in the order above.
@@ -49,12 +54,12 @@ def mark_entities(
             marker.
 
     Raises:
-        ValueError: for an entity that is no span of words.
+        MarkerError: for an entity that is no span of words.
     """
     head_open, head_close, tail_open, tail_close = markers
     spans = [
-        (*_span(row, words, "head", head), head_open, head_close),
-        (*_span(row, words, "tail", tail), tail_open, tail_close),
+        (*_span(words, "head", head), head_open, head_close),
+        (*_span(words, "tail", tail), tail_open, tail_close),
     ]
     marked: list[str] = []
     placed: list[int] = []
@@ -75,18 +80,13 @@ def mark_entities(
     return MarkedText(marked, placed[0], placed[-1])
 
 
-def _span(row: int, words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
+def _span(words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
     try:
         start, end = index(entity["start"]), index(entity["end"])
-    except (TypeError, KeyError) as error:
-        raise ValueError(
-            f"The {name} of text {row} must be a dict with start and end, word indices, end exclusive; got {entity!r}."
-        ) from error
+    except (TypeError, KeyError):
+        start = end = 0
     if not 0 <= start < end <= len(words):
-        raise ValueError(
-            f"The {name} of text {row} spans words {start} to {end} (end exclusive), the text has {len(words)} words: "
-            f"{' '.join(words)!r}."
-        )
+        raise MarkerError(Problem(NO_SPAN, name, details=f"(got {entity!r}, the text has {len(words)} words)"))
     return start, end
 
 
@@ -109,9 +109,7 @@ def context_window(lengths: Sequence[int], first: int, last: int, room: int) -> 
     start, end = first, last + 1
     needed = sum(lengths[start:end])
     if needed > room:
-        raise MarkerError(
-            f"its two entities, their markers and what is between them take {needed} tokens, there is room for {room}"
-        )
+        raise MarkerError(Problem(NO_ROOM, details=f"(they take {needed} tokens, there is room for {room})"))
     free = room - needed
     open_left = open_right = True
     while open_left or open_right:
@@ -128,7 +126,7 @@ def context_window(lengths: Sequence[int], first: int, last: int, room: int) -> 
 
 def encode_marked(
     tokenizer: Any, texts: Sequence[MarkedText], markers: Sequence[str], label_scheme: str, max_length: int | None
-) -> list[EncodedText | MarkerError]:
+) -> list[EncodedText]:
     """
     Marked texts with their tokens.
 
@@ -140,7 +138,7 @@ def encode_marked(
             does; the two opening markers must be there once.
 
     Returns:
-        For each text its tokens, or why it cannot be given to a model.
+        For each text its tokens, or the problem that keeps it from a model.
 
     Raises:
         ValueError: for markers that are no tokens of the tokenizer.
@@ -157,17 +155,23 @@ def encode_marked(
     )
     required = markers if in_windows else markers[::2]
     required_ids = dict(zip(required, tokenizer.convert_tokens_to_ids(list(required)), strict=True))
-    encoded: list[EncodedText | MarkerError] = []
+    encoded = []
     for text, ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
+        words = join_words(text.words)
         try:
+            num_cut = 0
             if in_windows and max_length is not None and len(ids) > max_length:
+                reached = set(word_ids)
                 ids, word_ids = _cut_to_window(text, ids, word_ids, max_length)
+                num_cut = len(reached - set(word_ids))
+            elif len(ids) == max_length:
+                num_cut = sum(word not in markers for word in text.words[first_cut_word(word_ids) :])
             _check_markers(ids, required_ids)
             if in_windows:
                 _check_entities(ids, list(required_ids.values()))
-            encoded.append(EncodedText(*join_words(text.words), ids, word_ids))
+            encoded.append(EncodedText(*words, ids, word_ids, num_cut_words=num_cut))
         except MarkerError as error:
-            encoded.append(error)
+            encoded.append(EncodedText(*words, [], [], error.problem))
     return encoded
 
 
@@ -187,11 +191,11 @@ def _check_markers(input_ids: Sequence[int], markers: Mapping[str, int]) -> None
     counts = {marker: input_ids.count(marker_id) for marker, marker_id in markers.items()}
     wrong = [f"{marker} {count} times" for marker, count in counts.items() if count != 1]
     if wrong:
-        raise MarkerError(f"its {len(input_ids)} tokens hold {', '.join(wrong)}, expected once each")
+        raise MarkerError(Problem(NOT_ONCE, details=f"(its {len(input_ids)} tokens hold {', '.join(wrong)})"))
 
 
 def _check_entities(input_ids: Sequence[int], marker_ids: Sequence[int]) -> None:
     head_open, head_close, tail_open, tail_close = map(input_ids.index, marker_ids)
     for name, start, end in (("head", head_open, head_close), ("tail", tail_open, tail_close)):
         if not set(input_ids[start:end]) - set(marker_ids):
-            raise MarkerError(f"the tokenizer keeps nothing of its {name}")
+            raise MarkerError(Problem(NO_ENTITY, name))

@@ -10,16 +10,31 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .problems import Problem, ProblemError
+
 
 MAX_IMAGE_PIXELS = 100_000_000
-NO_SUCH_FILE = "no such file"
+
+# What may be wrong with a source.
+NO_SUCH_FILE = "there is no such file"
+DIRECTORY = "this is a directory, not a file"
+SPECIAL_FILE = "this is not a regular file"
+EMPTY = "the source is empty (0 bytes)"
+NO_SOURCE = "neither 'bytes' nor 'path' is given"
+WRONG_TYPE = "a picture is a path, bytes, a PIL image, a uint8 array or a dict with 'path' or 'bytes'"
+WRONG_ARRAY = "an array of a picture is uint8 of shape (height, width, 3) or (height, width)"
+UNKNOWN_FORMAT = "this is not a picture in a format that Pillow reads, or it is cut off in its header"
+DAMAGED = "the picture cannot be decoded"
+TOO_LARGE = f"the picture is larger than {MAX_IMAGE_PIXELS // 10**6} megapixels"
+NO_PIXELS = "the picture holds no pixels"
+NOT_FINITE = "the picture holds pixel values that are not finite"
 
 # A path, encoded bytes, a picture, its array, or what a `datasets` `Image(decode=False)` column holds.
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | dict[str, Any]
 
 
-class ImageError(ValueError):
-    """A source that gives no picture. The message is the source's name, a colon and the reason."""
+class ImageError(ProblemError):
+    """The error of a source that gives no picture. The message is the source's name, a colon and the problem."""
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -31,14 +46,14 @@ def load_image(source: ImageSource) -> Image.Image:
     8 bits is scaled to 8 bits, not clipped as by Pillow.
 
     Raises:
-        ImageError: for a source that is absent, empty, no picture, damaged, or above `MAX_IMAGE_PIXELS` by its header.
-        TypeError: for a source of another type.
+        ImageError: for a source that is absent, empty, no picture, damaged, above `MAX_IMAGE_PIXELS` by its header, or
+            of another type.
     """
     if isinstance(source, dict):
         data: Any = source.get("bytes")
         path: Any = source.get("path")
         if data is None and path is None:
-            raise ImageError(f"dict with keys {sorted(source)}: expected 'bytes' or 'path', both are missing or None")
+            raise ImageError(Problem(NO_SOURCE, details=f"(the dict has the keys {sorted(source)})"), "dict")
         name, source = path or "bytes", path if data is None else data
     else:
         name = _name(source)
@@ -53,22 +68,22 @@ def load_image(source: ImageSource) -> Image.Image:
                 return _to_rgb(_from_array(source, name), name)
             with Image.open(_readable(source, name)) as image:
                 return _to_rgb(image, name)
-        except (ImageError, TypeError, MemoryError):
+        except (ImageError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: larger than {MAX_IMAGE_PIXELS // 10**6} megapixels: {error}") from error
+            raise ImageError(Problem(TOO_LARGE, details=f"({error})"), name) from error
         except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not a picture in a format Pillow reads, or cut off in its header") from error
+            raise ImageError(Problem(UNKNOWN_FORMAT), name) from error
         except Exception as error:  # Damaged data make Pillow's plugins raise nearly every kind of error.
-            raise ImageError(f"{name}: cannot be decoded: {error or type(error).__name__}") from error
+            raise ImageError(Problem(DAMAGED, details=f"({error or type(error).__name__})"), name) from error
 
 
-def check_image(path: str | os.PathLike) -> str | None:
-    """Why `load_image` cannot read the file, `NO_SUCH_FILE` where it is absent, or None: decoded in full, not kept."""
+def check_image(source: ImageSource) -> Problem | None:
+    """What keeps `load_image` from reading the source, None where nothing does. It is decoded in full and not kept."""
     try:
-        load_image(path)
+        load_image(source)
     except ImageError as error:
-        return str(error).removeprefix(f"{_name(path)}: ")
+        return error.problem
     return None
 
 
@@ -88,36 +103,31 @@ def _readable(source: Any, name: str) -> Path | BytesIO:
         try:
             status = os.stat(source)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageError(f"{name}: {NO_SUCH_FILE}") from error
+            raise ImageError(Problem(NO_SUCH_FILE), name) from error
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{name}: a directory, not a file")
+            raise ImageError(Problem(DIRECTORY), name)
         if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for ever.
-            raise ImageError(f"{name}: not a regular file")
+            raise ImageError(Problem(SPECIAL_FILE), name)
         size = status.st_size
     else:
-        raise TypeError(
-            "A picture is given as a path, bytes, a PIL image, a uint8 array or a dict with 'path' or 'bytes'; "
-            f"got {type(source).__name__}."
-        )
+        raise ImageError(Problem(WRONG_TYPE, details=f"(got {type(source).__name__})"), name)
     if size == 0:
-        raise ImageError(f"{name}: empty (0 bytes)")
+        raise ImageError(Problem(EMPTY), name)
     return BytesIO(source) if isinstance(source, bytes | bytearray) else Path(source)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
-        raise ImageError(
-            f"{name}: expected uint8 (height, width, 3) or (height, width), got {array.dtype} {array.shape}"
-        )
+        raise ImageError(Problem(WRONG_ARRAY, details=f"(got {array.dtype} {array.shape})"), name)
     return Image.fromarray(array)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    size = f"{image.width} x {image.height} pixels"
+    size = f"({image.width} x {image.height} pixels)"
     if image.width * image.height > MAX_IMAGE_PIXELS:
-        raise ImageError(f"{name}: larger than {MAX_IMAGE_PIXELS // 10**6} megapixels: {size}")
+        raise ImageError(Problem(TOO_LARGE, details=size), name)
     if image.width * image.height == 0:
-        raise ImageError(f"{name}: holds no pixels: {size}")
+        raise ImageError(Problem(NO_PIXELS, details=size), name)
     if image.mode == "F" or image.mode.startswith("I"):
         image = _to_8_bit(image, name)
     return image.convert("RGB")
@@ -128,7 +138,7 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if not np.isfinite([low, high]).all():
-        raise ImageError(f"{name}: pixel values that are not finite")
+        raise ImageError(Problem(NOT_FINITE), name)
     if image.mode.startswith("I;16"):
         low, high = 0, 65535
     elif low >= 0 and high <= 65535:

@@ -1,9 +1,8 @@
 """The pipeline: texts and pictures in, entities out."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields, replace
-from itertools import compress
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -19,48 +18,22 @@ from .explanations import METHODS, source_mask, source_names
 from .labels import entity_spans
 from .object_proposals import ObjectProposer, ProposalOptions
 from .phrases import tag_types
-from .pipeline_rows import RowPictures, as_row, encode_crops, given_boxes, is_choice, read_row_pictures, row_words
+from .pipeline_rows import PipelineRow, as_row, encode_crops, given_boxes, is_choice, read_row_pictures, row_words
+from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText
+from .tokenizing import EncodedText
 
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
+CUT_OFF = "the text is longer than the model takes, and words of it are cut off"
 OPTIONS = tuple(option.name for option in fields(ProposalOptions))
-
-
-@dataclass
-class Example:
-    """
-    One row on its way through the pipeline.
-
-    Attributes:
-        text: what the offsets point into, None where the row has none.
-        words, offsets: the words, and `(start, end)` characters of each.
-        word_ids: of each token the index of its word.
-        pair: of a relation, `(start, end)` words of head and tail.
-        pictures: what is known of its crops, and what is still to be proposed.
-        features: what the processor makes of it, None where it cannot be tagged.
-        pixels: its pictures among the features, where relations are looked for too.
-        relations: between its entities.
-        problems: what is wrong with the row.
-    """
-
-    text: str | None = None
-    words: list[str] = field(default_factory=list)
-    offsets: list[tuple[int, int]] = field(default_factory=list)
-    word_ids: list[int | None] = field(default_factory=list)
-    pair: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pictures: RowPictures = field(default_factory=RowPictures)
-    features: dict[str, Any] | None = None
-    pixels: dict[str, Any] = field(default_factory=dict)
-    relations: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 class IFAformerPipeline(Pipeline):
     """
-    Multimodal named entity recognition: the entities of texts, each with its picture.
+    The pipeline for multimodal named entity recognition: the entities of texts, each with its picture.
 
         tagger = pipeline("multimodal-token-classification", model="user/name", trust_remote_code=True)
         tagger({"text": "Jordan met Paris", "image": "photo.jpg"})
@@ -131,15 +104,16 @@ class IFAformerPipeline(Pipeline):
                 - `crops` (optional): as below, for this row.
 
                 Columns of another name are not looked at, which is logged. A list of strings is a list of texts; one
-                list of words is passed as `{"tokens": [...]}`.
+                list of words is passed as `{"tokens": [...]}`. What [`tokenize`] gives stands for its row.
             batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it, but for what detectors find.
             num_workers (`int`, defaults to 0): processes that read pictures.
             on_error (`str`, defaults to `"raise"`):
 
                 - `"raise"`: a bad row ends the call, see below.
                 - `"report"`: the results are `{"text", "entities", "problems"}`, where `problems` lists what is wrong
-                  and is absent where nothing is. A picture that cannot be used, and crops above the model's number,
-                  are left out; a text that cannot be tagged has no entities.
+                  in sentences and is absent where nothing is; the attribute `found_problems` of a result has them as
+                  [`Problem`] values. A picture that cannot be used, and crops above the model's number, are left out;
+                  a text that cannot be tagged has no entities, and its pictures are not looked at.
 
             crops (`str` or boxes, defaults to `"auto"`):
 
@@ -180,19 +154,18 @@ class IFAformerPipeline(Pipeline):
             The end of a text longer than the model can take is not tagged: a problem in a report, logged otherwise.
 
         Raises:
-            ValueError: for a row that is none of the above, a text that is empty or of which the tokenizer keeps
-                nothing, too many crops, or a box outside the picture, with the number of the row; for options out of
-                range and a detector of the wrong kind.
+            ProblemError: for a row that is none of the above, a text that is empty or of which the tokenizer keeps
+                nothing, too many crops, or a box outside the picture, with the number of the row. It is a ValueError.
+            ImageError: for a picture that cannot be used (a ProblemError), with the row and the picture.
+            ValueError: for options out of range and a detector of the wrong kind.
             OSError: for a detector that is not there.
-            ImageError: for a picture that cannot be used (a `ValueError`), TypeError: for a source of another type;
-                both name the row and the picture.
         """
         if isinstance(inputs, list | tuple):
             results = list(super().__call__(_Rows(inputs), *args, **kwargs))
             for row, result in zip(inputs, results, strict=True):
                 _show_picture_of(row, result)
             return results
-        if isinstance(inputs, str | Mapping):
+        if isinstance(inputs, str | Mapping | PipelineRow):
             result = super().__call__(inputs, *args, **kwargs)
             _show_picture_of(inputs, result)
             return result
@@ -214,10 +187,7 @@ class IFAformerPipeline(Pipeline):
         if explain is not None and explain not in METHODS:
             raise ValueError(f"explain must be one of {', '.join(METHODS)} or None, got {explain!r}.")
         if crops is not None and not is_choice(crops):
-            try:
-                given_boxes(crops, self._limits)
-            except ValueError as error:
-                raise ValueError(f"crops: {error}.") from error
+            given_boxes(crops, self._limits)
         ProposalOptions(**options).check()
         of_errors = {} if on_error is None else {"on_error": on_error}
         return (
@@ -249,6 +219,44 @@ class IFAformerPipeline(Pipeline):
                 logger.warning_once(f"The {kind}_detector is not used: the model was made without {kind}_crops.")
         return options, [kind for kind in kinds if self._limits[f"{kind}_crops"]]
 
+    def tokenize(self, rows: Iterable[Any]) -> list[PipelineRow]:
+        """
+        The texts of many rows as tokens, all at once. What comes back can be given to the pipeline in place of the
+        rows, in any order and as often as wanted; `num_tokens` of each tells rows of like length, which make the
+        batches with the least padding. Pictures are not opened.
+
+        Args:
+            rows: see [`__call__`]. One that cannot be tagged has the reason as the last of its `problems`.
+        """
+        read = [self._read_text(row) for row in rows]
+        self._add_tokens([row for row in read if not row.problems])
+        return read
+
+    def _read_text(self, inputs: Any) -> PipelineRow:
+        row = PipelineRow()
+        try:
+            row.columns = as_row(inputs)
+            row.text, row.words, row.offsets = row_words(row.columns)
+        except ProblemError as error:
+            row.problems.append(error.problem)
+        return row
+
+    def _add_tokens(self, rows: Sequence[PipelineRow]) -> None:
+        """Of rows with words the tokens that the model reads, or what keeps it from reading them."""
+        texts = [(row.text, row.words, row.offsets) for row in rows]
+        for row, encoded in zip(rows, self.processor.tokenize_texts(texts) if texts else (), strict=True):
+            self._take_tokens(row, encoded)
+
+    @staticmethod
+    def _take_tokens(row: PipelineRow, encoded: EncodedText) -> None:
+        if encoded.problem is not None:
+            row.problems.append(replace(encoded.problem, column=encoded.problem.column or "text"))
+            return
+        row.tokens = encoded
+        if encoded.num_cut_words:
+            details = f"({encoded.num_cut_words} of {len(row.words)} words)"
+            row.problems.append(Problem(CUT_OFF, "text", details=details))
+
     def preprocess(  # type: ignore[override]
         self,
         inputs: Any,
@@ -256,7 +264,7 @@ class IFAformerPipeline(Pipeline):
         crops: Any = "auto",
         proposed_kinds: Collection[str] = (),
         number: int | None = None,
-    ) -> Example:
+    ) -> PipelineRow:
         """
         One row with its features, but for crops that are to be proposed.
 
@@ -265,81 +273,55 @@ class IFAformerPipeline(Pipeline):
             proposed_kinds: of crops that a detector is there for.
             number: of the row, for messages.
         """
-        example = Example()
-        place = "" if number is None else f"Row {number}: "
+        place = "" if number is None else f"Row {number}"
+        row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
+        row = replace(row, problems=[*row.problems], relations=[])  # one that was given may be given again
 
-        def report(problem: str, error_type: type[Exception] = ValueError) -> None:
+        def report(problem: Problem, error_type: type[ProblemError] = ProblemError) -> None:
             if on_error == "raise":
-                raise error_type(f"{place}{problem}")
-            example.problems.append(problem)
+                raise error_type(problem, place)
+            row.problems.append(problem)
 
-        try:
-            row = as_row(inputs)
-            example.text, example.words, example.offsets = row_words(row)
-        except ValueError as error:
-            report(str(error))
-            return example
-        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, report)
-        features = self._encode_words(example, row, place, on_error, report)
-        if features is None:
-            return example
-        features |= self.processor.encode_pictures({name: [values] for name, values in pictures.columns.items()})
-        example.features = {name: values[0] for name, values in features.items()}
-        example.pictures = pictures
-        pictures.columns = {}  # they are in the features now
-        return example
-
-    def _encode_words(
-        self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
-    ) -> Mapping[str, Any] | None:
-        """The processor's features of the example's words, a batch of one; None where they cannot be tagged."""
-        words = example.words
-        try:
-            (encoded,) = self.processor.encode_text([words], is_split_into_words=True)
-        except ValueError:
-            report(f"text: {example.text!r:.80} is empty, or the tokenizer keeps nothing of it")
-            return None
-        example.word_ids = encoded.word_ids
-        cut_off = len(words) - 1 - max(word for word in encoded.word_ids if word is not None)
-        if cut_off and len(encoded.input_ids) == self.processor.max_length:
-            self._tell(example, f"text: the last {cut_off} of {len(words)} words are cut off", place, on_error)
-        return self.processor.text_features([encoded])
-
-    @staticmethod
-    def _tell(example: Example, problem: str, place: str, on_error: str) -> None:
-        """What is wrong with a row that is tagged all the same: logged where no report will have it."""
-        example.problems.append(problem)
         if on_error == "raise":
-            logger.warning(f"{place}{problem}")
+            if row.tokens is None:
+                raise ProblemError(row.problems[-1], place)
+            for problem in row.problems:  # it is tagged all the same, and no report will tell
+                logger.warning(f"{place}: {problem}" if place else str(problem))
+        if row.tokens is None:
+            return row
+        row.pictures = read_row_pictures(row.columns, self._limits, crops, proposed_kinds, report)
+        features = self.processor.text_features([row.tokens])
+        features |= self.processor.encode_pictures({name: [of] for name, of in row.pictures.columns.items()})
+        row.features = {name: values[0] for name, values in features.items()}
+        row.columns, row.pictures.columns = {}, {}  # they are in the features now
+        return row
 
-    def _add_proposals(self, examples: list[Example], options: ProposalOptions) -> None:
-        """The crops that are to be proposed, a kind's of all examples at once."""
+    def _add_proposals(self, rows: list[PipelineRow], options: ProposalOptions) -> None:
+        """The crops that are to be proposed, a kind's of all rows at once."""
         for kind in options.detectors:
-            pending = [example for example in examples if kind in example.pictures.pending]
+            pending = [row for row in rows if kind in row.pictures.pending]
             if not pending:
                 continue
             column = f"{kind}_crops"
-            images: list[Any] = [example.pictures.image for example in pending]
-            texts = [" ".join(example.words) for example in pending]
+            images: list[Any] = [row.pictures.image for row in pending]
+            texts = [" ".join(row.words) for row in pending]
             found = self.proposer.propose(options, kind, images, texts, self._entity_types, self._limits[column])
-            for example, image, objects in zip(pending, images, found, strict=True):
-                assert example.features is not None  # else nothing is pending
+            for row, image, objects in zip(pending, images, found, strict=True):
                 encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
-                example.features |= {name: values[0] for name, values in encoded.items()}
-                example.pictures.objects[column] = [
+                row.features |= {name: values[0] for name, values in encoded.items()}
+                row.pictures.objects[column] = [
                     {**detected._asdict(), "box": list(detected.box)} for detected in objects
                 ]
-        for example in examples:
-            example.pictures.image, example.pictures.pending = None, ()
+        for row in rows:
+            row.pictures.image, row.pictures.pending = None, ()
 
-    def collate(self, examples: list[Example]) -> dict[str, Any]:
-        """The `examples`, and as `inputs` the padded batch of those that have features, None where none has."""
-        features = [example.features for example in examples if example.features is not None]
-        for example in examples:
-            if self.relation_extractor is not None and example.features is not None:
-                example.pixels = {name: of for name, of in example.features.items() if name in PIXEL_MASKS}
-            example.features = None if example.features is None else {}  # they are in the batch now
-        return {"examples": examples, "inputs": self._collator(features) if features else None}
+    def collate(self, rows: list[PipelineRow]) -> dict[str, Any]:
+        """The `rows`, and as `inputs` the padded batch of those that the model can be asked of, None where none is."""
+        features = [row.features for row in rows if row.tokens is not None]
+        for row in rows:  # what is in the batch now goes, but for the pixels in which relations are looked for
+            kept = PIXEL_MASKS if self.relation_extractor is not None else ()
+            row.features = {name: values for name, values in row.features.items() if name in kept}
+        return {"rows": rows, "inputs": self._collator(features) if features else None}
 
     @property
     def _collator(self) -> IFAformerDataCollator:
@@ -348,25 +330,25 @@ class IFAformerPipeline(Pipeline):
 
     def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
         """
-        The `examples` with `tag_ids` (batch_size, seq_length), `scores`, the probability of each, and with `explain`
-        the `shares` of each row's entities (num_entities, num_sources), `source_names`, and as `source_mask`
+        The `rows` with `tag_ids` (batch_size, seq_length), `scores`, the probability of each, and with `explain` the
+        `shares` of each row's entities (num_entities, num_sources), `source_names`, and as `source_mask`
         (batch_size, num_sources) which of them a row has.
         """
-        examples, inputs = input_tensors["examples"], input_tensors["inputs"]
+        rows, inputs = input_tensors["rows"], input_tensors["inputs"]
         if inputs is None:
-            return {"examples": examples, "tag_ids": torch.empty(0, 0), "scores": torch.empty(0, 0)}
+            return {"rows": rows, "tag_ids": torch.empty(0, 0), "scores": torch.empty(0, 0)}
         self.model.eval()  # in training mode nothing is decoded
         inputs = self.processor.normalize_pixels(inputs)
         outputs = self.model(**inputs)
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        results = {"examples": examples, "tag_ids": outputs.tag_ids, "scores": scores}
+        results = {"rows": rows, "tag_ids": outputs.tag_ids, "scores": scores}
         if explain is not None:
             positions = []
-            tagged = [example for example in examples if example.features is not None]
-            for example, tag_ids in zip(tagged, outputs.tag_ids.tolist(), strict=True):
-                of_words = first_positions(example.word_ids)
-                spans = entity_spans(self._word_tags(example, tag_ids))
+            tagged = [row for row in rows if row.tokens is not None]
+            for row, tag_ids in zip(tagged, outputs.tag_ids.tolist(), strict=True):
+                of_words = first_positions(row.tokens.word_ids)
+                spans = entity_spans(self._word_tags(row, tag_ids))
                 positions.append(
                     [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
                 )
@@ -374,62 +356,62 @@ class IFAformerPipeline(Pipeline):
             results |= {"source_names": source_names(inputs), "source_mask": source_mask(inputs)}
         return results
 
-    def _word_tags(self, example: Example, tag_ids: list[int]) -> list[str]:
-        return word_tags(tag_ids, example.word_ids, len(example.offsets), dict(enumerate(self.processor.labels)))
+    def _word_tags(self, row: PipelineRow, tag_ids: list[int]) -> list[str]:
+        assert row.tokens is not None
+        return word_tags(tag_ids, row.tokens.word_ids, len(row.words), dict(enumerate(self.processor.labels)))
 
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
-        tag_ids, scores = model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist()
-        all_entities: list[list[dict[str, Any]]] = []
-        row = 0
-        for example in model_outputs["examples"]:
-            entities: list[dict[str, Any]] = []
-            if example.features is not None:
-                entities = decode_entities(
-                    example.text,
-                    example.offsets,
-                    self._word_tags(example, tag_ids[row]),
-                    word_scores(scores[row], example.word_ids, len(example.offsets)),
-                )
-                if "shares" in model_outputs:
-                    sources = list(compress(model_outputs["source_names"], model_outputs["source_mask"][row].tolist()))
-                    for entity, shares in zip(entities, model_outputs["shares"][row], strict=True):
-                        present = shares[model_outputs["source_mask"][row]].tolist()
-                        entity["shares"] = [
-                            {"source": source, **example.pictures.object_of(source), "share": share}
-                            for source, share in zip(sources, present, strict=True)
-                        ]
-                row += 1
-            all_entities.append(entities)
-        examples = model_outputs["examples"]
+        rows, tag_ids, scores = (
+            model_outputs["rows"],
+            model_outputs["tag_ids"].tolist(),
+            model_outputs["scores"].tolist(),
+        )
+        all_entities: list[list[dict[str, Any]]] = [[] for _ in rows]
+        tagged = [number for number, row in enumerate(rows) if row.tokens is not None]
+        for index, number in enumerate(tagged):
+            row = rows[number]
+            all_entities[number] = decode_entities(
+                row.text,
+                row.offsets,
+                self._word_tags(row, tag_ids[index]),
+                word_scores(scores[index], row.tokens.word_ids, len(row.words)),
+            )
+            if "shares" in model_outputs:
+                is_present = model_outputs["source_mask"][index].tolist()
+                sources = model_outputs["source_names"]
+                for entity, shares in zip(all_entities[number], model_outputs["shares"][index].tolist(), strict=True):
+                    entity["shares"] = [
+                        {"source": source, **row.pictures.object_of(source), "share": share}
+                        for source, share, present in zip(sources, shares, is_present, strict=True)
+                        if present
+                    ]
         if self.relation_extractor is not None:
-            self.relation_extractor.add_relations(examples, all_entities)
-        return [
-            self._result(example, entities, on_error) for example, entities in zip(examples, all_entities, strict=True)
-        ]
+            self.relation_extractor.add_relations(rows, all_entities)
+        return [self._result(row, entities, on_error) for row, entities in zip(rows, all_entities, strict=True)]
 
-    def untagged(self, problem: str) -> TaggedRow:
-        """The report of a row that could not even be read."""
-        return self._result(Example(problems=[problem]), [], "report")
-
-    def _result(self, example: Example, entities: Any, on_error: str) -> Any:
-        crops = example.pictures.known
-        if on_error == "raise" and self.relation_extractor is None:
-            return Entities(entities, example.text, crops)
-        rest: dict[str, Any] = {"crops": crops} if crops else {}
-        if self.relation_extractor is not None:
-            rest["relations"] = example.relations
-        if example.problems:
-            rest["problems"] = example.problems
-        result = TaggedText(text=example.text, entities=entities, **rest)
-        result.is_tagged = example.features is not None
+    def untagged(self, problem: Problem, place: str = "") -> TaggedRow:
+        """The report of a row that could not even be read; `place` says where it was to be read from."""
+        result = self._result(PipelineRow(problems=[problem]), [], "report")
+        result["problems"] = [f"{place}: {problem}" if place else str(problem)]
         return result
+
+    def _result(self, row: PipelineRow, entities: Any, on_error: str) -> Any:
+        crops = row.pictures.known
+        if on_error == "raise" and self.relation_extractor is None:
+            return Entities(entities, row.text, crops, row.problems)
+        result = TaggedText(text=row.text, entities=entities)
+        if crops:
+            result["crops"] = crops
+        if self.relation_extractor is not None:
+            result["relations"] = row.relations
+        return result.with_problems(row.problems, is_tagged=row.tokens is not None)
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         """One row, without a number."""
         options, kinds = self._proposal_options(forward_params)
-        example = self.preprocess(inputs, proposed_kinds=kinds, **preprocess_params)
-        return self._run([example], options, forward_params, postprocess_params)[0]
+        row = self.preprocess(inputs, proposed_kinds=kinds, **preprocess_params)
+        return self._run([row], options, forward_params, postprocess_params)[0]
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         """Many rows: the processor's own collator pads them, so that results do not depend on the batch."""
@@ -452,20 +434,20 @@ class IFAformerPipeline(Pipeline):
 
         return _Results(batches, run, inputs)
 
-    def _collate_what_is_complete(self, examples: list[Example]) -> Any:
+    def _collate_what_is_complete(self, examples: list[PipelineRow]) -> Any:
         """In a process that reads pictures: the batch, or where crops are to be proposed the examples, for no detector
         leaves the calling process."""
         return examples if any(example.pictures.pending for example in examples) else self.collate(examples)
 
     def _run(self, batch: Any, options: ProposalOptions, forward_params: dict, postprocess_params: dict) -> list[Any]:
-        """Results of a batch, or of examples that are still to be made one."""
+        """Results of a batch, or of rows that are still to be made one."""
         if isinstance(batch, list):
             self._add_proposals(batch, options)
             batch = self.collate(batch)
         outputs = self.forward(batch, explain=forward_params.get("explain"))
         return self.postprocess(outputs, **postprocess_params)
 
-    def _preprocess_numbered(self, item: tuple[int, Any], **preprocess_params: Any) -> Example:
+    def _preprocess_numbered(self, item: tuple[int, Any], **preprocess_params: Any) -> PipelineRow:
         number, row = item
         return self.preprocess(row, number=number, **preprocess_params)
 
@@ -504,8 +486,9 @@ class _Results:
 
 def _show_picture_of(row: Any, result: Any) -> None:
     """The caller holds the row, so that a result which shows itself may point to its picture."""
+    columns = row.columns if isinstance(row, PipelineRow) else row
     if isinstance(result, Entities | TaggedRow):
-        result.image = row.get("image") if isinstance(row, Mapping) else None
+        result.image = columns.get("image") if isinstance(columns, Mapping) else None
 
 
 __all__ = ["IFAformerPipeline"]

@@ -1,100 +1,48 @@
-"""What a row of the pipeline may be, and the words in it."""
+"""What a row of the pipelines may be, and what is read of it: its words, its pictures and its crops."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
 from PIL import Image
 from transformers.utils import logging
 
-from .columns import CROP_COLUMNS, CROP_KINDS, PICTURE_COLUMNS
+from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from .detectors import DetectedObject, cut_crops
 from .images import ImageError, load_image
 from .object_proposals import encode_crop
-from .tokenizing import Words, join_words, split_words
+from .problems import Problem, ProblemError
+from .tokenizing import EncodedText, Words, join_words, split_words
 
 
 logger = logging.get_logger(__name__)
 
 # Columns a row may have: what is read, and what the data sets have besides.
-KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, "crops", "id", "image_id", "ner_tags", "head", "tail", "relation"}
-KNOWN_COLUMNS |= {f"{kind}_objects" for kind in CROP_KINDS}
+KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, *OBJECT_COLUMNS, "crops", "id", "image_id", "ner_tags", "head"}
+KNOWN_COLUMNS |= {"tail", "relation"}
 # What is meant for `image`, and would go unseen.
-MISNAMED = {"images", "img", "picture", "pictures", "photo"}
-
-
-def as_row(inputs: Any) -> Mapping[str, Any]:
-    """
-    A row as a mapping: a text or a list of words is one too. Columns that nobody looks at are logged.
-
-    Raises:
-        ValueError: for what is no row, and for a picture under another name.
-    """
-    if isinstance(inputs, str):
-        return {"text": inputs}
-    if isinstance(inputs, list | tuple):
-        return {"tokens": inputs}
-    if not isinstance(inputs, Mapping):
-        raise ValueError(
-            "expected a text, a list of words, or a mapping with text or tokens and pictures, got "
-            f"{type(inputs).__name__}"
-        )
-    misnamed = sorted(inputs.keys() & MISNAMED)
-    if misnamed and "image" not in inputs:
-        raise ValueError(f"{', '.join(misnamed)}: the picture of a row is its image")
-    unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
-    if unknown:
-        logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")
-    return inputs
-
-
-def row_words(row: Mapping[str, Any]) -> Words:
-    """
-    The row's text, its words and their offsets.
-
-    Raises:
-        ValueError: for a row without a text, or one of another type.
-    """
-    name = "text" if row.get("tokens") is None else "tokens"
-    value = row.get(name)
-    if value is None:
-        raise ValueError(f"neither text nor tokens among {sorted(map(str, row))}, or both are None")
-    if isinstance(value, str):
-        text, words, offsets = split_words(_encodable(name, value))
-    elif isinstance(value, Iterable) and all(isinstance(word, str) for word in value):
-        text, words, offsets = join_words([_encodable(name, str(word)) for word in value])
-    else:
-        raise ValueError(f"{name}: expected a string or a list of words, got {value!r:.80}")
-    return text, words, offsets
-
-
-def _encodable(name: str, text: str) -> str:
-    """
-    Raises:
-        ValueError: for half a surrogate pair, which no tokenizer takes.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: {text!r:.80} is no valid Unicode: {error.reason}") from error
-    return text
-
-
-logger = logging.get_logger(__name__)
-
-
+MISNAMED = ("images", "img", "picture", "pictures", "photo")
 CROP_CHOICES = ("auto", "none")
 
-
-# Called with what is wrong and the error that it is where bad input is an error.
-Report = Callable[..., None]
+NO_ROW = "a row is a text, a list of words, or a mapping with text or tokens and pictures"
+MISNAMED_IMAGE = "the picture of a row belongs in the column image"
+NO_TEXT = "the row has neither text nor tokens"
+WRONG_TEXT = "this is neither a string nor a list of words"
+NO_UNICODE = "this is no valid Unicode"
+TOO_MANY = "there are more pictures than the model takes; only the first are used"
+NO_BOX = "a box is (xmin, ymin, xmax, ymax) in pixels with xmin < xmax and ymin < ymax"
+NO_CROPS = "crops are 'auto', 'none', boxes, or boxes by column (aux_crops, rcnn_crops)"
+NO_IMAGE = "boxes are cut from the row's image, and there is none"
+OUTSIDE = "the box lies outside the picture"
 
 
 @dataclass
-class RowPictures:
+class GivenPictures:
     """
+    The pictures of a row, and what is known of its crops.
+
     Attributes:
         columns: what the model takes of the row, by column: decoded pictures, `image` at most one.
         objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
@@ -120,43 +68,124 @@ class RowPictures:
         return objects[int(index)] if objects else {}
 
 
+@dataclass
+class PipelineRow:
+    """
+    A row on its way through a pipeline, see [`IFAformerPipeline.tokenize`].
+
+    Attributes:
+        columns: the row as a mapping.
+        text: what the offsets point into, None where the row has none.
+        words, offsets: the words, and `(start, end)` characters of each.
+        tokens: what the model reads, None where it cannot be asked: the last of the problems says why.
+        pair: of a row with two given entities, `(start, end)` words of head and tail.
+        pictures: what is known of its crops, and what is still to be proposed.
+        features: what the processor makes of it; of pixels also what is kept for finding relations.
+        relations: between its entities.
+        problems: what is wrong with the row.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    words: list[str] = field(default_factory=list)
+    offsets: list[tuple[int, int]] = field(default_factory=list)
+    tokens: EncodedText | None = None
+    pair: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pictures: GivenPictures = field(default_factory=GivenPictures)
+    features: dict[str, Any] = field(default_factory=dict)
+    relations: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the model reads, 0 where it cannot be asked."""
+        return 0 if self.tokens is None else len(self.tokens.input_ids)
+
+
+def as_row(inputs: Any) -> Mapping[str, Any]:
+    """
+    A row as a mapping: a text or a list of words is one too. Columns that nobody looks at are logged.
+
+    Raises:
+        ProblemError: for what is no row, and for a picture under another name.
+    """
+    if isinstance(inputs, str):
+        return {"text": inputs}
+    if isinstance(inputs, list | tuple):
+        return {"tokens": inputs}
+    if not isinstance(inputs, Mapping):
+        raise ProblemError(Problem(NO_ROW, details=f"(got {type(inputs).__name__})"))
+    misnamed = [name for name in MISNAMED if name in inputs]
+    if misnamed and "image" not in inputs:
+        raise ProblemError(Problem(MISNAMED_IMAGE, misnamed[0]))
+    unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
+    if unknown:
+        logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")
+    return inputs
+
+
+def row_words(row: Mapping[str, Any]) -> Words:
+    """
+    The row's text, its words and their offsets.
+
+    Raises:
+        ProblemError: for a row without a text, or one of another type.
+    """
+    name = "text" if row.get("tokens") is None else "tokens"
+    value = row.get(name)
+    if value is None:
+        raise ProblemError(Problem(NO_TEXT, details=f"(its columns are {sorted(map(str, row))})"))
+    is_text = isinstance(value, str)
+    if not is_text and not (isinstance(value, Iterable) and all(isinstance(word, str) for word in value)):
+        raise ProblemError(Problem(WRONG_TEXT, name, details=f"(got {value!r:.80})"))
+    words = [] if is_text else [str(word) for word in value]
+    try:
+        "".join([value] if is_text else words).encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, which no tokenizer takes
+        raise ProblemError(Problem(NO_UNICODE, name, details=f"({value!r:.80}: {error.reason})")) from error
+    return split_words(value) if is_text else join_words(words)
+
+
+# Called with what is wrong and, where that is no ProblemError, the error that it is where bad input is an error.
+Report = Callable[..., None]
+
+
 def read_row_pictures(
     row: Mapping[str, Any], limits: Mapping[str, int], crops: Any, proposed_kinds: Collection[str], report: Report
-) -> RowPictures:
+) -> GivenPictures:
     """
+    The pictures of a row. What cannot be used is reported and left out.
+
     Args:
         row: columns as the pipeline takes them.
         limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
-        report: what cannot be used is reported and left out.
+        report: takes what is wrong.
     """
     if row.get("crops") is not None:
         crops = row["crops"]
-    pictures = RowPictures()
+    pictures = GivenPictures()
     boxes: dict[str, list[dict[str, Any]]] = {}
     is_auto = is_choice(crops) and crops == "auto"
     if not is_choice(crops):
         try:
             boxes = given_boxes(crops, limits)
-        except ValueError as error:
-            report(f"crops: {error}")
+        except ProblemError as error:
+            report(error.problem)
     elif is_auto:
         pictures.pending = tuple(kind for kind in proposed_kinds if not _as_list(row.get(f"{kind}_crops")))
 
-    _read_image(row, limits, boxes, pictures, report)
-    image = pictures.image
+    image = _read_image(row, limits, boxes, pictures, report)
     if image is None:
         pictures.pending = ()
     for column in CROP_COLUMNS:
-        if boxes:
-            if column in boxes and image is not None:
-                cut, objects = _cut(image, column, boxes[column], limits[column], report)
-                pictures.columns[column], pictures.objects[column] = cut, objects
+        if column in boxes and image is not None:
+            _cut(image, column, boxes[column], limits[column], pictures, report)
         elif is_auto:
             _read_crops(row, column, limits[column], pictures, report)
-    if not pictures.pending:
-        pictures.image = None
+    if pictures.pending:
+        pictures.image = image
     if is_auto and not proposed_kinds and row.get("image") is not None:
         _say_what_is_done_without_crops(pictures, limits)
     return pictures
@@ -178,16 +207,16 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
         limits: how many crops the model takes of each column.
 
     Raises:
-        ValueError: for what is neither, and for a box that is no box.
+        ProblemError: for what is neither, and for a box that is no box.
     """
     if isinstance(crops, str):
-        raise ValueError(f"expected {', '.join(map(repr, CROP_CHOICES))} or boxes, got {crops!r}")
+        raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got {crops!r:.80})"))
     if hasattr(crops, "tolist"):  # an array or tensor
         crops = crops.tolist()
     if isinstance(crops, Mapping) and "box" not in crops:
         unknown = sorted(map(str, crops.keys() - set(CROP_COLUMNS)))
         if unknown:
-            raise ValueError(f"expected boxes by column, {' and '.join(CROP_COLUMNS)}, got {unknown}")
+            raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got columns {unknown})"))
         by_column = {column: _as_list(crops.get(column)) for column in CROP_COLUMNS}
     else:
         if isinstance(crops, Sequence) and len(crops) == 4 and all(isinstance(side, Real) for side in crops):
@@ -200,15 +229,15 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
 def _as_object(box: Any) -> dict[str, Any]:
     """
     Raises:
-        ValueError: for what is no box.
+        ProblemError: for what is no box.
     """
     given = box._asdict() if isinstance(box, DetectedObject) else box if isinstance(box, Mapping) else {"box": box}
     try:
         xmin, ymin, xmax, ymax = sides = [float(side) for side in given["box"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"expected a box (xmin, ymin, xmax, ymax) in pixels, got {box!r:.80}") from error
+        raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {box!r:.80})")) from error
     if not all(map(math.isfinite, sides)) or xmin >= xmax or ymin >= ymax:
-        raise ValueError(f"expected a box with xmin < xmax and ymin < ymax, got {sides}")
+        raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {sides})"))
     return {name: given[name] for name in ("label", "score") if given.get(name) is not None} | {"box": sides}
 
 
@@ -217,67 +246,82 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _load(name: str, source: Any, report: Report) -> Image.Image | None:
+def _first(values: list[Any], limit: int, column: str, report: Report) -> list[Any]:
+    if len(values) > limit:
+        report(Problem(TOO_MANY, column, details=f"({len(values)} are given, {limit} are used)"))
+    return values[:limit]
+
+
+def _load(source: Any, column: str, item: int | None, report: Report) -> Image.Image | None:
     try:
         return load_image(source)
-    except (ImageError, TypeError) as error:
-        report(f"{name}: {error}", ImageError if isinstance(error, ImageError) else TypeError)
+    except ImageError as error:
+        details = f"{error.problem.details} ({error.where})".lstrip()
+        report(replace(error.problem, column=column, item=item, details=details), ImageError)
         return None
 
 
 def _read_image(
-    row: Mapping[str, Any], limits: Mapping[str, int], boxes: Mapping[str, Any], pictures: RowPictures, report: Report
-) -> None:
-    """The picture into `columns` where the model looks at it, and into `image` where crops are cut from it."""
+    row: Mapping[str, Any],
+    limits: Mapping[str, int],
+    boxes: Mapping[str, Any],
+    pictures: GivenPictures,
+    report: Report,
+) -> Image.Image | None:
+    """The picture, which goes into `columns` too where the model looks at it."""
     sources = _as_list(row.get("image"))
     if boxes and not sources:
-        report("crops: boxes are cut from the row's image, and there is none")
+        report(Problem(NO_IMAGE, "crops"))
     if sources and not (limits["image"] or boxes or pictures.pending):
         logger.warning_once("The column image is not looked at: the model was made without.")
-        return
-    if len(sources) > 1:
-        report(f"image: {len(sources)} pictures, the model takes the first 1")
-    loaded = [image for source in sources[:1] if (image := _load("image", source, report)) is not None]
+        return None
+    loaded = [_load(source, "image", None, report) for source in _first(sources, 1, "image", report)]
+    image = loaded[0] if loaded else None
     if limits["image"]:
-        pictures.columns["image"] = loaded
-    if loaded and (boxes or pictures.pending):
-        pictures.image = loaded[0]
+        pictures.columns["image"] = [] if image is None else [image]
+    return image
 
 
-def _read_crops(row: Mapping[str, Any], column: str, limit: int, pictures: RowPictures, report: Report) -> None:
+def _read_crops(row: Mapping[str, Any], column: str, limit: int, pictures: GivenPictures, report: Report) -> None:
     """The row's own crops, with the objects beside them where there is one for each."""
     sources = _as_list(row.get(column))
     if sources and limit == 0:
         logger.warning_once(f"The column {column} is not looked at: the model was made without.")
         return
-    if len(sources) > limit:
-        report(f"{column}: {len(sources)} crops, the model takes the first {limit}")
+    loaded = [
+        _load(source, column, item, report) for item, source in enumerate(_first(sources, limit, column, report))
+    ]
+    pictures.columns[column] = [crop for crop in loaded if crop is not None]
     objects = row.get(column.replace("_crops", "_objects")) or []
-    loaded = [(index, _load(f"{column} {index}", source, report)) for index, source in enumerate(sources[:limit])]
-    pictures.columns[column] = [crop for _, crop in loaded if crop is not None]
     if len(objects) == len(sources):  # else they are not those of the crops
-        pictures.objects[column] = [_as_object(objects[index]) for index, crop in loaded if crop is not None]
+        of_crops = zip(objects[:limit], loaded, strict=True)
+        try:
+            pictures.objects[column] = [_as_object(detected) for detected, crop in of_crops if crop is not None]
+        except ProblemError as error:
+            report(error.problem)
 
 
 def _cut(
-    image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int, report: Report
-) -> tuple[list[bytes], list[dict[str, Any]]]:
+    image: Image.Image,
+    column: str,
+    boxes: list[dict[str, Any]],
+    limit: int,
+    pictures: GivenPictures,
+    report: Report,
+) -> None:
     """The crops of boxes, and the boxes as far as they lie in the picture; one that lies outside is reported."""
-    if len(boxes) > limit:
-        report(f"{column}: {len(boxes)} crops, the model takes the first {limit}")
     kept = []
-    for index, described in enumerate(boxes[:limit]):
+    width, height = image.size
+    for item, described in enumerate(_first(boxes, limit, column, report)):
         xmin, ymin, xmax, ymax = described["box"]
-        width, height = map(float, image.size)
-        clipped = [max(xmin, 0.0), max(ymin, 0.0), min(xmax, width), min(ymax, height)]
-        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-            report(
-                f"{column} {index}: the box {described['box']} lies outside the picture of {image.width} x "
-                f"{image.height} pixels"
-            )
-        else:
+        clipped = [max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height))]
+        if clipped[0] < clipped[2] and clipped[1] < clipped[3]:
             kept.append({**described, "box": clipped})
-    return encode_crops(image, [DetectedObject("", 0.0, tuple(described["box"])) for described in kept]), kept
+        else:
+            details = f"({described['box']} in a picture of {width} x {height} pixels)"
+            report(Problem(OUTSIDE, column, item, details))
+    objects = [DetectedObject("", 0.0, tuple(described["box"])) for described in kept]
+    pictures.columns[column], pictures.objects[column] = encode_crops(image, objects), kept
 
 
 def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:
@@ -285,7 +329,7 @@ def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[
     return [encode_crop(crop) for crop in cut_crops(image, objects)]
 
 
-def _say_what_is_done_without_crops(pictures: RowPictures, limits: Mapping[str, int]) -> None:
+def _say_what_is_done_without_crops(pictures: GivenPictures, limits: Mapping[str, int]) -> None:
     """In one line, once."""
     if any(limits[column] for column in CROP_COLUMNS) and not any(pictures.columns.get(c) for c in CROP_COLUMNS):
         done = "whole pictures alone" if limits["image"] else "the text alone"

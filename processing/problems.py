@@ -1,4 +1,4 @@
-"""What is wrong with a row, as a value. Sentences are made where they are printed."""
+"""What is wrong with a row or a picture, as a value. Sentences are made where they are printed."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Problem:
     """
-    One thing that is wrong with a row of a data set or of an input file.
+    One thing that is wrong with a picture, or with a row of a data set or of an input file.
 
     Attributes:
         kind: what is wrong, a sentence that is the same for every row with this problem, so that problems can be
@@ -42,4 +42,4 @@ class ProblemError(ValueError):
 
     def __init__(self, problem: Problem, where: str = ""):
         super().__init__(f"{where}: {problem}" if where else str(problem))
-        self.problem = problem
+        self.problem, self.where = problem, where

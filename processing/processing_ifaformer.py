@@ -1,7 +1,7 @@
 """IFAformer's processor: text, labels, pictures and crops in, model inputs out; what a model found, in words."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -29,13 +29,17 @@ from .labels import (
     scheme_labels,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
+from .problems import Problem, ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, Words, batched_text, join_words, split_words, tokenize_words
+from .tokenizing import EncodedText, Words, batched_text, first_cut_word, join_words, split_words, tokenize_words
 
 
 logger = logging.get_logger(__name__)
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
+
+NO_WORDS = "the text is empty"
+NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
 
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
@@ -375,47 +379,9 @@ class IFAformerProcessor(ProcessorMixin):
         Split texts into words (punctuation and symbols apart, as in the Twitter data) unless they are, and tokenize.
 
         Raises:
-            ValueError: for a text that is empty or gives no token, with its number.
+            ProblemError: for a text that is empty or gives no token, with its number.
         """
-        to_words: Callable[[Any], Words] = join_words if is_split_into_words else split_words
-        encoded = self._encode_words([to_words(text) for text in texts])
-        for row, example in enumerate(encoded):
-            if not example.words:
-                raise ValueError(f"Text {row} is empty ({example.text!r}); leave it out or give it a word.")
-            if not example.input_ids:
-                raise ValueError(
-                    f"Text {row} ({example.text!r}) gives no token: the tokenizer drops all its characters, or "
-                    f"max_length ({self.max_length}) leaves no room. Leave it out."
-                )
-        return encoded
-
-    def _encode_words(self, texts: list[Words]) -> list[EncodedText]:
-        """Texts with their tokens, none at all for one of whose words the tokenizer keeps nothing."""
-        all_ids, all_word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in texts], self.max_length)
-        tokens = zip(all_ids, all_word_ids, strict=True)
-        is_kept = [any(word is not None for word in word_ids) for word_ids in all_word_ids]
-        return [
-            EncodedText(*text, *(of_text if kept else ([], [])))
-            for text, of_text, kept in zip(texts, tokens, is_kept, strict=True)
-        ]
-
-    def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
-        """
-        The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
-        cannot be given has none: the tokenizer keeps nothing of it, or with `relations` `max_length` has no room for
-        both entities.
-
-        Raises:
-            ValueError: for an entity that is no span of words, with the number of the row among `rows`.
-        """
-        texts = [join_words(words) for words in rows["tokens"]]
-        if self.relations is None:
-            return self._encode_words(texts)
-        pairs = self._try_pairs([words for _, words, _ in texts], rows["head"], rows["tail"])
-        return [
-            EncodedText(*text, [], []) if isinstance(pair, MarkerError) else pair
-            for text, pair in zip(texts, pairs, strict=True)
-        ]
+        return _without_problems(self.tokenize_texts(_to_words(texts, is_split_into_words)), ProblemError)
 
     def encode_pairs(
         self, texts: list, heads: list, tails: list, is_split_into_words: bool = True
@@ -424,26 +390,53 @@ class IFAformerProcessor(ProcessorMixin):
         Texts with markers around their two entities, cut as `max_length` asks; the markers are words too.
 
         Raises:
-            MarkerError: for a text that cannot be given to a relation model, with its number.
-            ValueError: for an entity that is no span of words.
+            MarkerError: for an entity that is no span of words, and for a text that cannot be given to a relation
+                model, with its number.
         """
-        to_words: Callable[[Any], Words] = join_words if is_split_into_words else split_words
+        words = [words for _, words, _ in _to_words(texts, is_split_into_words)]
+        return _without_problems(self.tokenize_pairs(words, heads, tails), MarkerError)
+
+    def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
+        """
+        The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
+        cannot be given has a `problem` instead: the tokenizer keeps nothing of it, or with `relations` `max_length`
+        has no room for both entities.
+
+        Raises:
+            MarkerError: for an entity that is no span of words, with the number of the row among `rows`.
+        """
+        if self.relations is None:
+            return self.tokenize_texts([join_words(words) for words in rows["tokens"]])
+        return self.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
+
+    def tokenize_texts(self, texts: Sequence[Words]) -> list[EncodedText]:
+        """Texts that are split into words with their tokens, or with the problem of those that give none."""
+        all_ids, all_word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in texts], self.max_length)
         encoded = []
-        all_words = [to_words(text)[1] for text in texts]
-        for row, pair in enumerate(self._try_pairs(all_words, heads, tails)):
-            if isinstance(pair, MarkerError):
-                raise MarkerError(
-                    f"Text {row} ({' '.join(all_words[row])!r}) cannot be given to a relation model: {pair} "
-                    f"(max_length {self.max_length}). Leave it out, or raise max_length if it is too long."
-                ) from pair
-            encoded.append(pair)
+        for (text, words, offsets), ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
+            cut = first_cut_word(word_ids)
+            if cut > 0:
+                num_cut = len(words) - cut if len(ids) == self.max_length else 0
+                encoded.append(EncodedText(text, words, offsets, ids, word_ids, num_cut_words=num_cut))
+            else:
+                problem = Problem(NO_TOKENS if words else NO_WORDS)
+                encoded.append(EncodedText(text, words, offsets, [], [], problem))
         return encoded
 
-    def _try_pairs(self, words: list[list[str]], heads: list, tails: list) -> list[EncodedText | MarkerError]:
-        marked = [
-            mark_entities(row, *pair, self.entity_markers, self.label_scheme)
-            for row, pair in enumerate(zip(words, heads, tails, strict=True))
-        ]
+    def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
+        """
+        Texts as words with markers around their two entities and with their tokens, or with the problem of those that
+        a relation model cannot be given.
+
+        Raises:
+            MarkerError: for an entity that is no span of words, with the number of the text.
+        """
+        marked = []
+        for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
+            try:
+                marked.append(mark_entities(words, head, tail, self.entity_markers, self.label_scheme))
+            except MarkerError as error:
+                raise MarkerError(error.problem, f"Text {row}") from error
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def text_features(
@@ -453,7 +446,7 @@ class IFAformerProcessor(ProcessorMixin):
         Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text.
 
         Args:
-            encoded: texts that [`encode_text`], [`encode_pairs`] or [`encode_rows`] gave.
+            encoded: texts that [`encode_text`], [`encode_pairs`] or [`encode_rows`] gave; `word_labels` for each.
 
         Raises:
             ValueError: for labels that are unknown or not one a word, with the number of the text.
@@ -528,7 +521,7 @@ class IFAformerProcessor(ProcessorMixin):
                 try:
                     image = load_image(source)
                 except ImageError as error:
-                    raise ImageError(f"{name} {index} of example {row}: {error}") from error
+                    raise ImageError(error.problem, f"{name} {index} of example {row}: {error.where}") from error
                 pixels[index] = self._resized(image, size)
             examples.append(pixels)
         return examples
@@ -621,6 +614,21 @@ class IFAformerProcessor(ProcessorMixin):
             {"relation": self.relations[index], "score": score}
             for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def _to_words(texts: Sequence[Any], are_words: bool) -> list[Words]:
+    return [join_words(text) if are_words else split_words(text) for text in texts]
+
+
+def _without_problems(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
+    """
+    Raises:
+        ProblemError: for the first text that a model cannot be given.
+    """
+    for row, example in enumerate(encoded):
+        if example.problem is not None:
+            raise error_type(example.problem, f"Text {row} ({example.text!r:.80})")
+    return encoded
 
 
 def _image_processor_of(vision_model: str | os.PathLike) -> Any:

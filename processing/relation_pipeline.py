@@ -1,20 +1,34 @@
 """The pipeline for relations: texts with two entities and their pictures in, the relation of the two out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from operator import index
 from typing import Any
 
 import torch
 
-from .entity_markers import MarkerError
 from .phrases import relation_types
-from .pipeline_ifaformer import Example, IFAformerPipeline
+from .pipeline_ifaformer import IFAformerPipeline
+from .pipeline_rows import PipelineRow
+from .problems import Problem, ProblemError
 from .tagged_text import TaggedRelation
-from .tokenizing import EncodedText, tokenize_words
+from .tokenizing import EncodedText
 
 
 RELATION_TASK = "multimodal-relation-extraction"
+SAME_WORDS = "head and tail are the same words, but a relation is one of two entities"
+NO_ENTITY = (
+    "an entity is given as it stands in the text, or as (start, end), end exclusive, in characters of a text or words "
+    "of tokens"
+)
+NO_WORDS_THERE = "the entity lies outside the words of the row"
+NO_WHOLE_WORDS = "the characters of the entity are no whole words"
+NOT_ONCE_IN_TEXT = (
+    "the entity must occur once in the text as whole words, letter case and spaces as they are there; where it does "
+    "not, (start, end) says which is meant"
+)
+MANY_PAIRS = "the text has more pairs of entities than are looked at"
 # Of a text, in order: with more than 12 entities they are cut.
 MAX_PAIRS = 132
 # In one forward pass.
@@ -23,7 +37,7 @@ PAIRS_AT_ONCE = 32
 
 class IFAformerRelationPipeline(IFAformerPipeline):
     """
-    Multimodal relation extraction: the relation of two entities in each text, which has its picture.
+    The pipeline for multimodal relation extraction: the relation of two entities in each text, with its picture.
 
         extractor = pipeline("multimodal-relation-extraction", model="user/name", trust_remote_code=True)
         extractor({"text": "Jordan met Paris", "head": (0, 6), "tail": (11, 16), "image": "photo.jpg"})
@@ -63,42 +77,29 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:  # type: ignore[override]
         if kwargs.get("explain") is not None:
-            raise ValueError("explain is for entities; relations have no shares.")
+            raise ValueError("explain works only for entities: relations have no shares.")
         return super()._sanitize_parameters(**kwargs)
 
-    def _encode_words(
-        self, example: Example, row: Mapping[str, Any], place: str, on_error: str, report: Callable[..., None]
-    ) -> Mapping[str, Any] | None:
-        try:
-            example.pair = {
-                name: _word_span(name, row, example.text or "", example.offsets) for name in ("head", "tail")
-            }
-            if example.pair["head"] == example.pair["tail"]:
-                raise ValueError("head and tail are the same words: a relation is one of two entities")
-            encoded = self._encode_pair(example, **example.pair)
-        except MarkerError as error:
-            report(f"text: {error.__cause__}")
-            return None
-        except ValueError as error:
-            report(str(error))
-            return None
-        cut_off = self._num_cut_off(encoded)
-        if cut_off:
-            self._tell(example, f"text: {cut_off} of {len(example.words)} words are cut off", place, on_error)
-        return self.processor.text_features([encoded])
+    def _read_text(self, inputs: Any) -> PipelineRow:
+        row = super()._read_text(inputs)
+        if not row.problems:
+            try:
+                row.pair = {name: _word_span(name, row) for name in ("head", "tail")}
+                if row.pair["head"] == row.pair["tail"]:
+                    raise ProblemError(Problem(SAME_WORDS))
+            except ProblemError as error:
+                row.problems.append(error.problem)
+        return row
 
-    def _num_cut_off(self, encoded: EncodedText) -> int:
-        """Words for which the model has no room."""
-        without_token = encoded.unreachable_words
-        if without_token:  # some may be such that the tokenizer drops, whatever the room
-            _, (word_ids,) = tokenize_words(self.processor.tokenizer, [encoded.words])
-            without_token &= set(word_ids)
-        return len(without_token)
+    def _add_tokens(self, rows: Sequence[PipelineRow]) -> None:
+        for row, encoded in zip(rows, self._tokenize_pairs([(row, row.pair) for row in rows]), strict=True):
+            self._take_tokens(row, encoded)
 
-    def _encode_pair(self, example: Example, head: tuple[int, int], tail: tuple[int, int]) -> EncodedText:
-        heads, tails = ([{"start": start, "end": end}] for start, end in (head, tail))
-        (encoded,) = self.processor.encode_pairs([example.words], heads, tails)
-        return encoded
+    def _tokenize_pairs(self, pairs: Sequence[tuple[PipelineRow, Mapping[str, tuple[int, int]]]]) -> list[EncodedText]:
+        heads, tails = (
+            [dict(zip(("start", "end"), pair[name], strict=True)) for _, pair in pairs] for name in ("head", "tail")
+        )
+        return self.processor.tokenize_pairs([row.words for row, _ in pairs], heads, tails) if pairs else []
 
     def _answers(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """`relation` and `score` of each pair of a collated batch."""
@@ -107,69 +108,65 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
         inputs = input_tensors["inputs"]
-        return {"examples": input_tensors["examples"], "answers": [] if inputs is None else self._answers(inputs)}
+        return {"rows": input_tensors["rows"], "answers": [] if inputs is None else self._answers(inputs)}
 
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see the class."""
         answers = iter(model_outputs["answers"])
         return [
-            self._result(example, None if example.features is None else next(answers), on_error)
-            for example in model_outputs["examples"]
+            self._result(row, None if row.tokens is None else next(answers), on_error) for row in model_outputs["rows"]
         ]
 
-    def _result(self, example: Example, answer: Any, on_error: str) -> TaggedRelation:
-        is_tagged, crops = example.features is not None, example.pictures.known
-        result = TaggedRelation({} if on_error == "raise" else {"text": example.text})
-        if is_tagged:
-            result |= answer
-            result |= {
-                name: _entity(example.text or "", example.offsets, *span) for name, span in example.pair.items()
-            }
-        if on_error == "report":
-            result |= {name: of for name, of in (("crops", crops), ("problems", example.problems)) if of}
-        result.text, result.crops, result.is_tagged = example.text, crops, is_tagged
-        return result
+    def _result(self, row: PipelineRow, answer: Any, on_error: str) -> TaggedRelation:
+        crops = row.pictures.known
+        result = TaggedRelation({} if on_error == "raise" else {"text": row.text})
+        result.text, result.crops = row.text, crops
+        if row.tokens is not None:
+            result |= answer | {name: _entity(row, *span) for name, span in row.pair.items()}
+        if on_error == "raise":
+            result.found_problems = row.problems
+            return result
+        if crops:
+            result["crops"] = crops
+        return result.with_problems(row.problems, is_tagged=row.tokens is not None)
 
     @torch.no_grad()
-    def add_relations(self, examples: Sequence[Example], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    def add_relations(self, rows: Sequence[PipelineRow], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """
-        To each example its relations between every two entities, each as head and as tail, the negative one left out:
+        To each row its relations between every two entities, each as head and as tail, the negative one left out:
         `head` and `tail` (places in its entities), `relation` and `score`. Pairs that could not be looked at are added
         to its problems.
 
         Args:
-            examples: of a tagger, with their `pixels`.
+            rows: of a tagger, with the pixels of their features.
             entities: of each, with `word`, and `start` and `end`, characters on borders of words.
         """
-        pairs, features = [], []
-        for example, of_text in zip(examples, entities, strict=True):
-            for head, tail, encoded in self._readable_pairs(example, of_text):
-                pairs.append((example, head, tail))
+        pairs, spans = [], []
+        for row, of_row in zip(rows, entities, strict=True):
+            of_words = [_words_between(row, entity["start"], entity["end"]) for entity in of_row]
+            places = list(permutations(range(len(of_row)), 2))
+            if len(places) > MAX_PAIRS:
+                details = f"({len(places)} pairs, the first {MAX_PAIRS} are looked at)"
+                row.problems.append(Problem(MANY_PAIRS, "relations", details=details))
+            for head, tail in places[:MAX_PAIRS]:
+                pairs.append((row, head, tail, f"{of_row[head]['word']!r} and {of_row[tail]['word']!r}"))
+                spans.append((row, {"head": of_words[head], "tail": of_words[tail]}))
+        readable, features = [], []
+        for (row, head, tail, words), encoded in zip(pairs, self._tokenize_pairs(spans), strict=True):
+            if encoded.problem is None:
                 text = {name: values[0] for name, values in self.processor.text_features([encoded]).items()}
-                features.append({**text, **example.pixels})
+                features.append({**text, **row.features})
+                readable.append((row, head, tail))
+            else:
+                details = f"{encoded.problem.details} ({words})".lstrip()
+                row.problems.append(replace(encoded.problem, column="relations", details=details))
         answers = []
         for start in range(0, len(features), PAIRS_AT_ONCE):
             inputs = self._collator(features[start : start + PAIRS_AT_ONCE])
             answers += self._answers(self.ensure_tensor_on_device(**inputs))
-        for (example, head, tail), answer in zip(pairs, answers, strict=True):
+        for (row, head, tail), answer in zip(readable, answers, strict=True):
             if answer["relation"] != self.processor.negative_relation:
-                example.relations.append({"head": head, "tail": tail, **answer})
-
-    def _readable_pairs(
-        self, example: Example, entities: Sequence[Mapping[str, Any]]
-    ) -> Iterator[tuple[int, int, EncodedText]]:
-        """Head, tail and their tokens; the pairs that have none are told."""
-        spans = [_words_between(example.offsets, entity["start"], entity["end"]) for entity in entities]
-        pairs = list(permutations(range(len(entities)), 2))
-        if len(pairs) > MAX_PAIRS:
-            example.problems.append(f"relations: {len(pairs)} pairs of entities, the first {MAX_PAIRS} are looked at")
-        for head, tail in pairs[:MAX_PAIRS]:
-            try:
-                yield head, tail, self._encode_pair(example, spans[head], spans[tail])
-            except MarkerError as error:
-                example.problems.append(
-                    f"relations: {entities[head]['word']!r} and {entities[tail]['word']!r}: {error.__cause__}"
-                )
+                row.relations.append({"head": head, "tail": tail, **answer})
 
 
 def check_same_pictures(tagger: Any, extractor: Any) -> None:
@@ -189,69 +186,64 @@ def check_same_pictures(tagger: Any, extractor: Any) -> None:
         raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
 
 
-def _word_span(name: str, row: Mapping[str, Any], text: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
     """
     Raises:
-        ValueError: for an entity that is absent, no span of words, or not in the text exactly once.
+        ProblemError: for an entity that is absent, no span of words, or not in the text exactly once.
     """
-    entity = row.get(name)
+    entity, columns = row.columns.get(name), row.columns
     if isinstance(entity, str):
-        return _words_between(offsets, *_place_of(name, entity.strip(), text, offsets), name)
-    of_words = row.get("tokens") is not None or not isinstance(row.get("text"), str)
-    unit = "word indices" if of_words else "characters"
+        return _words_between(row, *_place_of(name, entity.strip(), row), name)
+    of_words = columns.get("tokens") is not None or not isinstance(columns.get("text"), str)
     try:
         start, end = (entity["start"], entity["end"]) if isinstance(entity, Mapping) else entity  # type: ignore[misc]
         start, end = index(start), index(end)
     except (TypeError, KeyError, ValueError):
-        raise ValueError(
-            f"{name}: expected (start, end) in {unit}, end exclusive, or the entity as it stands in the text, "
-            f"got {entity!r:.80}"
-        ) from None
+        raise ProblemError(Problem(NO_ENTITY, name, details=f"(got {entity!r:.80})")) from None
     if not of_words:
-        return _words_between(offsets, start, end, name)
-    if not 0 <= start < end <= len(offsets):
-        raise ValueError(f"{name}: expected words within 0 to {len(offsets)}, end exclusive, got {(start, end)}")
+        return _words_between(row, start, end, name)
+    if not 0 <= start < end <= len(row.words):
+        details = f"(got {(start, end)}, the row has {len(row.words)} words)"
+        raise ProblemError(Problem(NO_WORDS_THERE, name, details=details))
     return start, end
 
 
-def _place_of(name: str, entity: str, text: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
     """
     Characters of an entity that is given as it stands in the text.
 
     Raises:
-        ValueError: where whole words of the text are not that exactly once.
+        ProblemError: where whole words of the text are not that exactly once.
     """
-    ends = {stop for _, stop in offsets}
+    text, ends = row.text or "", {stop for _, stop in row.offsets}
     places = {
-        begin for begin, _ in offsets if entity and text.startswith(entity, begin) and begin + len(entity) in ends
+        begin for begin, _ in row.offsets if entity and text.startswith(entity, begin) and begin + len(entity) in ends
     }
     if len(places) != 1:
-        raise ValueError(
-            f"{name}: {entity!r:.80} occurs {len(places)} times in the text as whole words, letter case and spaces as "
-            "they are there, expected once: (start, end) says which is meant, in Python, JSON lines and Parquet"
-        )
+        raise ProblemError(Problem(NOT_ONCE_IN_TEXT, name, details=f"({entity!r:.80} occurs {len(places)} times)"))
     (start,) = places
     return start, start + len(entity)
 
 
-def _words_between(offsets: Sequence[tuple[int, int]], start: int, end: int, name: str = "entity") -> tuple[int, int]:
+def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity") -> tuple[int, int]:
     """
     Indices of the words, end exclusive, that lie at these characters.
 
     Raises:
-        ValueError: where no word begins at `start`, or none ends at `end`.
+        ProblemError: where no word begins at `start`, or none ends at `end`.
     """
-    first = next((word for word, (begin, _) in enumerate(offsets) if begin == start), None)
-    last = next((word for word, (_, stop) in enumerate(offsets) if stop == end), None)
+    first = next((word for word, (begin, _) in enumerate(row.offsets) if begin == start), None)
+    last = next((word for word, (_, stop) in enumerate(row.offsets) if stop == end), None)
     if first is None or last is None or last < first:
-        words = ", ".join(f"{begin}-{stop}" for begin, stop in offsets[:20])
-        raise ValueError(f"{name}: characters {start} to {end} are no whole words; words lie at {words}")
+        words = ", ".join(f"{begin}-{stop}" for begin, stop in row.offsets[:20])
+        details = f"(got characters {start} to {end}; words lie at {words})"
+        raise ProblemError(Problem(NO_WHOLE_WORDS, name, details=details))
     return first, last + 1
 
 
-def _entity(text: str, offsets: Sequence[tuple[int, int]], first: int, end: int) -> dict[str, Any]:
-    start, stop = offsets[first][0], offsets[end - 1][1]
-    return {"word": text[start:stop], "start": start, "end": stop}
+def _entity(row: PipelineRow, first: int, end: int) -> dict[str, Any]:
+    start, stop = row.offsets[first][0], row.offsets[end - 1][1]
+    return {"word": (row.text or "")[start:stop], "start": start, "end": stop}
 
 
 __all__ = ["IFAformerRelationPipeline"]

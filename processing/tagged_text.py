@@ -1,26 +1,35 @@
 """What the pipeline returns for a row: plain lists and dicts, which a notebook shows as text, picture and boxes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
 from .images import ImageError, load_image
+from .problems import Problem
 from .rendering import tweet_html
 
 
 class Entities(list):
     """
-    The entities of a text, a list of dicts.
+    A list of the entities of a text, which are dicts.
 
     Attributes:
         text: what the offsets point into.
         crops: what is known of where crops were cut, by column.
+        found_problems: what is wrong with the row.
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
     """
 
-    def __init__(self, entities=(), text: str | None = None, crops: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        entities: Iterable[Mapping[str, Any]] = (),
+        text: str | None = None,
+        crops: Mapping[str, Any] | None = None,
+        found_problems: Sequence[Problem] = (),
+    ):
         super().__init__(entities)
-        self.text, self.crops, self.image = text, crops or {}, None
+        self.text, self.crops, self.found_problems = text, crops or {}, list(found_problems)
+        self.image: Any = None
 
     def _repr_html_(self) -> str:
         return _html(self.text, self, self.image, self.crops, [])
@@ -28,15 +37,24 @@ class Entities(list):
 
 class TaggedRow(dict):
     """
-    What is known of a row, as a dict.
+    A dict with what a pipeline found in a row.
 
     Attributes:
+        found_problems: what is wrong with the row; as sentences they are the dict's `problems`.
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
         is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
     """
 
+    found_problems: Sequence[Problem] = ()
     image: Any = None
     is_tagged: bool = True
+
+    def with_problems(self, problems: Sequence[Problem], is_tagged: bool) -> Self:
+        """The same dict, with what is wrong with its row as values and, where anything is, as `problems`."""
+        self.found_problems, self.is_tagged = list(problems), is_tagged
+        if problems:
+            self["problems"] = [str(problem) for problem in problems]
+        return self
 
     def with_id(self, columns: Mapping[str, Any]) -> Self:
         """The same with the `id` of the row's columns in front, where they have one."""
@@ -46,7 +64,7 @@ class TaggedRow(dict):
 
 
 class TaggedText(TaggedRow):
-    """A report: `text`, `entities`, and where there are any `crops`, `relations` and `problems`."""
+    """A dict with `text`, `entities`, and where there are any `crops`, `relations` and `problems`."""
 
     def _repr_html_(self) -> str:
         entities = self["entities"]
@@ -61,8 +79,8 @@ class TaggedText(TaggedRow):
 
 class TaggedRelation(TaggedRow):
     """
-    `relation`, `score`, `head` and `tail`, absent where no relation could be given; in a report `text` too, and where
-    there are any `crops` and `problems`.
+    A dict with `relation`, `score`, `head` and `tail`, absent where no relation could be given; in a report `text`
+    too, and where there are any `crops` and `problems`.
 
     Attributes:
         text: what the offsets of `head` and `tail` point into.
@@ -87,6 +105,6 @@ def _html(text, entities, image, crops, problems, relations=()) -> str:
     if image is not None:
         try:
             image = load_image(image[0] if isinstance(image, list | tuple) else image)
-        except (ImageError, TypeError, IndexError):  # told when the row was tagged
+        except (ImageError, IndexError):  # told when the row was tagged
             image = None
     return tweet_html(text or "", entities, image, crops, problems, relations=relations)

@@ -6,17 +6,21 @@ from typing import Any
 
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from .problems import Problem
+
 
 @dataclass
 class EncodedText:
     """
-    One text as words and as tokens.
+    A text as words and as tokens.
 
     Attributes:
         text: what the offsets point into; for words, the words joined by one space.
         words, offsets: the words, and `(start, end)` characters of each.
         input_ids: token ids with special tokens, cut at `max_length`.
         word_ids: of each token the index of its word, None for special tokens.
+        problem: why a model cannot be given the text; it has no tokens then.
+        num_cut_words: how many words `max_length` cut off.
     """
 
     text: str
@@ -24,6 +28,8 @@ class EncodedText:
     offsets: list[tuple[int, int]]
     input_ids: list[int]
     word_ids: list[int | None]
+    problem: Problem | None = None
+    num_cut_words: int = 0
 
     @property
     def unreachable_words(self) -> set[int]:
@@ -79,6 +85,11 @@ def tokenize_words(
         all_ids.append(tokenizer.build_inputs_with_special_tokens(ids))
         all_word_ids.append([None if is_special else next(remaining) for is_special in special])
     return all_ids, all_word_ids
+
+
+def first_cut_word(word_ids: Sequence[int | None]) -> int:
+    """The first of the words behind the last one that has a token, in a text whose end was cut off."""
+    return max((word for word in word_ids if word is not None), default=-1) + 1
 
 
 Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each

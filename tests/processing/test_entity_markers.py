@@ -6,8 +6,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
 
-from processing.entity_markers import MarkerError, context_window, encode_marked, mark_entities
+from processing.entity_markers import (
+    NO_ENTITY,
+    NO_ROOM,
+    NO_SPAN,
+    NOT_ONCE,
+    MarkerError,
+    context_window,
+    encode_marked,
+    mark_entities,
+)
 from processing.features.tokenizer_training import train_wordpiece
+from processing.problems import Problem
 
 
 MARKERS = ("<head>", "</head>", "<tail>", "</tail>")
@@ -19,7 +29,7 @@ def entity(span):
 
 
 def mark(words, head, tail, label_scheme="word"):
-    return mark_entities(0, words, entity(head), entity(tail), MARKERS, label_scheme)
+    return mark_entities(words, entity(head), entity(tail), MARKERS, label_scheme)
 
 
 def short(words):
@@ -103,15 +113,17 @@ class TestMarkEntities:
             inner = 0 if order == "()()" else 1  # a pair of markers with none between
             assert kinds[inner] == kinds[inner + 1], short(marked.words)
 
-    @pytest.mark.parametrize(("span", "said"), [((1, 1), "1 to 1"), ((-1, 2), "-1 to 2"), ((1, 4), "1 to 4")])
-    def test_spans_that_are_none(self, span, said):
-        with pytest.raises(ValueError, match=rf"tail of text 7 spans words {said} \(end exclusive\), the text has 3"):
-            mark_entities(7, list("abc"), {"start": 0, "end": 1}, entity(span), MARKERS, "word")
+    @pytest.mark.parametrize("span", [(1, 1), (-1, 2), (1, 4)])
+    def test_spans_that_are_none(self, span):
+        with pytest.raises(MarkerError) as error:
+            mark_entities(list("abc"), {"start": 0, "end": 1}, entity(span), MARKERS, "word")
+        details = f"(got {entity(span)}, the text has 3 words)"
+        assert error.value.problem == Problem(NO_SPAN, "tail", details=details)
 
     @pytest.mark.parametrize("value", [None, (0, 1), {"start": 0}, {"start": "0", "end": 1}, {"start": 0.5, "end": 1}])
     def test_entities_that_are_none(self, value):
-        with pytest.raises(ValueError, match="head of text 0 must be a dict with start and end"):
-            mark_entities(0, list("abc"), value, {"start": 0, "end": 1}, MARKERS, "word")
+        with pytest.raises(MarkerError, match=f"head: {NO_SPAN}"):
+            mark_entities(list("abc"), value, {"start": 0, "end": 1}, MARKERS, "word")
 
 
 def slow_window(lengths, first, last, room):
@@ -162,15 +174,17 @@ class TestEncodeMarked:
         [whole] = encode_marked(tokenizer, [marked], MARKERS, "word", None)
         [cut] = encode_marked(tokenizer, [marked], MARKERS, "word", max_length)
         if any(not tokenizer.tokenize(" ".join(words[start:end])) for start, end in (head, tail)):
-            assert isinstance(whole, MarkerError) and isinstance(cut, MarkerError)
-            assert "the tokenizer keeps nothing of its" in str(whole)
+            assert whole.problem.kind == NO_ENTITY and cut.problem is not None
+            assert whole.input_ids == cut.input_ids == []
             return
         needed = sum(word is not None and marked.first <= word <= marked.last for word in whole.word_ids)
         needed += whole.word_ids.count(None)
         if needed > max_length:
-            assert isinstance(cut, MarkerError)
+            assert cut.problem.kind == NO_ROOM and cut.input_ids == []
             return
+        assert cut.problem is None
         assert len(cut.input_ids) == len(cut.word_ids) <= max_length
+        assert cut.num_cut_words == len(set(whole.word_ids) - set(cut.word_ids))
         assert [cut.input_ids.count(marker) for marker in tokenizer.convert_tokens_to_ids(list(MARKERS))] == [1] * 4
         # Special tokens stay, the rest is one stretch of whole words with all from marker to marker.
         pairs = list(zip(whole.input_ids, whole.word_ids, strict=True))
@@ -200,13 +214,13 @@ class TestEncodeMarked:
         opening = whole.input_ids.index(tokenizers[kind].convert_tokens_to_ids("<tail>"))
         [shortest] = encode_marked(tokenizers[kind], [marked], MARKERS, "deepke", opening + 2)
         assert shortest.input_ids[:-1] == whole.input_ids[: opening + 1]
-        assert isinstance(short, MarkerError) and "<tail> 0 times" in str(short)
+        assert short.problem.kind == NOT_ONCE and "<tail> 0 times" in short.problem.details
 
     def test_a_text_that_holds_a_marker_itself(self, tokenizers):
         fine, other = mark(["Jordan", "in"], (0, 1), (1, 2)), mark(["<tail>", "in", "New"], (1, 2), (2, 3))
         encoded, error = encode_marked(tokenizers["wordpiece"], [fine, other], MARKERS, "word", None)
         assert encoded.words == fine.words
-        assert isinstance(error, MarkerError) and "<tail> 2 times, expected once" in str(error)
+        assert error.problem.kind == NOT_ONCE and "<tail> 2 times" in error.problem.details
 
     def test_markers_that_are_no_tokens(self):
         tokenizer = train_wordpiece(["Jordan"], vocab_size=60)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,28 @@ from transformers.pipelines.pt_utils import KeyDataset
 from modeling_ifaformer import IFAformerForRelationExtraction
 from processing import IFAformerPipeline
 from processing.detectors import ObjectDetector
-from processing.images import ImageError
-from processing.pipeline_ifaformer import TASK
+from processing.images import (
+    DAMAGED,
+    EMPTY,
+    NO_SOURCE,
+    NO_SUCH_FILE,
+    UNKNOWN_FORMAT,
+    WRONG_ARRAY,
+    WRONG_TYPE,
+    ImageError,
+)
+from processing.pipeline_ifaformer import CUT_OFF, TASK
+from processing.pipeline_rows import (
+    MISNAMED_IMAGE,
+    NO_ROW,
+    NO_TEXT,
+    NO_UNICODE,
+    OUTSIDE,
+    TOO_MANY,
+    WRONG_TEXT,
+)
+from processing.problems import Problem, ProblemError
+from processing.processing_ifaformer import NO_WORDS
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
@@ -160,10 +181,34 @@ def test_problems_are_reported_beside_what_could_be_done(tagger, tmp_path):
         {"text": "Jordan " * 60},
     ]
     results = tagger(tweets, batch_size=3, on_error="report")
-    assert [len(result["problems"]) for result in results] == [2, 2, 1]
-    assert "gone.jpg: no such file" in results[0]["problems"][0]
+    assert [[problem.kind for problem in result.found_problems] for result in results] == [
+        [NO_SUCH_FILE, TOO_MANY],
+        [NO_WORDS],
+        [CUT_OFF],
+    ]
+    assert [[str(problem) for problem in result.found_problems] for result in results] == [
+        result["problems"] for result in results
+    ]
+    assert results[0]["problems"][0] == f"image: there is no such file ({tmp_path / 'gone.jpg'})"
     assert [result["text"] for result in results] == [tweet["text"] for tweet in tweets]
     assert results[1]["entities"] == []
+
+
+def test_texts_are_tokenized_once_for_many_calls(tagger, monkeypatch):
+    tweets = [*rows(), "", {"text": "Jordan " * 60}]
+    expected = tagger(tweets, on_error="report", batch_size=3)
+    tokenized = tagger.tokenize(tweets)
+    assert [row.num_tokens for row in tokenized][-2:] == [0, 50]
+    monkeypatch.setattr(tagger.processor, "tokenize_texts", None)
+    for order in (range(9), range(8, -1, -1)):
+        again = tagger([tokenized[index] for index in order], on_error="report", batch_size=3)
+        for index, result in zip(order, again, strict=True):
+            assert_same([result["entities"]], [expected[index]["entities"]])
+            assert (result["text"], result.found_problems) == (expected[index]["text"], expected[index].found_problems)
+            assert result.image == expected[index].image
+    assert_same([tagger(tokenized[0])], [tagger(tokenized[:1])[0]])
+    with pytest.raises(ProblemError, match=f"^Row 1: text: {NO_WORDS}"):
+        tagger(tokenized[6:8])
 
 
 PIECES = [
@@ -199,28 +244,28 @@ def test_offsets(text, words, tagger):
             assert given_text[entity["start"] : entity["end"]] == entity["word"] != ""
         if "problems" in result:
             assert result["entities"] == []
-            with pytest.raises(ValueError, match="is empty, or the tokenizer"):
+            with pytest.raises(ValueError, match=r"text: the text (is empty|gives no token)"):
                 tagger({"text": text} if given_text is text else {"tokens": words})
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("", "text: '' is empty"),
-        (" \t", "is empty"),
-        ("\u200d", "the tokenizer keeps nothing of it"),
-        ("half a pair \ud83d", "no valid Unicode"),
-        ({"tokens": ["half", "\ud83d"]}, "tokens: .* no valid Unicode"),
-        ({"tokens": []}, "is empty"),
-        (None, "expected a text.*got NoneType"),
+        ("", f"text: {NO_WORDS}"),
+        (" \t", NO_WORDS),
+        ("\u200d", "text: the text gives no token: the tokenizer drops all"),
+        ("half a pair \ud83d", f"text: {NO_UNICODE}"),
+        ({"tokens": ["half", "\ud83d"]}, f"tokens: {NO_UNICODE}"),
+        ({"tokens": []}, NO_WORDS),
+        (None, rf"{NO_ROW} \(got NoneType\)"),
         (5, "got int"),
-        ({}, "neither text nor tokens"),
-        ({"text": None, "image": "photo.jpg"}, "neither text nor tokens among .'image', 'text'."),
-        ({"text": 5}, "text: expected a string or a list of words, got 5"),
-        ({"tokens": ["Jordan", None]}, "tokens: expected"),
-        ({"text": b"Jordan"}, "text: expected"),
-        ({"text": "Jordan", "rcnn_crops": [picture(0)] * 3}, "rcnn_crops: 3 crops, the model takes the first 2"),
-        ({"text": "Jordan", "image": [picture(0)] * 2}, "image: 2 pictures, the model takes the first 1"),
+        ({}, NO_TEXT),
+        ({"text": None, "image": "photo.jpg"}, rf"{NO_TEXT} \(its columns are .'image', 'text'.\)"),
+        ({"text": 5}, rf"text: {WRONG_TEXT} \(got 5\)"),
+        ({"tokens": ["Jordan", None]}, f"tokens: {WRONG_TEXT}"),
+        ({"text": b"Jordan"}, f"text: {WRONG_TEXT}"),
+        ({"text": "Jordan", "rcnn_crops": [picture(0)] * 3}, rf"rcnn_crops: {TOO_MANY} \(3 are given, 2 are used\)"),
+        ({"text": "Jordan", "image": [picture(0)] * 2}, rf"image: {TOO_MANY} \(2 are given, 1 are used\)"),
     ],
 )
 def test_bad_rows(row, message, tagger):
@@ -243,19 +288,20 @@ def test_bad_pictures(column, tagger, tmp_path):
     picture(0).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
     name = "image" if column == "image" else "aux_crops 0"
-    for source, error, reason in [
-        (str(tmp_path / "gone.jpg"), ImageError, "gone.jpg: no such file"),
-        (tmp_path / "cut.png", ImageError, "cut.png: "),
-        (b"", ImageError, "bytes: empty"),
-        (np.zeros((2, 2)), ImageError, "ndarray: expected uint8"),
-        (3.5, TypeError, "got float"),
+    for source, kind, shown in [
+        (str(tmp_path / "gone.jpg"), NO_SUCH_FILE, "gone.jpg)"),
+        (tmp_path / "cut.png", DAMAGED, "cut.png)"),
+        (b"", EMPTY, "(bytes)"),
+        (np.zeros((2, 2)), WRONG_ARRAY, "(got float64 (2, 2)) (ndarray)"),
+        (3.5, WRONG_TYPE, "(got float) (float)"),
     ]:
         row = {"text": "Jordan", column: source if column == "image" else [source]}
-        with pytest.raises(error, match=f"^Row 1: {name}: .*{reason}"):
+        with pytest.raises(ImageError, match=f"^Row 1: {name}: {re.escape(kind)}.*{re.escape(shown)}$"):
             tagger(["Paris", row])
         result = tagger(row, on_error="report")
         assert result["entities"] == tagger("Jordan")
-        assert len(result["problems"]) == 1 and reason in result["problems"][0]
+        (problem,) = result.found_problems
+        assert (problem.kind, problem.place) == (kind, name) and result["problems"] == [str(problem)]
 
 
 def test_what_is_not_looked_at_is_logged(make_model, make_processor, caplog):
@@ -269,11 +315,12 @@ def test_a_long_text_is_cut(tagger, caplog):
     assert tagger.processor.max_length == 50
     text = "Jordan " * 60
     entities = tagger([text])[0]
-    assert "Row 0: text: the last 36 of 60 words are cut off" in caplog.text
+    problem = f"text: {CUT_OFF} (36 of 60 words)"
+    assert f"Row 0: {problem}" in caplog.text
     assert tagger(text, on_error="report") == {
         "text": text,
         "entities": entities,
-        "problems": ["text: the last 36 of 60 words are cut off"],
+        "problems": [problem],
     }
 
 
@@ -285,7 +332,7 @@ def test_parameters(tagger, make_model, make_processor):
     processor = make_processor()
     reporting = IFAformerPipeline(make_model(processor), processor=processor, on_error="report", batch_size=2)
     assert "problems" in reporting([""])[0]
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(ValueError, match=NO_WORDS):
         reporting([""], on_error="raise")
 
 
@@ -326,15 +373,15 @@ def test_registered_class_wins(tagger, tmp_path):
     for task, trust in itertools.product((TASK, None), (True, None)):
         loaded = pipeline(task, model=str(tmp_path), trust_remote_code=trust, device="cpu")
         assert type(loaded) is IFAformerPipeline
-        assert loaded(rows()) == expected
+        assert_same(loaded(rows()), expected)
 
 
 @pytest.mark.parametrize("name", ["images", "img"])
 def test_a_picture_under_another_name_is_told(tagger, name):
     row = {"text": "Jordan met Paris", name: picture(0)}
-    with pytest.raises(ValueError, match=f"Row 0: {name}: the picture of a row is its image"):
+    with pytest.raises(ValueError, match=f"Row 0: {name}: {MISNAMED_IMAGE}"):
         tagger([row])
-    assert tagger([row], on_error="report")[0]["problems"] == [f"{name}: the picture of a row is its image"]
+    assert tagger([row], on_error="report")[0].found_problems == [Problem(MISNAMED_IMAGE, name)]
 
 
 def test_each_task_declares_its_pipeline(tagger, make_config, tmp_path):
@@ -444,20 +491,20 @@ def test_a_picture_without_objects(tagger, detectors):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("gone.jpg", "no such file"),
-        (b"", "empty"),
-        (b"no picture", "not a picture"),
-        (np.zeros((2, 2)), "expected uint8"),
-        (3.5, "got float"),
-        ({"bytes": None, "path": None}, "both are missing"),
+        ("gone.jpg", NO_SUCH_FILE),
+        (b"", EMPTY),
+        (b"no picture", UNKNOWN_FORMAT),
+        (np.zeros((2, 2)), WRONG_ARRAY),
+        (3.5, WRONG_TYPE),
+        ({"bytes": None, "path": None}, NO_SOURCE),
     ],
 )
 def test_bad_pictures_with_detectors(source, reason, tagger, detectors):
     for kwargs in (detectors, {"crops": [(0, 0, 5, 5)]}):
         result = tagger({"text": "Jordan", "image": source}, on_error="report", **kwargs)
-        assert len(result["problems"]) == 1 and reason in result["problems"][0]
+        assert [problem.kind for problem in result.found_problems] == [reason]
         assert result["entities"] == tagger("Jordan")
-    with pytest.raises((ImageError, TypeError), match=f"^Row 0: image: .*{reason}"):
+    with pytest.raises(ImageError, match=f"^Row 0: image: {re.escape(reason)}"):
         tagger([{"text": "Jordan", "image": source}], **detectors)
 
 
@@ -474,14 +521,12 @@ def test_boxes_that_do_not_fit(tagger):
     assert tagger(row, crops=[(-5, -5, 90, 90)]) == tagger(row, crops=[(0, 0, 40, 30)])
     always = IFAformerPipeline(tagger.model, processor=tagger.processor, device="cpu", crops=[(0, 0, 40, 30)])
     assert always(row) == tagger(row, crops=[(0, 0, 40, 30)])
-    with pytest.raises(
-        ValueError, match=r"^Row 1: aux_crops 0: the box .* lies outside the picture of 40 x 30 pixels"
-    ):
+    with pytest.raises(ValueError, match=rf"^Row 1: aux_crops 0: {OUTSIDE} \(.* in a picture of 40 x 30 pixels\)"):
         tagger(["Paris", {**row, "crops": [(40, 0, 50, 9)]}])
     with pytest.raises(ValueError, match="boxes belong to one row"):
         tagger([row], crops=[(0, 0, 5, 5)])
     for crops in ("all", [(5, 5, 1, 1)], {"boxes": []}):
-        with pytest.raises(ValueError, match=r"^crops: expected"):
+        with pytest.raises(ValueError, match=r"^crops: (crops are 'auto'|a box is)"):
             tagger(row, crops=crops)
 
 
@@ -619,7 +664,7 @@ def test_travels_with_every_save(tagger, tmp_path):
         *theirs, error = results[first : first + 4]
         for entities in theirs:
             assert_same(entities, expected)
-        assert error == "ImageError: Row 0: image: gone.jpg: no such file"
+        assert error == "ImageError: Row 0: image: there is no such file (gone.jpg)"
     assert_same(last, expected)
 
     for folder in (*folders, *(elsewhere / name for name in ("again", "hub_again", "and_again"))):

@@ -1,4 +1,5 @@
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from processing.detectors import DetectedObject
-from processing.images import ImageError
+from processing.images import EMPTY, NO_SUCH_FILE, ImageError
 from processing.object_proposals import encode_crop
-from processing.pipeline_rows import given_boxes, read_row_pictures
+from processing.pipeline_rows import NO_BOX, NO_CROPS, NO_IMAGE, OUTSIDE, TOO_MANY, given_boxes, read_row_pictures
+from processing.problems import Problem, ProblemError
 
 
 LIMITS = {"image": 1, "aux_crops": 3, "rcnn_crops": 2}
@@ -24,7 +26,7 @@ def image():
 def read(row, limits=LIMITS, crops="auto", kinds=()):
     """What is read, and what is reported."""
     problems = []
-    pictures = read_row_pictures(row, limits, crops, kinds, lambda text, error=ValueError: problems.append(text))
+    pictures = read_row_pictures(row, limits, crops, kinds, lambda problem, _=None: problems.append(problem))
     return pictures, problems
 
 
@@ -58,23 +60,23 @@ def test_labels_and_columns_of_boxes():
 @pytest.mark.parametrize(
     ("crops", "message"),
     [
-        ("some", "expected 'auto', 'none' or boxes, got 'some'"),
-        ({"boxes": []}, "boxes by column, aux_crops and rcnn_crops, got ..boxes"),
-        ([(1, 2, 3)], "expected a box"),
-        ([5], "expected a box"),
-        ([{"label": "dog"}], "expected a box"),
-        ([("a", 0, 1, 1)], "expected a box"),
-        ([(5, 0, 5, 1)], "xmin < xmax"),
-        ([(5, 3, 6, 1)], "ymin < ymax"),
-        ([(0, 0, float("nan"), 1)], "xmin < xmax"),
-        ([(0, 0, float("inf"), 1)], "xmin < xmax"),
+        ("some", rf"{NO_CROPS} (got 'some')"),
+        ({"boxes": []}, f"{NO_CROPS} (got columns ['boxes'])"),
+        ([(1, 2, 3)], f"{NO_BOX} (got (1, 2, 3))"),
+        ([5], f"{NO_BOX} (got 5)"),
+        ([{"label": "dog"}], f"{NO_BOX} (got {{'label': 'dog'}})"),
+        ([("a", 0, 1, 1)], f"{NO_BOX} (got ('a', 0, 1, 1))"),
+        ([(5, 0, 5, 1)], f"{NO_BOX} (got [5.0, 0.0, 5.0, 1.0])"),
+        ([(5, 3, 6, 1)], f"{NO_BOX} (got [5.0, 3.0, 6.0, 1.0])"),
+        ([(0, 0, float("nan"), 1)], f"{NO_BOX} (got [0.0, 0.0, nan, 1.0])"),
+        ([(0, 0, float("inf"), 1)], f"{NO_BOX} (got [0.0, 0.0, inf, 1.0])"),
     ],
 )
 def test_what_is_no_box(crops, message, image):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ProblemError, match=f"^{re.escape(f'crops: {message}')}$"):
         given_boxes(crops, LIMITS)
     pictures, problems = read({"image": image}, crops=crops)
-    assert len(problems) == 1 and problems[0].startswith("crops: ") and pictures.columns == {"image": [image]}
+    assert list(map(str, problems)) == [f"crops: {message}"] and pictures.columns == {"image": [image]}
 
 
 SIDE = st.integers(-60, 90)
@@ -90,9 +92,8 @@ def test_a_box_is_clipped_or_reported(left, top, width, height, image):
         assert pictures.columns["aux_crops"] == [encode_crop(image.crop(clipped))]
         assert pictures.objects["aux_crops"] == [{"box": list(clipped)}] and not problems
     else:
-        assert problems == [
-            f"aux_crops 0: the box {[float(side) for side in box]} lies outside the picture of 40 x 30 pixels"
-        ]
+        details = f"({[float(side) for side in box]} in a picture of 40 x 30 pixels)"
+        assert problems == [Problem(OUTSIDE, "aux_crops", 0, details)]
         assert pictures.columns["aux_crops"] == pictures.objects["aux_crops"] == []
 
 
@@ -102,13 +103,13 @@ def test_the_row_s_own_choice_wins(image):
     row["crops"] = {"rcnn_crops": [(0, 0, 9, 9)] * 3}
     pictures, problems = read(row, crops="none")
     assert len(pictures.columns["rcnn_crops"]) == 2 and "aux_crops" not in pictures.columns
-    assert problems == ["rcnn_crops: 3 crops, the model takes the first 2"]
+    assert problems == [Problem(TOO_MANY, "rcnn_crops", details="(3 are given, 2 are used)")]
 
 
 def test_boxes_need_a_picture(tmp_path):
-    assert read({}, crops=[(0, 0, 5, 5)])[1] == ["crops: boxes are cut from the row's image, and there is none"]
+    assert read({}, crops=[(0, 0, 5, 5)])[1] == [Problem(NO_IMAGE, "crops")]
     pictures, problems = read({"image": tmp_path / "gone.jpg"}, crops=[(0, 0, 5, 5)])
-    assert len(problems) == 1 and "gone.jpg: no such file" in problems[0]
+    assert problems == [Problem(NO_SUCH_FILE, "image", details=f"({tmp_path / 'gone.jpg'})")]
     assert pictures.columns == {"image": []} and pictures.image is None
 
 
@@ -135,15 +136,17 @@ def test_objects_beside_own_crops(image):
     assert pictures.object_of("image") == pictures.object_of("rcnn_crops 0") == {}
     pictures, _ = read({"aux_crops": [image], "aux_objects": objects})
     assert pictures.object_of("aux_crops 0") == {}, "not those of the crops"
+    pictures, problems = read({"aux_crops": [image], "aux_objects": [{"label": "dog"}]})
+    assert [problem.kind for problem in problems] == [NO_BOX] and len(pictures.columns["aux_crops"]) == 1
 
 
 def test_the_error_is_that_of_the_picture(image):
-    def report(problem, error_type=ValueError):
+    def report(problem, error_type=ProblemError):
         raise error_type(problem)
 
-    with pytest.raises(ImageError, match=r"^image: bytes: empty"):
+    with pytest.raises(ImageError, match=rf"^image: {re.escape(EMPTY)} \(bytes\)"):
         read_row_pictures({"image": b""}, LIMITS, "auto", [], report)
-    with pytest.raises(TypeError, match=r"^aux_crops 1: "):
+    with pytest.raises(ImageError, match=r"^aux_crops 1: "):
         read_row_pictures({"aux_crops": [image, 3.5]}, LIMITS, "auto", [], report)
 
 

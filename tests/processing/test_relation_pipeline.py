@@ -13,7 +13,11 @@ from transformers import pipeline
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerRelationPipeline
+from processing.entity_markers import NO_ROOM, NOT_ONCE
 from processing.labels import label_maps
+from processing.pipeline_ifaformer import CUT_OFF
+from processing.problems import Problem
+from processing.relation_pipeline import MANY_PAIRS, NO_WHOLE_WORDS, NO_WORDS_THERE, SAME_WORDS
 
 
 RELATIONS = ["member_of", "None", "peer", "held_on"]
@@ -100,7 +104,7 @@ def test_results_show_themselves(extractor):
     for part in ("Jordan<small>head", "New York<small>tail", "<svg", ">dog<"):
         assert part in plain._repr_html_()
     (untagged,) = extractor([{"text": "Jordan"}], on_error="report")
-    assert not untagged.is_tagged and plain.is_tagged and "head: expected" in untagged._repr_html_()
+    assert not untagged.is_tagged and plain.is_tagged and "head: an entity is given" in untagged._repr_html_()
 
 
 def test_crops_are_looked_for_by_the_types_that_relations_name(extractor, make_processor, tiny_detector, monkeypatch):
@@ -125,25 +129,25 @@ def test_batches_and_generators(extractor):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"head": (0, 5)}, "head: characters 0 to 5 are no whole words; words lie at 0-6"),
-        ({"tail": None}, r"tail: expected \(start, end\) in characters, end exclusive, or the entity .*, got None"),
-        ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, "tail: expected words within 0 to 2"),
-        ({"tail": (11.0, 19.0)}, r"tail: expected \(start, end\) .*, got \(11.0, 19.0\)"),
-        ({"head": "Rome"}, r"head: 'Rome' occurs 0 times .* expected once: \(start, end\) says which"),
-        ({"head": "jordan"}, "head: 'jordan' occurs 0 times"),
-        ({"tail": "New Yo"}, "tail: 'New Yo' occurs 0 times"),
-        ({"tail": "ew York"}, "tail: 'ew York' occurs 0 times"),
-        ({"tail": ""}, "tail: '' occurs 0 times"),
-        ({"text": "met Jordan met", "head": "met", "tail": "Jordan"}, "head: 'met' occurs 2 times"),
+        ({"head": (0, 5)}, rf"head: {NO_WHOLE_WORDS} \(got characters 0 to 5; words lie at 0-6"),
+        ({"tail": None}, r"tail: an entity is given as it stands in the text, or as .* \(got None\)"),
+        ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, rf"tail: {NO_WORDS_THERE} \(got \(1, 3\)"),
+        ({"tail": (11.0, 19.0)}, r"tail: an entity is given as .* \(got \(11.0, 19.0\)\)"),
+        ({"head": "Rome"}, r"head: the entity must occur once .* \(start, end\) says .* \('Rome' occurs 0 times\)"),
+        ({"head": "jordan"}, "head: .*'jordan' occurs 0 times"),
+        ({"tail": "New Yo"}, "tail: .*'New Yo' occurs 0 times"),
+        ({"tail": "ew York"}, "tail: .*'ew York' occurs 0 times"),
+        ({"tail": ""}, "tail: .*'' occurs 0 times"),
+        ({"text": "met Jordan met", "head": "met", "tail": "Jordan"}, "head: .*'met' occurs 2 times"),
         (
             {"tokens": ["New", "York", "in", "New", "York"], "head": "in", "tail": "York"},
-            "tail: 'York' occurs 2 times",
+            "tail: .*'York' occurs 2 times",
         ),
-        ({"tail": " Jordan"}, "head and tail are the same words"),
-        ({"text": "Jordan met \u200d!", "tail": (11, 12)}, "text: the tokenizer keeps nothing of its tail"),
+        ({"tail": " Jordan"}, SAME_WORDS),
+        ({"text": "Jordan met \u200d!", "tail": (11, 12)}, "tail: the tokenizer keeps nothing of the entity"),
         (
             {"tokens": ["Jordan", "<s>", "Paris"], "head": (0, 1), "tail": (2, 3)},
-            "text: its .* tokens hold <s> 2 times",
+            rf"text: {NOT_ONCE} \(its .* tokens hold <s> 2 times\)",
         ),
         ({"image": b"no picture"}, "image"),
     ],
@@ -160,7 +164,7 @@ def test_bad_rows(extractor, changed, message):
 
 
 def test_what_does_not_go_together(extractor, make_tagger, make_processor):
-    with pytest.raises(ValueError, match="explain is for entities"):
+    with pytest.raises(ValueError, match="explain works only for entities"):
         extractor(ROW, explain="attention")
     with pytest.raises(ValueError, match="IFAformerForTokenClassification finds no relations"):
         IFAformerRelationPipeline(make_tagger().model, processor=extractor.processor)
@@ -183,9 +187,9 @@ def test_words_that_have_no_room_are_told(extractor, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     row = {"tokens": ["so"] * 20 + ["Jordan", "in", "Paris", "\u200d"], "head": "Jordan", "tail": "Paris"}
     (reported,) = extractor([row], on_error="report")
-    assert reported["problems"] == ["text: 20 of 24 words are cut off"]
+    assert reported.found_problems == [Problem(CUT_OFF, "text", details="(20 of 24 words)")]
     assert "problems" not in extractor([{**row, "tokens": row["tokens"][-4:]}], on_error="report")[0]
-    assert extractor(row)["relation"] and "text: 20 of 24 words are cut off" in caplog.text
+    assert extractor(row)["relation"] and f"text: {CUT_OFF} (20 of 24 words)" in caplog.text
 
 
 def test_a_tagger_of_texts_alone_hands_pictures_on(extractor, make_tagger):
@@ -247,8 +251,11 @@ def test_pairs_that_cannot_be_looked_at_are_told(extractor, make_tagger, monkeyp
     monkeypatch.setattr("processing.relation_pipeline.MAX_PAIRS", 4)
     monkeypatch.setattr(extractor.processor, "max_length", 8)
     result = make_tagger(relation_extractor=extractor)("Jordan met Paris in New York City")
-    assert any("42 pairs of entities, the first 4 are looked at" in problem for problem in result["problems"])
-    assert any("'Jordan' and " in problem and "there is room for" in problem for problem in result["problems"])
+    assert result.found_problems[0] == Problem(
+        MANY_PAIRS, "relations", details="(42 pairs, the first 4 are looked at)"
+    )
+    assert {problem.kind for problem in result.found_problems[1:]} == {NO_ROOM}
+    assert any("('Jordan' and " in problem and "there is room for" in problem for problem in result["problems"])
 
 
 def test_it_travels(extractor, make_tagger, tmp_path):

@@ -390,11 +390,9 @@ class IFAformerPipeline(Pipeline):
             self.relation_extractor.add_relations(rows, all_entities)
         return [self._result(row, entities, on_error) for row, entities in zip(rows, all_entities, strict=True)]
 
-    def untagged(self, problem: Problem, place: str = "") -> TaggedRow:
-        """The report of a row that could not even be read; `place` says where it was to be read from."""
-        result = self._result(PipelineRow(problems=[problem]), [], "report")
-        result["problems"] = [f"{place}: {problem}" if place else str(problem)]
-        return result
+    def untagged(self, problem: Problem) -> TaggedRow:
+        """The report of a row that could not even be read."""
+        return self._result(PipelineRow(problems=[problem]), [], "report")
 
     def _result(self, row: PipelineRow, entities: Any, on_error: str) -> Any:
         crops = row.pictures.known

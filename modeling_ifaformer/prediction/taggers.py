@@ -19,6 +19,7 @@ from processing.object_proposals import ProposalOptions
 
 # The methods of a pipeline, and the stage that each is a part of.
 STAGES = {
+    "tokenize": "process",
     "preprocess": "process",
     "collate": "process",
     "_add_proposals": "detect",

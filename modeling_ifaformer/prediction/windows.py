@@ -6,9 +6,9 @@ order of the rows. A window depends on the rows alone, so that batches are the s
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from processing import IFAformerPipeline, IFAformerProcessor
+from processing import IFAformerPipeline
 from processing.columns import PICTURE_COLUMNS
-from processing.pipeline_rows import row_words
+from processing.pipeline_rows import PipelineRow
 from processing.tagged_text import TaggedRow
 
 from .input_rows import InputRow
@@ -43,35 +43,13 @@ def size_in_memory(columns: dict[str, Any]) -> int:
     return size
 
 
-def token_counts(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) -> list[int]:
-    """Tokens of each row that the model will see; 0 for a row without a text."""
-    counts = [0] * len(rows)
-    words: dict[int, list[str]] = {}
-    for index, row in enumerate(rows):
-        try:
-            _, of_row, _ = row_words(row)
-        except ValueError:  # told when the row is tagged
-            continue
-        if of_row:
-            words[index] = of_row
-    if words:
-        limit = processor.max_length
-        encoding = processor.tokenizer(
-            list(words.values()), is_split_into_words=True, truncation=limit is not None, max_length=limit
-        )
-        for index, input_ids in zip(words, encoding["input_ids"], strict=True):
-            counts[index] = len(input_ids)
-    return counts
-
-
-def by_length(rows: Sequence[dict[str, Any]], processor: IFAformerProcessor) -> list[int]:
+def by_length(rows: Sequence[PipelineRow]) -> list[int]:
     """
     Indices of rows in the order in which batches have the least padding: those without a picture first, for a batch
     that has none takes no pass of the vision tower; then by number of tokens.
     """
-    tokens = token_counts(rows, processor)
-    with_pictures = [any(row.get(name) for name in PICTURE_COLUMNS) for row in rows]
-    return sorted(range(len(rows)), key=lambda index: (with_pictures[index], tokens[index]))
+    with_pictures = [any(row.columns.get(name) for name in PICTURE_COLUMNS) for row in rows]
+    return sorted(range(len(rows)), key=lambda index: (with_pictures[index], rows[index].num_tokens))
 
 
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
@@ -85,12 +63,12 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
         if row.problem is None:
             readable.append(index)
         else:
-            results[index] = tagger.untagged(str(row.problem))
-    columns = [window[index].columns for index in readable]
-    order = by_length(columns, tagger.processor)
-    tagged = tagger([columns[index] for index in order], batch_size=batch_size, on_error="report") if order else []
+            results[index] = tagger.untagged(row.problem)
+    rows = tagger.tokenize(window[index].columns for index in readable)
+    order = by_length(rows)
+    tagged = tagger([rows[index] for index in order], batch_size=batch_size, on_error="report") if order else []
     for index, result in zip(order, tagged, strict=True):
-        results[readable[index]] = result.with_id(columns[index])
+        results[readable[index]] = result.with_id(rows[index].columns)
     ordered = [results[index] for index in range(len(window))]
     for row, result in zip(window, ordered, strict=True):
         if result["text"] is None:

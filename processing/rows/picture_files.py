@@ -51,11 +51,11 @@ class PictureReader:
             problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
             self.absent(row_id, f"{kind}_outside", name, problem)
             return None
-        reason = self._check_file(path)
-        if reason is None:
+        unusable = self._check_file(path)
+        if unusable is None:
             return {"path": path, "bytes": None}
-        count = f"{kind}_{'missing' if reason == NO_SUCH_FILE else 'unreadable'}"
-        self.absent(row_id, count, os.path.relpath(path, self.root), Problem(reason))
+        count = f"{kind}_{'missing' if unusable.kind == NO_SUCH_FILE else 'unreadable'}"
+        self.absent(row_id, count, os.path.relpath(path, self.root), unusable)
         return None
 
     def crops(self, row_id: str, folder: PictureFolder, names: Sequence[str], number: int) -> list[dict[str, Any]]:
@@ -66,10 +66,10 @@ class PictureReader:
 
     def stored(self, row_id: str, kind: str, picture: dict[str, Any]) -> dict[str, Any] | None:
         """A picture that is given by its bytes, None where it cannot be used."""
-        reason = check_image(picture["bytes"])
-        if reason is None:
+        unusable = check_image(picture["bytes"])
+        if unusable is None:
             return picture
-        self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", Problem(reason))
+        self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", unusable)
         return None
 
     def absent(self, row_id: str, count: str, path: str, problem: Problem) -> None:

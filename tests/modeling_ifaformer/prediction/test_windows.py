@@ -10,7 +10,7 @@ from PIL import Image
 from modeling_ifaformer.prediction import windows
 from modeling_ifaformer.prediction.input_rows import InputRow
 from modeling_ifaformer.prediction.taggers import load_tagger
-from modeling_ifaformer.prediction.windows import by_length, cut_windows, size_in_memory, tag_window, token_counts
+from modeling_ifaformer.prediction.windows import by_length, cut_windows, size_in_memory, tag_window
 from processing.problems import Problem
 
 
@@ -53,7 +53,7 @@ def test_windows_are_cut_by_rows_and_bytes(monkeypatch):
     assert sizes() == []
 
 
-def test_order_is_by_picture_and_tokens(make_processor):
+def test_order_is_by_picture_and_tokens(tagger):
     rows = [
         {"text": "Jordan met Paris"},
         {"text": "Paris", "image": "a.png"},
@@ -62,13 +62,7 @@ def test_order_is_by_picture_and_tokens(make_processor):
         {"tokens": ["Paris"]},
         {"tokens": []},
     ]
-    processor = make_processor()
-    assert by_length(rows, processor) == [5, 4, 0, 1, 2, 3]
-    for row, count in zip(rows[:-1], token_counts(rows[:-1], processor), strict=True):
-        words = {"text": row.get("text", row.get("tokens")), "is_split_into_words": "tokens" in row}
-        assert count == processor(**words, return_tensors="pt")["input_ids"].shape[1]
-    processor.max_length = 4
-    assert token_counts([{"text": "Paris " * 9}], processor) == [4]
+    assert by_length(tagger.tokenize(rows)) == [5, 4, 0, 1, 2, 3]
 
 
 def test_results_are_those_of_each_row_alone(tagger, rows):
@@ -98,9 +92,9 @@ def test_batches_have_rows_of_like_length(tagger, rows, monkeypatch):
     lengths = []
     collate = tagger.collate
 
-    def recorded(examples):
-        lengths.append([len(example.features["input_ids"]) for example in examples if example.features])
-        return collate(examples)
+    def recorded(rows):
+        lengths.append([row.num_tokens for row in rows if row.num_tokens])
+        return collate(rows)
 
     monkeypatch.setattr(tagger, "collate", recorded)
     texts = [row for row in rows if row.columns.keys() == {"text"} and row.columns["text"]]

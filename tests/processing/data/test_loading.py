@@ -47,7 +47,7 @@ class TestLoadData:
         tags = data["train"].features["ner_tags"].feature
         assert tags.int2str(data["train"][0]["ner_tags"]) == ["B-PER"]
         assert set(data["train"][0]["image"]) == {"bytes", "path"}
-        assert "gone.png: no such file" in str(report)
+        assert "gone.png: there is no such file" in str(report)
 
     def test_published_data(self, shared, tmp_path):
         data, report = load_data("mnre", data_dir=str(shared / "data" / "mnre"), cache_dir=str(tmp_path))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from processing.data.twitter_mner import TwitterMNER, read_sentences
-from processing.images import load_image
+from processing.images import EMPTY, NO_SUCH_FILE, UNKNOWN_FORMAT, load_image
 from processing.labels import TWITTER_TAGS
 from processing.rows.loading_report import LoadingReport
 from processing.rows.reporting_builder import REPORT_FILENAME
@@ -260,15 +260,14 @@ class TestBuilder:
             "crops_missing": 1,
             "crops_unreadable": 1,
         }
-        no_picture = "not a picture in a format Pillow reads, or cut off in its header"
         assert sorted((*picture[:2], str(picture.problem)) for picture in report.absent) == [
-            ("train-0", "twitter17_detect/train/crops/empty.jpg", "empty (0 bytes)"),
-            ("train-0", "twitter2017_aux_images/train/crops/gone.png", "no such file"),
-            ("train-1", "twitter2017_images/train_2.jpg", "no such file"),
-            ("train-2", "twitter2017_images/train_3.jpg", no_picture),
-            ("train-3", "twitter2017_images/train_3.jpg", no_picture),
+            ("train-0", "twitter17_detect/train/crops/empty.jpg", EMPTY),
+            ("train-0", "twitter2017_aux_images/train/crops/gone.png", NO_SUCH_FILE),
+            ("train-1", "twitter2017_images/train_2.jpg", NO_SUCH_FILE),
+            ("train-2", "twitter2017_images/train_3.jpg", UNKNOWN_FORMAT),
+            ("train-3", "twitter2017_images/train_3.jpg", UNKNOWN_FORMAT),
         ]
-        assert "train-1: twitter2017_images/train_2.jpg: no such file" in str(report)
+        assert "train-1: twitter2017_images/train_2.jpg: there is no such file" in str(report)
         assert "1 images missing, 2 images unreadable" in str(report)
 
     def test_the_stand_in_picture_is_never_used(self, archive):

@@ -387,7 +387,9 @@ def test_a_picture_that_vanished_is_named_by_its_row(make_processor, tmp_path):
         ]
     ).cast_column("image", ImageFeature(decode=False))
     (tmp_path / "gone.png").unlink()
-    with pytest.raises(ValueError, match=r"Row 'tweet-gone' cannot be prepared: image 0 .*gone\.png: no such file"):
+    with pytest.raises(
+        ValueError, match=r"Row 'tweet-gone' cannot be prepared: image 0 .*gone\.png: there is no such"
+    ):
         prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
 
 

@@ -24,6 +24,7 @@ from processing.data.own.labelled_rows import read_labelled_row
 from processing.data.own.own_pictures import OwnPictures
 from processing.data.own.tables import read_table
 from processing.data.twitter_mner import read_sentences
+from processing.images import NO_SUCH_FILE, UNKNOWN_FORMAT
 from processing.labels import TWITTER_TAGS, entity_spans
 from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SplitReport
@@ -609,8 +610,8 @@ class TestPictures:
         url = "a URL, and nothing is downloaded: name a file below the image folder"
         assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
             ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
-            ("train-8", "no such file"),
-            ("train-9", "not a picture in a format Pillow reads, or cut off in its header"),
+            ("train-8", NO_SUCH_FILE),
+            ("train-9", UNKNOWN_FORMAT),
             ("train-10", "outside the folder of the pictures (mine)"),
             ("train-11", "outside the folder of the pictures (mine)"),
             ("train-12", url),
@@ -658,7 +659,7 @@ class TestPictures:
         assert second["aux_objects"] == second["rcnn_objects"] == second["rcnn_crops"] == []
         assert counts(report)["crops_surplus"] == 2
         assert [str(picture.problem) for picture in report.absent] == [
-            "no such file",
+            NO_SUCH_FILE,
             "rcnn_crops: must be a list of pictures",
         ]
         streamed = list(folder.builder(num_aux_crops=3).as_streaming_dataset("train"))

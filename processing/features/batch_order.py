@@ -1,6 +1,4 @@
-"""The order of rows in which batches are padded least: those of similar size side by side."""
-
-from collections.abc import Sequence
+"""The order of rows in which batches are padded least: those of similar size lie side by side."""
 
 import numpy as np
 import pyarrow.compute as pc
@@ -9,29 +7,20 @@ from datasets import Dataset
 from processing.columns import PIXEL_MASKS
 
 
-def feature_sizes(features: Dataset) -> np.ndarray:
+def largest_first(features: Dataset) -> list[int]:
     """
-    (number of rows, 2): tokens and bytes of pixels of each row.
+    The rows by tokens, then by bytes of pixels, so that the first batch needs the most memory. Rows of one size keep
+    their order. No pixel is read.
 
     Args:
-        features: as `prepare_features` returns them. No pixel is read.
+        features: as `prepare_features` returns them.
     """
-    columns = ["input_ids", *(name for name in PIXEL_MASKS if name in features.column_names)]
-    sizes = []
-    for table in features.select_columns(columns).with_format("arrow").iter(batch_size=1000):
-        pixels = np.zeros(len(table), dtype=np.int64)
-        for name in columns[1:]:
+    columns = [name for name in PIXEL_MASKS if name in features.column_names]
+    sizes = [np.zeros((2, 0), dtype=int)]
+    for table in features.select_columns(["input_ids", *columns]).with_format("arrow").iter(batch_size=1000):
+        pixels = np.zeros(len(table), dtype=int)
+        for name in columns:
             pixels += pc.fill_null(pc.binary_length(table.column(name)), 0).to_numpy()
-        sizes.append(np.stack([pc.list_value_length(table.column("input_ids")).to_numpy(), pixels], axis=1))
-    return np.concatenate(sizes) if sizes else np.zeros((0, 2), dtype=np.int64)
-
-
-def largest_first(sizes: np.ndarray | Sequence[tuple[int, int]]) -> list[int]:
-    """
-    Rows by tokens, then by bytes of pixels, so that the most memory is asked for at once. Ties keep their order.
-
-    Args:
-        sizes: (number of rows, 2), see [`feature_sizes`].
-    """
-    tokens, pixels = np.asarray(sizes, dtype=np.int64).reshape(-1, 2).T
+        sizes.append(np.stack([pc.list_value_length(table.column("input_ids")).to_numpy(), pixels]))
+    tokens, pixels = np.concatenate(sizes, axis=1)
     return np.lexsort((-pixels, -tokens)).tolist()

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertForTokenClassification, BertModel
 
-from processing.features.batch_order import feature_sizes, largest_first
+from processing.features.batch_order import largest_first
 
 from .measuring import Run, compare, matrix_product
 from .published import PublishedTagger, published_batches, with_pictures
@@ -23,7 +23,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
         batch["attention_mask"] = torch.ones_like(batch["attention_mask"])  # The baseline reads all 40 tokens.
     published = list(with_pictures(work, without_labels(published_batches(work))))
     model, whole = work.ifaformer(use_whole_image=False), work.ifaformer()
-    by_size = work.batches(largest_first(feature_sizes(work.features.remove_columns("pixel_values"))))
+    by_size = work.batches(largest_first(work.features.remove_columns("pixel_values")))
     bert = work.placed(BertModel(work.bert_config()))
     num_labels = len(work.processor.labels)
     calls = {

@@ -12,7 +12,7 @@ from datasets import Dataset
 from matplotlib.figure import Figure
 
 from processing.columns import PICTURE_COLUMNS
-from processing.features.batch_order import feature_sizes, largest_first
+from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
 
 from .data import read
@@ -113,7 +113,7 @@ def preparing(work: Work, number: int) -> Callable[[], Any]:
 
 def ordering(work: Work, number: int) -> Callable[[], Any]:
     features = repeated(work.features, number)
-    return lambda: largest_first(feature_sizes(features))
+    return lambda: largest_first(features)
 
 
 def reading(work: Work, number: int) -> Callable[[], Any]:

@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BertForTokenClassification
 
-from processing.features.batch_order import feature_sizes, largest_first
+from processing.features.batch_order import largest_first
 
 from .forward import run_batches, without_labels
 from .measuring import Run, compare
@@ -24,8 +24,8 @@ def measure_inference(work: Work) -> dict[str, Any]:
     padded = [text_only(cut(batch, PUBLISHED_LENGTH)) for batch in work.batches()]
     without_pictures = work.features.remove_columns("pixel_values")
     model = work.ifaformer(use_whole_image=False)
-    by_size = without_pictures.select(largest_first(feature_sizes(without_pictures)))
-    whole_by_size = work.features.select(largest_first(feature_sizes(work.features)))
+    by_size = without_pictures.select(largest_first(without_pictures))
+    whole_by_size = work.features.select(largest_first(work.features))
     calls: dict[str, Callable[[], Any]] = {
         baseline: partial(tag_as_published, work, work.placed(PublishedTagger(work)), published_batches(work)),
         "BertForTokenClassification, texts padded alike": partial(run_batches, bert, padded),

@@ -94,7 +94,7 @@ def test_scoring_reproduces_training_s_figures(trained, tweets, run_script, tmp_
     )
     assert "accuracy" in printed and "1 rows have no room" in printed
     refused = run_script("score.py", *options, "--protocol", "published", exit_code=1)
-    assert "--protocol published is for entities" in refused.stderr
+    assert "Relations are scored in one way; the protocol published is for entities." in refused.stderr
 
 
 def test_the_wrong_task_is_said(tweets, monkeypatch, tmp_path):
@@ -105,7 +105,7 @@ def test_the_wrong_task_is_said(tweets, monkeypatch, tmp_path):
 
 def test_relations_of_other_names_are_said(relation_checkpoint, tweets, monkeypatch):
     monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", relation_checkpoint, "--dataset", str(tweets)])
-    with pytest.raises(SystemExit, match=f"^{relation_checkpoint}, {tweets}: The rows have the relations None, /per/"):
+    with pytest.raises(SystemExit, match=f"^{relation_checkpoint}: The rows have the relations None, /per/"):
         import_module("ifaformer_commands.score").main()
 
 

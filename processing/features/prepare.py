@@ -31,7 +31,7 @@ from processing.images import ImageError
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
 from processing.jobs.digests import code_digest
 from processing.processing_ifaformer import IFAformerProcessor
-from processing.rows.row_features import label_names
+from processing.rows import label_names
 
 
 logger = logging.getLogger(__name__)

@@ -130,7 +130,7 @@ class ResumableOutput:
         """What was recorded of a part that is done."""
         return json.loads(self._record(part).read_bytes())
 
-    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, summary: dict[str, Any] | None = None) -> dict[str, Any]:
         """
         Write the summary, with the settings, and remove the folder `work`. Everything else of the output is there.
 
@@ -140,7 +140,7 @@ class ResumableOutput:
         Raises:
             JobError: where the summary cannot be written.
         """
-        summary = {"settings": _read_json(self._settings), **summary}
+        summary = {"settings": _read_json(self._settings), **(summary or {})}
         if self.summary is not None:
             with writing(self.output):
                 write_json(summary, self.summary)
@@ -148,7 +148,7 @@ class ResumableOutput:
         return summary
 
     def _record(self, part: str) -> Path:
-        return self.work / f"{part}.json"
+        return self.work / f"{part}.record"
 
     def _made(self) -> list[Path]:
         """What lies in the place of the output, whoever made it."""

@@ -115,7 +115,7 @@ def test_what_a_kill_leaves_half_written_is_removed(make):
         path.write_text("half")
     other = output.output.with_name(".other.txt.7.tmp")
     other.write_text("somebody else's")
-    (output.work / "1.json").write_text("{}")  # the record comes before the part
+    (output.work / "1.record").write_text("{}")  # the record comes before the part
     with make() as output:
         assert output.claim({"a": 1}) == {"0"}
     assert not [path for path in left if path.exists()] and other.exists()
@@ -146,3 +146,13 @@ def test_what_cannot_be_written(tmp_path):
         with pytest.raises(JobError, match=r"Cannot write .*out: no room\..*same command goes on"):
             output.write("0", full, {})
         assert output.claim({}) == set()
+
+
+def test_parts_that_are_json_files(tmp_path):
+    with ResumableOutput(tmp_path / "out.json", work=tmp_path / "out.parts", ending=".json") as output:
+        output.claim({"a": 1})
+        output.write("0", part_writer('"zero"'), {"of": "zero"})
+    with output:
+        assert output.claim({"a": 1}) == {"0"}
+        assert (output.path("0").read_text(), output.record("0")) == ('"zero"', {"of": "zero"})
+        assert output.finish() == {"settings": {"a": 1}}, "without a summary, what there is is returned"

@@ -111,9 +111,9 @@ def _label(value: Any, column: str, names: list[str] | None) -> str:
     if isinstance(value, str) and value:
         return value
     if type(value) is int and names is None:
-        raise bad_row("labels must be strings: the file has no names for their ids", column, value)
+        raise bad_row("must be strings: the file has no names for their ids", column, value)
     if type(value) is not int or names is None or not 0 <= value < len(names):
-        raise bad_row("labels must be strings, or ids of the file's own names", column, value)
+        raise bad_row("must be strings, or ids of the file's own names", column, value)
     return names[value]
 
 
@@ -139,11 +139,11 @@ def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) ->
         span = text[start:end]
         covered = [index for index, (begin, stop) in enumerate(offsets) if begin < end and start < stop]
         if not covered:
-            raise ProblemError(Problem("each span must have a word", column, details=f"(got {span!r} at {start})"))
+            raise ProblemError(Problem("each must have a word", column, details=f"(got {span!r} at {start})"))
         first, last = covered[0], covered[-1]
         if start < last_end or first < last_word:
             details = f"({previous!r:.80} and {span!r:.80})"
-            raise ProblemError(Problem("spans of whole words must not overlap", column, details=details))
+            raise ProblemError(Problem("must not overlap once they are whole words", column, details=details))
         whole = text[offsets[first][0] : offsets[last][1]]
         if whole != span:
             moved.append((span, whole))
@@ -169,7 +169,7 @@ def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[
             raise bad_row("start and end must be whole numbers", column, span)
         if not 0 <= start < end <= length:
             details = f"(got {start}:{end} in a text of {length} characters)"
-            raise ProblemError(Problem("start and end must be 0 <= start < end <= length", column, details=details))
+            raise ProblemError(Problem("must be 0 <= start < end <= length of the text", column, details=details))
         yield start, end, _label(span["label"], column, names.types)
 
 

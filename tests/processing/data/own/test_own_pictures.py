@@ -9,7 +9,7 @@ from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.own_pictures import OwnPictures
 from processing.data.own.tables import read_table
-from processing.images import NO_SUCH_FILE, check_image
+from processing.images import NO_SUCH_FILE, UNKNOWN_FORMAT
 from processing.problems import ProblemError
 from processing.rows.loading_report import SplitReport
 from processing.rows.row_features import ner_features, with_objects
@@ -77,7 +77,7 @@ def test_sources(folder, tmp_path):
     assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
         ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
         ("train-8", NO_SUCH_FILE),
-        ("train-9", str(check_image(folder.root / "page.png"))),
+        ("train-9", UNKNOWN_FORMAT),
         ("train-10", "outside the folder of the pictures (mine)"),
         ("train-11", "outside the folder of the pictures (mine)"),
         ("train-12", url),

@@ -56,6 +56,10 @@ class TaggedRow(dict):
             self["problems"] = [str(problem) for problem in problems]
         return self
 
+    def _repr_html_(self) -> str:
+        """The row as HTML, which a notebook shows."""
+        raise NotImplementedError
+
     def with_id(self, columns: Mapping[str, Any]) -> Self:
         """The same with the `id` of the row's columns in front, where they have one."""
         named = type(self)({**({"id": columns["id"]} if "id" in columns else {}), **self})

@@ -94,10 +94,8 @@ def main() -> None:
         raise SystemExit("There is nothing to tag. Give --text, --input or --dataset.")
 
     from modeling_ifaformer.checkpoints.trained import load_processor, task_of
-    from modeling_ifaformer.prediction.bulk import BulkPrediction, report_path
-    from modeling_ifaformer.prediction.input_rows import PAIR_COLUMNS, dataset_rows, file_rows, single_row
+    from modeling_ifaformer.prediction import BulkPrediction, dataset_rows, file_rows, load_tagger, single_row
     from modeling_ifaformer.prediction.results_file import check_output, json_line
-    from modeling_ifaformer.prediction.taggers import load_tagger
     from processing.data.tasks import choose_split
     from processing.jobs.processes import JobError, process_state
 
@@ -120,7 +118,7 @@ def main() -> None:
             if loading and state.is_main_process:
                 print(loading, file=sys.stderr)
             split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
-            rows = dataset_rows(split, name, needed=PAIR_COLUMNS if task == "re" else ())
+            rows = dataset_rows(split, name, needed=("head", "tail") if task == "re" else ())
         options = {"crops": arguments.crops, "explain": arguments.explain, **vars(arguments.proposal_options())}
         device = arguments.device or state.device
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
@@ -136,7 +134,7 @@ def main() -> None:
             print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
         else:
             print(report.summary(arguments.top_entities))
-            print(f"{output} is finished; {report_path(output)} has the counts.")
+            print(f"{output} is finished; {output}.report.json has the counts.")
     state.destroy_process_group()
     if report is not None and report.rows and not report.tagged:
         raise SystemExit(f"None of the {report.rows} rows could be used; the first reasons are above.")

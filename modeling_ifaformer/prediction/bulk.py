@@ -1,7 +1,7 @@
 """Bulk prediction: rows of any number go through a pipeline, window by window."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -23,7 +23,7 @@ from .chart import top_entities_chart
 from .input_rows import InputRow, RowSource
 from .prediction_report import PredictionReport
 from .results_file import check_output, merge_results, output_schema, write_results
-from .taggers import explanation_of, found_by, stage_seconds, tagger_settings
+from .taggers import found_by, stage_seconds, tagger_settings
 from .windows import WINDOW_BATCHES, WINDOW_BYTES, cut_windows, tag_window
 
 
@@ -48,7 +48,7 @@ class BulkPrediction:
         top_entities: how many entities of each type the report is to tell; None: entities are not counted by name.
 
     Raises:
-        ValueError: for an option that is out of range, or does not fit the model.
+        ValueError: for an option that is out of range.
     """
 
     source: RowSource
@@ -63,9 +63,7 @@ class BulkPrediction:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        self.found = found_by(self.tagger)
-        if self.top_entities is not None and "entities" not in self.found:
-            raise ValueError("top_entities works only for entity models; this is a relation model.")
+        self.found, self.explain = found_by(self.tagger), self.tagger._forward_params.get("explain")
 
     def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
         """
@@ -84,10 +82,12 @@ class BulkPrediction:
         """
 
         def records() -> Iterator[dict[str, Any]]:
-            for _, _, results, record in self._tagged_windows():
-                for result in results:
-                    write(result)
-                yield record
+            with stage_seconds(self.tagger) as seconds:
+                for _, first_row, rows in self._windows(seconds):
+                    results, record = self._tag(rows, first_row, seconds)
+                    for result in results:
+                        write(result)
+                    yield record
 
         return self._report(records())
 
@@ -111,24 +111,27 @@ class BulkPrediction:
                 rows that cannot be read, and for too little memory.
         """
         check_output(output, self.source.names)
-        state = process_state()
-        schema = output_schema(self.found, explanation_of(self.tagger) is not None)
-        work = output.with_name(f"{output.name}.parts")
-        with ResumableOutput(output, work=work, ending=output.suffix, summary=report_path(output)) as parts:
+        state, schema = process_state(), output_schema(self.found, is_explained=self.explain is not None)
+        work, summary, chart = (
+            output.with_name(output.name + more) for more in (".parts", ".report.json", ".top_entities.png")
+        )
+        with ResumableOutput(output, work=work, ending=output.suffix, summary=summary) as parts:
             done = on_main(state, lambda: parts.claim(self._settings(), contents=CONTENTS, overwrite=overwrite))
             if done is None:
                 return None
             start = time.perf_counter()
-            names, rows_left = [], 0
-            with tqdm(unit=" rows", disable=not state.is_main_process) as progress:
-                for name, num_rows, results, record in self._tagged_windows(
-                    done, (state.process_index, state.num_processes)
-                ):
-                    if results:
-                        parts.write(name, partial(write_results, results, schema=schema), record)
+            names: list[str] = []
+            num_left = rows_left = 0
+            with tqdm(unit=" rows", disable=not state.is_main_process) as bar, stage_seconds(self.tagger) as seconds:
+                for name, first_row, rows in self._windows(seconds):
+                    if name not in done:
+                        if num_left % state.num_processes == state.process_index:
+                            results, record = self._tag(rows, first_row, seconds)
+                            parts.write(name, partial(write_results, results, schema=schema), record)
+                        num_left += 1
+                        rows_left += len(rows)
                     names.append(name)
-                    rows_left += 0 if name in done else num_rows
-                    progress.update(num_rows)
+                    bar.update(len(rows))
             state.wait_for_everyone()
             rows_per_second = round(rows_left / (time.perf_counter() - start), 2) if rows_left else None
 
@@ -138,7 +141,7 @@ class BulkPrediction:
                     report = self._report(map(parts.record, names))
                     report.rows_per_second = rows_per_second
                     if self.top_entities is not None and report.entities:
-                        with replacing(output.with_name(f"{output.name}.top_entities.png")) as file:
+                        with replacing(chart) as file:
                             file.write(top_entities_chart(report.top_entities(self.top_entities)))
                 parts.finish(report.published(self.top_entities))
                 return report
@@ -156,51 +159,44 @@ class BulkPrediction:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
-    def _tagged_windows(
-        self, done: Collection[str] = (), share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[str, int, list[TaggedRow], dict[str, Any]]]:
+    def _windows(self, seconds: dict[str, float]) -> Iterator[tuple[str, int, list[InputRow]]]:
         """
-        The name of each window in order, the number of its rows, their results, and what the report and the page need
-        of them. There are no results of windows that are done or that other processes tag. A window is read when the
-        one before it has been dealt with, no sooner.
+        The name of each window, the number of its first row, and its rows. A window is read when the one before it has
+        been dealt with, no sooner.
         """
-        index_of_process, num_processes = share
-        windows = cut_windows(self.source.read(), self.batch_size)
-        first_row = num_left = 0
-        with stage_seconds(self.tagger) as seconds:
-            for index in count():
-                start = time.perf_counter()
-                try:
-                    rows = next(windows, None)
-                except (OSError, ValueError) as error:
-                    raise JobError(f"{error} What was tagged is kept.") from error
-                if rows is None:
-                    return
-                seconds["read"] = seconds.get("read", 0.0) + time.perf_counter() - start
-                name, results, record = f"{index:07d}", [], {}
-                if name not in done:
-                    if num_left % num_processes == index_of_process:
-                        results = self._tag(rows)
-                        report = self._empty_report()
-                        for row, result in zip(rows, results, strict=True):
-                            report.add(row.place, result)
-                        report.seconds.update(seconds)
-                        seconds.clear()
-                        shown = max(0, self.html_limit - first_row) if self.html else 0
-                        articles = [result._repr_html_() for result in results[:shown]]
-                        record = {"report": vars(report), "articles": articles}
-                    num_left += 1
-                yield name, len(rows), results, record
-                first_row += len(rows)
+        windows, first_row = cut_windows(self.source.read(), self.batch_size), 0
+        for index in count():
+            start = time.perf_counter()
+            try:
+                rows = next(windows, None)
+            except (OSError, ValueError) as error:
+                raise JobError(f"{error} What was tagged is kept.") from error
+            seconds["read"] += time.perf_counter() - start
+            if rows is None:
+                return
+            yield f"{index:07d}", first_row, rows
+            first_row += len(rows)
 
-    def _tag(self, rows: list[InputRow]) -> list[TaggedRow]:
+    def _tag(
+        self, rows: list[InputRow], first_row: int, seconds: dict[str, float]
+    ) -> tuple[list[TaggedRow], dict[str, Any]]:
+        """The results of a window, and what the report and the page need of them, as JSON takes it."""
+        start = time.perf_counter()
         try:
-            return tag_window(rows, self.tagger, self.batch_size)
+            results = tag_window(rows, self.tagger, self.batch_size)
         except torch.OutOfMemoryError as error:
             raise JobError(
                 f"There is too little memory for {self.batch_size} rows in a batch ({error}). Give a smaller "
                 "batch_size, and overwrite: the last digits of scores depend on the batches."
             ) from error
+        seconds["process"] = time.perf_counter() - start - seconds["detect"] - seconds["tag"]
+        report = self._empty_report()
+        for row, result in zip(rows, results, strict=True):
+            report.add(row.place, result)
+        report.seconds.update(seconds)
+        seconds.clear()
+        shown = results[: max(0, self.html_limit - first_row)] if self.html is not None else []
+        return results, {"report": vars(report), "articles": [result._repr_html_() for result in shown]}
 
     def _empty_report(self) -> PredictionReport:
         return PredictionReport(self.found, names=None if self.top_entities is None else {})
@@ -219,14 +215,9 @@ class BulkPrediction:
         """The page of the first rows, which says how many rows there were."""
         shown = f"The first {len(articles)} of" if len(articles) < num_rows else "All"
         note = f"{shown} {num_rows} tweets."
-        if explanation_of(self.tagger) is not None:
+        if self.explain is not None:
             note += " The wider the line of a box, the more its crop speaks for the entity."
         title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
         with replacing(path) as file:
             text = page(title, f'<p class="note">{note}</p>{"".join(articles)}')
             file.write(text.encode(errors="replace"))  # half of a surrogate pair is no text
-
-
-def report_path(output: Path) -> Path:
-    """Where the report of an output lies."""
-    return output.with_name(f"{output.name}.report.json")

@@ -1,9 +1,9 @@
 """The rows that bulk prediction tags: of files or of a data set, one by one, each with the place it comes from."""
 
 import glob
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,6 @@ from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, place_of, read_table
 from processing.jobs.digests import digest, picture_id
 from processing.problems import Problem
-
-
-PAIR_COLUMNS = ("head", "tail")
 
 
 class InputRow(NamedTuple):
@@ -75,7 +72,7 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
     Args:
         rows: the split, with the columns that `load_data` gives.
         name: of the split, for messages.
-        needed: columns that the rows must have: `PAIR_COLUMNS` for a model for relations.
+        needed: columns that the rows must have: `head` and `tail` for a relation model.
 
     Raises:
         ValueError: where one of the needed columns is missing.
@@ -85,13 +82,13 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
             f"{name} has no columns {' and '.join(needed)}, which the model needs. It has "
             f"{', '.join(rows.column_names)}."
         )
-    wanted = ("id", "tokens", *PAIR_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
+    wanted = ("id", "tokens", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
     chosen = rows.select_columns([column for column in wanted if column in rows.column_names])
-
-    def read() -> Iterator[InputRow]:
-        return (InputRow(f"{name}, row {number}", row) for number, row in enumerate(chosen))
-
-    return RowSource(read, rows._fingerprint, [name])
+    return RowSource(
+        lambda: (InputRow(f"{name}, row {number}", row) for number, row in enumerate(chosen)),
+        rows._fingerprint,
+        [name],
+    )
 
 
 def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
@@ -143,7 +140,7 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
             if not fitting:
                 raise FileNotFoundError(f"No file fits the pattern {name}.")
             paths += fitting
-    twice = sorted(str(path) for path in set(paths) if paths.count(path) > 1) if len(set(paths)) < len(paths) else []
+    twice = sorted(str(path) for path, times in Counter(paths).items() if times > 1)
     if twice:
         raise ValueError(f"These input files are named twice: {', '.join(twice[:5])}. Name each of them once.")
     return paths
@@ -161,30 +158,6 @@ def _files_of(folder: Path) -> list[Path]:
             f"that hold rows, for example '{folder}/*{paths[-1].suffix}'."
         )
     return paths
-
-
-def check_not_read(output: Path, names: Sequence[str]) -> None:
-    """
-    Check that the output replaces nothing that is read, and that the same input will not find it later.
-
-    Args:
-        output: the file to be made.
-        names: files, folders and patterns, as for [`find_files`].
-
-    Raises:
-        ValueError: where the output is one of the files, lies in one of the folders, or fits one of the patterns.
-    """
-    place = output.resolve()
-    for name in names:
-        path = Path(name).resolve()
-        is_in_folder = path.is_dir() and place.parent == path
-        # For `match`, ** is one folder; for `fnmatch`, * is of any depth.
-        is_at_any_depth = "**" in name and fnmatch(str(place), str(path).replace("**/", "*"))
-        if place == path or is_in_folder or is_at_any_depth or place.match(str(path)):
-            raise ValueError(
-                f"The output {output} would be one of the files that are read ({name}). Give it another name, or put "
-                "it into another folder."
-            )
 
 
 def _below(folder: Path, pictures: Any) -> Any:

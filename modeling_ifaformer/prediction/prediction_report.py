@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from processing.problems import Problem
 from processing.tagged_text import TaggedRow
 
 
@@ -62,11 +61,10 @@ class PredictionReport:
                 if self.names is not None:
                     self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
         self.relations.update(relation["relation"] for relation in relations)
-        # Until results of all pipelines have their problems as values.
-        problems = list(getattr(result, "found_problems", map(Problem, result.get("problems", []))))
-        for index, problem in enumerate(problems, start=1):
+        for index, problem in enumerate(result.found_problems, start=1):
             reason = f"{problem.column}: {problem.kind}" if problem.column else problem.kind
-            is_why = not result.is_tagged and index == len(problems)  # the last says why the row was not tagged
+            # The last one says why a row was not tagged.
+            is_why = not result.is_tagged and index == len(result.found_problems)
             (self.skipped if is_why else self.problems)[reason] += 1
             self._add_examples(reason, [f"{place}: {problem}"])
 

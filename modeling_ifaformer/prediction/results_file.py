@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,6 @@ from processing.columns import CROP_COLUMNS
 from processing.jobs.atomic_files import replacing
 from processing.jobs.processes import JobError
 from processing.tagged_text import TaggedRow
-
-from .input_rows import check_not_read
 
 
 OUTPUT_ENDINGS = (".jsonl", ".json", ".parquet")
@@ -28,16 +27,31 @@ _SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share"
 
 def check_output(output: Path, inputs: Sequence[str]) -> None:
     """
-    Check the name of the output before any work is done.
+    Check the name of an output before any work is done.
+
+    Args:
+        output: the file to be made.
+        inputs: files, folders and patterns that are read, see [`find_files`].
 
     Raises:
-        ValueError: for an ending other than those of `OUTPUT_ENDINGS`, and for an output that is among the inputs.
+        ValueError: for an ending other than those of `OUTPUT_ENDINGS`, and for an output that would replace a file
+            that is read, or that the same inputs would find later.
         FileNotFoundError: where its folder is not there.
     """
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise ValueError(f"The output must end in {', '.join(OUTPUT_ENDINGS)}, got '{output}'.")
-    check_not_read(output, inputs)
-    if not output.absolute().parent.is_dir():
+    place = output.resolve()
+    for name in inputs:
+        path = Path(name).resolve()
+        is_in_folder = path.is_dir() and place.parent == path
+        # For `match`, ** is one folder; for `fnmatch`, * is of any depth.
+        is_at_any_depth = "**" in name and fnmatch(str(place), str(path).replace("**/", "*"))
+        if place == path or is_in_folder or is_at_any_depth or place.match(str(path)):
+            raise ValueError(
+                f"The output {output} would be one of the files that are read ({name}). Give it another name, or put "
+                "it into another folder."
+            )
+    if not place.parent.is_dir():
         raise FileNotFoundError(f"{output} cannot be written, because there is no folder {output.parent}.")
 
 

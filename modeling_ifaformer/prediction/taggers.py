@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -17,15 +18,8 @@ from processing.jobs.digests import checkpoint_digest, digest
 from processing.object_proposals import ProposalOptions
 
 
-# The methods of a pipeline, and the stage that each is a part of.
-STAGES = {
-    "tokenize": "process",
-    "preprocess": "process",
-    "collate": "process",
-    "_add_proposals": "detect",
-    "forward": "tag",
-    "postprocess": "tag",
-}
+# The methods of a pipeline whose time is measured, and the stage that each is a part of.
+STAGES = {"_add_proposals": "detect", "forward": "tag", "postprocess": "tag"}
 
 
 def load_tagger(
@@ -43,16 +37,14 @@ def load_tagger(
 
     Raises:
         ValueError, OSError: for a model that does not load, is for another task, or does not fit the other one.
+        TypeError: for a relation model beside another one.
     """
     loaded, processor = load_checkpoint(model, task)
-    if task_of(processor) == "re":
-        if relation_model is not None:
-            raise ValueError(f"{model} is a relation model and finds relations by itself. Leave out relation_model.")
-        return IFAformerRelationPipeline(loaded, processor=processor, device=device, **options)
     if relation_model is not None:
         extractor, its_processor = load_checkpoint(relation_model, "re")
         options["relation_extractor"] = IFAformerRelationPipeline(extractor, processor=its_processor, device=device)
-    return IFAformerPipeline(loaded, processor=processor, device=device, **options)
+    pipeline_class = IFAformerRelationPipeline if task_of(processor) == "re" else IFAformerPipeline
+    return pipeline_class(loaded, processor=processor, device=device, **options)
 
 
 def found_by(tagger: IFAformerPipeline) -> tuple[str, ...]:
@@ -60,11 +52,6 @@ def found_by(tagger: IFAformerPipeline) -> tuple[str, ...]:
     if task_of(tagger.processor) == "re":
         return ("relations",)
     return ("entities",) if tagger.relation_extractor is None else ("entities", "relations")
-
-
-def explanation_of(tagger: IFAformerPipeline) -> str | None:
-    """The method by which a pipeline says what speaks for its entities, if it does."""
-    return tagger._forward_params.get("explain")
 
 
 def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
@@ -88,7 +75,7 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
         "relation_model": extractor and extractor.model.name_or_path,
         "relation_model_content": extractor and _content_of(extractor),
         "crops": tagger._preprocess_params.get("crops", "auto"),
-        "explain": explanation_of(tagger),
+        "explain": tagger._forward_params.get("explain"),
         **options,
         **{f"{kind}_detector": name for kind, name in names.items()},
         "detectors": {kind: checkpoint_digest(name) for kind, name in names.items()},
@@ -114,11 +101,10 @@ def _content_of(tagger: IFAformerPipeline) -> str:
 @contextmanager
 def stage_seconds(tagger: IFAformerPipeline) -> Iterator[dict[str, float]]:
     """
-    The seconds of wall time that each stage of a pipeline takes in this process while this is open: `process` (texts
-    to tokens, pictures read and resized, batches made), `detect` (crops found and cut) and `tag` (the model, the CRF,
-    entities and relations).
+    The seconds of wall time that two stages of a pipeline take in this process while this is open: `detect` (crops are
+    found and cut) and `tag` (the model, the CRF, entities and relations).
     """
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = defaultdict(float)
 
     def timed(method: Callable[..., Any], stage: str) -> Callable[..., Any]:
         @wraps(method)
@@ -127,7 +113,7 @@ def stage_seconds(tagger: IFAformerPipeline) -> Iterator[dict[str, float]]:
             try:
                 return method(*args, **kwargs)
             finally:
-                seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+                seconds[stage] += time.perf_counter() - start
 
         return run
 

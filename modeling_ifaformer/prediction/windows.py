@@ -8,7 +8,6 @@ from typing import Any
 
 from processing import IFAformerPipeline
 from processing.columns import PICTURE_COLUMNS
-from processing.pipeline_rows import PipelineRow
 from processing.tagged_text import TaggedRow
 
 from .input_rows import InputRow
@@ -43,34 +42,24 @@ def size_in_memory(columns: dict[str, Any]) -> int:
     return size
 
 
-def by_length(rows: Sequence[PipelineRow]) -> list[int]:
-    """
-    Indices of rows in the order in which batches have the least padding: those without a picture first, for a batch
-    that has none takes no pass of the vision tower; then by number of tokens.
-    """
-    with_pictures = [any(row.columns.get(name) for name in PICTURE_COLUMNS) for row in rows]
-    return sorted(range(len(rows)), key=lambda index: (with_pictures[index], rows[index].num_tokens))
-
-
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
     """
     The results of the rows in their order, as the pipeline gives them for `on_error="report"`, with the `id` of a row
-    that has one.
+    that has one. Problems of a row without a text begin with its place, for nothing else says which row it is.
     """
-    results: dict[int, TaggedRow] = {}
-    readable = []
-    for index, row in enumerate(window):
-        if row.problem is None:
-            readable.append(index)
-        else:
-            results[index] = tagger.untagged(row.problem)
-    rows = tagger.tokenize(window[index].columns for index in readable)
-    order = by_length(rows)
+    results = [tagger.untagged(row.problem) if row.problem else TaggedRow() for row in window]
+    readable = [index for index, row in enumerate(window) if row.problem is None]
+    rows = dict(zip(readable, tagger.tokenize(window[index].columns for index in readable), strict=True))
+
+    def length(index: int) -> tuple[bool, int]:
+        # A batch without any picture takes no pass of the vision tower, so rows without one stand together.
+        return any(window[index].columns.get(name) for name in PICTURE_COLUMNS), rows[index].num_tokens
+
+    order = sorted(rows, key=length)
     tagged = tagger([rows[index] for index in order], batch_size=batch_size, on_error="report") if order else []
     for index, result in zip(order, tagged, strict=True):
-        results[readable[index]] = result.with_id(rows[index].columns)
-    ordered = [results[index] for index in range(len(window))]
-    for row, result in zip(window, ordered, strict=True):
+        results[index] = result.with_id(window[index].columns)
+    for row, result in zip(window, results, strict=True):
         if result["text"] is None:
             result["problems"] = [f"{row.place}: {problem}" for problem in result["problems"]]
-    return ordered
+    return results

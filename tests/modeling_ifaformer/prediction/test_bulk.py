@@ -125,6 +125,16 @@ def test_order_is_kept_and_problems_are_reported(tagger, tmp_path):
     assert (report.rows, report.tagged) == (8, 5)
 
 
+def test_pictures_of_any_name_that_are_absent_are_one_kind_of_problem(tagger, tmp_path):
+    names = ["my dog: best.jpg", "gone.png", "4 'got' 5: words lie at 6.jpg"]
+    path = tmp_path / "tweets.jsonl"
+    path.write_text("\n".join(json.dumps({"text": "Jordan", "image": name}) for name in names))
+    _, report = results_of(BulkPrediction(file_rows([str(path)]), tagger))
+    ((reason, number),) = report.problems.items()
+    assert reason.startswith("image: ") and number == len(names) and not report.skipped
+    assert all(name in example for name, example in zip(names, report.examples[reason], strict=True))
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_a_killed_run_goes_on_to_the_same_bytes(tagger, many, stop_after, tmp_path, ending):
     page = tmp_path / "page.html"
@@ -252,7 +262,7 @@ def test_report_and_chart(tagger, many, tmp_path):
     assert report["entities"]["MISC"] > 50 and list(report["top_entities"]["MISC"]) == ["Paris", "met"]
     examples = [example for problem in report["skipped"].values() for example in problem["examples"]]
     assert sorted(example.split(": ")[0] for example in examples) == [f"{many}:{line}" for line in (18, 4, 5)]
-    assert set(report["seconds"]) == {"read", "process", "tag"} and report["rows_per_second"] > 0
+    assert set(report["seconds"]) == {"read", "process", "detect", "tag"} and report["rows_per_second"] > 0
     assert report["settings"]["batch_size"] == 2 and report["settings"]["input"] == [str(many)]
     assert Image.open(tmp_path / "out.jsonl.top_entities.png").format == "PNG"
 
@@ -288,13 +298,11 @@ def test_a_page_is_bounded_and_says_so(tagger, many, tmp_path):
         )
 
 
-def test_options_out_of_range(tagger, relation_tagger):
+def test_options_out_of_range(tagger):
     source = single_row({"text": "Paris"})
     for name in ("batch_size", "html_limit", "top_entities"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             BulkPrediction(source, tagger, **{name: 0})
-    with pytest.raises(ValueError, match="top_entities works only for entity models"):
-        BulkPrediction(source, relation_tagger, top_entities=3)
 
 
 PAIRS = [

@@ -22,8 +22,6 @@ def test_names_of_outputs(tmp_path):
     check_output(tmp_path / "a.PARQUET", ["b.txt"])
     with pytest.raises(ValueError, match=r"must end in \.jsonl, \.json, \.parquet, got '.*a\.csv'"):
         check_output(tmp_path / "a.csv", [])
-    with pytest.raises(ValueError, match="would be one of the files that are read"):
-        check_output(tmp_path / "a.jsonl", [str(tmp_path)])
     with pytest.raises(FileNotFoundError, match="there is no folder nodir"):
         check_output(Path("nodir/a.jsonl"), [])
 
@@ -63,3 +61,23 @@ def test_columns_are_those_of_what_is_found(found, is_explained, columns):
     schema = output_schema(found, is_explained)
     assert schema.names == ["id", "text", *columns, "crops", "problems"]
     assert ("shares" in str(schema)) is is_explained
+
+
+@pytest.mark.parametrize(
+    "name", ["in/a.jsonl", "in", "in/*.jsonl", "i*/[ab].jsonl", "in/../in/a.jsonl", "**/*.jsonl", "in/**/*.jsonl"]
+)
+def test_an_output_among_what_is_read_is_refused(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for output in (Path("in/a.jsonl"), tmp_path / "in" / "a.jsonl"):
+        with pytest.raises(ValueError, match=r"The output .*a\.jsonl would be one of the files that are read \("):
+            check_output(output, ["other.txt", name])
+    with pytest.raises(ValueError, match="would be one of the files"):
+        check_output(Path("in/a[1].jsonl"), ["in/a[1].jsonl"])  # a name like a pattern
+
+
+@pytest.mark.parametrize("name", ["in/b.jsonl", "in/deeper", "in/*.parquet", "*.jsonl", "in/*/*.jsonl", "**/*.csv"])
+def test_an_output_beside_what_is_read(tmp_path, monkeypatch, name):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    check_output(Path("in/a.jsonl"), [name])

@@ -10,7 +10,7 @@ from PIL import Image
 from modeling_ifaformer.prediction import windows
 from modeling_ifaformer.prediction.input_rows import InputRow
 from modeling_ifaformer.prediction.taggers import load_tagger
-from modeling_ifaformer.prediction.windows import by_length, cut_windows, size_in_memory, tag_window
+from modeling_ifaformer.prediction.windows import cut_windows, size_in_memory, tag_window
 from processing.problems import Problem
 
 
@@ -53,18 +53,6 @@ def test_windows_are_cut_by_rows_and_bytes(monkeypatch):
     assert sizes() == []
 
 
-def test_order_is_by_picture_and_tokens(tagger):
-    rows = [
-        {"text": "Jordan met Paris"},
-        {"text": "Paris", "image": "a.png"},
-        {"text": "Jordan met", "image": "a.png", "rcnn_crops": ["a", "b"]},
-        {"text": "Paris met Jordan", "aux_crops": ["a"]},
-        {"tokens": ["Paris"]},
-        {"tokens": []},
-    ]
-    assert by_length(tagger.tokenize(rows)) == [5, 4, 0, 1, 2, 3]
-
-
 def test_results_are_those_of_each_row_alone(tagger, rows):
     together = tag_window(rows, tagger, batch_size=4)
     assert len({entity["entity_group"] for result in together for entity in result["entities"]}) > 1
@@ -88,20 +76,36 @@ def test_results_do_not_depend_on_the_order(tagger, rows):
         ]
 
 
-def test_batches_have_rows_of_like_length(tagger, rows, monkeypatch):
-    lengths = []
+def test_batches_have_rows_of_like_length_and_those_without_a_picture_come_first(tagger, rows, monkeypatch):
+    batches = []
     collate = tagger.collate
 
-    def recorded(rows):
-        lengths.append([row.num_tokens for row in rows if row.num_tokens])
-        return collate(rows)
+    def recorded(batch):
+        pixels = [row.features.get(name) for row in batch for name in ("pixel_values", "aux_pixel_values")]
+        batches.append((any(of is not None and len(of) for of in pixels), [row.num_tokens for row in batch]))
+        return collate(batch)
 
     monkeypatch.setattr(tagger, "collate", recorded)
-    texts = [row for row in rows if row.columns.keys() == {"text"} and row.columns["text"]]
-    tag_window(texts, tagger, batch_size=4)
-    batched = [length for batch in lengths for length in batch]
-    assert batched == sorted(batched) and max(batched) > 2 * min(batched)
-    assert [len(batch) for batch in lengths] == [4] * (len(texts) // 4) + ([len(texts) % 4] if len(texts) % 4 else [])
+    tag_window(rows, tagger, batch_size=4)
+    assert [len(lengths) for _, lengths in batches] == [4] * 7 + [2]
+    have_picture = [has_picture for has_picture, _ in batches]
+    assert have_picture == sorted(have_picture) and set(have_picture) == {False, True}
+    without = [length for has_picture, lengths in batches if not has_picture for length in lengths]
+    assert without == sorted(without) and max(without) > min(without) + 5
+
+
+def test_each_text_is_tokenized_once(tagger, rows, monkeypatch):
+    texts = []
+    tokenizer = type(tagger.processor.tokenizer)
+    call = tokenizer.__call__
+
+    def counted(self, text, *args, **kwargs):
+        texts.extend(text)
+        return call(self, text, *args, **kwargs)
+
+    monkeypatch.setattr(tokenizer, "__call__", counted)
+    tag_window(rows, tagger, batch_size=4)
+    assert texts == [row.columns.get("text", "").split() for row in rows if row.problem is None]
 
 
 def test_relations_are_those_of_each_row_alone(relation_checkpoint, rows):

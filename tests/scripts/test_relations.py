@@ -93,20 +93,12 @@ def test_scoring_reproduces_training_s_figures(trained, tweets, run_script, tmp_
         == json.loads((folder / "results.json").read_text())["test"]
     )
     assert "accuracy" in printed and "1 rows have no room" in printed
-    refused = run_script("score.py", *options, "--protocol", "published", exit_code=1)
-    assert "Relations are scored in one way; the protocol published is for entities." in refused.stderr
 
 
 def test_the_wrong_task_is_said(tweets, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["train.py", "--dataset", str(tweets), "--output_dir", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"The task ner needs .* ner_tags, .* These data are for the task re\."):
         import_module("ifaformer_commands.train").main()
-
-
-def test_relations_of_other_names_are_said(relation_checkpoint, tweets, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", relation_checkpoint, "--dataset", str(tweets)])
-    with pytest.raises(SystemExit, match=f"^{relation_checkpoint}: The rows have the relations None, /per/"):
-        import_module("ifaformer_commands.score").main()
 
 
 def test_scoring_for_another_task_is_refused(relation_checkpoint, tweets, monkeypatch, tmp_path):

@@ -1,13 +1,11 @@
 import itertools
 import os
-import pickle
 import shutil
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,8 +13,6 @@ from PIL import Image
 from processing.data.twitter_mner import TwitterMNER, read_sentences
 from processing.images import EMPTY, NO_SUCH_FILE, UNKNOWN_FORMAT, load_image
 from processing.labels import TWITTER_TAGS
-from processing.rows.loading_report import LoadingReport
-from processing.rows.reporting_builder import REPORT_FILENAME
 
 
 SHARED = Path(os.environ.get("IFAFORMER_SHARED", Path(__file__).resolve().parents[4] / "shared"))
@@ -29,68 +25,6 @@ needs_shared = pytest.mark.skipif(
 
 def sentence(image_id: str, *lines: str) -> str:
     return "\n".join([f"IMGID:{image_id}", *(lines or ["Paris\tB-LOC", "!\tO"]), ""])
-
-
-def save_picture(path: Path, colour: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 6), (colour, 0, 0)).save(path, "PNG")
-
-
-class Archive:
-    """A small archive of one year in a folder: one sentence a split, with its image and one crop of each kind."""
-
-    def __init__(self, root: Path, name: str = "twitter2017"):
-        self.root, self.name, self.short = root, name, name.replace("20", "", 1)
-        root.mkdir(parents=True)
-        self.rcnn = {}
-        for colour, (text_file, split) in enumerate((("train", "train"), ("valid", "val"), ("test", "test"))):
-            self.write(text_file, sentence(f"{split}_1"))
-            save_picture(self.image(f"{split}_1"), colour)
-            save_picture(self.aux_crops(split) / f"{split}_1_aux.png", 100 + colour)
-            self.save(f"{name}_{split}_dict.pth", {f"{split}_1.jpg": [f"{split}_1_aux.png"]})
-            self.rcnn[f"{split}_1"] = [f"{self.short}_detect/{split}/crops/{split}_1_0.jpg"]
-            save_picture(root / self.rcnn[f"{split}_1"][0], 200 + colour)
-        self.save_rcnn()
-
-    def write(self, text_file: str, *sentences: str) -> None:
-        (self.root / f"{text_file}.txt").write_text("\n".join(sentences), encoding="utf-8", newline="\n")
-
-    def image(self, image_id: str) -> Path:
-        return self.root / f"{self.name}_images" / f"{image_id}.jpg"
-
-    def aux_crops(self, split: str) -> Path:
-        return self.root / f"{self.name}_aux_images" / split / "crops"
-
-    def save(self, name: str, value) -> None:
-        torch.save(value, self.root / name)
-
-    def save_rcnn(self) -> None:
-        self.save(f"{self.short}_detect/{self.short}_img2crop.pth", self.rcnn)
-
-    def builder(self, **kwargs) -> TwitterMNER:
-        options = {"config_name": self.name, "data_dir": self.root, "cache_dir": self.root.parent / "cache"}
-        return TwitterMNER(**{**options, **kwargs})
-
-    def prepare(self, **kwargs) -> tuple[datasets.DatasetDict, LoadingReport]:
-        builder = self.builder(**kwargs)
-        builder.download_and_prepare()
-        return builder.as_dataset(), builder.report
-
-
-@pytest.fixture
-def archive(tmp_path) -> Archive:
-    return Archive(tmp_path / "twitter2017")
-
-
-def reds(row: dict) -> tuple:
-    """The colours that tell the pictures of `Archive` apart."""
-    aux_crops, rcnn_crops = ([crop.getpixel((0, 0))[0] for crop in row[kind]] for kind in ("aux_crops", "rcnn_crops"))
-    return row["image"] and row["image"].getpixel((0, 0))[0], aux_crops, rcnn_crops
-
-
-def counts(report: LoadingReport, split: str = "train") -> dict[str, int]:
-    """The counts that are not zero."""
-    return {name: count for name, count in report.splits[split].counts.items() if count}
 
 
 class TestReadSentences:
@@ -175,16 +109,16 @@ class TestReadSentences:
 
 class TestBuilder:
     @pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
-    def test_rows(self, tmp_path, name):
-        dataset, report = Archive(tmp_path / "data", name).prepare()
+    def test_rows(self, archive, make_archive, tmp_path, name):
+        dataset, report = make_archive(tmp_path / "data", name).prepare()
         assert list(dataset) == list(SPLITS)
         row = dataset["validation"][0]
         assert list(row) == ["id", "image_id", "tokens", "ner_tags", "image", "aux_crops", "rcnn_crops"]
         assert (row["id"], row["image_id"], row["tokens"]) == ("validation-0", "val_1", ["Paris", "!"])
         assert row["ner_tags"] == [TWITTER_TAGS.index("B-LOC"), 0]
-        assert [reds(dataset[split][0]) for split in SPLITS] == [(i, [100 + i], [200 + i]) for i in range(3)]
+        assert [archive.reds(dataset[split][0]) for split in SPLITS] == [(i, [100 + i], [200 + i]) for i in range(3)]
         assert not report.absent and not report.notes
-        assert counts(report) == {"rows": 1, "images": 1, "aux_crops": 1, "rcnn_crops": 1}
+        assert archive.counts(report) == {"rows": 1, "images": 1, "aux_crops": 1, "rcnn_crops": 1}
 
     def test_features(self, archive):
         assert archive.prepare()[0]["train"].features == datasets.Features(
@@ -204,7 +138,7 @@ class TestBuilder:
             if path.suffix != ".txt":
                 path.unlink() if path.is_file() else shutil.rmtree(path)
         dataset, report = archive.prepare()
-        assert reds(dataset["train"][0]) == (None, [], [])
+        assert archive.reds(dataset["train"][0]) == (None, [], [])
         assert report.notes == ["no images folder found at twitter2017_images: text only"]
         assert not report.absent
 
@@ -213,7 +147,11 @@ class TestBuilder:
         (archive.root / "twitter2017_val_dict.pth").unlink()
         shutil.rmtree(archive.root / "twitter17_detect")
         dataset, report = archive.prepare()
-        assert [reds(dataset[split][0]) for split in SPLITS] == [(None, [100], []), (None, [], []), (None, [102], [])]
+        assert [archive.reds(dataset[split][0]) for split in SPLITS] == [
+            (None, [100], []),
+            (None, [], []),
+            (None, [102], []),
+        ]
         assert [note.split(" found")[0] for note in report.notes] == [
             "no images folder",
             "no list of aux crops",
@@ -226,11 +164,11 @@ class TestBuilder:
     def test_other_places_of_the_list_of_rcnn_crops(self, archive, place):
         (archive.root / "twitter17_detect" / "twitter17_img2crop.pth").rename(archive.root / place)
         dataset, report = archive.prepare()
-        assert reds(dataset["train"][0]) == (0, [100], [200])
+        assert archive.reds(dataset["train"][0]) == (0, [100], [200])
         assert not report.notes
 
     def test_absent_pictures(self, archive):
-        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 3, 3)))
+        archive.write("train", *(archive.sentence(f"train_{i}") for i in (1, 2, 3, 3)))
         archive.image("train_3").write_bytes(b"<html>404</html>")
         archive.save(
             "twitter2017_train_dict.pth",
@@ -241,13 +179,13 @@ class TestBuilder:
         archive.save_rcnn()
         dataset, report = archive.prepare()
 
-        assert [reds(row) for row in dataset["train"]] == [
+        assert [archive.reds(row) for row in dataset["train"]] == [
             (0, [100], [200]),
             (None, [100], []),
             (None, [], []),
             (None, [], []),
         ]
-        assert counts(report) == {
+        assert archive.counts(report) == {
             "rows": 4,
             "images": 1,
             "aux_crops": 2,
@@ -271,16 +209,16 @@ class TestBuilder:
         assert "1 images missing, 2 images unreadable" in str(report)
 
     def test_the_stand_in_picture_is_never_used(self, archive):
-        save_picture(archive.image("train_1").with_name("inf.png"), 50)
-        archive.write("train", sentence("inf"), sentence("train_9"))
+        archive.save_picture(archive.image("train_1").with_name("inf.png"), 50)
+        archive.write("train", archive.sentence("inf"), archive.sentence("train_9"))
         dataset, report = archive.prepare()
         assert dataset["train"]["image"][:] == [None, None]
-        assert counts(report)["images_missing"] == 2
+        assert archive.counts(report)["images_missing"] == 2
 
     def test_names_that_lead_out_of_their_folder(self, archive, tmp_path):
         outside = tmp_path / "outside.jpg"
-        save_picture(outside, 50)
-        archive.write("train", sentence("../../outside"), sentence("train_1"))
+        archive.save_picture(outside, 50)
+        archive.write("train", archive.sentence("../../outside"), archive.sentence("train_1"))
         archive.save(
             "twitter2017_train_dict.pth",
             {"train_1.jpg": [str(outside), "../../val/crops/val_1_aux.png", "./a/../train_1_aux.png"]},
@@ -292,9 +230,9 @@ class TestBuilder:
         ]
         archive.save_rcnn()
         dataset, report = archive.prepare()
-        assert [reds(row) for row in dataset["train"]] == [(None, [], []), (0, [100], [])]
-        assert counts(report)["images_outside"] == 1
-        assert counts(report)["crops_outside"] == 5
+        assert [archive.reds(row) for row in dataset["train"]] == [(None, [], []), (0, [100], [])]
+        assert archive.counts(report)["images_outside"] == 1
+        assert archive.counts(report)["crops_outside"] == 5
         assert report.absent[0][:2] == ("train-0", "../../outside.jpg")
         assert {picture.problem.kind for picture in report.absent} == {"outside the folder of the pictures"}
         assert [picture.problem.details for picture in report.absent] == [
@@ -307,31 +245,31 @@ class TestBuilder:
         # So does the Hub's cache keep files.
         blob = archive.image("train_1").rename(tmp_path / "blob")
         archive.image("train_1").symlink_to(blob)
-        assert reds(archive.prepare()[0]["train"][0])[0] == 0
+        assert archive.reds(archive.prepare()[0]["train"][0])[0] == 0
 
     def test_an_image_id_with_dots(self, archive):
         # The published code looks rcnn crops up by the id's part before the first dot.
-        archive.write("train", sentence("train_1.v2"))
-        save_picture(archive.image("train_1.v2"), 50)
+        archive.write("train", archive.sentence("train_1.v2"))
+        archive.save_picture(archive.image("train_1.v2"), 50)
         archive.save("twitter2017_train_dict.pth", {"train_1.v2.jpg": ["train_1_aux.png"]})
-        assert reds(archive.prepare()[0]["train"][0]) == (50, [100], [200])
+        assert archive.reds(archive.prepare()[0]["train"][0]) == (50, [100], [200])
 
     def test_more_crops_than_asked_for(self, archive):
         names = [f"{i}.png" for i in range(5)]
         for i, name in enumerate(names):
-            save_picture(archive.aux_crops("train") / name, i)
+            archive.save_picture(archive.aux_crops("train") / name, i)
         archive.save("twitter2017_train_dict.pth", {"train_1.jpg": names})
         dataset, report = archive.prepare()
-        assert reds(dataset["train"][0])[1] == [0, 1, 2]
-        assert counts(report)["crops_surplus"] == 2
+        assert archive.reds(dataset["train"][0])[1] == [0, 1, 2]
+        assert archive.counts(report)["crops_surplus"] == 2
 
         # An absent one of the first is not made up for by a later one.
         (archive.aux_crops("train") / names[1]).unlink()
-        assert reds(archive.prepare()[0]["train"][0])[1] == [0, 2]
-        assert reds(archive.prepare(num_aux_crops=4)[0]["train"][0])[1] == [0, 2, 3]
+        assert archive.reds(archive.prepare()[0]["train"][0])[1] == [0, 2]
+        assert archive.reds(archive.prepare(num_aux_crops=4)[0]["train"][0])[1] == [0, 2, 3]
         dataset, report = archive.prepare(num_aux_crops=0, num_rcnn_crops=0)
-        assert reds(dataset["train"][0]) == (0, [], [])
-        assert counts(report)["crops_surplus"] == 6
+        assert archive.reds(dataset["train"][0]) == (0, [], [])
+        assert archive.counts(report)["crops_surplus"] == 6
 
     def test_errors_in_the_files_come_as_they_are(self, archive):
         (archive.root / "valid.txt").write_text("IMGID:1\na O\n")
@@ -343,146 +281,14 @@ class TestBuilder:
         archive.image("val_1").unlink()
         builder = archive.builder()
         builder.download_and_prepare(str(tmp_path / "out"), file_format="parquet")
-        assert counts(builder.report, "validation")["images_missing"] == 1
+        assert archive.counts(builder.report, "validation")["images_missing"] == 1
         shutil.rmtree(archive.root)
         dataset = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "other_cache"))
-        assert [reds(dataset[split][0]) for split in SPLITS] == [
+        assert [archive.reds(dataset[split][0]) for split in SPLITS] == [
             (0, [100], [200]),
             (None, [101], [201]),
             (2, [102], [202]),
         ]
-
-
-class TestStreaming:
-    def test_same_rows_as_prepared(self, archive):
-        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 1)))
-        dataset, _ = archive.prepare()
-        for split, stream in archive.builder().as_streaming_dataset().items():
-            assert stream.features == dataset[split].features
-            streamed, prepared = list(stream), list(dataset[split])
-            assert [reds(row) for row in streamed] == [reds(row) for row in prepared]
-            texts = [[{name: row[name] for name in list(row)[:4]} for row in rows] for rows in (streamed, prepared)]
-            assert texts[0] == texts[1]
-        raw = archive.builder().as_streaming_dataset("train")
-        assert [row for _, row in raw._ex_iterable] == list(dataset["train"].with_format("arrow").to_list())
-
-    def test_report_fills_as_rows_are_read(self, archive):
-        archive.write("train", *(sentence(f"train_{i}") for i in (1, 2, 3)))
-        builder = archive.builder()
-        stream = builder.as_streaming_dataset("train")
-        assert builder.report.splits == {}
-        assert len(list(itertools.islice(stream, 2))) == 2
-        assert counts(builder.report)["images_missing"] == 1
-        for _ in range(2):  # A second pass does not count twice.
-            list(stream)
-            assert counts(builder.report)["images_missing"] == 2
-            assert [picture.row_id for picture in builder.report.absent] == ["train-1", "train-2"]
-
-    def test_in_worker_processes(self, archive):
-        stream = archive.builder().as_streaming_dataset("train").remove_columns(["image", "aux_crops", "rcnn_crops"])
-        rows = list(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1))
-        assert [row["id"] for row in rows] == ["train-0"]
-
-    def test_the_builder_pickles(self, archive):
-        builder = pickle.loads(pickle.dumps(archive.builder()))
-        assert reds(next(iter(builder.as_streaming_dataset("test")))) == (2, [102], [202])
-
-
-class TestReport:
-    def test_from_the_cache(self, archive):
-        archive.image("test_1").unlink()
-        _, report = archive.prepare()
-        builder = archive.builder()
-        assert builder.report == report  # without preparing again
-        list(builder.as_streaming_dataset("train"))
-        assert list(builder.report.splits) == ["train"]
-        builder.download_and_prepare()
-        assert builder.report == report
-        assert Path(builder.cache_dir, REPORT_FILENAME).is_file()
-
-    def test_before_anything_is_read(self, archive):
-        with pytest.raises(RuntimeError, match="No report yet: call download_and_prepare"):
-            archive.builder().report  # noqa: B018
-
-
-class TestCache:
-    def test_the_same_files_are_prepared_once(self, archive, monkeypatch):
-        archive.prepare()
-        monkeypatch.setattr(TwitterMNER, "_generate_examples", None)
-        archive.prepare()
-
-    def test_relative_absolute_and_parent_folders_share(self, archive, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        Path("link").symlink_to(archive.root)
-        places = (archive.root, "twitter2017", "./twitter2017/", tmp_path, ".", str(archive.root), "link")
-        assert len({archive.builder(data_dir=place).cache_dir for place in places}) == 1
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda archive: archive.write("test", sentence("test_1", "London\tB-LOC")),
-            lambda archive: archive.save("twitter2017_test_dict.pth", {}),
-            lambda archive: save_picture(archive.image("test_1"), 50),
-            lambda archive: save_picture(archive.image("test_2"), 2),
-            lambda archive: archive.image("test_1").unlink(),
-            lambda archive: (archive.aux_crops("test") / "test_1_aux.png").rename(archive.aux_crops("test") / "b.png"),
-            lambda archive: (archive.root / archive.rcnn["test_1"][0]).unlink(),
-        ],
-        ids=["text", "list", "image changed", "image added", "image removed", "crop renamed", "rcnn crop removed"],
-    )
-    def test_changed_files_are_prepared_afresh(self, archive, change):
-        before = archive.builder().cache_dir
-        change(archive)
-        assert archive.builder().cache_dir != before
-
-    def test_changed_text_gives_changed_rows(self, archive):
-        assert len(archive.prepare()[0]["test"]) == 1
-        archive.write("test", sentence("test_1"), sentence("test_1", "London\tB-LOC"))
-        assert archive.prepare()[0]["test"]["tokens"][:] == [["Paris", "!"], ["London"]]
-
-    def test_other_files_do_not_matter(self, archive):
-        before = archive.builder().cache_dir
-        (archive.root / "notes.md").write_text("mine")
-        assert archive.builder().cache_dir == before
-
-
-class TestArguments:
-    def test_config_name(self, archive):
-        for name in (None, "default", "twitter2016"):
-            with pytest.raises(ValueError, match=r"config_name must be one of \('twitter2015', 'twitter2017'\)"):
-                archive.builder(config_name=name)
-
-    def test_no_data_dir(self):
-        with pytest.raises(ValueError, match=r"data_dir is needed: .* the folder of the twitter2017 archive"):
-            TwitterMNER(config_name="twitter2017")
-
-    def test_not_an_archive(self, archive, tmp_path):
-        (tmp_path / "other" / "twitter2017").mkdir(parents=True)
-        (tmp_path / "other" / "a.txt").touch()
-        with pytest.raises(FileNotFoundError) as error:
-            archive.builder(data_dir=tmp_path / "other")
-        assert "looked for train.txt, valid.txt, test.txt in the folder and in twitter2017/" in str(error.value)
-        assert f"{tmp_path / 'other'} holds a.txt, twitter2017; " in str(error.value)
-        assert f"{tmp_path / 'other' / 'twitter2017'} holds nothing." in str(error.value)
-        with pytest.raises(FileNotFoundError, match="gone is no folder"):
-            archive.builder(data_dir=tmp_path / "gone")
-
-    def test_a_split_is_missing(self, archive):
-        (archive.root / "valid.txt").unlink()
-        with pytest.raises(FileNotFoundError, match=r"holds test\.txt, train\.txt, twitter17_detect"):
-            archive.builder()
-
-    def test_the_other_year(self, archive, tmp_path):
-        with pytest.raises(ValueError, match="holds twitter2017, not twitter2015: pass config_name='twitter2017'"):
-            archive.builder(config_name="twitter2015")
-        other = Archive(tmp_path / "data", "twitter2015")
-        with pytest.raises(ValueError, match="data holds twitter2015, not twitter2017"):
-            other.builder(config_name="twitter2017")
-
-    @pytest.mark.parametrize("value", [-1, 1.5, True, "3"])
-    def test_number_of_crops(self, archive, value):
-        with pytest.raises(ValueError, match=f"num_rcnn_crops must be an int, 0 or more, got {value!r}"):
-            archive.builder(num_rcnn_crops=value)
 
 
 @needs_shared

@@ -10,7 +10,7 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .markdown import markdown_table, table_cell
+from .markdown import counts_table
 
 
 # The Hub's names, by the smallest number of rows that is too many.
@@ -101,14 +101,6 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
 
     found = "relations" if is_relations else "entities"
-    names = sorted({name for split in facts.statistics.values() for name in split[found]})
-    counts = [
-        ("rows", {split: statistics["rows"] for split, statistics in facts.statistics.items()}),
-        *((name, {split: of[found].get(name, 0) for split, of in facts.statistics.items()}) for name in names),
-        ("rows without image", {split: of["without_image"] for split, of in facts.statistics.items()}),
-    ]
-    header = ["", *facts.statistics]
-    lines = [[table_cell(name), *(f"{values[split]:,}" for split in facts.statistics)] for name, values in counts]
     columns = [f"- `{name}`: {meaning}" for name, meaning in COLUMNS.items() if name in facts.features]
     template = importlib.resources.files(__package__) / "dataset_card_template.md"
     return DatasetCard.from_template(
@@ -119,7 +111,7 @@ def dataset_card(facts: DatasetFacts) -> DatasetCard:
         first_split=next(iter(facts.statistics)),
         description=facts.description.strip(),
         columns="\n".join(columns),
-        counts=markdown_table(header, lines),
+        counts=counts_table(facts.statistics, found),
         longest=max(split["words"]["longest"] for split in facts.statistics.values()),
         report="\n".join(f"    {line}" for line in facts.report.splitlines()),
         task="relation extraction" if is_relations else "named entity recognition",

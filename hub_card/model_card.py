@@ -3,106 +3,115 @@
 import importlib.resources
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .figures import confusion_matrix, training_curve
-from .markdown import markdown_table, table_cell
+from .markdown import counts_table, markdown_table, table_cell
 from .model_facts import (
     ACCURACY,
     CURVE,
-    DATA,
     MATRIX,
     METRICS,
     RELATIONS,
-    SOURCES,
-    SPLITS,
-    TRAINING,
     ModelFacts,
-    Scores,
-    _dataset_name,
-    _is_given,
+    dataset_name,
+    is_given,
 )
 
 
+# Name in the card -> key of the `TrainingArguments`, in the order of the card.
+TRAINING = {
+    "epochs": "num_train_epochs",
+    "batch size on a device": "per_device_train_batch_size",
+    "batches a step": "gradient_accumulation_steps",
+    "optimizer": "optim",
+    "learning rate": "learning_rate",
+    "learning rate of the text tower": "text_learning_rate",
+    "learning rate of the vision tower": "vision_learning_rate",
+    "learning rate of the head": "head_learning_rate",
+    "schedule": "lr_scheduler_type",
+    "warm-up, in steps or as a share of them": "warmup_steps",
+    "weight decay": "weight_decay",
+    "gradients clipped at": "max_grad_norm",
+}
+DATA = {"share of masked training tokens": "mask_probability", "longest text in tokens": "max_seq_length"}
+
+
 def model_card(facts: ModelFacts) -> ModelCard:
-    """The card; it refers to the pictures of `facts.figures`, which `save_model_card` draws."""
-    splits = [*(split for split in SPLITS if split in facts.scores), *sorted(set(facts.scores) - set(SPLITS))]
-    dataset_name = _dataset_name(facts.dataset_id or facts.dataset)
-    known = facts.dataset if facts.dataset in SOURCES else re.sub(r"[^\w.-]+", "-", dataset_name, flags=re.ASCII)
-    dataset_type = facts.dataset_id or known
-    task = facts.task
+    """
+    The card; it refers to the pictures of `facts.figures`, which `save_model_card` draws.
+
+    Raises:
+        KeyError: for scores without precision, recall, F1 or support.
+        ValueError: for confusion counts of a wrong shape.
+    """
+    task, known, figures, scores = facts.task, facts.known_dataset, facts.figures, facts.scores
+    name = dataset_name(facts.dataset_id or facts.dataset)
+    dataset_type = facts.dataset if known else re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)
     metrics = METRICS | (ACCURACY if task is RELATIONS else {})
+    results = [
+        EvalResult(
+            task_type=task.hub_task,
+            task_name=task.name,
+            dataset_type=facts.dataset_id or str(dataset_type),
+            dataset_name=name,
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=metric_name,
+            metric_value=round(of[metric], 4),
+        )
+        for split, of in scores.items()
+        for metric, metric_name in metrics.items()
+    ]
     data = ModelCardData(
-        language=facts.language or None,
+        language=[*facts.language] or ([known.language] if known else None),
         license=facts.license,
         library_name="transformers",
         pipeline_tag=task.hub_task,
         tags=["ifaformer", "multimodal", task.tag],
         base_model=facts.base_models or None,
         datasets=[facts.dataset_id] if facts.dataset_id else None,
-        metrics=list(metrics) if splits else None,
-        model_name=facts.title if splits else None,
-        eval_results=[
-            EvalResult(
-                task_type=task.hub_task,
-                task_name=task.name,
-                dataset_type=dataset_type,
-                dataset_name=dataset_name,
-                dataset_split=split,
-                metric_type=metric,
-                metric_name=name,
-                metric_value=round(getattr(facts.scores[split], metric), 4),
-            )
-            for split in splits
-            for metric, name in metrics.items()
-        ]
-        or None,
+        metrics=list(metrics) if scores else None,
+        model_name=facts.heading if scores else None,
+        eval_results=results or None,
     )
     template = importlib.resources.files(__package__) / "model_card_template.md"
-    figures = facts.figures
     return ModelCard.from_template(
         data,
         template_str=template.read_text(encoding="utf-8"),
-        title=facts.title,
+        title=facts.heading,
         is_relation=task is RELATIONS,
         description=facts.description.strip(),
         model=_bullets(_model(facts)),
-        repo_id=facts.repo_id,
+        repo_id=facts.repository,
         has_crops=facts.config.get("num_aux_crops", 0) > 0,
-        results="\n\n".join(
-            [*(_results(split, facts.scores[split], task.of_split) for split in splits), *_spread(facts)]
-        ),
+        results="\n\n".join([*(_results(split, of, task.counted) for split, of in scores.items()), *_spread(facts)]),
         matrix=MATRIX if MATRIX in figures else None,
-        matrix_split=_matrix_split(facts) if MATRIX in figures else None,
+        matrix_split=facts.confusion and facts.confusion[0],
         data=_data(facts),
         training=_bullets(_training(facts)),
         curve=CURVE if CURVE in figures else None,
-        limits=_bullets([("", line) for line in _limits(facts)]),
+        limits=_bullets(("", line) for line in _limits(facts)),
     )
 
 
 def save_model_card(facts: ModelFacts, folder: str | os.PathLike) -> Path:
     """Write `README.md` and its pictures into the folder of a saved model; the path of the former."""
     path = Path(folder) / "README.md"
-    figures = facts.figures
-    if CURVE in figures:
+    if CURVE in facts.figures:
         (path.parent / CURVE).write_bytes(training_curve(facts.log_history, facts.kept_epoch))
-    if MATRIX in figures:
-        (path.parent / MATRIX).write_bytes(confusion_matrix(facts.confusion[_matrix_split(facts)]))
+    if facts.confusion is not None:
+        (path.parent / MATRIX).write_bytes(confusion_matrix(facts.confusion[1]))
     path.write_text(str(model_card(facts)), encoding="utf-8")
     return path
 
 
-def _matrix_split(facts: ModelFacts) -> str:
-    return next((split for split in SPLITS if split in facts.confusion), next(iter(facts.confusion)))
-
-
 def _model(facts: ModelFacts) -> list[tuple[str, Any]]:
-    config, options = facts.config, facts.arguments.get("model", {})
+    config, options = facts.config, facts.options("model")
     lines: list[tuple[str, Any]] = [(facts.task.answers, ", ".join(facts.types))]
     for tower in ("text", "vision"):
         of = config.get(f"{tower}_config")
@@ -127,133 +136,116 @@ def _model(facts: ModelFacts) -> list[tuple[str, Any]]:
         lines.append(("looks at", "; ".join(looked_at)))
         if config.get("vision_attends_text") is False:
             lines.append(("ablation", "the vision tower does not see the text"))
-    lines += [("attention", _code(config.get("attention_variant"))), ("labels", _code(config.get("label_scheme")))]
-    lines.append(("parameters", _count(facts.num_parameters)))
-    return lines
+    num_parameters = facts.results.get("num_parameters") or facts.num_parameters
+    return [
+        *lines,
+        ("attention", _shown("`{}`", config.get("attention_variant"))),
+        ("labels", _shown("`{}`", config.get("label_scheme"))),
+        ("parameters", _shown("{:,}", num_parameters)),
+    ]
 
 
-def _results(split: str, scores: Scores, answers: str) -> str:
+def _results(split: str, scores: Mapping[str, Any], answers: str) -> str:
+    per_type = [(table_cell(name), of) for name, of in scores.get("per_type", {}).items()]
     rows = [
-        [label, *(f"{100 * getattr(of, metric):.1f}" for metric in METRICS), f"{of.support:,}"]
-        for label, of in [*((table_cell(name), of) for name, of in scores.per_type.items()), ("**all**", scores)]
+        [label, *(f"{100 * of[metric]:.1f}" for metric in METRICS), f"{of['support']:,}"]
+        for label, of in [*per_type, ("**all**", scores)]
     ]
     table = markdown_table([split, *METRICS.values(), answers], rows)
-    if scores.accuracy is not None:
-        unreadable = ""
-        if scores.unreadable_rows:
-            unreadable = f", {scores.unreadable_rows:,} without room for both entities among them"
-        return f"{table}\n\nAccuracy over all rows{unreadable}: {100 * scores.accuracy:.1f}."
-    if scores.unreachable_entities is None:
+    if "accuracy" in scores:
+        unreadable = scores.get("unreadable_rows")
+        among = f", {unreadable:,} without room for both entities among them" if unreadable else ""
+        return f"{table}\n\nAccuracy over all rows{among}: {100 * scores['accuracy']:.1f}."
+    if "unreachable_entities" not in scores:
         return table
-    return f"{table}\n\nEntities that no token reaches: {scores.unreachable_entities:,} of {scores.support:,}."
+    reached = f"{scores['unreachable_entities']:,} of {scores['support']:,}"
+    return f"{table}\n\nEntities that no token reaches: {reached}."
 
 
 def _spread(facts: ModelFacts) -> list[str]:
     """A table of means and deviations, if there are any."""
-    if not facts.spread:
+    spread, seeds = facts.get("spread"), facts.results.get("seeds") or ()
+    if not spread:
         return []
-    metrics = METRICS | (ACCURACY if all("accuracy" in of for of in facts.spread.values()) else {})
+    metrics = METRICS | (ACCURACY if all("accuracy" in of for of in spread.values()) else {})
     rows = [
         [split, *(f"{100 * of[metric]['mean']:.1f} ± {100 * of[metric]['std']:.1f}" for metric in metrics)]
-        for split, of in facts.spread.items()
+        for split, of in spread.items()
     ]
-    seeds = ", ".join(map(str, facts.seeds))
-    title = f"Mean and standard deviation of {len(facts.seeds)} such runs, with the seeds {seeds}:"
+    title = f"Mean and standard deviation of {len(seeds)} such runs, with the seeds {', '.join(map(str, seeds))}:"
     return [f"{title}\n\n{markdown_table(['', *metrics.values()], rows)}"]
 
 
 def _data(facts: ModelFacts) -> str:
-    if facts.dataset is None and facts.dataset_id is None and not facts.statistics:
-        return ""
     paragraphs = []
-    source = SOURCES.get(facts.dataset or "")
-    name = _dataset_name(facts.dataset_id or facts.dataset)
-    if facts.dataset_id:
-        name = f"[{name}](https://huggingface.co/datasets/{facts.dataset_id})"
     if facts.dataset or facts.dataset_id:
-        paragraphs.append(f"Trained on {name}. {source.description if source else ''}".strip())
-    if facts.statistics:
-        key = facts.task.of_split
-        names = sorted({name for of in facts.statistics.values() for name in of[key]})
-        counts = [
-            ("rows", [of["rows"] for of in facts.statistics.values()]),
-            *((name, [of[key].get(name, 0) for of in facts.statistics.values()]) for name in names),
-            ("rows without picture", [of["without_image"] for of in facts.statistics.values()]),
-        ]
-        rows = [[table_cell(name), *(f"{count:,}" for count in of)] for name, of in counts]
-        paragraphs.append(markdown_table(["", *facts.statistics], rows))
+        name = dataset_name(facts.dataset_id or facts.dataset)
+        if facts.dataset_id:
+            name = f"[{name}](https://huggingface.co/datasets/{facts.dataset_id})"
+        known = facts.known_dataset
+        paragraphs.append(f"Trained on {name}. {known.description if known else ''}".strip())
+    if facts.get("statistics"):
+        paragraphs.append(counts_table(facts.get("statistics"), facts.task.counted))
     return "\n\n".join(paragraphs)
 
 
 def _training(facts: ModelFacts) -> list[tuple[str, Any]]:
-    training, hardware = facts.arguments.get("training", {}), facts.hardware
+    training, hardware, results = facts.options("training"), facts.get("hardware"), facts.results
     options = {name: training.get(key) for name, key in TRAINING.items()}
     if training.get("max_steps", -1) > 0:
         options = {"steps": training["max_steps"], **options, "epochs": None}
-    if all(map(_is_given, (options[name] for name in options if name.startswith("learning rate of")))):
+    if all(is_given(options[name]) for name in options if name.startswith("learning rate of")):
         options["learning rate"] = None  # nothing has it
     if options["batches a step"] == 1:
         options["batches a step"] = None
     options["gradients clipped at"] = options["gradients clipped at"] or None  # 0 does not clip
-    options |= {name: facts.arguments.get("data", {}).get(key) or None for name, key in DATA.items()}
-    precision = None if facts.mixed_precision == "no" else facts.mixed_precision
-    epoch = facts.kept_epoch
-    kept = None if facts.best_step is None else f"step {facts.best_step:,}"
-    if kept and epoch is not None:
-        kept += f", epoch {epoch:g}"
+    options |= {name: facts.options("data").get(key) or None for name, key in DATA.items()}
+    kept = _shown("step {:,}", facts.best_step)
+    if kept and facts.kept_epoch is not None:
+        kept += f", epoch {facts.kept_epoch:g}"
     if kept and training.get("metric_for_best_model") == "f1":
         kept += ", the best by validation F1"
-    device = hardware.device
-    if device and hardware.num_devices:
-        device = f"{hardware.num_devices} x {device}"
+    device = hardware.get("device")
+    if device and hardware.get("num_devices"):
+        device = f"{hardware['num_devices']} x {device}"
+    memory = [hardware.get(f"peak_{of}memory_bytes") for of in ("", "device_")]
+    precision = results.get("mixed_precision")
     return [
-        ("recipe", _code(PurePath(facts.recipe).name if facts.recipe else None)),
+        ("recipe", _shown("`{}`", results.get("recipe") and PurePath(results["recipe"]).name)),
         *options.items(),
-        ("mixed precision", precision),
-        ("seed", facts.seed),
+        ("mixed precision", None if precision == "no" else precision),
+        ("seed", results.get("seed")),
         ("kept", kept),
         ("device", device),
-        ("processes", hardware.num_processes),
-        ("CPU cores", hardware.cpu_cores),
-        ("peak memory", _gigabytes(hardware.peak_memory_bytes)),
-        ("peak device memory", _gigabytes(hardware.peak_device_memory_bytes)),
-        ("training time", _duration(facts.train_seconds)),
-        ("energy", None if hardware.energy_watt_hours is None else f"{hardware.energy_watt_hours:,.1f} Wh"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items()) or None),
-        ("code", facts.git_commit and f"commit {_code(facts.git_commit)}"),
+        ("processes", hardware.get("num_processes")),
+        ("CPU cores", hardware.get("cpu_cores")),
+        ("peak memory", _shown("{:.1f} GB", memory[0] and memory[0] / 1e9)),
+        ("peak device memory", _shown("{:.1f} GB", memory[1] and memory[1] / 1e9)),
+        ("training time", _duration(results.get("train_seconds"))),
+        ("energy", _shown("{:,.1f} Wh", hardware.get("energy_watt_hours"))),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.get("versions").items())),
+        ("code", _shown("commit `{}`", results.get("git_commit"))),
     ]
 
 
 def _limits(facts: ModelFacts) -> list[str]:
-    source = SOURCES.get(facts.dataset or "")
-    lines = [
-        source.limits
-        if source
-        else "Other languages and other kinds of text than it was trained on were not measured."
-    ]
-    lines += facts.task.limits
-    if any(facts.arguments.get("model", {}).get(f"{tower}_model") for tower in ("text", "vision")):
+    known = facts.known_dataset
+    unknown = "Other languages and other kinds of text than those of the training data were not measured."
+    lines = [known.limits if known else unknown, *facts.task.limits]
+    if any(facts.options("model").get(f"{tower}_model") for tower in ("text", "vision")):
         lines.append("The pretrained towers bring the biases of their own data.")
-    if facts.seed is not None and not facts.spread:
-        lines.append("The figures are of one run with one seed; their spread over seeds is not recorded.")
+    if facts.results.get("seed") is not None and not facts.get("spread"):
+        lines.append("The scores are of one run with one seed; their spread over seeds is not recorded.")
     return lines
 
 
-def _bullets(lines: Sequence[tuple[str, Any]]) -> str:
-    given = [(name, value) for name, value in lines if _is_given(value)]
-    return "\n".join(f"- {name}: {value}" if name else f"- {value}" for name, value in given)
+def _bullets(lines: Iterable[tuple[str, Any]]) -> str:
+    return "\n".join(f"- {name}: {value}" if name else f"- {value}" for name, value in lines if is_given(value))
 
 
-def _code(value: str | None) -> str | None:
-    return None if value is None else f"`{value}`"
-
-
-def _count(value: int | None) -> str | None:
-    return None if value is None else f"{value:,}"
-
-
-def _gigabytes(value: int | None) -> str | None:
-    return None if value is None else f"{value / 1e9:.1f} GB"
+def _shown(text: str, value: Any) -> str | None:
+    """The text with the value in it; None where there is none."""
+    return None if value is None else text.format(value)
 
 
 def _duration(seconds: float | None) -> str | None:

@@ -82,11 +82,11 @@ def push_model(
     folder = Path(folder)
     files = model_files(folder)
     given = {
-        "title": title or None,
+        "title": title,
         "license": license,
-        "language": list(language) or None,
+        "language": language,
         "dataset_id": dataset_id,
-        "description": description or None,
+        "description": description,
     }
     facts = _new_card(folder, repo_id, num_parameters, given)
     with tempfile.TemporaryDirectory() as made:
@@ -106,17 +106,16 @@ def _new_card(folder: Path, repo_id: str, num_parameters: int | None, given: Map
         ValueError: for facts that an own README.md leaves without effect, and a model that no card can be made of.
     """
     results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
-    recorded = {"num_parameters": num_parameters, **results}
-    facts = ModelFacts.from_run(recorded, config, repo_id=repo_id, **given)
+    options = {name: value for name, value in given.items() if value}
+    facts = ModelFacts(results, config, repo_id, num_parameters=num_parameters, **options)
     if readme.exists():
         # As train.py writes it, not knowing and knowing where the model goes; and as this function would.
-        made = [ModelFacts.from_run(results, config), ModelFacts.from_run(results, config, repo_id=repo_id), facts]
+        made = [ModelFacts(results, config), ModelFacts(results, config, repo_id), facts]
         if results and readme.read_text(encoding="utf-8") in [str(model_card(of)) for of in made]:
             return facts
-        ignored = [name for name, value in given.items() if value is not None]
-        if ignored:
+        if options:
             raise ValueError(
-                f"{readme} is its author's own and is pushed as it is, so that {', '.join(ignored)} would have no "
+                f"{readme} is its author's own and is pushed as it is, so that {', '.join(options)} would have no "
                 "effect. Write that into it and leave the options out, or remove it to have a card made."
             )
         return None
@@ -135,7 +134,7 @@ def _read_results(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     try:
         results = json.loads(path.read_bytes()) if path.exists() else {}
-        ModelFacts.from_run(results, {})
+        model_card(ModelFacts(results))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected what train.py records: {error!r}. Remove it to do without.") from error
     return results

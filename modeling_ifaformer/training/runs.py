@@ -223,7 +223,7 @@ def write_run(results: dict[str, Any], output_dir: str) -> None:
     """Its results and its card, beside the saved model."""
     write_json(results, Path(output_dir) / RESULTS)
     config = json.loads((Path(output_dir) / "config.json").read_bytes())
-    save_model_card(ModelFacts.from_run(results, config), output_dir)
+    save_model_card(ModelFacts(results, config), output_dir)
 
 
 def prepare_push(arguments: IFAformerTrainingArguments) -> None:

@@ -139,7 +139,7 @@ def test_cards_need_neither_torch_nor_transformers():
         "from hub_card.figures import Confusion, confusion_matrix\n"
         "from hub_card.model_card import model_card\n"
         "from hub_card.model_facts import ModelFacts\n"
-        "model_card(ModelFacts('x'))\n"
+        "model_card(ModelFacts())\n"
         "confusion_matrix(Confusion(['PER'], [[1, 2], [3, 0]]))\n"
         "print(sorted({'torch', 'transformers', 'processing'} & set(sys.modules)))"
     )

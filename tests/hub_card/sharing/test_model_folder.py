@@ -112,7 +112,7 @@ def trained(folder):
     """The same folder as train.py leaves it."""
     (folder / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
     config = IFAformerConfig.from_pretrained(folder).to_dict()
-    return save_model_card(ModelFacts.from_run(RESULTS, config), folder)
+    return save_model_card(ModelFacts(RESULTS, config), folder)
 
 
 @pytest.fixture

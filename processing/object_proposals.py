@@ -9,8 +9,8 @@ Which crops a picture gives: settings, phrases and detectors, the same for prepa
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -31,26 +31,29 @@ JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 4:
 
 @dataclass
 class ProposalOptions:
-    """What to look for, and with which detectors."""
+    """
+    What to look for in pictures, and with which detectors.
 
-    aux_detector: str | None = field(default=None, metadata={"help": "zero-shot detector, Hub name or folder"})
-    rcnn_detector: str | None = field(default=None, metadata={"help": "closed-set detector, Hub name or folder"})
-    phrases: list[str] | None = field(default=None, metadata={"help": "phrases to look for in every picture"})
-    spacy_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "spaCy model that finds the noun phrases of each text; 'none': phrases from the label set; "
-            "default: an installed English one, else the label set",
-            "none_is_text": True,
-        },
-    )
-    aux_threshold: float = field(default=0.3, metadata={"help": "aux objects score more"})
-    rcnn_threshold: float = field(default=0.5, metadata={"help": "rcnn objects score more"})
-    iou_threshold: float = field(default=0.5, metadata={"help": "of two boxes overlapping more, the better one stays"})
-    max_aux_crops: int = field(default=3, metadata={"help": "at most so many for a picture"})
-    max_rcnn_crops: int = field(default=3, metadata={"help": "at most so many for a picture"})
+    Attributes:
+        aux_detector: a zero-shot detector, by its name on the Hub or its folder, or an `ObjectDetector`.
+        rcnn_detector: a detector of a closed set of labels, given in the same way.
+        phrases: what the zero-shot detector looks for in every picture.
+        spacy_model: finds the noun phrases of each text, which the zero-shot detector looks for otherwise; None: an
+            installed English one. Without one, or with "none", it looks for what the labels name.
+        aux_threshold, rcnn_threshold: objects have a score above this.
+        iou_threshold: of two boxes whose intersection over union is above this, the one with the higher score stays.
+        max_aux_crops, max_rcnn_crops: the largest number of crops for a picture.
+    """
 
-    option_prefix: ClassVar[str] = ""  # how messages name an option
+    aux_detector: str | ObjectDetector | None = None
+    rcnn_detector: str | ObjectDetector | None = None
+    phrases: list[str] | None = None
+    spacy_model: str | None = None
+    aux_threshold: float = 0.3
+    rcnn_threshold: float = 0.5
+    iou_threshold: float = 0.5
+    max_aux_crops: int = 3
+    max_rcnn_crops: int = 3
 
     @property
     def detectors(self) -> dict[str, Any]:
@@ -69,15 +72,14 @@ class ProposalOptions:
         Raises:
             ValueError: for an option out of range.
         """
-        prefix = self.option_prefix
         for name in ("aux_threshold", "rcnn_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{prefix}{name} must be from 0 to 1, got {getattr(self, name)}.")
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
         for name in ("max_aux_crops", "max_rcnn_crops"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{prefix}{name} must be at least 1, got {getattr(self, name)}.")
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.phrases is not None and not any(phrase.strip(" .") for phrase in self.phrases):
-            raise ValueError(f"{prefix}phrases must name at least one, got {self.phrases}.")
+            raise ValueError(f"phrases must name at least one, got {self.phrases}.")
 
     def check_kind(self, kind: str, is_zero_shot: bool) -> None:
         """
@@ -87,8 +89,7 @@ class ProposalOptions:
         if is_zero_shot != ZERO_SHOT[kind]:
             expected = "a zero-shot detector (Grounding DINO, OWLv2)" if ZERO_SHOT[kind] else "one of a closed set"
             raise ValueError(
-                f"{self.option_prefix}{kind}_detector expects {expected}, got {self.detectors[kind]}: give it as the "
-                "other one."
+                f"{kind}_detector expects {expected}, got {self.detectors[kind]}. Give it as the other detector."
             )
 
     def detect(

@@ -19,7 +19,11 @@ from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
 from processing.object_proposals import ProposalOptions, encode_crop
 from processing.phrases import FindPhrases
+from processing.problems import Problem
 from processing.rows.row_features import with_objects
+
+
+UNREADABLE_FILE = "the file cannot be read"
 
 
 @dataclass
@@ -28,15 +32,17 @@ class LookedAtPicture:
     A picture that is read once.
 
     Attributes:
-        stored: its bytes and the name of its file, as they are stored; None if it cannot be read.
-        reason: why it cannot be read.
+        name: of its file, without the folder, since the rows may be published; None for bytes without a name.
+        stored: its bytes and its name, as they are stored; None if it cannot be read.
+        problem: why it cannot be read.
         image: decoded, until it is cut.
         objects: what was found, by kind.
         crops: the encoded crops of these objects, by kind.
     """
 
+    name: str | None = None
     stored: dict[str, Any] | None = None
-    reason: str = ""
+    problem: Problem | None = None
     image: Image.Image | None = None
     objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     crops: dict[str, list[bytes]] = field(default_factory=dict)
@@ -51,18 +57,17 @@ def read_picture(source: dict[str, Any]) -> LookedAtPicture:
     """
     data = source.get("bytes")
     path: Any = source.get("path")
-    name = path and os.path.basename(path)  # without the folder, since the rows may be published
+    name = path and os.path.basename(path)
     try:
         if data is None:
             if not Path(path).is_file():  # reading a pipe would wait for ever
-                return LookedAtPicture(reason=f"{name}: {NO_SUCH_FILE}")
+                return LookedAtPicture(name, problem=Problem(NO_SUCH_FILE))
             data = Path(path).read_bytes()
-        stored = {"bytes": data, "path": name}
-        return LookedAtPicture(stored, image=load_image(stored))
+        return LookedAtPicture(name, {"bytes": data, "path": name}, image=load_image(data))
     except OSError as error:
-        return LookedAtPicture(reason=f"{name}: {error.strerror or error}")
+        return LookedAtPicture(name, problem=Problem(UNREADABLE_FILE, details=f"({error.strerror or error})"))
     except ImageError as error:
-        return LookedAtPicture(reason=str(error))
+        return LookedAtPicture(name, problem=error.problem)
 
 
 class CropFinder:
@@ -116,8 +121,8 @@ class CropFinder:
         unreadable = []
         for index, picture in pictures.items():
             columns["image"][index] = picture.stored
-            if picture.stored is None:
-                unreadable.append({"id": columns["id"][index], "column": "image", "reason": picture.reason})
+            if picture.problem is not None:
+                unreadable.append(_unreadable(columns["id"][index], "image", picture))
         for kind in CROP_KINDS:
             if kind not in self.detectors:
                 unreadable += _keep_own_crops(columns, kind)
@@ -195,13 +200,16 @@ def _keep_own_crops(columns: dict[str, Any], kind: str) -> list[dict[str, str]]:
         objects = own_objects[index] or []
         if len(objects) != len(crops):  # then they are not the objects of these crops
             objects = []
-        reasons = [crop.reason for crop in crops if crop.stored is None]
-        unreadable += [{"id": row_id, "column": crops_column, "reason": reason} for reason in reasons]
+        unreadable += [_unreadable(row_id, crops_column, crop) for crop in crops if crop.problem is not None]
         columns[crops_column][index] = [crop.stored for crop in crops if crop.stored is not None]
         columns[objects_column].append(
             [detected for detected, crop in zip(objects, crops, strict=False) if crop.stored is not None]
         )
     return unreadable
+
+
+def _unreadable(row_id: str, column: str, picture: LookedAtPicture) -> dict[str, str]:
+    return {"id": row_id, "column": column, "reason": f"{picture.name or 'bytes'}: {picture.problem}"}
 
 
 def _record(columns: dict[str, Any], unreadable: list[dict[str, str]]) -> dict[str, Any]:

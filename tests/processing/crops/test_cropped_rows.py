@@ -8,9 +8,10 @@ from PIL import Image
 
 from processing.crops.cropped_rows import CropFinder, read_picture
 from processing.detectors import DetectedObject, ObjectDetector
-from processing.images import NO_SUCH_FILE
+from processing.images import EMPTY, NO_SUCH_FILE
 from processing.jobs.processes import JobError
 from processing.object_proposals import ProposalOptions
+from processing.problems import Problem
 from processing.rows.row_features import ner_features, with_objects
 
 
@@ -115,7 +116,7 @@ def test_pictures_that_cannot_be_read(make_rows, shown, tmp_path):
         (row_id, "image") for row_id in "013"
     ]
     reasons = [problem["reason"] for problem in record["unreadable"]]
-    assert reasons[0] == f"absent.png: {NO_SUCH_FILE}" and reasons[1].startswith("bytes: ")
+    assert reasons[0] == f"absent.png: {NO_SUCH_FILE}" and reasons[1] == f"bytes: {EMPTY}"
     assert str(tmp_path) not in reasons[2] and reasons[2].startswith("damaged.png: ")
     assert record["counts"]["pictures_unreadable"] == 3 and record["counts"]["rows_without_picture"] == 0
     assert shown == {"a": [[], [(40, 20)]]}
@@ -173,4 +174,5 @@ def test_read_picture(tmp_path):
     assert (picture.stored, picture.image.size) == ({"bytes": png(), "path": "a.png"}, (40, 20))
     assert read_picture(source(png())).stored == {"bytes": png(), "path": None}
     folder = read_picture(source(path=tmp_path))
-    assert (folder.stored, folder.image) == (None, None) and folder.reason == f"{tmp_path.name}: {NO_SUCH_FILE}"
+    assert (folder.stored, folder.image, folder.problem) == (None, None, Problem(NO_SUCH_FILE))
+    assert read_picture(source(b"")).problem == Problem(EMPTY)

@@ -75,7 +75,9 @@ def load_image(source: ImageSource) -> Image.Image:
         except UnidentifiedImageError as error:
             raise ImageError(Problem(UNKNOWN_FORMAT), name) from error
         except Exception as error:  # Damaged data make Pillow's plugins raise nearly every kind of error.
-            raise ImageError(Problem(DAMAGED, details=f"({error or type(error).__name__})"), name) from error
+            # The system's errors name the path, which a published report must not.
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ImageError(Problem(DAMAGED, details=f"({reason})"), name) from error
 
 
 def check_image(source: ImageSource) -> Problem | None:

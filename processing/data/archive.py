@@ -23,7 +23,8 @@ SPLIT_NAMES = {
     "test": {"val": "test", "valid": "test", "dev": "test"},
 }
 
-CropNames = dict[str | int, list[str]]  # by image, or by the number of the row
+# The names of the crops of each image, or of each row by its number.
+CropNames = dict[str | int, list[str]]
 
 
 def read_crop_names(path: str) -> CropNames:

@@ -42,7 +42,7 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    schema = dataset.features.arrow_schema  # its metadata tell `datasets` the features
+    schema = dataset.features.arrow_schema  # Its metadata tell `datasets` the features.
     texts = [leaf for leaf in _leaves(schema) if leaf.split(".")[-1] != "bytes"]
     with (
         replacing(path) as file,

@@ -72,7 +72,7 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     def _start_split(self, split: str) -> SplitReport:
         """An empty report of a split; a second pass over a stream counts afresh."""
-        assert self._report is not None  # made by _split_generators
+        assert self._report is not None  # _split_generators has made it.
         report = self._report.splits[split] = SplitReport()
         return report
 
@@ -91,5 +91,5 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         super()._download_and_prepare(*args, **kwargs)
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
         with self._fs.open(self._report_path, "w", encoding="utf-8") as file:
-            assert self._report is not None  # made by _split_generators
+            assert self._report is not None  # _split_generators has made it.
             json.dump(self._report.to_dict(), file, indent=1)

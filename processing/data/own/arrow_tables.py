@@ -23,7 +23,7 @@ def _arrow_errors(path: str) -> Iterator[None]:
         OSError: for a file that is absent or may not be read.
         ValueError: for one that is damaged or holds something else; pyarrow's own errors do not name the file.
     """
-    with open(path, "rb"):  # for the system's own error
+    with open(path, "rb"):  # This raises the system's own error.
         pass
     try:
         yield
@@ -51,7 +51,7 @@ def arrow_features(path: str) -> dict[str, Any]:
 def _feature(schema: pa.Schema) -> Any:
     try:
         (feature,) = datasets.Features.from_arrow_schema(schema).values()
-    except ValueError:  # a map, for example, which a column that is not used may hold
+    except ValueError:  # datasets has no feature for a map, for example.
         return None
     return feature
 

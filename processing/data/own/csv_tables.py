@@ -18,8 +18,8 @@ Lines = Iterator[tuple[int, str | Problem]]
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
 JSON_COLUMNS = ("spans", "entities", "aux_objects", "rcnn_objects")
 
-# A quote that is never closed must not take all that follows into its field; each line that opens one is followed so
-# far, hence a low limit.
+# A quote that is never closed must not take all that follows into its field. The limit is low, since reading goes on
+# so far from each line that opens a quote.
 MAX_ROW_LINES = 100
 
 
@@ -80,7 +80,7 @@ def _parts(cell: str, separator: str) -> list[str]:
 
 def _records(lines: Lines) -> Iterator[tuple[int, list[str] | Problem]]:
     """The cells of each record, of which the first sets the number, and the line on which it starts."""
-    ahead: list[tuple[int, str | Problem]] = []  # lines that were read in search of a closing quote
+    ahead: list[tuple[int, str | Problem]] = []  # These lines were read in search of a closing quote.
     width = None
     while True:
         line, text = ahead.pop(0) if ahead else next(lines, (0, None))

@@ -108,7 +108,7 @@ class FileMNER(ReportingBuilder):
         ]
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        assert self._survey is not None  # made by _split_generators
+        assert self._survey is not None  # _split_generators has made it.
         survey = self._survey
         report = self._start_split(split)
         tag_ids = {tag: index for index, tag in enumerate(survey.tags)}

@@ -76,7 +76,7 @@ class FileSource:
         Raises:
             ValueError: for a file that cannot be read, or with `config.strict` for the first row that cannot be used.
         """
-        places: dict[str, str] = {}  # of each id in the source
+        places: dict[str, str] = {}  # It holds where each id was seen first.
         index = -1
         for path in self.tables.splits[split]:
             names = LabelNames.of(table_features(path))
@@ -130,7 +130,7 @@ class FileSource:
 def _names_pictures(path: str) -> bool:
     """Whether a text may name pictures; where it does not, their folder, maybe a large one, need not be listed."""
     with open(path, "rb") as file:
-        end = b""  # for a word that lies across two chunks
+        end = b""  # A word may lie across two chunks.
         while chunk := file.read(1 << 20):
             if b"image" in end + chunk or b"_crops" in end + chunk:
                 return True

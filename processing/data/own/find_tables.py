@@ -18,7 +18,8 @@ SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() fo
 _NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json")
 _SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_OF)})(?:-\d+-of-(\d+))?", re.IGNORECASE)
 
-SplitFiles = dict[str, tuple[str, ...]]  # files by the name of their split, whatever it is; empty for no data set
+# The files of each split by its name, whatever that is. It is empty where there is no data set.
+SplitFiles = dict[str, tuple[str, ...]]
 
 
 class Tables(NamedTuple):
@@ -103,7 +104,8 @@ def _named_files(folder: str) -> SplitFiles:
     if not os.path.isdir(folder):
         return {}
     found: dict[str, list[str]] = {}
-    kinds: dict[str, set[tuple[str, str | None, str]]] = {}  # name, number of parts and ending of each split's files
+    # The files of one split must agree in their name, in their number of parts and in their ending.
+    kinds: dict[str, set[tuple[str, str | None, str]]] = {}
     for name in _file_names(folder, (".jsonl", ".json", ".csv", *BINARY_ENDINGS)):
         stem, ending = os.path.splitext(name)
         if match := _SPLIT_FILE.fullmatch(stem):

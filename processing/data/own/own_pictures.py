@@ -36,7 +36,7 @@ def _given_picture(value: Any) -> dict[str, Any] | None:
     if not isinstance(path, str | None) or not isinstance(data, bytes | None) or not (data or path):
         kind = "a picture must be a path, bytes or a dict of the two"
         raise ProblemError(Problem(kind, details=f"(got {value!r:.80})"))
-    if data is None and path is not None and "\0" in path:  # which no file has in its name
+    if data is None and path is not None and "\0" in path:  # No file has it in its name.
         raise ProblemError(Problem("a path must not have NUL (0x00) in it", details=f"(got {path!r:.80})"))
     return {"path": path, "bytes": data}
 

@@ -15,8 +15,8 @@ from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
 
-_NUM_LISTED = 5  # skipped rows of a split that has no others
-_NUM_COLUMNS = 100  # JSON may have other columns in every row
+_NUM_LISTED = 5  # So many skipped rows are named for a split that has no others.
+_NUM_COLUMNS = 100  # JSON may have other columns in every row; no more are remembered.
 
 
 class Survey(NamedTuple):
@@ -49,7 +49,7 @@ def survey_rows(source: FileSource, config: FileMNERConfig) -> Survey:
     entities: dict[str, Counter[str]] = {}
     num_rows: dict[str, int] = {}
     ids: dict[str, set[str]] = {}
-    columns: dict[str, None] = {}  # in order of appearance
+    columns: dict[str, None] = {}  # They are kept in the order in which they appear.
     for split, paths in source.tables.splits.items():
         skipped: list[SkippedRow] = []
         counts = entities[split] = Counter()

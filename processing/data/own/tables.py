@@ -15,7 +15,10 @@ from .csv_tables import csv_rows
 from .text_tables import Row, json_rows, line_rows, text_lines
 
 
-TEXT_ENDINGS = (".jsonl", ".json", ".csv", ".txt")
+# What reads the lines of a file, by its ending. A format of text that is to be added has its place here.
+_READERS = {".jsonl": json_rows, ".json": json_rows, ".csv": csv_rows, ".txt": line_rows}
+
+TEXT_ENDINGS = tuple(_READERS)
 BINARY_ENDINGS = (".parquet", ".arrow")
 
 
@@ -53,9 +56,8 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
         return
     if ending not in TEXT_ENDINGS:
         raise ValueError(f"{path}: expected a file ending in {', '.join(TEXT_ENDINGS + BINARY_ENDINGS)}.")
-    read = {".csv": csv_rows, ".txt": line_rows}.get(ending, json_rows)
     with open(path, "rb") as file:
-        yield from read(text_lines(file, path), path)
+        yield from _READERS[ending](text_lines(file, path), path)
 
 
 def place_of(path: str, place: int) -> str:

@@ -53,7 +53,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
         ValueError: for what is no tag.
     """
     iob2 = []
-    open_type = None  # of the entity that the next tag may continue
+    open_type = None  # The next tag may continue an entity of this type.
     for tag in tags:
         prefix, entity_type = split_tag(tag)
         if prefix == "O":

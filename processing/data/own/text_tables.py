@@ -99,7 +99,7 @@ def parse_json(text: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
-    except RecursionError as error:  # too many brackets
+    except RecursionError as error:  # There are too many brackets.
         raise ValueError(str(error)) from error
     if "\\ud" in text or "\\uD" in text:
         try:

@@ -1,7 +1,12 @@
+import errno
 import json
+import os
+
+from PIL import Image
 
 from processing.problems import Problem
 from processing.rows.loading_report import AbsentPicture, LoadingReport, MovedSpan, SkippedRow, SplitReport
+from processing.rows.picture_files import PictureFolder, PictureReader
 
 
 def test_to_and_from_dict():
@@ -33,3 +38,18 @@ def test_only_the_printed_report_names_the_file_that_holds_all_of_it():
 def test_a_report_without_anything_to_tell_is_false():
     assert not LoadingReport()
     assert LoadingReport(notes=["text only"]) and LoadingReport({"train": SplitReport()})
+
+
+def test_a_picture_that_may_not_be_read_is_reported_without_its_local_path(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    report = SplitReport()
+    reader = PictureReader(str(tmp_path), report)
+    assert reader.file("train-0", "images", PictureFolder(str(tmp_path), str(tmp_path)), "a.jpg") is None
+    summary = LoadingReport({"train": report}).summary()
+    assert "a.jpg: " in summary and "Permission denied" in summary and str(tmp_path) not in summary

@@ -37,7 +37,7 @@ class BulkPrediction:
     The prediction of many rows, in bounded memory.
 
         rows = file_rows(["tweets.jsonl"])
-        report = BulkPrediction(rows, load_tagger("runs/demo")).write_file(Path("entities.jsonl"))
+        report = BulkPrediction(rows, load_tagger("runs/demo")).write_file("entities.jsonl")
 
     Args:
         source: the rows.
@@ -54,7 +54,7 @@ class BulkPrediction:
     source: RowSource
     tagger: IFAformerPipeline
     batch_size: int = 32
-    html: Path | None = None
+    html: str | Path | None = None
     html_limit: int = 100
     top_entities: int | None = None
 
@@ -91,7 +91,7 @@ class BulkPrediction:
 
         return self._report(records())
 
-    def write_file(self, output: Path, overwrite: bool = False) -> PredictionReport | None:
+    def write_file(self, output: str | Path, overwrite: bool = False) -> PredictionReport | None:
         """
         Tag the rows, and write the results to a file. Processes that `accelerate launch` started share the work. A run
         that was killed goes on where it was when it is called again; until then its finished windows lie in the folder
@@ -110,6 +110,7 @@ class BulkPrediction:
             JobError: for an output of other rows, another model or other options, and one that cannot be written; for
                 rows that cannot be read, and for too little memory.
         """
+        output = Path(output)
         check_output(output, self.source.names)
         state, schema = process_state(), output_schema(self.found, is_explained=self.explain is not None)
         work, summary, chart = (
@@ -193,7 +194,7 @@ class BulkPrediction:
         report = self._empty_report()
         for row, result in zip(rows, results, strict=True):
             report.add(row.place, result)
-        report.seconds.update(seconds)
+        report.seconds.update({stage: seconds[stage] for stage in ("read", "process", "detect", "tag")})
         seconds.clear()
         shown = results[: max(0, self.html_limit - first_row)] if self.html is not None else []
         return results, {"report": vars(report), "articles": [result._repr_html_() for result in shown]}
@@ -211,7 +212,7 @@ class BulkPrediction:
             self._write_page(self.html, articles, report.rows)
         return report
 
-    def _write_page(self, path: Path, articles: list[str], num_rows: int) -> None:
+    def _write_page(self, path: str | Path, articles: list[str], num_rows: int) -> None:
         """The page of the first rows, which says how many rows there were."""
         shown = f"The first {len(articles)} of" if len(articles) < num_rows else "All"
         note = f"{shown} {num_rows} tweets."

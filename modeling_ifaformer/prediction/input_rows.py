@@ -129,34 +129,29 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
         FileNotFoundError: for a folder or a pattern without any file of rows.
         ValueError: for a folder with files of several endings, and for a file that is named twice.
     """
+    endings = (*TEXT_ENDINGS, *BINARY_ENDINGS)
     paths: list[Path] = []
     for name in inputs:
-        if Path(name).is_dir():
-            paths += _files_of(Path(name))
-        elif Path(name).exists() or not glob.has_magic(name):
-            paths.append(Path(name))  # a file that is not there is an error when it is opened
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in endings)
+            first = {file.suffix.lower(): file.name for file in reversed(found)}
+            if len(first) > 1:
+                raise ValueError(
+                    f"The folder {name} holds files of several endings: {', '.join(sorted(first.values()))}. Name "
+                    f"those that hold rows, for example '{path / '*'}{found[-1].suffix}'."
+                )
+        elif path.exists() or not glob.has_magic(name):
+            found = [path]  # a file that is not there is an error when it is opened
         else:
-            fitting = [Path(path) for path in sorted(glob.glob(name, recursive=True)) if Path(path).is_file()]
-            if not fitting:
-                raise FileNotFoundError(f"No file fits the pattern {name}.")
-            paths += fitting
+            found = [Path(file) for file in sorted(glob.glob(name, recursive=True)) if Path(file).is_file()]
+        if not found:
+            what = f"The folder {name} holds" if path.is_dir() else f"The pattern {name} fits"
+            raise FileNotFoundError(f"{what} no file of rows. Their names end in {', '.join(endings)}.")
+        paths += found
     twice = sorted(str(path) for path, times in Counter(paths).items() if times > 1)
     if twice:
         raise ValueError(f"These input files are named twice: {', '.join(twice[:5])}. Name each of them once.")
-    return paths
-
-
-def _files_of(folder: Path) -> list[Path]:
-    endings = (*TEXT_ENDINGS, *BINARY_ENDINGS)
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in endings)
-    if not paths:
-        raise FileNotFoundError(f"The folder {folder} holds no file that ends in {', '.join(endings)}.")
-    if len({path.suffix.lower() for path in paths}) > 1:
-        first = {path.suffix.lower(): path.name for path in reversed(paths)}
-        raise ValueError(
-            f"The folder {folder} holds files of several endings: {', '.join(sorted(first.values()))}. Name those "
-            f"that hold rows, for example '{folder}/*{paths[-1].suffix}'."
-        )
     return paths
 
 

@@ -52,7 +52,7 @@ def test_files_folders_and_patterns_in_order(tmp_path):
     assert texts("x[1].txt") == ["a name like a pattern"]
     with pytest.raises(ValueError, match=r"are named twice: .*a\.jsonl\. Name each of them once"):
         texts("shards", "shards/a*")
-    with pytest.raises(FileNotFoundError, match=r"No file fits the pattern .*\*\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"The pattern .*\*\.csv fits no file of rows"):
         texts("shards/*.csv")
     with pytest.raises(FileNotFoundError):
         texts("gone.jsonl")
@@ -60,7 +60,7 @@ def test_files_folders_and_patterns_in_order(tmp_path):
     with pytest.raises(ValueError, match=r"holds files of several endings: a\.jsonl, crops\.json\."):
         texts("shards")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty holds no file that ends in"):
+    with pytest.raises(FileNotFoundError, match=r"empty holds no file of rows. Their names end in \.jsonl"):
         texts("empty")
     (tmp_path / "a.xml").write_text("<x/>")
     with pytest.raises(ValueError, match=r"a\.xml: expected a file ending in \.jsonl"):

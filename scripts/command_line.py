@@ -107,11 +107,11 @@ class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter)
         if not action.option_strings:
             return super()._format_action_invocation(action)
         shown = [option for option in action.option_strings if "-" not in option[2:]]
-        values = self._format_args(action, "VALUE") if action.nargs != 0 else ""
+        values = "[true|false]" if action.nargs == OPTIONAL else self._format_args(action, "VALUE")
         return f"{', '.join(shown)} {values}".rstrip()
 
     def _get_help_string(self, action: Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, "", []) else action.help
+        return action.help if action.default in (None, "", []) else super()._get_help_string(action)
 
 
 class _Parser(HfArgumentParser):

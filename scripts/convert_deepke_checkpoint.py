@@ -1,4 +1,4 @@
-"""
+r"""
 Turn a checkpoint of the published implementation (DeepKE) into a folder that the auto classes load.
 
     python scripts/convert_deepke_checkpoint.py best_model.pth --task ner \

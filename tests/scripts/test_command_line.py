@@ -218,6 +218,7 @@ class TestHelp:
         first, own, common = (shown.split(f"{title}:\n")[1].split("\n\n")[0] for title in titles[1:])
         assert re.findall(r"--\w+", first) == ["--seeds", "--steps"]
         assert {"--rate", "--split"} < set(re.findall(r"--\w+", own)) and "--no_fast" not in own
+        assert "--fast [true|false]" in own and "--words VALUE [VALUE ...]" in own and "--split {train,test}" in own
         assert re.findall(r"--\w+", common) == ["--name"] and "The name. (default: other)" in common
 
     def test_the_usage_is_one_line(self, parse, capsys):

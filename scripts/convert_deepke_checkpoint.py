@@ -38,7 +38,7 @@ class ConversionArguments:
 def main() -> None:
     arguments, _ = parse_arguments(ConversionArguments, description=__doc__, positional="checkpoint")
     if arguments.checkpoint is None:
-        raise SystemExit("Name the checkpoint: convert_deepke_checkpoint.py best_model.pth")
+        raise SystemExit("Name the checkpoint, a .pth file, as the first argument.")
     if arguments.task == "re" and arguments.relations is None:
         raise SystemExit("--task re needs --relations, the JSON file from relation names to ids (ours_rel2id.json).")
 

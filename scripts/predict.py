@@ -89,7 +89,7 @@ def main() -> None:
     arguments, _ = parse_arguments(PredictionArguments, description=__doc__, first=("model", "input", "output"))
     output, html = output_path(arguments.output), output_path(arguments.html)
     if arguments.model is None:
-        raise SystemExit("Name the model, for example: --model runs/demo")
+        raise SystemExit("Name the model, for example --model runs/demo.")
     if arguments.text is None and arguments.input is None and arguments.dataset is None:
         raise SystemExit("There is nothing to tag. Give --text, --input or --dataset.")
 

@@ -44,7 +44,7 @@ def main() -> None:
         ScoringArguments, description=__doc__, first=["checkpoints", "dataset", "data_dir", "split", "protocol"]
     )
     if not arguments.checkpoints:
-        raise SystemExit("Name the checkpoints: --checkpoints runs/demo")
+        raise SystemExit("Name the checkpoints, for example --checkpoints runs/demo.")
     output = output_path(arguments.output)
 
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of

@@ -1,151 +1,150 @@
-"""
+r"""
 Train IFAformer, for named entity recognition or relation extraction.
 
-    accelerate launch scripts/train.py scripts/recipes/demo.yaml
-    accelerate launch scripts/train.py scripts/recipes/twitter2017.yaml --data_dir DIR --output_dir runs/twitter2017
-    accelerate launch scripts/train.py scripts/recipes/mnre.yaml --data_dir DIR --output_dir runs/mnre
+    python scripts/train.py scripts/recipes/demo.yaml
+    accelerate launch --config_file scripts/accelerate/one_gpu.yaml scripts/train.py scripts/recipes/twitter2017.yaml \
+        --data_dir DIR --output_dir runs/twitter2017
 
-Every option of a recipe is a flag too, and so is every `TrainingArguments` field; flags win. The best epoch by
-validation F1 is kept and scored on the test split once. OUTPUT_DIR then holds model, processor, `results.json` and a
-model card made of it. With `--seeds 1 2 3` these lie in OUTPUT_DIR/seed-1 and so on, and OUTPUT_DIR/results.json has
-mean and deviation; `--search_trials 20` looks for training options first; `--push_to_hub true` shares the model.
+A recipe holds values of options, and flags win over it. The epoch with the best F1 on the validation split is kept,
+and is scored on the test split once. OUTPUT_DIR then holds the model, its processor, `results.json` and a model card;
+with `--seeds 1 2 3` they lie in OUTPUT_DIR/seed-1 and so on, and OUTPUT_DIR/results.json has mean and deviation.
+`--search_trials 20` looks for training options first. `--push_to_hub true` shares the model.
 """
 
-import gc
-from dataclasses import asdict
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import accelerate
-import datasets
-import torch
-import transformers
-from transformers import set_seed
+from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
+from ifaformer_commands.data_options import TASKS, DataSourceArguments
 
-from ifaformer_commands.command_line import parse_arguments, user_errors
-from modeling_ifaformer.training.arguments import (
-    DataArguments,
-    IFAformerTrainingArguments,
-    ModelArguments,
-    absolute_if_there,
-)
-from modeling_ifaformer.training.building import build_model, build_processor
-from modeling_ifaformer.training.runs import (
-    check_splits,
-    conclude,
-    explained_errors,
-    plan_runs,
-    prepare_push,
-    push,
-    train,
-)
-from modeling_ifaformer.training.search import SearchArguments, search
-from modeling_ifaformer.training.trainer import IFAformerTrainer
-from processing.columns import PICTURE_COLUMNS
-from processing.inspection.statistics import split_statistics
-from processing.scoring.splits import Split
+
+FIRST = ["dataset", "data_dir", "task", "text_model", "vision_model", "output_dir", "num_train_epochs"]
+FIRST += ["per_device_train_batch_size", "learning_rate", "resume_from_checkpoint"]
+
+
+@dataclass
+class DataArguments(DataSourceArguments):
+    """Options of the data"""
+
+    task: str = option("The model finds entities (ner), or the relation of two entities (re).", "ner", TASKS)
+    preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
+    max_seq_length: int | None = option("Texts are cut to this many tokens. By default, to what the text tower takes.")
+    mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
+
+
+@dataclass
+class TowerArguments:
+    """Options of the two towers"""
+
+    text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
+    vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
+    text_config: dict | None = option("JSON: the configuration of a fresh text tower.")
+    vision_config: dict | None = option("JSON: the configuration of a fresh vision tower.")
+    attention_variant: str = option("As in the paper, or as published.", "corrected", ["corrected", "deepke"])
+
+
+@dataclass
+class ReadingArguments:
+    """Options of what the model reads"""
+
+    vocab_size: int = option("How many entries the tokenizer of a fresh text tower has at most.", 4000)
+    label_scheme: str = option("The CRF scores the first token of each word, or all.", "word", ["word", "deepke"])
+    entity_markers: list[str] | None = option("Four tokens around head and tail. By default: <s> </s> <o> </o>.")
+    negative_relation: str | None = option("The relation that says there is none. By default None, where it is one.")
+    use_whole_image: bool | None = option("Whole pictures are read. By default they are, but with deepke attention.")
+    num_aux_crops: int = option("How many crops by visual grounding a picture has at most.", 3)
+    aux_crop_size: int = option("The height and width of these crops in pixels.", 128)
+    num_rcnn_crops: int = option("How many crops by an object detector a picture has at most.", 3)
+    rcnn_crop_size: int = option("The height and width of these crops in pixels.", 64)
+
+
+@dataclass
+class ModelArguments:
+    """Options of the model"""
+
+    text_attends_vision: bool = option("With false, the model reads the text alone: the text-only ablation.", True)
+    vision_attends_text: bool = option("With false, the vision tower does not see the text.", True)
+    classifier_dropout: float | None = option("Dropout before the classifier. By default 0.1, for relations 0.5.")
+    attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
+
+
+@dataclass
+class RunArguments:
+    """Options of the run"""
+
+    overwrite_output_dir: bool = option("An earlier run in the output folder is removed, and a new one begins.", False)
+    seeds: list[int] | None = option("Train once with each of these seeds, and report mean and deviation.")
+    search_trials: int = option("Try this many settings first, and train with the best by validation F1 (optuna).", 0)
+    search_space: dict | None = option("JSON: the training options to try, each with choices or bounds.")
 
 
 def main() -> None:
-    data_arguments, model_arguments, search_arguments, arguments, recipe = parse_arguments(
-        DataArguments, ModelArguments, SearchArguments, IFAformerTrainingArguments, description=__doc__
+    from modeling_ifaformer import training
+
+    of_rooms = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, RunArguments)
+    data_options, towers, reading, model_options, options, arguments, recipe = parse_arguments(
+        *of_rooms, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
     )
-    transformers.utils.logging.set_verbosity(arguments.get_process_log_level())
-    set_seed(arguments.seed)
+    from hub_card.sharing import NotPushed, push_model
+
+    launcher = ("accelerate", "launch") if arguments.world_size > 1 else ()
+    again = this_command(*launcher).replace(arguments.hub_token or "TOKEN", "TOKEN")
+    is_main = arguments.process_index == 0
+    push, arguments.push_to_hub = arguments.push_to_hub, False  # The Trainer would push in its own way.
     try:
-        search_arguments.check()
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    with arguments.main_process_first(desc="looking for checkpoints"):
-        push_to_hub = arguments.push_to_hub
-        if push_to_hub:
-            prepare_push(arguments)
-            arguments.push_to_hub = False  # which the Trainer would do in its own way
-        runs = plan_runs(arguments)
-    if arguments.process_index == 0 and arguments.resume_from_checkpoint:
-        for run in runs:
-            print(f"{run.arguments.output_dir}: {run.start}")
+        with user_errors(FloatingPointError, MemoryError):
+            # 1. Where the runs begin
+            searched = options.search_trials, options.search_space
+            search = training.Search(*searched) if any(searched) else None
+            with arguments.main_process_first(desc="looking for checkpoints"):
+                if push:
+                    training.prepare_push(arguments)
+                runs = training.plan_runs(arguments, options.seeds, options.overwrite_output_dir)
+            for run in runs if is_main and arguments.resume_from_checkpoint else ():
+                print(f"{run.arguments.output_dir}: {run.start}")
 
-    # 1. Data
-    with arguments.main_process_first(desc="preparing data"):
-        data, report = data_arguments.load(model_arguments.num_aux_crops, model_arguments.num_rcnn_crops)
-    if report and arguments.process_index == 0:
-        print(report)
-    with user_errors():
-        check_splits(data, data_arguments.dataset, model_arguments.task)
-    statistics = {split: split_statistics(rows) for split, rows in data.items()}
-    if not model_arguments.text_attends_vision:
-        data = data.remove_columns(list(PICTURE_COLUMNS))  # they reach no output
+            # 2. Data
+            with arguments.main_process_first(desc="preparing data"):
+                data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops)
+            if report and is_main:
+                print(report)
+            training.check_splits(data, data_options.dataset, data_options.task)
 
-    # 2. Processor
-    processor = build_processor(data_arguments, model_arguments, data["train"])
-    if processor.max_length is None:
-        processor.max_length = build_model(model_arguments, processor).config.max_text_length
-
-    # 3. Features of the rows the model can read
-    splits = {}
-    for name, rows in data.items():
-        with arguments.main_process_first(desc="preparing features"):
-            splits[name] = Split(
-                rows,
-                processor,
-                cache_dir=data_arguments.cache_dir,
-                num_proc=data_arguments.preprocessing_num_workers,
+            # 3. Processor, features, training and scores
+            processor = training.build_processor(
+                data["train"], **asdict(towers), **asdict(reading), max_length=data_options.max_seq_length
             )
+            of_model = asdict(towers) | asdict(reading) | asdict(model_options)
+            best = training.train_runs(
+                runs,
+                data,
+                processor,
+                lambda: training.build_model(processor, **asdict(towers), **asdict(model_options)),
+                with_pictures=model_options.text_attends_vision,  # Else they reach no output.
+                mask_probability=data_options.mask_probability,
+                search=search,
+                cache_dir=data_options.cache_dir,
+                num_proc=data_options.preprocessing_num_workers,
+                record={"recipe": recipe, "data": asdict(data_options), "model": of_model},
+            )
+            if is_main:
+                print(training.runs_summary(runs), f"Written: {Path(arguments.output_dir, 'results.json')}", sep="\n")
+            arguments.distributed_state.destroy_process_group()
 
-    def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
-        return IFAformerTrainer(
-            **model,
-            args=arguments,
-            train_dataset=splits["train"].features,
-            eval_dataset=splits["validation"].features,
-            processing_class=processor,
-            mask_probability=data_arguments.mask_probability,
-            compute_metrics=lambda prediction: {
-                name: value
-                for name, value in splits["validation"].score(prediction.predictions).items()
-                if name != "per_type"
-            },
-        )
-
-    # 4. Training options, if they are looked for
-    if search_arguments.search_trials:
-        best = search(
-            lambda arguments: make_trainer(arguments, model_init=lambda: build_model(model_arguments, processor)),
-            arguments,
-            search_arguments,
-        )
-        for run in runs:
-            for name, value in best.items():
-                setattr(run.arguments, name, value)
-
-    # 5. Training, scoring, sharing
-    facts = {
-        "statistics": statistics,
-        "recipe": recipe,
-        "arguments": {
-            "data": asdict(data_arguments) | {"dataset": absolute_if_there(data_arguments.dataset)},
-            "model": asdict(model_arguments),
-        },
-        "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)},
-    }
-    for run in runs:
-        if run.results is None:
-            set_seed(run.arguments.seed)
-            with explained_errors():
-                trainer = make_trainer(run.arguments, model=build_model(model_arguments, processor))
-                run.results = train(run, trainer, splits, facts)
-            del trainer  # before the next one is made
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats()
-    if arguments.process_index == 0:
-        best = conclude(runs, arguments)
-    arguments.distributed_state.wait_for_everyone()
-    arguments.distributed_state.destroy_process_group()
-    if push_to_hub and arguments.process_index == 0:  # which may take longer than processes wait for each other
-        push(Path(best.arguments.output_dir), arguments)
+            # 4. Sharing, which may take longer than processes wait for each other
+            if push and is_main:
+                folder, name, private = best.arguments.output_dir, arguments.hub_model_id, arguments.hub_private_repo
+                print(f"The model is trained, and saved in {folder}.")
+                named = ["--model", folder, "--repo_id", name, *(["--private", "true"] if private else [])]
+                again = shlex.join(["python", str(Path(__file__).with_name("push_to_hub.py")), *named])
+                print(f"Pushed: {push_model(folder, name, private=bool(private), token=arguments.hub_token).url}")
+    except NotPushed as error:
+        raise SystemExit(f"{error} The command is:\n{again}") from error
+    except training.TrainingStopped as stopped:
+        if is_main and stopped.cause:
+            print(stopped)
+        raise SystemExit(128 + stopped.cause if stopped.cause else str(stopped)) from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# More threads wait for each other where the cores are shared, and another number of them gives other last digits.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A machine that is shared may take its time over an example: that is no defect of ours.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,11 +1,14 @@
-"""What a run was made on."""
+"""What a run was made on, for its results and its card."""
 
 import os
 import platform
 import sys
 from typing import Any
 
+import accelerate
+import datasets
 import torch
+import transformers
 from transformers import TrainingArguments
 
 
@@ -16,7 +19,7 @@ except ImportError:  # on Windows
 
 
 def hardware(arguments: TrainingArguments) -> dict[str, Any]:
-    """What the run was made on, for the model card."""
+    """The device by its name, the number of devices, processes and cores, and the peak memory so far, in bytes."""
     device = arguments.device.type
     name = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
     if device != "cpu":
@@ -32,8 +35,13 @@ def hardware(arguments: TrainingArguments) -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """Of this process, in bytes; None on Windows."""
+    """The peak memory of this process in bytes; None on Windows."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that a training depends on."""
+    return {module.__name__: module.__version__ for module in (torch, transformers, datasets, accelerate)}

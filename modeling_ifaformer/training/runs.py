@@ -1,87 +1,65 @@
-"""Runs of training: one, or one for each seed."""
+"""Runs of training, one or one for each seed: each trains, is scored on both splits, and keeps its results."""
 
+import gc
 import json
-import shlex
-import shutil
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-import transformers
-from transformers.trainer_utils import HubStrategy
+from datasets import DatasetDict
+from transformers import PreTrainedModel, set_seed
 
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
-from hub_card.sharing.model_folder import push_model
-from hub_card.sharing.upload import NotPushed, check_destination, make_repository
+from processing.columns import PICTURE_COLUMNS
 from processing.data.tasks import check_task
+from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
+from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, spread_table
 from processing.scoring.seeds import spread
 from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments
-from .hardware import hardware
-from .run_folder import RESULTS, TRIALS, checkpoint_to_resume, checkpoints, remove_incomplete_checkpoints
-from .stopping import StopAndSave, Stopped, Stopwatch
-from .trainer import GO_ON, WRITE_ERRORS, IFAformerTrainer
+from .hardware import hardware, versions
+from .run_folder import GO_ON, RESULTS, prepare_folder
+from .search import Search, find_options
+from .stopping import StopAndSave, Stopwatch, TrainingStopped
+from .trainer import WRITE_ERRORS, IFAformerTrainer
 
 
-logger = transformers.utils.logging.get_logger("train")
-
-
-def check_splits(data: datasets.DatasetDict, name: str, task: str) -> None:
+def check_splits(data: DatasetDict, name: str, task: str) -> None:
     """
+    Check that the data can be trained on.
+
+    Args:
+        name: what a message calls the data.
+        task: "ner" or "re".
+
     Raises:
-        SystemExit: for data without the answers of the task, or without a split that training needs.
+        ValueError: for data without the answers of the task, or without a split that training needs.
     """
     missing = [split for split in ("train", "validation", "test") if not data.get(split)]
     if missing:
-        raise SystemExit(
-            f"{name} has no rows in {', '.join(missing)}; there are {', '.join(data)}. Training fits train, chooses "
-            "the epoch on validation and scores test once: give a file for each."
+        raise ValueError(
+            f"{name} has no rows in {', '.join(missing)}, but only in {', '.join(data)}. Training learns from train, "
+            "chooses the epoch on validation and scores test once. Give a file for each of them."
         )
     check_task(data, name, task)
-
-
-def prepare_output_dir(arguments: IFAformerTrainingArguments) -> Path | None:
-    """
-    Remove half-written checkpoints, and with `overwrite_output_dir` the earlier run; the checkpoint to go on from.
-
-    Raises:
-        SystemExit: for a folder with an earlier run, where nothing was said of it.
-    """
-    try:
-        resume = checkpoint_to_resume(
-            arguments.output_dir, arguments.resume_from_checkpoint, arguments.overwrite_output_dir
-        )
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    if arguments.process_index == 0:
-        for path in remove_incomplete_checkpoints(arguments.output_dir):
-            logger.warning(f"{path} was half-written and has been removed.")
-        if resume is None and arguments.overwrite_output_dir:
-            for path in checkpoints(arguments.output_dir):
-                shutil.rmtree(path)
-            for name in (RESULTS, TRIALS):
-                (Path(arguments.output_dir) / name).unlink(missing_ok=True)
-    return resume
 
 
 @dataclass
 class Run:
     """
+    One training from its beginning to its scores.
+
     Attributes:
         arguments: of this run, with its seed and output folder.
         resume: the checkpoint to go on from.
-        results: where it has ended already.
+        results: what its `results.json` holds, once it has ended.
     """
 
     arguments: IFAformerTrainingArguments
@@ -90,36 +68,57 @@ class Run:
 
     @property
     def start(self) -> str:
-        """Where it begins, in words."""
+        """A sentence that says where the run begins."""
         if self.results is not None:
-            return "it has ended."
+            return "This run has ended."
         if self.resume is not None:
-            return f"going on from {self.resume}."
-        return "there is no whole checkpoint: starting at the beginning."
+            return f"Going on from {self.resume}."
+        return "There is no whole checkpoint; training starts at the beginning."
 
 
-def plan_runs(arguments: IFAformerTrainingArguments) -> list[Run]:
+def plan_runs(
+    arguments: IFAformerTrainingArguments, seeds: Sequence[int] | None = None, overwrite: bool = False
+) -> list[Run]:
     """
-    The run, or one for each of the `seeds` in a folder of its own. One that has ended is not done again where earlier
-    runs are gone on with.
+    The run that the arguments describe, or one for each seed, in a folder of its own. With `resume_from_checkpoint`, a
+    run that has ended is not done again.
+
+    Args:
+        arguments: `resume_from_checkpoint` is None, "true" for the last checkpoint of the output folder, or, without
+            `seeds`, a checkpoint.
+        seeds: of the runs.
+        overwrite: whether earlier runs in the output folders are removed where none is gone on from.
 
     Raises:
-        SystemExit: for seeds that make no sense; and as [`prepare_output_dir`].
+        ValueError: for seeds that are fewer than two or not distinct; for an output folder with an earlier run, where
+            nothing was said of it; for a checkpoint that training cannot go on from.
     """
-    if arguments.seeds is None:
-        return [Run(arguments, prepare_output_dir(arguments))]
-    if len(arguments.seeds) < 2 or len(set(arguments.seeds)) < len(arguments.seeds):
-        raise SystemExit(f"--seeds needs several seeds that differ, got {arguments.seeds}; for one run use --seed.")
+
+    def planned(of_run: IFAformerTrainingArguments) -> Run:
+        resume = prepare_folder(
+            of_run.output_dir,
+            of_run.resume_from_checkpoint,
+            overwrite=overwrite,
+            is_main_process=of_run.process_index == 0,
+        )
+        return Run(of_run, resume)
+
+    if seeds is None:
+        return [planned(arguments)]
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be several seeds that differ, got {list(seeds)}. For one run, set seed.")
     go_on = (arguments.resume_from_checkpoint or "false").lower()
     if go_on not in ("true", "false"):
-        raise SystemExit(f"With --seeds, --resume_from_checkpoint is true or false, got {go_on}: each has its own.")
-    prepare_output_dir(arguments)
+        raise ValueError(
+            f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
+        )
+    planned(arguments)
     runs = []
-    for seed in arguments.seeds:
+    for seed in seeds:
         of_seed = copy(arguments)
         of_seed.seed = seed
         of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
-        run = Run(of_seed, prepare_output_dir(of_seed))
+        run = planned(of_seed)
         path = Path(of_seed.output_dir) / RESULTS
         if go_on == "true" and path.exists():
             run.results = json.loads(path.read_bytes())
@@ -127,179 +126,202 @@ def plan_runs(arguments: IFAformerTrainingArguments) -> list[Run]:
     return runs
 
 
-def fit(trainer: IFAformerTrainer, resume: Path | None) -> dict[str, float]:
+def train_runs(
+    runs: Sequence[Run],
+    data: DatasetDict,
+    processor: IFAformerProcessor,
+    new_model: Callable[[], PreTrainedModel],
+    *,
+    with_pictures: bool = True,
+    mask_probability: float = 0.0,
+    search: Search | None = None,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> Run:
     """
-    Train; the metrics of the training.
+    Prepare features, train each run that has not ended, and score its best epoch on the validation and the test split,
+    the latter once.
+
+    Each run's folder then has model, processor, results and card. Of several runs, the folder above them has what they
+    have in common, and their own results and cards tell of it.
+
+    Args:
+        runs: as [`plan_runs`] gives them.
+        data: rows as `load_data` gives them, with the splits `train`, `validation` and `test`.
+        processor: as [`build_processor`] makes it.
+        new_model: makes a new model for the processor.
+        with_pictures: False leaves them out, for models that do not look at them.
+        mask_probability: as for [`IFAformerTrainer`].
+        search: a search for training options, for all runs, before the first.
+        cache_dir, num_proc: as for `prepare_features`.
+        record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
+
+    Returns:
+        The run with the best F1 on the validation split.
 
     Raises:
-        SystemExit: with status 143 where SIGTERM stopped it, 130 where SIGINT did; with a message where the output
-            folder is gone.
-        FloatingPointError, OSError, torch.OutOfMemoryError: see [`explained_errors`].
+        TrainingStopped: where a signal stopped the training or its folder is gone, after the state was saved.
+        FloatingPointError: where training has diverged.
+        MemoryError: where a device's memory does not suffice; it says what to do.
+        OSError: where a checkpoint or the model cannot be written.
+        ValueError: for a row that cannot be used, and where no trial of a search came to its end.
     """
+    arguments = runs[0].arguments
+    facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
+    if not with_pictures:
+        data = data.remove_columns(list(PICTURE_COLUMNS))
+    with arguments.main_process_first(desc="preparing features"):
+        splits = {name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()}
+
+    def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
+        return IFAformerTrainer(
+            **model,
+            args=arguments,
+            train_dataset=splits["train"].features,
+            eval_dataset=splits["validation"].features,
+            processing_class=processor,
+            mask_probability=mask_probability,
+            compute_metrics=lambda prediction: {
+                name: value
+                for name, value in splits["validation"].score(prediction.predictions).items()
+                if name != "per_type"
+            },
+        )
+
+    output_dir = Path(arguments.output_dir) if len(runs) == 1 else Path(arguments.output_dir).parent
+    if search is not None:
+        of_trials = copy(arguments)
+        of_trials.output_dir = str(output_dir)
+        found = find_options(search, lambda arguments: make_trainer(arguments, model_init=new_model), of_trials)
+        for run in runs:
+            for name, value in found.items():
+                setattr(run.arguments, name, value)
+    for run in runs:
+        if run.results is not None:
+            continue
+        set_seed(run.arguments.seed)
+        try:
+            trainer = make_trainer(run.arguments, model=new_model())
+            run.results = _train(run, trainer, splits, facts)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"The memory of the device does not suffice: {error} Halve per_device_train_batch_size and double "
+                "gradient_accumulation_steps, which trains the same. If it happened in scoring, halve "
+                f"per_device_eval_batch_size. If there is a checkpoint: {GO_ON}"
+            ) from error
+        del trainer  # before the next one is made
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    if len(runs) > 1 and arguments.process_index == 0:
+        _write_common(runs, output_dir)
+    arguments.distributed_state.wait_for_everyone()
+    return best_run(runs)
+
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """The run with the best F1 on the validation split, of runs that have ended."""
+    return max(runs, key=lambda run: _results(run)["validation"]["f1"])
+
+
+def runs_summary(runs: Sequence[Run]) -> str:
+    """The scores of runs that have ended, as text: those of one run, or mean and deviation of several."""
+    best = best_run(runs)
+    if len(runs) == 1:
+        results = _results(best)
+        table = results_table({split: results[split] for split in ("validation", "test")})
+        return f"{table}\ntest: {out_of_reach(results['test'])}."
+    seeds = ", ".join(str(run.arguments.seed) for run in runs)
+    return (
+        f"{spread_table(spread([_results(run) for run in runs]))}\n"
+        f"These are mean and standard deviation over the seeds {seeds}. The best run by validation F1 is in "
+        f"{best.arguments.output_dir}."
+    )
+
+
+def _results(run: Run) -> dict[str, Any]:
+    assert run.results is not None, "the run has not ended"
+    return run.results
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run. Folders have absolute paths in it, which cannot be taken for names on the Hub."""
+    options = {part: dict(record.get(part, {})) for part in ("data", "model")}
+    for part, name in (("data", "dataset"), ("model", "text_model"), ("model", "vision_model")):
+        value = options[part].get(name)
+        if value and Path(value).exists():
+            options[part][name] = str(Path(value).absolute())
+    return {"arguments": options, "recipe": record.get("recipe")}
+
+
+def _train(
+    run: Run, trainer: IFAformerTrainer, splits: Mapping[str, Split], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Train and score; the results, which then lie in the run's folder beside model, processor and card."""
+    seconds, training_metrics = _fit(trainer, run.resume)
+    trainer.compute_metrics = None
+    answers = {name: trainer.predict(splits[name].features).predictions for name in ("test", "validation")}
+    try:
+        trainer.save_model()
+    except WRITE_ERRORS as error:
+        raise OSError(f"The trained model was not written: {error}. Free space. {GO_ON}") from error
+    model: Any = trainer.model
+    log_history = trainer.state.log_history
+    results = {
+        **{name: splits[name].score(answers[name]) for name in answers},
+        "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
+        "best_checkpoint": trainer.state.best_model_checkpoint,
+        "seed": run.arguments.seed,
+        "num_parameters": model.num_parameters(),
+        "train_seconds": seconds,
+        # That of this call alone would not be that of the whole run.
+        "train_samples_per_second": None if run.resume else training_metrics["train_samples_per_second"],
+        "mixed_precision": trainer.accelerator.mixed_precision,
+        "hardware": hardware(run.arguments),
+        "versions": versions(),
+        **facts,
+        "arguments": {**facts["arguments"], "training": run.arguments.to_sanitized_dict()},
+        "confusion": {name: splits[name].confusion(answers[name]) for name in answers},
+        "log_history": log_history,
+    }
+    if trainer.is_world_process_zero():
+        _write_run(results, run.arguments.output_dir)
+    trainer.accelerator.wait_for_everyone()
+    return results
+
+
+def _fit(trainer: IFAformerTrainer, resume: Path | None) -> tuple[float, dict[str, float]]:
+    """Train; the seconds it took in all, and the Trainer's metrics of this call."""
     stop, stopwatch = StopAndSave(trainer), Stopwatch(resume)
     trainer.add_callback(stop)
     trainer.add_callback(stopwatch)
     try:
         training = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
         trainer.check_weights()
-    except Stopped:
-        step, folder = trainer.state.global_step, trainer.args.output_dir
+    except TrainingStopped:
         trainer.accelerator.wait_for_everyone()
         trainer.end()
-        if stop.folder_is_gone:
-            raise SystemExit(
-                f"{folder} is gone, with the checkpoints of this run: was it removed, or its disk taken away? The "
-                f"state of step {step} is saved in a new folder of that name. Put the old one back if you can; then "
-                f"{GO_ON}."
-            ) from None
-        if trainer.is_world_process_zero():
-            cause = signal.SIGTERM if stop.received is None else stop.received  # None where another process got it
-            print(f"Stopped by {cause.name} after step {step}, which is saved: {GO_ON}.")
-        raise SystemExit(128 + (stop.received or signal.SIGTERM)) from None
+        raise
     finally:
         stop.restore_signals()
-    return {**training.metrics, "train_runtime": stopwatch.seconds}
+    return stopwatch.seconds, training.metrics
 
 
-@contextmanager
-def explained_errors() -> Iterator[None]:
-    """
-    Raises:
-        SystemExit: where training or scoring cannot go on, with what to do.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise SystemExit(
-            f"Out of memory: {error} Halve --per_device_train_batch_size and double --gradient_accumulation_steps, "
-            f"which trains the same, and where it was in scoring halve --per_device_eval_batch_size; {GO_ON}, if "
-            "there is a checkpoint."
-        ) from error
-    except (FloatingPointError, OSError) as error:
-        raise SystemExit(str(error)) from error
-
-
-def train(run: Run, trainer: IFAformerTrainer, splits: dict[str, Split], facts: dict[str, Any]) -> dict[str, Any]:
-    """
-    Train, and score the best epoch on both splits, the test split once. Model, processor, results and card lie in the
-    run's folder then.
-
-    Args:
-        facts: what is recorded besides of what the run is made of.
-    """
-    training_metrics = fit(trainer, run.resume)
-    trainer.compute_metrics = None
-    results: dict[str, Any] = {"confusion": {}}
-    for name in ("validation", "test"):
-        answers = trainer.predict(splits[name].features).predictions
-        results[name] = splits[name].score(answers)
-        results["confusion"][name] = splits[name].confusion(answers)
-    try:
-        trainer.save_model()
-    except WRITE_ERRORS as error:
-        raise OSError(f"The trained model was not written: {error}. Free space, then {GO_ON}.") from error
-    log_history = trainer.state.log_history
-    results |= {
-        "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
-        "best_checkpoint": trainer.state.best_model_checkpoint,
-        "log_history": log_history,
-        "train_seconds": training_metrics["train_runtime"],
-        # of this call alone, if the run was gone on with
-        "train_samples_per_second": None if run.resume else training_metrics["train_samples_per_second"],
-        "mixed_precision": trainer.accelerator.mixed_precision,
-        "hardware": hardware(run.arguments),
-        "num_parameters": trainer.model.num_parameters(),
-        "seed": run.arguments.seed,
-        **facts,
-    }
-    results["arguments"] = {**facts["arguments"], "training": run.arguments.to_sanitized_dict()}
-    if trainer.is_world_process_zero():
-        write_run(results, run.arguments.output_dir)
-    trainer.accelerator.wait_for_everyone()
-    return results
-
-
-def write_run(results: dict[str, Any], output_dir: str) -> None:
-    """Its results and its card, beside the saved model."""
+def _write_run(results: dict[str, Any], output_dir: str) -> None:
+    """Write results and card beside the saved model."""
     write_json(results, Path(output_dir) / RESULTS)
     config = json.loads((Path(output_dir) / "config.json").read_bytes())
     save_model_card(ModelFacts(results, config), output_dir)
 
 
-def prepare_push(arguments: IFAformerTrainingArguments) -> None:
-    """
-    Before the work: make the repository, and write its whole name into the arguments.
-
-    Raises:
-        SystemExit: where it cannot be made, or the options do not fit.
-    """
-    strategy = HubStrategy(arguments.hub_strategy)
-    if strategy != HubStrategy.END:
-        # The Trainer would publish training_args.bin and logs as well, with paths of this machine and the token.
-        raise SystemExit(f"--hub_strategy is end alone, got {strategy.value}: pushed is what is trained.")
-    if arguments.hub_revision is not None:
-        raise SystemExit("--hub_revision: models are pushed to the main branch; name a repository of its own instead.")
-    name = arguments.hub_model_id or Path(arguments.output_dir).absolute().name
-    again = shlex.join(["accelerate", "launch", *sys.argv])
-    if arguments.hub_token:
-        again = again.replace(arguments.hub_token, "TOKEN")
-    try:
-        check_destination(name, arguments.hub_token)
-        repository = make_repository(
-            name, "model", private=bool(arguments.hub_private_repo), token=arguments.hub_token
-        )
-    except NotPushed as error:
-        raise SystemExit(f"{error} The command is:\n{again}") from error
-    arguments.hub_model_id = repository.repo_id
-
-
-def push(folder: Path, arguments: IFAformerTrainingArguments) -> None:
-    """
-    Raises:
-        SystemExit: where it fails, with the command that pushes what is trained.
-    """
-    name = arguments.hub_model_id
-    private = ["--private", "true"] if arguments.hub_private_repo else []
-    again = shlex.join(
-        [
-            "python",
-            str(Path(__file__).parents[2] / "scripts" / "push_to_hub.py"),
-            "--model",
-            str(folder),
-            "--repo_id",
-            name,
-            *private,
-        ]
-    )
-    print(f"The model is trained, and saved in {folder}.")
-    try:
-        pushed = push_model(folder, name, private=bool(arguments.hub_private_repo), token=arguments.hub_token)
-    except NotPushed as error:
-        raise SystemExit(f"{error} The command is:\n{again}") from error
-    print(f"Pushed: {pushed.url}")
-
-
-def conclude(runs: list[Run], arguments: IFAformerTrainingArguments) -> Run:
-    """
-    Print the results; of several seeds, write what they have in common, to a file beside theirs, to theirs and to
-    their cards. The best run by validation F1.
-    """
-    results = {run.arguments.seed: run.results for run in runs}
-    best = max(runs, key=lambda run: run.results["validation"]["f1"])
-    if len(runs) == 1:
-        print(results_table({split: best.results[split] for split in ("validation", "test")}))
-        print(f"test: {out_of_reach(best.results['test'])}.")
-    else:
-        common = {"seeds": list(results), "spread": spread(list(results.values()))}
-        for run in runs:
-            write_run({**run.results, **common}, run.arguments.output_dir)
-        folders = {run.arguments.seed: Path(run.arguments.output_dir).name for run in runs}
-        summary = {**common, "best_seed": best.arguments.seed, "runs": folders}
-        write_json(summary, Path(arguments.output_dir) / RESULTS)
-        print(spread_table(common["spread"]))
-        print(
-            f"Mean and standard deviation over seeds {', '.join(map(str, results))}. The best by validation F1 is in "
-            f"{best.arguments.output_dir}."
-        )
-    print(f"Written: {Path(arguments.output_dir) / RESULTS}")
-    return best
+def _write_common(runs: Sequence[Run], output_dir: Path) -> None:
+    """Write what runs with several seeds have in common: above them, and in their results and cards."""
+    results = {run.arguments.seed: _results(run) for run in runs}
+    common = {"seeds": list(results), "spread": spread(list(results.values()))}
+    for run in runs:
+        _write_run({**_results(run), **common}, run.arguments.output_dir)
+    folders = {run.arguments.seed: Path(run.arguments.output_dir).name for run in runs}
+    summary = {"spread": common["spread"], "seeds": common["seeds"]}
+    write_json({**summary, "best_seed": best_run(runs).arguments.seed, "runs": folders}, output_dir / RESULTS)

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainingArguments
 
@@ -75,7 +74,6 @@ def predict(model: PreTrainedModel, split: Split, batch_size: int) -> Any:
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,
-        dataloader_pin_memory=torch.accelerator.is_available(),
         report_to="none",
     )
     trainer = IFAformerTrainer(model=model, args=arguments, processing_class=split.processor)

@@ -1,9 +1,8 @@
-"""Search for training options, through the Trainer's own `hyperparameter_search`."""
+"""Search for training options, with the Trainer's own `hyperparameter_search`."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,55 +25,42 @@ SPACE = {
 
 
 @dataclass
-class SearchArguments:
-    search_trials: int = field(
-        default=0,
-        metadata={"help": "try this many settings and train with the best by validation F1; needs optuna"},
-    )
-    search_space: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "JSON: training options to their choices, or to bounds; default: "
-            '{"text_learning_rate": {"low": 1e-5, "high": 1e-4, "log": true}, ...}'
-        },
-    )
+class Search:
+    """
+    A search for the training options with the best F1 on the validation split.
+
+    Args:
+        trials: how many settings are tried, those of a search that was stopped included.
+        space: fields of the training arguments, each with a list of choices or with bounds, as
+            `{"low": 1e-5, "high": 1e-4, "log": True}`. By default, the learning rates of the towers and the head.
+
+    Raises:
+        ValueError: for a space that cannot be searched, and where optuna is not installed.
+    """
+
+    trials: int
+    space: Mapping[str, Any] | None = None
 
     def __post_init__(self):
-        if isinstance(self.search_space, str):
-            self.search_space = json.loads(self.search_space)
-
-    def check(self) -> None:
-        """
-        Raises:
-            ValueError: for a space that cannot be searched, or without optuna.
-        """
-        if self.search_trials < 0:
-            raise ValueError(f"--search_trials must be 0 or more, got {self.search_trials}.")
-        if self.search_trials == 0:
-            if self.search_space is not None:
-                raise ValueError("--search_space is of no use without --search_trials: give their number.")
-            return
+        self.space = SPACE if self.space is None else self.space
+        if self.trials < 1:
+            raise ValueError(f"The number of trials (search_trials) must be 1 or more, got {self.trials}.")
         if not is_optuna_available():
-            raise ValueError("--search_trials needs optuna: pip install 'ifaformer[search]', or optuna itself.")
-        known = {of.name for of in fields(IFAformerTrainingArguments)}
+            raise ValueError("A search needs optuna. Install it with: pip install 'ifaformer[search]'")
+        known = {argument.name for argument in fields(IFAformerTrainingArguments)}
         for name, values in self.space.items():
+            problem = f"search_space: {name} "
             if name not in known:
-                raise ValueError(f"--search_space: {name} is no training option, which alone can be searched.")
-            if isinstance(values, dict):
+                raise ValueError(f"{problem}is no training option; only these can be searched.")
+            if isinstance(values, Mapping):
                 unknown = set(values) - {"low", "high", "log", "step"}
                 if unknown or not {"low", "high"} <= set(values) or not values["low"] < values["high"]:
-                    raise ValueError(
-                        f"--search_space: {name} needs low < high, and may have log and step, got {values}."
-                    )
+                    raise ValueError(f"{problem}needs low < high, and may have log and step, got {dict(values)}.")
             elif not isinstance(values, list) or not values:
-                raise ValueError(f"--search_space: {name} needs a list of choices or low and high, got {values}.")
-
-    @property
-    def space(self) -> dict[str, Any]:
-        return SPACE if self.search_space is None else self.search_space  # type: ignore[return-value]
+                raise ValueError(f"{problem}needs a list of choices, or low and high, got {values}.")
 
     def suggest(self, trial: Any) -> dict[str, Any]:
-        """Values of one trial."""
+        """The options of one of optuna's trials."""
         chosen = {}
         for name, values in self.space.items():
             if isinstance(values, list):
@@ -86,61 +72,67 @@ class SearchArguments:
         return chosen
 
 
-def search(
+def find_options(
+    search: Search,
     make_trainer: Callable[[IFAformerTrainingArguments], IFAformerTrainer],
     arguments: IFAformerTrainingArguments,
-    search_arguments: SearchArguments,
 ) -> dict[str, Any]:
     """
-    The best values. `OUTPUT_DIR/search.json` has all trials; they are kept as they end, so that a search which was
-    stopped goes on.
+    Train once for each trial, with evaluations and without checkpoints.
+
+    Trials are kept in the output folder as they end, so that a search which was stopped goes on;
+    `OUTPUT_DIR/search.json` shows them all.
 
     Args:
-        make_trainer: of a trainer that makes its model anew for each trial.
-        arguments: of all trials.
+        make_trainer: makes a Trainer with a `model_init`, so that each trial begins with a new model.
+        arguments: of all trials, but for what is searched.
+
+    Returns:
+        The options of the best trial.
+
+    Raises:
+        ValueError: where no trial came to its end.
     """
     import optuna
 
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = f"sqlite:///{folder / TRIALS}"
-    number = search_arguments.search_trials
+    study_name, storage = "ifaformer", f"sqlite:///{folder / TRIALS}"
+    ended = 0
     if arguments.process_index == 0:
-        study = optuna.create_study(study_name="ifaformer", storage=storage, direction="maximize", load_if_exists=True)
-        ended = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-        number -= len(ended)
-    number = _same_everywhere(number, arguments)
-    ended_trials = search_arguments.search_trials - number
-    if number > 0:
+        study = optuna.create_study(study_name=study_name, storage=storage, direction="maximize", load_if_exists=True)
+        ended = len(study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]))
+    ended = _same_everywhere(ended, arguments)
+    if ended < search.trials:
         trial_arguments = copy(arguments)
         trial_arguments.save_strategy = SaveStrategy.NO
         trial_arguments.load_best_model_at_end = False
         trainer = make_trainer(trial_arguments)
         trainer.hyperparameter_search(
-            hp_space=search_arguments.suggest,
-            # the best epoch so far, as the run that follows keeps the best
+            hp_space=search.suggest,
+            # The best epoch so far, as the run that follows keeps the best.
             compute_objective=lambda metrics: max(
                 entry["eval_f1"] for entry in trainer.state.log_history if "eval_f1" in entry
             ),
-            n_trials=number,
+            n_trials=search.trials - ended,
             direction="maximize",
             backend="optuna",
-            study_name="ifaformer",
+            study_name=study_name,
             storage=storage,
             load_if_exists=True,
-            # another one than those that have ended were drawn with
-            sampler=optuna.samplers.TPESampler(seed=arguments.seed + ended_trials),
-            pruner=optuna.pruners.NopPruner(),  # of several processes it would stop the main one alone
-            # a trial that fails is recorded as such; of several processes, the others would not know
+            # The seed must not be that with which the trials that have ended were drawn.
+            sampler=optuna.samplers.TPESampler(seed=arguments.seed + ended),
+            pruner=optuna.pruners.NopPruner(),  # Of several processes another one would stop the main one alone.
+            # A trial that fails is recorded as such. With several processes, the others would not know of it.
             catch=(torch.OutOfMemoryError, FloatingPointError) if arguments.world_size == 1 else (),
         )
     best: dict[str, Any] = {}
     if arguments.process_index == 0:
-        study = optuna.load_study(study_name="ifaformer", storage=storage)
+        study = optuna.load_study(study_name=study_name, storage=storage)
         if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials):
-            raise SystemExit(
-                f"None of the {len(study.trials)} trials came to an end: see their messages above, and narrow "
-                "--search_space or the batch."
+            raise ValueError(
+                f"None of the {len(study.trials)} trials came to its end. Their messages are above. Narrow the search "
+                "space (search_space) or make the batches smaller."
             )
         best = study.best_params
         record = {

@@ -1,4 +1,4 @@
-"""What the `Trainer` does besides for IFAformer, in training and in scoring."""
+"""The Trainer of IFAformer."""
 
 import math
 from dataclasses import replace
@@ -7,48 +7,67 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer
+from transformers.trainer_callback import ProgressCallback
 from transformers.training_args import TrainingArguments
+from transformers.utils import logging
 
-from processing import IFAformerProcessor
+from processing.processing_ifaformer import IFAformerProcessor
 
-from .run_folder import last_complete_checkpoint
+from .metrics import feature_metrics
+from .progress import ScoreProgress
+from .run_folder import GO_ON, last_complete_checkpoint
 
 
 # On a full disk torch raises the second, safetensors the third.
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 
-GO_ON = "run the same command with --resume_from_checkpoint true to go on from there"
-
 
 class IFAformerTrainer(Trainer):
     """
-    Features stay uint8 until they are on the device; evaluation gathers answers, no logits; each tower and the head
-    have a learning rate; no checkpoint is written of weights that are no numbers.
+    A `Trainer` for IFAformer models, on features that `prepare_features` made.
+
+    It does more than `Trainer`: pixels stay uint8 until they are on the device; evaluation gathers answers (tag or
+    relation ids) in place of logits, and computes precision, recall and F1 of them; each tower and the head can have
+    a learning rate of its own; a loss or weights that are no numbers end the training before a checkpoint is written
+    of them.
 
     Args:
-        mask_probability: share of training tokens replaced by the mask token. They are drawn here, in step with
-            dropout, rather than where rows are read: a resumed run then draws what an uninterrupted one draws.
+        processing_class: the processor of the model. Its collator makes the batches.
+        mask_probability: share of the training tokens that are replaced by the mask token, as regularisation. They
+            are drawn here, in step with dropout, rather than where rows are read: a resumed run then draws what an
+            uninterrupted one draws.
+        *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates and `decay_all` of
+            [`IFAformerTrainingArguments`] are used where they are given.
+
+    Raises:
+        FloatingPointError: out of `train`, for a loss or weights that are no numbers.
+        OSError: out of `train`, for a checkpoint that cannot be written.
     """
 
     def __init__(self, *args: Any, processing_class: IFAformerProcessor, mask_probability: float = 0.0, **kwargs: Any):
-        super().__init__(
-            *args,
-            processing_class=processing_class,
-            data_collator=replace(processing_class.data_collator, normalize_pixels=False),
-            preprocess_logits_for_metrics=_answers,
-            **kwargs,
-        )
+        ours: dict[str, Any] = {
+            "processing_class": processing_class,
+            "data_collator": replace(processing_class.data_collator, normalize_pixels=False),
+            "compute_metrics": feature_metrics(processing_class),
+            "preprocess_logits_for_metrics": _answers,
+        }
+        super().__init__(*args, **{**ours, **kwargs})
         self.mask_probability = mask_probability
+        self._normalized = processing_class.data_collator.normalized
+        if not torch.accelerator.is_available():
+            self.args.dataloader_pin_memory = False  # of which torch would warn at each epoch
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(ScoreProgress)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        inputs = self.processing_class.normalize_pixels(super()._prepare_inputs(inputs))
+        inputs = self._normalized(super()._prepare_inputs(inputs))
         if self.mask_probability > 0 and self.model.training:
             inputs = self.processing_class.mask_tokens(inputs, self.mask_probability)
         return inputs
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            optimized = self.model if model is None else model
+            optimized: Any = self.model if model is None else model
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, optimized)
             kwargs = {**kwargs, "params": parameter_groups(optimized, self.args)}
             self.optimizer_cls_and_kwargs = (optimizer_class, kwargs)
@@ -56,6 +75,8 @@ class IFAformerTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """
+        Log as `Trainer` does.
+
         Raises:
             FloatingPointError: for a training loss that is no number.
         """
@@ -65,27 +86,33 @@ class IFAformerTrainer(Trainer):
 
     def check_weights(self) -> None:
         """
+        Check that all weights are finite numbers.
+
         Raises:
-            FloatingPointError: for weights that are no numbers.
+            FloatingPointError: for weights that are not.
         """
         broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if broken:
             raise FloatingPointError(self._diverged(f"{len(broken)} weights hold values that are no numbers"))
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """
-        Raises:
-            FloatingPointError: for weights that are no numbers.
-            OSError: where the checkpoint cannot be written.
-        """
         self.check_weights()
         try:
             super()._save_checkpoint(model, trial)
         except WRITE_ERRORS as error:
             raise OSError(
                 f"The checkpoint of step {self.state.global_step} was not written: {error}. {self._last_good()} Free "
-                f"space or restore {self.args.output_dir}, then {GO_ON}."
+                f"space or restore {self.args.output_dir}. {GO_ON}"
             ) from error
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # A model of one file is written at once.
+        try:
+            super()._save(*args, **kwargs)
+        finally:
+            if shown:
+                logging.enable_progress_bar()
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -95,22 +122,33 @@ class IFAformerTrainer(Trainer):
     def _diverged(self, what: str) -> str:
         return (
             f"Training has diverged at step {self.state.global_step}: {what}. {self._last_good()} Start again with "
-            "lower learning rates, a longer warm-up (--warmup_steps) or gradient clipping (--max_grad_norm 1.0)."
+            "lower learning rates, a longer warm-up (warmup_steps) or gradient clipping (max_grad_norm 1.0)."
         )
 
     def _last_good(self) -> str:
-        last = last_complete_checkpoint(self.args.output_dir)
+        last = last_complete_checkpoint(str(self.args.output_dir))
         return f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
 
 
 def _answers(outputs: Any, labels: Any) -> torch.Tensor:
-    """Of a model of entities the tag ids, of one of relations the relation ids."""
+    """The tag ids of a model for entities, the relation ids of one for relations."""
     return outputs[1] if isinstance(outputs, tuple) else outputs.argmax(dim=-1)
 
 
-def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> list[dict]:
-    """Text tower, vision tower and the rest (classifier and CRF), each with and without weight decay."""
-    decayed = set(dict(model.named_parameters())) if arguments.decay_all else set(_decay_names(model))
+def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> list[dict[str, Any]]:
+    """
+    The trainable parameters for an optimizer, in at most six groups: text tower, vision tower and the rest
+    (classifier and CRF), each with and without weight decay.
+
+    Args:
+        arguments: with a `text_learning_rate`, `vision_learning_rate`, `head_learning_rate` or `decay_all`, if they
+            are [`IFAformerTrainingArguments`].
+    """
+    if getattr(arguments, "decay_all", False):
+        decayed = {name for name, _ in model.named_parameters()}
+    else:
+        # Everything but biases and norms. The library's method makes no use of its Trainer.
+        decayed = set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
     towers = {"text": model.ifaformer.text_model, "vision": model.ifaformer.vision_model}
     tower_of = {parameter: name for name, tower in towers.items() for parameter in tower.parameters()}
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -118,7 +156,7 @@ def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> li
         if not parameter.requires_grad:
             continue
         module, decay = tower_of.get(parameter, "head"), name in decayed
-        learning_rate = getattr(arguments, f"{module}_learning_rate")
+        learning_rate = getattr(arguments, f"{module}_learning_rate", None)
         group = groups.setdefault(
             (module, decay),
             {
@@ -129,8 +167,3 @@ def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> li
         )
         group["params"].append(parameter)
     return list(groups.values())
-
-
-def _decay_names(model) -> list[str]:
-    # Trainer's own choice: everything but biases and norms
-    return Trainer.get_decay_parameter_names(None, model)

@@ -1,0 +1,155 @@
+"""Runs that are stopped, starved, gone on with, and made with several seeds."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_ifaformer.training import IFAformerTrainer, TrainingStopped, check_splits, plan_runs, runs_summary
+from modeling_ifaformer.training.run_folder import checkpoints, last_complete_checkpoint
+
+
+# As the recipes have it: the best checkpoint is kept, and one more at most.
+BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
+
+
+@pytest.fixture
+def before_step(monkeypatch):
+    """`before_step(3, function)`: call the function before the third step of the next training."""
+    training_step = IFAformerTrainer.training_step
+
+    def patch(number, function):
+        def step(self, *args, **kwargs):
+            if self.state.global_step == number - 1:
+                function(self)
+            return training_step(self, *args, **kwargs)
+
+        monkeypatch.setattr(IFAformerTrainer, "training_step", step)
+
+    return patch
+
+
+def send(number):
+    return lambda trainer: os.kill(os.getpid(), number)
+
+
+def test_results_begin_with_what_a_person_looks_for(train, tmp_path):
+    (run,) = train(save_strategy="no", max_steps=2)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(results)[:2] == ["test", "validation"] and list(results)[-1] == "log_history"
+    assert results["test"]["support"] == 6 and results["statistics"]["train"]["rows"] == 24
+    assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
+    summary = runs_summary([run])
+    assert f"{100 * results['test']['f1']:.2f}" in summary and "0 of 6 entities" in summary
+
+
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(train, weights, before_step, tmp_path):
+    """SIGTERM at the last step of an epoch, and amid one: all epochs are evaluated, and the weights are the same."""
+    (whole,) = train("whole", **BY_EPOCH)
+    for stopped_after in (3, 6, 10):  # six steps an epoch
+        before_step(stopped_after, send(signal.SIGTERM))
+        with pytest.raises(
+            TrainingStopped, match=f"SIGTERM stopped the training after step {stopped_after}"
+        ) as stopped:
+            train(**BY_EPOCH, resume_from_checkpoint="true")
+        assert stopped.value.cause == signal.SIGTERM and "--resume_from_checkpoint true" in str(stopped.value)
+        state = json.loads((tmp_path / "out" / f"checkpoint-{stopped_after}" / "trainer_state.json").read_text())
+        assert state["global_step"] == stopped_after
+    before_step(0, None)
+    with pytest.raises(ValueError, match="belongs to an earlier run"):
+        train(**BY_EPOCH)
+    (resumed,) = train(**BY_EPOCH, resume_from_checkpoint="true")
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "out")
+    assert all(torch.allclose(expected[name], actual[name], rtol=1e-5, atol=1e-7) for name in expected)
+    assert len(whole.results["validation_f1_by_epoch"]) == 2
+    assert resumed.results["validation_f1_by_epoch"] == whole.results["validation_f1_by_epoch"]
+    assert resumed.results["train_seconds"] > resumed.results["log_history"][-1]["train_runtime"], "all parts together"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "signals are given back"
+
+
+def test_an_output_folder_that_is_gone(train, before_step, tmp_path):
+    before_step(5, lambda trainer: shutil.rmtree(trainer.args.output_dir))
+    with pytest.raises(TrainingStopped, match="is gone, with the checkpoints of this run") as stopped:
+        train()
+    assert stopped.value.cause is None and "step 5 is saved in a new folder" in str(stopped.value)
+    assert checkpoints(tmp_path / "out") == [last_complete_checkpoint(tmp_path / "out")]
+
+
+def test_weights_that_are_no_numbers_are_no_result(train, monkeypatch, tmp_path):
+    create_optimizer = IFAformerTrainer.create_optimizer
+
+    def break_weights(self, *args, **kwargs):
+        next(self.model.parameters()).data.fill_(float("nan"))
+        return create_optimizer(self, *args, **kwargs)
+
+    monkeypatch.setattr(IFAformerTrainer, "create_optimizer", break_weights)
+    with pytest.raises(FloatingPointError, match="weights hold values that are no numbers"):
+        train(save_strategy="no", logging_steps=1000, logging_nan_inf_filter=True, max_steps=2)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_out_of_memory(train, before_step):
+    def exhaust(trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    before_step(1, exhaust)
+    with pytest.raises(MemoryError, match="Halve per_device_train_batch_size and double gradient_accumulation_steps"):
+        train()
+
+
+def test_several_seeds_give_mean_and_deviation(train, weights, tmp_path):
+    folder, options = tmp_path / "out", {"max_steps": 4, "save_strategy": "no"}
+    runs = train(seeds=[3, 5], **options)
+    summary = json.loads((folder / "results.json").read_text())
+    results = [json.loads((folder / f"seed-{seed}" / "results.json").read_text()) for seed in (3, 5)]
+    assert summary["seeds"] == [3, 5] and summary["runs"] == {"3": "seed-3", "5": "seed-5"}
+    losses = [run["log_history"][0]["loss"] for run in results]
+    assert losses[0] != losses[1], "the seed changes the weights"
+    for split in ("validation", "test"):
+        f1 = summary["spread"][split]["f1"]
+        assert f1["values"] == [run[split]["f1"] for run in results]
+        assert f1["mean"] == pytest.approx(np.mean(f1["values"])) and f1["std"] == np.std(f1["values"], ddof=1)
+    best = summary["best_seed"]
+    assert f"The best run by validation F1 is in {folder / f'seed-{best}'}" in runs_summary(runs)
+    assert "of 2 such runs, with the seeds 3, 5" in (folder / "seed-3" / "README.md").read_text()
+
+    # A run with one seed is the same as that of several.
+    train("alone", **options, seed=5)
+    expected, alone = weights(folder / "seed-5"), weights(tmp_path / "alone")
+    assert all(torch.equal(expected[name], alone[name]) for name in expected)
+
+    # What has ended is not done again, what is missing is.
+    with pytest.raises(ValueError, match="belongs to an earlier run"):
+        train(seeds=[3, 5], **options)
+    shutil.rmtree(folder / "seed-5")
+    (folder / "results.json").unlink()
+    before = (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns
+    train(seeds=[3, 5], **options, resume_from_checkpoint="true")
+    assert (folder / "seed-3" / "model.safetensors").stat().st_mtime_ns == before
+    assert json.loads((folder / "results.json").read_text()) == summary
+
+
+def test_plans(make_arguments, tmp_path):
+    assert [run.start for run in plan_runs(make_arguments())] == [
+        "There is no whole checkpoint; training starts at the beginning."
+    ]
+    runs = plan_runs(make_arguments(resume_from_checkpoint="true"), seeds=[1, 2])
+    assert [(run.arguments.seed, run.arguments.output_dir) for run in runs] == [
+        (seed, str(tmp_path / "out" / f"seed-{seed}")) for seed in (1, 2)
+    ]
+    with pytest.raises(ValueError, match=r"seeds must be several seeds that differ, got \[1, 1\]"):
+        plan_runs(make_arguments(), seeds=[1, 1])
+    with pytest.raises(ValueError, match="resume_from_checkpoint is true or false, got x"):
+        plan_runs(make_arguments(resume_from_checkpoint="x"), seeds=[1, 2])
+
+
+def test_data_that_cannot_be_trained_on(data):
+    check_splits(data, "tweets", "ner")
+    with pytest.raises(ValueError, match="The task re needs the column relation"):
+        check_splits(data, "tweets", "re")
+    with pytest.raises(ValueError, match="tweets has no rows in validation, but only in train, test"):
+        check_splits({"train": data["train"], "test": data["test"]}, "tweets", "ner")

@@ -88,8 +88,7 @@ def main() -> None:
     )
     from hub_card.sharing import NotPushed, push_model
 
-    launcher = ("accelerate", "launch") if arguments.world_size > 1 else ()
-    again = this_command(*launcher).replace(arguments.hub_token or "TOKEN", "TOKEN")
+    again = this_command("accelerate", "launch").replace(arguments.hub_token or "TOKEN", "TOKEN")
     is_main = arguments.process_index == 0
     push, arguments.push_to_hub = arguments.push_to_hub, False  # The Trainer would push in its own way.
     try:

@@ -7,19 +7,36 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 from transformers.utils import logging
 
 from processing.processing_ifaformer import IFAformerProcessor
 
 from .metrics import feature_metrics
-from .progress import ScoreProgress
 from .run_folder import GO_ON, last_complete_checkpoint
 
 
 # On a full disk torch raises the second, safetensors the third.
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
+
+
+class ScoreProgress(ProgressCallback):
+    """A progress bar that prints a line for each evaluation; the losses between go to the logs alone."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        scores = {name.removeprefix("eval_"): value for name, value in (logs or {}).items() if "eval_" in name}
+        if scores and self.training_bar is not None:
+            shown = [f"{name} {100 * scores[name]:.2f}" for name in ("precision", "recall", "f1") if name in scores]
+            shown += [f"loss {scores['loss']:.4g}"] if "loss" in scores else []
+            self.training_bar.write(f"epoch {state.epoch:.4g}: validation {', '.join(shown)}")
 
 
 class IFAformerTrainer(Trainer):

@@ -11,7 +11,9 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForTokenClassification
 
-from modeling_ifaformer import IFAformerForTokenClassification
+from ifaformer_commands import train
+from ifaformer_commands.command_line import parse_arguments
+from modeling_ifaformer.training import IFAformerTrainingArguments
 from processing import IFAformerProcessor
 
 
@@ -140,27 +142,6 @@ def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
     assert "There is no option --learning_rat. Did you mean --learning_rate" in result.stderr
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group(make_config, tmp_path):
-    model = IFAformerForTokenClassification(make_config(num_labels=3))
-    model.ifaformer.text_model.pooler.requires_grad_(False)
-    arguments = import_module("modeling_ifaformer.training.arguments").IFAformerTrainingArguments(
-        output_dir=str(tmp_path), learning_rate=1.0, vision_learning_rate=2.0, head_learning_rate=0.0, weight_decay=0.5
-    )
-    for arguments.decay_all in (False, True):
-        groups = import_module("modeling_ifaformer.training.trainer").parameter_groups(model, arguments)
-        grouped = [parameter for group in groups for parameter in group["params"]]
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        assert len(grouped) == len(trainable) and {*map(id, grouped)} == {*map(id, trainable)}
-        rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-        decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
-        vision = model.ifaformer.vision_model.embeddings
-        assert rate[id(model.ifaformer.text_model.embeddings.LayerNorm.bias)] == 1.0
-        assert rate[id(vision.aux_position_embedding.weight)] == 2.0
-        assert rate[id(model.crf.transitions)] == rate[id(model.classifier.weight)] == 0.0
-        assert decay[id(model.classifier.weight)] == 0.5
-        assert decay[id(model.classifier.bias)] == decay[id(vision.class_embedding)] * arguments.decay_all
-
-
 def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
     recipes = repository / "scripts" / "recipes"
     full, ablation = (yaml.safe_load((recipes / f"{name}.yaml").read_text()) for name in ("mnre", "mnre_whole_image"))
@@ -172,11 +153,10 @@ def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
     "name", ["demo", "demo_re", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"]
 )
 def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
-    train = import_module("ifaformer_commands.train")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train.py", str(repository / "scripts" / "recipes" / f"{name}.yaml")])
-    classes = (train.DataArguments, train.ModelArguments, train.IFAformerTrainingArguments)
-    data, model, arguments, path = train.parse_arguments(*classes)
+    options = (train.DataArguments, train.TowerArguments, train.ReadingArguments)
+    data, towers, reading, arguments, path = parse_arguments(*options, IFAformerTrainingArguments)
     assert data.dataset == name.removesuffix("_deepke")
     assert path.endswith(f"{name}.yaml")
     if name == "twitter2017_deepke":  # the published recipe
@@ -192,11 +172,11 @@ def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
             arguments.max_grad_norm,
             arguments.seed,
         ) == published
-        assert (data.max_seq_length, model.attention_variant, model.label_scheme) == (40, "deepke", "deepke")
+        assert (data.max_seq_length, towers.attention_variant, reading.label_scheme) == (40, "deepke", "deepke")
         assert arguments.decay_all
     if name == "mnre_deepke":
         assert (arguments.num_train_epochs, arguments.learning_rate, data.max_seq_length) == (12, 1e-5, 80)
-    assert model.task == ("re" if name in ("demo_re", "mnre", "mnre_deepke") else "ner")
+    assert data.task == ("re" if name in ("demo_re", "mnre", "mnre_deepke") else "ner")
 
 
 def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):

@@ -1,79 +1,109 @@
-"""Samples of a data set as HTML."""
+"""A page of HTML that shows a data set: counts, and samples of its rows."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from processing.columns import CROP_KINDS, OBJECT_COLUMNS
+from processing.data.tasks import choose_split
 from processing.images import ImageError, load_image
 from processing.labels import entity_spans
-from processing.rendering import CROP_COLOURS, entity_text, picture_figure
-from processing.rows.row_features import CROP_KINDS
+from processing.rendering import CROP_COLOURS, entity_text, page, picture_figure, table
+from processing.rows.row_features import label_names
 from processing.tokenizing import join_words
 
-
-def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a line for each count, a column for each split."""
-    splits = list(statistics.values())
-    lines: list[list[str]] = []
-
-    def line(name: str, value: Callable[[dict[str, Any]], float]) -> None:
-        numbers = [value(split) for split in splits]
-        lines.append([name, *(f"{number:,.1f}" if isinstance(number, float) else f"{number:,}" for number in numbers)])
-
-    line("rows", lambda split: split["rows"])
-    for name in splits[0]["words"]:
-        line(f"words, {name}", lambda split, name=name: split["words"][name])
-    for column in ("entities", "relations"):
-        for name in dict.fromkeys(name for split in splits for name in split.get(column, ())):
-            line(f"{column}, {name}", lambda split, column=column, name=name: split[column].get(name, 0))
-    if "entities" in splits[0]:
-        line("rows without entity", lambda split: split["rows_without_entity"])
-    line("rows without image", lambda split: split["without_image"])
-    for column in (f"{kind}_crops" for kind in CROP_KINDS):
-        for number in sorted({number for split in splits for number in split[column]}):
-            name = f"rows with {number} {column.replace('_', ' ')}"
-            line(name, lambda split, column=column, number=number: split[column].get(number, 0))
-    return ["", *statistics], lines
+from .contact_sheet import NAMES
+from .statistics import statistics_table
 
 
-def choose_rows(data: DatasetDict, arguments: Any) -> list[tuple[str, dict[str, Any]]]:
+# Width of a picture and of a crop on the page, in pixels.
+PICTURE_WIDTH, CROP_WIDTH = 360, 128
+
+
+def choose_rows(
+    data: DatasetDict,
+    *,
+    split: str | None = None,
+    num_samples: int = 24,
+    ids: Sequence[str] = (),
+    seed: int = 0,
+) -> list[tuple[str, int]]:
     """
-    (split, row) of the rows to show.
+    Choose rows at random, the same ones for the same seed.
+
+    Args:
+        data: splits of rows.
+        split: choose from this split only.
+        num_samples: how many rows, or fewer where there are fewer.
+        ids: choose the rows with these ids instead. A row of each split that has the id is chosen.
+        seed: of the random numbers.
+
+    Returns:
+        Split and index of each row.
 
     Raises:
-        SystemExit: for an unknown split, or ids that no row has. An id of several splits is shown in each.
+        ValueError: for an unknown split, ids that no row has, and a negative number of rows.
     """
-    chosen = {arguments.split: data[arguments.split]} if arguments.split else data
-    places = [(split, index) for split, rows in chosen.items() for index in range(len(rows))]
-    if arguments.ids:
-        by_id: dict[str, list[tuple[str, int]]] = {}
-        for split, rows in chosen.items():
-            for index, row_id in enumerate(rows["id"]):
-                by_id.setdefault(row_id, []).append((split, index))
-        unknown = [row_id for row_id in arguments.ids if row_id not in by_id]
-        if unknown:
-            raise SystemExit(f"No row has the id {', '.join(unknown)}; ids look like {next(iter(by_id))!r}.")
-        drawn = [place for row_id in arguments.ids for place in by_id[row_id]]
-    else:
-        number = min(arguments.num_samples, len(places))
-        order = np.random.default_rng(arguments.seed).choice(len(places), number, replace=False)
-        drawn = [places[index] for index in sorted(order)]
-    return [(split, chosen[split][index]) for split, index in drawn]
+    if num_samples < 0:
+        raise ValueError(f"num_samples must be 0 or more, got {num_samples}.")
+    splits = data if split is None else {split: choose_split(data, split)}
+    places = [(name, index) for name, rows in splits.items() for index in range(len(rows))]
+    if not ids:
+        number = min(num_samples, len(places))
+        order = np.random.default_rng(seed).choice(len(places), number, replace=False)
+        return [places[index] for index in sorted(order)]
+    by_id: dict[str, list[tuple[str, int]]] = {}
+    for name, rows in splits.items():
+        for index, row_id in enumerate(rows["id"]):
+            by_id.setdefault(row_id, []).append((name, index))
+    unknown = [row_id for row_id in ids if row_id not in by_id]
+    if unknown:
+        raise ValueError(f"No row has the id {', '.join(unknown)}. Ids look like {next(iter(by_id), '')!r}.")
+    return [place for row_id in ids for place in by_id[row_id]]
 
 
-def sample(split: str, row: dict[str, Any], dataset: Dataset) -> str:
+def sample_page(
+    data: DatasetDict,
+    rows: Sequence[tuple[str, int]],
+    statistics: dict[str, dict[str, Any]],
+    *,
+    name: str,
+    report: str = "",
+) -> str:
+    """
+    The page, which stands alone and carries no script.
+
+    Args:
+        data: splits of rows, pictures encoded.
+        rows: those to show, as [`choose_rows`] gives them.
+        statistics: [`split_statistics`] of each split.
+        name: of the data set.
+        report: what loading had to tell, a finding a line.
+    """
+    header, lines = statistics_table(statistics)
+    findings = "".join(f'<p class="note">{html.escape(line)}</p>' for line in report.splitlines())
+    legend = ""
+    if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
+        keys = (f'<span style="color:{CROP_COLOURS[kind]}">{html.escape(NAMES[kind])}</span>' for kind in CROP_KINDS)
+        legend = f"<p>Boxes: {', '.join(keys)}</p>"
+    samples = "".join(_sample(split, data[split], index) for split, index in rows)
+    return page(f"Data set {name}", f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{samples}")
+
+
+def _sample(split: str, rows: Dataset, index: int) -> str:
     """One row as HTML."""
+    row = rows[index]
     text, _, offsets = join_words(row["tokens"])
     if "ner_tags" in row:
-        names = dataset.features["ner_tags"].feature.names
-        spans = [*entity_spans([names[tag] for tag in row["ner_tags"]])]
+        names = label_names(rows, "ner_tags")
+        spans = entity_spans([names[tag] for tag in row["ner_tags"]])
         below = ""
     else:
         spans = [(name, row[name]["start"], row[name]["end"]) for name in ("head", "tail")]
-        relation = dataset.features["relation"].int2str(row["relation"])
+        relation = label_names(rows, "relation")[row["relation"]]
         below = (
             f"<p>{html.escape(relation)}: {html.escape(row['head']['name'])}, {html.escape(row['tail']['name'])}</p>"
         )
@@ -87,9 +117,11 @@ def sample(split: str, row: dict[str, Any], dataset: Dataset) -> str:
         for kind in CROP_KINDS
         for found in row.get(f"{kind}_objects") or []
     ]
-    pictures = [("image", row["image"], boxes, 360)] if row["image"] is not None else []
+    pictures = [("image", row["image"], boxes, PICTURE_WIDTH)] if row["image"] is not None else []
     for kind in CROP_KINDS:
-        pictures += [(f"{kind} crop {index}", crop, [], 128) for index, crop in enumerate(row[f"{kind}_crops"] or [])]
+        pictures += [
+            (f"{kind} crop {index}", crop, [], CROP_WIDTH) for index, crop in enumerate(row[f"{kind}_crops"] or [])
+        ]
     figures = []
     for caption, picture, drawn, width in pictures:
         try:

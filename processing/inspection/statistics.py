@@ -1,4 +1,4 @@
-"""Counts over a split: rows, lengths, what is to be found, and the pictures that are there and that are not."""
+"""Counts over the splits of a data set: rows, lengths, what is to be found, and which pictures there are."""
 
 from collections import Counter
 from typing import Any
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from processing.columns import PICTURE_COLUMNS
+from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.labels import entity_spans
-from processing.rows.row_features import CROP_KINDS, label_names
+from processing.rows.row_features import label_names
 
 
 def split_statistics(rows: Dataset) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
             without_entity += not spans
         found.update(labels["relation"][relation] for relation in batch.get("relation", []))
 
-    crops: dict[str, Counter[int]] = {f"{kind}_crops": Counter() for kind in CROP_KINDS}
+    crops: dict[str, Counter[int]] = {column: Counter() for column in CROP_COLUMNS}
     without_image = 0
     if not set(PICTURE_COLUMNS) <= set(rows.column_names):
         raise ValueError(f"Expected the columns {', '.join(PICTURE_COLUMNS)}, got {', '.join(rows.column_names)}.")
@@ -62,3 +62,37 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     if "ner_tags" in answers:
         statistics["rows_without_entity"] = without_entity
     return statistics
+
+
+def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table: a line for each count, a column for each split."""
+    splits = list(statistics.values())
+    counts: dict[str, list[float]] = {"rows": [split["rows"] for split in splits]}
+    counts |= {f"words, {name}": [split["words"][name] for split in splits] for name in splits[0]["words"]}
+    for column in ("entities", "relations"):
+        for name in dict.fromkeys(name for split in splits for name in split.get(column, ())):
+            counts[f"{column}, {name}"] = [split[column].get(name, 0) for split in splits]
+    if "entities" in splits[0]:
+        counts["rows without entity"] = [split["rows_without_entity"] for split in splits]
+    counts["rows without image"] = [split["without_image"] for split in splits]
+    for column in CROP_COLUMNS:
+        for number in sorted({number for split in splits for number in split[column]}):
+            name = f"rows with {number} {column.replace('_', ' ')}"
+            counts[name] = [split[column].get(number, 0) for split in splits]
+    lines = [
+        [name, *(f"{number:,.1f}" if isinstance(number, float) else f"{number:,}" for number in numbers)]
+        for name, numbers in counts.items()
+    ]
+    return ["", *statistics], lines
+
+
+def statistics_text(statistics: dict[str, dict[str, Any]]) -> str:
+    """The table as lines of text, columns one below the other."""
+    header, lines = statistics_table(statistics)
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+        )
+        for first, *cells in [header, *lines]
+    )

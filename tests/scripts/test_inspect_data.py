@@ -49,8 +49,9 @@ def test_a_hostile_tweet_stays_text(run_script, own_data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--split", "test"], "--split must be one of train, got 'test'"),
-        (["--ids", "c", "d"], "No row has the id d; ids look like 'a<b'"),
+        (["--split", "test"], "The split must be one of train, got 'test'"),
+        (["--ids", "c", "d"], "No row has the id d. Ids look like 'a<b'"),
+        (["--num_samples", "-1"], "num_samples must be 0 or more, got -1"),
     ],
 )
 def test_what_is_not_there(run_script, own_data, tmp_path, options, message):

@@ -1,0 +1,87 @@
+import io
+
+import pytest
+from datasets import Dataset, DatasetDict, Image, List
+from PIL import Image as Pictures
+
+from processing.inspection.sample_page import choose_rows, sample_page
+from processing.inspection.statistics import split_statistics
+from processing.rows.row_features import ner_features, re_features, with_objects
+
+
+def picture(width=40):
+    file = io.BytesIO()
+    Pictures.new("RGB", (width, 20)).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def make_rows(features, *rows):
+    encoded = Image(decode=False)
+    features["image"], features["aux_crops"], features["rcnn_crops"] = encoded, List(encoded), List(encoded)
+    defaults = {"image_id": None, "image": None, "aux_crops": [], "rcnn_crops": []}
+    return Dataset.from_list([{**defaults, **row} for row in rows], features=features)
+
+
+@pytest.fixture
+def data():
+    rows = [{"id": str(index), "tokens": ["Paris", "<b>"], "ner_tags": [1, 0]} for index in range(5)]
+    features = ner_features(["O", "B-LOC"])
+    return DatasetDict(
+        train=make_rows(features, *rows[:3]), test=make_rows(features, *rows[3:], {**rows[0], "image": picture()})
+    )
+
+
+def render(data, rows, **options):
+    statistics = {split: split_statistics(of_split) for split, of_split in data.items()}
+    return sample_page(data, rows, statistics, name="mine", **options)
+
+
+def test_rows_chosen_at_random(data):
+    everything = [("train", 0), ("train", 1), ("train", 2), ("test", 0), ("test", 1), ("test", 2)]
+    assert choose_rows(data) == everything
+    chosen = choose_rows(data, num_samples=3, seed=1)
+    assert chosen == choose_rows(data, num_samples=3, seed=1) and set(chosen) < set(everything)
+    assert chosen == sorted(chosen, key=everything.index) and len(set(chosen)) == 3
+    assert any(choose_rows(data, num_samples=3, seed=seed) != chosen for seed in range(2, 6))
+    assert choose_rows(data, split="test", num_samples=9) == everything[3:]
+
+
+def test_rows_chosen_by_id(data):
+    assert choose_rows(data, ids=["4", "0"]) == [("test", 1), ("train", 0), ("test", 2)]
+    assert choose_rows(data, ids=["0"], split="train") == [("train", 0)]
+    with pytest.raises(ValueError, match=r"No row has the id 7, 8\. Ids look like '0'\."):
+        choose_rows(data, ids=["7", "0", "8"])
+    with pytest.raises(ValueError, match="split must be one of train, test, got 'dev'"):
+        choose_rows(data, split="dev")
+    with pytest.raises(ValueError, match="num_samples must be 0 or more, got -1"):
+        choose_rows(data, num_samples=-1)
+
+
+def test_a_page(data):
+    page = render(data, [("train", 0), ("test", 2)], report="1 row <left> out\n2 pictures")
+    assert page.count("<article>") == 2 and page.count("no image") == 1 and page.count("data:image/jpeg") == 1
+    assert "Paris<small>LOC</small>" in page and "&lt;b&gt;" in page and "<b>" not in page
+    assert '<p class="note">1 row &lt;left&gt; out</p><p class="note">2 pictures</p>' in page
+    assert "entities, LOC" in page and "Boxes:" not in page
+
+
+def test_objects_are_drawn_and_what_cannot_be_read_is_told():
+    found = {"label": "dog", "score": 0.5, "box": [1.0, 2.0, 30.0, 15.0]}
+    row = {"id": "0", "tokens": ["a"], "ner_tags": [0], "image": picture(), "aux_objects": [found], "rcnn_objects": []}
+    damaged = {"bytes": b"x", "path": None}
+    rows = make_rows(with_objects(ner_features(["O"])), {**row, "aux_crops": [picture(29)], "rcnn_crops": [damaged]})
+    page = render(DatasetDict(train=rows), [("train", 0)])
+    assert "Boxes:" in page and "dog 0.50" in page and page.count("<rect") == 1
+    assert "aux crop 0" in page and '<p class="note">rcnn crop 0: bytes: ' in page
+
+
+def test_relations():
+    features = re_features(["None", "/per/loc/in"])
+    row = {"id": "0", "tokens": ["New", "York", "is", "Jordan"], "relation": 1}
+    places = {"head": {"name": "Jordan", "start": 3, "end": 4}, "tail": {"name": "New York", "start": 0, "end": 2}}
+    overlapping = {"head": {"name": "York", "start": 1, "end": 2}, "tail": places["tail"]}
+    rows = make_rows(features, {**row, **places}, {**row, **overlapping})
+    first, second = (render(DatasetDict(train=rows), [("train", index)]) for index in range(2))
+    assert "<p>/per/loc/in: Jordan, New York</p>" in first
+    assert "Jordan<small>head</small>" in first and "New York<small>tail</small>" in first
+    assert "York<small>head</small>" in second and "<small>tail</small>" not in second

@@ -85,10 +85,10 @@ def prepare_features(
 
     Args:
         dataset: rows as the builders have them. Of more crops than the processor takes, the first are used.
-        processor: of the model.
-        cache_dir: the features go to `ifaformer_features/` below it; the default of `datasets` if None.
-        num_proc: processes that prepare. One if None.
-        labels: False leaves them out, for rows whose tags or relations are not the processor's.
+        processor: the model's processor.
+        cache_dir: a folder in which `ifaformer_features/` gets the features; the cache of `datasets` if None.
+        num_proc: how many processes prepare features; one if None.
+        labels: whether the features have labels. False is for rows whose tags or relations are not the processor's.
 
     Returns:
         What the processor's collator takes: token ids, masks, labels, and pixels as uint8. The collator passes over
@@ -107,9 +107,8 @@ def prepare_features(
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
-    text_features = {
-        name: TOKEN_FEATURES[name] for name in TOKEN_FEATURES if name in (*processor.model_input_names, "word_ids")
-    }
+    token_columns = {*processor.model_input_names, "word_ids"}
+    text_features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in token_columns}
     for column in ANSWERS.keys() & texts.features.keys():
         text_features["labels"] = ANSWERS[column]
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
@@ -125,10 +124,8 @@ def prepare_features(
 
 
 def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool) -> None:
-    for column, what, names in (
-        ("ner_tags", "tags", processor.tags),
-        ("relation", "relations", processor.relations or []),
-    ):
+    known = {"ner_tags": ("tags", processor.tags), "relation": ("relations", processor.relations or [])}
+    for column, (what, names) in known.items():
         if labels and column in dataset.features:
             given = label_names(dataset, column)
             if given != names:
@@ -137,13 +134,13 @@ def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool
                 )
     if processor.relations is not None and not {"head", "tail"} <= dataset.features.keys():
         raise ValueError(
-            "The processor has relations: its rows need the columns head and tail; they have "
+            "The processor has relations, so that its rows need the columns head and tail. These rows have "
             f"{', '.join(dataset.features)}."
         )
 
 
 def _readable(features: Dataset, processor: IFAformerProcessor, split: str | None) -> Dataset:
-    """The rows that have tokens."""
+    """The rows that have tokens; a warning tells how many have none."""
     tables = features.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
     lengths = [pc.list_value_length(table.column("input_ids")).to_numpy() for table in tables]
     has_tokens = np.concatenate(lengths) > 0
@@ -165,7 +162,7 @@ def _cached(
     folder: str,
     num_proc: int | None,
 ) -> Dataset:
-    """The rows encoded, in a file of their own for each key."""
+    """The rows encoded, in a file that is named by all that decides what is in it."""
     key = Hasher.hash([rows._fingerprint, settings, sorted(features), code_digest(prepare_features), _versions()])
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
@@ -203,7 +200,7 @@ def _encode_named(
                 message = f"Row {row_id!r} cannot be prepared: {error}"
                 if isinstance(error, ImageError):
                     message += (
-                        ". It could be read when the data set was loaded; load it again, and it counts as absent."
+                        ". It could be read when the data set was loaded. Load it again, then it counts as absent."
                     )
                 raise ValueError(message) from error
         raise
@@ -230,7 +227,9 @@ def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> N
             lengths = (pc.list_value_length(table.column(column)) for table in tables)
             surplus = sum(pc.sum(pc.greater(length, number)).as_py() or 0 for length in lengths)
             if surplus:
-                logger.warning(f"{surplus} rows have more than {number} {column}: the first {number} are used.")
+                logger.warning(
+                    f"{surplus} rows have more than {number} {column}, of which the first {number} are used."
+                )
 
 
 def _text_settings(processor: IFAformerProcessor) -> list:
@@ -240,7 +239,7 @@ def _text_settings(processor: IFAformerProcessor) -> list:
         content: Any = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
         vocabulary = json.dumps(content, sort_keys=True)
     else:
-        # Its files and options; not where it was loaded from.
+        # The tokenizer's files and options count, and not the place it was loaded from.
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(path).read_bytes() for path in tokenizer.save_vocabulary(folder)]
         options = {name: value for name, value in tokenizer.init_kwargs.items() if isinstance(value, bool | int)}
@@ -256,7 +255,7 @@ def _versions() -> list[str | None]:
 
 @contextmanager
 def _one_writer(folder: str) -> Iterator[None]:
-    """One process at a time writes the features; what one that was killed left behind goes."""
+    """One process at a time writes the features. It removes what a process that was killed has left behind."""
     lock = FileLock(folder + ".lock")
     try:
         os.makedirs(folder, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A WordPiece tokenizer learnt from texts, for a text tower that starts from nothing."""
+"""A WordPiece tokenizer that is learnt from texts, for a text tower that starts from nothing."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizer:
     """
-    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`: the same words, the same vocabulary.
+    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. The same words give the same vocabulary.
 
     Args:
         words: the words of the training texts.
-        vocab_size: most entries of the vocabulary.
+        vocab_size: how many entries the vocabulary has at most.
     """
     counts = Counter(words)
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

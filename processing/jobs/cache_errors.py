@@ -18,10 +18,10 @@ BESIDE = (".lock", "_builder.lock", "_info.lock", ".incomplete")
 @contextmanager
 def cache_errors(cache_dir: str | None) -> Iterator[None]:
     """
-    Of a cache that is full or cannot be written say where it is and what to do; `datasets` hides it in a cause.
+    Say of a cache that is full or cannot be written where it lies and what to do. `datasets` hides both in a cause.
 
     Args:
-        cache_dir: the default of `datasets` if None.
+        cache_dir: the cache's folder, the default of `datasets` if None.
 
     Raises:
         OSError: with the number of the one it explains.
@@ -33,17 +33,17 @@ def cache_errors(cache_dir: str | None) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             number = cause.errno if isinstance(cause, OSError) else None
-            remedy = "give another cache_dir (--cache_dir), or set HF_DATASETS_CACHE"
+            remedy = "give another cache_dir (--cache_dir), or set HF_DATASETS_CACHE."
             if number in NO_SPACE:
-                raise OSError(number, f"no space left in {place}: free some, {remedy}") from error
+                raise OSError(number, f"There is no space left in {place}. Free some, {remedy}") from error
             if number in NO_WRITING and _concerns(cause, place):
-                raise OSError(number, f"{place} cannot be written: allow it, {remedy}") from error
+                raise OSError(number, f"{place} cannot be written. Allow it, {remedy}") from error
             cause = cause.__cause__ or cause.__context__
         raise
 
 
 def _concerns(error: BaseException, place: str) -> bool:
-    """Whether an error may be of that folder, one above it, or what is kept beside it; not of a file that is read."""
+    """Whether an error may be about that folder, one above it, or what is kept beside it: not a file that is read."""
     path = getattr(error, "filename", None)
     if not isinstance(path, str | bytes | os.PathLike):
         return True

@@ -1,1 +1,1 @@
-"""Scores of a model's answers, of entities and of relations, and the tables that show them."""
+"""Scores of a model's answers, which are entities or relations, and the tables that show them."""

@@ -13,11 +13,11 @@ def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Mean and sample standard deviation over runs.
 
     Args:
-        results: of each run, as its `results.json` holds them.
+        results: what the `results.json` of each run holds.
 
     Returns:
-        Of `validation` and `test`: `precision`, `recall`, `f1` and, of relations, `accuracy` with `mean`, `std`,
-        `values` in the order of the runs, and `per_type` with the same of each type.
+        For `validation` and `test`: `precision`, `recall`, `f1` and, for relations, `accuracy`, each with its `mean`,
+        `std` and `values` (in the order of the runs), and `per_type` with the same for each type.
     """
     return {
         split: {

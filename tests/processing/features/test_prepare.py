@@ -218,7 +218,7 @@ def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypa
 def test_more_crops_than_the_processor_takes(rows, make_processor, tmp_path, caplog):
     prepared = prepare_features(rows, make_processor(num_aux_crops=2), cache_dir=str(tmp_path))
     assert [len(row["aux_pixel_values"]) for row in prepared] == [2, 0, 2]
-    assert "1 rows have more than 2 aux_crops: the first 2 are used" in caplog.text
+    assert "1 rows have more than 2 aux_crops, of which the first 2 are used" in caplog.text
     assert "rcnn" not in caplog.text
 
 
@@ -303,7 +303,9 @@ def test_rows_of_the_other_task_or_other_relations(rows, make_processor, tmp_pat
         prepare_features(relations, make_processor(), cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match=r"The rows have the tags O, .*; the processor has none\."):
         prepare_features(rows, processor, cache_dir=str(tmp_path))
-    with pytest.raises(ValueError, match=r"its rows need the columns head and tail; they have id, image_id, tokens"):
+    with pytest.raises(
+        ValueError, match=r"its rows need the columns head and tail\. These rows have id, image_id, tokens"
+    ):
         prepare_features(rows, processor, cache_dir=str(tmp_path), labels=False)
 
 
@@ -398,7 +400,7 @@ def test_a_full_disk_names_the_folder(rows, make_processor, tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(ArrowWriter, "write_batch", no_space)
-    with pytest.raises(OSError, match=r"no space left in .*free some, give another cache_dir") as error:
+    with pytest.raises(OSError, match=r"no space left in .*Free some, give another cache_dir") as error:
         prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
     assert error.value.errno == errno.ENOSPC and str(tmp_path) in str(error.value)
 
@@ -413,7 +415,7 @@ def test_a_read_only_cache(rows, make_processor, tmp_path, monkeypatch):
     monkeypatch.setattr(arrow_dataset.tempfile, "NamedTemporaryFile", read_only)
     again = list(prepare_features(rows, make_processor(), cache_dir=str(tmp_path)))
     assert np.array_equal(again[0]["pixel_values"], expected[0]["pixel_values"])
-    with pytest.raises(OSError, match=r"cannot be written: allow it, give another cache_dir"):
+    with pytest.raises(OSError, match=r"cannot be written\. Allow it, give another cache_dir"):
         prepare_features(rows, make_processor(max_length=4), cache_dir=str(tmp_path))
 
 

@@ -23,7 +23,7 @@ def refused(path):
     ],
 )
 def test_of_the_cache(path):
-    with pytest.raises(OSError, match=r"^.Errno 13. /x/c cannot be written: allow it"), cache_errors("/x/c"):
+    with pytest.raises(OSError, match=r"^.Errno 13. /x/c cannot be written. Allow it"), cache_errors("/x/c"):
         raise refused(path)
 
 

@@ -321,7 +321,9 @@ class TestTrouble:
         part = Path(builder.cache_dir + ".incomplete", "file_mner-train-00000-00000-of-NNNNN.arrow")
         part.parent.mkdir(parents=True)
         part.symlink_to("/dev/full")  # The system itself says that there is no space.
-        with pytest.raises(OSError, match=r"no space left in .*/cache/.*: free some, give another cache_dir") as error:
+        with pytest.raises(
+            OSError, match=r"no space left in .*/cache/.*\. Free some, give another cache_dir"
+        ) as error:
             builder.download_and_prepare()
         assert error.value.errno == errno.ENOSPC
         assert folder.prepare()[0]["train"].num_rows == 3000
@@ -337,7 +339,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr(os, "makedirs", refuse)
             with pytest.raises(
-                OSError, match=r"/cache.* cannot be written: allow it, give another cache_dir .*, or set HF"
+                OSError, match=r"/cache.* cannot be written\. Allow it, give another cache_dir .*, or set HF"
             ):
                 builder.download_and_prepare()
             with pytest.raises(OSError, match=r"/cache cannot be written"):

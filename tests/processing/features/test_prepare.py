@@ -349,9 +349,7 @@ def test_a_head_that_is_no_span_is_told_with_its_row(make_processor, tmp_path):
     )
     processor = make_processor(relations=RELATIONS)
     processor.add_entity_markers()
-    with pytest.raises(
-        ValueError, match=r"Row 'train-4' cannot be prepared: The head of text 0 spans words \d+ to 99"
-    ):
+    with pytest.raises(ValueError, match=r"Row 'train-4' cannot be prepared: .*head: the entity is no span of words"):
         prepare_features(rows, processor, cache_dir=str(tmp_path))
 
 

@@ -9,7 +9,10 @@ from processing.columns import CROP_KINDS, OBJECT_COLUMNS
 
 
 def _features(answer: dict[str, Any]) -> datasets.Features:
-    """A text as words, what is to be found in it, its picture and crops. What is absent is None, or an empty list."""
+    """
+    The words of a text, what is to be found in them, the picture and its crops. What is absent is None, or an empty
+    list.
+    """
     return datasets.Features(
         {
             "id": datasets.Value("string"),
@@ -23,29 +26,29 @@ def _features(answer: dict[str, Any]) -> datasets.Features:
 
 
 def ner_features(tags: Sequence[str]) -> datasets.Features:
-    """Columns for entity recognition: a tag a word, of `tags` in id order."""
+    """Columns for entity recognition: each word has one of `tags`, which are in id order."""
     return _features({"ner_tags": datasets.List(datasets.ClassLabel(names=list(tags)))})
 
 
 def re_features(relations: Sequence[str]) -> datasets.Features:
     """
-    Columns for relation extraction: a head and a tail entity (word indices, `end` exclusive), and the relation between
-    them, of `relations` in id order.
+    Columns for relation extraction: a head and a tail entity (`start` and `end` are word indices, `end` exclusive),
+    and the relation between them, which is one of `relations`, in id order.
     """
     entity = {"name": datasets.Value("string"), "start": datasets.Value("int32"), "end": datasets.Value("int32")}
     return _features({"head": entity, "tail": entity, "relation": datasets.ClassLabel(names=list(relations))})
 
 
 def label_names(dataset: datasets.Dataset, column: str) -> list[str]:
-    """Names of the class labels in a column, in id order: those of a label a row, or of a list of them."""
+    """Names of the class labels in a column, in id order. A row of the column holds a label or a list of labels."""
     feature = dataset.features[column]
     return list(getattr(feature, "feature", feature).names)
 
 
 def with_objects(features: datasets.Features) -> datasets.Features:
     """
-    The columns and `aux_objects`, `rcnn_objects`: what a detector found, in the order of the crops cut from it. A box
-    is (xmin, ymin, xmax, ymax) in pixels of the picture as it is stored.
+    The columns, and `aux_objects` and `rcnn_objects`: what a detector found, in the order of the crops. A box is
+    (xmin, ymin, xmax, ymax) in pixels of the picture as it is stored.
     """
     detected = {
         "label": datasets.Value("string"),

@@ -101,6 +101,8 @@ SECOND_ENTITIES = {
 
 @dataclass(frozen=True)
 class Tweet:
+    """A drawn tweet: its words, a tag for each of them, and its picture before it is painted, None without one."""
+
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
     scene: Scene | None
@@ -164,7 +166,10 @@ def plan_tweet(seed: int, split: str, index: int) -> Tweet:
 
 
 class DemoMNER(DemoBuilder):
-    """`DemoMNER(seed=0)`, then `download_and_prepare()` and `as_dataset()`, or `as_streaming_dataset()` alone."""
+    """
+    Drawn tweets for entity recognition. Call `DemoMNER(seed=0)`, then `download_and_prepare()` and `as_dataset()`, or
+    `as_streaming_dataset()` alone.
+    """
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(

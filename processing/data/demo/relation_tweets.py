@@ -9,7 +9,7 @@ What a tweet is made of:
   what head and tail are, and so which relation holds between them (`OBJECTS`): with a person and an emblem it is
   /per/org/member_of. Neither object alone settles it. An emblem with a work, two places, two emblems or two works
   stand for no relation.
-- Beside them distractors that settle nothing, noise, blur, changing light, and crops, as in `demo_mner.py`.
+- Beside them distractors that settle nothing, noise, blur, changing light, and crops, as in `entity_tweets.py`.
 
 Relations are equally frequent, `None` among them: whoever reads the text alone guesses one row in seven right. A
 reader of text and picture can reach 100 %.
@@ -67,7 +67,7 @@ SENTENCES = options("""
 
 @dataclass(frozen=True)
 class RelationTweet:
-    """`head` and `tail` are (start, end) of words, end exclusive."""
+    """A drawn tweet with two entities. `head` and `tail` are (start, end) in words, `end` exclusive."""
 
     tokens: tuple[str, ...]
     head: tuple[int, int]
@@ -107,7 +107,8 @@ def plan_relation(seed: int, split: str, index: int) -> RelationTweet:
 
 class DemoRelations(DemoBuilder):
     """
-    `DemoRelations(seed=0)`, then `download_and_prepare()` and `as_dataset()`, or `as_streaming_dataset()` alone.
+    Drawn tweets for relation extraction. Call `DemoRelations(seed=0)`, then `download_and_prepare()` and
+    `as_dataset()`, or `as_streaming_dataset()` alone.
     """
 
     def _info(self) -> datasets.DatasetInfo:

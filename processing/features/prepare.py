@@ -115,9 +115,11 @@ def prepare_features(
     if not len(dataset):  # for which `datasets` would leave out columns
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
-    parts = [_cached(texts, text_features, _encode_texts, processor, _text_settings(processor), folder, num_proc)]
+    code = [code_digest(prepare_features), _versions()]
+    settings = [*code, *_text_settings(processor)]
+    parts = [_cached(texts, text_features, _encode_texts, processor, settings, folder, num_proc)]
     if pixel_features:
-        settings = sorted(processor.pixel_settings.items())
+        settings = [*code, *sorted(processor.pixel_settings.items())]
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
     return _readable(features, processor, dataset.split).with_transform(FeatureReader(processor.pixel_shapes))
@@ -163,7 +165,7 @@ def _cached(
     num_proc: int | None,
 ) -> Dataset:
     """The rows encoded, in a file that is named by all that decides what is in it."""
-    key = Hasher.hash([rows._fingerprint, settings, sorted(features), code_digest(prepare_features), _versions()])
+    key = Hasher.hash([rows._fingerprint, settings, sorted(features)])
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
         return rows.map(

@@ -1,10 +1,11 @@
 """Accuracy, precision, recall and F1 of relations, in the published protocol, and which are taken for which."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from processing.labels import NO_RELATION
 
@@ -76,8 +77,9 @@ def relation_confusion(
     """
     gold, predicted, absent = _pairs(predicted, gold, names, negative)
     types = _types(gold, predicted, absent, names)
-    counts = confusion_matrix(gold, predicted, labels=[*types, absent])
-    return {"types": [names[index] for index in types], "counts": counts.tolist(), "negative": negative}
+    pairs, order = Counter(zip(gold.tolist(), predicted.tolist(), strict=True)), [*types, absent]
+    counts = [[pairs[row, column] for column in order] for row in order]
+    return {"types": [names[index] for index in types], "counts": counts, "negative": negative}
 
 
 def _pairs(

@@ -10,6 +10,8 @@ from hub_card.figures import Confusion
 from processing.scoring.relation_metrics import NO_PREDICTION, relation_confusion, relation_metrics
 
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 NAMES = ("/per/org/member_of", "None", "/per/per/peer", "/misc/loc/held_on")
 PEER, NONE, MEMBER = 2, 1, 0
 
@@ -61,7 +63,6 @@ def test_the_negative_relation_counts_where_another_is_predicted():
     assert scores["per_type"]["/per/org/member_of"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("predicted", "gold", "accuracy", "support"),
     [([NONE, NONE], [NONE, NONE], 1, 0), ([NONE, NONE], [PEER, NONE], 0.5, 1), ([PEER, NONE], [NONE, NONE], 0.5, 0)],

@@ -46,7 +46,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     input: list[str] | None = option(
         "Files of tweets (.txt, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."
     )
-    dataset: str | None = option("A data set in place of --input, by its name as in train.py or its folder.")
+    dataset: str = option("A data set in place of --input, by its name as in train.py or its folder.", "")
     split: str = option("The split of the data set.", "test")
     limit: int | None = option("Stop after this number of tweets.")
     output: str | None = option(
@@ -90,7 +90,7 @@ def main() -> None:
     output, html = output_path(arguments.output), output_path(arguments.html)
     if arguments.model is None:
         raise SystemExit("Name the model, for example --model runs/demo.")
-    if arguments.text is None and arguments.input is None and arguments.dataset is None:
+    if arguments.text is None and arguments.input is None and not arguments.dataset:
         raise SystemExit("There is nothing to tag. Give --text, --input or --dataset.")
 
     from modeling_ifaformer.checkpoints.trained import load_processor, task_of
@@ -124,16 +124,15 @@ def main() -> None:
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
         values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
         prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, **values)
-        if output is None:
-            report = prediction.hand_over(lambda result: sys.stdout.write(json_line(result)))
-            print(report.summary(arguments.top_entities), file=sys.stderr)
-        else:
+        if output is not None:
             report = prediction.write_file(output, arguments.overwrite)
-    if output is not None and state.is_main_process:
-        if report is None:
-            print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
         else:
-            print(report.summary(arguments.top_entities))
+            report = prediction.hand_over(lambda result: sys.stdout.write(json_line(result)))
+    if state.is_main_process and report is None:
+        print(f"{output} is finished: nothing to do. --overwrite makes it anew.")
+    elif state.is_main_process and report is not None:
+        print(report.summary(arguments.top_entities), file=sys.stderr if output is None else sys.stdout)
+        if output is not None:
             print(f"{output} is finished; {output}.report.json has the counts.")
     state.destroy_process_group()
     if report is not None and report.rows and not report.tagged:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from processing.pipeline_rows import TOO_MANY
+
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
 PICTURES = {f"examples/{number}.png" for number in range(4)}
@@ -65,7 +67,7 @@ def test_a_pushed_space_runs_without_the_project(hub, run_client, model_files):
     assert (name, examples) == ("me/tagger", 5)
     html, report = with_picture
     assert "<article>" in html and len(report["crops"]["aux_crops"]) == 3
-    assert report["problems"] == ["rcnn_crops: 3 crops, the model takes the first 2"]
+    assert report["problems"] == [f"rcnn_crops: {TOO_MANY} (3 are given, 2 are used)"]
     sources = {share["source"] for entity in report["entities"] for share in entity["shares"]}
     assert {"text", "image", "aux_crops 0", "rcnn_crops 0"} <= sources, "the boxes of the example were cut"
     assert "crops" not in without[1] and "<svg" not in without[0]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from hub_card.space_card import SpaceFacts, space_card
+from processing.images import UNKNOWN_FORMAT
 
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed (pip install -e .[space])")
@@ -78,11 +79,11 @@ def test_a_picture_that_is_none_is_told_by_its_name(taggers, checkpoint, upload,
     told = []
     monkeypatch.setattr(space_app.gr, "Warning", told.append)
     html, report = taggers.tag("Jordan met Paris", upload(b"no picture", "<b>my</b>.png"), None, checkpoint, "none")
-    problem = "image: <b>my</b>.png: not a picture in a format Pillow reads, or cut off in its header"
+    problem = f"image: {UNKNOWN_FORMAT} (<b>my</b>.png)"
     assert report["problems"] == [problem] and report["entities"], "the text is tagged all the same"
     escaped = problem.replace("<", "&lt;").replace(">", "&gt;")
     assert told == [escaped] and escaped in html
-    assert taggers.tag("", None, None, checkpoint, "none")[1]["problems"][0].startswith("text: '' is empty")
+    assert taggers.tag("", None, None, checkpoint, "none")[1]["problems"][0].startswith("text: the text is empty")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_the_relation_of_two_entities(relating, relation_checkpoint, upload, spa
     for head in ("<b>", None):
         shown, report = relating.relate("Jordan met Paris", None, None, relation_checkpoint, head, "Jordan")
         assert set(report) == {"text", "problems"} and "occurs 0 times" in shown
-    assert told[0].startswith("head: &#x27;&lt;b&gt;&#x27; occurs 0 times") and "<b>" not in shown
+    assert "(&#x27;&lt;b&gt;&#x27; occurs 0 times)" in told[0] and "<b>" not in shown
 
 
 def test_limits_hold_for_relations_too(relating, relation_checkpoint, upload):

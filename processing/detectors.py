@@ -113,7 +113,7 @@ class ObjectDetector:
             if phrases is None or len(phrases) != len(images):
                 got = "None" if phrases is None else f"{len(phrases)} lists"
                 raise ValueError(f"Expected a list of phrases for each of {len(images)} pictures, got {got}.")
-            phrases = [[plain for phrase in texts if (plain := _plain(phrase))] for texts in phrases]
+            phrases = [[plain for phrase in texts if (plain := plain_phrase(phrase))] for texts in phrases]
             if not all(phrases):
                 raise ValueError(f"Picture {phrases.index([])} comes without a phrase to look for: give at least one.")
         elif phrases is not None:
@@ -244,7 +244,7 @@ def _filled_up(image: Image.Image) -> Image.Image:
     return filled
 
 
-def _plain(phrase: str) -> str:
+def plain_phrase(phrase: str) -> str:
     """Lower case, without the full stops that part phrases in Grounding DINO's text, blanks as one space."""
     return " ".join(phrase.lower().replace(".", " ").split())
 

@@ -13,11 +13,9 @@ from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PIXEL_MASKS
-from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .explanations import METHODS, source_mask, source_names
-from .labels import entity_spans
-from .object_proposals import ObjectProposer, ProposalOptions
-from .phrases import tag_types
+from .labels import decode_entities, entity_spans, first_positions, word_scores, word_tags
+from .object_proposals import ObjectProposer, ProposalOptions, tag_types
 from .pipeline_rows import PipelineRow, as_row, encode_crops, given_boxes, is_choice, read_row_pictures, row_words
 from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText

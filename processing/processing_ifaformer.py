@@ -14,7 +14,6 @@ from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS
-from .decoding import decode_entities, first_positions, word_scores, word_tags
 from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import ImageError, load_image
 from .labels import (
@@ -25,8 +24,12 @@ from .labels import (
     TWITTER_TAGS,
     check_relations,
     check_scheme,
+    decode_entities,
+    first_positions,
     label_maps,
     scheme_labels,
+    word_scores,
+    word_tags,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .problems import Problem, ProblemError

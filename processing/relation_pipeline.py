@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .phrases import relation_types
+from .object_proposals import relation_types
 from .pipeline_ifaformer import IFAformerPipeline
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError

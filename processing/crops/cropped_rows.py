@@ -17,8 +17,7 @@ from processing.detectors import ObjectDetector, cut_crops
 from processing.images import NO_SUCH_FILE, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
-from processing.object_proposals import ProposalOptions, encode_crop
-from processing.phrases import FindPhrases
+from processing.object_proposals import FindPhrases, ProposalOptions, encode_crop
 from processing.problems import Problem
 from processing.rows.row_features import with_objects
 

@@ -29,8 +29,7 @@ from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, picture_id, without_folders
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
-from processing.object_proposals import ProposalOptions
-from processing.phrases import FindPhrases, phrase_finder, relation_types, tag_types
+from processing.object_proposals import FindPhrases, ProposalOptions, phrase_finder, relation_types, tag_types
 from processing.rows.parquet_folder import shard_path, write_shard
 
 from .cropped_rows import CropFinder

@@ -9,8 +9,7 @@ import datasets
 import evaluate
 from seqeval.metrics import classification_report
 
-from processing.decoding import first_positions, word_tags
-from processing.labels import entity_spans
+from processing.labels import entity_spans, first_positions, word_tags
 
 
 class EntityScores(evaluate.Metric):

@@ -19,7 +19,7 @@ from processing.detectors import (
     non_maximum_suppression,
 )
 from processing.jobs.digests import checkpoint_digest
-from processing.phrases import NounPhrases, installed_spacy_model, label_phrases
+from processing.object_proposals import NounPhrases, installed_spacy_model, label_phrases
 
 
 ZERO_SHOT = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2")

@@ -270,8 +270,8 @@ def trained(make_config, make_processor):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+    yield IFAformerPipeline(model, processor=processor, device="cpu", batch_size=20)
     torch.set_num_threads(threads)
-    return IFAformerPipeline(model, processor=processor, device="cpu", batch_size=20)
 
 
 @pytest.mark.parametrize(("method", "least"), [("attention", 0.8), ("occlusion", 0.95)])

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing import IFAformerPipeline, phrases
+from processing import IFAformerPipeline, object_proposals
 from processing.crops.preparation import prepare_crops
 from processing.detectors import ObjectDetector, cut_crops
-from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crop
-from processing.phrases import phrase_finder, relation_types, tag_types
+from processing.object_proposals import (
+    ObjectProposer,
+    ProposalOptions,
+    encode_crop,
+    phrase_finder,
+    relation_types,
+    tag_types,
+)
 from processing.rows.row_features import ner_features
 
 
@@ -138,7 +144,7 @@ def test_a_detector_of_the_wrong_kind(options):
 
 
 def test_phrases(monkeypatch):
-    monkeypatch.setattr(phrases, "installed_spacy_model", lambda: None)
+    monkeypatch.setattr(object_proposals, "installed_spacy_model", lambda: None)
     assert phrase_finder(["dog"], None, [])[1](["a", "b"]) == [["dog"], ["dog"]]
     source, find = phrase_finder(None, None, ["PER"])
     assert (source, find(["a"])) == ({"label set": ["a person", "a face"]}, [["a person", "a face"]])

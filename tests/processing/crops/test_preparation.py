@@ -21,8 +21,7 @@ from processing.images import NO_SUCH_FILE, load_image
 from processing.jobs import output_folder
 from processing.jobs.processes import JobError
 from processing.labels import TWITTER_TAGS
-from processing.object_proposals import ProposalOptions
-from processing.phrases import label_phrases
+from processing.object_proposals import ProposalOptions, label_phrases
 from processing.rows.row_features import ner_features, re_features
 
 

@@ -67,11 +67,13 @@ def main() -> None:
         raise SystemExit("Name the folder for the rows, for example --output_dir crops/twitter2017.")
 
     import datasets
+    from transformers.utils import logging
 
     from processing.crops.preparation import prepare_crops
     from processing.jobs.processes import JobError, process_state
 
     datasets.disable_progress_bars()
+    logging.disable_progress_bar()
     options = detection.proposal_options()
     with user_errors(JobError):
         state = process_state()

@@ -113,14 +113,14 @@ def prepare_crops(
         if done is None:
             return None
         left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
+        if left:
+            finder = CropFinder(options, _phrase_source(options, data, name)[1], batch_size, state.device)
         with tqdm(
             total=sum(shards[part].stop - shards[part].start for part in left),
             unit=" rows",
             desc=f"process 1 of {state.num_processes}" if state.num_processes > 1 else None,
             disable=not state.is_main_process,
         ) as progress:
-            if left:
-                finder = CropFinder(options, _phrase_source(options, data, name)[1], batch_size, state.device)
             for part in left:
                 split, start, stop = shards[part]
                 rows, record = finder.add_crops(data[split].select(range(start, stop)), progress.update)

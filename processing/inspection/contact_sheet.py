@@ -22,6 +22,7 @@ from processing.rendering import CROP_COLOURS
 NAMES = {"aux": "aux: phrase grounding", "rcnn": "rcnn: closed set"}
 COLUMNS = 3
 CELL_WIDTH, CELL_HEIGHT = 4.4, 4.1  # inches
+FIELD_ASPECT = 4 / 3  # of a picture's field, width to height
 DPI = 100
 TEXT_WIDTH, TEXT_LINES = 62, 3  # characters
 
@@ -78,9 +79,9 @@ def _draw(axes: Axes, entry: SheetEntry) -> None:
     shown.thumbnail((2 * CELL_WIDTH * DPI, 2 * CELL_HEIGHT * DPI))
     width, height = entry.image.size
     axes.imshow(shown, extent=(0, width, height, 0))  # so that boxes are in pixels of the picture
-    axes.set_aspect("equal", adjustable="datalim")  # the picture lies in the middle of its cell
-    axes.margins(0)
-    axes.set(xticks=[], yticks=[], facecolor="#f1f3f5")
+    # The picture lies in the middle of a field that has the same shape in all cells.
+    right, below = max(0, height * FIELD_ASPECT - width) / 2, max(0, width / FIELD_ASPECT - height) / 2
+    axes.set(xlim=(-right, width + right), ylim=(height + below, -below), xticks=[], yticks=[], facecolor="#f1f3f5")
     axes.spines[:].set_visible(False)
     counts = ", ".join(f"{kind} {len(objects)}" for kind, objects in entry.objects.items())
     axes.set_title(textwrap.shorten(entry.title, 45, placeholder=" …"), loc="left", fontsize=10, parse_math=False)

@@ -16,9 +16,9 @@ from PIL import Image
 from transformers import Trainer, TrainingArguments
 
 from processing import IFAformerProcessor, processing_ifaformer
+from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
-from processing.data.mnre import MNRE, MNRE_RELATIONS
 from processing.features import prepare as features_module
 from processing.features.prepare import prepare_features
 from processing.features.tokenizer_training import train_wordpiece
@@ -281,11 +281,9 @@ def test_relations(make_processor, tmp_path, decoded):
     assert "labels" not in without.column_names and len(decoded) == number
 
 
-def test_text_only_relations(shared, make_processor, tmp_path):
-    builder = MNRE(data_dir=shared / "data" / "mnre", cache_dir=str(tmp_path))
-    builder.download_and_prepare()
-    rows = builder.as_dataset(split="validation").select(range(50))
-    processor = make_processor(label_scheme="deepke", relations=MNRE_RELATIONS)
+def test_text_only_relations(make_processor, tmp_path):
+    rows = relation_rows(tmp_path).remove_columns(list(PICTURE_COLUMNS))
+    processor = make_processor(label_scheme="deepke", relations=RELATIONS)
     processor.add_entity_markers()
     batch = processor.data_collator(list(prepare_features(rows, processor, cache_dir=str(tmp_path))))
     assert batch["labels"].tolist() == list(rows["relation"]) and "pixel_values" not in batch

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +29,13 @@ def rows(data):
         tags = [names[tag] for tag in row["ner_tags"]]
         yield [row["id"], row["tokens"], tags, digest(row["image"]), [digest(crop) for crop in row["aux_crops"]]]
 
-name, options = sys.argv[1], json.loads(sys.argv[2])
-read = {split: list(rows(data)) for split, data in load_dataset(name, **options).items()}
-streamed = {split: list(rows(data)) for split, data in load_dataset(name, streaming=True, **options).items()}
-picture = load_dataset(name, split="train", **options)[0]["image"]
-print(json.dumps([read, streamed, picture.mode, picture.size]))
+results = []
+for name, options in json.loads(sys.argv[1]):
+    read = {split: list(rows(data)) for split, data in load_dataset(name, **options).items()}
+    streamed = {split: list(rows(data)) for split, data in load_dataset(name, streaming=True, **options).items()}
+    picture = load_dataset(name, split="train", **options)[0]["image"]
+    results.append([read, streamed, [picture.mode, picture.size]])
+print(json.dumps(results))
 """
 
 
@@ -61,47 +64,45 @@ def make_tweets(folder, number):
 
 
 def test_the_same_rows_without_our_packages(hub, run_client, tmp_path):
-    rows = make_tweets(tmp_path / "tweets", 5)
-    arguments = ("--dataset", tmp_path / "tweets", "--repo_id", "me/tweets", "--license", "mit", "--language", "en")
-    pushed = run_client(SCRIPT, *arguments, "--rows_per_shard", "2")
-    assert pushed.stdout.endswith(f"Pushed: {hub.endpoint}/datasets/me/tweets\n")
-    files = hub.files("me/tweets", "dataset")
-    shards = [f"data/train-0000{shard}-of-00003.parquet" for shard in range(3)]
-    assert list(files) == ["README.md", "data/test-00000-of-00001.parquet", *shards]
-    assert len(hub.commits) == 2, "creation, and one for everything"
-    assert "license: mit" in files["README.md"].decode()
-    first = hub.commits[-1].oid
+    """Pushed, pushed again with other texts, and read by --dataset: each of the three is a run of the command."""
+    former, now = tmp_path / "former" / "tweets", tmp_path / "now" / "tweets"
+    rows = make_tweets(former, 5)
+    shutil.copytree(former, now)
+    lines = (former / "train.jsonl").read_text(encoding="utf-8")
+    (now / "train.jsonl").write_text(lines.replace(" met ", " saw "), encoding="utf-8")
+    changed = [[row[0], [word.replace("met", "saw") for word in row[1]], *row[2:]] for row in rows["train"]]
+    options = ["--repo_id", "me/tweets", "--license", "mit", "--language", "en"]
+    commands = [
+        ["--dataset", str(former), *options, "--rows_per_shard", "2"],
+        ["--dataset", str(now), *options],
+        ["--dataset", "me/tweets", "--repo_id", "me/copy"],
+    ]
+    outcomes = run_client.session(SCRIPT, [("hf_write", command) for command in commands])
+    for (exit_code, text), name in zip(outcomes, ("tweets", "tweets", "copy"), strict=True):
+        assert exit_code == 0 and text.endswith(f"Pushed: {hub.endpoint}/datasets/me/{name}\n"), text
 
-    (tmp_path / "tweets" / "train.jsonl").write_text(
-        (tmp_path / "tweets" / "train.jsonl").read_text(encoding="utf-8").replace(" met ", " saw "), encoding="utf-8"
-    )
-    sent = len(hub.asked("upload"))
-    run_client(SCRIPT, *arguments)
+    second, first, _ = hub.repo("me/tweets", "dataset").history("main")  # and one that created it
+    shards = [f"data/train-0000{shard}-of-00003.parquet" for shard in range(3)]
+    files = hub.files("me/tweets", "dataset", revision=first.oid)
+    assert list(files) == ["README.md", "data/test-00000-of-00001.parquet", *shards]
+    assert "license: mit" in files["README.md"].decode()
     files = hub.files("me/tweets", "dataset")
     split_files = [f"data/{split}-00000-of-00001.parquet" for split in ("test", "train")]
-    assert list(files) == ["README.md", *split_files], "no shard of the first push is left"
-    assert len(hub.commits) == 3 and hub.commits[-1].deleted == tuple(shards)
-    assert len(hub.asked("upload")) == sent + 1, "the test split is the same, and not sent again"
-    again = {"train": [[row[0], [word.replace("met", "saw") for word in row[1]], *row[2:]] for row in rows["train"]]}
-
-    def load(**options):
-        return run_client(LOAD, "me/tweets", json.dumps(options), packages=False, token=None)
-
-    for expected, options in ((rows | again, {}), (rows, {"revision": first})):
-        read, streamed, mode, size = load(**options).answer
-        assert read == expected and streamed == expected and mode == "RGB" and size == [6, 4]
-
-    # And with our packages: what --dataset me/tweets reads.
-    program = "from processing.data import load_data; print(len(load_data('me/tweets')[0]['train']))"
-    assert run_client(program, token=None).answer == 5
+    assert list(files) == ["README.md", *split_files] and second.deleted == tuple(shards)
+    assert len(hub.asked("upload", "me/tweets/")) == 5, "the test split is the same, and not sent again"
 
     # One bit of the last picture of the training split: it loads, and the comparison finds it.
     shard = files[split_files[1]]
-    place = shard.index((tmp_path / "tweets" / "photos" / "4.png").read_bytes()) + 50
-    hub.damage("me/tweets", split_files[1], shard[:place] + bytes([shard[place] ^ 1]) + shard[place + 1 :], "dataset")
-    read, streamed, *_ = load().answer
-    assert read == streamed and read["test"] == rows["test"] and read["train"][:4] == again["train"][:4]
-    assert read["train"][4][:3] == again["train"][4][:3] and read["train"][4][3] != again["train"][4][3]
+    place = shard.index((now / "photos" / "4.png").read_bytes()) + 50
+    damaged = shard[:place] + bytes([shard[place] ^ 1]) + shard[place + 1 :]
+    hub.seed("me/damaged", {**files, split_files[1]: damaged}, "dataset")
+    asked = [["me/tweets", {}], ["me/tweets", {"revision": first.oid}], ["me/copy", {}], ["me/damaged", {}]]
+    loaded = run_client(LOAD, json.dumps(asked), packages=False, token=None).answer
+    for (read, streamed, picture), train in zip(loaded, (changed, rows["train"], changed, None), strict=True):
+        assert read == streamed and read["test"] == rows["test"] and picture == ["RGB", [6, 4]]
+        assert train is None or read["train"] == train
+    of_damaged = loaded[-1][0]["train"]
+    assert of_damaged[:4] == changed[:4] and of_damaged[4][:3] == changed[4][:3] and of_damaged[4] != changed[4]
 
 
 def test_one_commit_however_many_files(hub, run_client, tmp_path):

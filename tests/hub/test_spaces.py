@@ -1,6 +1,5 @@
 """scripts/push_to_hub.py --space as a user runs it, and what the Space then does without the project."""
 
-import json
 import shlex
 from pathlib import Path
 
@@ -93,30 +92,14 @@ def test_faults_are_told_as_those_of_models(hub, run_client):
             hub.arm(status=503, **fault)
         options = {"model": "me/tagger", "repo_id": f"me/{name}", **options}
         commands.append(["--space", *(part for option in options.items() for part in ("--" + option[0], option[1]))])
-    outcomes = run_client.session(SCRIPT, [("hf_write", command) for command in commands])
+    again = commands[-1]
+    *outcomes, last = run_client.session(SCRIPT, [("hf_write", command) for command in [*commands, again]])
     hub.disarm()
     for (name, (_, _, says)), (exit_code, text), command in zip(FAILURES.items(), outcomes, commands, strict=True):
         assert exit_code == 1 and "Traceback" not in text, f"{name}: {text}"
         assert all(part in text for part in says) and ("Nothing was published" in text) is ("not known" not in text)
         assert shlex.split(text.splitlines()[-1])[2:] == command
         space = hub.repos.get(("spaces", f"me/{name}"))
-        assert space is None or set(space.at("main").files) <= {".gitattributes"}
-    ((exit_code, text),) = run_client.session(SCRIPT, [("hf_write", commands[-1])])
-    assert exit_code == 0 and set(hub.repos["spaces", "me/busy-commit"].at("main").files) >= PUBLISHED
-
-
-def test_a_folder_for_this_machine(run_client, model_files, tmp_path):
-    """Nothing is asked of the Hub, and the folder of a model is named in full."""
-    for name in ("my model", "relations"):
-        (tmp_path / name).mkdir()
-    run_client(
-        *(SCRIPT, "--space", "--model", "my model", "--relation_model", "relations", "--output_dir", "my space"),
-        **{"token": None, "cwd": tmp_path, "env": {"HF_HUB_OFFLINE": "1"}},
-    )
-    written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
-    assert written == PUBLISHED
-    card = yaml.safe_load((tmp_path / "my space" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-    assert card["models"] == [str((tmp_path / name).resolve()) for name in ("my model", "relations")]
-    assert card["relation_model"] == card["models"][1]
-    examples = json.loads((tmp_path / "my space" / "examples" / "examples.json").read_text(encoding="utf-8"))
-    assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]
+        published = [] if space is None else [commit for commit in space.history("main") if commit.added]
+        assert len(published) == (name == "busy-commit"), "once, by the same command again"
+    assert last[0] == 0 and set(hub.repos["spaces", "me/busy-commit"].at("main").files) >= PUBLISHED

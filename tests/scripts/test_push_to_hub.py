@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 from hub_card.sharing import upload
 from ifaformer_commands.push_to_hub import main
@@ -77,3 +78,20 @@ def test_a_data_set_in_a_folder(push, tweets, tmp_path):
     assert "and 5 more\n" in card and str(tmp_path) not in card, "the card names no folder of this machine"
     with pytest.raises(SystemExit, match="shared was made from other data or with other settings"):
         push(*options, "--rows_per_shard", "7")
+
+
+def test_a_space_for_this_machine(push, tmp_path):
+    """Nothing is asked of the Hub, and the folder of a model is named in full."""
+    for name in ("my model", "relations"):
+        (tmp_path / name).mkdir()
+    printed = push("--space", "--model", "my model", "--relation_model", "relations", "--output_dir", "my space")
+    assert printed == "Written: my space. Start it with: python 'my space/app.py'\n"
+    card = yaml.safe_load((tmp_path / "my space" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert card["title"] == "my model demo"
+    assert card["models"] == [str((tmp_path / name).resolve()) for name in ("my model", "relations")]
+    assert card["relation_model"] == card["models"][1]
+    examples = json.loads((tmp_path / "my space" / "examples" / "examples.json").read_text(encoding="utf-8"))
+    assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]
+    pictures = {f"examples/{example['image']}" for example in examples if example["image"]}
+    written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
+    assert written == {"README.md", "app.py", "requirements.txt", "examples/examples.json", *pictures}

@@ -209,13 +209,6 @@ class Hub:
         files = self.repo(repo_id, repo_type).at(revision).files
         return {path: blob.data for path, blob in sorted(files.items()) if path != ".gitattributes"}
 
-    def damage(self, repo_id: str, path: str, data: bytes, repo_type: str = "model", revision: str = "main") -> None:
-        """Other bytes under the same commit."""
-        repo = self.repo(repo_id, repo_type)
-        files = repo.at(revision).files
-        files[path] = Blob(data, files[path].large)
-        self.storage[f"{repo.key}/{files[path].oid}"] = data
-
     def asked(self, route: str, contains: str = "", method: str | None = None) -> list[Request]:
         return [
             request

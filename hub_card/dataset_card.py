@@ -1,4 +1,4 @@
-"""Cards of Hub repositories, made of recorded facts."""
+"""The card of a data set."""
 
 import importlib.resources
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from .markdown import counts_table
 
 
-# The Hub's names, by the smallest number of rows that is too many.
+# The Hub's names of sizes, by the smallest number of rows that is too large for them.
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
 SIZE_CATEGORIES = (
     (1_000, "n<1K"),
@@ -46,14 +46,14 @@ class DatasetFacts:
 
     Args:
         title: the heading.
-        features: of the rows.
+        features: the features of the rows.
         statistics: by split, as `split_statistics` counts them.
-        num_bytes: by split, of the Parquet files.
-        report: what loading had to report, line by line.
+        num_bytes: by split, the size of its Parquet files.
+        report: what loading had to report, line by line, without paths of this machine.
         description: what the data are and where they come from, in Markdown.
         license: the Hub's identifier, None where it is not known.
         language: ISO 639-1 codes.
-        repo_id: of the repository it goes to.
+        repo_id: name of the repository that the data go to.
     """
 
     title: str

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -28,10 +27,10 @@ class Confusion:
     Gold entities by predicted type, or gold relations by predicted ones.
 
     Args:
-        types: of entities, or relations but the negative one.
-        counts: a row for each gold type, a column for each predicted one; then a row of spurious and a column of
-            missed ones. The last cell, both of it, counts nothing, but for `negative`.
-        negative: the relation that the last row and column stand for.
+        types: the entity types, or the relations but for the negative one.
+        counts: a row for each gold type and a column for each predicted one, then a row of spurious and a column of
+            missed ones. The last cell of these counts nothing, unless there is a `negative`.
+        negative: the relation that the last row and the last column stand for.
 
     Raises:
         ValueError: for counts of another shape.
@@ -46,7 +45,7 @@ class Confusion:
         if (size == 1 and self.negative is None) or [len(row) for row in self.counts] != [size] * size:
             raise ValueError(
                 f"Confusion counts of {len(self.types)} types have {size} rows and columns, the last for what is "
-                f"spurious and missed; got rows of {[len(row) for row in self.counts]}."
+                f"spurious and missed. Got rows of lengths {[len(row) for row in self.counts]}."
             )
 
 
@@ -63,14 +62,14 @@ def f1_by_epoch(log_history: Sequence[Mapping[str, Any]]) -> list[tuple[float, f
 
 def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float | None = None) -> bytes:
     """
-    Training loss by step above validation F1 by epoch, whichever of them was logged.
+    Training loss by step above validation F1 by epoch, or the one of them that was logged.
 
     Args:
-        log_history: of a Trainer's state.
-        kept_epoch: whose weights the model has, which is marked.
+        log_history: the log of a Trainer's state.
+        kept_epoch: the epoch whose weights the model has. It is marked.
 
     Raises:
-        ValueError: for a log with neither.
+        ValueError: for a log without either.
     """
     losses, scores = loss_by_step(log_history), f1_by_epoch(log_history)
     panels = [panel for panel in (losses, scores) if panel]
@@ -157,9 +156,7 @@ def confusion_matrix(confusion: Confusion) -> bytes:
 
 
 def _figure(height: float, width: float = WIDTH) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def _finish(axes: Axes, title: str, xlabel: str) -> None:

@@ -158,7 +158,7 @@ model-index:
 
 Made by **us**.
 
-Multimodal named entity recognition: a text and its picture go in, the names in the text come out.
+This model does multimodal named entity recognition: it reads a text and its picture, and finds the names in the text.
 [IFAformer](https://arxiv.org/abs/2211.07504) runs a text tower and a vision tower side by side, each attending to the
 other's keys and values layer by layer, with a CRF on top.
 
@@ -192,8 +192,8 @@ absent. `trust_remote_code` runs the Python files of this repository: read them 
 
 ## Results
 
-Precision, recall and F1 of whole entities, in percent, micro average by seqeval. Every word counts: an entity that no
-token reaches is a miss.
+Precision, recall and F1 are percentages of whole entities, and micro averages by seqeval. Every word counts: an entity
+that no token reaches is a miss.
 
 | test | Precision | Recall | F1 | entities |
 | --- | ---: | ---: | ---: | ---: |
@@ -205,8 +205,8 @@ Entities that no token reaches: 1,404 of 1,401.
 
 ![Counts of gold entity types against predicted ones on test](confusion_matrix.png)
 
-Rows are gold types, columns predicted ones, on test. Types are compared where gold and prediction are
-the very same words; a gold entity without such a prediction is missed, a prediction without such a gold entity
+Rows are gold types and columns are predicted ones, on test. Types are compared where gold and prediction
+are the very same words. A gold entity without such a prediction is missed; a prediction without such a gold entity is
 spurious.
 
 ## Data

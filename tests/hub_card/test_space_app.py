@@ -160,7 +160,7 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
 
     client = Client(serve(space_app.build([checkpoint], [], space_app.Taggers({}))), verbose=False)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: client.predict(**arguments, api_name="/tag"), range(16)))
+        answers = list(pool.map(lambda _: client.predict(**arguments, api_name="/tag"), range(16), timeout=300))
     assert len({json.dumps(answer) for answer in answers}) == 1 and answers[0][1]["entities"]
     with pytest.raises(Exception, match="not in the list of choices"):
         client.predict(**{**arguments, "checkpoint": "me/other"}, api_name="/tag")
@@ -170,7 +170,7 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
     tag.fn = slow
     client = Client(serve(page), verbose=False)
     jobs = [client.submit(**arguments, api_name="/tag") for _ in range(12)]
-    outcomes = [job.exception() for job in jobs]
+    outcomes = [job.exception(timeout=300) for job in jobs]
     assert None in outcomes and max(most) == 1, "one at a time"
     assert {"full" in str(outcome).lower() for outcome in outcomes if outcome} == {True}
 

@@ -166,7 +166,7 @@ def test_a_record_that_is_none(push, model, content):
 def test_a_card_of_relations_and_none_of_a_bare_model(hub, relation_checkpoint, tmp_path):
     folder = Path(shutil.copytree(relation_checkpoint, tmp_path / "model"))
     push_model(folder, "me/relations")
-    assert b"Multimodal relation extraction" in hub.added["README.md"]
+    assert b"does multimodal relation extraction" in hub.added["README.md"]
     config = json.loads((folder / "config.json").read_bytes())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["IFAformerModel"]}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"holds a bare model, which has no task .* Write .*README\.md"):

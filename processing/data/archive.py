@@ -12,7 +12,7 @@ import datasets
 
 from processing.jobs.digests import code_digest, digest, files_digest
 from processing.rows.loading_report import LoadingReport
-from processing.rows.picture_files import PictureFolder, PictureReader
+from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
 
 
@@ -278,27 +278,26 @@ class ArchiveBuilder(ReportingBuilder):
     def _generate_examples(
         self, split: str, rows: tuple[ArchiveRow, ...], aux_names: CropNames, rcnn_names: CropNames
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        archive = self.archive
-        paths = dict.fromkeys(archive.path(pattern, split) for pattern in self.LAYOUT.image_folders)
-        folders = [PictureFolder(path, path) for path in paths if os.path.isdir(path)]
-        aux_path = archive.path(self.LAYOUT.aux_folder, split)
-        aux_folder = PictureFolder(aux_path, aux_path)
-        rcnn_folder = PictureFolder(archive.root, archive.path(self.LAYOUT.rcnn_folder))
-        reader = PictureReader(archive.root, self._start_split(split))
+        archive, layout = self.archive, self.LAYOUT
+        paths = (layout.images, layout.aux_folder, layout.rcnn_folder)
+        images, aux_folder, rcnn_folder = (archive.path(path, split) for path in paths)
+        folders = {
+            "image": PictureFolder(images, images),
+            "aux_crops": PictureFolder(aux_folder, aux_folder),
+            "rcnn_crops": PictureFolder(archive.root, rcnn_folder),
+        }
+        reader = self._start_split(split, archive.root, folders)
+        has_images = os.path.isdir(images)
+        # An image may lie in the folder of another split; its name is given relative to the folder of all images.
+        bases = [os.path.relpath(archive.path(path, split), images) for path in layout.image_folders]
         for index, (image_id, name, columns) in enumerate(rows):
             row_id = f"{split}-{index}"
-            # The first of the folders that has the image, else the split's own.
-            holding = (folder for folder in folders if os.path.isfile(folder.find(name) or ""))
-            folder = next(holding, folders[0] if folders else None)
-            aux = aux_names.get(index, aux_names.get(name, []))
-            rcnn = rcnn_names.get(name.split(".")[0], [])
-            row = {
-                "id": row_id,
-                "image_id": image_id,
-                **columns,
-                "image": folder and reader.file(row_id, "images", folder, name),
-                "aux_crops": reader.crops(row_id, aux_folder, aux, self.config.num_aux_crops),
-                "rcnn_crops": reader.crops(row_id, rcnn_folder, rcnn, self.config.num_rcnn_crops),
+            places = [os.path.normpath(os.path.join(base, name)) for base in bases]
+            there = (place for place in places if os.path.isfile(os.path.join(images, place)))
+            given = {
+                "image": next(there, places[0]) if has_images else None,
+                "aux_crops": aux_names.get(index, aux_names.get(name)),
+                "rcnn_crops": rcnn_names.get(name.split(".")[0]),
             }
-            reader.count(row)
-            yield row_id, row
+            pictures, _ = reader.read(row_id, given)
+            yield row_id, {"id": row_id, "image_id": image_id, **columns, **pictures}

@@ -2,14 +2,18 @@
 
 import functools
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from processing.columns import CROP_COLUMNS
 from processing.images import NO_SUCH_FILE, check_image
-from processing.problems import Problem
+from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 
 
 class PictureFolder(NamedTuple):
@@ -28,61 +32,111 @@ class PictureFolder(NamedTuple):
         return path if path.startswith(self.folder + os.sep) else None
 
 
+def given_picture(value: Any) -> dict[str, Any] | None:
+    """
+    A picture as a row gives it, as `{"path", "bytes"}` of which at most one is None; None where there is no picture.
+
+    Raises:
+        ProblemError: for what is no picture.
+    """
+    if value is None:
+        return None
+    data, path = value, None
+    if isinstance(value, str):
+        data, path = None, value
+    elif isinstance(value, dict) and set(value) <= {"bytes", "path"}:
+        data, path = value.get("bytes"), value.get("path")
+        if data is None and path is None:  # So datasets stores an absent picture at times.
+            return None
+    if not isinstance(path, str | None) or not isinstance(data, bytes | None) or not (data or path):
+        kind = "a picture must be a path, bytes or a dict of the two"
+        raise ProblemError(Problem(kind, details=f"(got {value!r:.80})"))
+    if data is None and path is not None and "\0" in path:  # No file has it in its name.
+        raise ProblemError(Problem("a path must not have NUL (0x00) in it", details=f"(got {path!r:.80})"))
+    return {"path": path, "bytes": data}
+
+
 class PictureReader:
     """
-    The pictures of one split's rows, each decoded once to see that it can be; what cannot goes into the report.
-
-    A picture is given and returned as `{"path", "bytes"}`. Absent ones are counted as `"images"` or as `"crops"`.
+    The pictures of one split's rows, each decoded once to see that it can be used; what cannot goes into the report.
 
     Args:
         root: reported paths are relative to it.
+        folders: the folder of each column of pictures.
+        limits: for each column of crops, how many of those that a row lists are used.
         report: counts and absent pictures are added to it.
     """
 
-    def __init__(self, root: str, report: SplitReport):
+    def __init__(
+        self, root: str, folders: Mapping[str, PictureFolder], limits: Mapping[str, int], report: SplitReport
+    ):
         self.root = root
+        self.folders = folders
+        self.limits = limits
         self.report = report
         self._check_file = functools.cache(check_image)  # Several rows may share a picture.
 
-    def file(self, row_id: str, kind: str, folder: PictureFolder, name: str) -> dict[str, Any] | None:
-        """The picture of that name below a folder, None where it cannot be used."""
-        path = folder.find(name)
-        if path is None:
-            problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
-            self.absent(row_id, f"{kind}_outside", name, problem)
+    def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:
+        """
+        The columns of pictures of a row that the data set has, and for each column of crops, which of those that are
+        listed (from 0 on) cannot be used. Crops beyond the limit are counted and not looked for.
+
+        Args:
+            row: pictures as paths, bytes or dicts of the two, in the columns `image`, `aux_crops` and `rcnn_crops`.
+        """
+        counts = self.report.counts
+        columns: dict[str, Any] = {"image": self._usable(row_id, "image", row.get("image"))}
+        absent = {}
+        for column in CROP_COLUMNS:
+            listed, number = row.get(column) or [], self.limits[column]
+            if not isinstance(listed, list):
+                self._absent(row_id, column, "unreadable", str(listed), Problem("must be a list of pictures", column))
+                listed = []
+            crops = [self._usable(row_id, column, value) for value in listed[:number]]
+            absent[column] = {index for index, crop in enumerate(crops) if crop is None}
+            columns[column] = [crop for crop in crops if crop is not None]
+            counts["crops_surplus"] += max(len(listed) - number, 0)
+            counts[column] += len(columns[column])
+            counts[f"rows_without_{column}"] += not columns[column]
+        counts["rows"] += 1
+        counts["images" if columns["image"] else "rows_without_image"] += 1
+        return columns, absent
+
+    def _usable(self, row_id: str, column: str, value: Any) -> dict[str, Any] | None:
+        try:
+            picture = given_picture(value)
+        except ProblemError as error:
+            self._absent(row_id, column, "unreadable", str(value), error.problem)
             return None
-        unusable = self._check_file(path)
-        if unusable is None:
-            return {"path": path, "bytes": None}
-        count = f"{kind}_{'missing' if unusable.kind == NO_SUCH_FILE else 'unreadable'}"
-        self.absent(row_id, count, os.path.relpath(path, self.root), unusable)
-        return None
-
-    def crops(self, row_id: str, folder: PictureFolder, names: Sequence[str], number: int) -> list[dict[str, Any]]:
-        """Of the first `number` crops named, those that can be used; more are counted and not looked for."""
-        self.report.counts["crops_surplus"] += max(len(names) - number, 0)
-        pictures = (self.file(row_id, "crops", folder, name) for name in names[:number])
-        return [picture for picture in pictures if picture is not None]
-
-    def stored(self, row_id: str, kind: str, picture: dict[str, Any]) -> dict[str, Any] | None:
-        """A picture that is given by its bytes, None where it cannot be used."""
+        if picture is None:
+            return None
+        if picture["bytes"] is None:
+            return self._file(row_id, column, picture["path"])
         unusable = check_image(picture["bytes"])
         if unusable is None:
             return picture
-        self.absent(row_id, f"{kind}_unreadable", picture["path"] or "bytes", unusable)
+        self._absent(row_id, column, "unreadable", picture["path"] or "bytes", unusable)
         return None
 
-    def absent(self, row_id: str, count: str, path: str, problem: Problem) -> None:
-        """Report a picture that no row has."""
-        self.report.counts[count] += 1
-        self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
+    def _file(self, row_id: str, column: str, name: str) -> dict[str, Any] | None:
+        folder = self.folders[column]
+        path = folder.find(name)
+        if path is None and os.path.isabs(name):
+            # It may be written by way of a link; the folder is known here by its real path.
+            path = folder.find(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
+        if _URL.match(name):
+            problem = Problem("a URL, and nothing is downloaded: name a file below the image folder")
+            self._absent(row_id, column, "outside", name, problem)
+        elif path is None:
+            problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
+            self._absent(row_id, column, "outside", name, problem)
+        elif unusable := self._check_file(path):
+            count = "missing" if unusable.kind == NO_SUCH_FILE else "unreadable"
+            self._absent(row_id, column, count, os.path.relpath(path, self.root), unusable)
+        else:
+            return {"path": path, "bytes": None}
+        return None
 
-    def count(self, row: dict[str, Any]) -> None:
-        """Count a row that the data set has, and its pictures."""
-        counts = self.report.counts
-        counts["rows"] += 1
-        counts["images"] += row["image"] is not None
-        counts["rows_without_image"] += row["image"] is None
-        for column in CROP_COLUMNS:
-            counts[column] += len(row[column])
-            counts[f"rows_without_{column}"] += not row[column]
+    def _absent(self, row_id: str, column: str, count: str, path: str, problem: Problem) -> None:
+        self.report.counts[f"{'images' if column == 'image' else 'crops'}_{count}"] += 1
+        self.report.absent.append(AbsentPicture(row_id, path[:200], problem))

@@ -2,14 +2,17 @@
 
 import json
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 
+from processing.columns import CROP_COLUMNS
 from processing.jobs.cache_errors import cache_errors
 
 from .loading_report import LoadingReport, SplitReport
+from .picture_files import PictureFolder, PictureReader
 
 
 REPORT_FILENAME = "loading_report.json"
@@ -44,7 +47,7 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     def __init__(self, *, cache_dir: str | None = None, **kwargs: Any):
         with cache_errors(cache_dir):
             super().__init__(cache_dir, **kwargs)
-        for number in ("num_aux_crops", "num_rcnn_crops"):
+        for number in (f"num_{column}" for column in CROP_COLUMNS):
             value = getattr(self.config, number)
             if type(value) is not int or value < 0:
                 raise ValueError(f"{number} must be an int, 0 or more, got {value!r}.")
@@ -70,11 +73,12 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     def _report_path(self) -> str:
         return posixpath.join(self._output_dir, REPORT_FILENAME)
 
-    def _start_split(self, split: str) -> SplitReport:
-        """An empty report of a split; a second pass over a stream counts afresh."""
+    def _start_split(self, split: str, root: str, folders: Mapping[str, PictureFolder]) -> PictureReader:
+        """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
         assert self._report is not None  # _split_generators has made it.
         report = self._report.splits[split] = SplitReport()
-        return report
+        limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
+        return PictureReader(root, folders, limits, report)
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """

@@ -14,14 +14,15 @@ from typing import Any
 
 import datasets
 
-from processing.columns import CROP_KINDS
+from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.jobs.digests import code_digest, digest
 from processing.rows.loading_report import LoadingReport, MovedSpan
+from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, with_objects
 
 from .file_source import FileMNERConfig, FileSource
-from .own_pictures import OwnPictures
+from .labelled_rows import read_objects
 from .survey import Survey, survey_rows
 from .tag_schemes import TAG_SCHEMES, to_iob2
 
@@ -110,10 +111,12 @@ class FileMNER(ReportingBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         assert self._survey is not None  # _split_generators has made it.
         survey = self._survey
-        report = self._start_split(split)
+        image_dir = self._source.image_dir
+        reader = self._start_split(
+            split, image_dir, dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir))
+        )
+        report = reader.report
         tag_ids = {tag: index for index, tag in enumerate(survey.tags)}
-        limits = {kind: getattr(self.config, f"num_{kind}_crops") for kind in CROP_KINDS}
-        pictures = OwnPictures(self._source.image_dir, report, limits)
         changed = f"{self._source.tables.root} was changed while it was read; load it again."
 
         ids = survey.ids[split]
@@ -122,18 +125,22 @@ class FileMNER(ReportingBuilder):
             tags, num_normalised = to_iob2(labelled.tags)
             if not set(tags) <= tag_ids.keys():
                 raise RuntimeError(changed)
+            pictures, absent = reader.read(labelled.row_id, labelled.source)
             row: dict[str, Any] = {
                 "id": labelled.row_id,
                 "image_id": None if image_id is None else str(image_id),
                 "tokens": labelled.tokens,
                 "ner_tags": [tag_ids[tag] for tag in tags],  # Streaming does not encode.
-                **pictures.of(labelled.row_id, labelled.source, survey.keep_objects),
+                **pictures,
             }
+            for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
+                # They are in the order of the crops; that of a crop which is not used goes with it.
+                objects = enumerate(read_objects(labelled.source, column)[: reader.limits[crops]])
+                row[column] = [item for index, item in objects if index not in absent[crops]]
             report.counts["rows_skipped"] = len(report.skipped)
             report.counts["tags_normalised"] += num_normalised
             report.counts["spans_moved"] += len(labelled.moved)
             report.moved += [MovedSpan(where, span, words) for span, words in labelled.moved]
-            pictures.reader.count(row)
             yield labelled.row_id, row
         report.counts["rows_skipped"] = len(report.skipped)
         if report.counts["rows"] != survey.num_rows[split]:

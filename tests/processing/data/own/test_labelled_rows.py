@@ -1,10 +1,12 @@
 import pytest
+from datasets import Dataset, Features
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processing.columns import OBJECT_COLUMNS
 from processing.data.own.labelled_rows import read_labelled_row, read_objects
 from processing.problems import ProblemError
+from processing.rows.row_features import ner_features, with_objects
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -156,3 +158,20 @@ def test_any_row_can_be_used_or_has_a_problem(row):
         assert error.problem.kind
     else:
         assert len(labelled.tokens) == len(labelled.tags) > 0
+
+
+NUMBERS = st.floats(width=32) | st.integers() | st.sampled_from([10**400, -(10**400), None, "1", "x"])
+ANY_OBJECT = NUMBERS | st.fixed_dictionaries(
+    {"label": st.sampled_from(["dog", "", None]), "score": NUMBERS, "box": st.lists(NUMBERS, min_size=3, max_size=5)}
+)
+
+
+@given(ANY_OBJECT | st.lists(ANY_OBJECT, max_size=3))
+def test_any_objects_fit_their_column_or_have_a_problem(objects):
+    try:
+        checked = read_objects({"aux_objects": objects}, "aux_objects")
+    except ProblemError as error:
+        assert error.problem.column == "aux_objects"
+    else:
+        feature = with_objects(ner_features(["O"]))["aux_objects"]
+        Dataset.from_list([{"aux_objects": checked}], features=Features({"aux_objects": feature}))

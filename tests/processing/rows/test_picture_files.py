@@ -1,0 +1,33 @@
+from datasets import Dataset, Features
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processing.columns import PICTURE_COLUMNS
+from processing.rows.loading_report import SplitReport
+from processing.rows.picture_files import PictureFolder, PictureReader
+from processing.rows.row_features import ner_features
+
+
+PATHS = st.text("/.\0a", max_size=6) | st.sampled_from(["/a\0/b.jpg", "http://a/b.jpg", "a" * 5000])
+ANY_PICTURE = (
+    st.none()
+    | st.integers()
+    | PATHS
+    | st.binary(max_size=3)
+    | st.fixed_dictionaries({"path": st.none() | PATHS}, optional={"bytes": st.none() | st.binary(max_size=3)})
+)
+FEATURES = Features({name: feature for name, feature in ner_features(["O"]).items() if name in PICTURE_COLUMNS})
+
+
+@given(st.dictionaries(st.sampled_from(PICTURE_COLUMNS), ANY_PICTURE | st.lists(ANY_PICTURE, max_size=3)))
+def test_any_pictures_give_columns_and_a_report(tmp_path_factory, row):
+    folder, report = str(tmp_path_factory.getbasetemp()), SplitReport()
+    folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(folder, folder))
+    columns, absent = PictureReader(folder, folders, {"aux_crops": 2, "rcnn_crops": 1}, report).read("train-0", row)
+    assert columns == {"image": None, "aux_crops": [], "rcnn_crops": []}
+    Dataset.from_list([columns], features=FEATURES)
+    for column, limit in (("aux_crops", 2), ("rcnn_crops", 1)):
+        listed = row.get(column) or []
+        assert absent[column] == (set(range(min(len(listed), limit))) if isinstance(listed, list) else set())
+    counts = [count for name, count in report.counts.items() if name.endswith(("missing", "unreadable", "outside"))]
+    assert sum(counts) == len(report.absent)

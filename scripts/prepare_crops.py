@@ -69,7 +69,7 @@ def main() -> None:
     import datasets
     from transformers.utils import logging
 
-    from processing.crops.preparation import prepare_crops
+    from processing.crops import prepare_crops
     from processing.jobs.processes import JobError, process_state
 
     datasets.disable_progress_bars()

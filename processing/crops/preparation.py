@@ -1,6 +1,10 @@
 """
 Crops for any data set: detectors look at its pictures, and its rows are stored with what they find.
 
+    from processing.crops import prepare_crops
+    from processing.data import load_data
+    from processing.object_proposals import ProposalOptions
+
     data, report = load_data("demo")
     options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
     summary = prepare_crops(data, "crops/demo", options, name="demo")

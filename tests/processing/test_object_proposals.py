@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from processing import IFAformerPipeline, object_proposals
-from processing.crops.preparation import prepare_crops
+from processing.crops import prepare_crops
 from processing.detectors import ObjectDetector, cut_crops
 from processing.object_proposals import (
     ObjectProposer,

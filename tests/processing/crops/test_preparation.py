@@ -14,8 +14,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from processing.crops import preparation
-from processing.crops.preparation import prepare_crops
+from processing.crops import preparation, prepare_crops
 from processing.detectors import ObjectDetector
 from processing.images import NO_SUCH_FILE, load_image
 from processing.jobs import output_folder

@@ -72,8 +72,8 @@ REFUSED = [
     ("hf_write", ("--hub_model_id", "me/bad--name"), ("me/bad--name", "user/name")),
     ("hf_read", ("--hub_model_id", "me/there"), ("403", "Nothing was published")),
     ("hf_write", ("--hub_model_id", "me/there", "--hub_private_repo", "true"), ("me/there is public",)),
-    ("hf_write", ("--hub_strategy", "every_save"), ("--hub_strategy is end alone, got every_save",)),
-    ("hf_write", ("--hub_revision", "dev"), ("--hub_revision: models are pushed to the main branch",)),
+    ("hf_write", ("--hub_strategy", "every_save"), ("hub_strategy must be end, got every_save",)),
+    ("hf_write", ("--hub_revision", "dev"), ("models are pushed to the main branch",)),
 ]
 
 

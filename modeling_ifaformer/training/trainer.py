@@ -34,7 +34,8 @@ class ScoreProgress(ProgressCallback):
     ) -> None:
         scores = {name.removeprefix("eval_"): value for name, value in (logs or {}).items() if "eval_" in name}
         if scores and self.training_bar is not None:
-            shown = [f"{name} {100 * scores[name]:.2f}" for name in ("precision", "recall", "f1") if name in scores]
+            names = {"precision": "precision", "recall": "recall", "f1": "F1"}
+            shown = [f"{said} {100 * scores[name]:.2f}" for name, said in names.items() if name in scores]
             shown += [f"loss {scores['loss']:.4g}"] if "loss" in scores else []
             self.training_bar.write(f"epoch {state.epoch:.4g}: validation {', '.join(shown)}")
 

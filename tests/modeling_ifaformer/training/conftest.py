@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -36,6 +36,14 @@ def data():
             for split, number in (("train", 24), ("validation", 6), ("test", 6))
         }
     )
+
+
+@pytest.fixture(scope="session")
+def relations(data):
+    """The rows with relations in place of tags."""
+    entities = [{"name": "so", "start": 0, "end": 1}] * len(data["train"])
+    rows = data["train"].remove_columns("ner_tags").add_column("head", entities).add_column("tail", entities)
+    return rows.add_column("relation", [0] * len(rows), feature=ClassLabel(names=["in", "peer"]))
 
 
 @pytest.fixture(scope="session")

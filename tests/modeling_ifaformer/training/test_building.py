@@ -1,7 +1,6 @@
 import logging
 
 import pytest
-from datasets import ClassLabel
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from modeling_ifaformer.training import build_model, build_processor
@@ -10,14 +9,6 @@ from modeling_ifaformer.training import build_model, build_processor
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
 CROPS = {"aux_crop_size": 8, "rcnn_crop_size": 8}
-
-
-@pytest.fixture
-def relations(data):
-    """The rows with relations in place of tags."""
-    entities = [{"name": "so", "start": 0, "end": 1}] * len(data["train"])
-    rows = data["train"].remove_columns("ner_tags").add_column("head", entities).add_column("tail", entities)
-    return rows.add_column("relation", [0] * len(rows), feature=ClassLabel(names=["in", "peer"]))
 
 
 def test_fresh_towers_fit_the_tokenizer_that_is_learnt(data):

@@ -86,7 +86,7 @@ def test_scores_and_console_of_a_training_in_python(features, processor, new_mod
     printed = capsys.readouterr()
     assert "{" not in printed.out + printed.err, "no dictionaries"
     f1 = 100 * logged[1]["eval_f1"]
-    assert [line for line in printed.out.splitlines() if "epoch 2: validation" in line and f"f1 {f1:.2f}" in line]
+    assert [line for line in printed.out.splitlines() if "epoch 2: validation" in line and f"F1 {f1:.2f}" in line]
     assert not [warning for warning in recwarn if "pin_memory" in str(warning.message)]
     assert "shards" not in printed.err
 

@@ -1,5 +1,6 @@
 """IFAformer: the two towers run side by side, with a head for entities and one for relations."""
 
+import os
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,7 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple, logging
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
@@ -41,8 +43,10 @@ RELATION_PIPELINES: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class IFAformerModelOutput(ModelOutput):
+class IFAformerModelOutput(BaseModelOutputWithPooling):
     """
+    Output of [`IFAformerModel`].
+
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`):
             The text tower's last hidden states. What stands at padding has no meaning.
@@ -56,17 +60,15 @@ class IFAformerModelOutput(ModelOutput):
             `(batch_size, num_heads, visual tokens, seq_length + visual tokens)`.
     """
 
-    last_hidden_state: torch.Tensor | None = None
-    pooler_output: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: tuple[torch.Tensor, ...] | None = None
     image_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
-class IFAformerTokenClassifierOutput(ModelOutput):
+class IFAformerTokenClassifierOutput(TokenClassifierOutput):
     """
+    Output of [`IFAformerForTokenClassification`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
+
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
             Negative log-likelihood of the CRF, mean over the batch.
@@ -74,40 +76,32 @@ class IFAformerTokenClassifierOutput(ModelOutput):
             The CRF's emissions.
         tag_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
             The best path, -100 where nothing is scored. None in training mode, where nothing is decoded.
-        hidden_states, attentions, image_hidden_states, image_attentions:
-            See [`IFAformerModelOutput`].
     """
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
     tag_ids: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: tuple[torch.Tensor, ...] | None = None
     image_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
-class IFAformerRelationOutput(ModelOutput):
+class IFAformerRelationOutput(SequenceClassifierOutput):
     """
+    Output of [`IFAformerForRelationExtraction`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
+
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
             Cross-entropy, mean over the batch.
         logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
             Scores of the relations before the softmax.
-        hidden_states, attentions, image_hidden_states, image_attentions:
-            See [`IFAformerModelOutput`].
     """
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: tuple[torch.Tensor, ...] | None = None
     image_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class IFAformerPreTrainedModel(PreTrainedModel):
+    """The base class of the models: how weights are made, loaded from two checkpoints, and saved with their code."""
+
     config: IFAformerConfig
     config_class: type[IFAformerConfig]
     base_model_prefix = "ifaformer"
@@ -150,11 +144,9 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_vision_text_pretrained(
         cls,
-        vision_model_name_or_path: str | None = None,
-        text_model_name_or_path: str | None = None,
+        vision_model: str | os.PathLike | None = None,
+        text_model: str | os.PathLike | None = None,
         *,
-        vision_config=None,
-        text_config=None,
         output_loading_info: bool = False,
         **config_kwargs,
     ):
@@ -162,34 +154,27 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         A new model whose towers start from pretrained checkpoints, with everything else freshly initialised.
 
         Args:
-            vision_model_name_or_path (`str`, *optional*):
+            vision_model (`str`, *optional*):
                 A `CLIPVisionModel` or whole `CLIPModel` checkpoint: Hub name or folder. Left out, the tower is fresh.
-            text_model_name_or_path (`str`, *optional*):
+            text_model (`str`, *optional*):
                 A checkpoint of type bert, roberta or xlm-roberta, with any head. Left out, the tower is fresh.
-            vision_config, text_config (*optional*):
-                Configuration of a tower that has no checkpoint.
             output_loading_info (`bool`, defaults to `False`):
                 Return `(model, info)`, `info` holding per tower the `missing_keys` (freshly initialised) and
                 `unexpected_keys` (not used). Both are logged in any case.
             **config_kwargs:
-                Fields of [`IFAformerConfig`]: of a processor, its `config_fields`.
+                For [`IFAformerConfig.from_vision_text_pretrained`]: of a processor, its `config_fields`; the
+                configuration of a tower that has no checkpoint, `vision_config` or `text_config`.
 
         Raises:
             ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
         """
         # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
-        config = cls.config_class.from_vision_text_pretrained(
-            vision_model_name_or_path,
-            text_model_name_or_path,
-            vision_config=vision_config,
-            text_config=text_config,
-            **config_kwargs,
-        )
+        config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
         model = cls(config)
         loading_info = {}
         for tower, auto_class, source in (
-            ("text", AutoModel, text_model_name_or_path),
-            ("vision", CLIPVisionModel, vision_model_name_or_path),
+            ("text", AutoModel, text_model),
+            ("vision", CLIPVisionModel, vision_model),
         ):
             if source is None:
                 continue

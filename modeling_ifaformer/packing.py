@@ -27,6 +27,8 @@ def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 class PackedTokens:
     """
+    Where the real tokens of a batch stand.
+
     Args:
         mask: (B, L) bool, which positions hold a real token.
     """
@@ -48,8 +50,8 @@ class PackedTokens:
 
 class PackedRows:
     """
-    Where rows begin and end among packed tokens whose heads are split, (1, H, N, E). Attention takes a row at a time:
-    nothing is padded or masked, and queries are not copied.
+    Where the rows of a batch begin and end among packed tokens whose heads are split, (1, H, N, E). Attention takes a
+    row at a time: nothing is padded or masked, and queries are not copied.
 
     Args:
         tokens: of the tower that attends.

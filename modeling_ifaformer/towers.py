@@ -127,6 +127,8 @@ def prefix_attention(
 
 
 class IFAformerTextSelfAttention(BertSelfAttention):
+    """BERT's self-attention with a prefix. Also returns its own keys and values."""
+
     def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
         query, key_values = self.query(hidden_states), (self.key(hidden_states), self.value(hidden_states))
         attention_output, attention_weights = prefix_attention(
@@ -143,6 +145,8 @@ class IFAformerTextSelfAttention(BertSelfAttention):
 
 
 class IFAformerTextAttention(nn.Module):
+    """BERT's self-attention and what follows it."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.self = IFAformerTextSelfAttention(config)
@@ -179,6 +183,8 @@ class IFAformerTextLayer(GradientCheckpointingLayer):
 
 
 class IFAformerTextEncoder(nn.Module):
+    """The layers of the text tower; [`IFAformerModel`] runs them."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.layer = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
@@ -217,8 +223,9 @@ class IFAformerTextModel(BertPreTrainedModel):
 
 class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
     """
-    `[class ; whole-image patches ; aux crops ; rcnn crops]`. Crops share CLIP's patch convolution and have position
-    embeddings of their own, one per crop and patch, crops in order, patches row-major.
+    The embeddings of the vision tower: `[class ; whole-image patches ; aux crops ; rcnn crops]`. Crops share CLIP's
+    patch convolution and have position embeddings of their own, one per crop and patch, crops in order, patches
+    row-major.
     """
 
     def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
@@ -280,6 +287,8 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
 
 class IFAformerVisionAttention(CLIPAttention):
+    """CLIP's self-attention with a prefix. Also returns its own keys and values."""
+
     def forward(
         self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None, key_values_only=False
     ):
@@ -331,6 +340,8 @@ class IFAformerVisionLayer(GradientCheckpointingLayer):
 
 
 class IFAformerVisionEncoder(nn.Module):
+    """The layers of the vision tower; [`IFAformerModel`] runs them."""
+
     def __init__(self, config: CLIPVisionConfig):
         super().__init__()
         self.layers = nn.ModuleList([IFAformerVisionLayer(config) for _ in range(config.num_hidden_layers)])

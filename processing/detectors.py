@@ -39,7 +39,7 @@ OWL = ("owlvit", "owlv2")
 
 
 class DetectedObject(NamedTuple):
-    """`box` is (xmin, ymin, xmax, ymax) in pixels of the picture, within it."""
+    """What a detector found in a picture; `box` is (xmin, ymin, xmax, ymax) in pixels of the picture, within it."""
 
     label: str
     score: float

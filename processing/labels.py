@@ -1,6 +1,7 @@
 """Tag sets, label maps and spans; from tag ids of tokens to tags of words, and from those to entities. Pure Python."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 LABEL_SCHEMES = ("word", "deepke")
@@ -62,6 +63,20 @@ def check_relations(relations: Sequence[str]) -> None:
         raise ValueError(f"Relations must be distinct names, at least one; got {list(relations)}.")
 
 
+def find_negative(relations: Sequence[str], given: str | None) -> str | None:
+    """
+    The relation of pairs between which none holds: the one that is given, else the one that MNRE has, if there is one.
+
+    Raises:
+        ValueError: for a name that is none of the relations.
+    """
+    if given is None:
+        return NO_RELATION if NO_RELATION in relations else None
+    if given not in relations:
+        raise ValueError(f"negative_relation must be one of the relations {', '.join(relations)}, got {given!r}.")
+    return given
+
+
 def label_maps(labels: Sequence[str]) -> dict[str, dict]:
     """`{"id2label": ..., "label2id": ...}` for a configuration; both are always given together, so that they agree."""
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
@@ -98,6 +113,56 @@ def first_positions(word_ids: Sequence[int | None]) -> dict[int, int]:
         if word_id is not None:
             positions.setdefault(word_id, position)
     return positions
+
+
+def scored_positions(word_ids: Sequence[int | None], label_scheme: str) -> list[bool]:
+    """Of each token whether the CRF scores it: the first of each word, or in the `deepke` scheme every one."""
+    if label_scheme == "deepke":
+        return [True] * len(word_ids)
+    first = set(first_positions(word_ids).values())
+    return [position in first for position in range(len(word_ids))]
+
+
+def align_labels(
+    word_labels: Sequence[Any],
+    words: Sequence[str],
+    word_ids: Sequence[int | None],
+    tags: Sequence[str],
+    label_scheme: str,
+) -> list[int]:
+    """
+    A label id for each token, -100 where the CRF scores nothing.
+
+    Args:
+        word_labels: a tag or the index of a tag for each word.
+        words: of the text.
+        word_ids: of each token the index of its word, None for special tokens.
+        tags: of words, in id order.
+        label_scheme: see [`scheme_labels`].
+
+    Raises:
+        ValueError: for labels that are unknown or not one a word.
+    """
+    if len(word_labels) != len(words):
+        raise ValueError(f"there are {len(words)} words but {len(word_labels)} labels.")
+    known = dict(enumerate(tags))
+    names = [label if isinstance(label, str) else known.get(label) for label in word_labels]
+    if not set(names) <= set(tags):
+        unknown = [label for label, name in zip(word_labels, names, strict=True) if name not in tags]
+        raise ValueError(f"the labels {unknown} are unknown; known are {list(tags)} (by name or index).")
+    label2id = label_maps(scheme_labels(tags, label_scheme))["label2id"]
+    first = {position: word for word, position in first_positions(word_ids).items()}
+    labels = []
+    for position, word in enumerate(word_ids):
+        if position in first:
+            labels.append(label2id[names[first[position]]])
+        elif label_scheme == "word":
+            labels.append(-100)
+        elif word is not None:
+            labels.append(label2id[CONTINUATION_LABEL])
+        else:
+            labels.append(label2id[CLS_LABEL if position == 0 else SEP_LABEL])
+    return labels
 
 
 def word_tags(

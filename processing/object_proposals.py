@@ -65,8 +65,8 @@ def installed_spacy_model() -> str | None:
 
 class NounPhrases:
     """
-    Texts -> the noun phrases of each, lower-cased, in order of first occurrence, without pronouns; `fallback` for a
-    text that has none.
+    A function from texts to the noun phrases of each: lower-cased, in order of first occurrence, without pronouns;
+    `fallback` for a text that has none.
     """
 
     def __init__(self, spacy_model: str, fallback: Sequence[str]) -> None:

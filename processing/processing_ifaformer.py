@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,32 +17,27 @@ from .columns import CROP_KINDS
 from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import ImageError, load_image
 from .labels import (
-    CLS_LABEL,
-    CONTINUATION_LABEL,
-    NO_RELATION,
-    SEP_LABEL,
     TWITTER_TAGS,
+    align_labels,
     check_relations,
     check_scheme,
     decode_entities,
-    first_positions,
+    find_negative,
     label_maps,
     scheme_labels,
+    scored_positions,
     word_scores,
     word_tags,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
-from .problems import Problem, ProblemError
+from .problems import ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, Words, batched_text, first_cut_word, join_words, split_words, tokenize_words
+from .tokenizing import EncodedText, Words, batched_text, encode_words, to_words, without_problems
 
 
 logger = logging.get_logger(__name__)
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
-
-NO_WORDS = "the text is empty"
-NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
 
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
@@ -51,7 +46,7 @@ SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
 
 class IFAformerProcessor(ProcessorMixin):
     r"""
-    A tokenizer and one CLIP image processor, which is called with three sizes.
+    The processor of IFAformer: a tokenizer, and a CLIP image processor that is called with three sizes.
 
     Args:
         image_processor (`CLIPImageProcessor`):
@@ -112,7 +107,7 @@ class IFAformerProcessor(ProcessorMixin):
         self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.relations = None if relations is None else list(relations)
-        self.negative_relation = _negative_relation(self.relations or [], negative_relation)
+        self.negative_relation = find_negative(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
         self.max_length, self.pad_to_max_length = max_length, pad_to_max_length
         self.entity_markers = list(DEFAULT_ENTITY_MARKERS if entity_markers is None else entity_markers)
@@ -384,7 +379,7 @@ class IFAformerProcessor(ProcessorMixin):
         Raises:
             ProblemError: for a text that is empty or gives no token, with its number.
         """
-        return _without_problems(self.tokenize_texts(_to_words(texts, is_split_into_words)), ProblemError)
+        return without_problems(self.tokenize_texts(to_words(texts, is_split_into_words)), ProblemError)
 
     def encode_pairs(
         self, texts: list, heads: list, tails: list, is_split_into_words: bool = True
@@ -396,8 +391,8 @@ class IFAformerProcessor(ProcessorMixin):
             MarkerError: for an entity that is no span of words, and for a text that cannot be given to a relation
                 model, with its number.
         """
-        words = [words for _, words, _ in _to_words(texts, is_split_into_words)]
-        return _without_problems(self.tokenize_pairs(words, heads, tails), MarkerError)
+        words = [words for _, words, _ in to_words(texts, is_split_into_words)]
+        return without_problems(self.tokenize_pairs(words, heads, tails), MarkerError)
 
     def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
         """
@@ -409,22 +404,12 @@ class IFAformerProcessor(ProcessorMixin):
             MarkerError: for an entity that is no span of words, with the number of the row among `rows`.
         """
         if self.relations is None:
-            return self.tokenize_texts([join_words(words) for words in rows["tokens"]])
+            return self.tokenize_texts(to_words(rows["tokens"], True))
         return self.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
 
     def tokenize_texts(self, texts: Sequence[Words]) -> list[EncodedText]:
         """Texts that are split into words with their tokens, or with the problem of those that give none."""
-        all_ids, all_word_ids = tokenize_words(self.tokenizer, [words for _, words, _ in texts], self.max_length)
-        encoded = []
-        for (text, words, offsets), ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
-            cut = first_cut_word(word_ids)
-            if cut > 0:
-                num_cut = len(words) - cut if len(ids) == self.max_length else 0
-                encoded.append(EncodedText(text, words, offsets, ids, word_ids, num_cut_words=num_cut))
-            else:
-                problem = Problem(NO_TOKENS if words else NO_WORDS)
-                encoded.append(EncodedText(text, words, offsets, [], [], problem))
-        return encoded
+        return encode_words(self.tokenizer, texts, self.max_length)
 
     def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
         """
@@ -461,42 +446,16 @@ class IFAformerProcessor(ProcessorMixin):
         if "token_type_ids" in self.tokenizer.model_input_names:
             data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
         if self.relations is None:
-            data["crf_mask"] = [self._crf_mask(example) for example in encoded]
+            data["crf_mask"] = [scored_positions(example.word_ids, self.label_scheme) for example in encoded]
         if word_labels is not None:
-            data["labels"] = [
-                self._align_labels(row, *of_text) for row, of_text in enumerate(zip(encoded, word_labels, strict=True))
-            ]
+            data["labels"] = []
+            for row, (example, of_words) in enumerate(zip(encoded, word_labels, strict=True)):
+                try:
+                    labels = align_labels(of_words, example.words, example.word_ids, self.tags, self.label_scheme)
+                except ValueError as error:
+                    raise ValueError(f"Text {row} ({example.text!r:.80}): {error}") from error
+                data["labels"].append(labels)
         return data
-
-    def _crf_mask(self, example: EncodedText) -> list[bool]:
-        if self.label_scheme == "deepke":
-            return [True] * len(example.input_ids)
-        first = set(first_positions(example.word_ids).values())
-        return [position in first for position in range(len(example.input_ids))]
-
-    def _align_labels(self, row: int, example: EncodedText, word_labels: Sequence[int | str]) -> list[int]:
-        """A label id for each token, -100 where the CRF scores nothing."""
-        if len(word_labels) != len(example.words):
-            raise ValueError(
-                f"Text {row} has {len(example.words)} words but {len(word_labels)} labels: {example.text!r}."
-            )
-        label2id = {label: index for index, label in enumerate(self.labels)}
-        names: list[Any] = [self.tags[label] if _is_index(label, self.tags) else label for label in word_labels]
-        unknown = [label for label in names if label not in self.tags]
-        if unknown:
-            raise ValueError(f"Text {row} has unknown labels {unknown}; known are {self.tags} (by name or index).")
-        first = {position: word for word, position in first_positions(example.word_ids).items()}
-        labels = []
-        for position, word in enumerate(example.word_ids):
-            if position in first:
-                labels.append(label2id[names[first[position]]])
-            elif self.label_scheme == "word":
-                labels.append(-100)
-            elif word is not None:
-                labels.append(label2id[CONTINUATION_LABEL])
-            else:
-                labels.append(label2id[CLS_LABEL if position == 0 else SEP_LABEL])
-        return labels
 
     def _image_features(self, given: Mapping[str, list]) -> dict[str, list]:
         """uint8 pixels, a list with an entry for each text."""
@@ -619,21 +578,6 @@ class IFAformerProcessor(ProcessorMixin):
         ]
 
 
-def _to_words(texts: Sequence[Any], are_words: bool) -> list[Words]:
-    return [join_words(text) if are_words else split_words(text) for text in texts]
-
-
-def _without_problems(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
-    """
-    Raises:
-        ProblemError: for the first text that a model cannot be given.
-    """
-    for row, example in enumerate(encoded):
-        if example.problem is not None:
-            raise error_type(example.problem, f"Text {row} ({example.text!r:.80})")
-    return encoded
-
-
 def _image_processor_of(vision_model: str | os.PathLike) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(vision_model)
@@ -660,22 +604,6 @@ def _answers_of(dataset: Any) -> dict[str, list[str]]:
         f"Expected rows with the column ner_tags (a list of class labels) or relation (a class label), got "
         f"{', '.join(features)}."
     )
-
-
-def _negative_relation(relations: Sequence[str], given: str | None) -> str | None:
-    """
-    Raises:
-        ValueError: for a name that is none of the relations.
-    """
-    if given is None:
-        return NO_RELATION if NO_RELATION in relations else None
-    if given not in relations:
-        raise ValueError(f"negative_relation must be one of the relations {', '.join(relations)}, got {given!r}.")
-    return given
-
-
-def _is_index(label: Any, tags: Sequence[str]) -> TypeGuard[int]:
-    return isinstance(label, int | np.integer) and 0 <= int(label) < len(tags)
 
 
 __all__ = ["IFAformerProcessor"]

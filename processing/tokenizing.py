@@ -6,7 +6,11 @@ from typing import Any
 
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from .problems import Problem
+from .problems import Problem, ProblemError
+
+
+NO_WORDS = "the text is empty"
+NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
 
 
 @dataclass
@@ -109,3 +113,36 @@ def join_words(words: Sequence[str]) -> Words:
         offsets.append((start, start + len(word)))
         start += len(word) + 1
     return " ".join(words), words, offsets
+
+
+def to_words(texts: Sequence[Any], are_words: bool) -> list[Words]:
+    """Texts, or where `are_words` lists of words, each with its words and their offsets."""
+    return [join_words(text) if are_words else split_words(text) for text in texts]
+
+
+def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None = None) -> list[EncodedText]:
+    """Texts with their tokens, cut at `max_length` if given, or with the problem of those that give none."""
+    all_ids, all_word_ids = tokenize_words(tokenizer, [words for _, words, _ in texts], max_length)
+    encoded = []
+    for (text, words, offsets), ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
+        cut = first_cut_word(word_ids)
+        if cut > 0:
+            num_cut = len(words) - cut if len(ids) == max_length else 0
+            encoded.append(EncodedText(text, words, offsets, ids, word_ids, num_cut_words=num_cut))
+        else:
+            problem = Problem(NO_TOKENS if words else NO_WORDS)
+            encoded.append(EncodedText(text, words, offsets, [], [], problem))
+    return encoded
+
+
+def without_problems(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
+    """
+    The texts as they are.
+
+    Raises:
+        ProblemError: of that type, for the first text that a model cannot be given.
+    """
+    for row, example in enumerate(encoded):
+        if example.problem is not None:
+            raise error_type(example.problem, f"Text {row} ({example.text!r:.80})")
+    return encoded

@@ -42,7 +42,7 @@ from processing.pipeline_rows import (
     WRONG_TEXT,
 )
 from processing.problems import Problem, ProblemError
-from processing.processing_ifaformer import NO_WORDS
+from processing.tokenizing import NO_WORDS
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}

@@ -19,7 +19,8 @@ from processing import IFAformerProcessor
 from processing.entity_markers import NO_ROOM, NO_SPAN, NOT_ONCE
 from processing.images import ImageError
 from processing.labels import label_maps
-from processing.processing_ifaformer import NO_TOKENS, NO_WORDS, SHARED_FIELDS
+from processing.processing_ifaformer import SHARED_FIELDS
+from processing.tokenizing import NO_TOKENS, NO_WORDS
 
 
 CROPS = {"num_aux_crops": 3, "aux_crop_size": 16, "num_rcnn_crops": 2, "rcnn_crop_size": 8}
@@ -109,12 +110,12 @@ class TestText:
             make_processor()(text=[["Jordan"], ["\ufe0f", "\u200d"]])
 
     def test_more_words_than_labels(self, make_processor):
-        with pytest.raises(ValueError, match="Text 1 has 2 words but 1 labels: 'New York'"):
+        with pytest.raises(ValueError, match=r"^Text 1 \('New York'\): there are 2 words but 1 labels"):
             make_processor()(text=[["Jordan"], ["New", "York"]], word_labels=[["B-PER"], ["B-LOC"]])
 
     @pytest.mark.parametrize("label", ["B-FILM", 9, -1, None])
     def test_unknown_label(self, make_processor, label):
-        with pytest.raises(ValueError, match=r"Text 0 has unknown labels .*known are \['O', 'B-MISC'"):
+        with pytest.raises(ValueError, match=r"^Text 0 .*: the labels .* are unknown; known are \['O', 'B-MISC'"):
             make_processor()(text=[["Jordan"]], word_labels=[[label]])
 
     def test_batch_sizes(self, make_processor):

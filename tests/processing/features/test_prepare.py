@@ -15,7 +15,7 @@ from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 from transformers import Trainer, TrainingArguments
 
-from processing import IFAformerProcessor, processing_ifaformer
+from processing import IFAformerProcessor, processing_ifaformer, tokenizing
 from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
@@ -320,9 +320,9 @@ def test_the_word_of_each_token(rows, make_processor, tmp_path):
 
 def test_each_text_is_tokenized_once(rows, make_processor, tmp_path, monkeypatch):
     tokenized = []
-    tokenize_words = processing_ifaformer.tokenize_words
+    tokenize_words = tokenizing.tokenize_words
     monkeypatch.setattr(
-        processing_ifaformer,
+        tokenizing,
         "tokenize_words",
         lambda _, words, *rest: tokenized.extend(words) or tokenize_words(_, words, *rest),
     )
@@ -353,7 +353,7 @@ def test_a_head_that_is_no_span_is_told_with_its_row(make_processor, tmp_path):
 
 def test_a_tag_that_is_none_is_told_with_its_row(rows, make_processor, tmp_path):
     wrong = rows.map(lambda row, index: {"ner_tags": [0]} if index == 2 else {}, with_indices=True)
-    with pytest.raises(ValueError, match=r"^Row 'c' cannot be prepared: Text 0 has 3 words but 1 labels"):
+    with pytest.raises(ValueError, match=r"^Row 'c' cannot be prepared: Text 0 .*: there are 3 words but 1 labels"):
         prepare_features(wrong, make_processor(), cache_dir=str(tmp_path))
 
 

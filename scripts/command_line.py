@@ -28,6 +28,7 @@ from transformers import HfArgumentParser
 
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
+MOST_CHOICES_SHOWN = 8
 FIRST_GROUP = "The options that matter first"
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object"}
 
@@ -108,6 +109,8 @@ class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter)
             return super()._format_action_invocation(action)
         shown = [option for option in action.option_strings if "-" not in option[2:]]
         values = "[true|false]" if action.nargs == OPTIONAL else self._format_args(action, "VALUE")
+        if action.choices is not None and len(list(action.choices)) > MOST_CHOICES_SHOWN:
+            values = "VALUE"
         return f"{', '.join(shown)} {values}".rstrip()
 
     def _get_help_string(self, action: Action) -> str | None:

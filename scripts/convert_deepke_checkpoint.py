@@ -6,7 +6,7 @@ Turn a checkpoint of the published implementation (DeepKE) into a folder that th
     python scripts/convert_deepke_checkpoint.py best_model.pth --task re --relations ours_rel2id.json \
         --text_model bert-base-uncased --vision_model openai/clip-vit-base-patch32 --output ifaformer-mnre
 
-The two models give configuration, tokenizer and image processor; all weights come from the checkpoint.
+The two models give the configuration, the tokenizer and the image processor. All weights come from the checkpoint.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """
-Look at a data set: counts, and a page of samples with pictures, crops, boxes and highlighted entities.
+Show a data set: its counts, and a page of samples with pictures, crops, boxes and highlighted entities.
 
     python scripts/inspect_data.py --dataset demo --output demo.html
     python scripts/inspect_data.py --dataset tweets/ --split train --num_samples 50 --output tweets.html

@@ -1,5 +1,5 @@
 r"""
-Crops from raw pictures: detectors look at the pictures of any data set, and its rows are stored with the crops.
+Find crops in the pictures of any data set with detectors, and store its rows with the crops.
 
     python scripts/prepare_crops.py --dataset twitter2017 --data_dir DIR --output_dir crops/twitter2017 \
         --aux_detector IDEA-Research/grounding-dino-tiny --rcnn_detector PekingU/rtdetr_r50vd

@@ -29,7 +29,7 @@ class DataArguments(DataSourceArguments):
 
     task: str = option("The model finds entities (ner), or the relation of two entities (re).", "ner", TASKS)
     preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
-    max_seq_length: int | None = option("Texts are cut to this many tokens. By default, to what the text tower takes.")
+    max_seq_length: int | None = option("Cut texts to this many tokens. By default it is the text tower's limit.")
     mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
 
 
@@ -39,9 +39,9 @@ class TowerArguments:
 
     text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
     vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
-    text_config: dict | None = option("JSON: the configuration of a fresh text tower.")
-    vision_config: dict | None = option("JSON: the configuration of a fresh vision tower.")
-    attention_variant: str = option("As in the paper, or as published.", "corrected", ["corrected", "deepke"])
+    text_config: dict | None = option("The configuration of a fresh text tower, as JSON.")
+    vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
+    attention_variant: str = option("Attention of the paper, or of DeepKE.", "corrected", ["corrected", "deepke"])
 
 
 @dataclass
@@ -49,10 +49,10 @@ class ReadingArguments:
     """Options of what the model reads"""
 
     vocab_size: int = option("How many entries the tokenizer of a fresh text tower has at most.", 4000)
-    label_scheme: str = option("The CRF scores the first token of each word, or all.", "word", ["word", "deepke"])
-    entity_markers: list[str] | None = option("Four tokens around head and tail. By default: <s> </s> <o> </o>.")
-    negative_relation: str | None = option("The relation that says there is none. By default None, where it is one.")
-    use_whole_image: bool | None = option("Whole pictures are read. By default they are, but with deepke attention.")
+    label_scheme: str = option("The CRF scores one token of each word, or all.", "word", ["word", "deepke"])
+    entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
+    negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
+    use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
     num_aux_crops: int = option("How many crops by visual grounding a picture has at most.", 3)
     aux_crop_size: int = option("The height and width of these crops in pixels.", 128)
     num_rcnn_crops: int = option("How many crops by an object detector a picture has at most.", 3)
@@ -65,7 +65,7 @@ class ModelArguments:
 
     text_attends_vision: bool = option("With false, the model reads the text alone: the text-only ablation.", True)
     vision_attends_text: bool = option("With false, the vision tower does not see the text.", True)
-    classifier_dropout: float | None = option("Dropout before the classifier. By default 0.1, for relations 0.5.")
+    classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
     attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
 
 
@@ -73,10 +73,10 @@ class ModelArguments:
 class RunArguments:
     """Options of the run"""
 
-    overwrite_output_dir: bool = option("An earlier run in the output folder is removed, and a new one begins.", False)
+    overwrite_output_dir: bool = option("Remove an earlier run from the output folder, and begin anew.", False)
     seeds: list[int] | None = option("Train once with each of these seeds, and report mean and deviation.")
-    search_trials: int = option("Try this many settings first, and train with the best by validation F1 (optuna).", 0)
-    search_space: dict | None = option("JSON: the training options to try, each with choices or bounds.")
+    search_trials: int = option("Try this many settings first, and train with the best one. This needs optuna.", 0)
+    search_space: dict | None = option("The training options to try, as JSON: each has a list of values or bounds.")
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ class Options(Common):
     loggers: None | str | list[str] = option("The loggers.", "board", none_is_text=True)  # noqa: RUF036  (the library wants None first)
     limit: int | None = option("The limit.", 3)
     split: str | None = option("The split.", choices=("train", "test"))
+    letter: str | None = option("The letter.", choices="abcdefghijklm")
 
 
 @pytest.fixture
@@ -219,6 +220,7 @@ class TestHelp:
         assert re.findall(r"--\w+", first) == ["--seeds", "--steps"]
         assert {"--rate", "--split"} < set(re.findall(r"--\w+", own)) and "--no_fast" not in own
         assert "--fast [true|false]" in own and "--words VALUE [VALUE ...]" in own and "--split {train,test}" in own
+        assert "--letter VALUE" in own
         assert re.findall(r"--\w+", common) == ["--name"] and "The name. (default: other)" in common
 
     def test_the_usage_is_one_line(self, parse, capsys):

@@ -11,7 +11,10 @@ from transformers.trainer_utils import HubStrategy
 @dataclass
 class IFAformerTrainingArguments(TrainingArguments):
     """
-    Training arguments with a learning rate for each tower, which keep the best epoch by F1 of the validation split.
+    Training arguments for IFAformer.
+
+    They are the library's, with a learning rate for each tower. By default the epoch with the best F1 on the
+    validation split is kept.
 
     Raises:
         ValueError: as `TrainingArguments`.

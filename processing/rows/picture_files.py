@@ -32,7 +32,7 @@ class PictureFolder(NamedTuple):
         return path if path.startswith(self.folder + os.sep) else None
 
 
-def given_picture(value: Any) -> dict[str, Any] | None:
+def _given_picture(value: Any) -> dict[str, Any] | None:
     """
     A picture as a row gives it, as `{"path", "bytes"}` of which at most one is None; None where there is no picture.
 
@@ -104,7 +104,7 @@ class PictureReader:
 
     def _usable(self, row_id: str, column: str, value: Any) -> dict[str, Any] | None:
         try:
-            picture = given_picture(value)
+            picture = _given_picture(value)
         except ProblemError as error:
             self._absent(row_id, column, "unreadable", str(value), error.problem)
             return None

@@ -1,5 +1,6 @@
 """IFAformer configuration: two tower configurations, what the vision tower sees, and who attends to whom."""
 
+import os
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -104,8 +105,8 @@ class IFAformerConfig(PreTrainedConfig):
     @classmethod
     def from_vision_text_pretrained(
         cls,
-        vision_model: str | None = None,
-        text_model: str | None = None,
+        vision_model: str | os.PathLike | None = None,
+        text_model: str | os.PathLike | None = None,
         *,
         vision_config: PreTrainedConfig | dict | None = None,
         text_config: PreTrainedConfig | dict | None = None,

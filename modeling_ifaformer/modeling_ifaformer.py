@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .packing import PackedRows, PackedTokens, additive_mask, values_at_hand
+from .packing import PackedRows, additive_mask, ones_like_mask, pack, values_at_hand
 from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
@@ -172,10 +172,11 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
         model = cls(config)
         loading_info = {}
-        for tower, auto_class, source in (
+        towers: tuple[tuple[str, Any, Any], ...] = (
             ("text", AutoModel, text_model),
             ("vision", CLIPVisionModel, vision_model),
-        ):
+        )
+        for tower, auto_class, source in towers:
             if source is None:
                 continue
             pretrained, info = auto_class.from_pretrained(source, dtype=model.dtype, output_loading_info=True)
@@ -290,18 +291,18 @@ class IFAformerModel(IFAformerPreTrainedModel):
         """Additive mask (B, 1, 1, V + T) over `[visual prefix ; text]`; None where all is attended to."""
         if self.config.attention_variant == "deepke":
             # +1 on every visual position, -10000 on padding: the published numbers.
-            additive = (1.0 - _ones_like(attention_mask, text)) * -10000.0
+            additive = (1.0 - ones_like_mask(attention_mask, text)) * -10000.0
             if vision is not None:
                 additive = torch.cat([additive.new_ones(vision.shape[:2]), additive], dim=1)
             return additive[:, None, None, :]
-        return _additive_mask([(visual_mask, vision), (attention_mask, text)], text.dtype)
+        return additive_mask([(visual_mask, vision), (attention_mask, text)], text.dtype)
 
     def _vision_attention_mask(self, attention_mask, visual_mask, text, vision) -> torch.Tensor | None:
         """Additive mask (B, 1, 1, T + V) over `[text prefix ; visual tokens]`; None where all is attended to."""
         if self.config.attention_variant == "deepke":
             return None  # the published code lets the vision tower attend to text padding
         parts = [(attention_mask, text)] if self.config.vision_attends_text else []
-        return _additive_mask([*parts, (visual_mask, vision)], vision.dtype)
+        return additive_mask([*parts, (visual_mask, vision)], vision.dtype)
 
     @can_return_tuple
     def forward(
@@ -378,10 +379,10 @@ class IFAformerModel(IFAformerPreTrainedModel):
         text_mask = vision_mask = text_tokens = text_rows = vision_rows = None
         # What is asked for by position stays padded, and so does what the published code attends to.
         if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
-            text, text_tokens = _pack(text, attention_mask)
+            text, text_tokens = pack(text, attention_mask)
             visual_tokens = None
             if vision is not None:
-                vision, visual_tokens = _pack(vision, visual_mask)
+                vision, visual_tokens = pack(vision, visual_mask)
                 prefix = text_tokens if config.vision_attends_text else None
                 vision_rows = PackedRows(visual_tokens, prefix)
             text_rows = PackedRows(text_tokens, visual_tokens)
@@ -434,28 +435,6 @@ class IFAformerModel(IFAformerPreTrainedModel):
             image_hidden_states=tuple(image_hidden_states) if output_hidden_states else None,
             image_attentions=tuple(image_attentions) if output_attentions else None,
         )
-
-
-def _ones_like(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor:
-    """`mask` in the dtype of the hidden states (B, N, D); all ones where it is None. (B, N)."""
-    if mask is None:
-        return hidden_states.new_ones(hidden_states.shape[:2])
-    return mask.to(hidden_states.dtype)
-
-
-def _additive_mask(parts, dtype: torch.dtype) -> torch.Tensor | None:
-    """(mask, hidden states) of each part that is attended to, joined: 0 where real, else the dtype's minimum."""
-    parts = [(mask, hidden_states) for mask, hidden_states in parts if hidden_states is not None]
-    if all(mask is None for mask, _ in parts):
-        return None
-    return additive_mask(torch.cat([_ones_like(mask, hidden_states) for mask, hidden_states in parts], dim=1), dtype)
-
-
-def _pack(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, PackedTokens]:
-    """(B, L, D) and which positions are real (B, L), None for all -> (N, D), and where they belong."""
-    mask = hidden_states.new_ones(hidden_states.shape[:2]) if mask is None else mask
-    tokens = PackedTokens(mask.bool())
-    return tokens.pack(hidden_states), tokens
 
 
 def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor) -> None:

@@ -20,9 +20,26 @@ def values_at_hand(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
-def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(B, K), True or 1 where real -> (B, 1, 1, K): 0 where real, else the dtype's minimum."""
-    return ((1.0 - mask.to(dtype)) * torch.finfo(dtype).min)[:, None, None, :]
+def ones_like_mask(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor:
+    """`mask` (B, L) in the dtype of the hidden states (B, L, D); all ones where it is None."""
+    return hidden_states.new_ones(hidden_states.shape[:2]) if mask is None else mask.to(hidden_states.dtype)
+
+
+def additive_mask(
+    parts: Sequence[tuple[torch.Tensor | None, torch.Tensor | None]], dtype: torch.dtype
+) -> torch.Tensor | None:
+    """
+    The mask over what is attended to, (B, 1, 1, K): 0 where it is real, else the dtype's minimum; None where all is.
+
+    Args:
+        parts: a mask (B, L), None for all, and hidden states (B, L, D) of each; None is a part that is not there.
+        dtype: of the result.
+    """
+    there = [(mask, hidden_states) for mask, hidden_states in parts if hidden_states is not None]
+    if all(mask is None for mask, _ in there):
+        return None
+    real = torch.cat([ones_like_mask(*part) for part in there], dim=1).to(dtype)
+    return ((1.0 - real) * torch.finfo(dtype).min)[:, None, None, :]
 
 
 class PackedTokens:
@@ -72,3 +89,9 @@ class PackedRows:
             return self.own(heads)
         pairs = zip(prefix.split(self.prefix_lengths, dim=2), self.own(heads), strict=True)
         return [torch.cat(pair, dim=2) for pair in pairs]
+
+
+def pack(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, PackedTokens]:
+    """(B, L, D) and which positions are real (B, L), None for all -> (N, D), and where they belong."""
+    tokens = PackedTokens(ones_like_mask(mask, hidden_states).bool())
+    return tokens.pack(hidden_states), tokens

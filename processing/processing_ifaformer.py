@@ -598,8 +598,9 @@ def _answers_of(dataset: Any) -> dict[str, list[str]]:
     features = dataset.features if hasattr(dataset, "features") else next(iter(dataset.values())).features
     tags, relation = getattr(features.get("ner_tags"), "feature", None), features.get("relation")
     for option, labels in (("tags", tags), ("relations", relation)):
-        if hasattr(labels, "names"):
-            return {option: list(labels.names)}
+        names = getattr(labels, "names", None)
+        if names is not None:
+            return {option: list(names)}
     raise ValueError(
         f"Expected rows with the column ner_tags (a list of class labels) or relation (a class label), got "
         f"{', '.join(features)}."

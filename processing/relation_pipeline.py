@@ -68,8 +68,20 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
 
     def check_pictures(self, processor: Any) -> None:
-        """See [`check_same_pictures`]."""
-        check_same_pictures(processor, self.processor)
+        """
+        Check that a tagger's processor makes the same of pictures as this pipeline's.
+
+        Raises:
+            ValueError: with every setting in which they differ.
+        """
+        here = self.processor.pixel_settings
+        different = [
+            f"{name} is {value} for the tagger, {here[name]} for the relation extractor"
+            for name, value in processor.pixel_settings.items()
+            if value != here[name]
+        ]
+        if different:
+            raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
 
     @property
     def _entity_types(self) -> list[str]:
@@ -167,23 +179,6 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         for (row, head, tail), answer in zip(readable, answers, strict=True):
             if answer["relation"] != self.processor.negative_relation:
                 row.relations.append({"head": head, "tail": tail, **answer})
-
-
-def check_same_pictures(tagger: Any, extractor: Any) -> None:
-    """
-    Whether what two processors, of entities and of relations, make of pictures is the same.
-
-    Raises:
-        ValueError: with every setting in which they differ.
-    """
-    here = extractor.pixel_settings
-    different = [
-        f"{name}: {value} there, {here[name]} here"
-        for name, value in tagger.pixel_settings.items()
-        if value != here[name]
-    ]
-    if different:
-        raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
 
 
 def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:

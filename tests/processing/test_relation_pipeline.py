@@ -168,11 +168,11 @@ def test_what_does_not_go_together(extractor, make_tagger, make_processor):
         extractor(ROW, explain="attention")
     with pytest.raises(ValueError, match="IFAformerForTokenClassification finds no relations"):
         IFAformerRelationPipeline(make_tagger().model, processor=extractor.processor)
-    with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops: 1 there, 3 here"):
+    with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops is 1 for the tagger, 3 for"):
         extractor.check_pictures(make_processor(num_aux_crops=1))
     other = make_processor()
     other.image_processor.do_center_crop = False
-    with pytest.raises(ValueError, match="do_center_crop: False there, True here"):
+    with pytest.raises(ValueError, match="do_center_crop is False for the tagger, True for"):
         extractor.check_pictures(other)
     with pytest.raises(
         TypeError, match=r"must be a pipeline for relations.*got 'user/relations' for IFAformerPipeline"

@@ -101,6 +101,17 @@ def tag(folder, picture):
     return [entities, entities, parts]
 
 
+def alike(value, other):
+    """The same but for the last digits of scores, which differ with the place of weights in memory."""
+    if isinstance(value, float) and isinstance(other, float):
+        return value == pytest.approx(other, abs=1e-5)
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(alike(value[key], other[key]) for key in value)
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return len(value) == len(other) and all(map(alike, value, other))
+    return value == other
+
+
 def test_the_same_entities_without_our_packages(hub, run_client, save_model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
@@ -136,7 +147,8 @@ def test_the_same_entities_without_our_packages(hub, run_client, save_model, tmp
 
     names = ("me/tagger@", f"me/tagger@{first.oid}")
     loaded = run_client(LOAD, tmp_path, *names, packages=False).answer
-    assert loaded == {names[0]: expected[1], names[1]: expected[0]}
+    assert alike(loaded, {names[0]: expected[1], names[1]: expected[0]})
+    assert not alike(loaded, {names[0]: expected[0], names[1]: expected[1]})
 
 
 def test_xet(hub, run_client, save_model, tmp_path):

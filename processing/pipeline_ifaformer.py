@@ -1,12 +1,12 @@
 """The pipeline: texts and pictures in, entities out."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
@@ -16,7 +16,17 @@ from .columns import CROP_KINDS, PIXEL_MASKS
 from .explanations import METHODS, source_mask, source_names
 from .labels import decode_entities, entity_spans, first_positions, word_scores, word_tags
 from .object_proposals import ObjectProposer, ProposalOptions, tag_types
-from .pipeline_rows import PipelineRow, as_row, encode_crops, given_boxes, is_choice, read_row_pictures, row_words
+from .pipeline_rows import (
+    LazyResults,
+    NumberedRows,
+    PipelineRow,
+    as_row,
+    encode_crops,
+    given_boxes,
+    is_choice,
+    read_row_pictures,
+    row_words,
+)
 from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText
 from .tokenizing import EncodedText
@@ -159,7 +169,7 @@ class IFAformerPipeline(Pipeline):
             OSError: for a detector that is not there.
         """
         if isinstance(inputs, list | tuple):
-            results = list(super().__call__(_Rows(inputs), *args, **kwargs))
+            results = list(super().__call__(NumberedRows(inputs), *args, **kwargs))
             for row, result in zip(inputs, results, strict=True):
                 _show_picture_of(row, result)
             return results
@@ -168,7 +178,7 @@ class IFAformerPipeline(Pipeline):
             _show_picture_of(inputs, result)
             return result
         if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-            inputs = _Rows(inputs)
+            inputs = NumberedRows(inputs)
         elif isinstance(inputs, Iterable):
             inputs = (row for row in inputs)
         return super().__call__(inputs, *args, **kwargs)
@@ -416,7 +426,7 @@ class IFAformerPipeline(Pipeline):
         options, kinds = self._proposal_options(forward_params)
         preprocess_params = {**preprocess_params, "proposed_kinds": kinds}
         rows: Any
-        if isinstance(inputs, _Rows):
+        if isinstance(inputs, NumberedRows):
             rows = PipelineDataset(inputs, self._preprocess_numbered, preprocess_params)
         else:
             rows = PipelineIterator(enumerate(inputs), self._preprocess_numbered, preprocess_params)
@@ -428,12 +438,14 @@ class IFAformerPipeline(Pipeline):
         def run(batch: Any) -> list[Any]:
             return self._run(batch, options, forward_params, postprocess_params)
 
-        return _Results(batches, run, inputs)
+        return LazyResults(batches, run, inputs)
 
-    def _collate_what_is_complete(self, examples: list[PipelineRow]) -> Any:
-        """In a process that reads pictures: the batch, or where crops are to be proposed the examples, for no detector
-        leaves the calling process."""
-        return examples if any(example.pictures.pending for example in examples) else self.collate(examples)
+    def _collate_what_is_complete(self, rows: list[PipelineRow]) -> Any:
+        """
+        In a process that reads pictures: the batch; or the rows, where crops are still to be proposed, since no
+        detector leaves the calling process.
+        """
+        return rows if any(row.pictures.pending for row in rows) else self.collate(rows)
 
     def _run(self, batch: Any, options: ProposalOptions, forward_params: dict, postprocess_params: dict) -> list[Any]:
         """Results of a batch, or of rows that are still to be made one."""
@@ -451,33 +463,6 @@ class IFAformerPipeline(Pipeline):
         """Model and processor, which make a complete folder: the code travels with them."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
-
-
-class _Rows(Dataset):
-    """Any sequence of rows as a torch data set, each row with its number."""
-
-    def __init__(self, rows: Any):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> tuple[int, Any]:
-        return number, self.rows[number]
-
-
-class _Results:
-    """The results of all rows, computed batch by batch whenever it is iterated over."""
-
-    def __init__(self, batches: DataLoader, run: Callable[[dict[str, Any]], list], rows: Any):
-        self.batches, self.run, self.rows = batches, run, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self.batches:
-            yield from self.run(batch)
 
 
 def _show_picture_of(row: Any, result: Any) -> None:

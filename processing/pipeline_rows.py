@@ -1,12 +1,13 @@
 """What a row of the pipelines may be, and what is read of it: its words, its pictures and its crops."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
@@ -100,6 +101,33 @@ class PipelineRow:
     def num_tokens(self) -> int:
         """How many tokens the model reads, 0 where it cannot be asked."""
         return 0 if self.tokens is None else len(self.tokens.input_ids)
+
+
+class NumberedRows(Dataset):
+    """Any sequence of rows as a torch data set, each row with its number."""
+
+    def __init__(self, rows: Any):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[int, Any]:
+        return number, self.rows[number]
+
+
+class LazyResults:
+    """The results of all rows, computed batch by batch whenever it is iterated over."""
+
+    def __init__(self, batches: DataLoader, run: Callable[[dict[str, Any]], list], rows: Any):
+        self.batches, self.run, self.rows = batches, run, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            yield from self.run(batch)
 
 
 def as_row(inputs: Any) -> Mapping[str, Any]:

@@ -113,8 +113,7 @@ def push_dataset(
         repo_id: name of the repository, `user/name`.
         folder: where the files stay. If the upload fails, the same call goes on from there. By default they lie in a
             temporary folder.
-        private: make a new repository private.
-        token: by default that of HF_TOKEN or of `hf auth login`.
+        private, token: as for [`upload`].
         **options: of [`write_dataset`].
 
     Returns:

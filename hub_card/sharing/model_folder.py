@@ -72,8 +72,7 @@ def push_model(
         dataset_id: name on the Hub of the data that the model was trained on.
         description: what the model is, in Markdown.
         num_parameters: of the model, for the card of one without `results.json`.
-        private: make a new repository private.
-        token: by default that of HF_TOKEN or of `hf auth login`.
+        private, token: as for [`upload`].
 
     Raises:
         ValueError: for a folder that holds no whole model, or whose card cannot be made.

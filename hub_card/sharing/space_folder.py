@@ -79,8 +79,7 @@ def push_space(
         facts: what its card says. Its models must be on the Hub.
         repo_id: name of the repository, `user/name`.
         folder: where the files stay; by default they lie in a temporary folder.
-        private: make a new repository private.
-        token: by default that of HF_TOKEN or of `hf auth login`.
+        private, token: as for [`upload`].
 
     Raises:
         NotPushed: for a model that the Hub does not have, and where the upload fails.

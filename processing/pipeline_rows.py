@@ -148,7 +148,10 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
         raise ProblemError(Problem(MISNAMED_IMAGE, misnamed[0]))
     unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
     if unknown:
-        logger.warning_once(f"Not looked at: {', '.join(unknown)}. Pictures are read from {PICTURE_COLUMNS}.")
+        logger.warning_once(
+            f"Columns that are not looked at: {', '.join(unknown)}. Pictures are read from "
+            f"{', '.join(PICTURE_COLUMNS)}."
+        )
     return inputs
 
 
@@ -301,7 +304,7 @@ def _read_image(
     if boxes and not sources:
         report(Problem(NO_IMAGE, "crops"))
     if sources and not (limits["image"] or boxes or pictures.pending):
-        logger.warning_once("The column image is not looked at: the model was made without.")
+        logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
         return None
     loaded = [_load(source, "image", None, report) for source in _first(sources, 1, "image", report)]
     image = loaded[0] if loaded else None
@@ -314,7 +317,7 @@ def _read_crops(row: Mapping[str, Any], column: str, limit: int, pictures: Given
     """The row's own crops, with the objects beside them where there is one for each."""
     sources = _as_list(row.get(column))
     if sources and limit == 0:
-        logger.warning_once(f"The column {column} is not looked at: the model was made without.")
+        logger.warning_once(f"The column {column} is not looked at, since the model takes no crops of this kind.")
         return
     loaded = [
         _load(source, column, item, report) for item, source in enumerate(_first(sources, limit, column, report))

@@ -21,6 +21,9 @@ from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 logger = logging.get_logger(__name__)
 
+# What every output has of the towers where it is asked for.
+STATES = ("hidden_states", "attentions", "image_hidden_states", "image_attentions")
+
 AUTO_MAP = {
     "AutoConfig": "configuration_ifaformer.IFAformerConfig",
     "AutoModel": "modeling_ifaformer.IFAformerModel",
@@ -497,29 +500,15 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
                 as [`IFAformerModel.forward`].
         """
         scored = self._default_crf_mask(input_ids, attention_mask, labels) if crf_mask is None else crf_mask
-        outputs = self.ifaformer(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            pixel_values=pixel_values,
-            image_mask=image_mask,
-            aux_pixel_values=aux_pixel_values,
-            aux_crop_mask=aux_crop_mask,
-            rcnn_pixel_values=rcnn_pixel_values,
-            rcnn_crop_mask=rcnn_crop_mask,
-            output_pooled=False,
-            return_dict=True,
-            **kwargs,
-        )
+        pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
+        kwargs |= {"output_pooled": False, "return_dict": True}
+        outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
         return IFAformerTokenClassifierOutput(
             loss=None if labels is None else -self.crf(logits, labels, scored, reduction="mean"),
             logits=logits,
             tag_ids=None if self.training else self.crf.viterbi_decode(logits, scored),
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
-            image_attentions=outputs.image_attentions,
+            **{name: getattr(outputs, name) for name in STATES},
         )
 
     def _default_crf_mask(self, input_ids, attention_mask, labels) -> torch.Tensor:
@@ -586,20 +575,9 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
             unknown = [label for label in labels.tolist() if not 0 <= label < self.num_labels]
             if unknown:
                 raise ValueError(f"labels must be in 0..{self.num_labels - 1}, got {unknown}.")
-        outputs = self.ifaformer(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            pixel_values=pixel_values,
-            image_mask=image_mask,
-            aux_pixel_values=aux_pixel_values,
-            aux_crop_mask=aux_crop_mask,
-            rcnn_pixel_values=rcnn_pixel_values,
-            rcnn_crop_mask=rcnn_crop_mask,
-            output_pooled=False,
-            return_dict=True,
-            **kwargs,
-        )
+        pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
+        kwargs |= {"output_pooled": False, "return_dict": True}
+        outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         rows = torch.arange(input_ids.shape[0], device=input_ids.device)
         hidden_states = outputs.last_hidden_state
         # (B, D) at each marker -> (B, 2 D)
@@ -608,10 +586,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         return IFAformerRelationOutput(
             loss=None if labels is None else nn.functional.cross_entropy(logits.float(), labels),
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
-            image_attentions=outputs.image_attentions,
+            **{name: getattr(outputs, name) for name in STATES},
         )
 
     def _marker_position(self, input_ids: torch.Tensor, entity: str) -> torch.Tensor:

@@ -1,94 +1,16 @@
-"""Entity precision, recall and F1: seqeval behind an `evaluate` metric, and the two protocols that feed it."""
+"""Entity precision, recall and F1 by seqeval, in two protocols, and which types are taken for which."""
 
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
-import evaluate
 from seqeval.metrics import classification_report
 
 from processing.labels import entity_spans, first_positions, word_tags
 
 
-class EntityScores(evaluate.Metric):
-    """
-    Precision, recall and F1 over entities, micro average and per type, by seqeval in its default (lenient) mode.
-
-    A metric of our own because `evaluate.load("seqeval")` fetches a script from the Hub.
-    """
-
-    def _info(self):
-        tags = datasets.Sequence(datasets.Value("string"))
-        return evaluate.MetricInfo(
-            description="Entity precision, recall and F1 (seqeval, lenient mode, micro average).",
-            citation="https://github.com/chakki-works/seqeval",
-            inputs_description="predictions, references: a list of tags for each text.",
-            features=datasets.Features({"predictions": tags, "references": tags}),
-            reference_urls=["https://github.com/chakki-works/seqeval"],
-        )
-
-    def _compute(self, predictions, references):
-        with warnings.catch_warnings():
-            # The published protocol passes special labels on; seqeval remarks that they are no tags.
-            warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
-            report = classification_report(references, predictions, output_dict=True, zero_division=0)
-        overall = report.pop("micro avg")
-        for average in ("macro avg", "weighted avg"):
-            report.pop(average)
-        return {**_figures(overall), "per_type": {name: _figures(report[name]) for name in sorted(report)}}
-
-
-def _figures(row: dict) -> dict[str, float | int]:
-    # seqeval gives numpy numbers, which JSON does not take
-    return {
-        "precision": float(row["precision"]),
-        "recall": float(row["recall"]),
-        "f1": float(row["f1-score"]),
-        "support": int(row["support"]),
-    }
-
-
-Tags = list[list[str]]  # of each text, of each of its words
-
-
-def word_protocol(
-    tag_ids: Sequence[Sequence[int]],
-    word_ids: Sequence[Sequence[int | None]],
-    word_labels: Sequence[Sequence[str]],
-    id2label: dict[int, str],
-) -> tuple[Tags, Tags]:
-    """
-    Predicted and gold tags of all words. A word that no token stands for stays in the gold and is predicted `O`, so an
-    entity that was cut off is a miss.
-    """
-    predictions = [
-        word_tags(of_text, words, len(labels), id2label)
-        for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True)
-    ]
-    return predictions, [list(labels) for labels in word_labels]
-
-
-def published_protocol(
-    tag_ids: Sequence[Sequence[int]],
-    word_ids: Sequence[Sequence[int | None]],
-    word_labels: Sequence[Sequence[str]],
-    id2label: dict[int, str],
-) -> tuple[Tags, Tags]:
-    """
-    Predicted and gold tags as the published code scores them: at the first token of each word. Words that no token
-    stands for vanish from gold and prediction alike, and a special label predicted at a word is passed on as it is.
-    """
-    predictions, references = [], []
-    for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True):
-        positions = first_positions(words)
-        predictions.append([id2label[int(of_text[position])] for position in positions.values()])
-        references.append([labels[word] for word in positions])
-    return predictions, references
-
-
-PROTOCOLS = {"word": word_protocol, "published": published_protocol}
+PROTOCOLS = ("word", "published")
 
 
 def entity_metrics(
@@ -99,7 +21,7 @@ def entity_metrics(
     protocol: str = "word",
 ) -> dict[str, Any]:
     """
-    Scores of decoded tags against gold tags.
+    Scores of decoded tags against gold tags, micro averages and by type, by seqeval in its lenient mode.
 
     Args:
         tag_ids: the model's, (number of texts, longest seq_length), padded with -100.
@@ -107,7 +29,9 @@ def entity_metrics(
             model could not be given.
         word_labels: gold tag of each word.
         id2label: the model's labels.
-        protocol: `"word"` or `"published"`, see [`word_protocol`] and [`published_protocol`].
+        protocol: `"word"` scores all words; one that no token stands for is predicted `O`, so that an entity that was
+            cut off is a miss. `"published"` is that of the published code: such words vanish from gold and prediction
+            alike, and a special label that is predicted at a word is passed on as it is.
 
     Returns:
         `precision`, `recall`, `f1`, `support` and `per_type` of the same; `unreachable_words` and
@@ -118,9 +42,43 @@ def entity_metrics(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    predictions, references = PROTOCOLS[protocol](tag_ids, word_ids, word_labels, id2label)
-    scores = EntityScores().compute(predictions=predictions, references=references)
-    return {**scores, **unreachable_counts(word_ids, word_labels)}
+    if protocol == "word":
+        predictions = _predicted_tags(tag_ids, word_ids, word_labels, id2label)
+        references = [list(labels) for labels in word_labels]
+    else:
+        positions = [first_positions(words) for words in word_ids]
+        predictions = [
+            [id2label[int(of_text[position])] for position in of_words.values()]
+            for of_text, of_words in zip(tag_ids, positions, strict=True)
+        ]
+        references = [
+            [labels[word] for word in of_words] for labels, of_words in zip(word_labels, positions, strict=True)
+        ]
+    with warnings.catch_warnings():
+        # The published protocol passes special labels on; seqeval remarks that they are no tags.
+        warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
+        report = classification_report(references, predictions, output_dict=True, zero_division=0)
+    overall, *_ = (report.pop(f"{average} avg") for average in ("micro", "macro", "weighted"))
+    per_type = {name: figures(*row.values()) for name, row in sorted(report.items())}
+    return {**figures(*overall.values()), "per_type": per_type, **unreachable_counts(word_ids, word_labels)}
+
+
+def figures(precision: float, recall: float, f1: float, support: float) -> dict[str, float | int]:
+    """Numbers of seqeval and scikit-learn by name, as JSON takes them."""
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+
+
+def _predicted_tags(
+    tag_ids: Any,
+    word_ids: Sequence[Sequence[int | None]],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+) -> list[list[str]]:
+    """Of each text the tags of all its words."""
+    return [
+        word_tags(of_text, words, len(labels), id2label)
+        for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True)
+    ]
 
 
 def entity_confusion(
@@ -130,18 +88,17 @@ def entity_confusion(
     id2label: dict[int, str],
 ) -> dict[str, Any]:
     """
-    Gold types by predicted ones, in the `word` protocol. Types are compared where gold and prediction are the very
-    same words; every other gold entity is missed, every other predicted one spurious.
-
-    Args:
-        tag_ids, word_ids, word_labels, id2label: as in [`entity_metrics`].
+    Gold types by predicted ones, of arguments as in [`entity_metrics`], in the `word` protocol. Types are compared
+    where gold and prediction are the very same words; every other gold entity is missed, every other predicted one
+    spurious.
 
     Returns:
         `types`, and `counts`: a row for each gold type and one for spurious entities, a column for each predicted type
         and one for missed entities.
     """
     pairs: Counter[tuple[str | None, str | None]] = Counter()
-    for predicted, gold in zip(*word_protocol(tag_ids, word_ids, word_labels, id2label), strict=True):
+    predictions = _predicted_tags(tag_ids, word_ids, word_labels, id2label)
+    for predicted, gold in zip(predictions, word_labels, strict=True):
         gold_types, predicted_types = (
             {(start, end): entity_type for entity_type, start, end in entity_spans(tags)} for tags in (gold, predicted)
         )

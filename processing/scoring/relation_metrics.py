@@ -9,15 +9,14 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from processing.labels import NO_RELATION
 
+from .entity_metrics import figures
+
 
 NO_PREDICTION = -1  # for a row that the model could not be given
 
 
 def relation_metrics(
-    predicted: Any,
-    gold: Any,
-    names: Sequence[str],
-    negative: str | None = NO_RELATION,
+    predicted: Any, gold: Any, names: Sequence[str], negative: str | None = NO_RELATION
 ) -> dict[str, Any]:
     """
     Scores of predicted relations against gold ones, as the published code has them: accuracy over all rows; precision,
@@ -50,30 +49,21 @@ def relation_metrics(
     )
     return {
         "accuracy": float(accuracy_score(gold, predicted)),
-        **_figures(precision, recall, f1, (gold != absent).sum()),
-        "per_type": {names[index]: _figures(*row) for index, *row in zip(types, *of_types, strict=True)},
+        **figures(precision, recall, f1, (gold != absent).sum()),
+        "per_type": {names[index]: figures(*row) for index, *row in zip(types, *of_types, strict=True)},
         "unreadable_rows": number_unreadable,
     }
 
 
 def relation_confusion(
-    predicted: Any,
-    gold: Any,
-    names: Sequence[str],
-    negative: str | None = NO_RELATION,
+    predicted: Any, gold: Any, names: Sequence[str], negative: str | None = NO_RELATION
 ) -> dict[str, Any]:
     """
-    Gold relations by predicted ones.
-
-    Args:
-        predicted, gold, names, negative: as in [`relation_metrics`].
+    Gold relations by predicted ones, of arguments as in [`relation_metrics`].
 
     Returns:
         `types`: the relations but the negative one that are gold or predicted somewhere; `counts`: a row for each gold
         relation and a column for each predicted one, the last of both for the negative one; `negative`, its name.
-
-    Raises:
-        ValueError: as in [`relation_metrics`].
     """
     gold, predicted, absent = _pairs(predicted, gold, names, negative)
     types = _types(gold, predicted, absent, names)
@@ -110,8 +100,3 @@ def _pairs(
 def _types(gold: np.ndarray, predicted: np.ndarray, absent: int, names: Sequence[str]) -> list[int]:
     """Ids of the relations that occur, in the order of their names."""
     return sorted({*gold.tolist(), *predicted.tolist()} - {absent}, key=lambda index: names[index])
-
-
-def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float | int]:
-    # numpy numbers, which JSON does not take
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}

@@ -44,11 +44,8 @@ class Split:
 
     def score(self, answers: Any, protocol: str = "word") -> dict[str, Any]:
         """
-        See [`entity_metrics`] or [`relation_metrics`].
-
-        Args:
-            answers: tag ids (rows read, longest text in tokens), or relation ids (rows read,).
-            protocol: how entities are scored.
+        What [`entity_metrics`] with that protocol, or [`relation_metrics`], says of the answers: tag ids (rows read,
+        longest text in tokens), or relation ids (rows read,).
         """
         if self.processor.relations is not None:
             return relation_metrics(**self._relations(answers))

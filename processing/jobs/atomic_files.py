@@ -35,22 +35,13 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def remove_unfinished(folder: str | os.PathLike, name: str | None = None) -> list[Path]:
+def remove_unfinished(folder: str | os.PathLike, name: str | None = None) -> None:
     """
-    Remove what a killed process left of files that it was writing. Call it only while no other process writes them.
-
-    Args:
-        folder: where the files were to be.
-        name: of the file; None stands for all files of the folder.
-
-    Returns:
-        What was removed.
+    Remove what a killed process left of the file of that name in a folder, or of all its files, which it was writing.
+    Call it only while no other process writes them.
     """
-    pattern = TEMPORARY.format(name="*" if name is None else glob.escape(name), process="*")
-    left = sorted(Path(folder).glob(pattern))
-    for path in left:
+    for path in Path(folder).glob(TEMPORARY.format(name="*" if name is None else glob.escape(name), process="*")):
         path.unlink(missing_ok=True)
-    return left
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import datasets
 
@@ -47,11 +48,5 @@ def _concerns(error: BaseException, place: str) -> bool:
     path = getattr(error, "filename", None)
     if not isinstance(path, str | bytes | os.PathLike):
         return True
-    path = os.path.abspath(os.fsdecode(path))
-    try:
-        if os.path.commonpath([path, place]) in (path, place):
-            return True
-        beside = os.path.relpath(path, os.path.dirname(place)).split(os.sep)[0]
-    except ValueError:  # on another drive
-        return False
-    return beside in {os.path.basename(place) + ending for ending in BESIDE}
+    found = Path(os.path.abspath(os.fsdecode(path)))
+    return Path(place).is_relative_to(found) or any(found.is_relative_to(place + ending) for ending in ("", *BESIDE))

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import PIL
-from transformers import (
-    AutoConfig,
-)
+from transformers import AutoConfig
 
 
 def checkpoint_digest(name_or_path: str | os.PathLike) -> str:

@@ -30,10 +30,9 @@ class ResumableOutput:
     Args:
         output: a folder, or a file that is put together from the parts at the end.
         work: folder that is there until the output is finished, for the lock, the settings and the records.
+        summary: JSON file that is written last and says, by its settings, that the output is finished.
         parts: folder in which the parts stay as files of the output; None: they lie in `work`, until it goes.
         ending: of the parts' files.
-        summary: JSON file that is written last and says, by its settings, that the output is finished; None: nothing
-            says so, and an output that is finished is taken for one of unknown origin.
         remedy: the sentence that says what a user can do about an output of another run.
     """
 
@@ -42,13 +41,13 @@ class ResumableOutput:
         output: Path,
         *,
         work: Path,
+        summary: Path,
         parts: Path | None = None,
         ending: str = ".parquet",
-        summary: Path | None = None,
         remedy: str = "Name another output, or replace this one by --overwrite.",
     ) -> None:
-        self.output, self.work, self.parts = output, work, parts or work
-        self.ending, self.summary, self.remedy = ending, summary, remedy
+        self.output, self.work, self.summary, self.parts = output, work, summary, parts or work
+        self.ending, self.remedy = ending, remedy
         self._settings = work / "settings.json"
         self._lock = FileLock(work / "lock")
 
@@ -99,9 +98,9 @@ class ResumableOutput:
             if overwrite or earlier != settings:
                 self._clear()
             self.parts.mkdir(parents=True, exist_ok=True)
-            for path in (self.output, self.summary or self.output):
+            for path in (self.output, self.summary):
                 remove_unfinished(path.parent, path.name)
-            for folder in {self.output, self.parts, self.work}:
+            for folder in (self.output, self.parts, self.work):
                 remove_unfinished(folder)
             write_json(settings, self._settings)
         return self._done()
@@ -112,12 +111,8 @@ class ResumableOutput:
 
     def write(self, part: str, write: Callable[[Path], None], record: dict[str, Any]) -> None:
         """
-        Write a part and its record.
-
-        Args:
-            part: its name.
-            write: writes the file at a path, whole or not at all (see `replacing`).
-            record: what is to be known of the part at the end.
+        Write a part, by a function that writes a file whole or not at all (see `replacing`), and its record: what is
+        to be known of the part at the end.
 
         Raises:
             JobError: where they cannot be written; earlier parts stay.
@@ -130,20 +125,17 @@ class ResumableOutput:
         """What was recorded of a part that is done."""
         return json.loads(self._record(part).read_bytes())
 
-    def finish(self, summary: dict[str, Any] | None = None) -> dict[str, Any]:
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """
-        Write the summary, with the settings, and remove the folder `work`. Everything else of the output is there.
-
-        Returns:
-            The summary, as it was written.
+        Write the summary, with the settings after all else, and remove the folder `work`. Everything else of the
+        output is there. Returns the summary as it was written.
 
         Raises:
             JobError: where the summary cannot be written.
         """
-        summary = {"settings": _read_json(self._settings), **(summary or {})}
-        if self.summary is not None:
-            with writing(self.output):
-                write_json(summary, self.summary)
+        summary = {**summary, "settings": _read_json(self._settings)}
+        with writing(self.output):
+            write_json(summary, self.summary)
         self._end()
         return summary
 
@@ -153,19 +145,15 @@ class ResumableOutput:
     def _made(self) -> list[Path]:
         """What lies in the place of the output, whoever made it."""
         if self.parts != self.work:
-            return sorted(self.parts.glob(f"*{self.ending}"))
+            return list(self.parts.glob(f"*{self.ending}"))
         return [self.output] if self.output.exists() else []
 
     def _done(self) -> set[str]:
         return {path.stem for path in self.parts.glob(f"*{self.ending}") if self._record(path.stem).exists()}
 
     def _clear(self) -> None:
-        """
-        Leave nothing of the output. The settings go first: parts without any are not gone on with, wherever a kill
-        falls.
-        """
-        paths = [self._settings, *([self.summary] if self.summary else []), *self._made(), *self.work.iterdir()]
-        for path in paths:
+        """Leave nothing of the output. The settings go first: parts without any are not gone on with after a kill."""
+        for path in [self._settings, self.summary, *self._made(), *self.work.iterdir()]:
             if path.name != "lock":
                 path.unlink(missing_ok=True)
 
@@ -184,6 +172,6 @@ class ResumableOutput:
         return f"{self.output} was made from other data or with other settings ({'; '.join(changes)})."
 
 
-def _read_json(path: Path | None) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """An object that a run wrote; an empty one where there is none."""
-    return json.loads(path.read_bytes()) if path is not None and path.exists() else {}
+    return json.loads(path.read_bytes()) if path.exists() else {}

@@ -15,10 +15,6 @@ class JobError(RuntimeError):
     """What ends a job and its user can put right; the message says how. Whatever was finished is kept."""
 
 
-class MainProcessError(JobError):
-    """What ends the other processes of a job when the main process has failed."""
-
-
 def process_state(cpu: bool = False) -> PartialState:
     """
     This process and the others that `accelerate launch` or `torchrun` started with it, the same object in every call.
@@ -52,8 +48,7 @@ def on_main(state: PartialState, function: Callable[[], Any]) -> Any:
     The function's result in every process; the main process runs it.
 
     Raises:
-        JobError: in the main process, for an error that its user can put right.
-        MainProcessError: in all other processes then.
+        JobError: for an error that its user can put right. In the main process it says which.
     """
     result, failed = None, None
     if state.is_main_process:
@@ -68,5 +63,5 @@ def on_main(state: PartialState, function: Callable[[], Any]) -> Any:
     if failed is not None:
         raise failed
     if has_failed:
-        raise MainProcessError("The main process has failed; its message says why.")
+        raise JobError("The main process has failed; its message says why.")
     return result

@@ -122,7 +122,7 @@ def test_what_a_kill_leaves_half_written_is_removed(make):
 
 
 def test_parts_of_unknown_settings_are_not_gone_on_with(tmp_path):
-    output = ResumableOutput(tmp_path / "out", work=tmp_path / "out.parts")
+    output = ResumableOutput(tmp_path / "out", work=tmp_path / "out.parts", summary=tmp_path / "summary.json")
     with output:
         output.claim({"a": 1})
         output.write("0", part_writer("zero"), {})
@@ -134,14 +134,14 @@ def test_parts_of_unknown_settings_are_not_gone_on_with(tmp_path):
 
 def test_what_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
-    output = ResumableOutput(tmp_path / "file", work=tmp_path / "file" / ".parts")
+    output = ResumableOutput(tmp_path / "file", work=tmp_path / "file" / ".parts", summary=tmp_path / "summary.json")
     with output, pytest.raises(JobError, match=r"Cannot write .*file: .*same command goes on"):
         output.claim({})
 
     def full(path):
         raise OSError("no room")
 
-    with ResumableOutput(tmp_path / "out", work=tmp_path / "out.parts") as output:
+    with ResumableOutput(tmp_path / "out", work=tmp_path / "out.parts", summary=tmp_path / "summary.json") as output:
         output.claim({})
         with pytest.raises(JobError, match=r"Cannot write .*out: no room\..*same command goes on"):
             output.write("0", full, {})
@@ -149,10 +149,11 @@ def test_what_cannot_be_written(tmp_path):
 
 
 def test_parts_that_are_json_files(tmp_path):
-    with ResumableOutput(tmp_path / "out.json", work=tmp_path / "out.parts", ending=".json") as output:
+    work, summary = tmp_path / "out.parts", tmp_path / "summary.json"
+    with ResumableOutput(tmp_path / "out.json", work=work, summary=summary, ending=".json") as output:
         output.claim({"a": 1})
         output.write("0", part_writer('"zero"'), {"of": "zero"})
     with output:
         assert output.claim({"a": 1}) == {"0"}
         assert (output.path("0").read_text(), output.record("0")) == ('"zero"', {"of": "zero"})
-        assert output.finish() == {"settings": {"a": 1}}, "without a summary, what there is is returned"
+        assert list(output.finish({"rows": 1})) == ["rows", "settings"], "what people look for comes first"

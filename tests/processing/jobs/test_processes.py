@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from processing.jobs import processes
-from processing.jobs.processes import JobError, MainProcessError, on_main, process_state, writing
+from processing.jobs.processes import JobError, on_main, process_state, writing
 
 
 def test_what_fails_in_writing():
@@ -37,7 +37,7 @@ def test_another_process_ends_with_the_main_one(monkeypatch):
         is_main_process = False
 
     monkeypatch.setattr(processes, "broadcast_object_list", lambda sent: [None, True])
-    with pytest.raises(MainProcessError):
+    with pytest.raises(JobError, match="main process has failed"):
         on_main(Other, lambda: 3)
 
 

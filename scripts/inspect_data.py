@@ -7,9 +7,9 @@ Show a data set: its counts, and a page of samples with pictures, crops, boxes a
 The page is one HTML file that stands alone. Its samples are chosen at random; the same --seed chooses the same ones.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ifaformer_commands.command_line import output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import DataSourceArguments
 
 
@@ -17,18 +17,12 @@ from ifaformer_commands.data_options import DataSourceArguments
 class InspectionArguments(DataSourceArguments):
     """Options of what is shown"""
 
-    output: str | None = field(
-        default=None, metadata={"help": "The HTML file for the page. Without it, the counts are printed and no more."}
-    )
-    json: str | None = field(default=None, metadata={"help": "A JSON file for the counts."})
-    split: str | None = field(
-        default=None, metadata={"help": "Samples are chosen from this split. By default, they are chosen from all."}
-    )
-    num_samples: int = field(default=24, metadata={"help": "The number of samples on the page."})
-    ids: list[str] | None = field(
-        default=None, metadata={"help": "The page shows the rows with these ids, instead of rows chosen at random."}
-    )
-    seed: int = field(default=0, metadata={"help": "The same seed chooses the same samples again."})
+    output: str | None = option("The HTML file for the page. Without it, the counts are printed and no more.")
+    json: str | None = option("A JSON file for the counts.")
+    split: str | None = option("Samples are chosen from this split. By default, they are chosen from all.")
+    num_samples: int = option("The number of samples on the page.", 24)
+    ids: list[str] | None = option("The page shows the rows with these ids, instead of rows chosen at random.")
+    seed: int = option("The same seed chooses the same samples again.", 0)
 
 
 def main() -> None:
@@ -41,13 +35,7 @@ def main() -> None:
 
     with user_errors():
         data, report = arguments.load()
-        rows = choose_rows(
-            data,
-            split=arguments.split,
-            num_samples=arguments.num_samples,
-            ids=arguments.ids or (),
-            seed=arguments.seed,
-        )
+        rows = choose_rows(data, arguments.split, arguments.num_samples, arguments.ids or (), arguments.seed)
         if report:
             print(report)
         statistics = {split: split_statistics(of_split) for split, of_split in data.items()}

@@ -23,10 +23,10 @@ and any --batch_size. At most the rows of one file in each process are looked at
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ifaformer_commands.command_line import parse_arguments, user_errors
+from ifaformer_commands.command_line import option, parse_arguments, user_errors
 from ifaformer_commands.data_options import DataSourceArguments, DetectionArguments
 
 
@@ -34,21 +34,13 @@ from ifaformer_commands.data_options import DataSourceArguments, DetectionArgume
 class CropArguments(DataSourceArguments):
     """Options of the output"""
 
-    output_dir: str | None = field(default=None, metadata={"help": "The folder for the rows with crops."})
-    batch_size: int = field(
-        default=8, metadata={"help": "The number of pictures that each process shows to a detector at once."}
-    )
-    rows_per_shard: int = field(default=256, metadata={"help": "The number of rows in a Parquet file."})
-    limit: int | None = field(
-        default=None, metadata={"help": "Only this number of rows of each split is used, from the first on."}
-    )
-    contact_sheet_rows: int = field(
-        default=12, metadata={"help": "The number of pictures on the contact sheet. They are chosen at random."}
-    )
-    seed: int = field(
-        default=0, metadata={"help": "The same seed chooses the same pictures for the contact sheet again."}
-    )
-    overwrite: bool = field(default=False, metadata={"help": "Replace the rows of another run in the output folder."})
+    output_dir: str | None = option("The folder for the rows with crops.")
+    batch_size: int = option("The number of pictures that each process shows to a detector at once.", 8)
+    rows_per_shard: int = option("The number of rows in a Parquet file.", 256)
+    limit: int | None = option("Only this number of rows of each split is used, from the first on.")
+    contact_sheet_rows: int = option("The number of pictures on the contact sheet. They are chosen at random.", 12)
+    seed: int = option("The same seed chooses the same pictures for the contact sheet again.", 0)
+    overwrite: bool = option("Replace the rows of another run in the output folder.", False)
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from processing.columns import CROP_KINDS
-from processing.detectors import ObjectDetector, cut_crops
+from processing.detectors import DetectedObject, ObjectDetector, cut_crops
 from processing.images import NO_SUCH_FILE, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
@@ -35,27 +35,19 @@ class LookedAtPicture:
         stored: its bytes and its name, as they are stored; None if it cannot be read.
         problem: why it cannot be read.
         image: decoded, until it is cut.
-        objects: what was found, by kind.
-        crops: the encoded crops of these objects, by kind.
+        found: by kind, the objects with their encoded crops.
     """
 
-    name: str | None = None
+    name: str | None
     stored: dict[str, Any] | None = None
     problem: Problem | None = None
     image: Image.Image | None = None
-    objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    crops: dict[str, list[bytes]] = field(default_factory=dict)
+    found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)
 
 
 def read_picture(source: dict[str, Any]) -> LookedAtPicture:
-    """
-    Read a picture, or say why it cannot be read.
-
-    Args:
-        source: `bytes`, or the `path` of a file where they are None.
-    """
-    data = source.get("bytes")
-    path: Any = source.get("path")
+    """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read."""
+    data, path = source["bytes"], source["path"]
     name = path and os.path.basename(path)
     try:
         if data is None:
@@ -70,19 +62,7 @@ def read_picture(source: dict[str, Any]) -> LookedAtPicture:
 
 
 class CropFinder:
-    """
-    The detectors of a crop preparation, which give rows their objects and crops.
-
-    Args:
-        options: what to look for, with which detectors.
-        find_phrases: gives what the zero-shot detector looks for in the picture of each text.
-        batch_size: pictures in a forward pass.
-        device: of the detectors.
-
-    Raises:
-        ValueError: for a detector that is not supported.
-        OSError: for a detector that is not there.
-    """
+    """The detectors of a crop preparation, which give rows their objects and crops."""
 
     def __init__(
         self, options: ProposalOptions, find_phrases: FindPhrases, batch_size: int, device: torch.device | str
@@ -120,20 +100,16 @@ class CropFinder:
         unreadable = []
         for index, picture in pictures.items():
             columns["image"][index] = picture.stored
-            if picture.problem is not None:
-                unreadable.append(_unreadable(columns["id"][index], "image", picture))
+            unreadable += _unreadable(columns["id"][index], "image", [picture])
         for kind in CROP_KINDS:
             if kind not in self.detectors:
                 unreadable += _keep_own_crops(columns, kind)
                 continue
-            found = [pictures.get(index, LookedAtPicture()) for index in range(len(rows))]
-            columns[f"{kind}_objects"] = [picture.objects.get(kind, []) for picture in found]
+            found = [pictures[index].found.get(kind, []) if index in pictures else [] for index in range(len(rows))]
+            columns[f"{kind}_objects"] = [[detected._asdict() for detected, _ in of_row] for of_row in found]
             columns[f"{kind}_crops"] = [
-                [
-                    {"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"}
-                    for index, crop in enumerate(picture.crops.get(kind, []))
-                ]
-                for row_id, picture in zip(columns["id"], found, strict=True)
+                [{"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"} for index, (_, crop) in enumerate(of_row)]
+                for row_id, of_row in zip(columns["id"], found, strict=True)
             ]
         features = with_objects(rows.features)
         features["image"] = datasets.Image()
@@ -183,8 +159,8 @@ class CropFinder:
                     "command with a smaller batch_size (--batch_size). What was finished is kept."
                 ) from error
             for (picture, image), objects in zip(shown, found, strict=True):
-                picture.objects[kind] = [detected._asdict() for detected in objects]
-                picture.crops[kind] = [encode_crop(crop) for crop in cut_crops(image, objects)]
+                crops = map(encode_crop, cut_crops(image, objects))
+                picture.found[kind] = list(zip(objects, crops, strict=True))
         for picture, _ in shown:
             picture.image = None
 
@@ -199,16 +175,21 @@ def _keep_own_crops(columns: dict[str, Any], kind: str) -> list[dict[str, str]]:
         objects = own_objects[index] or []
         if len(objects) != len(crops):  # then they are not the objects of these crops
             objects = []
-        unreadable += [_unreadable(row_id, crops_column, crop) for crop in crops if crop.problem is not None]
-        columns[crops_column][index] = [crop.stored for crop in crops if crop.stored is not None]
+        unreadable += _unreadable(row_id, crops_column, crops)
+        columns[crops_column][index] = [crop.stored for crop in crops if crop.problem is None]
         columns[objects_column].append(
-            [detected for detected, crop in zip(objects, crops, strict=False) if crop.stored is not None]
+            [detected for detected, crop in zip(objects, crops, strict=False) if crop.problem is None]
         )
     return unreadable
 
 
-def _unreadable(row_id: str, column: str, picture: LookedAtPicture) -> dict[str, str]:
-    return {"id": row_id, "column": column, "reason": f"{picture.name or 'bytes'}: {picture.problem}"}
+def _unreadable(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -> list[dict[str, str]]:
+    """What is wrong with those of the pictures that cannot be read."""
+    return [
+        {"id": row_id, "column": column, "reason": f"{picture.name or 'bytes'}: {picture.problem}"}
+        for picture in pictures
+        if picture.problem is not None
+    ]
 
 
 def _record(columns: dict[str, Any], unreadable: list[dict[str, str]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Crops for any data set: detectors look at its pictures, and its rows are stored 
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -107,8 +107,13 @@ def prepare_crops(
 
     def finish() -> dict[str, Any]:
         records = {part: output.record(part) for part in shards}
+        pictures = [(part, row) for part in shards for row in records[part]["pictures"]]
+        chosen = random.Random(seed).sample(range(len(pictures)), min(contact_sheet_rows, len(pictures)))
+        detectors = {kind: Path(detector).name for kind, detector in options.detectors.items()}
+        told = (f"{kind} {detector} above {options.threshold(kind):g}" for kind, detector in detectors.items())
         with writing(folder):
-            _write_sheet(output, shards, records, contact_sheet_rows, seed, _sheet_title(options, name))
+            title = f"{without_folders(name)}: {', '.join(told)}"
+            _write_sheet(output, shards, [pictures[index] for index in sorted(chosen)], title)
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         return output.finish({**_summary(list(data), shards, records), "versions": versions})
 
@@ -145,10 +150,7 @@ def _cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> dict[str, Sh
 
 
 def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
-    """
-    Raises:
-        ValueError: for a detector that is absent, or not of its kind.
-    """
+    """By kind. A detector that is absent, or not of its kind, is a ValueError."""
     settings: dict[str, Any] = {}
     for kind in CROP_KINDS:
         detector = options.detectors.get(kind)
@@ -186,13 +188,7 @@ def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, 
 def _phrase_source(
     options: ProposalOptions, data: datasets.DatasetDict, name: str
 ) -> tuple[dict[str, Any] | None, FindPhrases]:
-    """
-    Where the phrases come from that a zero-shot detector looks for, and what gives those of each text.
-
-    Raises:
-        ValueError: for labels that name no entity types, and a spaCy model that finds no noun phrases.
-        ImportError: for spaCy or a model that is not installed.
-    """
+    """Where the phrases come from that a zero-shot detector looks for, and what gives those of each text."""
     if "aux" not in options.detectors:
         return None, lambda texts: [None] * len(texts)
     features = next(iter(data.values())).features
@@ -221,25 +217,12 @@ def _summary(
     return {"splits": counts, "labels": by_frequency, "unreadable": unreadable}
 
 
-def _sheet_title(options: ProposalOptions, name: str) -> str:
-    detectors = {kind: Path(detector).name for kind, detector in options.detectors.items()}
-    told = (f"{kind} {detector} above {options.threshold(kind):g}" for kind, detector in detectors.items())
-    return f"{without_folders(name)}: {', '.join(told)}"
-
-
 def _write_sheet(
-    output: ResumableOutput,
-    shards: Mapping[str, Shard],
-    records: Mapping[str, Mapping[str, Any]],
-    number: int,
-    seed: int,
-    title: str,
+    output: ResumableOutput, shards: Mapping[str, Shard], pictures: Sequence[tuple[str, int]], title: str
 ) -> None:
-    """Draw a contact sheet of at most `number` rows that have a picture; where no row has one, there is no sheet."""
-    pictures = [(part, row) for part in shards for row in records[part]["pictures"]]
-    drawn = sorted(random.Random(seed).sample(range(len(pictures)), min(number, len(pictures))))
+    """Draw a contact sheet of pictures, by part and row; where there is none, there is no sheet."""
     entries = []
-    for part, row_index in map(pictures.__getitem__, drawn):
+    for part, row_index in pictures:
         with pq.ParquetFile(output.path(part)) as file:
             rows = file.iter_batches(batch_size=1, columns=["id", "tokens", "image", *OBJECT_COLUMNS])
             (row,) = next(islice(rows, row_index, None)).to_pylist()

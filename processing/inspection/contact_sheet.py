@@ -28,20 +28,12 @@ TEXT_WIDTH, TEXT_LINES = 62, 3  # characters
 
 
 class SheetEntry(NamedTuple):
-    """
-    A cell of the sheet.
-
-    Attributes:
-        title: above the picture.
-        text: below it, cut after three lines.
-        image: RGB.
-        objects: of each kind ("aux", "rcnn"), boxes in pixels of `image`.
-    """
+    """A cell of the sheet: a picture with a title above it and a text below it, cut after three lines."""
 
     title: str
     text: str
     image: Image.Image
-    objects: Mapping[str, Sequence[DetectedObject]]
+    objects: Mapping[str, Sequence[DetectedObject]]  # of each kind ("aux", "rcnn")
 
 
 def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:

@@ -24,25 +24,11 @@ PICTURE_WIDTH, CROP_WIDTH = 360, 128
 
 
 def choose_rows(
-    data: DatasetDict,
-    *,
-    split: str | None = None,
-    num_samples: int = 24,
-    ids: Sequence[str] = (),
-    seed: int = 0,
+    data: DatasetDict, split: str | None = None, num_samples: int = 24, ids: Sequence[str] = (), seed: int = 0
 ) -> list[tuple[str, int]]:
     """
-    Choose rows at random, the same ones for the same seed.
-
-    Args:
-        data: splits of rows.
-        split: choose from this split only.
-        num_samples: how many rows, or fewer where there are fewer.
-        ids: choose the rows with these ids instead. A row of each split that has the id is chosen.
-        seed: of the random numbers.
-
-    Returns:
-        Split and index of each row.
+    Split and index of at most so many rows of one split or all, chosen at random, the same ones for the same seed; or
+    of the rows with these ids, in each split that has them.
 
     Raises:
         ValueError: for an unknown split, ids that no row has, and a negative number of rows.
@@ -56,9 +42,8 @@ def choose_rows(
         order = np.random.default_rng(seed).choice(len(places), number, replace=False)
         return [places[index] for index in sorted(order)]
     by_id: dict[str, list[tuple[str, int]]] = {}
-    for name, rows in splits.items():
-        for index, row_id in enumerate(rows["id"]):
-            by_id.setdefault(row_id, []).append((name, index))
+    for place, row_id in zip(places, (row_id for rows in splits.values() for row_id in rows["id"]), strict=True):
+        by_id.setdefault(row_id, []).append(place)
     unknown = [row_id for row_id in ids if row_id not in by_id]
     if unknown:
         raise ValueError(f"No row has the id {', '.join(unknown)}. Ids look like {next(iter(by_id), '')!r}.")
@@ -74,14 +59,8 @@ def sample_page(
     report: str = "",
 ) -> str:
     """
-    The page, which stands alone and carries no script.
-
-    Args:
-        data: splits of rows, pictures encoded.
-        rows: those to show, as [`choose_rows`] gives them.
-        statistics: [`split_statistics`] of each split.
-        name: of the data set.
-        report: what loading had to tell, a finding a line.
+    The page, which stands alone and carries no script: of a data set with pictures encoded, with [`split_statistics`]
+    of each split and what loading had to tell, the rows that [`choose_rows`] gave.
     """
     header, lines = statistics_table(statistics)
     findings = "".join(f'<p class="note">{html.escape(line)}</p>' for line in report.splitlines())

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
@@ -43,18 +42,13 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
         without_image += table.column("image").null_count
         for name, counts in crops.items():
-            numbers = pc.fill_null(pc.list_value_length(table.column(name)), pa.scalar(0, pa.int32()))
-            counts.update(numbers.to_pylist())
+            counts.update(number or 0 for number in pc.list_value_length(table.column(name)).to_pylist())
+    total, lengths = sum(lengths), lengths or [0]
+    percentiles = np.percentile(lengths, (50, 95, 100)).astype(int).tolist()
+    words = {"total": total, "mean": float(np.mean(lengths))}
     statistics = {
         "rows": len(rows),
-        "words": {
-            "total": sum(lengths),
-            "mean": float(np.mean(lengths)) if lengths else 0.0,
-            **{
-                name: int(np.percentile(lengths, percent)) if lengths else 0
-                for name, percent in (("median", 50), ("95 %", 95), ("longest", 100))
-            },
-        },
+        "words": words | dict(zip(("median", "95 %", "longest"), percentiles, strict=True)),
         "entities" if "ner_tags" in answers else "relations": dict(found.most_common()),
         "without_image": without_image,
         **{name: dict(sorted(counts.items())) for name, counts in crops.items()},
@@ -90,9 +84,5 @@ def statistics_text(statistics: dict[str, dict[str, Any]]) -> str:
     """The table as lines of text, columns one below the other."""
     header, lines = statistics_table(statistics)
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
-        )
-        for first, *cells in [header, *lines]
-    )
+    rows = ([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])] for name, *cells in (header, *lines))
+    return "\n".join(map("  ".join, rows))

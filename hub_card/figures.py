@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
         _draw_losses(axes.pop(0), losses)
     if scores:
         _draw_scores(axes.pop(0), scores, kept_epoch)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_losses(axes: Axes, losses: list[tuple[int, float]]) -> None:
@@ -152,7 +153,7 @@ def confusion_matrix(confusion: Confusion) -> bytes:
     axes.xaxis.set_label_position("top")
     for set_label, label in ((axes.set_xlabel, "predicted"), (axes.set_ylabel, "gold")):
         set_label(label, fontsize=FONT, fontweight="bold", labelpad=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _figure(height: float, width: float = WIDTH) -> Figure:
@@ -169,7 +170,10 @@ def _finish(axes: Axes, title: str, xlabel: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG. A character that the font lacks, such as an emoji, becomes a box."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -12,6 +12,7 @@ import torch
 import transformers
 from tqdm import tqdm
 
+from hub_card.figures import png
 from processing import IFAformerPipeline
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
@@ -19,7 +20,7 @@ from processing.jobs.processes import JobError, on_main, process_state, writing
 from processing.rendering import page
 from processing.tagged_text import TaggedRow
 
-from .chart import top_entities_chart
+from .chart import top_entities_figure
 from .input_rows import InputRow, RowSource
 from .prediction_report import PredictionReport
 from .results_file import check_output, merge_results, output_schema, write_results
@@ -67,11 +68,8 @@ class BulkPrediction:
 
     def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
         """
-        Tag the rows, in this process, and hand the results over as they come.
-
-        Args:
-            write: is called with each result, in the order of the rows. A result is what the pipeline returns for
-                `on_error="report"`, with the `id` of a row that has one.
+        Tag the rows, in this process, and hand each result over as it comes, in the order of the rows. A result is
+        what the pipeline returns for `on_error="report"`, with the `id` of a row that has one.
 
         Returns:
             The counts, and what was wrong with which rows.
@@ -143,7 +141,7 @@ class BulkPrediction:
                     report.rows_per_second = rows_per_second
                     if self.top_entities is not None and report.entities:
                         with replacing(chart) as file:
-                            file.write(top_entities_chart(report.top_entities(self.top_entities)))
+                            file.write(png(top_entities_figure(report.top_entities(self.top_entities))))
                 parts.finish(report.published(self.top_entities))
                 return report
 
@@ -161,10 +159,7 @@ class BulkPrediction:
         }
 
     def _windows(self, seconds: dict[str, float]) -> Iterator[tuple[str, int, list[InputRow]]]:
-        """
-        The name of each window, the number of its first row, and its rows. A window is read when the one before it has
-        been dealt with, no sooner.
-        """
+        """Name, number of the first row, and rows of each window, which is read once the one before is dealt with."""
         windows, first_row = cut_windows(self.source.read(), self.batch_size), 0
         for index in count():
             start = time.perf_counter()
@@ -208,17 +203,14 @@ class BulkPrediction:
         for record in records:
             report.update(record["report"])
             articles += record["articles"]
-        if self.html is not None:
-            self._write_page(self.html, articles, report.rows)
-        return report
-
-    def _write_page(self, path: str | Path, articles: list[str], num_rows: int) -> None:
-        """The page of the first rows, which says how many rows there were."""
-        shown = f"The first {len(articles)} of" if len(articles) < num_rows else "All"
-        note = f"{shown} {num_rows} tweets."
+        if self.html is None:
+            return report
+        shown = f"The first {len(articles)} of" if len(articles) < report.rows else "All"
+        note = f"{shown} {report.rows} tweets."
         if self.explain is not None:
             note += " The wider the line of a box, the more its crop speaks for the entity."
         title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
-        with replacing(path) as file:
+        with replacing(self.html) as file:
             text = page(title, f'<p class="note">{note}</p>{"".join(articles)}')
             file.write(text.encode(errors="replace"))  # half of a surrogate pair is no text
+        return report

@@ -1,8 +1,6 @@
-"""The most frequent entities of each type as bars, a PNG."""
+"""The most frequent entities of each type as bars."""
 
-import io
 import math
-import warnings
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
@@ -14,28 +12,12 @@ MAX_BARS = 10
 MAX_CHARACTERS = 22
 
 
-def top_entities_chart(top: Mapping[str, Mapping[str, int]]) -> bytes:
-    """The figure of [`top_entities_figure`] as a PNG."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # an emoji that the font lacks becomes a box
-        top_entities_figure(top).savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def top_entities_figure(top: Mapping[str, Mapping[str, int]]) -> Figure:
     """
-    A panel for each type, of at most `MAX_BARS` bars.
-
-    Args:
-        top: for each type its entities and how often they occur, the most frequent first.
-
-    Raises:
-        ValueError: where there is no entity.
+    A panel of at most `MAX_BARS` bars for each type that has entities, of how often these occur, the most frequent
+    first.
     """
     panels = {entity_type: list(of_type.items())[:MAX_BARS] for entity_type, of_type in top.items() if of_type}
-    if not panels:
-        raise ValueError("There are no entities to draw.")
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)
     bars = max(map(len, panels.values()))

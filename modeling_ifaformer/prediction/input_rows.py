@@ -47,12 +47,7 @@ class RowSource:
     names: Sequence[str] = ()
 
     def first(self, limit: int | None) -> "RowSource":
-        """
-        The first `limit` rows, all of them if that is None.
-
-        Raises:
-            ValueError: for a limit below 1.
-        """
+        """The first `limit` rows, all of them if that is None."""
         if limit is None:
             return self
         if limit < 1:
@@ -67,15 +62,10 @@ def single_row(columns: dict[str, Any], place: str = "text") -> RowSource:
 
 def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSource:
     """
-    The rows of a split.
-
-    Args:
-        rows: the split, with the columns that `load_data` gives.
-        name: of the split, for messages.
-        needed: columns that the rows must have: `head` and `tail` for a relation model.
+    The rows of a split, as `load_data` gives it; `name` is for messages.
 
     Raises:
-        ValueError: where one of the needed columns is missing.
+        ValueError: where one of the needed columns is missing: `head` and `tail` are needed for a relation model.
     """
     if not set(needed) <= set(rows.column_names):
         raise ValueError(
@@ -96,11 +86,12 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     The rows of files, one file after the other.
 
     Args:
-        inputs: files, folders of files, and patterns such as `shards/*.parquet`, see [`find_files`].
+        inputs: files, folders of files, and patterns such as `shards/*.parquet`.
         image_dir: the folder that the paths of pictures start from, by default the folder of their file.
 
     Raises:
-        OSError, ValueError: for a file that is not there or cannot be read.
+        OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows.
+        ValueError: for a folder with files of several endings, and a file that is named twice or has no such rows.
     """
     paths = find_files(inputs)
     for path in paths:  # what is wrong with a file from its start on is said now, before a model is loaded
@@ -122,13 +113,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:
-    """
-    The files that are named: in the order given, those of a folder or a pattern by name.
-
-    Raises:
-        FileNotFoundError: for a folder or a pattern without any file of rows.
-        ValueError: for a folder with files of several endings, and for a file that is named twice.
-    """
+    """The files that are named: in the order given, those of a folder or a pattern by name."""
     endings = (*TEXT_ENDINGS, *BINARY_ENDINGS)
     paths: list[Path] = []
     for name in inputs:

@@ -27,11 +27,7 @@ _SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share"
 
 def check_output(output: Path, inputs: Sequence[str]) -> None:
     """
-    Check the name of an output before any work is done.
-
-    Args:
-        output: the file to be made.
-        inputs: files, folders and patterns that are read, see [`find_files`].
+    Check the name of an output before any work is done, with the files, folders and patterns that are read.
 
     Raises:
         ValueError: for an ending other than those of `OUTPUT_ENDINGS`, and for an output that would replace a file
@@ -57,11 +53,8 @@ def check_output(output: Path, inputs: Sequence[str]) -> None:
 
 def output_schema(found: Sequence[str], is_explained: bool = False) -> pa.Schema:
     """
-    The columns of Parquet: those of a JSON line, null where it lacks them; an id is text.
-
-    Args:
-        found: what the models find, see `PredictionReport.found`.
-        is_explained: whether entities have shares.
+    The columns of Parquet: those of a JSON line, null where it lacks them; an id is text. `found` is what the models
+    find, as in [`PredictionReport`].
     """
     if "entities" not in found:
         columns = {**_RELATION, "head": pa.struct(_PLACE), "tail": pa.struct(_PLACE)}
@@ -86,16 +79,7 @@ def json_line(result: TaggedRow) -> str:
 
 
 def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -> None:
-    """
-    Write results as a file that is there whole or not at all.
-
-    Args:
-        schema: the columns, where the file is Parquet.
-
-    Raises:
-        OSError: where it cannot be written.
-        JobError: for results that Parquet cannot hold.
-    """
+    """Write results as a file that is there whole or not at all; a JobError for those that Parquet cannot hold."""
     with replacing(path) as file:
         if not _is_parquet(path):
             file.writelines(json_line(result).encode() for result in results)
@@ -111,12 +95,7 @@ def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -
 
 
 def merge_results(parts: Iterable[Path], output: Path, schema: pa.Schema) -> None:
-    """
-    Put files of results together, in their order. No more than one of them is in memory.
-
-    Raises:
-        OSError: where the output cannot be written.
-    """
+    """Put files of results together, in their order. No more than one of them is in memory."""
     with replacing(output) as file:
         if _is_parquet(output):
             with pq.ParquetWriter(file, schema) as writer:

@@ -1,11 +1,9 @@
 """Pipelines for bulk prediction: how one is loaded, what it finds, what decides this, and how long its stages take."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from datasets.fingerprint import Hasher
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.detectors import ObjectDetector
-from processing.jobs.digests import checkpoint_digest, digest
+from processing.jobs.digests import checkpoint_digest, digest, tokenizer_digest
 from processing.object_proposals import ProposalOptions
 
 
@@ -26,14 +24,12 @@ def load_tagger(
     model: str, task: str | None = None, relation_model: str | None = None, device: Any = None, **options: Any
 ) -> IFAformerPipeline:
     """
-    The pipeline of a trained model.
+    The pipeline of a trained model, by its name on the Hub or its folder.
 
     Args:
-        model: its name on the Hub or its folder.
         task: `ner` or `re`, which the model must be for; None for any.
         relation_model: a relation model that finds the relations between the entities of `model`.
-        device: as for any pipeline.
-        **options: `crops`, `explain`, `aux_detector`, ... of [`IFAformerPipeline`].
+        device, **options: `crops`, `explain`, `aux_detector`, ... of [`IFAformerPipeline`].
 
     Raises:
         ValueError, OSError: for a model that does not load, is for another task, or does not fit the other one.
@@ -58,9 +54,6 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
     """
     All of a pipeline that decides its results: names and contents of its models, and the options that it was made
     with. `model_content`, `relation_model_content` and `detectors` are digests.
-
-    Raises:
-        OSError: for a detector that is not there.
     """
     extractor = tagger.relation_extractor
     options = vars(ProposalOptions()) | {name: of for name, of in tagger._forward_params.items() if name != "explain"}
@@ -84,8 +77,6 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
 
 def _content_of(tagger: IFAformerPipeline) -> str:
     """A digest of the model as it is in memory, which may have been trained since it was loaded, and its processor."""
-    tokenizer = json.loads(tagger.processor.tokenizer.backend_tokenizer.to_str())
-    of_the_last_call = ("truncation", "padding")
     weights = {
         name: Hasher.hash_bytes([tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data])
         for name, tensor in tagger.model.state_dict().items()
@@ -93,7 +84,7 @@ def _content_of(tagger: IFAformerPipeline) -> str:
     return digest(
         tagger.model.config.to_json_string(),
         tagger.processor.to_json_string(),
-        {name: value for name, value in tokenizer.items() if name not in of_the_last_call},
+        tokenizer_digest(tagger.processor.tokenizer),
         weights,
     )
 
@@ -101,13 +92,12 @@ def _content_of(tagger: IFAformerPipeline) -> str:
 @contextmanager
 def stage_seconds(tagger: IFAformerPipeline) -> Iterator[dict[str, float]]:
     """
-    The seconds of wall time that two stages of a pipeline take in this process while this is open: `detect` (crops are
-    found and cut) and `tag` (the model, the CRF, entities and relations).
+    Seconds of wall time of two stages of a pipeline while this is open: `detect` (crops are found and cut) and `tag`
+    (the model, the CRF, entities and relations).
     """
     seconds: dict[str, float] = defaultdict(float)
 
     def timed(method: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        @wraps(method)
         def run(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
             try:

@@ -44,8 +44,8 @@ def size_in_memory(columns: dict[str, Any]) -> int:
 
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
     """
-    The results of the rows in their order, as the pipeline gives them for `on_error="report"`, with the `id` of a row
-    that has one. Problems of a row without a text begin with its place, for nothing else says which row it is.
+    The results of the rows in their order, see [`BulkPrediction.hand_over`]. Problems of a row without a text begin
+    with its place, for nothing else says which row it is.
     """
     results = [tagger.untagged(row.problem) if row.problem else TaggedRow() for row in window]
     readable = [index for index, row in enumerate(window) if row.problem is None]

@@ -4,16 +4,13 @@ later runs and all worker processes read without decoding a picture.
 """
 
 import glob
-import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -29,7 +26,7 @@ from filelock import FileLock
 from processing.columns import CROP_KINDS, PICTURE_COLUMNS
 from processing.images import ImageError
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
-from processing.jobs.digests import code_digest
+from processing.jobs.digests import code_digest, tokenizer_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
@@ -46,27 +43,6 @@ TOKEN_FEATURES = {
 ANSWERS = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
 
 ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
-
-
-@dataclass
-class FeatureReader:
-    """
-    A transform of a data set of stored features: it gives pixels as arrays, as the collator takes them.
-
-    Args:
-        shapes: (3, height, width) of each column of pixels.
-    """
-
-    shapes: dict[str, tuple[int, int, int]]
-
-    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
-        for name in self.shapes.keys() & rows.keys():
-            number = () if name == "pixel_values" else (-1,)
-            rows[name] = [
-                None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(*number, *self.shapes[name])
-                for pixels in rows[name]
-            ]
-        return rows
 
 
 def prepare_features(
@@ -101,7 +77,6 @@ def prepare_features(
         OSError: where the cache cannot be written.
     """
     _check_columns(dataset, processor, labels)
-    _warn_of_surplus_crops(dataset, processor)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
     text_columns = ["id", "tokens", "head", "tail", *(ANSWERS if labels else ())]
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
@@ -115,14 +90,17 @@ def prepare_features(
     if not len(dataset):  # for which `datasets` would leave out columns
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
-    code = [code_digest(prepare_features), _versions()]
-    settings = [*code, *_text_settings(processor)]
+    _warn_of_surplus_crops(dataset, processor)
+    code = [code_digest(prepare_features), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
+    code.append(version("torchvision") if find_spec("torchvision") else None)
+    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
+    settings = [*code, tokenizer_digest(processor.tokenizer), *(getattr(processor, name) for name in names)]
     parts = [_cached(texts, text_features, _encode_texts, processor, settings, folder, num_proc)]
     if pixel_features:
         settings = [*code, *sorted(processor.pixel_settings.items())]
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
-    return _readable(features, processor, dataset.split).with_transform(FeatureReader(processor.pixel_shapes))
+    return _readable(features, processor, dataset.split).with_transform(partial(_with_arrays, processor.pixel_shapes))
 
 
 def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool) -> None:
@@ -141,11 +119,15 @@ def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool
         )
 
 
+def _lengths(rows: Dataset, column: str) -> np.ndarray:
+    """Of the list in each row of a column, 0 where there is none."""
+    tables = rows.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+    return np.concatenate([pc.fill_null(pc.list_value_length(table.column(column)), 0).to_numpy() for table in tables])
+
+
 def _readable(features: Dataset, processor: IFAformerProcessor, split: str | None) -> Dataset:
     """The rows that have tokens; a warning tells how many have none."""
-    tables = features.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
-    lengths = [pc.list_value_length(table.column("input_ids")).to_numpy() for table in tables]
-    has_tokens = np.concatenate(lengths) > 0
+    has_tokens = _lengths(features, "input_ids") > 0
     number = int((~has_tokens).sum())
     if not number:
         return features
@@ -186,12 +168,7 @@ def _cached(
 def _encode_named(
     rows: Mapping[str, list], encode: Callable[..., dict[str, list]], processor: IFAformerProcessor
 ) -> dict[str, list]:
-    """
-    A batch of rows encoded, at once where no row is wrong.
-
-    Raises:
-        ValueError: with the id of the first row that cannot be encoded.
-    """
+    """A batch of rows encoded, or a ValueError with the id of the first row that cannot be."""
     try:
         return encode(rows, processor)
     except (ValueError, TypeError):
@@ -199,12 +176,9 @@ def _encode_named(
             try:
                 encode({name: [values[row]] for name, values in rows.items()}, processor)
             except (ValueError, TypeError) as error:
-                message = f"Row {row_id!r} cannot be prepared: {error}"
-                if isinstance(error, ImageError):
-                    message += (
-                        ". It could be read when the data set was loaded. Load it again, then it counts as absent."
-                    )
-                raise ValueError(message) from error
+                remedy = ". It could be read when the data set was loaded. Load it again, then it counts as absent."
+                remedy = remedy if isinstance(error, ImageError) else ""
+                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}{remedy}") from error
         raise
 
 
@@ -225,34 +199,21 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
     for column, number in ((f"{kind}_crops", getattr(processor, f"num_{kind}_crops")) for kind in CROP_KINDS):
         if column in dataset.features:
-            tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
-            lengths = (pc.list_value_length(table.column(column)) for table in tables)
-            surplus = sum(pc.sum(pc.greater(length, number)).as_py() or 0 for length in lengths)
+            surplus = int((_lengths(dataset, column) > number).sum())
             if surplus:
                 logger.warning(
                     f"{surplus} rows have more than {number} {column}, of which the first {number} are used."
                 )
 
 
-def _text_settings(processor: IFAformerProcessor) -> list:
-    tokenizer = processor.tokenizer
-    if tokenizer.is_fast:
-        # Calls leave their truncation and padding behind in the tokenizer.
-        content: Any = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-        vocabulary = json.dumps(content, sort_keys=True)
-    else:
-        # The tokenizer's files and options count, and not the place it was loaded from.
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(path).read_bytes() for path in tokenizer.save_vocabulary(folder)]
-        options = {name: value for name, value in tokenizer.init_kwargs.items() if isinstance(value, bool | int)}
-        vocabulary = Hasher.hash([files, sorted(options.items()), sorted(tokenizer.get_added_vocab().items())])
-    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
-    return [type(tokenizer).__name__, vocabulary, *(getattr(processor, name) for name in names)]
-
-
-def _versions() -> list[str | None]:
-    versions = [module.__version__ for module in (transformers, tokenizers, PIL, np)]
-    return [*versions, version("torchvision") if find_spec("torchvision") else None]
+def _with_arrays(shapes: Mapping[str, tuple[int, int, int]], rows: dict[str, list]) -> dict[str, list]:
+    """Rows with their pixels as arrays, which the collator takes; `shapes`: (3, height, width) by column."""
+    for name in shapes.keys() & rows.keys():
+        shape = shapes[name] if name == "pixel_values" else (-1, *shapes[name])
+        rows[name] = [
+            None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(shape) for pixels in rows[name]
+        ]
+    return rows
 
 
 @contextmanager

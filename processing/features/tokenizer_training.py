@@ -12,11 +12,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokenizer:
     """
-    A lower-casing BERT tokenizer whose vocabulary is learnt from `words`. The same words give the same vocabulary.
-
-    Args:
-        words: the words of the training texts.
-        vocab_size: how many entries the vocabulary has at most.
+    A lower-casing BERT tokenizer with a vocabulary of at most that size, learnt from the words of the training texts.
+    The same words give the same vocabulary.
     """
     counts = Counter(words)
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def picture_id(source: dict[str, Any]) -> str:
 def digest(*values: Any) -> str:
     """Of any values that JSON or `str` can write, the same in every process."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of what a tokenizer makes of texts, wherever it was loaded from and whatever it was called with before."""
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        # Calls leave these behind.
+        return digest(type(tokenizer).__name__, content | {"truncation": None, "padding": None})
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(path).read_bytes() for path in tokenizer.save_vocabulary(folder)]
+    options = {name: value for name, value in tokenizer.init_kwargs.items() if isinstance(value, bool | int)}
+    return digest(type(tokenizer).__name__, files, options, tokenizer.get_added_vocab())
 
 
 PROJECT = ("processing", "modeling_ifaformer", "hub_card")

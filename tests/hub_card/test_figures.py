@@ -27,7 +27,7 @@ def drawn(monkeypatch):
 
     def draw(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(figures, "_png", lambda figure: figure)
+            patch.setattr(figures, "png", lambda figure: figure)
             return function(*arguments)
 
     return draw

@@ -91,7 +91,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
 
     Raises:
         OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows.
-        ValueError: for a folder with files of several endings, and a file that is named twice or has no such rows.
+        ValueError: for a folder with files of several endings, and for a file that is named twice or cannot be read.
     """
     paths = find_files(inputs)
     for path in paths:  # what is wrong with a file from its start on is said now, before a model is loaded

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -72,51 +71,43 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
     Raises:
         ValueError: for a log without either.
     """
-    losses, scores = loss_by_step(log_history), f1_by_epoch(log_history)
-    panels = [panel for panel in (losses, scores) if panel]
+    losses = loss_by_step(log_history)
+    scores = [(epoch, 100 * f1) for epoch, f1 in f1_by_epoch(log_history)]
+    both: list[tuple[list, str, str]] = [
+        (losses, "training loss", "step"),
+        (scores, "validation F1, percent", "epoch"),
+    ]
+    panels = [panel for panel in both if panel[0]]
     if not panels:
         raise ValueError("The log has neither a loss nor an eval_f1 to draw.")
     figure = _figure(2.4 * len(panels) + 0.2)
-    axes = list(figure.subplots(len(panels), squeeze=False)[:, 0])
-    if losses:
-        _draw_losses(axes.pop(0), losses)
-    if scores:
-        _draw_scores(axes.pop(0), scores, kept_epoch)
-    return png(figure)
-
-
-def _draw_losses(axes: Axes, losses: list[tuple[int, float]]) -> None:
-    steps, values = zip(*losses, strict=True)
-    axes.plot(steps, values, color=BLUE, linewidth=2, marker="o" if len(losses) <= 30 else None, markersize=6)
-    title = "training loss"
-    if min(values) > 0 and max(values) > 5 * min(values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-        title += " (log scale)"
-    else:
+    for axes, (points, title, xlabel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        x, y = zip(*points, strict=True)
+        marker = None if points is losses and len(losses) > 30 else "o"
+        axes.plot(x, y, color=BLUE, linewidth=2, marker=marker, markersize=6)
+        axes.set_xlim(0, max(x) * 1.04)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlim(0, max(steps) * 1.04)
-    _finish(axes, title, "step")
-
-
-def _draw_scores(axes: Axes, scores: list[tuple[float, float]], kept_epoch: float | None) -> None:
-    epochs = [epoch for epoch, _ in scores]
-    percent = [100 * f1 for _, f1 in scores]
-    axes.plot(epochs, percent, color=BLUE, linewidth=2, marker="o", markersize=6)
-    if kept_epoch in epochs:
-        f1 = percent[epochs.index(kept_epoch)]
-        axes.plot([kept_epoch], [f1], color=ORANGE, marker="D", markersize=11, linestyle="none")
-        axes.set_title(
-            f"\N{BLACK DIAMOND} kept: {f1:.1f}", loc="right", color=ORANGE, fontsize=FONT, fontweight="bold"
-        )
-    axes.set_xlim(0, max(epochs) * 1.04)
-    axes.margins(y=0.12)
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _finish(axes, "validation F1, percent", "epoch")
+        if points is scores:
+            axes.margins(y=0.12)
+            if kept_epoch in x:
+                kept = y[x.index(kept_epoch)]
+                axes.plot([kept_epoch], [kept], color=ORANGE, marker="D", markersize=11, linestyle="none")
+                mark = f"\N{BLACK DIAMOND} kept: {kept:.1f}"
+                axes.set_title(mark, loc="right", color=ORANGE, fontsize=FONT, fontweight="bold")
+        elif min(y) > 0 and max(y) > 5 * min(y):
+            title += " (log scale)"
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_title(title, loc="left", fontsize=FONT, fontweight="bold")
+        axes.set_xlabel(xlabel, fontsize=FONT)
+        axes.tick_params(labelsize=FONT)
+        axes.grid(color=GRID)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
 
 
 def confusion_matrix(confusion: Confusion) -> bytes:
@@ -158,16 +149,6 @@ def confusion_matrix(confusion: Confusion) -> bytes:
 
 def _figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-
-
-def _finish(axes: Axes, title: str, xlabel: str) -> None:
-    axes.set_title(title, loc="left", fontsize=FONT, fontweight="bold")
-    axes.set_xlabel(xlabel, fontsize=FONT)
-    axes.tick_params(labelsize=FONT)
-    axes.grid(color=GRID)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def png(figure: Figure) -> bytes:

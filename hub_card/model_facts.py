@@ -11,8 +11,6 @@ from .figures import Confusion, f1_by_epoch, loss_by_step
 
 SPLITS = ("test", "validation")
 CURVE, MATRIX = "training_curve.png", "confusion_matrix.png"
-METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
-ACCURACY = {"accuracy": "Accuracy"}  # of relations
 
 
 class TaskWords(NamedTuple):
@@ -25,7 +23,7 @@ class TaskWords(NamedTuple):
         tag: a word by which the model is found.
         answers: what the model finds, in the plural.
         counted: the key under which statistics of data count them.
-        limits: what the model is not good for, besides what its data are not.
+        metrics: the names of its scores, by their keys.
     """
 
     name: str
@@ -33,21 +31,17 @@ class TaskWords(NamedTuple):
     tag: str
     answers: str
     counted: str
-    limits: tuple[str, ...]
+    metrics: Mapping[str, str]
 
 
+METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 ENTITIES = TaskWords(
     "Multimodal named entity recognition",
     "token-classification",
     "named-entity-recognition",
     "entity types",
     "entities",
-    (
-        "The model finds names, those of people among them, but it does not know who is meant. It is not made to "
-        "identify, follow or judge anyone, and what it says of a person's name or picture may be wrong.",
-        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
-        "data, such as names of other regions, may be found less often.",
-    ),
+    METRICS,
 )
 RELATIONS = TaskWords(
     "Multimodal relation extraction",
@@ -55,13 +49,7 @@ RELATIONS = TaskWords(
     "relation-extraction",
     "relations",
     "relations",
-    (
-        "The model says which relation a post suggests between two names, people among them, but not whether it "
-        "holds. It is not made to find out, judge or follow anyone's relations, and what it says of a person may be "
-        "wrong.",
-        "Errors have not been counted by gender, origin, dialect or fame of those named. What is rare in the training "
-        "data may be found less often.",
-    ),
+    {**METRICS, "accuracy": "Accuracy"},
 )
 
 
@@ -71,7 +59,6 @@ class KnownDataset(NamedTuple):
     name: str
     description: str
     limits: str
-    language: str = "en"
 
 
 _DRAWN = (
@@ -83,7 +70,7 @@ _TWEETS = (
     "text, and names that came up since were not measured."
 )
 _ONE_PICTURE = "English tweets with a picture each."
-KNOWN_DATASETS = {
+KNOWN_DATASETS = {  # all of them in English
     "demo": KnownDataset(
         "drawn demo tweets",
         "Sentences and pictures drawn by a program. A name stands where its type is open, and an object in the "
@@ -145,7 +132,7 @@ class ModelFacts:
     def repository(self) -> str | None:
         """The repository that was named, or the one that the run pushed to."""
         name = self.repo_id or self.options("training").get("hub_model_id")
-        return name if is_given(name) else None
+        return None if name == "None" else name  # as `TrainingArguments.to_sanitized_dict` says it
 
     @property
     def heading(self) -> str:
@@ -168,25 +155,15 @@ class ModelFacts:
 
     @property
     def confusion(self) -> tuple[str, Confusion] | None:
-        """
-        The split whose confusion counts are drawn, and these counts.
-
-        Raises:
-            ValueError: for counts of a wrong shape.
-        """
+        """The split whose confusion counts are drawn, and these counts."""
         counts = self.get("confusion")
         return next(((split, Confusion(**counts[split])) for split in SPLITS if split in counts), None)
 
     @property
-    def log_history(self) -> Sequence[Mapping[str, Any]]:
-        """The log of the Trainer's state."""
-        return self.results.get("log_history") or ()
-
-    @property
-    def base_models(self) -> list[str]:
-        """Names on the Hub of the pretrained towers."""
-        towers = [self.options("model").get(f"{tower}_model") for tower in ("text", "vision")]
-        return [tower for tower in towers if tower and is_hub_name(tower)]
+    def towers(self) -> dict[str, str | None]:
+        """By tower, the pretrained model that training started from as the run's options name it."""
+        options = self.options("model")
+        return {tower: options[f"{tower}_model"] for tower in ("text", "vision") if f"{tower}_model" in options}
 
     @property
     def task(self) -> TaskWords:
@@ -212,26 +189,27 @@ class ModelFacts:
     @property
     def kept_epoch(self) -> float | None:
         """The epoch whose weights the model has."""
-        return {entry["step"]: entry["epoch"] for entry in self.log_history if "eval_f1" in entry}.get(self.best_step)
+        log = self.get("log_history")
+        return {entry["step"]: entry["epoch"] for entry in log if "eval_f1" in entry}.get(self.best_step)
 
     @property
     def figures(self) -> list[str]:
         """Names of the pictures that can be drawn."""
-        curve = loss_by_step(self.log_history) or f1_by_epoch(self.log_history)
+        log = self.get("log_history")
+        curve = loss_by_step(log) or f1_by_epoch(log)
         return [name for name, there in ((CURVE, curve), (MATRIX, self.confusion)) if there]
-
-
-def is_given(value: Any) -> bool:
-    # "None" is how `TrainingArguments.to_sanitized_dict` says it
-    return value not in (None, "", "None")
 
 
 def is_hub_name(name: str) -> bool:
     return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name, re.ASCII) is not None and not Path(name).exists()
 
 
-def dataset_name(name: str | None) -> str:
+def public_name(name: str) -> str:
     """As a reader may see it: of a path, whose place is nobody's business, the last part."""
+    return name if is_hub_name(name) else PurePath(name).name
+
+
+def dataset_name(name: str | None) -> str:
     if name in KNOWN_DATASETS:
         return KNOWN_DATASETS[name].name
-    return (name if name is None or is_hub_name(name) else PurePath(name).name) or "data without a name"
+    return public_name(name or "") or "data without a name"

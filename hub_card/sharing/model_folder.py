@@ -134,7 +134,7 @@ def _read_results(folder: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_bytes()) if path.exists() else {}
         model_card(ModelFacts(results))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # the card finds in many ways what a wrong record lacks
         raise ValueError(f"{path}: expected what train.py records: {error!r}. Remove it to do without.") from error
     return results
 

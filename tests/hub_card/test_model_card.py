@@ -514,7 +514,7 @@ def test_bad_records():
 def test_saved_folder(tmp_path):
     facts = ModelFacts(results(), config())
     assert save_model_card(facts, tmp_path) == tmp_path / "README.md"
-    assert (tmp_path / CURVE).read_bytes() == training_curve(facts.log_history, 2.0)
+    assert (tmp_path / CURVE).read_bytes() == training_curve(results()["log_history"], 2.0)
     assert (tmp_path / MATRIX).read_bytes() == confusion_matrix(Confusion(**results()["confusion"]["test"]))
     pictures = re.findall(r"!\[.+\]\((.+)\)", (tmp_path / "README.md").read_text())
     assert sorted(pictures) == sorted(facts.figures) == sorted([CURVE, MATRIX])

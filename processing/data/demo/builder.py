@@ -1,14 +1,15 @@
 """What the builders of demo data share: sizes, chunks, and rows made of a plan."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 from PIL import Image
 
-from processing.columns import CROP_KINDS
+from processing.columns import CROP_COLUMNS
 from processing.jobs.digests import code_digest
 
 from .drawing import Scene
@@ -37,10 +38,12 @@ class DemoConfig(datasets.BuilderConfig):
 
 
 class DemoBuilder(datasets.GeneratorBasedBuilder):
-    """Base of the demo builders, which say what the columns are and what is in a row."""
+    """Base of the demo builders: one has a `DESCRIPTION` and its `FEATURES`, and plans what is in a row."""
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = DemoConfig
+    DESCRIPTION: ClassVar[str]
+    FEATURES: ClassVar[datasets.Features]
 
     def __init__(self, *args, hash: str | None = None, **kwargs):
         # Part of the cache key, so that no drawing outlives a change of the code.
@@ -50,37 +53,30 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
         """The columns of a row that are its own task's, and its picture before it is painted."""
         raise NotImplementedError
 
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(description=self.DESCRIPTION, features=self.FEATURES)
+
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        sizes = {split: getattr(self.config, f"num_{split}") for split in SPLITS}
-        # A list of chunks, since `num_proc` and shuffled streams share out the elements of a list.
-        return [
-            datasets.SplitGenerator(
-                name=split,
-                gen_kwargs={
-                    "split": split,
-                    "chunks": [range(start, min(start + 100, size)) for start in range(0, size, 100)],
-                },
-            )
-            for split, size in sizes.items()
-            if size
-        ]
+        generators = []
+        for split in SPLITS:
+            size = getattr(self.config, f"num_{split}")
+            # A list of chunks, since `num_proc` and shuffled streams share out the elements of a list.
+            chunks = [range(start, min(start + 100, size)) for start in range(0, size, 100)]
+            if chunks:
+                generators.append(datasets.SplitGenerator(split, gen_kwargs={"split": split, "chunks": chunks}))
+        return generators
 
     def _generate_examples(self, split: str, chunks: list[range]) -> Iterator[tuple[int, dict]]:
-        for index in (index for chunk in chunks for index in chunk):
-            yield index, self._row(split, index)
-
-    def _row(self, split: str, index: int) -> dict[str, Any]:
-        answers, scene = self._plan(split, index)
-        row: dict[str, Any] = {"id": f"{split}-{index}", "image_id": None, **answers, "image": None}
-        row |= {f"{kind}_crops": [] for kind in CROP_KINDS}
-        if scene is not None:
-            picture = scene.paint()
-            row["image_id"] = row["id"]
-            row["image"] = _encode(picture)
-            for kind in CROP_KINDS:
-                crops = getattr(scene, f"{kind}_crops")
-                row[f"{kind}_crops"] = [_encode(picture.crop(crop.box)) for crop in crops]
-        return row
+        for index in itertools.chain.from_iterable(chunks):
+            answers, scene = self._plan(split, index)
+            row: dict[str, Any] = {"id": f"{split}-{index}", "image_id": None, **answers, "image": None}
+            row |= {column: [] for column in CROP_COLUMNS}
+            if scene is not None:
+                picture = scene.paint()
+                row |= {"image_id": row["id"], "image": _encode(picture)}
+                for column in CROP_COLUMNS:
+                    row[column] = [_encode(picture.crop(crop.box)) for crop in getattr(scene, column)]
+            yield index, row
 
 
 def _encode(image: Image.Image) -> dict[str, bytes | None]:

@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import datasets
-
 from processing.labels import TWITTER_TAGS
 from processing.rows.row_features import ner_features
 
@@ -171,11 +169,8 @@ class DemoMNER(DemoBuilder):
     `as_streaming_dataset()` alone.
     """
 
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description="Tweets with drawn pictures, where the picture settles the type of an ambiguous name.",
-            features=ner_features(TWITTER_TAGS),
-        )
+    DESCRIPTION = "Tweets with drawn pictures, where the picture settles the type of an ambiguous name."
+    FEATURES = ner_features(TWITTER_TAGS)
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene | None]:
         tweet = plan_tweet(self.config.seed, split, index)

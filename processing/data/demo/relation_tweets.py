@@ -22,8 +22,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
-
 from processing.labels import NO_RELATION
 from processing.rows.row_features import re_features
 
@@ -111,11 +109,8 @@ class DemoRelations(DemoBuilder):
     `as_dataset()`, or `as_streaming_dataset()` alone.
     """
 
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description="Tweets with drawn pictures, where the picture settles the relation between two names.",
-            features=re_features(RELATIONS),
-        )
+    DESCRIPTION = "Tweets with drawn pictures, where the picture settles the relation between two names."
+    FEATURES = re_features(RELATIONS)
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene]:
         tweet = plan_relation(self.config.seed, split, index)
@@ -123,6 +118,5 @@ class DemoRelations(DemoBuilder):
             name: {"name": " ".join(tweet.tokens[start:end]), "start": start, "end": end}
             for name, (start, end) in (("head", tweet.head), ("tail", tweet.tail))
         }
-        # Streaming does not encode.
-        relation = self.info.features["relation"].str2int(tweet.relation)
+        relation = RELATIONS.index(tweet.relation)  # Streaming does not encode.
         return {"tokens": list(tweet.tokens), **entities, "relation": relation}, tweet.scene

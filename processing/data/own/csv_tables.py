@@ -2,17 +2,18 @@
 
 import ast
 import csv
+import inspect
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from processing.problems import Problem, ProblemError
+from processing.problems import Problem
 
-from .text_tables import MAX_ROW_BYTES, Row, parse_json, without_line_end
+from .text_tables import MAX_ROW_BYTES, Row, parse_json, text_lines, without_line_end
 
 
-Lines = Iterator[tuple[int, str | Problem]]
+Line = tuple[int, str | Problem]
 
 # What a cell holds in columns that are no plain text: a list by its separator, or JSON.
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
@@ -23,7 +24,7 @@ JSON_COLUMNS = ("spans", "entities", "aux_objects", "rcnn_objects")
 MAX_ROW_LINES = 100
 
 
-def csv_rows(lines: Lines, path: str) -> Iterator[tuple[int, Row | Problem]]:
+def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
     The rows below a header. The columns of `LIST_SEPARATORS` become lists (parts with the separator between, JSON, or
     Python's notation), those of `JSON_COLUMNS` what their JSON says.
@@ -35,7 +36,7 @@ def csv_rows(lines: Lines, path: str) -> Iterator[tuple[int, Row | Problem]]:
         ValueError: for a header that is no list of distinct names.
     """
     header: list[str] | None = None
-    for line, cells in _records(lines):
+    for line, cells in _records(path):
         if header is None:
             if isinstance(cells, Problem):
                 raise ValueError(f"{path}:{line}: expected a header with the names of the columns: {cells}.")
@@ -78,56 +79,48 @@ def _parts(cell: str, separator: str) -> list[str]:
     return [part for part in cell.split(separator) if part]
 
 
-def _records(lines: Lines) -> Iterator[tuple[int, list[str] | Problem]]:
+def _records(path: str) -> Iterator[tuple[int, list[str] | Problem]]:
     """The cells of each record, of which the first sets the number, and the line on which it starts."""
-    ahead: list[tuple[int, str | Problem]] = []  # These lines were read in search of a closing quote.
+    lines = text_lines(path)
+    ahead: list[Line] = []  # These lines were read in search of a closing quote.
     width = None
-    while True:
-        line, text = ahead.pop(0) if ahead else next(lines, (0, None))
-        if text is None:
-            return
+    while ahead or (ahead := list(itertools.islice(lines, 1))):
+        line, text = ahead.pop(0)
         if isinstance(text, Problem):
             yield line, text
             continue
         if not without_line_end(text):
             continue
-        try:
-            cells, taken = _record(text, ahead, lines)
-        except ProblemError as error:
-            yield line, error.problem
-            continue
-        width = width or len(cells)
-        if len(cells) != width:
-            number = f"{len(cells)} in {f'lines {line} to {line + taken}' if taken else 'this line'}, {width} columns"
-            yield line, Problem("the row must have a cell for each column of the header", details=f"({number})")
-            continue
-        del ahead[:taken]
-        yield line, cells
-
-
-def _record(text: str, ahead: list[tuple[int, str | Problem]], lines: Lines) -> tuple[list[str], int]:
-    """The cells of the record that starts with a line, and how many more lines it takes; they are put into `ahead`."""
-    taken, is_end = 0, False
-
-    def following() -> Iterator[str]:
-        nonlocal taken, is_end
-        yield text
-        size = len(text)
-        while size <= MAX_ROW_BYTES and taken < MAX_ROW_LINES:
-            if taken == len(ahead):
-                ahead.extend(itertools.islice(lines, 1))
-            _, more = ahead[taken] if taken < len(ahead) else (0, None)
-            if not isinstance(more, str):
-                break
-            size += len(more)
-            taken += 1
-            yield more
-        is_end = True
-
-    try:
         # The csv module alone reads an unclosed quote to the end of the file, and cannot go back.
-        return next(csv.reader(following(), strict=True)), taken
-    except csv.Error as error:
-        details = f"(lines looked at: {taken + 1})" if is_end else f"({error})"
-        kind = "a quote is opened and not closed" if is_end or taken else "the line is not CSV"
-        raise ProblemError(Problem(kind, details=details)) from error
+        record = _record_lines(text, ahead, lines)
+        reader = csv.reader(record, strict=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            is_end = inspect.getgeneratorstate(record) == inspect.GEN_CLOSED  # More lines were asked for than it has.
+            kind = "a quote is opened and not closed" if is_end or reader.line_num > 1 else "the line is not CSV"
+            details = f"(lines looked at: {reader.line_num})" if is_end else f"({error})"
+            yield line, Problem(kind, details=details)
+            continue
+        width, last = width or len(cells), line + reader.line_num - 1
+        if len(cells) == width:
+            del ahead[: last - line]
+            yield line, cells
+        else:
+            place = f"lines {line} to {last}" if last > line else "this line"
+            details = f"({len(cells)} in {place}, {width} columns)"
+            yield line, Problem("the row must have a cell for each column of the header", details=details)
+
+
+def _record_lines(text: str, ahead: list[Line], lines: Iterator[Line]) -> Generator[str, None, None]:
+    """A line and those after it, as far as its record may go; what of them was not in `ahead` yet is put into it."""
+    yield text
+    size = len(text)
+    for index in range(MAX_ROW_LINES):
+        if index == len(ahead):
+            ahead.extend(itertools.islice(lines, 1))
+        more = ahead[index][1] if index < len(ahead) else None
+        if not isinstance(more, str) or size > MAX_ROW_BYTES:
+            return
+        size += len(more)
+        yield more

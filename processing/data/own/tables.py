@@ -12,10 +12,10 @@ from processing.problems import Problem
 
 from .arrow_tables import arrow_features, arrow_rows
 from .csv_tables import csv_rows
-from .text_tables import Row, json_rows, line_rows, text_lines
+from .text_tables import Row, json_rows, line_rows
 
 
-# What reads the lines of a file, by its ending. A format of text that is to be added has its place here.
+# What reads a file of text, by its ending. A format that is to be added has its place here.
 _READERS = {".jsonl": json_rows, ".json": json_rows, ".csv": csv_rows, ".txt": line_rows}
 
 TEXT_ENDINGS = tuple(_READERS)
@@ -49,15 +49,13 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
         ValueError: with the file's name, for an unknown ending, Parquet or Arrow that is none or damaged, UTF-16, a
             JSON array, a CSV header that is no list of distinct names.
     """
-    path = os.fspath(path)
-    ending = ending_of(path)
+    path, ending = os.fspath(path), ending_of(path)
     if ending in BINARY_ENDINGS:
         yield from arrow_rows(path, columns)
-        return
-    if ending not in TEXT_ENDINGS:
+    elif ending in TEXT_ENDINGS:
+        yield from _READERS[ending](path)
+    else:
         raise ValueError(f"{path}: expected a file ending in {', '.join(TEXT_ENDINGS + BINARY_ENDINGS)}.")
-    with open(path, "rb") as file:
-        yield from _READERS[ending](text_lines(file, path), path)
 
 
 def place_of(path: str, place: int) -> str:
@@ -65,12 +63,9 @@ def place_of(path: str, place: int) -> str:
     return f"{path}:{place}" if ending_of(path) in TEXT_ENDINGS else f"{path}, row {place}"
 
 
-def table_features(path: str | os.PathLike) -> dict[str, Any] | None:
+def table_features(path: str | os.PathLike) -> dict[str, Any]:
     """
     Columns of a Parquet or Arrow file and the `datasets` feature of each, with the names of class labels where
-    `datasets` wrote it; None for a column of a type that has none there. None for a file of text.
-
-    Raises:
-        OSError, ValueError: as `read_table`.
+    `datasets` wrote it; None for a column of a type that has none there. Empty for a file of text.
     """
-    return arrow_features(os.fspath(path)) if ending_of(path) in BINARY_ENDINGS else None
+    return arrow_features(os.fspath(path)) if ending_of(path) in BINARY_ENDINGS else {}

@@ -1,9 +1,11 @@
 """Rows of text files: lines, and JSON objects on them."""
 
+import codecs
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from processing.problems import Problem
 
@@ -13,7 +15,7 @@ Row = dict[str, Any]
 MAX_ROW_BYTES = 1 << 24
 
 
-def text_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
+def text_lines(path: str) -> Iterator[tuple[int, str | Problem]]:
     """
     The lines of a file, with their ends, and their numbers from 1. Only a line feed ends a line: texts hold characters
     at which `str.splitlines()` breaks.
@@ -21,43 +23,44 @@ def text_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]
     Raises:
         ValueError: for UTF-16.
     """
-    number = 0
-    while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
-        if number == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise ValueError(f"{path}: expected UTF-8, got UTF-16; save the file as UTF-8.")
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if len(line) > MAX_ROW_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_ROW_BYTES)
-            yield number, Problem("the line is too long", details=f"(more than {MAX_ROW_BYTES >> 20} MiB)")
-            continue
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            yield number, Problem("the line is not UTF-8", details=f"(its byte {error.start + 1} is 0x{byte:02x})")
-            continue
-        if "\0" in text:
-            place = text.index("\0") + 1
-            yield number, Problem("the line is not text", details=f"(its character {place} is NUL, 0x00)")
-        else:
-            yield number, text
+    with open(path, "rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{path}: expected UTF-8, got UTF-16; save the file as UTF-8.")
+        file.seek(0)
+        for number in itertools.count(1):
+            line = file.readline(MAX_ROW_BYTES + 1)
+            if not line:
+                return
+            if len(line) > MAX_ROW_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_ROW_BYTES)
+                yield number, Problem("the line is too long", details=f"(more than {MAX_ROW_BYTES >> 20} MiB)")
+            else:
+                yield number, _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
+
+
+def _decoded(line: bytes) -> str | Problem:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        details = f"(its byte {error.start + 1} is 0x{line[error.start]:02x})"
+        return Problem("the line is not UTF-8", details=details)
+    if "\0" in text:
+        return Problem("the line is not text", details=f"(its character {text.index(chr(0)) + 1} is NUL, 0x00)")
+    return text
 
 
 def without_line_end(text: str) -> str:
-    """The line without the line feed, and a carriage return before it."""
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def line_rows(lines: Iterator[tuple[int, str | Problem]], path: str) -> Iterator[tuple[int, Row | Problem]]:
+def line_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """Every line as a row `{"text": line}`."""
-    for line, text in lines:
+    for line, text in text_lines(path):
         yield line, text if isinstance(text, Problem) else {"text": without_line_end(text)}
 
 
-def json_rows(lines: Iterator[tuple[int, str | Problem]], path: str) -> Iterator[tuple[int, Row | Problem]]:
+def json_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
     A JSON object on every line but the blank ones.
 
@@ -65,7 +68,7 @@ def json_rows(lines: Iterator[tuple[int, str | Problem]], path: str) -> Iterator
         ValueError: for a file that starts with a JSON array.
     """
     is_first = True
-    for line, text in lines:
+    for line, text in text_lines(path):
         if isinstance(text, Problem):
             yield line, text
             continue

@@ -5,12 +5,11 @@ import pickle
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import datasets
 
-from processing.jobs.digests import code_digest, digest, files_digest
+from processing.jobs.digests import files_digest
 from processing.rows.loading_report import LoadingReport
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
@@ -61,10 +60,7 @@ def read_crop_names(path: str) -> CropNames:
 
 
 def decoded(line: bytes, where: str, encoding: str = "utf-8") -> str:
-    """
-    Raises:
-        ValueError: with the place, for what is no UTF-8.
-    """
+    """The text of a line, or a ValueError with its place."""
     try:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
@@ -73,13 +69,7 @@ def decoded(line: bytes, where: str, encoding: str = "utf-8") -> str:
 
 
 class ArchiveRow(NamedTuple):
-    """
-    A row of an archive's text.
-
-    Attributes:
-        image_name: the file name of its picture.
-        columns: tokens and what is to be found in them, labels as ids.
-    """
+    """A row of an archive's text: `image_name` is a file, the `columns` are tokens and their labels as ids."""
 
     image_id: str
     image_name: str
@@ -112,49 +102,25 @@ class Layout(NamedTuple):
     others: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(NamedTuple):
     """A published archive in a folder: its `root`, the name of the data set, and where in it lies what."""
 
     root: str
     name: str
     layout: Layout
 
-    @classmethod
-    def find(cls, data_dir: str | os.PathLike, name: str, layout: Layout) -> "Archive":
-        """
-        The archive at `data_dir`, which is its folder or holds it under its name.
-
-        Raises:
-            FileNotFoundError: where the text files are not there.
-        """
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
-        found = []
-        for root in (data_dir, os.path.join(data_dir, name)):
-            archive = cls(os.path.realpath(root), name, layout)  # One folder, one cache, however its path is written.
-            if all(os.path.isfile(archive.file(layout.text, split)) for split in SPLIT_NAMES):
-                return archive
-            entries = sorted(os.listdir(root)) if os.path.isdir(root) else None
-            listing = "is no folder" if entries is None else f"holds {', '.join(entries[:20]) or 'nothing'}"
-            found.append(f"{root} {listing}{', ...' if entries and len(entries) > 20 else ''}")
-        raise FileNotFoundError(
-            f"No {name} archive at data_dir={data_dir!r}: looked for {archive.text_names()} in the folder and in "
-            f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
-        )
-
     def path(self, pattern: str, split: str = "train") -> str:
-        """The path for one of the layout's patterns."""
         names = {"name": self.name, "short": self.name.replace("20", "", 1), **SPLIT_NAMES[split]}
         return os.path.join(self.root, *pattern.format(**names).split("/"))
 
     def file(self, patterns: tuple[str, ...], split: str = "train") -> str:
         """The first of the files that is there, else the first one."""
         places = [self.path(pattern, split) for pattern in patterns]
-        return next((place for place in places if os.path.isfile(place)), places[0])
+        return next(filter(os.path.isfile, places), places[0])
 
-    def text_names(self) -> str:
-        """The names of the text files, to be shown."""
-        return ", ".join(os.path.basename(self.path(self.layout.text[0], split)) for split in SPLIT_NAMES)
+    def texts(self) -> list[str]:
+        """The text files, one of each split."""
+        return [self.file(self.layout.text, split) for split in SPLIT_NAMES]
 
     def lists(self) -> dict[str, str]:
         """The lists of crops, and the kind of each."""
@@ -162,27 +128,23 @@ class Archive:
         return {self.file(patterns, split): kind for kind, patterns in kinds.items() for split in SPLIT_NAMES}
 
     def notes(self) -> list[str]:
-        """What the archive lacks as a whole, so that no row can have it."""
-        lists, notes = self.lists(), []
-        absent = {path: kind for path, kind in lists.items() if not os.path.isfile(path)}
-        images = self.path(self.layout.images)
-        # Paths relative to the root: a data-set card publishes the notes.
-        if not os.path.isdir(images):
-            place = f"no images folder found at {os.path.relpath(images, self.root)}"
-            if absent == lists:
-                return [f"{place}: text only"]
-            notes = [f"{place}: no row has its image"]
-        for path, kind in absent.items():
-            place = f"no list of {kind} crops found at {os.path.relpath(path, self.root)}"
-            notes.append(f"{place}: no row that it would be for has any")
-        return notes
+        """What the archive lacks as a whole, so that no row can have it. Data-set cards publish the notes."""
+        lists, images = self.lists(), self.path(self.layout.images)
+        notes = [
+            f"no list of {kind} crops found at {os.path.relpath(path, self.root)}: no row that it would be for has any"
+            for path, kind in lists.items()
+            if not os.path.isfile(path)
+        ]
+        if os.path.isdir(images):
+            return notes
+        place = f"no images folder found at {os.path.relpath(images, self.root)}"
+        return [f"{place}: text only"] if len(notes) == len(lists) else [f"{place}: no row has its image", *notes]
 
     def digest(self) -> str:
         """Changes with the text, the lists of crops and the listing of the pictures."""
         layout = self.layout
-        files = [self.file(layout.text, split) for split in SPLIT_NAMES]
-        files += [*self.lists(), *map(self.file, layout.others)]
         folders = [layout.images, layout.aux_folder.split("/")[0], layout.rcnn_folder]
+        files = [*self.texts(), *self.lists(), *map(self.file, layout.others)]
         return files_digest(files, [self.path(folder) for folder in folders])
 
 
@@ -196,7 +158,7 @@ class ArchiveBuilder(ReportingBuilder):
     Args:
         config_name: the name of the data set.
         data_dir: the folder of the archive, or the one that holds it under its name.
-        hash, kwargs: see [`ReportingBuilder`].
+        kwargs: see [`ReportingBuilder`].
 
     Raises:
         ValueError: for no or an unknown `config_name`, no `data_dir`, or one of another data set.
@@ -206,42 +168,52 @@ class ArchiveBuilder(ReportingBuilder):
     BUILDER_CONFIG_CLASS = ReportingBuilderConfig
     LAYOUT: ClassVar[Layout]
 
-    def __init__(
-        self,
-        *,
-        config_name: str | None = None,
-        hash: str | None = None,
-        data_dir: str | os.PathLike | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *, config_name: str | None = None, data_dir: str | os.PathLike | None = None, **kwargs: Any):
         names = tuple(self.builder_configs)
         if config_name is None and len(names) == 1:
             config_name = names[0]
         # With a data_dir and no name, datasets would make up a configuration.
         if config_name is None or config_name not in names:
             raise ValueError(f"config_name must be one of {names}, got {config_name!r}.")
+        archive = self._find(config_name, data_dir)
+        super().__init__(content=archive.digest(), config_name=config_name, data_dir=archive.root, **kwargs)
+
+    def _find(self, name: str, data_dir: str | os.PathLike | None) -> Archive:
+        """The archive at `data_dir`, which is its folder or holds it under its name."""
+        texts = ", ".join(map(os.path.basename, Archive("", name, self.LAYOUT).texts()))
         if data_dir is None:
             raise ValueError(
-                f"data_dir is needed: nothing is downloaded. Pass the folder of the {config_name} archive, the one "
-                f"with {Archive('', config_name, self.LAYOUT).text_names()}, or the folder that holds it."
+                f"data_dir is needed: nothing is downloaded. Pass the folder of the {name} archive, the one with "
+                f"{texts}, or the folder that holds it."
             )
-        archive = Archive.find(data_dir, config_name, self.LAYOUT)
-        self.check_archive(archive)
-        hash = hash or digest(code_digest(type(self)), archive.digest())
-        super().__init__(config_name=config_name, hash=hash, data_dir=archive.root, **kwargs)
-
-    def check_archive(self, archive: Archive) -> None:
-        """
-        Raises:
-            ValueError: for the archive of another data set.
-        """
+        found = []
+        data_dir = os.path.abspath(os.path.expanduser(data_dir))
+        for root in (data_dir, os.path.join(data_dir, name)):
+            # One folder, one cache, however its path is written.
+            archive = Archive(os.path.realpath(root), name, self.LAYOUT)
+            entries = sorted(os.listdir(root)) if os.path.isdir(root) else None
+            if all(map(os.path.isfile, archive.texts())):
+                marks = {entry.split("_")[0] for entry in entries or ()} | {os.path.basename(archive.root)}
+                for other in self.builder_configs:
+                    if other in marks and name not in marks:
+                        raise ValueError(
+                            f"{archive.root} holds {other}, not {name}: pass config_name={other!r}, or data_dir=the "
+                            f"folder of {name}."
+                        )
+                return archive
+            listing = "is no folder" if entries is None else f"holds {', '.join(entries[:20]) or 'nothing'}"
+            found.append(f"{root} {listing}{', ...' if entries and len(entries) > 20 else ''}")
+        raise FileNotFoundError(
+            f"No {name} archive at data_dir={data_dir!r}: looked for {texts} in the folder and in "
+            f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
+        )
 
     @abstractmethod
-    def features_of(self, archive: Archive) -> datasets.Features:
-        """The columns of its rows."""
+    def row_features(self) -> datasets.Features:
+        """The columns of the rows."""
 
     @abstractmethod
-    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
+    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
         """
         The rows of a text file.
 
@@ -255,7 +227,7 @@ class ArchiveBuilder(ReportingBuilder):
         return Archive(self.config.data_dir, self.config.name, self.LAYOUT)
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description=self.config.description, features=self.features_of(self.archive))
+        return datasets.DatasetInfo(description=self.config.description, features=self.row_features())
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         archive, layout = self.archive, self.LAYOUT
@@ -267,7 +239,7 @@ class ArchiveBuilder(ReportingBuilder):
                 name=split,
                 gen_kwargs={
                     "split": split,
-                    "rows": tuple(self.rows_of(archive, archive.file(layout.text, split))),
+                    "rows": tuple(self.read_rows(archive.file(layout.text, split))),
                     "aux_names": read_crop_names(archive.file(layout.aux_names, split)),
                     "rcnn_names": read_crop_names(archive.file(layout.rcnn_names, split)),
                 },

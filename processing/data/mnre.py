@@ -19,7 +19,7 @@ from processing.labels import NO_RELATION
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
-from .archive import Archive, ArchiveBuilder, ArchiveRow, Layout, decoded
+from .archive import ArchiveBuilder, ArchiveRow, Layout, decoded
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -156,13 +156,9 @@ class MNRE(ArchiveBuilder):
         others=(RELATION_IDS,),
     )
 
-    def relations_of(self, archive: Archive) -> list[str]:
-        """The relations of an archive in id order."""
-        path = archive.file(self.RELATION_IDS)
-        return read_relation_ids(path) if os.path.isfile(path) else list(MNRE_RELATIONS)
+    def row_features(self) -> datasets.Features:
+        path = self.archive.file(self.RELATION_IDS)
+        return re_features(read_relation_ids(path) if os.path.isfile(path) else MNRE_RELATIONS)
 
-    def features_of(self, archive: Archive) -> datasets.Features:
-        return re_features(self.relations_of(archive))
-
-    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
-        return read_relation_rows(path, self.relations_of(archive))
+    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
+        return read_relation_rows(path, self.info.features["relation"].names)

@@ -7,7 +7,6 @@ Datasets builder for Twitter-2015, Twitter-2017 and archives laid out alike, wit
     print(builder.report)
 """
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from processing.labels import TWITTER_TAGS
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import ner_features
 
-from .archive import Archive, ArchiveBuilder, ArchiveRow, Layout, decoded
+from .archive import ArchiveBuilder, ArchiveRow, Layout, decoded
 
 
 class Sentence(NamedTuple):
@@ -118,19 +117,10 @@ class TwitterMNER(ArchiveBuilder):
         rcnn_folder="{short}_detect",
     )
 
-    def check_archive(self, archive: Archive) -> None:
-        marks = {entry.split("_")[0] for entry in os.listdir(archive.root)} | {os.path.basename(archive.root)}
-        for other in self.builder_configs:
-            if other in marks and archive.name not in marks:
-                raise ValueError(
-                    f"{archive.root} holds {other}, not {archive.name}: pass config_name={other!r}, or data_dir=the "
-                    f"folder of {archive.name}."
-                )
-
-    def features_of(self, archive: Archive) -> datasets.Features:
+    def row_features(self) -> datasets.Features:
         return ner_features(TWITTER_TAGS)
 
-    def rows_of(self, archive: Archive, path: str) -> Iterator[ArchiveRow]:
+    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
         for sentence in read_sentences(path):
             tags = [TWITTER_TAGS.index(tag) for tag in sentence.tags]  # Streaming does not encode.
             columns = {"tokens": sentence.tokens, "ner_tags": tags}

@@ -10,6 +10,7 @@ import datasets
 
 from processing.columns import CROP_COLUMNS
 from processing.jobs.cache_errors import cache_errors
+from processing.jobs.digests import code_digest, digest
 
 from .loading_report import LoadingReport, SplitReport
 from .picture_files import PictureFolder, PictureReader
@@ -33,9 +34,9 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     `_report`, its `_generate_examples` fills it; its configurations are [`ReportingBuilderConfig`]s.
 
     Args:
+        content: a digest of the files that are read. With that of the code it keeps data that were prepared from
+            others from being taken for these.
         cache_dir, kwargs: as in `datasets.DatasetBuilder`; options of the configuration, such as `num_aux_crops`, too.
-        hash: of a subclass, the default changes with the files that are read and with this code, so that data prepared
-            from others are not taken for these.
 
     Raises:
         ValueError: for a number of crops that is none.
@@ -44,9 +45,9 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     _report: LoadingReport | None = None
 
-    def __init__(self, *, cache_dir: str | None = None, **kwargs: Any):
+    def __init__(self, *, content: str, cache_dir: str | None = None, **kwargs: Any):
         with cache_errors(cache_dir):
-            super().__init__(cache_dir, **kwargs)
+            super().__init__(cache_dir, hash=digest(code_digest(type(self)), content), **kwargs)
         for number in (f"num_{column}" for column in CROP_COLUMNS):
             value = getattr(self.config, number)
             if type(value) is not int or value < 0:
@@ -62,31 +63,21 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
             RuntimeError: before anything was prepared or streamed.
         """
         if self._report is None:
-            path = self._report_path
+            path = posixpath.join(self._output_dir, REPORT_FILENAME)
             if not self._fs.exists(path):
                 raise RuntimeError("No report yet: call download_and_prepare() or as_streaming_dataset() first.")
             with self._fs.open(path, "r", encoding="utf-8") as file:
                 self._report = LoadingReport.from_dict(json.load(file), path)
         return self._report
 
-    @property
-    def _report_path(self) -> str:
-        return posixpath.join(self._output_dir, REPORT_FILENAME)
-
     def _start_split(self, split: str, root: str, folders: Mapping[str, PictureFolder]) -> PictureReader:
         """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
-        assert self._report is not None  # _split_generators has made it.
-        report = self._report.splits[split] = SplitReport()
+        report = self.report.splits[split] = SplitReport()
         limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
         return PictureReader(root, folders, limits, report)
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
-        """
-        As in `datasets.DatasetBuilder`; the `report` is then that of the prepared rows.
-
-        Raises:
-            OSError: for a cache directory that is full or cannot be written.
-        """
+        """As in `datasets.DatasetBuilder`; the `report` is then that of the prepared rows."""
         with cache_errors(output_dir or self.cache_dir):
             super().download_and_prepare(output_dir, *args, **kwargs)
         self._report = None  # It is read from the file, which was written now or by an earlier run.
@@ -94,6 +85,5 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         super()._download_and_prepare(*args, **kwargs)
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
-        with self._fs.open(self._report_path, "w", encoding="utf-8") as file:
-            assert self._report is not None  # _split_generators has made it.
-            json.dump(self._report.to_dict(), file, indent=1)
+        with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
+            json.dump(self.report.to_dict(), file, indent=1)

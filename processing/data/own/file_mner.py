@@ -15,15 +15,14 @@ from typing import Any
 import datasets
 
 from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.jobs.digests import code_digest, digest
 from processing.rows.loading_report import LoadingReport, MovedSpan
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, with_objects
 
-from .file_source import FileMNERConfig, FileSource
-from .labelled_rows import read_objects
-from .survey import Survey, survey_rows
+from .file_source import FileMNERConfig, FileSource, source_digest
+from .find_tables import find_tables
+from .survey import survey_rows
 from .tag_schemes import TAG_SCHEMES, to_iob2
 
 
@@ -47,7 +46,7 @@ class FileMNER(ReportingBuilder):
     Args:
         data_dir: a file, or a folder of files; see `find_tables`.
         image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
-        cache_dir, hash, kwargs: see [`ReportingBuilder`].
+        cache_dir, kwargs: see [`ReportingBuilder`].
 
     Raises:
         ValueError: for no `data_dir`, an option that is none, several files of one split. While preparing also for a
@@ -65,8 +64,6 @@ class FileMNER(ReportingBuilder):
         self,
         *,
         cache_dir: str | None = None,
-        config_name: str | None = None,
-        hash: str | None = None,
         data_dir: str | os.PathLike | None = None,
         image_dir: str | os.PathLike | None = None,
         entity_types: Sequence[str] | None = None,
@@ -83,59 +80,55 @@ class FileMNER(ReportingBuilder):
             if not is_names or not entity_types or len(set(entity_types)) < len(entity_types):
                 raise ValueError(f"entity_types must be distinct names, such as ['PER', 'LOC'], got {entity_types!r}.")
             entity_types = list(entity_types)
-        self._source = FileSource.find(data_dir, image_dir)
-        self._survey: Survey | None = None
+        tables = find_tables(data_dir)
+        folder = tables.folder if image_dir is None else os.path.realpath(os.path.expanduser(image_dir))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"image_dir={image_dir!r}: no such folder.")
         super().__init__(
+            content=source_digest(tables, folder, cache_dir),
             cache_dir=cache_dir,
-            config_name=config_name or "file",  # With a data_dir and no name, datasets would make one up.
-            hash=hash or digest(code_digest(type(self)), self._source.digest(cache_dir)),
-            data_dir=self._source.tables.root,
-            image_dir=self._source.image_dir,
+            config_name="file",  # With a data_dir and no name, datasets would make one up.
+            data_dir=tables.root,
+            image_dir=folder,
             entity_types=entity_types,
             **kwargs,
         )
+        self._source = FileSource(tables, self.config)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(description=self.config.description)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         # Surveyed here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
-        survey = self._survey = survey_rows(self._source, self.config)
+        survey = self._survey = survey_rows(self._source)
         features = ner_features(survey.tags)
         self.info.features = with_objects(features) if survey.keep_objects else features
-        self._report = LoadingReport(notes=list(survey.notes))
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split}) for split in self._source.tables.splits
-        ]
+        self._report = LoadingReport(notes=survey.notes)
+        return [datasets.SplitGenerator(split, gen_kwargs={"split": split}) for split in survey.num_rows]
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        assert self._survey is not None  # _split_generators has made it.
-        survey = self._survey
-        image_dir = self._source.image_dir
-        reader = self._start_split(
-            split, image_dir, dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir))
-        )
+        survey, image_dir = self._survey, self.config.image_dir
+        folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir))
+        reader = self._start_split(split, image_dir, folders)
         report = reader.report
         tag_ids = {tag: index for index, tag in enumerate(survey.tags)}
         changed = f"{self._source.tables.root} was changed while it was read; load it again."
 
-        ids = survey.ids[split]
-        for where, labelled in self._source.rows(split, self.config, report.skipped, with_pictures=True, ids=ids):
-            image_id = labelled.source.get("image_id")
+        for where, labelled in self._source.rows(split, report.skipped, with_pictures=True, ids=survey.ids[split]):
             tags, num_normalised = to_iob2(labelled.tags)
             if not set(tags) <= tag_ids.keys():
                 raise RuntimeError(changed)
             pictures, absent = reader.read(labelled.row_id, labelled.source)
             row: dict[str, Any] = {
                 "id": labelled.row_id,
-                "image_id": None if image_id is None else str(image_id),
+                "image_id": labelled.image_id,
                 "tokens": labelled.tokens,
                 "ner_tags": [tag_ids[tag] for tag in tags],  # Streaming does not encode.
                 **pictures,
             }
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
                 # They are in the order of the crops; that of a crop which is not used goes with it.
-                objects = enumerate(read_objects(labelled.source, column)[: reader.limits[crops]])
+                objects = enumerate(labelled.objects[column][: reader.limits[crops]])
                 row[column] = [item for index, item in objects if index not in absent[crops]]
             report.counts["rows_skipped"] = len(report.skipped)
             report.counts["tags_normalised"] += num_normalised

@@ -13,8 +13,8 @@ from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
-from .find_tables import Tables, find_tables
-from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, has_id, read_labelled_row, read_objects
+from .find_tables import Tables
+from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, read_labelled_row
 from .tables import BINARY_ENDINGS, ending_of, place_of, read_table, table_features
 from .tag_schemes import split_tag
 
@@ -41,31 +41,13 @@ class FileMNERConfig(ReportingBuilderConfig):
 
 @dataclass(frozen=True)
 class FileSource:
-    """The files of a data set, and the folder of its pictures."""
+    """The files of a data set, and how they are read."""
 
     tables: Tables
-    image_dir: str
-
-    @classmethod
-    def find(cls, data_dir: str | os.PathLike, image_dir: str | os.PathLike | None = None) -> "FileSource":
-        """
-        Raises:
-            FileNotFoundError: for no such file or folder, a folder without a data set, no such `image_dir`.
-            ValueError: where several files would be the same split.
-        """
-        tables = find_tables(data_dir)
-        folder = tables.folder if image_dir is None else os.path.realpath(os.path.expanduser(image_dir))
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"image_dir={image_dir!r}: no such folder.")
-        return cls(tables, folder)
+    config: FileMNERConfig
 
     def rows(
-        self,
-        split: str,
-        config: FileMNERConfig,
-        skipped: list[SkippedRow],
-        with_pictures: bool,
-        ids: Container[str] = (),
+        self, split: str, skipped: list[SkippedRow], with_pictures: bool, ids: Container[str] = ()
     ) -> Iterator[tuple[str, LabelledRow]]:
         """
         Rows of a split that can be used, and where they are; the others are added to `skipped`.
@@ -89,42 +71,35 @@ class FileSource:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
                     labelled = read_labelled_row(row, _new_id(f"{split}-{index}", ids), names)
-                    _check_tags(labelled, config)
-                    for column in OBJECT_COLUMNS:
-                        read_objects(row, column)
-                    if has_id(row) and labelled.row_id in places:
+                    _check_tags(labelled, self.config)
+                    if labelled.has_own_id and places.setdefault(labelled.row_id, where) != where:
                         details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
                         raise ProblemError(Problem("must be another one in each row", "id", details=details))
                 except ProblemError as error:
-                    if config.strict:
+                    if self.config.strict:
                         raise ValueError(
                             f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
                         ) from error
                     skipped.append(SkippedRow(where, error.problem))
-                    continue
-                if has_id(row):
-                    places[labelled.row_id] = where
-                yield where, labelled
+                else:
+                    yield where, labelled
 
-    def digest(self, cache_dir: str | None = None) -> str:
-        """
-        Changes with the text, the size and time of Parquet and Arrow files, and the listing of the files below the
-        image folder if any are named.
 
-        Args:
-            cache_dir: not listed if it is below the image folder, for what is prepared there changes it; the default
-                of `datasets` if None.
-        """
-        paths = [path for paths in self.tables.splits.values() for path in paths]
-        texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
-        stored = [os.stat(path) for path in paths if path not in texts]
-        folders = [self.image_dir] if stored or any(map(_names_pictures, texts)) else []
-        cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
-        return digest(
-            {split: [*map(os.path.basename, paths)] for split, paths in self.tables.splits.items()},
-            [(status.st_size, status.st_mtime_ns) for status in stored],
-            files_digest(texts, folders, passed={os.path.realpath(path) for path in (cache, *paths)}),
-        )
+def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
+    """
+    Changes with the text, the size and time of Parquet and Arrow files, and the listing of the files below the image
+    folder if any are named. A cache below the image folder is not listed: what is prepared there changes it.
+    """
+    paths = [path for paths in tables.splits.values() for path in paths]
+    texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
+    stored = [os.stat(path) for path in paths if path not in texts]
+    folders = [image_dir] if stored or any(map(_names_pictures, texts)) else []
+    cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
+    return digest(
+        {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},
+        [(status.st_size, status.st_mtime_ns) for status in stored],
+        files_digest(texts, folders, passed={os.path.realpath(path) for path in (cache, *paths)}),
+    )
 
 
 def _names_pictures(path: str) -> bool:

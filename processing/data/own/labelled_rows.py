@@ -23,17 +23,22 @@ class LabelledRow(NamedTuple):
     The words and tags of a row.
 
     Attributes:
+        row_id: the source's own, or the one that it was given.
         tags: one for each of the tokens, in the source's scheme, or in IOB2 where `is_tagged` is false: they were made
             of spans.
         moved: characters of each span that were not whole words, and the words that it was given.
+        objects: those of each of the `OBJECT_COLUMNS`.
         source: the row as it was read.
     """
 
     row_id: str
+    has_own_id: bool
+    image_id: str | None
     tokens: list[str]
     tags: list[str]
     is_tagged: bool
     moved: list[tuple[str, str]]
+    objects: dict[str, list[dict[str, Any]]]
     source: Row
 
 
@@ -44,7 +49,7 @@ class LabelNames(NamedTuple):
     types: list[str] | None = None
 
     @classmethod
-    def of(cls, features: Mapping[str, Any] | None) -> "LabelNames":
+    def of(cls, features: Mapping[str, Any]) -> "LabelNames":
         """The names in the features of a file, as `table_features` gives them."""
 
         def names(feature: Any) -> list[str] | None:
@@ -53,7 +58,6 @@ class LabelNames(NamedTuple):
                 return names(feature.get("label"))
             return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
-        features = features or {}
         return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
 
 
@@ -61,13 +65,7 @@ NO_NAMES = LabelNames()
 
 
 def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
-    """The error for a row that the data set will not have; `got` is the value that came."""
     return ProblemError(Problem(kind, column, details=f"(got {got!r:.80})"))
-
-
-def has_id(row: Row) -> bool:
-    """Whether the source gives the row an id."""
-    return row.get("id") is not None
 
 
 def read_labelled_row(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> LabelledRow:
@@ -80,20 +78,24 @@ def read_labelled_row(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> La
     Raises:
         ProblemError: for a row that cannot be used.
     """
-    if has_id(row):
-        if type(row["id"]) not in (str, int) or row["id"] == "":
-            raise bad_row("must be a string", "id", row["id"])
-        row_id = str(row["id"])
-    if not isinstance(row.get("image_id"), str | int | None) or isinstance(row.get("image_id"), bool):
-        raise bad_row("must be a string", "image_id", row["image_id"])
+    own_id, image_id = (_id(row, column) for column in ("id", "image_id"))
+    if own_id == "":
+        raise bad_row("must be a string", "id", own_id)
     moved: list[tuple[str, str]] = []
     is_tagged = row.get("ner_tags") is not None
     tokens, tags = _given_words(row, names) if is_tagged else _words_of_text(row, names, moved)
-    return LabelledRow(row_id, tokens, tags, is_tagged, moved, row)
+    objects = {column: read_objects(row, column) for column in OBJECT_COLUMNS}
+    return LabelledRow(own_id or row_id, own_id is not None, image_id, tokens, tags, is_tagged, moved, objects, row)
+
+
+def _id(row: Row, column: str) -> str | None:
+    value = row.get(column)
+    if value is not None and type(value) not in (str, int):
+        raise bad_row("must be a string", column, value)
+    return None if value is None else str(value)
 
 
 def _given_words(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
-    """The words and tags of a row that has both."""
     tokens, tags = row.get("tokens"), row["ner_tags"]
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise bad_row("must be a list of words, one for each of ner_tags", "tokens", tokens)
@@ -174,16 +176,10 @@ def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[
 
 
 def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
-    """
-    The objects of a row, none where the column is absent.
-
-    Raises:
-        ProblemError: for anything else than a list of dicts with label, score and a box of four numbers.
-    """
-    objects = row.get(column)
+    """The objects of a row, none where the column is absent."""
+    objects, checked = row.get(column), []
     if objects is None:
         return []
-    checked = []
     try:
         if not isinstance(objects, list):
             raise TypeError

@@ -9,8 +9,8 @@ from processing.columns import OBJECT_COLUMNS
 from processing.labels import bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
 
-from .file_source import FileMNERConfig, FileSource
-from .labelled_rows import COLUMNS, LabelNames, has_id
+from .file_source import FileSource
+from .labelled_rows import COLUMNS, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
@@ -38,7 +38,7 @@ class Survey(NamedTuple):
     notes: list[str]
 
 
-def survey_rows(source: FileSource, config: FileMNERConfig) -> Survey:
+def survey_rows(source: FileSource) -> Survey:
     """
     Read all rows but their pictures.
 
@@ -50,15 +50,17 @@ def survey_rows(source: FileSource, config: FileMNERConfig) -> Survey:
     num_rows: dict[str, int] = {}
     ids: dict[str, set[str]] = {}
     columns: dict[str, None] = {}  # They are kept in the order in which they appear.
+    labels: list[LabelNames] = []
     for split, paths in source.tables.splits.items():
         skipped: list[SkippedRow] = []
         counts = entities[split] = Counter()
         num_rows[split], ids[split] = 0, set()
-        for path in paths:
-            columns.update(dict.fromkeys(table_features(path) or ()))
-        for _, row in source.rows(split, config, skipped, with_pictures=False):
+        for features in map(table_features, paths):
+            columns.update(dict.fromkeys(features))
+            labels.append(LabelNames.of(features))
+        for _, row in source.rows(split, skipped, with_pictures=False):
             num_rows[split] += 1
-            if has_id(row.source):
+            if row.has_own_id:
                 ids[split].add(row.row_id)
             if row.is_tagged:
                 detector.add(row.tags)
@@ -70,32 +72,21 @@ def survey_rows(source: FileSource, config: FileMNERConfig) -> Survey:
             listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
             raise ValueError(f"{', '.join(paths)}: expected rows of the {split} split, but {listing}")
 
-    types, tags = _label_set(source, config, set().union(*entities.values()))
-    return Survey(
-        tags=tags,
-        num_rows=num_rows,
-        ids=ids,
-        keep_objects=not columns.keys().isdisjoint(OBJECT_COLUMNS),
-        notes=[
-            _scheme_note(source, detector, config),
-            *_type_notes(types, entities),
-            *_id_notes(ids),
-            *_unused_notes(source, columns),
-        ],
-    )
-
-
-def _label_set(source: FileSource, config: FileMNERConfig, found: set[str]) -> tuple[list[str], list[str]]:
-    """Entity types in order, and their tags in id order."""
-    if config.entity_types is not None:
-        return list(config.entity_types), bio_tags(config.entity_types)
-    names = [LabelNames.of(table_features(path)) for paths in source.tables.splits.values() for path in paths]
-    ordered = [name for labels in names for name in (*_types_of(labels.tags or ()), *(labels.types or ()))]
-    types = list(dict.fromkeys([*ordered, *sorted(found)]))
+    types = source.config.entity_types
+    if types is None:
+        named = [name for names in labels for name in (*_types_of(names.tags or ()), *(names.types or ()))]
+        types = list(dict.fromkeys([*named, *sorted(set().union(*entities.values()))]))
     tags = bio_tags(types)
-    own = [labels.tags for labels in names if labels.tags is not None]
-    # The source's ids, where its tags are the same ones in another order.
-    return types, next((list(names) for names in own if sorted(names) == sorted(tags)), tags)
+    if source.config.entity_types is None:
+        # The source's ids, where its tags are the same ones in another order.
+        tags = next((names.tags for names in labels if names.tags and sorted(names.tags) == sorted(tags)), tags)
+    notes = [_scheme_note(source, detector), *_type_notes(types, entities), *_id_notes(ids)]
+    unknown = [column for column in columns if column not in COLUMNS]
+    if unknown:
+        notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")
+    if source.tables.unused:
+        notes.append(f"splits that are not used: {', '.join(source.tables.unused)}")
+    return Survey(tags, num_rows, ids, not columns.keys().isdisjoint(OBJECT_COLUMNS), notes)
 
 
 def _types_of(tags: Iterable[str]) -> Iterator[str]:
@@ -108,9 +99,10 @@ def _types_of(tags: Iterable[str]) -> Iterator[str]:
             yield entity_type
 
 
-def _scheme_note(source: FileSource, detector: TagSchemeDetector, config: FileMNERConfig) -> str:
+def _scheme_note(source: FileSource, detector: TagSchemeDetector) -> str:
+    named = source.config.tag_scheme
     try:
-        scheme = config.tag_scheme or detector.scheme
+        scheme = named or detector.scheme
     except ValueError as error:
         raise ValueError(
             f"{source.tables.root}: {error}. Correct the tags, or name the scheme (tag_scheme) to skip the rows of "
@@ -120,16 +112,16 @@ def _scheme_note(source: FileSource, detector: TagSchemeDetector, config: FileMN
         return "tags made of character spans"
     if scheme is None:
         return "the tag scheme cannot be told, for every tag is O"
-    return f"tag scheme: {scheme}, {'as named' if config.tag_scheme else 'as found'}; now IOB2"
+    return f"tag scheme: {scheme}, {'as named' if named else 'as found'}; now IOB2"
 
 
-def _type_notes(types: list[str], entities: Mapping[str, Counter[str]]) -> Iterator[str]:
+def _type_notes(types: Iterable[str], entities: Mapping[str, Counter[str]]) -> Iterator[str]:
     """The label set with counts, and the types that cannot be learnt."""
-    if not types:
+    counts = [f"{name} {' / '.join(str(counts[name]) for counts in entities.values())}" for name in types]
+    if not counts:
         yield "no entity in any row"
         return
-    counts = [f"{name} {' / '.join(str(counts[name]) for counts in entities.values())}" for name in types]
-    yield f"{len(types)} entity types, with entities in {' / '.join(entities)}: {', '.join(counts)}"
+    yield f"{len(counts)} entity types, with entities in {' / '.join(entities)}: {', '.join(counts)}"
     for split, counted in entities.items():
         for name in types:
             if "train" in entities and counted[name] and not entities["train"][name]:
@@ -142,11 +134,3 @@ def _id_notes(ids: Mapping[str, set[str]]) -> Iterator[str]:
         shared = ids[one] & ids[other]
         if shared:
             yield f"{len(shared)} ids are in {one} and in {other}, {min(shared)!r:.80} for example: the same rows?"
-
-
-def _unused_notes(source: FileSource, columns: Iterable[str]) -> Iterator[str]:
-    unknown = [column for column in columns if column not in COLUMNS]
-    if unknown:
-        yield f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}"
-    if source.tables.unused:
-        yield f"splits that are not used: {', '.join(source.tables.unused)}"

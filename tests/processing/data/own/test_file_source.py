@@ -6,6 +6,7 @@ import pytest
 
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.file_source import FileMNERConfig, FileSource
+from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import read_table
 from processing.images import NO_SUCH_FILE, UNKNOWN_FORMAT
 from processing.problems import Problem
@@ -79,8 +80,8 @@ def test_an_unreadable_row_in_the_middle_of_100_000(tmp_path, write_rows):
     lines = [f'{{"id": "{i}", "tokens": ["a"], "ner_tags": ["O"]}}' for i in range(100_000)]
     lines[50_000] = lines[50_000][:20]
     write_rows(tmp_path / "train.jsonl", lines)
-    source, skipped = FileSource.find(tmp_path), []
-    ids = [row.row_id for _, row in source.rows("train", FileMNERConfig(), skipped, with_pictures=True)]
+    source, skipped = FileSource(find_tables(tmp_path), FileMNERConfig()), []
+    ids = [row.row_id for _, row in source.rows("train", skipped, with_pictures=True)]
     assert len(ids) == 99_999 and ids[50_000] == "50001"
     details = "(Unterminated string starting at character 17)"
     assert skipped == [("train.jsonl:50001", Problem("the line is not a JSON object", details=details))]

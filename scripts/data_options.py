@@ -77,11 +77,11 @@ class DetectionArguments:
         "Without it, no rcnn crops are looked for."
     )
     phrases: list[str] | None = option("The phrases that the zero-shot detector looks for in every picture.")
-    spacy_model: str | None = option(
+    spacy_model: str = option(
         "The spaCy model that finds the noun phrases of each text, which the zero-shot detector looks "
         "for. By default it is an installed English one. Without one, or with 'none', the detector looks for what "
         "the labels name.",
-        none_is_text=True,
+        "",
     )
     aux_threshold: float = option("An object gives an aux crop only if its score is above this number.", 0.3)
     rcnn_threshold: float = option("An object gives an rcnn crop only if its score is above this number.", 0.5)
@@ -101,7 +101,8 @@ class DetectionArguments:
         """
         from processing.object_proposals import ProposalOptions
 
-        options = ProposalOptions(**{option.name: getattr(self, option.name) for option in fields(DetectionArguments)})
+        values = {option.name: getattr(self, option.name) for option in fields(DetectionArguments)}
+        options = ProposalOptions(**{**values, "spacy_model": self.spacy_model or None})
         with user_errors():
             options.check()
         return options

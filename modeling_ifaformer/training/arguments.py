@@ -59,8 +59,7 @@ class IFAformerTrainingArguments(TrainingArguments):
         default="tensorboard",
         metadata={
             "help": "Where losses and scores are logged: tensorboard, wandb, none, or several of transformers' "
-            "integrations.",
-            "none_is_text": True,
+            "integrations."
         },
     )
     # Parameters of a crop kind that a batch lacks, and of what reaches no output, get no gradient.
@@ -76,4 +75,5 @@ class IFAformerTrainingArguments(TrainingArguments):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
             self.use_cpu = True
             self.ddp_backend = self.ddp_backend or "gloo"
+        self.report_to = self.report_to or "none"  # A parser of options may read `none` as None.
         super().__post_init__()

@@ -19,6 +19,7 @@ from PIL import Image
 
 from .columns import CROP_KINDS
 from .detectors import DetectedObject, ObjectDetector, plain_phrase
+from .problems import check_at_least_one
 
 
 # What an entity of a type looks like. Names themselves cannot be looked for: a detector knows no names.
@@ -203,9 +204,7 @@ class ProposalOptions:
         for name in ("aux_threshold", "rcnn_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
-        for name in ("max_aux_crops", "max_rcnn_crops"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_at_least_one(max_aux_crops=self.max_aux_crops, max_rcnn_crops=self.max_rcnn_crops)
         if self.phrases is not None and not any(phrase.strip(" .") for phrase in self.phrases):
             raise ValueError(f"phrases must name at least one, got {self.phrases}.")
 

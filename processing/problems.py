@@ -31,6 +31,13 @@ class Problem:
         return f"{self.place}: {said}" if self.place else said
 
 
+def check_at_least_one(**numbers: int | None) -> None:
+    """Refuse options below 1, of those that are given, by a ValueError that names the option."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}.")
+
+
 class ProblemError(ValueError):
     """
     A problem that ends the work.

@@ -70,10 +70,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     device: str | None = option("The device. By default it is the accelerator if there is one, else the CPU.")
 
     def check(self, task: str) -> None:
-        """
-        Raises:
-            ValueError: for options that do not fit the task of the model.
-        """
+        """Refuse options that do not fit the task of the model."""
         given = [name for name in ("head", "tail") if getattr(self, name) is not None]
         if given and (task == "ner" or self.text is None):
             raise ValueError("--head and --tail work only with a --text and a relation model.")

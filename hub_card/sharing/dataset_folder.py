@@ -16,6 +16,7 @@ from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
+from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import shard_path, write_shard
 
 from .upload import CARD, upload
@@ -52,8 +53,7 @@ def write_dataset(
         ValueError: for `rows_per_shard` below 1.
         JobError: for a folder that holds Parquet files of something else, and where the files cannot be written.
     """
-    if rows_per_shard < 1:
-        raise ValueError(f"rows_per_shard must be at least 1, got {rows_per_shard}.")
+    check_at_least_one(rows_per_shard=rows_per_shard)
     folder = Path(folder)
     data = decode_pictures(data)  # as readers of the files want them
     settings = {"rows": {split: rows._fingerprint for split, rows in data.items()}, "rows_per_shard": rows_per_shard}

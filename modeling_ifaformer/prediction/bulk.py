@@ -17,6 +17,7 @@ from processing import IFAformerPipeline
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import JobError, on_main, process_state, writing
+from processing.problems import check_at_least_one
 from processing.rendering import page
 from processing.tagged_text import TaggedRow
 
@@ -60,10 +61,7 @@ class BulkPrediction:
     top_entities: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "html_limit", "top_entities"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        check_at_least_one(batch_size=self.batch_size, html_limit=self.html_limit, top_entities=self.top_entities)
         self.found, self.explain = found_by(self.tagger), self.tagger._forward_params.get("explain")
 
     def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
@@ -104,7 +102,7 @@ class BulkPrediction:
             The counts, in every process; None where the output was finished before.
 
         Raises:
-            ValueError, OSError: see [`check_output`].
+            ValueError, OSError: for an output that [`check_output`] refuses.
             JobError: for an output of other rows, another model or other options, and one that cannot be written; for
                 rows that cannot be read, and for too little memory.
         """

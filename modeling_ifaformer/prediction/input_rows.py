@@ -13,45 +13,30 @@ from datasets import Dataset
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, place_of, read_table
 from processing.jobs.digests import digest, picture_id
-from processing.problems import Problem
+from processing.problems import Problem, check_at_least_one
 
 
 class InputRow(NamedTuple):
-    """
-    One row to be tagged.
+    """One row to be tagged, or the problem of one that cannot be read."""
 
-    Attributes:
-        place: where it comes from, as file:line, or as the file's or data set's name and the row's number.
-        columns: as the pipeline takes them; empty where the row cannot be read.
-        problem: why it cannot be read, None where it can.
-    """
-
-    place: str
-    columns: dict[str, Any]
+    place: str  # where it comes from, as file:line, or as the file's or data set's name and the row's number
+    columns: dict[str, Any]  # as the pipeline takes them; empty where the row cannot be read
     problem: Problem | None = None
 
 
 @dataclass
 class RowSource:
-    """
-    Rows to be tagged, which can be read several times.
+    """Rows to be tagged, which can be read several times."""
 
-    Attributes:
-        read: gives the rows, each time from the first one on.
-        content: a digest that tells the rows from what they were before a change.
-        names: the files, folders and patterns that the rows are read from, or the name of their data set.
-    """
-
-    read: Callable[[], Iterator[InputRow]]
-    content: str
-    names: Sequence[str] = ()
+    read: Callable[[], Iterator[InputRow]]  # each time from the first row on
+    content: str  # a digest that tells the rows from what they were before a change
+    names: Sequence[str] = ()  # files, folders and patterns that the rows are read from, or the name of their data set
 
     def first(self, limit: int | None) -> "RowSource":
         """The first `limit` rows, all of them if that is None."""
         if limit is None:
             return self
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, got {limit}.")
+        check_at_least_one(limit=limit)
         return RowSource(lambda: islice(self.read(), limit), digest(self.content, limit), self.names)
 
 
@@ -83,11 +68,8 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
 
 def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     """
-    The rows of files, one file after the other.
-
-    Args:
-        inputs: files, folders of files, and patterns such as `shards/*.parquet`.
-        image_dir: the folder that the paths of pictures start from, by default the folder of their file.
+    The rows of files, of all files of folders, and of patterns such as `shards/*.parquet`. Paths of pictures start
+    from `image_dir`, by default from the folder of their file.
 
     Raises:
         OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows.

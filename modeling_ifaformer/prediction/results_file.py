@@ -27,12 +27,8 @@ _SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share"
 
 def check_output(output: Path, inputs: Sequence[str]) -> None:
     """
-    Check the name of an output before any work is done, with the files, folders and patterns that are read.
-
-    Raises:
-        ValueError: for an ending other than those of `OUTPUT_ENDINGS`, and for an output that would replace a file
-            that is read, or that the same inputs would find later.
-        FileNotFoundError: where its folder is not there.
+    Refuse, before any work is done, an output with another ending, one whose folder is not there, and one that would
+    replace a file that is read or that the same files, folders and patterns would find later.
     """
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise ValueError(f"The output must end in {', '.join(OUTPUT_ENDINGS)}, got '{output}'.")

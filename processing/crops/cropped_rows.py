@@ -27,22 +27,13 @@ UNREADABLE_FILE = "the file cannot be read"
 
 @dataclass
 class LookedAtPicture:
-    """
-    A picture that is read once.
+    """A picture that is read once, or the problem of one that cannot be read."""
 
-    Attributes:
-        name: of its file, without the folder, since the rows may be published; None for bytes without a name.
-        stored: its bytes and its name, as they are stored; None if it cannot be read.
-        problem: why it cannot be read.
-        image: decoded, until it is cut.
-        found: by kind, the objects with their encoded crops.
-    """
-
-    name: str | None
-    stored: dict[str, Any] | None = None
+    name: str | None  # of its file, without the folder, since the rows may be published; None for nameless bytes
+    stored: dict[str, Any] | None = None  # its bytes and its name
     problem: Problem | None = None
-    image: Image.Image | None = None
-    found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)
+    image: Image.Image | None = None  # until it is cut
+    found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)  # objects and crops, by kind
 
 
 def read_picture(source: dict[str, Any]) -> LookedAtPicture:
@@ -81,18 +72,12 @@ class CropFinder:
         stay. A picture that cannot be read is left out with its crops. All rows are in memory.
 
         Batches are cut from the pictures of these rows, in order: a detector's result depends, a little, on what else
-        is in the batch. A picture that several rows have with the same phrases is looked at once.
-
-        Args:
-            rows: pictures encoded.
-            progress: called with the number of rows that have been dealt with since the last call.
+        is in the batch. A picture that several rows have with the same phrases is looked at once. `progress` is called
+        with the number of rows that have been dealt with since the last call.
 
         Returns:
             The rows, and a record of them: `counts`, `labels` (how often, by kind), `pictures` (indices of the rows
             that have one) and `unreadable` (`id`, `column` and `reason` of each picture and crop left out).
-
-        Raises:
-            JobError: where the device has too little memory for a batch.
         """
         columns: dict[str, Any] = rows[:]
         pictures = self._pictures(columns, progress)

@@ -1,23 +1,13 @@
-"""
-Crops for any data set: detectors look at its pictures, and its rows are stored with what they find.
-
-    from processing.crops import prepare_crops
-    from processing.data import load_data
-    from processing.object_proposals import ProposalOptions
-
-    data, report = load_data("demo")
-    options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
-    summary = prepare_crops(data, "crops/demo", options, name="demo")
-"""
+"""Crops for any data set: detectors look at its pictures, and its rows are stored with what they find."""
 
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
@@ -34,17 +24,13 @@ from processing.jobs.digests import checkpoint_digest, digest, picture_id, witho
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import FindPhrases, ProposalOptions, phrase_finder, relation_types, tag_types
+from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import shard_path, write_shard
 
 from .cropped_rows import CropFinder
 
 
-class Shard(NamedTuple):
-    """The rows of a split that become one Parquet file, `stop` exclusive."""
-
-    split: str
-    start: int
-    stop: int
+Shards = Mapping[str, tuple[str, range]]  # by name of the part, its split and the rows that become one Parquet file
 
 
 def prepare_crops(
@@ -62,6 +48,10 @@ def prepare_crops(
 ) -> dict[str, Any] | None:
     """
     Look at the pictures of a data set and store its rows with crops, shard by shard.
+
+        data, report = load_data("demo")
+        options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
+        summary = prepare_crops(data, "crops/demo", options, name="demo")
 
     After a kill the same call goes on with the shards that are not there yet, with any number of processes and any
     batch size. Call it in every process that `accelerate launch` or `torchrun` starts; they share the shards.
@@ -90,10 +80,7 @@ def prepare_crops(
     options.check()
     if not options.detectors:
         raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
-    numbers = {"batch_size": batch_size, "rows_per_shard": rows_per_shard, "limit": limit}
-    for option, value in numbers.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{option} must be at least 1, got {value}.")
+    check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
     folder, state, shards = Path(folder), process_state(), _cut_shards(data, rows_per_shard)
@@ -115,7 +102,7 @@ def prepare_crops(
             title = f"{without_folders(name)}: {', '.join(told)}"
             _write_sheet(output, shards, [pictures[index] for index in sorted(chosen)], title)
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        return output.finish({**_summary(list(data), shards, records), "versions": versions})
+        return output.finish({**_summary(data, shards, records), "versions": versions})
 
     with output:
         done = on_main(state, begin)
@@ -125,27 +112,27 @@ def prepare_crops(
         if left:
             finder = CropFinder(options, _phrase_source(options, data, name)[1], batch_size, state.device)
         with tqdm(
-            total=sum(shards[part].stop - shards[part].start for part in left),
+            total=sum(len(shards[part][1]) for part in left),
             unit=" rows",
             desc=f"process 1 of {state.num_processes}" if state.num_processes > 1 else None,
             disable=not state.is_main_process,
         ) as progress:
             for part in left:
-                split, start, stop = shards[part]
-                rows, record = finder.add_crops(data[split].select(range(start, stop)), progress.update)
+                split, indices = shards[part]
+                rows, record = finder.add_crops(data[split].select(indices), progress.update)
                 output.write(part, partial(write_shard, rows), record)
         state.wait_for_everyone()
         return on_main(state, finish)
 
 
-def _cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> dict[str, Shard]:
-    """The shards by name. A split without rows gets none, for `datasets` cannot load such a file."""
+def _cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> Shards:
+    """A split without rows gets no shard, for `datasets` cannot load such a file."""
     shards = {}
     for split, rows in data.items():
         starts = range(0, len(rows), rows_per_shard)
         for index, start in enumerate(starts):
-            name = shard_path("", split, index, len(starts)).stem
-            shards[name] = Shard(split, start, min(start + rows_per_shard, len(rows)))
+            indices = range(len(rows))[start : start + rows_per_shard]
+            shards[shard_path("", split, index, len(starts)).stem] = (split, indices)
     return shards
 
 
@@ -201,32 +188,28 @@ def _phrase_source(
     return phrase_finder(options.phrases, options.spacy_model, types)
 
 
-def _summary(
-    splits: list[str], shards: Mapping[str, Shard], records: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def _summary(splits: Iterable[str], shards: Shards, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Counts by split, labels by kind, the most frequent first, and what could not be read."""
     counts: dict[str, Counter[str]] = {split: Counter(rows=0) for split in splits}
     labels: dict[str, Counter[str]] = {kind: Counter() for kind in CROP_KINDS}
     unreadable = []
-    for part, shard in shards.items():
-        counts[shard.split].update(records[part]["counts"])
+    for part, (split, _) in shards.items():
+        counts[split].update(records[part]["counts"])
         for kind in CROP_KINDS:
             labels[kind].update(records[part]["labels"][kind])
-        unreadable += [{"split": shard.split, **problem} for problem in records[part]["unreadable"]]
+        unreadable += [{"split": split, **problem} for problem in records[part]["unreadable"]]
     by_frequency = {kind: dict(of_kind.most_common()) for kind, of_kind in labels.items()}
     return {"splits": counts, "labels": by_frequency, "unreadable": unreadable}
 
 
-def _write_sheet(
-    output: ResumableOutput, shards: Mapping[str, Shard], pictures: Sequence[tuple[str, int]], title: str
-) -> None:
+def _write_sheet(output: ResumableOutput, shards: Shards, pictures: Sequence[tuple[str, int]], title: str) -> None:
     """Draw a contact sheet of pictures, by part and row; where there is none, there is no sheet."""
     entries = []
     for part, row_index in pictures:
         with pq.ParquetFile(output.path(part)) as file:
             rows = file.iter_batches(batch_size=1, columns=["id", "tokens", "image", *OBJECT_COLUMNS])
             (row,) = next(islice(rows, row_index, None)).to_pylist()
-        split = shards[part].split
+        split, _ = shards[part]
         objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
         entries.append(SheetEntry(shown_id, " ".join(row["tokens"]), load_image(row["image"]), objects))

@@ -9,11 +9,8 @@ from processing.columns import PIXEL_MASKS
 
 def largest_first(features: Dataset) -> list[int]:
     """
-    The rows by tokens, then by bytes of pixels, so that the first batch needs the most memory. Rows of one size keep
-    their order. No pixel is read.
-
-    Args:
-        features: as `prepare_features` returns them.
+    The rows of what `prepare_features` returns by tokens, then by bytes of pixels, so that the first batch needs the
+    most memory. Rows of one size keep their order. No pixel is read.
     """
     columns = [name for name in PIXEL_MASKS if name in features.column_names]
     sizes = [np.zeros((2, 0), dtype=int)]

@@ -101,14 +101,12 @@ def _sample(split: str, rows: Dataset, index: int) -> str:
         pictures += [
             (f"{kind} crop {index}", crop, [], CROP_WIDTH) for index, crop in enumerate(row[f"{kind}_crops"] or [])
         ]
-    figures = []
+    figures = ['<p class="note">no image</p>'] if row["image"] is None else []
     for caption, picture, drawn, width in pictures:
         try:
             figures.append(picture_figure(load_image(picture), caption, drawn, width))
         except ImageError as error:
             figures.append(f'<p class="note">{html.escape(f"{caption}: {error}")}</p>')
-    if row["image"] is None:
-        figures.insert(0, '<p class="note">no image</p>')
     return (
         f'<article><p class="note">{html.escape(split)}, {html.escape(row["id"])}</p>'
         f'<p>{entity_text(text, entities)}</p>{below}<div class="pictures">{"".join(figures)}</div></article>'

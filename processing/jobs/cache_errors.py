@@ -19,13 +19,8 @@ BESIDE = (".lock", "_builder.lock", "_info.lock", ".incomplete")
 @contextmanager
 def cache_errors(cache_dir: str | None) -> Iterator[None]:
     """
-    Say of a cache that is full or cannot be written where it lies and what to do. `datasets` hides both in a cause.
-
-    Args:
-        cache_dir: the cache's folder, the default of `datasets` if None.
-
-    Raises:
-        OSError: with the number of the one it explains.
+    Say of a cache (that of `datasets` if None) that is full or cannot be written where it lies and what to do, in an
+    OSError with the number of the one that it explains. `datasets` hides both in a cause.
     """
     try:
         yield

@@ -112,10 +112,8 @@ def without_folders(name: str) -> str:
 
 def files_digest(files: Sequence[str], folders: Sequence[str], passed: Container[str] = ()) -> str:
     """
-    Changes with the content of the files and with the listing (name, size, time) of the folders, where they are there.
-
-    Args:
-        passed: real paths of files and folders below the folders that are left out.
+    Changes with the content of the files and with the listing (name, size, time) of the folders, where they are there;
+    files and folders whose real paths are `passed` are left out.
     """
     parts: list[Any] = [PIL.__version__]
     for path in filter(os.path.isfile, files):

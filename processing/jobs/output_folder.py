@@ -61,12 +61,8 @@ class ResumableOutput:
         self, settings: dict[str, Any], *, contents: Collection[str] = (), overwrite: bool = False
     ) -> set[str] | None:
         """
-        Make the output this run's. What a killed run left half-written is removed.
-
-        Args:
-            settings: all that decides what is in the output, as JSON can write it.
-            contents: settings that are digests; a message about them does not show their values.
-            overwrite: start anew, whatever is there.
+        Make the output this run's, by the settings that decide what is in it; with `overwrite` whatever is there. What
+        a killed run left half-written is removed. Of settings that are digests (`contents`) no message shows values.
 
         Returns:
             The names of the parts that are done already; None where the output is finished.

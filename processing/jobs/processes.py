@@ -18,9 +18,7 @@ class JobError(RuntimeError):
 def process_state(cpu: bool = False) -> PartialState:
     """
     This process and the others that `accelerate launch` or `torchrun` started with it, the same object in every call.
-
-    Args:
-        cpu: compute on the CPU even where there is an accelerator, as with ACCELERATE_USE_CPU.
+    With `cpu` they compute on the CPU even where there is an accelerator, as with ACCELERATE_USE_CPU.
     """
     # Without `cpu`, accelerate takes each of several processes on a machine without a GPU for the only one. A process
     # that is done waits for the others, for days if need be.

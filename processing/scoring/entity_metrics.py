@@ -42,18 +42,15 @@ def entity_metrics(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    if protocol == "word":
-        predictions = _predicted_tags(tag_ids, word_ids, word_labels, id2label)
-        references = [list(labels) for labels in word_labels]
-    else:
-        positions = [first_positions(words) for words in word_ids]
-        predictions = [
-            [id2label[int(of_text[position])] for position in of_words.values()]
-            for of_text, of_words in zip(tag_ids, positions, strict=True)
-        ]
-        references = [
-            [labels[word] for word in of_words] for labels, of_words in zip(word_labels, positions, strict=True)
-        ]
+    predictions, references = [], []
+    for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True):
+        if protocol == "word":
+            predictions.append(word_tags(of_text, words, len(labels), id2label))
+            references.append(list(labels))
+        else:
+            positions = first_positions(words)
+            predictions.append([id2label[int(of_text[position])] for position in positions.values()])
+            references.append([labels[word] for word in positions])
     with warnings.catch_warnings():
         # The published protocol passes special labels on; seqeval remarks that they are no tags.
         warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
@@ -66,19 +63,6 @@ def entity_metrics(
 def figures(precision: float, recall: float, f1: float, support: float) -> dict[str, float | int]:
     """Numbers of seqeval and scikit-learn by name, as JSON takes them."""
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-
-
-def _predicted_tags(
-    tag_ids: Any,
-    word_ids: Sequence[Sequence[int | None]],
-    word_labels: Sequence[Sequence[str]],
-    id2label: dict[int, str],
-) -> list[list[str]]:
-    """Of each text the tags of all its words."""
-    return [
-        word_tags(of_text, words, len(labels), id2label)
-        for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True)
-    ]
 
 
 def entity_confusion(
@@ -97,8 +81,8 @@ def entity_confusion(
         and one for missed entities.
     """
     pairs: Counter[tuple[str | None, str | None]] = Counter()
-    predictions = _predicted_tags(tag_ids, word_ids, word_labels, id2label)
-    for predicted, gold in zip(predictions, word_labels, strict=True):
+    for of_text, words, gold in zip(tag_ids, word_ids, word_labels, strict=True):
+        predicted = word_tags(of_text, words, len(gold), id2label)
         gold_types, predicted_types = (
             {(start, end): entity_type for entity_type, start, end in entity_spans(tags)} for tags in (gold, predicted)
         )

@@ -40,8 +40,7 @@ def relation_metrics(
             among the names.
     """
     number_unreadable = int((np.asarray(predicted) == NO_PREDICTION).sum())
-    gold, predicted, absent = _pairs(predicted, gold, names, negative)
-    types = _types(gold, predicted, absent, names)
+    gold, predicted, absent, types = _pairs(predicted, gold, names, negative)
     positive = [index for index in range(len(names)) if index != absent]
     of_types = precision_recall_fscore_support(gold, predicted, labels=types, average=None, zero_division=0)
     precision, recall, f1, _ = precision_recall_fscore_support(
@@ -65,8 +64,7 @@ def relation_confusion(
         `types`: the relations but the negative one that are gold or predicted somewhere; `counts`: a row for each gold
         relation and a column for each predicted one, the last of both for the negative one; `negative`, its name.
     """
-    gold, predicted, absent = _pairs(predicted, gold, names, negative)
-    types = _types(gold, predicted, absent, names)
+    gold, predicted, absent, types = _pairs(predicted, gold, names, negative)
     pairs, order = Counter(zip(gold.tolist(), predicted.tolist(), strict=True)), [*types, absent]
     counts = [[pairs[row, column] for column in order] for row in order]
     return {"types": [names[index] for index in types], "counts": counts, "negative": negative}
@@ -74,8 +72,8 @@ def relation_confusion(
 
 def _pairs(
     predicted: Any, gold: Any, names: Sequence[str], negative: str | None
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Gold and predicted ids, and the id that is taken where there is no prediction."""
+) -> tuple[np.ndarray, np.ndarray, int, list[int]]:
+    """Gold and predicted ids, the id that is taken where there is no prediction, and the others by name."""
     if negative is not None and negative not in names:
         raise ValueError(
             f"negative must be one of the relations ({', '.join(names)}), or None where all of them count; got "
@@ -94,9 +92,6 @@ def _pairs(
         raise ValueError(f"Relation ids must be in 0..{len(names) - 1}, got {sorted(map(int, unknown))}.")
     if not len(gold):
         raise ValueError("There are no rows to score.")
-    return gold, np.where(is_predicted, predicted, absent), absent
-
-
-def _types(gold: np.ndarray, predicted: np.ndarray, absent: int, names: Sequence[str]) -> list[int]:
-    """Ids of the relations that occur, in the order of their names."""
-    return sorted({*gold.tolist(), *predicted.tolist()} - {absent}, key=lambda index: names[index])
+    predicted = np.where(is_predicted, predicted, absent)
+    types = sorted({*gold.tolist(), *predicted.tolist()} - {absent}, key=lambda index: names[index])
+    return gold, predicted, absent, types

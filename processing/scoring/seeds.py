@@ -10,14 +10,9 @@ METRICS = ("precision", "recall", "f1")
 
 def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
-    Mean and sample standard deviation over runs.
-
-    Args:
-        results: what the `results.json` of each run holds.
-
-    Returns:
-        For `validation` and `test`: `precision`, `recall`, `f1` and, for relations, `accuracy`, each with its `mean`,
-        `std` and `values` (in the order of the runs), and `per_type` with the same for each type.
+    Mean and sample standard deviation over runs, of what their `results.json` hold: for `validation` and `test`,
+    `precision`, `recall`, `f1` and, for relations, `accuracy`, each with its `mean`, `std` and `values` (in the order
+    of the runs), and `per_type` with the same for each type.
     """
     return {
         split: {

@@ -16,18 +16,12 @@ from .relation_metrics import NO_PREDICTION, relation_confusion, relation_metric
 
 class Split:
     """
-    A split of a data set with its features, which scores a model's answers. Rows that the model cannot read stay in
-    the scores, as missed.
+    A split of a data set with its `features`, which scores a model's answers to these: relations where the processor
+    has relations, else tagged entities. Rows that the model cannot read stay in the scores, as missed.
 
     Args:
-        rows: as the builders give them.
-        processor: of the model. With relations the rows are scored for these, else for tagged entities.
         labels: whether the features have labels. Without, the gold answers may be others than the model knows.
         cache_dir, num_proc: of [`prepare_features`].
-
-    Attributes:
-        rows: all rows.
-        features: of the rows that the model reads. It answers in their order.
     """
 
     def __init__(

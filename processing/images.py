@@ -3,15 +3,20 @@
 import os
 import stat
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
+from transformers.utils import logging
 
 from .problems import Problem, ProblemError
 
+
+logger = logging.get_logger(__name__)
 
 MAX_IMAGE_PIXELS = 100_000_000
 
@@ -87,6 +92,59 @@ def check_image(source: ImageSource) -> Problem | None:
     except ImageError as error:
         return error.problem
     return None
+
+
+def image_processor_of(vision_model: str | os.PathLike) -> Any:
+    """The image processor of a checkpoint, or CLIP's in the size that the checkpoint's configuration names."""
+    try:
+        return AutoImageProcessor.from_pretrained(vision_model)
+    except OSError:
+        config = AutoConfig.from_pretrained(vision_model)
+        size = getattr(config, "vision_config", config).image_size
+        logger.warning(f"{vision_model} has no image processor; CLIP's with a size of {size} is used.")
+        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def resized_pictures(
+    image_processor: Any, pictures: Sequence[Any], name: str, max_number: int, size: int
+) -> list[np.ndarray]:
+    """
+    Pixels of the pictures of several examples, resized and cut: for each example uint8 (number, 3, size, size).
+
+    Args:
+        image_processor: CLIP's.
+        pictures: of each example a list of sources, one source or None.
+        name: of a picture in messages.
+        max_number: of pictures in an example; more are a ValueError.
+
+    Raises:
+        ImageError: for a picture that cannot be used, with the number of its example.
+    """
+    examples = []
+    for row, sources in enumerate(pictures):
+        sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
+        if len(sources) > max_number:
+            raise ValueError(f"Example {row} has {len(sources)} {name}s, at most {max_number} are allowed.")
+        pixels = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
+        for index, source in enumerate(sources):
+            # One by one: the whole pictures of a batch would take gigabytes.
+            try:
+                image = load_image(source)
+            except ImageError as error:
+                raise ImageError(error.problem, f"{name} {index} of example {row}: {error.where}") from error
+            resized = image_processor(
+                image,
+                size={"shortest_edge": size},
+                crop_size={"height": size, "width": size},
+                do_rescale=False,
+                do_normalize=False,
+                return_tensors="np",
+            )["pixel_values"][0]
+            if resized.dtype != np.uint8:
+                raise TypeError(f"{type(image_processor).__name__} resizes uint8 pictures to {resized.dtype}.")
+            pixels[index] = resized
+        examples.append(pixels)
+    return examples
 
 
 def _name(source: ImageSource) -> str:

@@ -23,52 +23,37 @@ def bio_tags(entity_types: Iterable[str]) -> list[str]:
 TWITTER_TAGS = bio_tags(("MISC", "PER", "ORG", "LOC"))
 
 
-def check_scheme(label_scheme: str) -> None:
+def check_labels(tags: Sequence[str], relations: Sequence[str] | None, label_scheme: str) -> None:
     """
-    Raises:
-        ValueError: for an unknown scheme.
+    Check the labels of a processor: relations, or without any the tags of words. An unknown scheme, relations that are
+    not distinct names and tags that are no tag set are a ValueError.
     """
     if label_scheme not in LABEL_SCHEMES:
         raise ValueError(f"label_scheme must be one of {LABEL_SCHEMES}, got {label_scheme!r}.")
+    if relations is not None:
+        if not relations or len(set(relations)) != len(relations):
+            raise ValueError(f"Relations must be distinct names, at least one; got {list(relations)}.")
+    elif "O" not in tags or len(set(tags)) != len(tags):
+        raise ValueError(
+            f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}."
+        )
 
 
 def scheme_labels(tags: Sequence[str], label_scheme: str) -> list[str]:
     """
-    The model's labels, in id order, for a tag set.
-
-    Args:
-        tags: the tags of words, `O` among them.
-        label_scheme: `"word"` labels words only; `"deepke"` (the published code) adds `PAD` in front and `X`, `[CLS]`,
-            `[SEP]` behind, since its CRF scores every token.
-
-    Raises:
-        ValueError: for an unknown scheme, a tag set without `O`, or one with a repeated tag.
+    The model's labels, in id order, for a tag set: in the `word` scheme the tags; in the `deepke` scheme (of the
+    published code) with `PAD` in front and `X`, `[CLS]`, `[SEP]` behind, since its CRF scores every token.
     """
-    check_scheme(label_scheme)
-    if "O" not in tags or len(set(tags)) != len(tags):
-        raise ValueError(
-            f"Tags must be distinct and hold 'O', the tag of words outside every entity; got {list(tags)}."
-        )
+    check_labels(tags, None, label_scheme)
     if label_scheme == "word":
         return list(tags)
     return [PAD_LABEL, *tags, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL]
 
 
-def check_relations(relations: Sequence[str]) -> None:
-    """
-    Raises:
-        ValueError: for no relation, or a repeated one.
-    """
-    if not relations or len(set(relations)) != len(relations):
-        raise ValueError(f"Relations must be distinct names, at least one; got {list(relations)}.")
-
-
 def find_negative(relations: Sequence[str], given: str | None) -> str | None:
     """
-    The relation of pairs between which none holds: the one that is given, else the one that MNRE has, if there is one.
-
-    Raises:
-        ValueError: for a name that is none of the relations.
+    The relation of pairs between which none holds: the one that is given, which must be one of the relations (else a
+    ValueError), or the one that MNRE has, if it is there.
     """
     if given is None:
         return NO_RELATION if NO_RELATION in relations else None
@@ -82,13 +67,26 @@ def label_maps(labels: Sequence[str]) -> dict[str, dict]:
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
 
 
+def answers_of(dataset: Any) -> dict[str, list[str]]:
+    """The `tags` or `relations` of a data set's rows, or of its first split; without class labels a ValueError."""
+    features = dataset.features if hasattr(dataset, "features") else next(iter(dataset.values())).features
+    tags, relation = getattr(features.get("ner_tags"), "feature", None), features.get("relation")
+    for option, labels in (("tags", tags), ("relations", relation)):
+        names = getattr(labels, "names", None)
+        if names is not None:
+            return {option: list(names)}
+    raise ValueError(
+        f"Expected rows with the column ner_tags (a list of class labels) or relation (a class label), got "
+        f"{', '.join(features)}."
+    )
+
+
 def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """
     Entities of one tagged sentence as `(type, start, end)`, word indices, `end` exclusive.
 
-    seqeval's default (lenient) reading: an `I-` tag that continues nothing starts an entity, so that what is shown as
-    an entity is exactly what is scored as one. Written out here because the file travels with the processor, whose
-    users need no seqeval.
+    seqeval's default (lenient) reading, without seqeval: an `I-` tag that continues nothing starts an entity, so that
+    what is shown as an entity is exactly what is scored as one.
     """
     spans = []
     start, entity_type = 0, None
@@ -135,10 +133,8 @@ def align_labels(
 
     Args:
         word_labels: a tag or the index of a tag for each word.
-        words: of the text.
         word_ids: of each token the index of its word, None for special tokens.
         tags: of words, in id order.
-        label_scheme: see [`scheme_labels`].
 
     Raises:
         ValueError: for labels that are unknown or not one a word.
@@ -170,11 +166,7 @@ def word_tags(
 ) -> list[str]:
     """
     One tag a word: that of its first token. A word without a token (cut off, or one the tokenizer drops) is `O`, and
-    so is a word tagged with a special label of the `deepke` scheme.
-
-    Args:
-        tag_ids: decoded ids, at least as many as `word_ids`; -100 where nothing was scored.
-        word_ids: of each token the index of its word, None for special tokens.
+    so is a word tagged with a special label of the `deepke` scheme. `tag_ids` may be longer than `word_ids`.
     """
     tags = ["O"] * num_words
     for word, position in first_positions(word_ids).items():
@@ -196,18 +188,14 @@ def decode_entities(
     scores: Sequence[float] | None = None,
 ) -> list[dict]:
     """
-    The entities of one tagged text, in reading order.
+    The entities of one tagged text, in reading order: dicts with `entity_group`, `score` (None without `scores`),
+    `word`, `start` and `end`, where `text[start:end]` is `word`.
 
     Args:
-        text: what the offsets point into.
         offsets: `(start, end)` characters of each word.
         tags: one a word.
         scores: one a word, the probability of its tag; an entity's score is their mean over its words, as in the
             `"average"` aggregation of transformers' token classification pipeline.
-
-    Returns:
-        Dicts with `entity_group`, `score` (None without `scores`), `word`, `start` and `end`, where `text[start:end]`
-        is `word`.
     """
     entities = []
     for entity_type, first, end in entity_spans(tags):

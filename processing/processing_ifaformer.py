@@ -4,23 +4,21 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BatchFeature, CLIPImageProcessorPil
+from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils import logging
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS
 from .entity_markers import MarkerError, encode_marked, mark_entities
-from .images import ImageError, load_image
+from .images import image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
     align_labels,
-    check_relations,
-    check_scheme,
+    answers_of,
+    check_labels,
     decode_entities,
     find_negative,
     label_maps,
@@ -32,10 +30,8 @@ from .labels import (
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .problems import ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, Words, batched_text, encode_words, to_words, without_problems
+from .tokenizing import EncodedText, Words, batched_text, encode_words, readable, to_words
 
-
-logger = logging.get_logger(__name__)
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
 
@@ -45,39 +41,30 @@ SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
 
 
 class IFAformerProcessor(ProcessorMixin):
-    r"""
+    """
     The processor of IFAformer: a tokenizer, and a CLIP image processor that is called with three sizes.
 
     Args:
-        image_processor (`CLIPImageProcessor`):
-            For whole pictures; crops go through it with their own size.
-        tokenizer (`PreTrainedTokenizerBase`):
-            Of the text tower.
-        label_scheme (`str`, defaults to `"word"`):
-            As in [`IFAformerConfig`].
-        tags (`list[str]`, *optional*):
-            Tags of words in id order. Defaults to Twitter's nine.
-        relations (`list[str]`, *optional*):
-            Names of the relations in id order. With them the processor is one for relation extraction: every text has
-            a head and a tail entity, and words have no tags. None is entity recognition.
-        negative_relation (`str`, *optional*):
-            Of the relations the one of pairs between which none holds. Defaults to `None` in quotes, as MNRE calls it,
-            where that is among them.
-        max_length (`int`, *optional*):
-            Longest text in tokens; longer ones are cut. None cuts nothing. With `relations` and the `word` scheme the
-            part that is kept lies around the two entities, see [`context_window`].
-        pad_to_max_length (`bool`, defaults to `False`):
-            Pad every batch to `max_length`, as the `deepke` attention variant needs, rather than to its longest text.
-        num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
-            As in [`IFAformerConfig`].
-        entity_markers (`list[str]`, *optional*):
-            The four tokens around head and tail entity. Defaults to `<s> </s> <o> </o>`; a tokenizer that uses these
-            itself (RoBERTa's) needs others.
+        image_processor (`CLIPImageProcessor`): for whole pictures; crops go through it with their own size.
+        tokenizer (`PreTrainedTokenizerBase`): of the text tower.
+        tags (`list[str]`, *optional*): tags of words in id order. Defaults to Twitter's nine.
+        relations (`list[str]`, *optional*): relations in id order. With them the processor is one for relation
+            extraction: every text has a head and a tail entity, and words have no tags.
+        negative_relation (`str`, *optional*): the relation of pairs between which none holds. Defaults to `None` in
+            quotes, as MNRE calls it, where that is among the relations.
+        max_length (`int`, *optional*): longest text in tokens; longer ones are cut. None cuts nothing. With
+            `relations` and the `word` scheme the part around the two entities is kept, see [`context_window`].
+        pad_to_max_length (`bool`, defaults to `False`): pad every batch to `max_length`, as the `deepke` attention
+            variant needs, rather than to its longest text.
+        label_scheme, num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
+            as in [`IFAformerConfig`].
+        entity_markers (`list[str]`, *optional*): the four tokens around head and tail entity. Defaults to
+            `<s> </s> <o> </o>`; a tokenizer that uses these itself (RoBERTa's) needs others.
 
     Raises:
         ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
-            `add_prefix_space=True`, the tags are no tag set, relations are given beside tags or are not distinct,
-            the negative relation is none of them, or the label scheme is unknown.
+            `add_prefix_space=True`, tags or relations are not distinct or both are given, the negative relation is
+            none of the relations, or the label scheme is unknown.
     """
 
     def __init__(
@@ -117,11 +104,7 @@ class IFAformerProcessor(ProcessorMixin):
                 "The tokenizer would read a word as the continuation of the one before; load it with "
                 "add_prefix_space=True."
             )
-        check_scheme(label_scheme)
-        if self.relations is None:
-            scheme_labels(self.tags, label_scheme)  # refuses a broken tag set
-        else:
-            check_relations(self.relations)
+        check_labels(self.tags, self.relations, label_scheme)
         super().__init__(image_processor, tokenizer, **kwargs)
 
     @property
@@ -143,18 +126,17 @@ class IFAformerProcessor(ProcessorMixin):
         **options: Any,
     ) -> "IFAformerProcessor":
         """
-        A new processor for the checkpoints that the two towers of a new model start from.
+        A new processor for the checkpoints that the two towers of a new model start from. The model that belongs to it
+        is `model_class.from_vision_text_pretrained(vision_model, text_model, **processor.config_fields)`.
 
         Args:
-            vision_model: CLIP checkpoint, Hub name or folder. Its image processor is taken; where it has none, CLIP's
-                own one in the size that the checkpoint's configuration names.
+            vision_model: CLIP checkpoint, Hub name or folder, whose image processor is taken, or CLIP's own one in the
+                size that its configuration names.
             text_model: BERT or RoBERTa checkpoint, Hub name or folder, whose tokenizer is taken.
-            dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations.
+            dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations;
+                with relations, the entity markers are added to the tokenizer.
             image_processor, tokenizer: win over those of the checkpoints, which may then be left out.
-            **options: of the constructor.
-
-        With relations, the entity markers are added to the tokenizer. The model that belongs to the processor is
-        `model_class.from_vision_text_pretrained(vision_model, text_model, **processor.config_fields)`.
+            **options: of the constructor. `max_length` defaults to the longest text for which the tokenizer is made.
 
         Raises:
             ValueError: for a part that neither a checkpoint nor an argument gives, a data set without a column
@@ -164,14 +146,16 @@ class IFAformerProcessor(ProcessorMixin):
         if image_processor is None:
             if vision_model is None:
                 raise ValueError("The processor needs an image processor: give vision_model or image_processor.")
-            image_processor = _image_processor_of(vision_model)
+            image_processor = image_processor_of(vision_model)
         if tokenizer is None:
             if text_model is None:
                 raise ValueError("The processor needs a tokenizer: give text_model or tokenizer.")
             # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
             tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
+        if tokenizer.model_max_length < VERY_LARGE_INTEGER:  # which stands for a tokenizer that knows no limit
+            options.setdefault("max_length", tokenizer.model_max_length)
         if dataset is not None:
-            options |= _answers_of(dataset)
+            options |= answers_of(dataset)
         processor = cls(image_processor, tokenizer, **options)
         if processor.relations is not None:
             processor.add_entity_markers()
@@ -180,9 +164,8 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def config_fields(self) -> dict[str, Any]:
         """
-        All that the configuration of this processor's model must have from it, as arguments of
-        [`IFAformerPreTrainedModel.from_vision_text_pretrained`] and of [`IFAformerConfig`]: `SHARED_FIELDS`,
-        `id2label`, `label2id`, `vocab_size`, and with relations `head_marker_token_id` and `tail_marker_token_id`.
+        All that the configuration of this processor's model must have from it, as arguments of [`IFAformerConfig`]:
+        `SHARED_FIELDS`, `id2label`, `label2id`, `vocab_size`, and with relations the ids of the two opening markers.
         """
         fields = {name: getattr(self, name) for name in SHARED_FIELDS} | label_maps(self.labels)
         if self.relations is not None:
@@ -205,9 +188,9 @@ class IFAformerProcessor(ProcessorMixin):
             for name, value in ours.items()
             if theirs[name] != value
         ]
-        vocab_size, embedded = len(self.tokenizer), config.text_config.vocab_size
-        if vocab_size > embedded:
-            different.append(f"the tokenizer has {vocab_size} entries and the model embeds {embedded}")
+        if len(self.tokenizer) > config.text_config.vocab_size:
+            embedded = config.text_config.vocab_size
+            different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
             raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
 
@@ -255,10 +238,7 @@ class IFAformerProcessor(ProcessorMixin):
     def add_entity_markers(self) -> list[int]:
         """
         Make the four entity markers tokens of the tokenizer and return their ids. The model's embeddings must be
-        resized to `len(tokenizer)` with it.
-
-        Raises:
-            ValueError: where the tokenizer already uses a marker for something else.
+        resized to `len(tokenizer)` with it. A ValueError names the markers that the tokenizer uses for something else.
         """
         taken = set(self.entity_markers) & set(self.tokenizer.special_tokens_map.values())
         if taken:
@@ -302,15 +282,10 @@ class IFAformerProcessor(ProcessorMixin):
             return_tensors: `"pt"` gives the batch that a model takes. None gives lists with an entry an example and
                 pixels as uint8, for [`IFAformerDataCollator`], which pads, stacks and normalises.
 
-        Returns:
-            `input_ids`, `attention_mask`, `token_type_ids` (where the tokenizer has them); without `relations`
-            `crf_mask` and `labels`; `pixel_values`, `aux_pixel_values`, `rcnn_pixel_values`, and with
-            `return_tensors="pt"` their masks.
-
         Raises:
-            ValueError: for an empty text or one without a token, labels that are unknown or not one a word, entities
-                outside the text or without room in `max_length`, more crops than allowed, arguments of different batch
-                sizes, an unknown argument or one of the other task.
+            ValueError: for a text without a token, labels that are unknown or not one a word, entities outside the
+                text or without room in `max_length`, too many crops, arguments of different batch sizes, an unknown
+                argument or one of the other task.
             ImageError: for a picture that cannot be used, with the number of its example.
         """
         if kwargs:
@@ -334,33 +309,29 @@ class IFAformerProcessor(ProcessorMixin):
         for name, values in batched.items():
             if len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
-        data = self._text_features(texts, is_split, batched) | self._image_features(batched)
+        data = self._texts(texts, is_split, batched) | self._pictures(batched)
         if return_tensors is None:
             return BatchFeature(data)
         features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
         return BatchFeature(self.data_collator(features))
 
-    def _text_features(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
-        """Token ids, masks and labels, a list with an entry for each text."""
-        if self.relations is not None:
-            if "word_labels" in given:
-                raise ValueError("word_labels are for entity recognition; this processor has relations.")
-            if not {"heads", "tails"} <= given.keys():
-                raise ValueError(
-                    "heads and tails are needed: this processor has relations, each between two entities."
-                )
-            return self.text_features(self.encode_pairs(texts, given["heads"], given["tails"], is_split))
-        if not given.keys().isdisjoint(("heads", "tails")):
-            raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
-        return self.text_features(self.encode_text(texts, is_split), given.get("word_labels"))
+    def _texts(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
+        if self.relations is None:
+            if not given.keys().isdisjoint(("heads", "tails")):
+                raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
+            return self.text_features(self.encode_text(texts, is_split), given.get("word_labels"))
+        if "word_labels" in given:
+            raise ValueError("word_labels are for entity recognition; this processor has relations.")
+        if not {"heads", "tails"} <= given.keys():
+            raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
+        words = [words for _, words, _ in to_words(texts, is_split)]
+        return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"]), MarkerError))
 
     def mask_tokens(self, batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
         """
         A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so
-        that a model in training leans on the context of a name as well. Special tokens and entity markers stay.
-
-        Raises:
-            ValueError: where the tokenizer has no mask token.
+        that a model in training leans on the context of a name as well. Special tokens and entity markers stay. A
+        tokenizer without a mask token is a ValueError.
         """
         if self.tokenizer.mask_token_id is None:
             raise ValueError(f"{type(self.tokenizer).__name__} has no mask token: set mask_probability to 0.")
@@ -374,34 +345,15 @@ class IFAformerProcessor(ProcessorMixin):
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
     ) -> list[EncodedText]:
         """
-        Split texts into words (punctuation and symbols apart, as in the Twitter data) unless they are, and tokenize.
-
-        Raises:
-            ProblemError: for a text that is empty or gives no token, with its number.
+        Texts, split into words unless they are (punctuation and symbols apart, as in the Twitter data), with their
+        tokens. A text that gives no token is a ProblemError with its number.
         """
-        return without_problems(self.tokenize_texts(to_words(texts, is_split_into_words)), ProblemError)
-
-    def encode_pairs(
-        self, texts: list, heads: list, tails: list, is_split_into_words: bool = True
-    ) -> list[EncodedText]:
-        """
-        Texts with markers around their two entities, cut as `max_length` asks; the markers are words too.
-
-        Raises:
-            MarkerError: for an entity that is no span of words, and for a text that cannot be given to a relation
-                model, with its number.
-        """
-        words = [words for _, words, _ in to_words(texts, is_split_into_words)]
-        return without_problems(self.tokenize_pairs(words, heads, tails), MarkerError)
+        return readable(self.tokenize_texts(to_words(texts, is_split_into_words)), ProblemError)
 
     def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
         """
         The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
-        cannot be given has a `problem` instead: the tokenizer keeps nothing of it, or with `relations` `max_length`
-        has no room for both entities.
-
-        Raises:
-            MarkerError: for an entity that is no span of words, with the number of the row among `rows`.
+        cannot be given has a `problem` instead. An entity that is no span of words is a MarkerError with its row.
         """
         if self.relations is None:
             return self.tokenize_texts(to_words(rows["tokens"], True))
@@ -413,11 +365,9 @@ class IFAformerProcessor(ProcessorMixin):
 
     def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
         """
-        Texts as words with markers around their two entities and with their tokens, or with the problem of those that
-        a relation model cannot be given.
-
-        Raises:
-            MarkerError: for an entity that is no span of words, with the number of the text.
+        Texts as words with markers around their two entities, which are words too, and with their tokens, cut as
+        `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
+        span of words is a MarkerError with the number of its text.
         """
         marked = []
         for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
@@ -431,13 +381,8 @@ class IFAformerProcessor(ProcessorMixin):
         self, encoded: list[EncodedText], word_labels: Sequence[Sequence[int | str]] | None = None
     ) -> dict[str, list]:
         """
-        Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text.
-
-        Args:
-            encoded: texts that [`encode_text`], [`encode_pairs`] or [`encode_rows`] gave; `word_labels` for each.
-
-        Raises:
-            ValueError: for labels that are unknown or not one a word, with the number of the text.
+        Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text. Labels that are
+        unknown or not one a word are a ValueError with the number of the text.
         """
         data: dict[str, list] = {
             "input_ids": [example.input_ids for example in encoded],
@@ -457,64 +402,32 @@ class IFAformerProcessor(ProcessorMixin):
                 data["labels"].append(labels)
         return data
 
-    def _image_features(self, given: Mapping[str, list]) -> dict[str, list]:
+    def _pictures(self, given: Mapping[str, list]) -> dict[str, list]:
         """uint8 pixels, a list with an entry for each text."""
         data: dict[str, list] = {}
         if "images" in given and self.use_whole_image:
             # One picture an example is a list of at most one crop.
-            whole = self._pixels(given["images"], "image", 1, self.image_processor.crop_size["height"])
+            size = self.image_processor.crop_size["height"]
+            whole = resized_pictures(self.image_processor, given["images"], "image", 1, size)
             data["pixel_values"] = [pixels[0] if len(pixels) else None for pixels in whole]
         for kind in CROP_KINDS:
             number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
             if f"{kind}_crops" in given and number > 0:
-                data[f"{kind}_pixel_values"] = self._pixels(given[f"{kind}_crops"], f"{kind} crop", number, size)
+                crops = resized_pictures(self.image_processor, given[f"{kind}_crops"], f"{kind} crop", number, size)
+                data[f"{kind}_pixel_values"] = crops
         return data
-
-    def _pixels(self, pictures: list, name: str, max_number: int, size: int) -> list[np.ndarray]:
-        """Pixels of each example's pictures, resized and cut, uint8 (number, 3, size, size)."""
-        examples = []
-        for row, sources in enumerate(pictures):
-            sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
-            if len(sources) > max_number:
-                raise ValueError(f"Example {row} has {len(sources)} {name}s, at most {max_number} are allowed.")
-            pixels = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
-            for index, source in enumerate(sources):
-                # One by one: the whole pictures of a batch would take gigabytes.
-                try:
-                    image = load_image(source)
-                except ImageError as error:
-                    raise ImageError(error.problem, f"{name} {index} of example {row}: {error.where}") from error
-                pixels[index] = self._resized(image, size)
-            examples.append(pixels)
-        return examples
-
-    def _resized(self, image: Image.Image, size: int) -> np.ndarray:
-        """uint8 (3, size, size)"""
-        pixels = self.image_processor(
-            image,
-            size={"shortest_edge": size},
-            crop_size={"height": size, "width": size},
-            do_rescale=False,
-            do_normalize=False,
-            return_tensors="np",
-        )["pixel_values"][0]
-        if pixels.dtype != np.uint8:
-            raise TypeError(f"{type(self.image_processor).__name__} resizes uint8 pictures to {pixels.dtype}.")
-        return pixels
 
     def encode_pictures(self, rows: Mapping[str, list]) -> dict[str, list]:
         """
         uint8 pixels of the rows of a data set, a list with an entry a row: (3, height, width) or None of `image`,
-        (number, 3, size, size) of crops, of which as many as the model takes are looked at, from the first on.
-
-        Raises:
-            ImageError: for a picture that cannot be used, with the number of the row among `rows`.
+        (number, 3, size, size) of crops, of which as many as the model takes are looked at, from the first on. A
+        picture that cannot be used is an ImageError with the number of its row.
         """
         given = {"images": rows["image"]} if "image" in rows else {}
         for column, number in (("aux_crops", self.num_aux_crops), ("rcnn_crops", self.num_rcnn_crops)):
             if column in rows:
                 given[column] = [(crops or [])[:number] for crops in rows[column]]
-        return self._image_features(given)
+        return self._pictures(given)
 
     def post_process_entities(
         self,
@@ -524,15 +437,12 @@ class IFAformerProcessor(ProcessorMixin):
         is_split_into_words: bool | None = None,
     ) -> list[list[dict]]:
         """
-        The entities of each text.
+        The entities of each text, a list as [`decode_entities`] gives it.
 
         Args:
             tag_ids: the model's `tag_ids` for these texts, (batch_size, seq_length).
             text, is_split_into_words: what was given to the processor.
             scores: (batch_size, seq_length), the probability of each tag, for example the CRF's marginals.
-
-        Returns:
-            A list of entities for each text, see [`decode_entities`].
 
         Raises:
             ValueError: for a processor with relations.
@@ -540,25 +450,27 @@ class IFAformerProcessor(ProcessorMixin):
         if self.relations is not None:
             raise ValueError("This processor has relations: give the logits to post_process_relations().")
         texts, is_split, _ = batched_text(text, is_split_into_words)
-        id2label = dict(enumerate(self.labels))
-        entities = []
-        for row, example in enumerate(self.encode_text(texts, is_split)):
-            tags = word_tags(tag_ids[row], example.word_ids, len(example.words), id2label)
-            row_scores = None
-            if scores is not None:
-                row_scores = word_scores(scores[row], example.word_ids, len(example.words))
-            entities.append(decode_entities(example.text, example.offsets, tags, row_scores))
-        return entities
+        return [
+            self.entities_of(example, tag_ids[row], None if scores is None else scores[row])
+            for row, example in enumerate(self.encode_text(texts, is_split))
+        ]
+
+    def word_tags(self, example: EncodedText, tag_ids: Sequence[int]) -> list[str]:
+        """The tag of each word of a text from the tag ids of its tokens, see [`word_tags`]."""
+        return word_tags(tag_ids, example.word_ids, len(example.words), dict(enumerate(self.labels)))
+
+    def entities_of(self, example: EncodedText, tag_ids: Sequence[int], scores: Any = None) -> list[dict]:
+        """The entities of a text from the tag ids of its tokens and the probability of each."""
+        if scores is not None:
+            scores = word_scores(scores, example.word_ids, len(example.words))
+        return decode_entities(example.text, example.offsets, self.word_tags(example, tag_ids), scores)
 
     def post_process_relations(self, logits: Any) -> list[dict[str, Any]]:
         """
-        The most probable relation of each text.
+        The most probable relation of each text: dicts with `relation`, its name, and `score`, its softmax probability.
 
         Args:
             logits: the model's, a tensor or array (batch_size, number of relations).
-
-        Returns:
-            A dict for each text with `relation`, its name, and `score`, its softmax probability.
 
         Raises:
             ValueError: for a processor without relations, or logits of another shape.
@@ -576,35 +488,6 @@ class IFAformerProcessor(ProcessorMixin):
             {"relation": self.relations[index], "score": score}
             for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
-
-
-def _image_processor_of(vision_model: str | os.PathLike) -> Any:
-    try:
-        return AutoImageProcessor.from_pretrained(vision_model)
-    except OSError:
-        config = AutoConfig.from_pretrained(vision_model)
-        size = getattr(config, "vision_config", config).image_size
-        logger.warning(f"{vision_model} has no image processor; CLIP's with a size of {size} is used.")
-        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-
-
-def _answers_of(dataset: Any) -> dict[str, list[str]]:
-    """
-    The tags or relations of rows, or of the first of several splits, as an option of the processor.
-
-    Raises:
-        ValueError: for rows without class labels of either.
-    """
-    features = dataset.features if hasattr(dataset, "features") else next(iter(dataset.values())).features
-    tags, relation = getattr(features.get("ner_tags"), "feature", None), features.get("relation")
-    for option, labels in (("tags", tags), ("relations", relation)):
-        names = getattr(labels, "names", None)
-        if names is not None:
-            return {option: list(names)}
-    raise ValueError(
-        f"Expected rows with the column ner_tags (a list of class labels) or relation (a class label), got "
-        f"{', '.join(features)}."
-    )
 
 
 __all__ = ["IFAformerProcessor"]

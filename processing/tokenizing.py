@@ -43,10 +43,8 @@ class EncodedText:
 
 def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
     """
-    Texts as a list, whether each is a list of words, and whether a single one was given.
-
-    Raises:
-        ValueError: for an empty list, a list of both kinds, or another kind than `is_split_into_words` says.
+    Texts as a list, whether each is a list of words, and whether a single one was given. An empty list, a list of both
+    kinds, or another kind than `is_split_into_words` says is a ValueError.
     """
     if isinstance(text, str):
         if is_split_into_words:
@@ -135,13 +133,8 @@ def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None 
     return encoded
 
 
-def without_problems(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
-    """
-    The texts as they are.
-
-    Raises:
-        ProblemError: of that type, for the first text that a model cannot be given.
-    """
+def readable(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
+    """The texts as they are; the first that a model cannot be given is an error of that type, with its number."""
     for row, example in enumerate(encoded):
         if example.problem is not None:
             raise error_type(example.problem, f"Text {row} ({example.text!r:.80})")

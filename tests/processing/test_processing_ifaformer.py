@@ -381,10 +381,20 @@ class TestFromPretrained:
 
     def test_roberta_reads_words(self, towers, tmp_path):
         vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
-        RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path / "roberta")
-        RobertaConfig().save_pretrained(tmp_path / "roberta")
+        RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=6).save_pretrained(tmp_path / "roberta")
+        RobertaConfig(max_position_embeddings=8).save_pretrained(tmp_path / "roberta")
         processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "roberta")
         assert processor.encode_text(["a a"])[0].word_ids[1:-1] == [0, 1]
+        assert processor.encode_text(["a " * 9])[0].word_ids[1:-1] == [0, 1, 2, 3] and processor.max_length == 6
+
+    def test_texts_are_cut_at_what_the_tokenizer_is_made_for(self, towers, make_processor):
+        tokenizer = make_processor().tokenizer
+        limits = []
+        for longest, options in ((40, {}), (40, {"max_length": 7}), (40, {"max_length": None}), (int(1e30), {})):
+            tokenizer.model_max_length = longest
+            processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tokenizer=tokenizer, **options)
+            limits.append(processor.max_length)
+        assert limits == [40, 7, None, None]
 
     def test_what_is_refused(self, towers, make_processor):
         vision, _ = towers

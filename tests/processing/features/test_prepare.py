@@ -15,7 +15,7 @@ from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 from transformers import Trainer, TrainingArguments
 
-from processing import IFAformerProcessor, processing_ifaformer, tokenizing
+from processing import IFAformerProcessor, images, tokenizing
 from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
@@ -66,8 +66,8 @@ def cache_files(rows, processor, tmp_path) -> set[str]:
 def decoded(monkeypatch) -> list:
     """The pictures decoded since the test began."""
     calls: list = []
-    load_image = processing_ifaformer.load_image
-    monkeypatch.setattr(processing_ifaformer, "load_image", lambda source: calls.append(source) or load_image(source))
+    load_image = images.load_image
+    monkeypatch.setattr(images, "load_image", lambda source: calls.append(source) or load_image(source))
     return calls
 
 
@@ -239,7 +239,7 @@ def test_one_picture_in_memory_at_a_time(rows, make_processor, tmp_path, monkeyp
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(processing_ifaformer, "load_image", load)
+    monkeypatch.setattr(images, "load_image", load)
     prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
     assert 1 <= most <= 2  # the last one goes when its name is taken by the next
 
@@ -442,7 +442,7 @@ def test_what_a_killed_process_leaves_behind_goes(rows, make_processor, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(features_module, "ROWS_A_BATCH", 1)
-        patch.setattr(processing_ifaformer, "load_image", die_of_the_last_row)
+        patch.setattr(images, "load_image", die_of_the_last_row)
         [process] = in_processes(lambda: prepare_features(rows, make_processor(), cache_dir=str(tmp_path)))
     assert process.exitcode == -signal.SIGKILL
     folder = tmp_path / "ifaformer_features"

@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .packing import PackedRows, additive_mask, ones_like_mask, pack, values_at_hand
+from .packing import PackedRows, additive_mask, deepke_mask, pack, values_at_hand
 from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
@@ -53,8 +53,7 @@ class IFAformerModelOutput(BaseModelOutputWithPooling):
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`):
             The text tower's last hidden states. What stands at padding has no meaning.
-        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*):
-            BERT's pooled first token.
+        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): BERT's pooled first token.
         hidden_states, attentions (`tuple[torch.Tensor]`, *optional*):
             Of the text tower: embeddings and each layer's output `(batch_size, seq_length, hidden_size)`; each
             layer's weights `(batch_size, num_heads, seq_length, visual tokens + seq_length)`.
@@ -162,11 +161,10 @@ class IFAformerPreTrainedModel(PreTrainedModel):
             text_model (`str`, *optional*):
                 A checkpoint of type bert, roberta or xlm-roberta, with any head. Left out, the tower is fresh.
             output_loading_info (`bool`, defaults to `False`):
-                Return `(model, info)`, `info` holding per tower the `missing_keys` (freshly initialised) and
-                `unexpected_keys` (not used). Both are logged in any case.
+                Return `(model, info)`, where `info` holds the `missing_keys` and `unexpected_keys` of each tower. Both
+                are logged in any case.
             **config_kwargs:
-                For [`IFAformerConfig.from_vision_text_pretrained`]: of a processor, its `config_fields`; the
-                configuration of a tower that has no checkpoint, `vision_config` or `text_config`.
+                For [`IFAformerConfig.from_vision_text_pretrained`], such as the `config_fields` of a processor.
 
         Raises:
             ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
@@ -222,91 +220,6 @@ class IFAformerModel(IFAformerPreTrainedModel):
     def set_input_embeddings(self, value):
         self.text_model.set_input_embeddings(value)
 
-    def _check_pixels(self, name, pixel_values, mask, mask_name, batch_size, size, max_number=None):
-        channels = self.config.vision_config.num_channels
-        crops = [] if max_number is None else [pixel_values.shape[1] if pixel_values.dim() == 5 else "number of crops"]
-        expected = [batch_size, *crops, channels, size, size]
-        if pixel_values.dtype == torch.uint8:
-            raise ValueError(
-                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
-                "normalize_pixels(batch)."
-            )
-        if list(pixel_values.shape) != expected:
-            raise ValueError(f"{name} must have shape {tuple(expected)}, got {tuple(pixel_values.shape)}.")
-        if max_number is not None and pixel_values.shape[1] > max_number:
-            raise ValueError(
-                f"{name} holds {pixel_values.shape[1]} crops a picture, the configuration allows {max_number}."
-            )
-        expected_mask = (batch_size, *crops)
-        if mask is not None and tuple(mask.shape) != expected_mask:
-            raise ValueError(f"{mask_name} must have shape {expected_mask}, got {tuple(mask.shape)}.")
-
-    def _embed_vision(
-        self, batch_size, pixel_values, image_mask, crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V), None for all."""
-        config, embeddings = self.config, self.vision_model.embeddings
-        deepke = config.attention_variant == "deepke"
-        parts = [embeddings.embed_class(batch_size, with_position=not deepke)]
-        masks: list[torch.Tensor | None] = [None]
-        if pixel_values is not None and not config.use_whole_image:
-            if not torch.compiler.is_compiling():
-                logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
-        elif pixel_values is not None:
-            self._check_pixels(
-                "pixel_values", pixel_values, image_mask, "image_mask", batch_size, config.vision_config.image_size
-            )
-            parts.append(embeddings.embed_whole_image(pixel_values))
-            masks.append(None if image_mask is None else image_mask[:, None])
-
-        for kind, (crop_pixel_values, crop_mask) in crops.items():
-            position_embedding = getattr(embeddings, f"{kind}_position_embedding")
-            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
-            name, mask_name = f"{kind}_pixel_values", f"{kind}_crop_mask"
-            if crop_pixel_values is not None and crop_pixel_values.shape[1] > 0:
-                self._check_pixels(name, crop_pixel_values, crop_mask, mask_name, batch_size, size, max_number)
-            elif deepke and max_number > 0:
-                channels = config.vision_config.num_channels
-                crop_pixel_values, crop_mask = parts[0].new_zeros(batch_size, 0, channels, size, size), None
-            else:
-                continue
-            if deepke:
-                # Absent crops are zero images there, attended to like any other.
-                if crop_mask is not None:
-                    crop_pixel_values = crop_pixel_values * crop_mask[:, :, None, None, None]
-                crop_mask = None
-            parts.append(embeddings.embed_crops(crop_pixel_values, crop_mask, position_embedding, deepke))
-            masks.append(crop_mask)
-
-        hidden_states = self.vision_model.pre_layrnorm(torch.cat(parts, dim=1))
-        if all(mask is None for mask in masks):
-            return hidden_states, None
-        # One entry a picture or crop becomes one a token: (B, N) -> (B, tokens of the part)
-        visual_mask = [
-            hidden_states.new_ones(batch_size, part.shape[1], dtype=torch.bool)
-            if mask is None
-            else mask.bool().repeat_interleave(part.shape[1] // mask.shape[1], dim=1)
-            for part, mask in zip(parts, masks, strict=True)
-        ]
-        return hidden_states, torch.cat(visual_mask, dim=1)
-
-    def _text_attention_mask(self, attention_mask, visual_mask, text, vision) -> torch.Tensor | None:
-        """Additive mask (B, 1, 1, V + T) over `[visual prefix ; text]`; None where all is attended to."""
-        if self.config.attention_variant == "deepke":
-            # +1 on every visual position, -10000 on padding: the published numbers.
-            additive = (1.0 - ones_like_mask(attention_mask, text)) * -10000.0
-            if vision is not None:
-                additive = torch.cat([additive.new_ones(vision.shape[:2]), additive], dim=1)
-            return additive[:, None, None, :]
-        return additive_mask([(visual_mask, vision), (attention_mask, text)], text.dtype)
-
-    def _vision_attention_mask(self, attention_mask, visual_mask, text, vision) -> torch.Tensor | None:
-        """Additive mask (B, 1, 1, T + V) over `[text prefix ; visual tokens]`; None where all is attended to."""
-        if self.config.attention_variant == "deepke":
-            return None  # the published code lets the vision tower attend to text padding
-        parts = [(attention_mask, text)] if self.config.vision_attends_text else []
-        return additive_mask([*parts, (visual_mask, vision)], vision.dtype)
-
     @can_return_tuple
     def forward(
         self,
@@ -324,28 +237,22 @@ class IFAformerModel(IFAformerPreTrainedModel):
         output_pooled: bool = True,
         **kwargs,
     ) -> IFAformerModelOutput:
-        r"""
+        """
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`):
-                Token ids.
-            attention_mask (`torch.Tensor` of shape `(batch_size, seq_length)`, *optional*):
-                1 for tokens, 0 for padding. All ones if left out.
-            token_type_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
-                BERT's segments. All zeros if left out.
+            input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(batch_size, seq_length)`, *optional*): 0 for padding.
+            token_type_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*): BERT's segments.
             pixel_values (`torch.Tensor` of shape `(batch_size, 3, image_size, image_size)`, *optional*):
                 Whole pictures. Not looked at where the configuration has `use_whole_image=False`.
-            image_mask (`torch.BoolTensor` of shape `(batch_size,)`, *optional*):
-                False for a tweet without picture. All real if left out.
+            image_mask (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): False for a tweet without picture.
             aux_pixel_values (`torch.Tensor` of shape `(batch_size, number of crops, 3, size, size)`, *optional*):
                 Crops by visual grounding, `aux_crop_size` pixels wide, at most `num_aux_crops`.
             aux_crop_mask (`torch.BoolTensor` of shape `(batch_size, number of crops)`, *optional*):
-                False for absent crops. All real if left out.
-            rcnn_pixel_values, rcnn_crop_mask (*optional*):
-                The same for crops by an object detector.
+                False for absent crops. A mask that is left out is all real.
+            rcnn_pixel_values, rcnn_crop_mask (*optional*): The same for crops by an object detector.
             output_attentions, output_hidden_states (`bool`, *optional*):
                 Return those of both towers. Attentions need `attn_implementation="eager"`.
-            output_pooled (`bool`, defaults to `True`):
-                Compute `pooler_output`.
+            output_pooled (`bool`, defaults to `True`): Compute `pooler_output`.
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
@@ -371,7 +278,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         vision = visual_mask = None
         # Without text attending to it, the vision tower reaches no output but its own hidden states.
         if config.text_attends_vision or output_attentions or output_hidden_states:
-            vision, visual_mask = self._embed_vision(
+            vision, visual_mask = self.vision_model(
+                config,
                 input_ids.shape[0],
                 pixel_values,
                 image_mask,
@@ -391,10 +299,11 @@ class IFAformerModel(IFAformerPreTrainedModel):
             text_rows = PackedRows(text_tokens, visual_tokens)
         else:
             if vision is not None:
-                vision_mask = self._vision_attention_mask(attention_mask, visual_mask, text, vision)
-            text_mask = self._text_attention_mask(
-                attention_mask, visual_mask, text, vision if config.text_attends_vision else None
-            )
+                lent = [(attention_mask, text)] if config.vision_attends_text else []
+                # The published code lets the vision tower attend to text padding.
+                vision_mask = None if deepke else additive_mask([*lent, (visual_mask, vision)])
+            lent = [(visual_mask, vision)] if vision is not None and config.text_attends_vision else []
+            text_mask = (deepke_mask if deepke else additive_mask)([*lent, (attention_mask, text)])
 
         num_heads = config.text_config.num_attention_heads
         text_prefix = vision_prefix = None

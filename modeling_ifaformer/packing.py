@@ -25,21 +25,26 @@ def ones_like_mask(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> to
     return hidden_states.new_ones(hidden_states.shape[:2]) if mask is None else mask.to(hidden_states.dtype)
 
 
-def additive_mask(
-    parts: Sequence[tuple[torch.Tensor | None, torch.Tensor | None]], dtype: torch.dtype
-) -> torch.Tensor | None:
-    """
-    The mask over what is attended to, (B, 1, 1, K): 0 where it is real, else the dtype's minimum; None where all is.
+MaskedParts = Sequence[tuple[torch.Tensor | None, torch.Tensor]]  # mask (B, L), None for all, and states (B, L, D)
 
-    Args:
-        parts: a mask (B, L), None for all, and hidden states (B, L, D) of each; None is a part that is not there.
-        dtype: of the result.
+
+def additive_mask(parts: MaskedParts) -> torch.Tensor | None:
     """
-    there = [(mask, hidden_states) for mask, hidden_states in parts if hidden_states is not None]
-    if all(mask is None for mask, _ in there):
+    The mask over the parts that are attended to, side by side, (B, 1, 1, K): 0 where a position is real, else the
+    minimum of the last part's dtype; None where all are.
+    """
+    if all(mask is None for mask, _ in parts):
         return None
-    real = torch.cat([ones_like_mask(*part) for part in there], dim=1).to(dtype)
+    dtype = parts[-1][1].dtype
+    real = torch.cat([ones_like_mask(*part) for part in parts], dim=1).to(dtype)
     return ((1.0 - real) * torch.finfo(dtype).min)[:, None, None, :]
+
+
+def deepke_mask(parts: MaskedParts) -> torch.Tensor:
+    """The published mask over visual tokens, where there are any, and text: +1 on those, -10000 on padding."""
+    *visual, (mask, text) = parts
+    additive = [text.new_ones(states.shape[:2]) for _, states in visual]
+    return torch.cat([*additive, (1.0 - ones_like_mask(mask, text)) * -10000.0], dim=1)[:, None, None, :]
 
 
 class PackedTokens:

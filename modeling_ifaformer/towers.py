@@ -9,7 +9,7 @@ Layers take (B, N, D), or packed tokens (N, D) with the [`PackedRows`] of their 
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -29,9 +29,13 @@ from transformers.models.bert.modeling_bert import (
 from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention, CLIPPreTrainedModel, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
+from transformers.utils import logging
 
+from .configuration_ifaformer import IFAformerConfig
 from .packing import PackedRows, PackedTokens, values_at_hand
 
+
+logger = logging.get_logger(__name__)
 
 KeyValues = tuple[torch.Tensor, torch.Tensor]  # before the heads are split: each (B, length, D), or packed
 
@@ -348,7 +352,10 @@ class IFAformerVisionEncoder(nn.Module):
 
 
 class IFAformerVisionModel(CLIPPreTrainedModel):
-    """The vision tower: `CLIPVisionModel`'s modules and parameter names, with crops. Run by [`IFAformerModel`]."""
+    """
+    The vision tower: `CLIPVisionModel`'s modules and parameter names, with crops. `forward` only embeds,
+    [`IFAformerModel`] does the rest.
+    """
 
     config: CLIPVisionConfig  # type: ignore[assignment]  # the library's class says CLIPConfig, for vision models too
     main_input_name = "pixel_values"
@@ -367,3 +374,66 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         # Reaches no output; held so that CLIP's weights load and save in full.
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
+
+    def forward(
+        self,
+        config: IFAformerConfig,
+        batch_size: int,
+        pixel_values: torch.Tensor | None,
+        image_mask: torch.Tensor | None,
+        crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V), None for all."""
+        embeddings, image_size = self.embeddings, cast(int, self.config.image_size)
+        deepke = config.attention_variant == "deepke"
+        parts = [embeddings.embed_class(batch_size, with_position=not deepke)]
+        masks: list[torch.Tensor | None] = [None]
+        if pixel_values is not None and not config.use_whole_image:
+            if not torch.compiler.is_compiling():
+                logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
+        elif pixel_values is not None:
+            self._check("pixel_values", pixel_values, "image_mask", image_mask, [batch_size], image_size)
+            parts.append(embeddings.embed_whole_image(pixel_values))
+            masks.append(None if image_mask is None else image_mask[:, None])
+
+        for kind, (pixels, mask) in crops.items():
+            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
+            if pixels is not None and pixels.shape[1] > 0:
+                number: Any = pixels.shape[1] if pixels.dim() == 5 else "number of crops"
+                name = f"{kind}_pixel_values"
+                self._check(name, pixels, f"{kind}_crop_mask", mask, [batch_size, number], size, max_number)
+            elif deepke and max_number > 0:
+                pixels, mask = parts[0].new_zeros(batch_size, 0, self.config.num_channels, size, size), None
+            else:
+                continue
+            if deepke and mask is not None:  # Absent crops are zero images there, attended to like any other.
+                pixels, mask = pixels * mask[:, :, None, None, None], None
+            positions = getattr(embeddings, f"{kind}_position_embedding")
+            parts.append(embeddings.embed_crops(pixels, mask, positions, all_positions=deepke))
+            masks.append(mask)
+
+        hidden_states = self.pre_layrnorm(torch.cat(parts, dim=1))
+        if all(mask is None for mask in masks):
+            return hidden_states, None
+        # One entry a picture or crop becomes one a token: (B, N) -> (B, tokens of the part)
+        visual_mask = [
+            hidden_states.new_ones(batch_size, part.shape[1], dtype=torch.bool)
+            if mask is None
+            else mask.bool().repeat_interleave(part.shape[1] // mask.shape[1], dim=1)
+            for part, mask in zip(parts, masks, strict=True)
+        ]
+        return hidden_states, torch.cat(visual_mask, dim=1)
+
+    def _check(self, name, pixels, mask_name, mask, shape: list[Any], size: int, max_number: int = 1) -> None:
+        expected = (*shape, self.config.num_channels, size, size)
+        if pixels.dtype == torch.uint8:
+            raise ValueError(
+                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
+                "normalize_pixels(batch)."
+            )
+        if tuple(pixels.shape) != expected:
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
+        if len(shape) == 2 and shape[1] > max_number:
+            raise ValueError(f"{name} holds {shape[1]} crops a picture, the configuration allows {max_number}.")
+        if mask is not None and tuple(mask.shape) != tuple(shape):
+            raise ValueError(f"{mask_name} must have shape {tuple(shape)}, got {tuple(mask.shape)}.")

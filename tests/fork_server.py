@@ -14,6 +14,7 @@ import sys
 
 import accelerate  # noqa: F401
 import datasets  # noqa: F401
+import evaluate  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 import torchcrf  # noqa: F401
 from transformers import AutoModel, Trainer  # noqa: F401

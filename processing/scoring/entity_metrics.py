@@ -1,16 +1,44 @@
-"""Entity precision, recall and F1 by seqeval, in two protocols, and which types are taken for which."""
+"""Entity precision, recall and F1: seqeval behind an `evaluate` metric, and the two protocols that feed it."""
 
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
+import evaluate
 from seqeval.metrics import classification_report
 
 from processing.labels import entity_spans, first_positions, word_tags
 
 
 PROTOCOLS = ("word", "published")
+
+
+class EntityScores(evaluate.Metric):
+    """
+    Precision, recall and F1 over entities, micro average and per type, by seqeval in its default (lenient) mode.
+
+    A metric of our own because `evaluate.load("seqeval")` fetches a script from the Hub.
+    """
+
+    def _info(self):
+        tags = datasets.Sequence(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description="Entity precision, recall and F1 (seqeval, lenient mode, micro average).",
+            citation="https://github.com/chakki-works/seqeval",
+            inputs_description="predictions, references: a list of tags for each text.",
+            features=datasets.Features({"predictions": tags, "references": tags}),
+        )
+
+    def _compute(self, predictions, references):
+        with warnings.catch_warnings():
+            # The published protocol passes special labels on; seqeval remarks that they are no tags.
+            warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
+            report = classification_report(references, predictions, output_dict=True, zero_division=0)
+        overall, *_ = (report.pop(f"{average} avg") for average in ("micro", "macro", "weighted"))
+        per_type = {name: figures(*row.values()) for name, row in sorted(report.items())}
+        return {**figures(*overall.values()), "per_type": per_type}
 
 
 def entity_metrics(
@@ -21,7 +49,7 @@ def entity_metrics(
     protocol: str = "word",
 ) -> dict[str, Any]:
     """
-    Scores of decoded tags against gold tags, micro averages and by type, by seqeval in its lenient mode.
+    Scores of decoded tags against gold tags, micro averages and by type, see [`EntityScores`].
 
     Args:
         tag_ids: the model's, (number of texts, longest seq_length), padded with -100.
@@ -51,13 +79,8 @@ def entity_metrics(
             positions = first_positions(words)
             predictions.append([id2label[int(of_text[position])] for position in positions.values()])
             references.append([labels[word] for word in positions])
-    with warnings.catch_warnings():
-        # The published protocol passes special labels on; seqeval remarks that they are no tags.
-        warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
-        report = classification_report(references, predictions, output_dict=True, zero_division=0)
-    overall, *_ = (report.pop(f"{average} avg") for average in ("micro", "macro", "weighted"))
-    per_type = {name: figures(*row.values()) for name, row in sorted(report.items())}
-    return {**figures(*overall.values()), "per_type": per_type, **unreachable_counts(word_ids, word_labels)}
+    scores = EntityScores().compute(predictions=predictions, references=references)
+    return {**scores, **unreachable_counts(word_ids, word_labels)}
 
 
 def figures(precision: float, recall: float, f1: float, support: float) -> dict[str, float | int]:

@@ -73,18 +73,9 @@ def main() -> None:
             data, report = arguments.load()
         if report and state.is_main_process:
             print(report, file=sys.stderr)
-        summary = prepare_crops(
-            data,
-            arguments.output_dir,
-            options,
-            name=arguments.dataset,
-            batch_size=arguments.batch_size,
-            rows_per_shard=arguments.rows_per_shard,
-            limit=arguments.limit,
-            contact_sheet_rows=arguments.contact_sheet_rows,
-            seed=arguments.seed,
-            overwrite=arguments.overwrite,
-        )
+        names = ("batch_size", "rows_per_shard", "limit", "contact_sheet_rows", "seed", "overwrite")
+        given = {name: getattr(arguments, name) for name in names}
+        summary = prepare_crops(data, arguments.output_dir, options, name=arguments.dataset, **given)
     if state.is_main_process:
         if summary is None:
             print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")

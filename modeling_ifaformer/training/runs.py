@@ -19,8 +19,7 @@ from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
 from processing.processing_ifaformer import IFAformerProcessor
-from processing.scoring.results_table import out_of_reach, results_table, spread_table
-from processing.scoring.seeds import spread
+from processing.scoring.results_table import out_of_reach, results_table, spread, spread_table
 from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments

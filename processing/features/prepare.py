@@ -23,7 +23,7 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.fingerprint import Hasher
 from filelock import FileLock
 
-from processing.columns import CROP_KINDS, PICTURE_COLUMNS
+from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.images import ImageError
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
 from processing.jobs.digests import code_digest, tokenizer_digest
@@ -197,13 +197,11 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
-    for column, number in ((f"{kind}_crops", getattr(processor, f"num_{kind}_crops")) for kind in CROP_KINDS):
-        if column in dataset.features:
-            surplus = int((_lengths(dataset, column) > number).sum())
-            if surplus:
-                logger.warning(
-                    f"{surplus} rows have more than {number} {column}, of which the first {number} are used."
-                )
+    for column in CROP_COLUMNS:
+        number = getattr(processor, f"num_{column}")
+        surplus = int((_lengths(dataset, column) > number).sum()) if column in dataset.features else 0
+        if surplus:
+            logger.warning(f"{surplus} rows have more than {number} {column}, of which the first {number} are used.")
 
 
 def _with_arrays(shapes: Mapping[str, tuple[int, int, int]], rows: dict[str, list]) -> dict[str, list]:

@@ -27,13 +27,10 @@ class ResumableOutput:
 
     The main process claims and finishes; every process may write parts.
 
-    Args:
-        output: a folder, or a file that is put together from the parts at the end.
-        work: folder that is there until the output is finished, for the lock, the settings and the records.
-        summary: JSON file that is written last and says, by its settings, that the output is finished.
-        parts: folder in which the parts stay as files of the output; None: they lie in `work`, until it goes.
-        ending: of the parts' files.
-        remedy: the sentence that says what a user can do about an output of another run.
+    The output is a folder, or a file that is put together from the parts at the end. `work` is a folder that is there
+    until the output is finished. The `parts` stay as files of the output in the folder of that name; without one they
+    lie in `work`. The JSON file `summary` is written last; its settings say that the output is finished. `remedy` is
+    the sentence that says what a user can do about an output of another run.
     """
 
     def __init__(

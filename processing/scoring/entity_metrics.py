@@ -64,9 +64,6 @@ def entity_metrics(
     Returns:
         `precision`, `recall`, `f1`, `support` and `per_type` of the same; `unreachable_words` and
         `unreachable_entities`: how many words, and how many gold entities in part or whole, no token stands for.
-
-    Raises:
-        ValueError: for an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")

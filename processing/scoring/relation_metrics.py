@@ -24,9 +24,8 @@ def relation_metrics(
     something else is predicted for it.
 
     Args:
-        predicted: relation ids, one a row. `NO_PREDICTION` for a row that the model could not be given counts as the
-            negative relation, so that every other one is missed.
-        gold: relation ids, one a row.
+        predicted, gold: relation ids, one a row. `NO_PREDICTION` for a row that the model could not be given counts as
+            the negative relation, so that every other one is missed.
         names: of all relations, in id order.
         negative: name of the one that stands for no relation; None where there is none, and all relations count.
 
@@ -34,10 +33,6 @@ def relation_metrics(
         `accuracy`, `precision`, `recall`, `f1`, `support` (rows with a relation), `per_type`: of each relation but the
         negative one that is gold or predicted somewhere, by name, the last four; `unreadable_rows`, the number of
         rows without a prediction.
-
-    Raises:
-        ValueError: for no row, numbers of rows that differ, an id that no name has, or a negative relation that is not
-            among the names.
     """
     number_unreadable = int((np.asarray(predicted) == NO_PREDICTION).sum())
     gold, predicted, absent, types = _pairs(predicted, gold, names, negative)

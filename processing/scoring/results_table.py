@@ -1,9 +1,11 @@
-"""Scores as text: tables, and a sentence on what a model had no chance with."""
+"""Scores as text, and what the scores of runs that differ in the seed alone have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
-from .seeds import METRICS
+
+METRICS = ("precision", "recall", "f1")
 
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
@@ -17,12 +19,43 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
     lines = [f"{'':<{width}}{'type':<{types}}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
     for name, result in results.items():
         for entity_type, row in [*result["per_type"].items(), ("all", result)]:
-            figures = "".join(f"{100 * row[key]:8.2f}" for key in ("precision", "recall", "f1"))
+            figures = "".join(f"{100 * row[key]:8.2f}" for key in METRICS)
             lines.append(f"{name:<{width}}{entity_type:<{types}}{figures}{row['support']:>10}")
             name = ""
         if "accuracy" in result:
             lines.append(f"{name:<{width}}{'accuracy':<{types}}{'':16}{100 * result['accuracy']:8.2f}")
     return "\n".join(lines)
+
+
+def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Mean and sample standard deviation over runs, of what their `results.json` hold: for `validation` and `test`,
+    `precision`, `recall`, `f1` and, for relations, `accuracy`, each with its `mean`, `std` and `values` (in the order
+    of the runs), and `per_type` with the same for each type.
+    """
+    return {
+        split: {
+            **_spread([run[split] for run in results]),
+            "per_type": {
+                name: _spread([run[split]["per_type"][name] for run in results])
+                for name in results[0][split]["per_type"]
+                if all(name in run[split]["per_type"] for run in results)
+            },
+        }
+        for split in ("validation", "test")
+    }
+
+
+def _spread(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        metric: {
+            "mean": mean(of[metric] for of in scores),
+            "std": stdev(of[metric] for of in scores),
+            "values": [of[metric] for of in scores],
+        }
+        for metric in (*METRICS, "accuracy")
+        if all(metric in of for of in scores)
+    }
 
 
 def spread_table(spread: Mapping[str, Any]) -> str:

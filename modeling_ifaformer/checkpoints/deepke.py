@@ -1,9 +1,6 @@
 """Conversion of checkpoints of the published implementation (DeepKE's IFA models)."""
 
-import json
 import os
-import pickle
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor
+from processing.data.archive import load_plain_pickle
 
 
 PUBLISHED_MAX_LENGTH = {"ner": 40, "re": 80}  # tokens
@@ -72,7 +70,8 @@ def convert_deepke_checkpoint(
         task: `ner` or `re`, what the checkpoint was trained for.
         text_model, vision_model: the pretrained models that training started from, by name on the Hub or by folder.
             They give configuration, tokenizer and image processor.
-        relations: for task `re`, the names of the relations in the order of their ids, see [`read_relations`].
+        relations: for task `re`, the names of the relations in the order of their ids, as
+            [`processing.data.mnre.read_relation_ids`] reads them.
         max_length: the longest text of training in tokens; by default the published one, 40 for `ner`, 80 for `re`.
 
     Raises:
@@ -110,28 +109,6 @@ def convert_deepke_checkpoint(
     return Conversion(len(renamed), len(state_dict) - len(renamed))
 
 
-def read_relations(path: str | os.PathLike) -> list[str]:
-    """
-    The names of relations in the order of their ids, from DeepKE's JSON file (`ours_rel2id.json`).
-
-    Raises:
-        ValueError: for a file that is no mapping from names to the numbers 0, 1, 2, ...
-        OSError: for a file that cannot be read.
-    """
-    expected = 'expected a JSON mapping from relation names to ids, such as {"None": 0, "/per/per/peer": 1}'
-    with open(path, encoding="utf-8") as file:
-        try:
-            relations = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: {expected}, but the file is no JSON: {error}") from error
-    if not isinstance(relations, dict):
-        raise ValueError(f"{path}: {expected}, got a {type(relations).__name__}.")
-    numbers = list(relations.values())
-    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
-        raise ValueError(f"{path} must number its relations 0..{len(numbers) - 1}, got {numbers}.")
-    return sorted(relations, key=relations.__getitem__)
-
-
 def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """
     The state dict in a published `.pth` file. Nothing in the file is executed.
@@ -139,18 +116,8 @@ def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: where the file holds something else than a dict of tensors, code included.
     """
-    expected = "Expected is the state dict that DeepKE saves with torch.save(model.state_dict(), ...)."
-    try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own message advises to load the file all the same, hence `from None`.
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of tensors, or damaged"
-        raise ValueError(f"{path} was not loaded, because {problem}. {expected}") from None
-    except OSError:
-        raise
-    except Exception as error:  # torch checks little before it unpacks: damage comes as nearly every kind of error
-        raise ValueError(f"{path} was not loaded, because it is damaged or cut off. {expected}") from error
+    expected = "expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)"
+    state_dict = load_plain_pickle(path, expected)
     if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
         raise ValueError(f"{path} must hold a dict from parameter names to tensors, got {type(state_dict).__name__}.")
     return state_dict

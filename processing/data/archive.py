@@ -26,21 +26,17 @@ SPLIT_NAMES = {
 CropNames = dict[str | int, list[str]]
 
 
-def read_crop_names(path: str) -> CropNames:
+def load_plain_pickle(path: str | os.PathLike, expected: str) -> Any:
     """
-    A `.pth` file of the published archives: a pickled dict from an image, or from a row's number, to the names of its
-    crops; empty where there is no such file. No code in it is run.
+    What `torch.save` wrote to a `.pth` file. No code in it is run.
 
     Raises:
-        ValueError: for a file that holds anything else.
+        ValueError: for a file that is damaged or holds code; `expected` ends its message.
     """
-    if not os.path.isfile(path):
-        return {}
     import torch  # Reading text, or prepared data, need not wait for it.
 
-    expected = "expected a dict of str (or row numbers) to list of str, as torch.save writes it"
     try:
-        crop_names = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own message advises to load the file all the same, hence `from None`.
         code = re.search(r"GLOBAL (\S+)", str(error))
@@ -50,6 +46,14 @@ def read_crop_names(path: str) -> CropNames:
         raise
     except Exception as error:  # Torch checks little before it unpacks: damage comes as nearly every kind of error.
         raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
+
+
+def read_crop_names(path: str) -> CropNames:
+    """The crops that a `.pth` file of an archive lists, none where there is no such file."""
+    if not os.path.isfile(path):
+        return {}
+    expected = "expected a dict of str (or row numbers) to list of str, as torch.save writes it"
+    crop_names = load_plain_pickle(path, expected)
     if not isinstance(crop_names, dict):
         raise ValueError(f"{path}: {expected}, got {type(crop_names).__name__}.")
     for key, names in crop_names.items():

@@ -4,24 +4,16 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from datasets import (
-    ClassLabel,
-    Dataset,
-    DatasetBuilder,
-    DatasetDict,
-    Image,
-    List,
-    load_dataset,
-)
+from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Image, List, load_dataset
 from datasets.fingerprint import Hasher
 from huggingface_hub.errors import HFValidationError
 
-from processing.columns import CROP_KINDS, PICTURE_COLUMNS
+from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.data.demo.builder import DemoBuilder
 from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
-from processing.data.own.find_tables import Tables, find_tables
+from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, table_features
 from processing.jobs.cache_errors import cache_errors
 from processing.rows.loading_report import LoadingReport
@@ -73,10 +65,14 @@ def load_data(
         builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
         return _prepared(builder, cache_dir)
     tables = find_tables(name) if is_own else None
-    if tables is not None and not _holds_relations(tables):
+    if tables is not None and "relation" not in table_features(tables.first):
         return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own), cache_dir)
     with cache_errors(cache_dir):
-        data = _from_hub(name, cache_dir) if tables is None else _from_tables(tables, cache_dir)
+        if tables is None:
+            data = _from_hub(name, cache_dir)
+        else:
+            files = {split: list(paths) for split, paths in tables.splits.items()}
+            data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
     return encode_pictures(_with_known_columns(name, data)), LoadingReport()
 
 
@@ -85,18 +81,6 @@ def _prepared(builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDi
         builder.download_and_prepare()
     report = builder.report if isinstance(builder, ReportingBuilder) else LoadingReport()
     return encode_pictures(builder.as_dataset()), report
-
-
-def _holds_relations(tables: Tables) -> bool:
-    """Whether the first file is Parquet or Arrow with a column for relations."""
-    first = next(iter(tables.splits.values()))[0]
-    return ending_of(first) in BINARY_ENDINGS and "relation" in (table_features(first) or {})
-
-
-def _from_tables(tables: Tables, cache_dir: str | None) -> DatasetDict:
-    files = {split: list(paths) for split, paths in tables.splits.items()}
-    file_format = ending_of(files[next(iter(files))][0]).removeprefix(".")
-    return load_dataset(file_format, data_files=files, cache_dir=cache_dir)
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
@@ -112,12 +96,7 @@ def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
 
 
 def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
-    """
-    The rows in the columns of `ner_features` or `re_features`, numbers cast to their types.
-
-    Raises:
-        ValueError: where columns are missing, or hold something else.
-    """
+    """The rows in the columns of `ner_features` or `re_features`, numbers cast to their types."""
     known = DatasetDict()
     for split, rows in data.items():
         given = rows.features
@@ -174,7 +153,7 @@ def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
     for split, rows in data.items():
         info = rows.info.copy()
         info.features = rows.features.copy()
-        info.features |= {"image": picture, **{f"{kind}_crops": List(picture) for kind in CROP_KINDS}}
+        info.features |= {"image": picture, **dict.fromkeys(CROP_COLUMNS, List(picture))}
         fingerprint = Hasher.hash([rows._fingerprint, picture.decode])
         result[split] = Dataset(rows.data, info, rows.split, indices_table=rows._indices, fingerprint=fingerprint)
     return result

@@ -102,9 +102,9 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> dict[str, Any]:
     return {"name": name, "start": start, "end": end}
 
 
-def read_relation_ids(path: str) -> list[str]:
+def read_relation_ids(path: str | os.PathLike) -> list[str]:
     """
-    The relations of a file `ours_rel2id.json` in id order.
+    The relations of DeepKE's JSON file `ours_rel2id.json` in the order of their ids.
 
     Raises:
         ValueError: for one that does not number them from 0 on.

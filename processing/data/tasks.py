@@ -8,17 +8,7 @@ ANSWERS = {"ner": "ner_tags", "re": "relation"}
 
 
 def check_task(data: DatasetDict, name: str, task: str) -> None:
-    """
-    Check that the data can be used for a task.
-
-    Args:
-        data: splits with the same columns.
-        name: what the message calls the data.
-        task: one of `ANSWERS`.
-
-    Raises:
-        ValueError: where the data have no column with the answers of the task.
-    """
+    """A ValueError, which calls the data by `name`, where they have no column with the answers of the task."""
     columns = next(iter(data.values())).column_names
     if ANSWERS[task] not in columns:
         others = [other for other, column in ANSWERS.items() if column in columns]
@@ -29,12 +19,7 @@ def check_task(data: DatasetDict, name: str, task: str) -> None:
 
 
 def choose_split(data: DatasetDict, split: str) -> Dataset:
-    """
-    The rows of one split.
-
-    Raises:
-        ValueError: where the data have no such split.
-    """
+    """The rows of one split; a ValueError names those that there are."""
     if split not in data:
         raise ValueError(f"The split must be one of {', '.join(data)}, got {split!r}.")
     return data[split]

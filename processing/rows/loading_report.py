@@ -1,6 +1,5 @@
 """What a builder loaded, and what it could not load: counts, and every picture, row and span by name."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -98,12 +97,10 @@ class LoadingReport:
         return [span for split in self.splits.values() for span in split.moved]
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON file holds."""
         return {"splits": {name: asdict(split) for name, split in self.splits.items()}, "notes": self.notes}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], path: str | None = None) -> "LoadingReport":
-        """The report that `to_dict` wrote."""
         splits = {
             name: SplitReport(
                 counts=dict(split["counts"]),
@@ -130,8 +127,8 @@ class LoadingReport:
             counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
             lines.append(f"{name}: {', '.join(counts) or 'nothing'}")
         lines += self.notes
-        findings: dict[str, Sequence[Any]] = {"absent": self.absent, "skipped": self.skipped, "moved": self.moved}
-        for name, found in findings.items():
+        for name in ("absent", "skipped", "moved"):
+            found = getattr(self, name)
             lines += map(str, found[:max_listed])
             if len(found) > max_listed:
                 more = f"and {len(found) - max_listed} more"

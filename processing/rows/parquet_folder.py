@@ -43,7 +43,8 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = dataset.features.arrow_schema  # Its metadata tell `datasets` the features.
-    texts = [leaf for leaf in _leaves(schema) if leaf.split(".")[-1] != "bytes"]
+    leaves = [leaf for column in schema for leaf in _leaves(column.name, column.type)]
+    texts = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
     with (
         replacing(path) as file,
         # Pictures are compressed already, and few rows have the same one.
@@ -61,17 +62,13 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
         writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
 
 
-def _leaves(schema: pa.Schema) -> list[str]:
-    """The names that Parquet gives to the columns in which values of the schema lie."""
-
-    def below(path: str, kind: pa.DataType) -> list[str]:
-        if pa.types.is_struct(kind):
-            return [leaf for field in kind for leaf in below(f"{path}.{field.name}", field.type)]
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-            return below(f"{path}.list.element", kind.value_type)
-        return [path]
-
-    return [leaf for column in schema for leaf in below(column.name, column.type)]
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    """The names that Parquet gives to the columns in which the values of a column lie."""
+    if pa.types.is_struct(kind):
+        return [leaf for field in kind for leaf in _leaves(f"{path}.{field.name}", field.type)]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    return [path]
 
 
 def _row_groups(dataset: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -80,8 +77,6 @@ def _row_groups(dataset: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.Tab
     parts: list[pa.Table] = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         parts.append(embed_table_storage(rows[start : start + ROWS_AT_ONCE].cast(schema)))
-        if sum(part.nbytes for part in parts) >= ROW_GROUP_BYTES:
+        if sum(part.nbytes for part in parts) >= ROW_GROUP_BYTES or start + ROWS_AT_ONCE >= len(rows):
             yield pa.concat_tables(parts).combine_chunks()
             parts = []
-    if parts:
-        yield pa.concat_tables(parts).combine_chunks()

@@ -33,12 +33,7 @@ class PictureFolder(NamedTuple):
 
 
 def _given_picture(value: Any) -> dict[str, Any] | None:
-    """
-    A picture as a row gives it, as `{"path", "bytes"}` of which at most one is None; None where there is no picture.
-
-    Raises:
-        ProblemError: for what is no picture.
-    """
+    """A picture as a row gives it, as `{"path", "bytes"}` of which at most one is None; None where there is none."""
     if value is None:
         return None
     data, path = value, None
@@ -70,10 +65,7 @@ class PictureReader:
     def __init__(
         self, root: str, folders: Mapping[str, PictureFolder], limits: Mapping[str, int], report: SplitReport
     ):
-        self.root = root
-        self.folders = folders
-        self.limits = limits
-        self.report = report
+        self.root, self.folders, self.limits, self.report = root, folders, limits, report
         self._check_file = functools.cache(check_image)  # Several rows may share a picture.
 
     def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:
@@ -90,7 +82,7 @@ class PictureReader:
         for column in CROP_COLUMNS:
             listed, number = row.get(column) or [], self.limits[column]
             if not isinstance(listed, list):
-                self._absent(row_id, column, "unreadable", str(listed), Problem("must be a list of pictures", column))
+                self._absent(row_id, column, str(listed), Problem("must be a list of pictures", column))
                 listed = []
             crops = [self._usable(row_id, column, value) for value in listed[:number]]
             absent[column] = {index for index, crop in enumerate(crops) if crop is None}
@@ -103,40 +95,44 @@ class PictureReader:
         return columns, absent
 
     def _usable(self, row_id: str, column: str, value: Any) -> dict[str, Any] | None:
+        shown = str(value)
         try:
             picture = _given_picture(value)
+            if picture is None:
+                return None
+            if picture["bytes"] is not None:
+                shown = picture["path"] or "bytes"
+                problem = check_image(picture["bytes"])
+            else:
+                shown = picture["path"]
+                picture["path"] = path = _path_in(self.folders[column], shown)
+                shown = os.path.relpath(path, self.root)
+                problem = self._check_file(path)
         except ProblemError as error:
-            self._absent(row_id, column, "unreadable", str(value), error.problem)
-            return None
-        if picture is None:
-            return None
-        if picture["bytes"] is None:
-            return self._file(row_id, column, picture["path"])
-        unusable = check_image(picture["bytes"])
-        if unusable is None:
+            problem = error.problem
+        if problem is None:
             return picture
-        self._absent(row_id, column, "unreadable", picture["path"] or "bytes", unusable)
+        self._absent(row_id, column, shown, problem)
         return None
 
-    def _file(self, row_id: str, column: str, name: str) -> dict[str, Any] | None:
-        folder = self.folders[column]
-        path = folder.find(name)
-        if path is None and os.path.isabs(name):
-            # It may be written by way of a link; the folder is known here by its real path.
-            path = folder.find(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
-        if _URL.match(name):
-            problem = Problem("a URL, and nothing is downloaded: name a file below the image folder")
-            self._absent(row_id, column, "outside", name, problem)
-        elif path is None:
-            problem = Problem("outside the folder of the pictures", details=f"({os.path.basename(folder.folder)})")
-            self._absent(row_id, column, "outside", name, problem)
-        elif unusable := self._check_file(path):
-            count = "missing" if unusable.kind == NO_SUCH_FILE else "unreadable"
-            self._absent(row_id, column, count, os.path.relpath(path, self.root), unusable)
-        else:
-            return {"path": path, "bytes": None}
-        return None
-
-    def _absent(self, row_id: str, column: str, count: str, path: str, problem: Problem) -> None:
+    def _absent(self, row_id: str, column: str, path: str, problem: Problem) -> None:
+        count = _COUNTS.get(problem.kind, "unreadable")
         self.report.counts[f"{'images' if column == 'image' else 'crops'}_{count}"] += 1
         self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
+
+
+_IS_URL = "a URL, and nothing is downloaded: name a file below the image folder"
+_IS_OUTSIDE = "outside the folder of the pictures"
+_COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}
+
+
+def _path_in(folder: PictureFolder, name: str) -> str:
+    path = folder.find(name)
+    if path is None and os.path.isabs(name):
+        # It may be written by way of a link; the folder is known here by its real path.
+        path = folder.find(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
+    if _URL.match(name):
+        raise ProblemError(Problem(_IS_URL))
+    if path is None:
+        raise ProblemError(Problem(_IS_OUTSIDE, details=f"({os.path.basename(folder.folder)})"))
+    return path

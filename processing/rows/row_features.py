@@ -5,14 +5,11 @@ from typing import Any
 
 import datasets
 
-from processing.columns import CROP_KINDS, OBJECT_COLUMNS
+from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS
 
 
 def _features(answer: dict[str, Any]) -> datasets.Features:
-    """
-    The words of a text, what is to be found in them, the picture and its crops. What is absent is None, or an empty
-    list.
-    """
+    """The words of a text, what is to be found in them, and its pictures; what is absent is None, or an empty list."""
     return datasets.Features(
         {
             "id": datasets.Value("string"),
@@ -20,7 +17,7 @@ def _features(answer: dict[str, Any]) -> datasets.Features:
             "tokens": datasets.List(datasets.Value("string")),
             **answer,
             "image": datasets.Image(),
-            **{f"{kind}_crops": datasets.List(datasets.Image()) for kind in CROP_KINDS},
+            **{column: datasets.List(datasets.Image()) for column in CROP_COLUMNS},
         }
     )
 

@@ -37,6 +37,10 @@ class Tables(NamedTuple):
     unused: tuple[str, ...] = ()
 
     @property
+    def first(self) -> str:
+        return next(iter(self.splits.values()))[0]
+
+    @property
     def folder(self) -> str:
         """Where pictures are by default, and to which the paths of files are shown relative."""
         return os.path.dirname(self.root) if os.path.isfile(self.root) else self.root

@@ -218,12 +218,7 @@ class ArchiveBuilder(ReportingBuilder):
 
     @abstractmethod
     def read_rows(self, path: str) -> Iterator[ArchiveRow]:
-        """
-        The rows of a text file.
-
-        Raises:
-            ValueError: with file and line, for anything unexpected in it.
-        """
+        """The rows of a text file; a ValueError names file and line of what is unexpected in it."""
 
     @property
     def archive(self) -> Archive:

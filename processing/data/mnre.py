@@ -1,11 +1,4 @@
-"""
-Datasets builder for MNRE: tweets with two marked entities, the relation between them, pictures and crops.
-
-    builder = MNRE(data_dir="data/mnre")
-    builder.download_and_prepare()
-    dataset = builder.as_dataset()
-    print(builder.report)
-"""
+"""The builder of MNRE: tweets with two marked entities, the relation between them, pictures and crops."""
 
 import ast
 import json
@@ -53,10 +46,7 @@ MNRE_RELATIONS = (
 def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[ArchiveRow]:
     """
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
-    `img_id` and `relation`. No code in it is run.
-
-    Raises:
-        ValueError: with file and line, for anything else in the file.
+    `img_id` and `relation`. No code in it is run. A ValueError names file and line of anything else.
     """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
@@ -88,7 +78,6 @@ def _relation_row(text: str, where: str, relations: Sequence[str]) -> ArchiveRow
 
 
 def _entity(value: Any, key: str, num_words: int, where: str) -> dict[str, Any]:
-    """An entity as a column; `start` and `end` are word indices, `end` exclusive."""
     expected = (
         f"{where}: expected {key} to be a dict of a name and a pos [start, end], 0 <= start < end <= {num_words}"
     )

@@ -1,11 +1,4 @@
-"""
-Datasets builder for Twitter-2015, Twitter-2017 and archives laid out alike, with or without their pictures.
-
-    builder = TwitterMNER(config_name="twitter2017", data_dir="data/twitter2017")
-    builder.download_and_prepare()
-    dataset = builder.as_dataset()
-    print(builder.report)
-"""
+"""The builder of Twitter-2015, Twitter-2017 and archives laid out alike, with or without their pictures."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -32,10 +25,8 @@ def read_sentences(path: str) -> Iterator[Sentence]:
     """
     The sentences of a text file: an `IMGID:<id>` line, then a `token<TAB>tag` line per token, then a blank line.
 
-    Type OTHER is called MISC; the tags are else as they stand, strict IOB2 or not.
-
-    Raises:
-        ValueError: with file and line, for anything else in the file.
+    Type OTHER is called MISC; the tags are else as they stand, strict IOB2 or not. A ValueError names file and line of
+    anything else.
     """
     with open(path, "rb") as file:
         lines = file.read().split(b"\n")

@@ -15,6 +15,10 @@ from .loading_report import AbsentPicture, SplitReport
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 
+_IS_URL = "a URL, and nothing is downloaded: name a file below the image folder"
+_IS_OUTSIDE = "outside the folder of the pictures"
+_COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
+
 
 class PictureFolder(NamedTuple):
     """A folder of pictures, whose names are relative to `base` and have to stay below `folder`."""
@@ -22,14 +26,22 @@ class PictureFolder(NamedTuple):
     base: str
     folder: str
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str) -> str:
         """
-        The path for a name, or None where it leads out of the folder.
+        The path for a name, or a ProblemError where it leads out of the folder.
 
         By name only: a link inside the folder was put there by whoever keeps the data, and is followed.
         """
-        path = os.path.normpath(os.path.join(self.base, name))
-        return path if path.startswith(self.folder + os.sep) else None
+        if _URL.match(name):
+            raise ProblemError(Problem(_IS_URL))
+        places = [os.path.normpath(os.path.join(self.base, name))]
+        if os.path.isabs(name):
+            # It may be written by way of a link; the folder is known here by its real path.
+            places.append(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
+        for path in places:
+            if path.startswith(self.folder + os.sep):
+                return path
+        raise ProblemError(Problem(_IS_OUTSIDE, details=f"({os.path.basename(self.folder)})"))
 
 
 def _given_picture(value: Any) -> dict[str, Any] | None:
@@ -105,7 +117,7 @@ class PictureReader:
                 problem = check_image(picture["bytes"])
             else:
                 shown = picture["path"]
-                picture["path"] = path = _path_in(self.folders[column], shown)
+                picture["path"] = path = self.folders[column].find(shown)
                 shown = os.path.relpath(path, self.root)
                 problem = self._check_file(path)
         except ProblemError as error:
@@ -119,20 +131,3 @@ class PictureReader:
         count = _COUNTS.get(problem.kind, "unreadable")
         self.report.counts[f"{'images' if column == 'image' else 'crops'}_{count}"] += 1
         self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
-
-
-_IS_URL = "a URL, and nothing is downloaded: name a file below the image folder"
-_IS_OUTSIDE = "outside the folder of the pictures"
-_COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}
-
-
-def _path_in(folder: PictureFolder, name: str) -> str:
-    path = folder.find(name)
-    if path is None and os.path.isabs(name):
-        # It may be written by way of a link; the folder is known here by its real path.
-        path = folder.find(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
-    if _URL.match(name):
-        raise ProblemError(Problem(_IS_URL))
-    if path is None:
-        raise ProblemError(Problem(_IS_OUTSIDE, details=f"({os.path.basename(folder.folder)})"))
-    return path

@@ -38,7 +38,10 @@ class DemoConfig(datasets.BuilderConfig):
 
 
 class DemoBuilder(datasets.GeneratorBasedBuilder):
-    """Base of the demo builders: one has a `DESCRIPTION` and its `FEATURES`, and plans what is in a row."""
+    """
+    Base of the demo builders: one has a `DESCRIPTION` and its `FEATURES`, and plans what is in a row. The splits share
+    no sentence, whatever the letter case, and a row depends on the seed, the split and its index alone.
+    """
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = DemoConfig

@@ -52,9 +52,8 @@ def _parse_drawings(text: str) -> dict[str, Drawing]:
             primitive, colour, *values = shape.split()
             numbers = [float(value) for value in values]
             shapes.append((primitive, colour, list(zip(numbers[::2], numbers[1::2], strict=True))))
-        drawings[kind] = Drawing(
-            entity_type if entity_type in TYPES else None, float(aspect), float(hue), tuple(shapes)
-        )
+        is_type = entity_type in TYPES
+        drawings[kind] = Drawing(entity_type if is_type else None, float(aspect), float(hue), tuple(shapes))
     return drawings
 
 
@@ -215,12 +214,11 @@ class Scene:
 
 def _star(centre: tuple[float, float], tip: tuple[float, float]) -> list[tuple[float, float]]:
     """The ten corners of a five-pointed star, as seen upright from `centre`; `tip` gives its size."""
-    radii = (math.dist(centre, tip), 0.45 * math.dist(centre, tip))
-    angles = [math.pi * (corner / 5 - 0.5) for corner in range(10)]
-    return [
-        (centre[0] + radii[k % 2] * math.cos(angle), centre[1] + radii[k % 2] * math.sin(angle))
-        for k, angle in enumerate(angles)
-    ]
+    corners = []
+    for corner in range(10):
+        radius, angle = math.dist(centre, tip) * (1, 0.45)[corner % 2], math.pi * (corner / 5 - 0.5)
+        corners.append((centre[0] + radius * math.cos(angle), centre[1] + radius * math.sin(angle)))
+    return corners
 
 
 def _draw_object(draw: ImageDraw.ImageDraw, item: SceneObject, rng: random.Random) -> None:
@@ -247,8 +245,9 @@ def _draw_object(draw: ImageDraw.ImageDraw, item: SceneObject, rng: random.Rando
         else:
             xs, ys = zip(*points, strict=True)
             paint = draw.ellipse if primitive == "oval" else draw.rectangle
-            corners = (min(xs), min(ys), max(xs), max(ys))
-            paint(corners, fill=colours[slot], outline=colours["ink"], width=SUPERSAMPLING)
+            paint(
+                (min(xs), min(ys), max(xs), max(ys)), fill=colours[slot], outline=colours["ink"], width=SUPERSAMPLING
+            )
 
 
 def _overlap(one: Box, other: Box) -> float:
@@ -268,11 +267,10 @@ def place_objects(
     Args:
         wanted: kind of each, and whether it is a deciding one.
         deciding_sides: from and to, in pixels: side of the square that has the area of an object which stands for a
-            type. A distractor is smaller.
+            type, whatever its aspect. A distractor is smaller.
     """
     objects: list[SceneObject] = []
     for kind, deciding in wanted:
-        # Equal areas whatever the aspect; a distractor is smaller.
         side = rng.uniform(26, 40) if DRAWINGS[kind].entity_type is None else rng.uniform(*deciding_sides)
         aspect = DRAWINGS[kind].aspect * rng.uniform(0.85, 1.15)
         width, height = (min(round(side * factor), PICTURE_SIZE - 8) for factor in (aspect**0.5, aspect**-0.5))
@@ -296,21 +294,12 @@ def _plan_crops(objects: tuple[SceneObject, ...], deciding_share: float, rng: ra
     for item in found[:MAX_CROPS]:
         left, top, right, bottom = item.box
         margins = [0.1 * extent * rng.random() for extent in (right - left, bottom - top) * 2]
-        box = (
-            max(round(left - margins[0]), 0),
-            max(round(top - margins[1]), 0),
-            min(round(right + margins[2]), PICTURE_SIZE),
-            min(round(bottom + margins[3]), PICTURE_SIZE),
-        )
-        crops.append(Crop(item, box))
+        edges = (left - margins[0], top - margins[1], right + margins[2], bottom + margins[3])
+        left, top, right, bottom = (min(max(round(edge), 0), PICTURE_SIZE) for edge in edges)
+        crops.append(Crop(item, (left, top, right, bottom)))
     return tuple(crops)
 
 
 def plan_scene(seed: str, objects: tuple[SceneObject, ...], rng: random.Random) -> Scene:
-    """The scene of these objects with its crops."""
-    return Scene(
-        seed=seed,
-        objects=objects,
-        aux_crops=_plan_crops(objects, DECIDING_IN_AUX, rng),
-        rcnn_crops=_plan_crops(objects, DECIDING_IN_RCNN, rng),
-    )
+    crops = [_plan_crops(objects, share, rng) for share in (DECIDING_IN_AUX, DECIDING_IN_RCNN)]
+    return Scene(seed, objects, *crops)

@@ -15,10 +15,7 @@ What a tweet is made of:
 
 Per 100 tweets that is 83 names only the picture settles, 8 names the sentence settles and 14 second entities. A
 reader of the text alone who finds every span guesses one name in four right: (83 / 4 + 8 + 14) / 105 = 41 F1. A reader
-of text and picture can reach 100.
-
-The three splits share no sentence, whatever the letter case. Every row depends on the seed, the split and its index
-alone, so that `plan_tweet` tells later which crop shows the deciding object of a row.
+of text and picture can reach 100. `plan_tweet` tells later which crop shows the deciding object of a row.
 """
 
 import random
@@ -31,7 +28,7 @@ from processing.rows.row_features import ner_features
 
 from .builder import DemoBuilder
 from .drawing import KINDS, TYPES, Scene, SceneObject, place_objects, plan_scene
-from .sentences import CLOSERS, OPENERS, Word, belongs_to, fill_template, options, shuffled_names, vary_case
+from .sentences import CLOSERS, OPENERS, belongs_to, fill_template, options, shuffled_names, vary_case
 
 
 NO_PICTURE, NO_ENTITY, SECOND_ENTITY = 0.08, 0.10, 0.15
@@ -77,23 +74,17 @@ SETTLED_SENTENCES = {
 }
 
 # A second entity: its tail and its name both tell the type.
-SECOND_ENTITIES = {
-    "PER": (
-        options("says @ {other}; with my idol {other}"),
-        options("Rihanna; Obama; Beyonce; Messi; Taylor Swift; Justin Bieber"),
-    ),
-    "LOC": (
-        options("live from {other}; greetings from {other}"),
-        options("Ohio; Canada; Tokyo; Berlin; New Zealand; South Africa"),
-    ),
-    "ORG": (
-        options("via {other}; according to {other}"),
-        options("Reuters; NASA; UNICEF; FIFA; Red Cross; European Union"),
-    ),
-    "MISC": (
-        options("after the {other}; before the {other}"),
-        options("Oscars; Grammys; Olympics; Emmys; World Cup; Super Bowl"),
-    ),
+SECOND_TAILS = {
+    "PER": options("says @ {other}; with my idol {other}"),
+    "LOC": options("live from {other}; greetings from {other}"),
+    "ORG": options("via {other}; according to {other}"),
+    "MISC": options("after the {other}; before the {other}"),
+}
+SECOND_NAMES = {
+    "PER": options("Rihanna; Obama; Beyonce; Messi; Taylor Swift; Justin Bieber"),
+    "LOC": options("Ohio; Canada; Tokyo; Berlin; New Zealand; South Africa"),
+    "ORG": options("Reuters; NASA; UNICEF; FIFA; Red Cross; European Union"),
+    "MISC": options("Oscars; Grammys; Olympics; Emmys; World Cup; Super Bowl"),
 }
 
 
@@ -116,31 +107,6 @@ def _plan_objects(entity_type: str | None, rng: random.Random) -> tuple[SceneObj
     return place_objects(wanted, (54, 78), rng)
 
 
-def _write_tweet(body: str, name: tuple[str, str] | None, rng: random.Random) -> tuple[list[Word], dict[str, str]]:
-    """The words of a tweet, and the type of the name in each slot. `name` is a name and its type."""
-    types = {}
-    words = fill_template(rng.choice(OPENERS), {}, rng)
-    if name is None:
-        words += fill_template(body, {}, rng)
-    else:
-        words += fill_template(body, {"name": name[0]}, rng)
-        types["name"] = name[1]
-        if rng.random() < SECOND_ENTITY:
-            types["other"] = rng.choice(TYPES)
-            tails, names = SECOND_ENTITIES[types["other"]]
-            words += fill_template(rng.choice(tails), {"other": rng.choice(names)}, rng)
-    words += fill_template(rng.choice(CLOSERS), {}, rng)
-    return vary_case(words, rng), types
-
-
-def _tags(words: list[Word], types: dict[str, str]) -> tuple[str, ...]:
-    slots = [None, *(slot for _, slot in words)]
-    return tuple(
-        "O" if slot is None else f"{'I' if slot == previous else 'B'}-{types[slot]}"
-        for previous, slot in pairwise(slots)
-    )
-
-
 def plan_tweet(seed: int, split: str, index: int) -> Tweet:
     """Row `index` of a split before its picture is painted: its words, tags and scene."""
     row = f"{seed}/{split}/{index}"
@@ -154,20 +120,29 @@ def plan_tweet(seed: int, split: str, index: int) -> Tweet:
         has_name, bodies = rng.random() >= NO_ENTITY, OPEN_SENTENCES
         scene = plan_scene(f"{row}/paint", _plan_objects(entity_type if has_name else None, rng), rng)
     while True:
+        types = {"name": entity_type}  # of the name in each slot
         body = rng.choice(bodies)
+        words = fill_template(rng.choice(OPENERS), {}, rng)
         if has_name:
-            words, types = _write_tweet(body, (name, entity_type), rng)
+            words += fill_template(body, {"name": name}, rng)
+            if rng.random() < SECOND_ENTITY:
+                other = types["other"] = rng.choice(TYPES)
+                tail = rng.choice(SECOND_TAILS[other])
+                words += fill_template(tail, {"other": rng.choice(SECOND_NAMES[other])}, rng)
         else:
-            words, types = _write_tweet(body.replace("{name}", "{thing}"), None, rng)
+            words += fill_template(body.replace("{name}", "{thing}"), {}, rng)
+        words = vary_case(words + fill_template(rng.choice(CLOSERS), {}, rng), rng)
         if belongs_to(split, words):  # only the sentence is drawn again, never name or type
-            return Tweet(tuple(word for word, _ in words), _tags(words, types), scene)
+            tokens, slots = zip(*words, strict=True)
+            tags = [
+                "O" if slot is None else f"{'I' if slot == previous else 'B'}-{types[slot]}"
+                for previous, slot in pairwise((None, *slots))
+            ]
+            return Tweet(tokens, tuple(tags), scene)
 
 
 class DemoMNER(DemoBuilder):
-    """
-    Drawn tweets for entity recognition. Call `DemoMNER(seed=0)`, then `download_and_prepare()` and `as_dataset()`, or
-    `as_streaming_dataset()` alone.
-    """
+    """Drawn tweets for entity recognition; options as in [`DemoConfig`]."""
 
     DESCRIPTION = "Tweets with drawn pictures, where the picture settles the type of an ambiguous name."
     FEATURES = ner_features(TWITTER_TAGS)

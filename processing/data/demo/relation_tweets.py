@@ -12,10 +12,7 @@ What a tweet is made of:
 - Beside them distractors that settle nothing, noise, blur, changing light, and crops, as in `entity_tweets.py`.
 
 Relations are equally frequent, `None` among them: whoever reads the text alone guesses one row in seven right. A
-reader of text and picture can reach 100 %.
-
-The three splits share no sentence, whatever the letter case. Every row depends on the seed, the split and its index
-alone, so that `plan_relation` tells later which crops show the deciding objects of a row.
+reader of text and picture can reach 100 %. `plan_relation` tells later which crops show the deciding objects of a row.
 """
 
 import random
@@ -104,10 +101,7 @@ def plan_relation(seed: int, split: str, index: int) -> RelationTweet:
 
 
 class DemoRelations(DemoBuilder):
-    """
-    Drawn tweets for relation extraction. Call `DemoRelations(seed=0)`, then `download_and_prepare()` and
-    `as_dataset()`, or `as_streaming_dataset()` alone.
-    """
+    """Drawn tweets for relation extraction; options as in [`DemoConfig`]."""
 
     DESCRIPTION = "Tweets with drawn pictures, where the picture settles the relation between two names."
     FEATURES = re_features(RELATIONS)

@@ -31,9 +31,6 @@ def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
 
     A row has at most 100 lines; one that is broken costs its first line only: reading goes on with the next one, so
     that a quote which is never closed takes no other row with it.
-
-    Raises:
-        ValueError: for a header that is no list of distinct names.
     """
     header: list[str] | None = None
     for line, cells in _records(path):

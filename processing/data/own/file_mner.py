@@ -1,12 +1,4 @@
-"""
-Datasets builder for your own tweets, words and tags or text and spans, in JSON lines, CSV, Parquet or as `datasets`
-saves them.
-
-    builder = FileMNER(data_dir="data/mine")
-    builder.download_and_prepare()
-    dataset = builder.as_dataset()
-    print(builder.report)
-"""
+"""The builder of your own tweets: words and tags or text and spans, in any of the formats of `tables`."""
 
 import os
 from collections.abc import Iterator, Sequence

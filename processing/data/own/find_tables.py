@@ -16,6 +16,7 @@ SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() fo
 
 # They lie beside the rows in folders that datasets or a builder of this project wrote.
 _NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json")
+_NAMED_ENDINGS = (".jsonl", ".json", ".csv")
 _SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_OF)})(?:-\d+-of-(\d+))?", re.IGNORECASE)
 
 # The files of each split by its name, whatever that is. It is empty where there is no data set.
@@ -91,12 +92,13 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
 
 
 def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if ending_of(name) in endings and name not in _NO_TABLES)
-    return [name for name in names if os.path.isfile(os.path.join(folder, name))]
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file()]
+    return sorted(name for name in names if ending_of(name) in endings and name not in _NO_TABLES)
 
 
 def _lone_file(folder: str) -> SplitFiles:
-    names = _file_names(folder, (".jsonl", ".json", ".csv"))
+    names = _file_names(folder, _NAMED_ENDINGS)
     return {"train": (os.path.join(folder, names[0]),)} if len(names) == 1 else {}
 
 
@@ -110,32 +112,30 @@ def _named_files(folder: str) -> SplitFiles:
     found: dict[str, list[str]] = {}
     # The files of one split must agree in their name, in their number of parts and in their ending.
     kinds: dict[str, set[tuple[str, str | None, str]]] = {}
-    for name in _file_names(folder, (".jsonl", ".json", ".csv", *BINARY_ENDINGS)):
+    for name in _file_names(folder, (*_NAMED_ENDINGS, *BINARY_ENDINGS)):
         stem, ending = os.path.splitext(name)
         if match := _SPLIT_FILE.fullmatch(stem):
             split = SPLIT_OF[match[1].lower()]
             found.setdefault(split, []).append(name)
             kinds.setdefault(split, set()).add((match[1], match[2], ending))
     for split, names in found.items():
+        listing = ", ".join(names)
         if len(kinds[split]) > 1:
-            listing = ", ".join(names)
             raise ValueError(f"{folder}: several files would be the {split} split: {listing}. Leave only one there.")
         ((_, number, _),) = kinds[split]
         if number and len(names) != int(number):
             raise ValueError(
-                f"{folder}: expected {int(number)} parts of the {split} split, got {', '.join(names)}. Add the others."
+                f"{folder}: expected {int(number)} parts of the {split} split, got {listing}. Add the others."
             )
-    if len({ending_of(name) for names in found.values() for name in names}) > 1:
-        mixed = ", ".join(name for names in found.values() for name in names)
-        raise ValueError(f"{folder}: expected files of one ending, got {mixed}. Convert or remove the others.")
+    every = [name for names in found.values() for name in names]
+    if len(set(map(ending_of, every))) > 1:
+        raise ValueError(
+            f"{folder}: expected files of one ending, got {', '.join(every)}. Convert or remove the others."
+        )
     return {split: tuple(os.path.join(folder, name) for name in names) for split, names in found.items()}
 
 
 def _saved_to_disk(root: str) -> SplitFiles:
-    """
-    Raises:
-        ValueError: for a folder that `save_to_disk` wrote and that is damaged.
-    """
     marks = (datasets.config.DATASETDICT_JSON_FILENAME, datasets.config.DATASET_STATE_JSON_FILENAME)
     if not any(os.path.isfile(os.path.join(root, mark)) for mark in marks):
         return {}

@@ -61,22 +61,14 @@ class LabelNames(NamedTuple):
         return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
 
 
-NO_NAMES = LabelNames()
-
-
 def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
     return ProblemError(Problem(kind, column, details=f"(got {got!r:.80})"))
 
 
-def read_labelled_row(row: Row, row_id: str, names: LabelNames = NO_NAMES) -> LabelledRow:
+def read_labelled_row(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
     """
-    Check all of a row but its pictures. Tags are read where there are both tags and spans.
-
-    Args:
-        row_id: for a row without an `id`.
-
-    Raises:
-        ProblemError: for a row that cannot be used.
+    Check all of a row but its pictures; a ProblemError says why it cannot be used. Tags are read where there are both
+    tags and spans. A row without an `id` gets the `row_id`.
     """
     own_id, image_id = (_id(row, column) for column in ("id", "image_id"))
     if own_id == "":

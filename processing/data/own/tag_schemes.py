@@ -9,27 +9,15 @@ from collections.abc import Iterable, Sequence
 _MEANING = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 
 # Of schemes with the same letters the commoner comes first.
-_PREFIXES = {
-    "IOB2": "BI",
-    "IOB1": "BI",
-    "BIOES": "BIES",
-    "BILOU": "BILU",
-    "BMES": "BMES",
-    "BMEWO": "BMEW",
-}
+_PREFIXES = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW"}
 TAG_SCHEMES = tuple(_PREFIXES)
 
 
 @functools.lru_cache(maxsize=4096)
 def split_tag(tag: str, scheme: str | None = None) -> tuple[str, str]:
     """
-    Prefix and entity type; `("O", "")` outside every entity.
-
-    Args:
-        scheme: of `TAG_SCHEMES`; None allows the prefixes of all.
-
-    Raises:
-        ValueError: for what is no tag of the scheme.
+    Prefix and entity type; `("O", "")` outside every entity. A ValueError tells what is no tag of the scheme, or of
+    any of the `TAG_SCHEMES` if that is None.
     """
     if tag == "O":
         return "O", ""
@@ -48,9 +36,6 @@ def to_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
 
     An entity ends where its scheme says so, where the type changes and at `O`; whatever follows then starts one, also
     an `I-` that continues nothing, as seqeval's default mode reads it.
-
-    Raises:
-        ValueError: for what is no tag.
     """
     iob2 = []
     open_type = None  # The next tag may continue an entity of this type.
@@ -76,18 +61,12 @@ class TagSchemeDetector:
         self._needless_starts = 0  # B- tags not directly after an entity of the same type
 
     def add(self, tags: Iterable[str]) -> None:
-        """
-        Raises:
-            ValueError: for what is no tag of any scheme. Nothing of the sentence is counted then.
-        """
         parts = [split_tag(tag) for tag in tags]
         before = ""
         for prefix, entity_type in parts:
             self.prefixes[prefix] += 1
-            if prefix == "I":
-                self._stray_starts += before != entity_type
-            elif prefix == "B":
-                self._needless_starts += before != entity_type
+            self._stray_starts += prefix == "I" and before != entity_type
+            self._needless_starts += prefix == "B" and before != entity_type
             before = entity_type
 
     @property
@@ -101,7 +80,7 @@ class TagSchemeDetector:
         Raises:
             ValueError: for prefixes that no one scheme has.
         """
-        letters = set(self.prefixes) - {"O"}
+        letters = self.prefixes.keys() - {"O"}
         if not letters:
             return None
         if letters <= set("BI"):

@@ -19,9 +19,6 @@ def text_lines(path: str) -> Iterator[tuple[int, str | Problem]]:
     """
     The lines of a file, with their ends, and their numbers from 1. Only a line feed ends a line: texts hold characters
     at which `str.splitlines()` breaks.
-
-    Raises:
-        ValueError: for UTF-16.
     """
     with open(path, "rb") as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -61,35 +58,23 @@ def line_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
 
 
 def json_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
-    """
-    A JSON object on every line but the blank ones.
-
-    Raises:
-        ValueError: for a file that starts with a JSON array.
-    """
+    """A JSON object on every line but the blank ones."""
     is_first = True
     for line, text in text_lines(path):
         if isinstance(text, Problem):
             yield line, text
-            continue
-        stripped = text.strip()
-        if not stripped:
-            continue
-        if is_first and (stripped == "[" or re.match(r"\[\s*\{", stripped)):
-            raise ValueError(
-                f"{path}: expected a JSON object on every line, got a JSON array; convert it, for example with "
-                "`jq -c '.[]'`."
-            )
-        is_first = False
-        yield line, _json_row(stripped)
-
-
-def _json_row(text: str) -> Row | Problem:
-    try:
-        row = parse_json(text)
-    except ValueError as error:
-        return Problem("the line is not a JSON object", details=f"({error})")
-    return row if isinstance(row, dict) else Problem("the line is not a JSON object", details=f"(it is {text[:60]!r})")
+        elif stripped := text.strip():
+            if is_first and (stripped == "[" or re.match(r"\[\s*\{", stripped)):
+                raise ValueError(
+                    f"{path}: expected a JSON object on every line, got a JSON array; convert it, for example with "
+                    "`jq -c '.[]'`."
+                )
+            is_first = False
+            try:
+                row, details = parse_json(stripped), f"(it is {stripped[:60]!r})"
+            except ValueError as error:
+                row, details = None, f"({error})"
+            yield line, row if isinstance(row, dict) else Problem("the line is not a JSON object", details=details)
 
 
 def parse_json(text: str) -> Any:

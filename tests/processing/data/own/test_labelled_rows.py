@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processing.columns import OBJECT_COLUMNS
-from processing.data.own.labelled_rows import read_labelled_row, read_objects
+from processing.data.own.labelled_rows import LabelNames, read_labelled_row, read_objects
 from processing.problems import ProblemError
 from processing.rows.row_features import ner_features, with_objects
 
@@ -112,7 +112,7 @@ def test_rows_that_cannot_be_used(row, reason):
         spans = [{"start": s[0], "end": s[1], "label": "LOC"} if isinstance(s, tuple) else s for s in row["spans"]]
         row = {"text": "Paris!  ", **row, "spans": spans}
     with pytest.raises(ProblemError) as error:
-        read_labelled_row(row, "train-0")
+        read_labelled_row(row, "train-0", LabelNames())
         for column in OBJECT_COLUMNS:
             read_objects(row, column)
     assert str(error.value).startswith(reason)
@@ -122,7 +122,7 @@ def test_a_problem_is_counted_by_kind_and_column():
     problems = []
     for tags in (["O"], ["O", "O", "O"]):
         with pytest.raises(ProblemError) as error:
-            read_labelled_row({"tokens": ["a", "b"], "ner_tags": tags}, "train-0")
+            read_labelled_row({"tokens": ["a", "b"], "ner_tags": tags}, "train-0", LabelNames())
         problems.append(error.value.problem)
     assert len({(problem.kind, problem.column) for problem in problems}) == 1 and problems[0] != problems[1]
 
@@ -153,7 +153,7 @@ def test_a_problem_is_counted_by_kind_and_column():
 )
 def test_any_row_can_be_used_or_has_a_problem(row):
     try:
-        labelled = read_labelled_row(row, "train-0")
+        labelled = read_labelled_row(row, "train-0", LabelNames())
     except ProblemError as error:
         assert error.problem.kind
     else:

@@ -128,11 +128,16 @@ class ObjectDetector:
         shown = [_filled_up(images[index]) for index in large]
         texts = [phrases[index] for index in large] if phrases is not None else None
         results = self._phrase_results(shown, texts, threshold) if texts else self._label_results(shown, threshold)
-        for index, (labels, scores, boxes) in zip(large, results, strict=True):
-            found[index] = _best(labels, scores, boxes, images[index].size, iou_threshold, max_objects)
+        for index, (labels, result) in zip(large, results, strict=True):
+            scores, boxes = result["scores"].cpu().numpy(), result["boxes"].cpu().numpy()
+            boxes = np.clip(boxes.reshape(-1, 4), 0, images[index].size * 2)
+            # A comparison with a box or score that is not a number is false, so it goes too.
+            usable = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_SIDE).all(axis=1) & (scores >= 0))
+            best = usable[non_maximum_suppression(boxes[usable], scores[usable], iou_threshold, max_objects)]
+            found[index] = [DetectedObject(labels[i], float(scores[i]), tuple(boxes[i].tolist())) for i in best]
         return found
 
-    def _phrase_results(self, images, phrases, threshold) -> list[tuple[list[str], np.ndarray, np.ndarray]]:
+    def _phrase_results(self, images, phrases, threshold) -> list[tuple[list[str], dict[str, Any]]]:
         config, tokenizer = self.model.config, self.processor.tokenizer
         if config.model_type in OWL:
             text_kwargs = {"padding": "max_length", "max_length": config.text_config.max_position_embeddings}
@@ -161,9 +166,9 @@ class ObjectDetector:
                 phrase_of = (input_ids == stop).cumsum(0) - (input_ids == stop).int()  # (seq_length,), 0 for the first
                 of_boxes = phrase_of[positions[scores > threshold].to(phrase_of.device)]
                 result["text_labels"] = [texts[index] for index in of_boxes.clamp(max=len(texts) - 1).tolist()]
-        return [(result["text_labels"], *_scores_and_boxes(result)) for result in results]
+        return [(result["text_labels"], result) for result in results]
 
-    def _label_results(self, images, threshold) -> list[tuple[list[str], np.ndarray, np.ndarray]]:
+    def _label_results(self, images, threshold) -> list[tuple[list[str], dict[str, Any]]]:
         outputs = self._forward(self.processor(images=images, return_tensors="pt"))
         post_process = self.processor.post_process_object_detection
         kwargs: dict[str, Any] = {"target_sizes": [(image.height, image.width) for image in images]}
@@ -171,7 +176,7 @@ class ObjectDetector:
             kwargs["use_focal_loss"] = getattr(self.model.config, "use_focal_loss", True)
         id2label = self.model.config.id2label
         return [
-            ([id2label.get(label, str(label)) for label in result["labels"].tolist()], *_scores_and_boxes(result))
+            ([id2label.get(label, str(label)) for label in result["labels"].tolist()], result)
             for result in post_process(outputs, threshold=threshold, **kwargs)
         ]
 
@@ -185,14 +190,8 @@ def non_maximum_suppression(
     boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, max_boxes: int | None = None
 ) -> list[int]:
     """
-    Indices of the boxes that no better kept box overlaps by more than `iou_threshold`, best first; of equal scores the
-    first comes first.
-
-    Args:
-        boxes: (num_boxes, 4) as (xmin, ymin, xmax, ymax), of positive width and height.
-        scores: (num_boxes,).
-        iou_threshold: intersection over union.
-        max_boxes: stop at so many.
+    Indices of the boxes (num_boxes, 4), as (xmin, ymin, xmax, ymax), that no better kept box overlaps by more than
+    `iou_threshold`, at most `max_boxes`, best first; of equal scores (num_boxes,) the first comes first.
     """
     left = np.argsort(-scores, kind="stable")
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -217,11 +216,8 @@ def cut_crops(image: Image.Image, objects: Iterable[DetectedObject]) -> list[Ima
 
 def is_zero_shot_checkpoint(name_or_path: str | os.PathLike) -> bool:
     """
-    Whether the checkpoint is a zero-shot detector and not one of a closed set, by its configuration alone.
-
-    Raises:
-        ValueError: for a checkpoint that is neither, or of a family that is not supported.
-        OSError: for a checkpoint that is not there.
+    Whether the checkpoint is a zero-shot detector and not one of a closed set, by its configuration alone. One that is
+    neither, or of a family that is not supported, is a ValueError; one that is not there an OSError.
     """
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type in GROUNDING_DINO + OWL:
@@ -247,24 +243,3 @@ def _filled_up(image: Image.Image) -> Image.Image:
 def plain_phrase(phrase: str) -> str:
     """Lower case, without the full stops that part phrases in Grounding DINO's text, blanks as one space."""
     return " ".join(phrase.lower().replace(".", " ").split())
-
-
-def _scores_and_boxes(result: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(num_boxes,) and (num_boxes, 4), in pixels."""
-    return result["scores"].cpu().numpy(), result["boxes"].cpu().numpy()
-
-
-def _best(
-    labels: Sequence[str],
-    scores: np.ndarray,
-    boxes: np.ndarray,
-    size: tuple[int, int],
-    iou_threshold: float,
-    max_objects: int,
-) -> list[DetectedObject]:
-    """The best objects of a picture of `size` (width, height)."""
-    boxes = np.clip(boxes.reshape(-1, 4), 0, (*size, *size))
-    # A comparison with a box or score that is not a number is false, so it goes too.
-    usable = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_SIDE).all(axis=1) & (scores >= 0))
-    kept = usable[non_maximum_suppression(boxes[usable], scores[usable], iou_threshold, max_objects)]
-    return [DetectedObject(labels[i], float(scores[i]), tuple(boxes[i].tolist())) for i in kept]  # type: ignore[arg-type]

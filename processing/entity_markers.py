@@ -22,13 +22,7 @@ class MarkerError(ProblemError):
 
 @dataclass(frozen=True)
 class MarkedText:
-    """
-    Words with markers in front of and behind each entity.
-
-    Attributes:
-        words: the markers among them.
-        first, last: the first and the last marker, as indices of `words`.
-    """
+    """Words with markers in front of and behind each entity; `first` and `last` are indices of the outer markers."""
 
     words: list[str]
     first: int
@@ -46,15 +40,11 @@ def mark_entities(
     The words with `<s> </s>` around the head and `<o> </o>` around the tail entity, whichever comes first.
 
     Args:
-        words: of the text.
-        head, tail: dicts with `start` and `end`, word indices, end exclusive.
+        head, tail: dicts with `start` and `end`, word indices, end exclusive; else a MarkerError.
         markers: the four, in the order above.
         label_scheme: in the `word` scheme each marker is there and markers nest as brackets do, but for entities that
             overlap in part; `deepke` has the published order, in which an entity that ends the text gets no closing
             marker.
-
-    Raises:
-        MarkerError: for an entity that is no span of words.
     """
     head_open, head_close, tail_open, tail_close = markers
     spans = [
@@ -92,19 +82,9 @@ def _span(words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
 
 def context_window(lengths: Sequence[int], first: int, last: int, room: int) -> tuple[int, int]:
     """
-    Whole words around those that must be kept: word by word in turns, left first. A side ends where the text does, or
-    at a word that does not fit any more; the other then goes on.
-
-    Args:
-        lengths: tokens of each word.
-        first, last: the words that must be kept, with all between them.
-        room: in tokens.
-
-    Returns:
-        `(start, end)` of the words kept, end exclusive.
-
-    Raises:
-        MarkerError: where the words that must be kept have no room.
+    `(start, end)`, end exclusive, of whole words around those from `first` to `last`, which must be kept: word by word
+    in turns, left first. A side ends where the text does, or at a word that does not fit any more; the other then goes
+    on. Where those that must be kept have no `room`, in tokens, it is a MarkerError. `lengths` are tokens a word.
     """
     start, end = first, last + 1
     needed = sum(lengths[start:end])
@@ -128,20 +108,13 @@ def encode_marked(
     tokenizer: Any, texts: Sequence[MarkedText], markers: Sequence[str], label_scheme: str, max_length: int | None
 ) -> list[EncodedText]:
     """
-    Marked texts with their tokens.
+    Marked texts with their tokens, or with the problem that keeps them from a model.
 
     Args:
-        tokenizer: with the markers among its added tokens.
-        markers: the four.
+        tokenizer: with the four markers among its added tokens, else a ValueError.
         label_scheme: `word` cuts a text that is longer than `max_length` to the [`context_window`] of its entities;
             each marker must be there once, and a token of each entity. `deepke` cuts its end, as the published code
             does; the two opening markers must be there once.
-
-    Returns:
-        For each text its tokens, or the problem that keeps it from a model.
-
-    Raises:
-        ValueError: for markers that are no tokens of the tokenizer.
     """
     unknown = set(markers) - set(tokenizer.get_added_vocab())
     if unknown:
@@ -167,8 +140,6 @@ def encode_marked(
             elif len(ids) == max_length:
                 num_cut = sum(word not in markers for word in text.words[first_cut_word(word_ids) :])
             _check_markers(ids, required_ids)
-            if in_windows:
-                _check_entities(ids, list(required_ids.values()))
             encoded.append(EncodedText(*words, ids, word_ids, num_cut_words=num_cut))
         except MarkerError as error:
             encoded.append(EncodedText(*words, [], [], error.problem))
@@ -187,15 +158,14 @@ def _cut_to_window(
     return [input_ids[position] for position in kept], [word_ids[position] for position in kept]
 
 
-def _check_markers(input_ids: Sequence[int], markers: Mapping[str, int]) -> None:
-    counts = {marker: input_ids.count(marker_id) for marker, marker_id in markers.items()}
-    wrong = [f"{marker} {count} times" for marker, count in counts.items() if count != 1]
+def _check_markers(input_ids: list[int], markers: Mapping[str, int]) -> None:
+    """Each marker must be there once and, where all four must be, a token of each entity; else a MarkerError."""
+    places = {marker: [at for at, token in enumerate(input_ids) if token == its] for marker, its in markers.items()}
+    wrong = [f"{marker} {len(at)} times" for marker, at in places.items() if len(at) != 1]
     if wrong:
         raise MarkerError(Problem(NOT_ONCE, details=f"(its {len(input_ids)} tokens hold {', '.join(wrong)})"))
-
-
-def _check_entities(input_ids: Sequence[int], marker_ids: Sequence[int]) -> None:
-    head_open, head_close, tail_open, tail_close = map(input_ids.index, marker_ids)
-    for name, start, end in (("head", head_open, head_close), ("tail", tail_open, tail_close)):
-        if not set(input_ids[start:end]) - set(marker_ids):
-            raise MarkerError(Problem(NO_ENTITY, name))
+    if len(places) == 4:
+        borders = [at for (at,) in places.values()]
+        for name, (start, end) in {"head": borders[:2], "tail": borders[2:]}.items():
+            if not set(input_ids[start:end]) - set(markers.values()):
+                raise MarkerError(Problem(NO_ENTITY, name))

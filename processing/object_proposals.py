@@ -4,7 +4,7 @@ Which crops a picture gives: settings, phrases and detectors, the same for prepa
     proposer = ObjectProposer(device="cpu")
     options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
     (objects,) = proposer.propose(options, "aux", [picture], [text], ["PER", "LOC"], max_objects=3)
-    crops = [encode_crop(crop) for crop in cut_crops(picture, objects)]
+    crops = encode_crops(picture, objects)
 """
 
 import importlib
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from .columns import CROP_KINDS
-from .detectors import DetectedObject, ObjectDetector, plain_phrase
+from .detectors import DetectedObject, ObjectDetector, cut_crops, plain_phrase
 from .problems import check_at_least_one
 
 
@@ -29,8 +29,6 @@ ENTITY_PHRASES = {
     "LOC": ("a building", "a landscape", "a landmark"),
     "MISC": ("a poster", "a screen", "a trophy"),
 }
-
-
 TYPE_ALIASES = {
     "PERSON": "PER",
     "ORGANIZATION": "ORG",
@@ -39,8 +37,6 @@ TYPE_ALIASES = {
     "GPE": "LOC",
     "OTHER": "MISC",
 }
-
-
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_md", "en_core_web_lg", "en_core_web_trf")
 
 
@@ -67,15 +63,11 @@ def installed_spacy_model() -> str | None:
 class NounPhrases:
     """
     A function from texts to the noun phrases of each: lower-cased, in order of first occurrence, without pronouns;
-    `fallback` for a text that has none.
+    `fallback` for a text that has none. Without spaCy or the model it is an ImportError that says how to install it,
+    with a model that finds no noun phrases a ValueError.
     """
 
     def __init__(self, spacy_model: str, fallback: Sequence[str]) -> None:
-        """
-        Raises:
-            ImportError: where spaCy or the model is missing, saying how to install it.
-            ValueError: for a model that finds no noun phrases.
-        """
         try:
             spacy = importlib.import_module("spacy")
         except ImportError as error:
@@ -97,7 +89,6 @@ class NounPhrases:
         self.fallback = list(fallback)
 
     def __call__(self, texts: Iterable[str]) -> list[list[str]]:
-        """A list of phrases for each text."""
         found = []
         for document in self.nlp.pipe(texts):
             chunks = (plain_phrase(chunk.text) for chunk in document.noun_chunks if chunk.root.pos_ != "PRON")
@@ -114,19 +105,12 @@ def phrase_finder(
     given: Sequence[str] | None, spacy_model: str | None, entity_types: Sequence[str]
 ) -> tuple[dict[str, Any], FindPhrases]:
     """
-    Where grounding phrases come from.
+    Where grounding phrases come from, for settings; and a function from texts to the phrases of each.
 
     Args:
         given: phrases for every picture, which win.
         spacy_model: finds noun phrases; an installed one if None, the entity types if that is none or "none".
-        entity_types: what to look for where a text gives no noun phrase.
-
-    Returns:
-        The source, for settings; and texts -> the phrases of each.
-
-    Raises:
-        ValueError: for no entity types, and a model that finds no noun phrases.
-        ImportError: for spaCy or a model that is not installed.
+        entity_types: what to look for where a text gives no noun phrase; none at all are a ValueError.
     """
     if given is not None:
         return {"given": given}, lambda texts: [list(given) for _ in texts]
@@ -197,10 +181,7 @@ class ProposalOptions:
         return getattr(self, f"max_{kind}_crops")
 
     def check(self) -> None:
-        """
-        Raises:
-            ValueError: for an option out of range.
-        """
+        """An option out of range is a ValueError."""
         for name in ("aux_threshold", "rcnn_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
@@ -209,10 +190,7 @@ class ProposalOptions:
             raise ValueError(f"phrases must name at least one, got {self.phrases}.")
 
     def check_kind(self, kind: str, is_zero_shot: bool) -> None:
-        """
-        Raises:
-            ValueError: for a zero-shot detector where one of a closed set belongs, or the other way round.
-        """
+        """A zero-shot detector where one of a closed set belongs, or the reverse, is a ValueError."""
         if is_zero_shot != ZERO_SHOT[kind]:
             expected = "a zero-shot detector (Grounding DINO, OWLv2)" if ZERO_SHOT[kind] else "one of a closed set"
             raise ValueError(
@@ -228,13 +206,8 @@ class ProposalOptions:
         max_objects: int | None = None,
     ) -> list[list[DetectedObject]]:
         """
-        The objects of a kind in each picture, best first, in one forward pass.
-
-        Args:
-            detector: the kind's.
-            images: RGB.
-            phrases: of each picture, looked at only where the detector is a zero-shot one.
-            max_objects: fewer than the option says.
+        The objects of a kind in each RGB picture, best first, in one forward pass, at most `max_objects`. Phrases are
+        looked at only where the kind's detector is a zero-shot one.
         """
         return detector.detect(
             images,
@@ -266,12 +239,11 @@ class ObjectProposer:
         max_objects: int | None = None,
     ) -> list[list[DetectedObject]]:
         """
-        The objects of a kind in each picture, best first, in one forward pass. As any detector's, results depend a
+        The objects of a kind in each RGB picture, best first, in one forward pass. As any detector's, results depend a
         little on what else is in the batch.
 
         Args:
             options: with a detector of that kind.
-            images: RGB.
             texts: the words of each, joined by one space.
             entity_types: what phrases are made of where the texts give none.
             max_objects: fewer than the options say.
@@ -297,6 +269,11 @@ class ObjectProposer:
             detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
         options.check_kind(kind, detector.is_zero_shot)
         return detector
+
+
+def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:
+    """The picture's crops as a data set stores them."""
+    return [encode_crop(crop) for crop in cut_crops(image, objects)]
 
 
 def encode_crop(crop: Image.Image) -> bytes:

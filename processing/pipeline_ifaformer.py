@@ -14,14 +14,13 @@ from transformers.utils import logging
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PIXEL_MASKS
 from .explanations import METHODS, source_mask, source_names
-from .labels import decode_entities, entity_spans, first_positions, word_scores, word_tags
-from .object_proposals import ObjectProposer, ProposalOptions, tag_types
+from .labels import entity_spans, first_positions
+from .object_proposals import ObjectProposer, ProposalOptions, encode_crops, tag_types
 from .pipeline_rows import (
     LazyResults,
     NumberedRows,
     PipelineRow,
     as_row,
-    encode_crops,
     given_boxes,
     is_choice,
     read_row_pictures,
@@ -50,10 +49,8 @@ class IFAformerPipeline(Pipeline):
         model: an IFAformer with the CRF head. It is put into evaluation mode.
         processor: the `IFAformerProcessor` saved beside it.
         relation_extractor (`IFAformerRelationPipeline`, *optional*): finds the relations between the entities, of
-            the same pictures in the same sizes. A result is then a dict with `relations` besides, see [`__call__`].
-        on_error (`str`, defaults to `"raise"`): what becomes of bad input, see [`__call__`]. Here for all calls, or
-            with a call.
-        crops, explain, aux_detector, rcnn_detector, ...: see [`__call__`]. Here for all calls, or with a call.
+            the same pictures in the same sizes.
+        on_error, crops, explain, aux_detector, ...: see [`__call__`]. Here for all calls, or with a call.
         **kwargs: as for any pipeline: `device`, `batch_size`, `num_workers`, ...
 
     Raises:
@@ -92,10 +89,7 @@ class IFAformerPipeline(Pipeline):
 
     @staticmethod
     def check_model(model: Any) -> None:
-        """
-        Raises:
-            ValueError: for a model of another task.
-        """
+        """A model of another task is a ValueError."""
         if not hasattr(model, "crf"):
             raise ValueError(f"{type(model).__name__} tags no words: the pipeline needs a model with the CRF head.")
 
@@ -111,41 +105,36 @@ class IFAformerPipeline(Pipeline):
                   what `prepare_crops.py` stored of each: `box`, `label`, `score`;
                 - `crops` (optional): as below, for this row.
 
-                Columns of another name are not looked at, which is logged. A list of strings is a list of texts; one
-                list of words is passed as `{"tokens": [...]}`. What [`tokenize`] gives stands for its row.
+                Other columns are not looked at, which is logged. A list of strings is a list of texts; one list of
+                words is passed as `{"tokens": [...]}`. What [`tokenize`] gives stands for its row.
             batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it, but for what detectors find.
             num_workers (`int`, defaults to 0): processes that read pictures.
-            on_error (`str`, defaults to `"raise"`):
-
-                - `"raise"`: a bad row ends the call, see below.
-                - `"report"`: the results are `{"text", "entities", "problems"}`, where `problems` lists what is wrong
-                  in sentences and is absent where nothing is; the attribute `found_problems` of a result has them as
-                  [`Problem`] values. A picture that cannot be used, and crops above the model's number, are left out;
-                  a text that cannot be tagged has no entities, and its pictures are not looked at.
-
+            on_error (`str`, defaults to `"raise"`): with `"raise"` a bad row ends the call. With `"report"` the
+                results are `{"text", "entities", "problems"}`, where `problems` lists what is wrong in sentences and
+                is absent where nothing is; a result's attribute `found_problems` has them as [`Problem`] values. A
+                picture that cannot be used, and crops above the model's number, are left out; a text that cannot be
+                tagged has no entities, and its pictures are not looked at.
             crops (`str` or boxes, defaults to `"auto"`):
 
                 - `"auto"`: a row's own crops; where it has none of a kind that there is a detector for, crops are
                   proposed from its `image`, as `prepare_crops.py` does it: the same settings and batches give the same
                   pixels.
                 - `"none"`: no crops, not even a row's own.
-                - boxes in pixels of the `image` that are cut as given: a list of (xmin, ymin, xmax, ymax), or of
-                  mappings with that as `box`, for `aux_crops`, or such lists by column. They belong to one row: for
-                  several, give each its column `crops`. A box is clipped to the picture.
+                - boxes of one row, cut as given and clipped to the picture, see [`given_boxes`].
             aux_detector, rcnn_detector (`str` or `ObjectDetector`, *optional*): what proposes crops, a zero-shot and a
                 closed-set detector of transformers, Hub name or folder. Loaded on first use, once, on the pipeline's
                 device, and run in the calling process on `batch_size` rows at a time.
             phrases, spacy_model, aux_threshold, rcnn_threshold, iou_threshold, max_aux_crops, max_rcnn_crops:
                 as in [`ProposalOptions`].
-            explain (`str`, *optional*): which source speaks for each entity, see [`attention_shares`] and
-                [`occlusion_shares`] for what it means and its limits. `"attention"` takes a pass more, `"occlusion"`
-                2 n + 2 passes for a row with n pictures and crops.
+            explain (`str`, *optional*): which source speaks for each entity, by `"attention"` or `"occlusion"`, see
+                [`attention_shares`] and [`occlusion_shares`] for what it means, its limits and its cost.
 
         Returns:
             A list of entities for a row: `entity_group`, `score`, `word`, `start`, `end`, where `text[start:end]` is
             `word`; of words, `text` is the words joined by one space. `score` is the mean over the entity's words of
             the probability of their tags under the CRF. For a list, the list of those; for a generator or a data set,
-            an iterable which computes them as it goes, with the data set's length.
+            an iterable which computes them as it goes. They show themselves in a notebook, with the picture where the
+            caller holds the rows (one row, or a list).
 
             With a `relation_extractor` a result is always a dict: `text`, `entities`, `relations` between every two of
             them, the negative one left out (`head` and `tail`, as places in `entities`, `relation` and `score`), and
@@ -155,9 +144,6 @@ class IFAformerPipeline(Pipeline):
             `"image"`, `"aux_crops 0"`, ...), `share`, and where they are known `label`, `score` and `box`; shares sum
             to 1. A report has `crops` where boxes are known: by column, `box`, `label` and `score` of each crop, which
             can be given as `crops` again.
-
-            Lists and reports of entities show themselves in a notebook, with the picture where the caller holds the
-            rows (one row, or a list).
 
             The end of a text longer than the model can take is not tagged: a problem in a report, logged otherwise.
 
@@ -229,15 +215,21 @@ class IFAformerPipeline(Pipeline):
 
     def tokenize(self, rows: Iterable[Any]) -> list[PipelineRow]:
         """
-        The texts of many rows as tokens, all at once. What comes back can be given to the pipeline in place of the
-        rows, in any order and as often as wanted; `num_tokens` of each tells rows of like length, which make the
-        batches with the least padding. Pictures are not opened.
-
-        Args:
-            rows: see [`__call__`]. One that cannot be tagged has the reason as the last of its `problems`.
+        The texts of many rows as tokens, all at once; pictures are not opened. What comes back can be given to the
+        pipeline in place of the rows, in any order and as often as wanted; `num_tokens` of each tells rows of like
+        length, which make the batches with the least padding. A row that cannot be tagged has the reason as the last
+        of its `problems`.
         """
         read = [self._read_text(row) for row in rows]
-        self._add_tokens([row for row in read if not row.problems])
+        with_words = [row for row in read if not row.problems]
+        for row, encoded in zip(with_words, self._encode(with_words) if with_words else (), strict=True):
+            if encoded.problem is not None:
+                row.problems.append(replace(encoded.problem, column=encoded.problem.column or "text"))
+                continue
+            row.tokens = encoded
+            if encoded.num_cut_words:
+                details = f"({encoded.num_cut_words} of {len(row.words)} words)"
+                row.problems.append(Problem(CUT_OFF, "text", details=details))
         return read
 
     def _read_text(self, inputs: Any) -> PipelineRow:
@@ -249,21 +241,8 @@ class IFAformerPipeline(Pipeline):
             row.problems.append(error.problem)
         return row
 
-    def _add_tokens(self, rows: Sequence[PipelineRow]) -> None:
-        """Of rows with words the tokens that the model reads, or what keeps it from reading them."""
-        texts = [(row.text, row.words, row.offsets) for row in rows]
-        for row, encoded in zip(rows, self.processor.tokenize_texts(texts) if texts else (), strict=True):
-            self._take_tokens(row, encoded)
-
-    @staticmethod
-    def _take_tokens(row: PipelineRow, encoded: EncodedText) -> None:
-        if encoded.problem is not None:
-            row.problems.append(replace(encoded.problem, column=encoded.problem.column or "text"))
-            return
-        row.tokens = encoded
-        if encoded.num_cut_words:
-            details = f"({encoded.num_cut_words} of {len(row.words)} words)"
-            row.problems.append(Problem(CUT_OFF, "text", details=details))
+    def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
+        return self.processor.tokenize_texts([(row.text, row.words, row.offsets) for row in rows])
 
     def preprocess(  # type: ignore[override]
         self,
@@ -274,12 +253,8 @@ class IFAformerPipeline(Pipeline):
         number: int | None = None,
     ) -> PipelineRow:
         """
-        One row with its features, but for crops that are to be proposed.
-
-        Args:
-            inputs, on_error, crops: see [`__call__`].
-            proposed_kinds: of crops that a detector is there for.
-            number: of the row, for messages.
+        One row with its features, but for crops of `proposed_kinds`, which are still to be proposed where it has none.
+        `number` is the row's, for messages; see [`__call__`] for the rest.
         """
         place = "" if number is None else f"Row {number}"
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
@@ -356,7 +331,7 @@ class IFAformerPipeline(Pipeline):
             tagged = [row for row in rows if row.tokens is not None]
             for row, tag_ids in zip(tagged, outputs.tag_ids.tolist(), strict=True):
                 of_words = first_positions(row.tokens.word_ids)
-                spans = entity_spans(self._word_tags(row, tag_ids))
+                spans = entity_spans(self.processor.word_tags(row.tokens, tag_ids))
                 positions.append(
                     [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
                 )
@@ -364,31 +339,21 @@ class IFAformerPipeline(Pipeline):
             results |= {"source_names": source_names(inputs), "source_mask": source_mask(inputs)}
         return results
 
-    def _word_tags(self, row: PipelineRow, tag_ids: list[int]) -> list[str]:
-        assert row.tokens is not None
-        return word_tags(tag_ids, row.tokens.word_ids, len(row.words), dict(enumerate(self.processor.labels)))
-
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
-        rows, tag_ids, scores = (
-            model_outputs["rows"],
-            model_outputs["tag_ids"].tolist(),
-            model_outputs["scores"].tolist(),
-        )
-        all_entities: list[list[dict[str, Any]]] = [[] for _ in rows]
-        tagged = [number for number, row in enumerate(rows) if row.tokens is not None]
-        for index, number in enumerate(tagged):
-            row = rows[number]
-            all_entities[number] = decode_entities(
-                row.text,
-                row.offsets,
-                self._word_tags(row, tag_ids[index]),
-                word_scores(scores[index], row.tokens.word_ids, len(row.words)),
-            )
+        rows = model_outputs["rows"]
+        all_entities: list[list[dict[str, Any]]] = []
+        answers = enumerate(zip(model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist(), strict=True))
+        for row in rows:
+            if row.tokens is None:
+                all_entities.append([])
+                continue
+            index, of_tokens = next(answers)
+            all_entities.append(self.processor.entities_of(row.tokens, *of_tokens))
             if "shares" in model_outputs:
                 is_present = model_outputs["source_mask"][index].tolist()
                 sources = model_outputs["source_names"]
-                for entity, shares in zip(all_entities[number], model_outputs["shares"][index].tolist(), strict=True):
+                for entity, shares in zip(all_entities[-1], model_outputs["shares"][index].tolist(), strict=True):
                     entity["shares"] = [
                         {"source": source, **row.pictures.object_of(source), "share": share}
                         for source, share, present in zip(sources, shares, is_present, strict=True)
@@ -442,8 +407,8 @@ class IFAformerPipeline(Pipeline):
 
     def _collate_what_is_complete(self, rows: list[PipelineRow]) -> Any:
         """
-        In a process that reads pictures: the batch; or the rows, where crops are still to be proposed, since no
-        detector leaves the calling process.
+        In a process that reads pictures: the batch; or the rows, where a detector, which never leaves the calling
+        process, is still to propose crops.
         """
         return rows if any(row.pictures.pending for row in rows) else self.collate(rows)
 

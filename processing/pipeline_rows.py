@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
-from .detectors import DetectedObject, cut_crops
-from .images import ImageError, load_image
-from .object_proposals import encode_crop
+from .detectors import DetectedObject
+from .images import WRONG_TYPE, ImageError, load_image
+from .object_proposals import encode_crops
 from .problems import Problem, ProblemError
 from .tokenizing import EncodedText, Words, join_words, split_words
 
@@ -48,8 +48,7 @@ class GivenPictures:
         columns: what the model takes of the row, by column: decoded pictures, `image` at most one.
         objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
             came as pictures alone has none.
-        image: the picture, where crops are still to be proposed.
-        pending: the kinds of those.
+        image, pending: the picture where crops are still to be proposed, and the kinds of those.
     """
 
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -76,14 +75,11 @@ class PipelineRow:
 
     Attributes:
         columns: the row as a mapping.
-        text: what the offsets point into, None where the row has none.
-        words, offsets: the words, and `(start, end)` characters of each.
+        text, words, offsets: the text, its words, and `(start, end)` characters of each.
         tokens: what the model reads, None where it cannot be asked: the last of the problems says why.
         pair: of a row with two given entities, `(start, end)` words of head and tail.
-        pictures: what is known of its crops, and what is still to be proposed.
         features: what the processor makes of it; of pixels also what is kept for finding relations.
         relations: between its entities.
-        problems: what is wrong with the row.
     """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -132,10 +128,8 @@ class LazyResults:
 
 def as_row(inputs: Any) -> Mapping[str, Any]:
     """
-    A row as a mapping: a text or a list of words is one too. Columns that nobody looks at are logged.
-
-    Raises:
-        ProblemError: for what is no row, and for a picture under another name.
+    A row as a mapping: a text or a list of words is one too. Columns that nobody looks at are logged. What is no row,
+    or a picture under another name, is a ProblemError.
     """
     if isinstance(inputs, str):
         return {"text": inputs}
@@ -156,12 +150,7 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
 
 
 def row_words(row: Mapping[str, Any]) -> Words:
-    """
-    The row's text, its words and their offsets.
-
-    Raises:
-        ProblemError: for a row without a text, or one of another type.
-    """
+    """The row's text, its words and their offsets. A row without a text is a ProblemError."""
     name = "text" if row.get("tokens") is None else "tokens"
     value = row.get(name)
     if value is None:
@@ -188,11 +177,9 @@ def read_row_pictures(
     The pictures of a row. What cannot be used is reported and left out.
 
     Args:
-        row: columns as the pipeline takes them.
         limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
-        report: takes what is wrong.
     """
     if row.get("crops") is not None:
         crops = row["crops"]
@@ -229,16 +216,13 @@ def is_choice(crops: Any) -> bool:
 
 def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
     """
-    Boxes as a user gives them, by column of crops.
+    Boxes as a user gives them, by column of crops. What is neither that nor a box is a ProblemError.
 
     Args:
         crops: a list of boxes for the first column of crops that the model takes, or `{"aux_crops": [...],
             "rcnn_crops": [...]}`. A box is (xmin, ymin, xmax, ymax) in pixels of the picture, or a mapping with that
             as `box`, and `label` and `score` where they are known.
         limits: how many crops the model takes of each column.
-
-    Raises:
-        ProblemError: for what is neither, and for a box that is no box.
     """
     if isinstance(crops, str):
         raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got {crops!r:.80})"))
@@ -258,10 +242,6 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
 
 
 def _as_object(box: Any) -> dict[str, Any]:
-    """
-    Raises:
-        ProblemError: for what is no box.
-    """
     given = box._asdict() if isinstance(box, DetectedObject) else box if isinstance(box, Mapping) else {"box": box}
     try:
         xmin, ymin, xmax, ymax = sides = [float(side) for side in given["box"]]
@@ -287,7 +267,9 @@ def _load(source: Any, column: str, item: int | None, report: Report) -> Image.I
     try:
         return load_image(source)
     except ImageError as error:
-        details = f"{error.problem.details} ({error.where})".lstrip()
+        details = error.problem.details
+        if error.problem.kind != WRONG_TYPE:  # whose details are the type, and so is its name
+            details = f"{details} ({error.where})".lstrip()
         report(replace(error.problem, column=column, item=item, details=details), ImageError)
         return None
 
@@ -353,11 +335,6 @@ def _cut(
             report(Problem(OUTSIDE, column, item, details))
     objects = [DetectedObject("", 0.0, tuple(described["box"])) for described in kept]
     pictures.columns[column], pictures.objects[column] = encode_crops(image, objects), kept
-
-
-def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:
-    """The picture's crops as a data set stores them."""
-    return [encode_crop(crop) for crop in cut_crops(image, objects)]
 
 
 def _say_what_is_done_without_crops(pictures: GivenPictures, limits: Mapping[str, int]) -> None:

@@ -60,19 +60,14 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     @staticmethod
     def check_model(model: Any) -> None:
-        """
-        Raises:
-            ValueError: for a model of another task.
-        """
+        """A model of another task is a ValueError."""
         if hasattr(model, "crf") or not hasattr(model, "classifier"):
             raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
 
     def check_pictures(self, processor: Any) -> None:
         """
-        Check that a tagger's processor makes the same of pictures as this pipeline's.
-
-        Raises:
-            ValueError: with every setting in which they differ.
+        Check that a tagger's processor makes the same of pictures as this pipeline's. A ValueError names every setting
+        in which they differ.
         """
         here = self.processor.pixel_settings
         different = [
@@ -103,9 +98,8 @@ class IFAformerRelationPipeline(IFAformerPipeline):
                 row.problems.append(error.problem)
         return row
 
-    def _add_tokens(self, rows: Sequence[PipelineRow]) -> None:
-        for row, encoded in zip(rows, self._tokenize_pairs([(row, row.pair) for row in rows]), strict=True):
-            self._take_tokens(row, encoded)
+    def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
+        return self._tokenize_pairs([(row, row.pair) for row in rows])
 
     def _tokenize_pairs(self, pairs: Sequence[tuple[PipelineRow, Mapping[str, tuple[int, int]]]]) -> list[EncodedText]:
         heads, tails = (
@@ -145,13 +139,9 @@ class IFAformerRelationPipeline(IFAformerPipeline):
     @torch.no_grad()
     def add_relations(self, rows: Sequence[PipelineRow], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """
-        To each row its relations between every two entities, each as head and as tail, the negative one left out:
-        `head` and `tail` (places in its entities), `relation` and `score`. Pairs that could not be looked at are added
-        to its problems.
-
-        Args:
-            rows: of a tagger, with the pixels of their features.
-            entities: of each, with `word`, and `start` and `end`, characters on borders of words.
+        To each row of a tagger, which has kept the pixels among its features, its relations between every two of its
+        entities, each as head and as tail, the negative one left out: `head` and `tail` (places in its entities),
+        `relation` and `score`. Pairs that could not be looked at are added to its problems.
         """
         pairs, spans = [], []
         for row, of_row in zip(rows, entities, strict=True):
@@ -182,10 +172,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
 
 def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
-    """
-    Raises:
-        ProblemError: for an entity that is absent, no span of words, or not in the text exactly once.
-    """
+    """The words of an entity of the row. One that is absent or no span of words is a ProblemError."""
     entity, columns = row.columns.get(name), row.columns
     if isinstance(entity, str):
         return _words_between(row, *_place_of(name, entity.strip(), row), name)
@@ -204,12 +191,7 @@ def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
 
 
 def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
-    """
-    Characters of an entity that is given as it stands in the text.
-
-    Raises:
-        ProblemError: where whole words of the text are not that exactly once.
-    """
+    """Characters of an entity given as it stands in the text, where whole words must be that exactly once."""
     text, ends = row.text or "", {stop for _, stop in row.offsets}
     places = {
         begin for begin, _ in row.offsets if entity and text.startswith(entity, begin) and begin + len(entity) in ends
@@ -221,12 +203,7 @@ def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
 
 
 def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity") -> tuple[int, int]:
-    """
-    Indices of the words, end exclusive, that lie at these characters.
-
-    Raises:
-        ProblemError: where no word begins at `start`, or none ends at `end`.
-    """
+    """Words, end exclusive, at these characters. Where they are no whole words, it is a ProblemError."""
     first = next((word for word, (begin, _) in enumerate(row.offsets) if begin == start), None)
     last = next((word for word, (_, stop) in enumerate(row.offsets) if stop == end), None)
     if first is None or last is None or last < first:

@@ -98,18 +98,7 @@ def main() -> None:
     torch.manual_seed(0)
     with user_errors():
         rows = load_rows(arguments, NUM_CROPS)
-    of_work = ("tokenizer", "batch_size", "num_batches", "num_tweets", "baseline_tweets", "max_rows", "repeats")
-    work = Work(
-        rows=rows,
-        source={
-            name: getattr(arguments, name) for name in ("dataset", "data_dir", "image_dir") if getattr(arguments, name)
-        },
-        text_config=arguments.text_config or {},
-        vision_config=arguments.vision_config or {},
-        device=arguments.device,
-        dtype=getattr(torch, arguments.dtype or ("float32" if arguments.device == "cpu" else "bfloat16")),
-        **{name: getattr(arguments, name) for name in of_work},
-    )
+    work = Work(arguments, rows)
     results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
     print("\n".join(figure_lines(results["machine"])))
     for part in arguments.parts:

@@ -7,7 +7,7 @@ from torchcrf import CRF
 
 from modeling_ifaformer.crf import LinearChainCRF
 
-from .measuring import Run, compare
+from .measuring import compare
 from .work import Work
 
 
@@ -37,7 +37,10 @@ def measure_crf(work: Work) -> dict[str, Any]:
     }
     return {
         part: compare(
-            {name: Run(CRF_BATCH_SIZE, call) for name, call in calls.items()}, baseline, 5 * work.repeats, "texts"
+            {name: (CRF_BATCH_SIZE, call) for name, call in calls.items()},
+            baseline,
+            5 * work.options.repeats,
+            "texts",
         )
         for part, calls in (("viterbi", decoding), ("likelihood_and_gradient", likelihood))
     }

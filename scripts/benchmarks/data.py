@@ -14,49 +14,45 @@ from torch.utils.data import DataLoader
 
 from processing.features.prepare import prepare_features
 
-from .measuring import Run, compare
+from .measuring import compare
 from .published import open_pictures
-from .work import Work
+from .work import Work, repeated
 
 
 BASELINE = "published way"
 
 
 def measure_data(work: Work) -> dict[str, Any]:
-    """
-    Returns:
-        The numbers of tweets and pictures, the bytes on disk for a tweet, and the comparison in pictures a second.
-    """
-    repeated = work.rows.select([index % len(work.rows) for index in range(work.num_tweets)])
-    some = repeated.select(range(min(work.baseline_tweets, work.num_tweets)))
-    pictures = num_pictures(repeated)
+    options = work.options
+    rows = repeated(work.rows, options.num_tweets)
+    some = rows.select(range(min(options.baseline_tweets, options.num_tweets)))
+    pictures = num_pictures(rows)
     with tempfile.TemporaryDirectory() as folder:
-        features = prepare_features(repeated, work.processor, os.path.join(folder, "read"))
-        runs = {BASELINE: Run(num_pictures(some), partial(open_pictures, some, work.processor))}
+        features = prepare_features(rows, work.processor, os.path.join(folder, "read"))
+        runs = {BASELINE: (num_pictures(some), partial(open_pictures, some, work.processor))}
         folders = count()
 
         def prepare(num_proc: int) -> None:
-            prepare_features(repeated, work.processor, os.path.join(folder, str(next(folders))), num_proc)
+            prepare_features(rows, work.processor, os.path.join(folder, str(next(folders))), num_proc)
 
         for num_proc in (1, 2):
-            runs[f"prepare, {num_proc} processes"] = Run(pictures, partial(prepare, num_proc))
+            runs[f"prepare, {num_proc} processes"] = (pictures, partial(prepare, num_proc))
         for num_workers in (0, 1, 2):
-            runs[f"read, {num_workers} workers"] = Run(pictures, partial(read, work, features, num_workers))
-        runs["read and normalise, 0 workers"] = Run(pictures, partial(read, work, features, 0, normalize=True))
+            runs[f"read, {num_workers} workers"] = (pictures, partial(read, work, features, num_workers))
+        runs["read and normalise, 0 workers"] = (pictures, partial(read, work, features, 0, normalize=True))
+        size = sum(os.path.getsize(file["filename"]) for file in features.cache_files)
         return {
-            "tweets": len(repeated),
+            "tweets": len(rows),
             "pictures": pictures,
-            "bytes a tweet on disk": sum(os.path.getsize(file["filename"]) for file in features.cache_files)
-            / len(features),
-            "comparison": compare(runs, BASELINE, work.repeats, "pictures", memory=True),
+            "bytes a tweet on disk": size / len(features),
+            "comparison": compare(runs, BASELINE, options.repeats, "pictures", memory=True),
         }
 
 
 def read(work: Work, features: Dataset, num_workers: int, normalize: bool = False) -> None:
     """Read an epoch in random order. Batches are normalised here, after the workers, as in training on a CPU."""
-    for batch in DataLoader(
-        features, work.batch_size, shuffle=True, collate_fn=work.collator, num_workers=num_workers
-    ):
+    size = work.options.batch_size
+    for batch in DataLoader(features, size, shuffle=True, collate_fn=work.collator, num_workers=num_workers):
         if normalize:
             work.processor.normalize_pixels(batch)
 

@@ -2,13 +2,11 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from matplotlib.figure import Figure
 
 from processing.columns import PICTURE_COLUMNS
@@ -16,9 +14,8 @@ from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
 
 from .data import read
-from .forward import run_batches
 from .measuring import PeakMemory, seconds, spread
-from .work import Work
+from .work import Work, repeated, run_batches
 
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -28,6 +25,8 @@ TYPICAL_LENGTH, TYPICAL_CROPS = 20, 1  # What a tweet has while something else g
 SMALL_BATCH = 4
 READ_BATCHES = 20
 
+Call = Callable[[], Any]
+
 
 def measure_growth(work: Work) -> dict[str, Any]:
     """
@@ -35,43 +34,60 @@ def measure_growth(work: Work) -> dict[str, Any]:
     before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
     """
     model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
-    longest = model.config.max_text_length
-    forward = partial(forward_call, work, model)
-    rows = [work.max_rows // 10**power for power in (3, 2, 1, 0)]
-    return {
-        "batch_size": curve(
-            "tweets a batch", work, BATCH_SIZES, lambda size: forward(size, TYPICAL_LENGTH, TYPICAL_CROPS)
-        ),
-        "text_length": curve(
+    lengths = [length for length in TEXT_LENGTHS if length <= model.config.max_text_length]
+    rows = [work.options.max_rows // 10**power for power in (3, 2, 1, 0)]
+    texts = work.rows.remove_columns(list(PICTURE_COLUMNS))
+
+    def forward(batch_size: int = SMALL_BATCH, length: int = TYPICAL_LENGTH, crops: int = TYPICAL_CROPS) -> Call:
+        batch = {
+            "input_ids": torch.randint(10, 90, (batch_size, length), device=work.device),
+            "attention_mask": torch.ones(batch_size, length, dtype=torch.long, device=work.device),
+        }
+        if crops:
+            size = work.processor.aux_crop_size
+            batch["aux_pixel_values"] = torch.randn(batch_size, crops, 3, size, size, device=work.device)
+        return lambda: run_batches(model, [batch])
+
+    def preparing(number: int) -> Call:
+        many = repeated(texts, number)
+
+        def call() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                prepare_features(many, work.processor, folder)
+
+        return call
+
+    def ordering(number: int) -> Call:
+        features = repeated(work.features, number)
+        return lambda: largest_first(features)
+
+    def reading(number: int) -> Call:
+        features = repeated(work.features, number)
+        size = (READ_BATCHES * work.options.batch_size,)
+        return lambda: read(work, features.select(torch.randint(number, size).tolist()), num_workers=0)
+
+    curves: dict[str, tuple[str, Sequence[int], Callable[[int], Call]]] = {
+        "batch_size": ("tweets a batch", BATCH_SIZES, forward),
+        "text_length": (
             f"tokens a text, {SMALL_BATCH} tweets",
-            work,
-            [length for length in TEXT_LENGTHS if length <= longest],
-            lambda length: forward(SMALL_BATCH, length, 0),
+            lengths,
+            lambda length: forward(length=length, crops=0),
         ),
-        "crops": curve(
-            f"aux crops a tweet, {SMALL_BATCH} tweets",
-            work,
-            CROPS,
-            lambda crops: forward(SMALL_BATCH, TYPICAL_LENGTH, crops),
-        ),
-        "preparing_texts": curve("rows whose texts are prepared", work, rows[:-1], partial(preparing, work)),
-        "ordering": curve("rows that are ordered by size", work, rows, partial(ordering, work)),
-        "reading": curve(
-            f"rows of which {READ_BATCHES} batches are read at random", work, rows, partial(reading, work)
-        ),
+        "crops": (f"aux crops a tweet, {SMALL_BATCH} tweets", CROPS, lambda crops: forward(crops=crops)),
+        "preparing_texts": ("rows whose texts are prepared", rows[:-1], preparing),
+        "ordering": ("rows that are ordered by size", rows, ordering),
+        "reading": (f"rows of which {READ_BATCHES} batches are read at random", rows, reading),
     }
+    return {name: curve(*of_curve, work.options.repeats) for name, of_curve in curves.items()}
 
 
-def curve(
-    name: str, work: Work, numbers: Iterable[int], make_call: Callable[[int], Callable[[], Any]]
-) -> dict[str, Any]:
-    numbers = list(numbers)
+def curve(name: str, numbers: Sequence[int], make_call: Callable[[int], Call], repeats: int) -> dict[str, Any]:
     times, memory, starts = [], [], []
     for number in numbers:
         call = make_call(number)
         with PeakMemory() as peak:
             seconds(call)  # The first call does not count.
-            times.append(spread([seconds(call) for _ in range(work.repeats)]))
+            times.append(spread([seconds(call) for _ in range(repeats)]))
         starts.append(peak.start)
         # An allocator may keep memory for the next point or give some back, so all points count from the first start.
         memory.append(max(0.0, peak.peak - starts[0]))
@@ -84,46 +100,6 @@ def curve(
         "exponent": math.log(last / before) / math.log(numbers[-1] / numbers[-2]),
         "from_to": numbers[-2:],
     }
-
-
-def forward_call(work: Work, model: torch.nn.Module, batch_size: int, length: int, crops: int) -> Callable[[], Any]:
-    batch = {
-        "input_ids": torch.randint(10, 90, (batch_size, length), device=work.device),
-        "attention_mask": torch.ones(batch_size, length, dtype=torch.long, device=work.device),
-    }
-    if crops:
-        size = work.processor.aux_crop_size
-        batch["aux_pixel_values"] = torch.randn(batch_size, crops, 3, size, size, device=work.device)
-    return partial(run_batches, model, [batch])
-
-
-def repeated(rows: Dataset, number: int) -> Dataset:
-    return rows.select([index % len(rows) for index in range(number)])
-
-
-def preparing(work: Work, number: int) -> Callable[[], Any]:
-    texts = repeated(work.rows.remove_columns(list(PICTURE_COLUMNS)), number)
-
-    def call() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            prepare_features(texts, work.processor, folder)
-
-    return call
-
-
-def ordering(work: Work, number: int) -> Callable[[], Any]:
-    features = repeated(work.features, number)
-    return lambda: largest_first(features)
-
-
-def reading(work: Work, number: int) -> Callable[[], Any]:
-    features = repeated(work.features, number)
-
-    def call() -> None:
-        chosen = torch.randint(number, (READ_BATCHES * work.batch_size,)).tolist()
-        read(work, features.select(chosen), num_workers=0)
-
-    return call
 
 
 def draw_curves(curves: dict[str, dict[str, Any]], folder: Path) -> None:

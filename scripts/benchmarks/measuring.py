@@ -7,25 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import datasets
 import psutil
 import torch
-import transformers
+
+from modeling_ifaformer.training.hardware import versions
 
 
-@dataclass
-class Run:
-    """
-    Args:
-        units: what one call gets done: tweets, pictures, ...
-        call: does it.
-    """
-
-    units: float
-    call: Callable[[], Any]
+# What one call gets done (tweets, pictures, ...), and the call.
+Run = tuple[float, Callable[[], Any]]
 
 
 class PeakMemory:
@@ -84,53 +76,58 @@ def compare(
     runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: bool = False, memory: bool = False
 ) -> dict[str, Any]:
     """
-    Each run once a round, `repeats` rounds after one that does not count.
+    Call each run once a round, `repeats` rounds after one that does not count.
 
     Args:
-        runs: by name, the baseline's among them.
-        unit: of the runs, for people.
-        cost: tell people how many times the baseline's time a run takes, rather than how many times its rate it has.
         memory: measure memory too. This costs time, so it is for runs that take long.
 
     Returns:
-        `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
-        of the same round, `times_baseline`, and the same by processor time, `times_baseline_by_cpu_time`; of all the
-        median, lowest and highest. With `memory` also the highest peak, `peak_memory_mb`, and what the process held
-        before the first run, `memory_before_mb`.
+        As [`summary`], with the ratios by processor time, `times_baseline_by_cpu_time`. With `memory` also the highest
+        peak, `peak_memory_mb`, and what the process held before the first run, `memory_before_mb`.
     """
-    for run in runs.values():
-        seconds(run.call)
+    for _, call in runs.values():
+        seconds(call)
     rounds, cpu_rounds = [], []
     peaks: dict[str, list[PeakMemory]] = {name: [] for name in runs}
     for _ in range(repeats):
         rates, cpu_rates = {}, {}
-        for name, run in runs.items():
+        for name, (units, call) in runs.items():
             with PeakMemory() if memory else nullcontext() as peak:
                 start = cpu_clock()
-                rates[name] = run.units / seconds(run.call)
-                cpu_rates[name] = run.units / (cpu_clock() - start)
+                rates[name] = units / seconds(call)
+                cpu_rates[name] = units / (cpu_clock() - start)
             if peak is not None:
                 peaks[name].append(peak)
         rounds.append(rates)
         cpu_rounds.append(cpu_rates)
-    return {
-        "baseline": baseline,
-        "unit": unit,
-        "cost": cost,
-        "runs": {
-            name: {
-                "per_second": spread([rates[name] for rates in rounds]),
-                "times_baseline": spread([rates[name] / rates[baseline] for rates in rounds]),
-                "times_baseline_by_cpu_time": spread([rates[name] / rates[baseline] for rates in cpu_rounds]),
-                **(
-                    {"peak_memory_mb": max(peak.peak for peak in seen), "memory_before_mb": seen[0].start}
-                    if seen
-                    else {}
-                ),
-            }
-            for name, seen in peaks.items()
-        },
+    comparison, by_cpu = summary(rounds, baseline, unit, cost), summary(cpu_rounds, baseline, unit)["runs"]
+    for name, run in comparison["runs"].items():
+        run["times_baseline_by_cpu_time"] = by_cpu[name]["times_baseline"]
+        if memory:
+            run["peak_memory_mb"] = max(peak.peak for peak in peaks[name])
+            run["memory_before_mb"] = peaks[name][0].start
+    return comparison
+
+
+def summary(rounds: list[dict[str, float]], baseline: str, unit: str, cost: bool = False) -> dict[str, Any]:
+    """
+    The comparison of runs by their rates in each round.
+
+    Args:
+        cost: tell people how many times the baseline's time a run takes, rather than how many times its rate it has.
+
+    Returns:
+        `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
+        of the same round, `times_baseline`; of both the median, lowest and highest.
+    """
+    runs = {
+        name: {
+            "per_second": spread([rates[name] for rates in rounds]),
+            "times_baseline": spread([rates[name] / rates[baseline] for rates in rounds]),
+        }
+        for name in rounds[0]
     }
+    return {"baseline": baseline, "unit": unit, "cost": cost, "runs": runs}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -139,22 +136,20 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def lines(comparison: dict[str, Any]) -> list[str]:
     """The lines that show a comparison to people."""
-    printed, unit, cost = [], comparison["unit"], comparison["cost"]
+    unit, kind, power = comparison["unit"], *(("cost", -1) if comparison["cost"] else ("rate", 1))
+    printed = [f"baseline: {comparison['baseline']}"]
     for name, run in comparison["runs"].items():
         rate, ratio = run["per_second"], run["times_baseline"]
-        by_cpu_time = run.get("times_baseline_by_cpu_time", ratio)
-        low, high = ("highest", "lowest") if cost else ("lowest", "highest")
-        median, lowest, highest, by_cpu = (
-            1 / value if cost else value for value in (ratio["median"], ratio[low], ratio[high], by_cpu_time["median"])
-        )
-        printed.append(
+        by_cpu = run.get("times_baseline_by_cpu_time", ratio)["median"] ** power
+        lowest, median, highest = sorted(ratio[at] ** power for at in ("lowest", "median", "highest"))
+        line = (
             f"  {name:56} {rate['median']:9,.4g} {unit}/s ({rate['lowest']:,.4g} to {rate['highest']:,.4g}); "
-            f"{'cost' if cost else 'rate'} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f}; "
-            f"by processor time {by_cpu:.2f})"
+            f"{kind} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f}; by processor time {by_cpu:.2f})"
         )
         if "peak_memory_mb" in run:
-            printed[-1] += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
-    return [f"baseline: {comparison['baseline']}", *printed]
+            line += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
+        printed.append(line)
+    return printed
 
 
 def figure_lines(results: dict[str, Any]) -> list[str]:
@@ -162,7 +157,8 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
     printed = []
     for name, figure in results.items():
         if isinstance(figure, dict) and "baseline" in figure:
-            printed += [f"  {name}, {lines(figure)[0]}", *lines(figure)[1:]]
+            baseline, *runs = lines(figure)
+            printed += [f"  {name}, {baseline}", *runs]
         elif isinstance(figure, dict) and "exponent" in figure:
             low, high = figure["from_to"]
             printed.append(f"  {figure['name']}: from {low:,} to {high:,} as power {figure['exponent']:.2f}")
@@ -174,28 +170,20 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
 def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> Run:
     """Multiply square matrices. The units are floating-point operations."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return Run(2.0 * size**3, lambda: left @ right)
-
-
-def memory_copy(device: str, megabytes: int = 256) -> Run:
-    """Copy more than caches hold. The units are bytes read and written."""
-    source = torch.ones(megabytes * 2**20 // 4, device=device)
-    target = torch.empty_like(source)
-    return Run(2.0 * source.nbytes, lambda: target.copy_(source))
+    return 2.0 * size**3, lambda: left @ right
 
 
 def machine(device: str, repeats: int) -> dict[str, Any]:
     """What the machine is, and its operations a second in matrix products and bytes a second in copying."""
-    dtypes = (torch.float32, torch.bfloat16)
-    runs = {f"matrix product, {str(dtype).removeprefix('torch.')}": matrix_product(device, dtype) for dtype in dtypes}
-    copying = "copying memory"
-    peaks = compare(runs | {copying: memory_copy(device)}, copying, repeats, "bytes or operations")["runs"]
+    source = torch.ones(2**26, device=device)  # more than caches hold
+    copy = torch.empty_like(source)
+    runs: dict[str, Run] = {"copying memory": (2.0 * source.nbytes, lambda: copy.copy_(source))}
+    for dtype in (torch.float32, torch.bfloat16):
+        runs[f"matrix product, {str(dtype).removeprefix('torch.')}"] = matrix_product(device, dtype)
+    peaks = compare(runs, "copying memory", repeats, "bytes or operations")["runs"]
     return {
         "processor": processor_name(),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16_on_cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        if torch.backends.mkldnn.is_available()
-        else None,
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "load_average": os.getloadavg(),
@@ -203,13 +191,13 @@ def machine(device: str, repeats: int) -> dict[str, Any]:
         "device": device,
         "peaks": {name: run["per_second"] for name, run in peaks.items()},
         "python": platform.python_version(),
-        "versions": {module.__name__: module.__version__ for module in (torch, transformers, datasets)},
+        "versions": versions(),
     }
 
 
 def processor_name() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+        information = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return next(line.split(": ")[1] for line in information.splitlines() if line.startswith("model name"))
     except (FileNotFoundError, StopIteration):  # This is not Linux, or not x86.
         return platform.processor() or platform.machine()

@@ -5,7 +5,7 @@ It opens every picture anew in every epoch and gives it to the image processor b
 attends to absent crops too, runs the vision tower's last layer in full, and decodes the tags row by row in every step.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from modeling_ifaformer import IFAformerModel
 from processing import IFAformerProcessor
 from processing.images import load_image
 
-from .work import NUM_CROPS, PUBLISHED_LENGTH, Work, cut
+from .work import NUM_CROPS, Batch, Work
 
 
 class PublishedTagger(nn.Module):
@@ -81,16 +81,9 @@ def _pixels(picture: Any, size: int, processor: IFAformerProcessor) -> torch.Ten
     )["pixel_values"][0]
 
 
-def published_batches(work: Work) -> list[dict[str, torch.Tensor]]:
-    """The sample's texts, cut and padded. [`with_pictures`] adds the pictures."""
-    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
-    batches = (cut(batch, PUBLISHED_LENGTH) for batch in work.batches())
-    return [{name: batch[name] for name in names} for batch in batches]
-
-
-def with_pictures(work: Work, batches: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
+def with_pictures(work: Work, batches: list[Batch]) -> Iterator[Batch]:
     """The batches of the sample with their pictures, which are opened when a batch is asked for."""
     for number, batch in enumerate(batches):
-        first = number * work.batch_size
+        first = number * work.options.batch_size
         pictures = open_pictures(work.sample.select(range(first, first + len(batch["input_ids"]))), work.processor)
         yield batch | {name: values.to(work.device) for name, values in pictures.items()}

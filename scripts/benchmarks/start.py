@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import BertModel
 
-from .measuring import Run, compare
+from .measuring import compare
 from .work import Work
 
 
@@ -43,10 +43,10 @@ def measure_start(work: Work) -> dict[str, Any]:
         work.ifaformer().save_pretrained(ifaformer)
         work.processor.save_pretrained(ifaformer)
         runs = {
-            baseline: Run(1, partial(python, LOAD_BERT, bert)),
-            "IFAformer, import to first prediction": Run(1, partial(python, PREDICT, ifaformer)),
+            baseline: (1, partial(python, LOAD_BERT, bert)),
+            "IFAformer, import to first prediction": (1, partial(python, PREDICT, ifaformer)),
         }
-        return {"comparison": compare(runs, baseline, work.repeats, "starts", cost=True)}
+        return {"comparison": compare(runs, baseline, work.options.repeats, "starts", cost=True)}
 
 
 def python(code: str, folder: str) -> None:

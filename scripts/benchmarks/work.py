@@ -1,13 +1,14 @@
 """What is measured on: tweets with pictures, their batches, and towers of full size with random weights."""
 
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, concatenate_datasets
-from transformers import AutoTokenizer, BertConfig, CLIPImageProcessorPil, CLIPVisionConfig
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, CLIPImageProcessorPil, CLIPVisionConfig
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
 from processing import IFAformerProcessor
@@ -18,56 +19,44 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
 
 
+if TYPE_CHECKING:
+    from ifaformer_commands.benchmark import BenchmarkArguments
+
+
 PUBLISHED_LENGTH = 40  # The published code cuts and pads texts to it.
 NUM_CROPS = 3  # The published code takes this number of each kind.
 WHOLE_IMAGE = ("pixel_values", "image_mask")
 
+Batch = dict[str, torch.Tensor]
 
-@dataclass
+
 class Work:
     """
+    The sample of rows that models take, and the models.
+
     Args:
+        options: of the command.
         rows: texts with their pictures.
-        source: options with which a command loads the data set they are from.
-        tokenizer: Hub name or folder; None for one learnt from the texts.
-        text_config, vision_config: of the towers, instead of BERT-base and CLIP ViT-B/32.
-        batch_size: tweets a batch.
-        num_batches: that a run of a model takes.
-        num_tweets: rows that are prepared and read.
-        baseline_tweets: rows of which the slow baseline of the data opens the pictures.
-        max_rows: up to which the growth with the rows is measured.
-        repeats: rounds of each comparison.
-        device, dtype: of the models.
     """
 
-    rows: Dataset
-    source: dict[str, str]
-    tokenizer: str | None
-    text_config: dict[str, Any]
-    vision_config: dict[str, Any]
-    batch_size: int
-    num_batches: int
-    num_tweets: int
-    baseline_tweets: int
-    max_rows: int
-    repeats: int
-    device: str
-    dtype: torch.dtype
-    _folder: tempfile.TemporaryDirectory = field(default_factory=tempfile.TemporaryDirectory)
+    def __init__(self, options: "BenchmarkArguments", rows: Dataset):
+        self.options = options
+        self.rows = rows
+        self.device = options.device
+        self.dtype = getattr(torch, options.dtype or ("float32" if options.device == "cpu" else "bfloat16"))
+        self._folder = tempfile.TemporaryDirectory()
 
     @cached_property
     def processor(self) -> IFAformerProcessor:
+        name = self.options.tokenizer
         words = (word for tokens in self.rows["tokens"] for word in tokens)
-        learnt = self.tokenizer is None
-        tokenizer = train_wordpiece(words) if learnt else AutoTokenizer.from_pretrained(self.tokenizer)
+        tokenizer = train_wordpiece(words) if name is None else AutoTokenizer.from_pretrained(name)
         return IFAformerProcessor(CLIPImageProcessorPil(), tokenizer)
 
     @cached_property
     def sample(self) -> Dataset:
         """As many rows as the models take, chosen at random."""
-        number = self.batch_size * self.num_batches
-        shuffled = self.rows.shuffle(seed=0)
-        return shuffled.select([index % len(shuffled) for index in range(number)])
+        return repeated(self.rows.shuffle(seed=0), self.options.batch_size * self.options.num_batches)
 
     @cached_property
     def features(self) -> Dataset:
@@ -79,56 +68,67 @@ class Work:
         """A collator that leaves pixels as they are, for [`on_device`]."""
         return replace(self.processor.data_collator, normalize_pixels=False)
 
-    def batches(self, order: list[int] | None = None, whole_image: bool = False, **collator: Any) -> list[dict]:
+    def batches(self, order: list[int] | None = None, whole_image: bool = False) -> list[Batch]:
         """The sample's batches on the device, in the given order. The published code has no whole pictures in them."""
         features = self.features if order is None else self.features.select(order)
-        collate = replace(self.collator, **collator)
         batches = []
-        for start in range(0, len(features), self.batch_size):
-            batch = collate([features[index] for index in range(start, min(start + self.batch_size, len(features)))])
+        for batch in DataLoader(features, self.options.batch_size, collate_fn=self.collator):
             if not whole_image:
                 batch = {name: values for name, values in batch.items() if name not in WHOLE_IMAGE}
             batches.append(self.on_device(batch))
         return batches
 
-    def on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def padded_texts(self) -> list[Batch]:
+        """The texts of the batches, cut and padded as in the published code. `labels` are 0 where there are none."""
+        names = ("input_ids", "attention_mask", "token_type_ids", "labels")
+        return [
+            {
+                name: torch.nn.functional.pad(batch[name], (0, PUBLISHED_LENGTH))[:, :PUBLISHED_LENGTH].clamp(min=0)
+                for name in names
+            }
+            for batch in self.batches()
+        ]
+
+    def on_device(self, batch: Batch) -> Batch:
         batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
         return self.processor.normalize_pixels(batch)
 
-    def bert_config(self, **kwargs: Any) -> BertConfig:
+    def bert_config(self, **fields: Any) -> BertConfig:
         vocab_size = max(BertConfig().vocab_size, len(self.processor.tokenizer))
-        return BertConfig(**{"vocab_size": vocab_size, **self.text_config, **kwargs})
+        return BertConfig(**{"vocab_size": vocab_size, **(self.options.text_config or {}), **fields})
 
-    def ifaformer_config(self, **kwargs: Any) -> IFAformerConfig:
-        return IFAformerConfig(
-            text_config=self.bert_config(), vision_config=CLIPVisionConfig(**self.vision_config), **kwargs
-        )
+    def bert_tagger(self) -> BertForTokenClassification:
+        return self.placed(BertForTokenClassification(self.bert_config(num_labels=len(self.processor.labels))))
 
-    def ifaformer(self, **kwargs: Any) -> IFAformerForTokenClassification:
+    def ifaformer_config(self, **fields: Any) -> IFAformerConfig:
+        vision_config = CLIPVisionConfig(**(self.options.vision_config or {}))
         labels = label_maps(self.processor.labels)
-        return self.placed(IFAformerForTokenClassification(self.ifaformer_config(**{**labels, **kwargs})))
+        return IFAformerConfig(text_config=self.bert_config(), vision_config=vision_config, **labels, **fields)
+
+    def ifaformer(self, **fields: Any) -> IFAformerForTokenClassification:
+        return self.placed(IFAformerForTokenClassification(self.ifaformer_config(**fields)))
 
     def placed(self, model: torch.nn.Module) -> Any:
         """The model on the device in evaluation mode, with weights of the number type that was asked for."""
         return model.to(self.device, self.dtype).eval()
 
 
+def repeated(rows: Dataset, number: int) -> Dataset:
+    """So many rows, which repeat if there are fewer."""
+    return rows.select([index % len(rows) for index in range(number)])
+
+
 def lend_pictures(texts: Dataset, lenders: Dataset) -> Dataset:
     """The texts with the pictures and crops of the lenders' rows, which repeat. Some rows of the lenders have none."""
-    pictures = lenders.select_columns(list(PICTURE_COLUMNS))
-    lent = pictures.select([index % len(pictures) for index in range(len(texts))])
+    lent = repeated(lenders.select_columns(list(PICTURE_COLUMNS)), len(texts))
     return concatenate_datasets([texts.remove_columns(list(PICTURE_COLUMNS)), lent], axis=1)
 
 
-def text_only(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The inputs of a batch that a text model takes."""
-    return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+def without_labels(batches: list[Batch]) -> list[Batch]:
+    return [{name: values for name, values in batch.items() if name != "labels"} for batch in batches]
 
 
-def cut(batch: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
-    """A batch with texts cut and padded as in the published code. `labels` are 0 where there are none."""
-    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
-    cut = {name: torch.nn.functional.pad(batch[name], (0, length))[:, :length] for name in names if name in batch}
-    if "labels" in cut:
-        cut["labels"] = cut["labels"].clamp(min=0)
-    return {**batch, **cut}
+@torch.inference_mode()
+def run_batches(model: torch.nn.Module, batches: list[Batch]) -> None:
+    for batch in batches:
+        model(**batch)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torchcrf import CRF
 
+from ifaformer_commands.benchmark import BenchmarkArguments
 from ifaformer_commands.benchmarks import measuring, processes, published, start
 from ifaformer_commands.benchmarks.work import Work, lend_pictures
-from processing.data import load_data
 
 
 TOWER = json.dumps({"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37})
@@ -81,7 +81,7 @@ class TestMeasuring:
         def call():
             now[0] += next(takes)
 
-        comparison = measuring.compare({name: measuring.Run(1, call) for name in ("one", "other")}, "one", 2, "naps")
+        comparison = measuring.compare(dict.fromkeys(("one", "other"), (1, call)), "one", 2, "naps")
         other = comparison["runs"]["other"]
         third = pytest.approx({"median": 1 / 3, "lowest": 1 / 3, "highest": 1 / 3})
         assert other["times_baseline"] == third and other["times_baseline_by_cpu_time"] == third
@@ -107,27 +107,27 @@ class TestMeasuring:
         assert 60 < float(result.stdout) < 120
 
     def test_operations_of_a_matrix_product(self):
-        run = measuring.matrix_product("cpu", torch.float32, size=64)
-        assert run.units == 2 * 64**3 and run.call().shape == (64, 64)
+        units, call = measuring.matrix_product("cpu", torch.float32, size=64)
+        assert units == 2 * 64**3 and call().shape == (64, 64)
 
 
 @pytest.fixture
-def make_work(shared, tmp_path):
-    def make(**kwargs):
-        sample = str(shared / "data" / "sample" / "twitter2017")
-        data, _ = load_data("twitter2017", data_dir=sample, cache_dir=str(tmp_path))
-        tower = json.loads(TOWER)
-        defaults = {"tokenizer": None, "text_config": tower, "vision_config": tower, "batch_size": 4, "num_batches": 2}
-        numbers = {"num_tweets": 10, "baseline_tweets": 5, "max_rows": 1000, "repeats": 1}
-        place = {"device": "cpu", "dtype": torch.float32}
-        source = {"dataset": "twitter2017", "data_dir": sample}
-        return Work(data["train"], source, **{**defaults, **numbers, **place, **kwargs})
+def work(shared, tmp_path):
+    tower = json.loads(TOWER)
+    options = BenchmarkArguments(
+        dataset="twitter2017",
+        data_dir=str(shared / "data" / "sample" / "twitter2017"),
+        cache_dir=str(tmp_path),
+        text_config=tower,
+        vision_config=tower,
+        batch_size=4,
+    )
+    data, _ = options.load()
+    return Work(options, data["train"])
 
-    return make
 
-
-def test_pictures_are_lent_in_turn(make_work):
-    rows = make_work().rows
+def test_pictures_are_lent_in_turn(work):
+    rows = work.rows
     texts = rows.select([0, 1, 2, 3, 4, 0, 1])
     lent = lend_pictures(texts, rows.select([2, 0]))
     assert lent["tokens"] == texts["tokens"]
@@ -136,10 +136,9 @@ def test_pictures_are_lent_in_turn(make_work):
     ]
 
 
-def test_the_published_way(make_work):
+def test_the_published_way(work):
     """Zeros for absent crops, texts cut and padded, the vision tower in full, tags in each step."""
-    work = make_work()
-    batches = published.published_batches(work)
+    batches = work.padded_texts()
     assert [tuple(batch["input_ids"].shape) for batch in batches] == [(4, 40), (4, 40)]
     rows = work.sample.select(range(4))
     pictures = published.open_pictures(rows, work.processor)
@@ -161,14 +160,13 @@ def test_the_published_way(make_work):
     assert calls == ["conv", "conv", "last layer"]
 
 
-def test_first_prediction(make_work, tmp_path):
-    work = make_work()
+def test_first_prediction(work, tmp_path):
     work.ifaformer().save_pretrained(tmp_path)
     work.processor.save_pretrained(tmp_path)
     start.python(start.PREDICT, str(tmp_path))
 
 
-def test_two_processes(make_work, tmp_path):
-    assert processes.train(make_work(), 2, str(tmp_path)) > 0
+def test_two_processes(work, tmp_path):
+    assert processes.train(work, 2, str(tmp_path)) > 0
     results = json.loads((tmp_path / "run-2" / "results.json").read_bytes())
     assert results["hardware"]["num_processes"] == 2

@@ -30,18 +30,12 @@ __all__ = [
 ]
 
 # The arguments alone, which `train.py --help` shows, need no second of imports; these are imported when asked for.
-_LATER = {
-    "building": ("build_model", "build_processor"),
-    "pushing": ("prepare_push",),
-    "runs": ("Run", "check_splits", "plan_runs", "runs_summary", "train_runs"),
-    "search": ("Search",),
-    "stopping": ("TrainingStopped",),
-    "trainer": ("IFAformerTrainer",),
-}
+_LATER = ("trainer", "building", "search", "stopping", "pushing", "runs")
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LATER.items():
+    for module in _LATER if name in __all__ else ():
+        names = vars(import_module(f".{module}", __name__))
         if name in names:
-            return getattr(import_module(f".{module}", __name__), name)
+            return names[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

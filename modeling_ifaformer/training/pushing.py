@@ -20,10 +20,12 @@ def prepare_push(arguments: TrainingArguments) -> None:
         ValueError: for options of the Trainer's own pushing, in whose place the trained model is pushed once.
         NotPushed: where the Hub does not make the repository.
     """
-    strategy = HubStrategy(arguments.hub_strategy)
-    if strategy != HubStrategy.END:
+    if arguments.hub_strategy != HubStrategy.END:
         # The Trainer would publish training_args.bin and logs as well, with paths of this machine and the token.
-        raise ValueError(f"hub_strategy must be end, got {strategy.value}: the model is pushed when it is trained.")
+        raise ValueError(
+            f"hub_strategy must be end, got {HubStrategy(arguments.hub_strategy).value}: the model is pushed when it "
+            "is trained."
+        )
     if arguments.hub_revision is not None:
         raise ValueError(
             "hub_revision cannot be used, since models are pushed to the main branch. Name a repository of its own "

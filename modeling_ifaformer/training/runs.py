@@ -4,7 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,17 @@ class Run:
     Attributes:
         arguments: of this run, with its seed and output folder.
         resume: the checkpoint to go on from.
-        results: what its `results.json` holds, once it has ended.
+        results: what its `results.json` holds; empty until it has ended.
     """
 
     arguments: IFAformerTrainingArguments
     resume: Path | None = None
-    results: dict[str, Any] | None = None
+    results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def start(self) -> str:
         """A sentence that says where the run begins."""
-        if self.results is not None:
+        if self.results:
             return "This run has ended."
         if self.resume is not None:
             return f"Going on from {self.resume}."
@@ -197,7 +197,7 @@ def train_runs(
             for name, value in found.items():
                 setattr(run.arguments, name, value)
     for run in runs:
-        if run.results is not None:
+        if run.results:
             continue
         set_seed(run.arguments.seed)
         try:
@@ -222,27 +222,21 @@ def train_runs(
 
 def best_run(runs: Sequence[Run]) -> Run:
     """The run with the best F1 on the validation split, of runs that have ended."""
-    return max(runs, key=lambda run: _results(run)["validation"]["f1"])
+    return max(runs, key=lambda run: run.results["validation"]["f1"])
 
 
 def runs_summary(runs: Sequence[Run]) -> str:
     """The scores of runs that have ended, as text: those of one run, or mean and deviation of several."""
     best = best_run(runs)
     if len(runs) == 1:
-        results = _results(best)
-        table = results_table({split: results[split] for split in ("validation", "test")})
-        return f"{table}\ntest: {out_of_reach(results['test'])}."
+        table = results_table({split: best.results[split] for split in ("validation", "test")})
+        return f"{table}\ntest: {out_of_reach(best.results['test'])}."
     seeds = ", ".join(str(run.arguments.seed) for run in runs)
     return (
-        f"{spread_table(spread([_results(run) for run in runs]))}\n"
+        f"{spread_table(spread([run.results for run in runs]))}\n"
         f"These are mean and standard deviation over the seeds {seeds}. The best run by validation F1 is in "
         f"{best.arguments.output_dir}."
     )
-
-
-def _results(run: Run) -> dict[str, Any]:
-    assert run.results is not None, "the run has not ended"
-    return run.results
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,10 +311,8 @@ def _write_run(results: dict[str, Any], output_dir: str) -> None:
 
 def _write_common(runs: Sequence[Run], output_dir: Path) -> None:
     """Write what runs with several seeds have in common: above them, and in their results and cards."""
-    results = {run.arguments.seed: _results(run) for run in runs}
-    common = {"seeds": list(results), "spread": spread(list(results.values()))}
-    for run in runs:
-        _write_run({**_results(run), **common}, run.arguments.output_dir)
     folders = {run.arguments.seed: Path(run.arguments.output_dir).name for run in runs}
-    summary = {"spread": common["spread"], "seeds": common["seeds"]}
-    write_json({**summary, "best_seed": best_run(runs).arguments.seed, "runs": folders}, output_dir / RESULTS)
+    common = {"spread": spread([run.results for run in runs]), "seeds": list(folders)}
+    for run in runs:
+        _write_run({**run.results, **common}, run.arguments.output_dir)
+    write_json({**common, "best_seed": best_run(runs).arguments.seed, "runs": folders}, output_dir / RESULTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers.integrations import is_optuna_available
 from transformers.trainer_utils import SaveStrategy
 
@@ -102,7 +103,7 @@ def find_options(
     if arguments.process_index == 0:
         study = optuna.create_study(study_name=study_name, storage=storage, direction="maximize", load_if_exists=True)
         ended = len(study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]))
-    ended = _same_everywhere(ended, arguments)
+    ended = broadcast_object_list([ended])[0]
     if ended < search.trials:
         trial_arguments = copy(arguments)
         trial_arguments.save_strategy = SaveStrategy.NO
@@ -150,13 +151,4 @@ def find_options(
             ],
         }
         write_json(record, folder / "search.json")
-    return _same_everywhere(best, arguments)
-
-
-def _same_everywhere(value: Any, arguments: IFAformerTrainingArguments) -> Any:
-    """The main process's value."""
-    if arguments.world_size == 1:
-        return value
-    from accelerate.utils import broadcast_object_list
-
-    return broadcast_object_list([value])[0]
+    return broadcast_object_list([best])[0]

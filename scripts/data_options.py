@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ifaformer_commands.command_line import option, user_errors
+from ifaformer_commands.command_line import option
 
 
 if TYPE_CHECKING:
@@ -47,21 +47,12 @@ class DataSourceArguments:
         The data set with its pictures encoded, and the report of its loading for the command to print.
 
         Raises:
-            SystemExit: with the message of whatever is wrong with the data or their names.
+            ValueError, OSError: as `load_data`.
         """
         from processing.data import load_data
 
-        with user_errors():
-            return load_data(
-                self.dataset,
-                data_dir=self.data_dir,
-                cache_dir=self.cache_dir,
-                image_dir=self.image_dir,
-                tag_scheme=self.tag_scheme,
-                strict=self.strict,
-                num_aux_crops=num_aux_crops,
-                num_rcnn_crops=num_rcnn_crops,
-            )
+        options = {option.name: getattr(self, option.name) for option in fields(DataSourceArguments)}
+        return load_data(options.pop("dataset"), **options, num_aux_crops=num_aux_crops, num_rcnn_crops=num_rcnn_crops)
 
 
 @dataclass
@@ -97,12 +88,11 @@ class DetectionArguments:
         These options as the rooms take them.
 
         Raises:
-            SystemExit: for an option out of range.
+            ValueError: for an option out of range.
         """
         from processing.object_proposals import ProposalOptions
 
         values = {option.name: getattr(self, option.name) for option in fields(DetectionArguments)}
         options = ProposalOptions(**{**values, "spacy_model": self.spacy_model or None})
-        with user_errors():
-            options.check()
+        options.check()
         return options

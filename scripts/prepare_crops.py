@@ -66,8 +66,8 @@ def main() -> None:
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
-    options = detection.proposal_options()
     with user_errors(JobError):
+        options = detection.proposal_options()
         state = process_state()
         with state.main_process_first():  # the others find in the cache what the first one prepared
             data, report = arguments.load()

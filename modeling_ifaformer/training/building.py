@@ -78,8 +78,13 @@ def build_processor(
         **options,
     )
     if max_length is None:
-        towers = _towers(processor, text_model, vision_model, text_config, vision_config)
-        config = IFAformerConfig.from_vision_text_pretrained(**towers, **processor.config_fields)
+        config = IFAformerConfig.from_vision_text_pretrained(
+            vision_model,
+            text_model,
+            text_config=_text_config(processor, text_model, text_config),
+            vision_config=vision_config,
+            **processor.config_fields,
+        )
         processor.max_length = config.max_text_length
     if processor.relations is not None and processor.negative_relation is None:
         logger.warning(
@@ -95,15 +100,14 @@ def build_model(
     text_model: str | None = None,
     vision_model: str | None = None,
     text_config: dict[str, Any] | None = None,
-    vision_config: dict[str, Any] | None = None,
     **fields: Any,
 ) -> IFAformerPreTrainedModel:
     """
     A new model for the processor: for relations if it has relations, else for entities.
 
     Args:
-        text_model, vision_model, text_config, vision_config: as for [`build_processor`].
-        **fields: of [`IFAformerConfig`], besides those that the processor gives.
+        text_model, vision_model, text_config: as for [`build_processor`].
+        **fields: `vision_config` and other fields of [`IFAformerConfig`], besides those that the processor gives.
 
     Raises:
         StrictDataclassClassValidationError: as [`IFAformerConfig`].
@@ -112,9 +116,9 @@ def build_model(
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
-    towers = _towers(processor, text_model, vision_model, text_config, vision_config)
+    text_config = _text_config(processor, text_model, text_config)
     model = model_class.from_vision_text_pretrained(
-        towers.pop("vision_model"), towers.pop("text_model"), **towers, **processor.config_fields, **fields
+        vision_model, text_model, text_config=text_config, **processor.config_fields, **fields
     )
     for tower in (model.config.text_config, model.config.vision_config):
         if os.path.exists(tower._name_or_path):  # The path is nobody's business where the configuration is published.
@@ -122,20 +126,11 @@ def build_model(
     return model
 
 
-def _towers(
-    processor: IFAformerProcessor,
-    text_model: str | None,
-    vision_model: str | None,
-    text_config: dict[str, Any] | None,
-    vision_config: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """What the towers start from. A fresh text tower embeds no more than the tokenizer has."""
-    if text_model is None:
-        tokenizer = processor.tokenizer
-        text_config = {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    return {
-        "text_model": text_model,
-        "vision_model": vision_model,
-        "text_config": text_config,
-        "vision_config": vision_config,
-    }
+def _text_config(
+    processor: IFAformerProcessor, text_model: str | None, text_config: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """A fresh text tower embeds no more than the tokenizer has."""
+    if text_model is not None:
+        return text_config
+    tokenizer = processor.tokenizer
+    return {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}

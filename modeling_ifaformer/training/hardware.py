@@ -24,22 +24,17 @@ def hardware(arguments: TrainingArguments) -> dict[str, Any]:
     name = f"{platform.machine()} CPU with {torch.backends.cpu.get_cpu_capability()}"
     if device != "cpu":
         name = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} machine's {device}"
+    peak_memory = None
+    if resource is not None:
+        peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "device": name,
         "num_devices": None if device == "cpu" else arguments.world_size,
         "num_processes": arguments.world_size,
         "cpu_cores": os.cpu_count(),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak_memory,
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
-
-
-def peak_memory() -> int | None:
-    """The peak memory of this process in bytes; None on Windows."""
-    if resource is None:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def versions() -> dict[str, str]:

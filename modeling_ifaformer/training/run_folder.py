@@ -89,17 +89,10 @@ def prepare_folder(
     output_dir: str | Path, resume: str | None, *, overwrite: bool = False, is_main_process: bool = True
 ) -> Path | None:
     """
-    Remove half-written checkpoints, and with `overwrite` the earlier run.
+    As [`checkpoint_to_resume`]; half-written checkpoints are removed, and with `overwrite` the earlier run.
 
     Args:
-        output_dir, resume, overwrite: as for [`checkpoint_to_resume`].
         is_main_process: whether this process removes. It must do so before the others call this.
-
-    Returns:
-        The checkpoint to go on from, None where training begins anew.
-
-    Raises:
-        ValueError: as [`checkpoint_to_resume`].
     """
     checkpoint = checkpoint_to_resume(output_dir, resume, overwrite)
     if is_main_process:

@@ -253,7 +253,19 @@ def _train(
     run: Run, trainer: IFAformerTrainer, splits: Mapping[str, Split], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Train and score; the results, which then lie in the run's folder beside model, processor and card."""
-    seconds, training_metrics = _fit(trainer, run.resume)
+    stop, stopwatch = StopAndSave(trainer), Stopwatch(run.resume)
+    trainer.add_callback(stop)
+    trainer.add_callback(stopwatch)
+    try:
+        training = trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
+        trainer.check_weights()
+    except TrainingStopped:
+        trainer.accelerator.wait_for_everyone()
+        trainer.end()
+        raise
+    finally:
+        stop.restore_signals()
+    seconds = stopwatch.seconds  # without those of scoring
     trainer.compute_metrics = None
     answers = {name: trainer.predict(splits[name].features).predictions for name in ("test", "validation")}
     try:
@@ -270,7 +282,7 @@ def _train(
         "num_parameters": model.num_parameters(),
         "train_seconds": seconds,
         # That of this call alone would not be that of the whole run.
-        "train_samples_per_second": None if run.resume else training_metrics["train_samples_per_second"],
+        "train_samples_per_second": None if run.resume else training.metrics["train_samples_per_second"],
         "mixed_precision": trainer.accelerator.mixed_precision,
         "hardware": hardware(run.arguments),
         "versions": versions(),
@@ -283,23 +295,6 @@ def _train(
         _write_run(results, run.arguments.output_dir)
     trainer.accelerator.wait_for_everyone()
     return results
-
-
-def _fit(trainer: IFAformerTrainer, resume: Path | None) -> tuple[float, dict[str, float]]:
-    """Train; the seconds it took in all, and the Trainer's metrics of this call."""
-    stop, stopwatch = StopAndSave(trainer), Stopwatch(resume)
-    trainer.add_callback(stop)
-    trainer.add_callback(stopwatch)
-    try:
-        training = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-        trainer.check_weights()
-    except TrainingStopped:
-        trainer.accelerator.wait_for_everyone()
-        trainer.end()
-        raise
-    finally:
-        stop.restore_signals()
-    return stopwatch.seconds, training.metrics
 
 
 def _write_run(results: dict[str, Any], output_dir: str) -> None:

@@ -50,6 +50,11 @@ def score_checkpoints(
     variants = {"": rows}
     if shuffle_seed is not None:
         variants[" (pictures shuffled)"] = shuffle_pictures(rows, shuffle_seed)
+    arguments = TrainingArguments(
+        output_dir=tempfile.gettempdir(),  # in which nothing is written
+        per_device_eval_batch_size=batch_size,
+        report_to="none",
+    )
     results = {}
     for name, (model, processor) in checkpoints.items():
         for variant, of_variant in variants.items():
@@ -62,19 +67,9 @@ def score_checkpoints(
                 split = Split(of_variant, processor, labels=processor.relations is not None, cache_dir=cache_dir)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-            answers = predict(model, split, batch_size)
+            trainer = IFAformerTrainer(model=model, args=arguments, processing_class=processor)
+            answers = trainer.predict(split.features).predictions
             for protocol in protocols:
                 suffix = f" [{protocol}]" if len(protocols) > 1 else ""
                 results[f"{name}{variant}{suffix}"] = split.score(answers, protocol)
     return results
-
-
-def predict(model: PreTrainedModel, split: Split, batch_size: int) -> Any:
-    """The model's answers to the features of a split: tag ids or relation ids, as [`Split.score`] takes them."""
-    arguments = TrainingArguments(
-        output_dir=tempfile.gettempdir(),  # in which nothing is written
-        per_device_eval_batch_size=batch_size,
-        report_to="none",
-    )
-    trainer = IFAformerTrainer(model=model, args=arguments, processing_class=split.processor)
-    return trainer.predict(split.features).predictions

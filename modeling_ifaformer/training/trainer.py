@@ -92,23 +92,12 @@ class IFAformerTrainer(Trainer):
         return super().create_optimizer(model)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """
-        Log as `Trainer` does.
-
-        Raises:
-            FloatingPointError: for a training loss that is no number.
-        """
         super().log(logs, *args, **kwargs)
         if not math.isfinite(logs.get("loss", 0.0)):
             raise FloatingPointError(self._diverged(f"the loss is {logs['loss']}"))
 
     def check_weights(self) -> None:
-        """
-        Check that all weights are finite numbers.
-
-        Raises:
-            FloatingPointError: for weights that are not.
-        """
+        """Raise FloatingPointError for weights that are no numbers."""
         broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if broken:
             raise FloatingPointError(self._diverged(f"{len(broken)} weights hold values that are no numbers"))
@@ -157,10 +146,6 @@ def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> li
     """
     The trainable parameters for an optimizer, in at most six groups: text tower, vision tower and the rest
     (classifier and CRF), each with and without weight decay.
-
-    Args:
-        arguments: with a `text_learning_rate`, `vision_learning_rate`, `head_learning_rate` or `decay_all`, if they
-            are [`IFAformerTrainingArguments`].
     """
     if getattr(arguments, "decay_all", False):
         decayed = {name for name, _ in model.named_parameters()}
@@ -174,14 +159,12 @@ def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> li
         if not parameter.requires_grad:
             continue
         module, decay = tower_of.get(parameter, "head"), name in decayed
-        learning_rate = getattr(arguments, f"{module}_learning_rate", None)
-        group = groups.setdefault(
-            (module, decay),
-            {
+        if (module, decay) not in groups:
+            rate = getattr(arguments, f"{module}_learning_rate", None)
+            groups[module, decay] = {
                 "params": [],
-                "lr": arguments.learning_rate if learning_rate is None else learning_rate,
+                "lr": arguments.learning_rate if rate is None else rate,
                 "weight_decay": arguments.weight_decay if decay else 0.0,
-            },
-        )
-        group["params"].append(parameter)
+            }
+        groups[module, decay]["params"].append(parameter)
     return list(groups.values())

@@ -71,7 +71,7 @@ def measure_growth(work: Work) -> dict[str, Any]:
         "text_length": (
             f"tokens a text, {SMALL_BATCH} tweets",
             lengths,
-            lambda length: forward(length=length, crops=0),
+            lambda number: forward(length=number, crops=0),
         ),
         "crops": (f"aux crops a tweet, {SMALL_BATCH} tweets", CROPS, lambda crops: forward(crops=crops)),
         "preparing_texts": ("rows whose texts are prepared", rows[:-1], preparing),

@@ -1,6 +1,7 @@
 import pytest
 
 from ifaformer_commands import data_options
+from ifaformer_commands.command_line import user_errors
 from processing.data import DATASETS
 from processing.data.own.tag_schemes import TAG_SCHEMES
 from processing.data.tasks import ANSWERS
@@ -14,5 +15,5 @@ def test_options_offer_what_the_rooms_can_read():
 
 def test_what_is_wrong_with_the_data_becomes_the_last_line_of_the_command(tmp_path):
     arguments = data_options.DataSourceArguments(dataset=str(tmp_path / "absent.jsonl"), cache_dir=str(tmp_path))
-    with pytest.raises(SystemExit, match=r"absent\.jsonl.*no such file or folder"):
+    with pytest.raises(SystemExit, match=r"absent\.jsonl.*no such file or folder"), user_errors():
         arguments.load()

@@ -1,9 +1,8 @@
 """
 Which picture or crop speaks for an entity: the share of the text, the whole picture and each crop, by two methods.
 
-`attention_shares` asks where the model looks, in one more forward pass. `occlusion_shares` asks what changes when it
-cannot look there, in 2 n + 2 passes for n pictures and crops, and is the one to trust: attention need not be a cause
-(Jain and Wallace, 2019).
+`attention_shares` asks where the model looks, `occlusion_shares` what changes when it cannot look there. The second is
+the one to trust: attention need not be a cause (Jain and Wallace, 2019).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +20,8 @@ Positions = Sequence[Sequence[Sequence[int]]]
 
 def source_mask(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """
-    Which sources a batch's rows have: the text, the picture, then the crops of each kind, as many as the row of the
-    batch that has most.
-
-    Returns:
-        (batch_size, num_sources) bool.
+    Which sources a batch's rows have, (batch_size, num_sources) bool: the text, the picture, then the crops of each
+    kind, as many as the row of the batch that has most.
     """
     text = torch.ones_like(inputs["input_ids"][:, :1], dtype=torch.bool)
     image = inputs["image_mask"][:, None] if "image_mask" in inputs else torch.zeros_like(text)
@@ -55,7 +51,8 @@ def eager_attention(model: Any) -> Iterator[None]:
 @torch.no_grad()
 def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: Positions) -> list[torch.Tensor]:
     """
-    The share of an entity's attention on each source: attention rollout (Abnar and Zuidema, 2020) over both towers.
+    The share of an entity's attention on each source: attention rollout (Abnar and Zuidema, 2020) over both towers, in
+    one more pass.
 
     Heads are averaged, and a layer passes on half of what a position holds and half of what it attends to, as in the
     paper. Here a position of either tower attends to both, to the other tower as it was when it lent its keys and
@@ -136,7 +133,7 @@ def occlusion_shares(
 ) -> list[torch.Tensor]:
     """
     The share of an entity's score that each source brings: pictures and crops are masked, and the score (the mean over
-    its words of the probability of their tags under the CRF) is looked at again.
+    its words of the probability of their tags under the CRF) is looked at again, in 2 n + 2 passes for n of them.
 
     A picture or crop is left out of all (occlusion: Zeiler and Fergus, 2014), and put beside the text alone; its
     effect is the mean of how far the score falls there and rises here. The first by itself overlooks a crop of which
@@ -148,14 +145,8 @@ def occlusion_shares(
     Limits: a masked crop is absent, which the model knows from training, not grey; effects of three and more crops
     together are not looked at; an effect of almost nothing is noise of arithmetic.
 
-    Args:
-        model: an IFAformer with the CRF head.
-        inputs: a batch for it, with normalised pixels.
-        tag_ids: (batch_size, seq_length), the tags whose probability is looked at.
-        positions: of each row's entities.
-
-    Returns:
-        For each row (num_entities, num_sources), the sources as in [`source_mask`], 0 for those that it lacks.
+    Args, and what is returned, are those of [`attention_shares`], for a model with the CRF head; `tag_ids`
+    (batch_size, seq_length) are the tags whose probability is looked at.
     """
     mask = source_mask(inputs)
     shares = []

@@ -19,23 +19,6 @@ CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 MIN_TOLD = 0.01  # smaller shares are not told
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: #1b1f24;
-  background: #fff; overflow-wrap: anywhere; }
-mark { border-radius: .3em; padding: .1em .25em; color: inherit; }
-mark small { font-weight: 600; margin-left: .35em; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-article { border-top: 1px solid #d0d7de; padding: 1rem 0; }
-article > p { margin: .2rem 0 .6rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; }
-figure { margin: 0; max-width: 100%; }
-figure img, figure svg { display: block; max-width: 100%; height: auto; border-radius: .3rem;
-  outline: 1px solid #d0d7de; }
-figcaption, .note { color: #57606a; font-size: .85rem; }
-"""
-
 
 def type_colour(entity_type: str) -> str:
     """The same type has the same colour on every page."""
@@ -46,14 +29,8 @@ def type_colour(entity_type: str) -> str:
 
 def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
     """
-    The text with its entities marked; all of it is escaped.
-
-    Args:
-        entities: dicts with `entity_group`, `start` and `end` (characters, `end` exclusive) that do not overlap, and
-            `score` where there is one.
-
-    Raises:
-        ValueError: for entities that overlap or lie outside the text.
+    The text with its entities marked; all of it is escaped. Entities have `entity_group`, `start` and `end`
+    (characters, `end` exclusive), and `score` where there is one. Those that overlap or lie outside are a ValueError.
     """
     parts, position = [], 0
     for entity in sorted(entities, key=lambda entity: entity["start"]):
@@ -80,13 +57,8 @@ def picture_figure(
     width: int = 320,
 ) -> str:
     """
-    A picture, scaled to at most `width` pixels across, with boxes over it.
-
-    Args:
-        image: RGB.
-        caption: below the picture.
-        boxes: label, (xmin, ymin, xmax, ymax) in pixels of `image`, CSS colour and, where it is not 2 pixels of the
-            scaled picture, line width of each.
+    An RGB picture, scaled to at most `width` pixels across, with a caption below it and boxes over it: label, (xmin,
+    ymin, xmax, ymax) in pixels of `image`, CSS colour and, where it is not 2 pixels of the scaled picture, line width.
     """
     shown = image.copy()
     shown.thumbnail((width, 4 * width))
@@ -138,15 +110,10 @@ def tweet_html(
 
     Args:
         text: what the offsets of the entities point into.
-        entities: as the pipeline returns them.
+        entities, crops: as the pipeline returns them.
         image: RGB.
-        crops: by column, a mapping with `box` and perhaps `label` for each crop, as the pipeline reports them.
         problems: what was wrong with the tweet.
-        width: of a picture in pixels, at most.
         relations: `head` and `tail` (words), `relation` and `score` of each.
-
-    Raises:
-        ValueError: for entities that overlap or lie outside the text.
     """
     parts = [f'<p dir="auto">{entity_text(text, entities)}</p>']
     for relation in relations:
@@ -189,19 +156,3 @@ def tweet_html(
     if figures:
         parts.append(f'<div class="pictures">{"".join(figures)}</div>')
     return f"<article>{''.join(parts)}</article>"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """An HTML table; every cell is escaped."""
-    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def page(title: str, body: str) -> str:
-    """A whole HTML page around `body`, which is HTML already."""
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
-    )

@@ -16,8 +16,7 @@ class Entities(list):
     Attributes:
         text: what the offsets point into.
         crops: what is known of where crops were cut, by column.
-        found_problems: what is wrong with the row.
-        image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
+        found_problems, image: as in [`TaggedRow`].
     """
 
     def __init__(
@@ -84,11 +83,7 @@ class TaggedText(TaggedRow):
 class TaggedRelation(TaggedRow):
     """
     A dict with `relation`, `score`, `head` and `tail`, absent where no relation could be given; in a report `text`
-    too, and where there are any `crops` and `problems`.
-
-    Attributes:
-        text: what the offsets of `head` and `tail` point into.
-        crops: what is known of where crops were cut, by column.
+    too, and where there are any `crops` and `problems`. Its attributes `text` and `crops` are those of [`Entities`].
     """
 
     text: str | None = None

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from hub_card.figures import png
 from processing import IFAformerPipeline
+from processing.inspection.html_page import page
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import JobError, on_main, process_state, writing
 from processing.problems import check_at_least_one
-from processing.rendering import page
 from processing.tagged_text import TaggedRow
 
 from .chart import top_entities_figure

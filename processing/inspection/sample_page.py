@@ -11,11 +11,12 @@ from processing.columns import CROP_KINDS, OBJECT_COLUMNS
 from processing.data.tasks import choose_split
 from processing.images import ImageError, load_image
 from processing.labels import entity_spans
-from processing.rendering import CROP_COLOURS, entity_text, page, picture_figure, table
+from processing.rendering import CROP_COLOURS, entity_text, picture_figure
 from processing.rows.row_features import label_names
 from processing.tokenizing import join_words
 
 from .contact_sheet import NAMES
+from .html_page import page, table
 from .statistics import statistics_table
 
 

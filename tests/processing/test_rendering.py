@@ -1,5 +1,4 @@
 import base64
-import re
 import xml.etree.ElementTree as ElementTree
 from io import BytesIO
 
@@ -12,9 +11,7 @@ from processing.rendering import (
     COLOURS,
     CROP_COLOURS,
     entity_text,
-    page,
     picture_figure,
-    table,
     tweet_html,
     type_colour,
 )
@@ -168,15 +165,6 @@ def test_nothing_in_a_tweet_becomes_markup(text):
             }
             assert not any(name.startswith("on") for element in article.iter() for name in element.attrib)
             assert article.find("article/p/mark").text == text
-
-
-def test_table_and_page():
-    element = parsed(table(["", "<train>"], [["a & b", 3]]))
-    assert [cell.text for cell in element.iter("th")] == [None, "<train>"]
-    assert [cell.text for cell in element.iter("td")] == ["a & b", "3"]
-    whole = page("<title>", "<p>body</p>")
-    assert whole.startswith("<!doctype html>") and "<title>&lt;title&gt;</title>" in whole
-    assert not re.search(r"https?://|<script|<link", whole)  # stands alone
 
 
 def test_relations_are_shown_and_escaped():

@@ -47,9 +47,6 @@ class LinearChainCRF(CRF):
     that disagree, for a row without any scored position, and for a tag outside [0, num_tags) at a scored position. The
     last two depend on values: on CUDA they are device-side assertions, and compiled code does not check them (there,
     `viterbi_decode` and `marginals` give -100 and 0 for a row without any scored position).
-
-    Args:
-        num_tags: number of tags.
     """
 
     def __init__(self, num_tags: int) -> None:
@@ -59,24 +56,16 @@ class LinearChainCRF(CRF):
         self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor, reduction: str = "mean"
     ) -> torch.Tensor:
         """
-        Log likelihood of `tags` (not negated), the same as pytorch-crf's.
+        Log likelihood of `tags` (not negated), the same as pytorch-crf's, float32.
 
         Args:
-            emissions: (batch_size, seq_length, num_tags).
             tags: (batch_size, seq_length) integers; anything, such as -100, where `mask` is False.
-            mask: (batch_size, seq_length) bool.
-            reduction: `"none"` for one value per row, `"sum"`, `"mean"` over rows, or `"token_mean"`, the sum over
-                rows divided by the number of scored positions.
-
-        Returns:
-            float32, (batch_size,) for `"none"`, else a scalar.
-
-        Raises:
-            TypeError, ValueError: see the class; ValueError for an unknown reduction.
+            reduction: `"none"` for one value per row, (batch_size,); `"sum"`, `"mean"` over rows, or `"token_mean"`,
+                the sum over rows divided by the number of scored positions, for a scalar. Others are a ValueError.
         """
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
-        self._validate(emissions, tags, mask)
+        self._validate(emissions, mask, tags)
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
         aligned_emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
@@ -111,19 +100,10 @@ class LinearChainCRF(CRF):
     @torch.no_grad()
     def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them.
-
-        Args:
-            emissions: (batch_size, seq_length, num_tags).
-            mask: (batch_size, seq_length) bool.
-
-        Returns:
-            (batch_size, seq_length) int64, -100 where `mask` is False.
-
-        Raises:
-            TypeError, ValueError: see the class.
+        The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them: (batch_size,
+        seq_length) int64, -100 where `mask` is False.
         """
-        self._validate(emissions, mask=mask)
+        self._validate(emissions, mask)
         order = _scored_first(mask)
         with _without_autocast(emissions.device):
             start, end = self.start_transitions.float().unsqueeze(1), self.end_transitions.float().unsqueeze(1)
@@ -164,18 +144,9 @@ class LinearChainCRF(CRF):
     def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         Probability of each tag at each position given the emissions: forward-backward (Rabiner, 1989) in log space.
-
-        Args:
-            emissions: (batch_size, seq_length, num_tags).
-            mask: (batch_size, seq_length) bool.
-
-        Returns:
-            (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
-
-        Raises:
-            TypeError, ValueError: see the class.
+        (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
         """
-        self._validate(emissions, mask=mask)
+        self._validate(emissions, mask)
         with _without_autocast(emissions.device):
             emissions = _float_emissions(emissions, mask)
             # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
@@ -192,9 +163,7 @@ class LinearChainCRF(CRF):
             joint = _scatter(left, orders[0]) + emissions + _scatter(right, orders[1])
             return joint.softmax(dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
-    def _validate(
-        self, emissions: torch.Tensor, tags: torch.Tensor | None = None, mask: torch.Tensor | None = None
-    ) -> None:
+    def _validate(self, emissions: torch.Tensor, mask: torch.Tensor | None, tags: torch.Tensor | None = None) -> None:
         """Shapes and dtypes, then (where that costs nothing, see the class) the values of mask and tags."""
         if emissions.dim() != 3 or emissions.size(2) != self.num_tags or emissions.size(1) == 0:
             raise ValueError(
@@ -205,27 +174,17 @@ class LinearChainCRF(CRF):
             raise TypeError("mask: expected a boolean tensor (batch_size, seq_length), got None.")
         if mask.dtype != torch.bool:
             raise TypeError(f"mask: expected torch.bool, got {mask.dtype}; use mask.bool().")
-        if mask.shape != emissions.shape[:2]:
-            raise ValueError(
-                f"mask: expected the first two dimensions of emissions, {tuple(emissions.shape[:2])}, "
-                f"got {tuple(mask.shape)}."
-            )
-        if tags is not None:
-            if tags.is_floating_point() or tags.is_complex() or tags.dtype == torch.bool:
-                raise TypeError(f"tags: expected an integer dtype, got {tags.dtype}; use tags.long().")
-            if tags.shape != emissions.shape[:2]:
+        if tags is not None and (tags.is_floating_point() or tags.is_complex() or tags.dtype == torch.bool):
+            raise TypeError(f"tags: expected an integer dtype, got {tags.dtype}; use tags.long().")
+        for name, values in (("mask", mask), ("tags", tags)):
+            if values is not None and values.shape != emissions.shape[:2]:
                 raise ValueError(
-                    f"tags: expected the first two dimensions of emissions, {tuple(emissions.shape[:2])}, "
-                    f"got {tuple(tags.shape)}."
+                    f"{name}: expected the first two dimensions of emissions, {tuple(emissions.shape[:2])}, "
+                    f"got {tuple(values.shape)}."
                 )
-        if not torch.compiler.is_compiling():
-            self._validate_values(mask, tags)
-
-    def _validate_values(self, mask: torch.Tensor, tags: torch.Tensor | None) -> None:
-        """No row without a scored position; every scored position's tag in range."""
-        # (batch_size,)
-        empty = ~mask.any(dim=1)
-        # (batch_size, seq_length)
+        if torch.compiler.is_compiling():
+            return
+        empty = ~mask.any(dim=1)  # (batch_size,)
         stray = torch.zeros_like(mask) if tags is None else mask & ((tags < 0) | (tags >= self.num_tags))
         if mask.device.type in ASYNC_ASSERT_DEVICES:
             torch._assert_async(
@@ -248,11 +207,7 @@ class LinearChainCRF(CRF):
 def _messages(emissions: torch.Tensor, start: torch.Tensor, transitions: torch.Tensor) -> torch.Tensor:
     """
     At `[i, k]` the log sum over the tags of all positions before `i` given tag `k` at `i`, without the emission there.
-
-    Args:
-        emissions: (seq_length, num_tags, ...).
-        start: broadcasts to (num_tags, ...).
-        transitions: (previous tag, tag, ...), the rest broadcasts.
+    Of `emissions` (seq_length, num_tags, ...), `start` (num_tags, ...) and `transitions` (previous tag, tag, ...).
     """
     messages = [start.expand_as(emissions[0])]
     for emission in emissions.unbind()[:-1]:
@@ -280,17 +235,12 @@ def _scored_first(mask: torch.Tensor) -> torch.Tensor:
 
 def _gather(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     """`values` (batch_size, seq_length, ...) with the positions of each row in `order` (batch_size, seq_length)."""
-    return values.gather(1, _index_for(values, order))
+    return values.gather(1, order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand_as(values))
 
 
 def _scatter(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     """The inverse of `_gather`: `values` back at the positions they came from."""
-    return torch.zeros_like(values).scatter(1, _index_for(values, order), values)
-
-
-def _index_for(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """`order` (batch_size, seq_length), repeated along the further dimensions of `values`."""
-    return order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand_as(values)
+    return _gather(values, order.argsort(dim=1))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager:

@@ -238,7 +238,7 @@ class TestUnscoredPositions:
             assert (result[:, 6:] == fill).all()
 
     def test_empty_rows_that_nobody_checked(self, monkeypatch):
-        monkeypatch.setattr(LinearChainCRF, "_validate_values", lambda *args: None)
+        monkeypatch.setattr(LinearChainCRF, "_validate", lambda *args: None)
         crf, (emissions, _) = make_crf(), make_batch()
         mask = MASK.clone()
         mask[[0, 3]] = False
@@ -356,10 +356,10 @@ class TestAccelerators:
         assert (marginals.shape, marginals.dtype) == (emissions.shape, torch.float32)
 
     def test_values_are_checked_on_the_device(self, meta, monkeypatch):
-        crf, _, mask = meta
-        messages = []
+        crf, emissions, mask = meta
+        messages: list[str] = []
         monkeypatch.setattr(torch, "_assert_async", lambda condition, message: messages.append(message))
-        crf._validate_values(mask, torch.zeros_like(mask, dtype=torch.long))
+        crf(emissions, torch.zeros_like(mask, dtype=torch.long), mask)
         assert len(messages) == 2 and "no scored position" in messages[0] and "outside" in messages[1]
 
     def test_device_checks_hold_exactly_where_the_errors_do(self, monkeypatch):

@@ -30,7 +30,7 @@ def main() -> None:
     output, json_output = output_path(arguments.output), output_path(arguments.json)
 
     from processing.inspection.sample_page import choose_rows, sample_page
-    from processing.inspection.statistics import split_statistics, statistics_text
+    from processing.inspection.statistics import split_statistics, statistics_table, text_table
     from processing.jobs.atomic_files import write_json
 
     with user_errors():
@@ -39,7 +39,8 @@ def main() -> None:
         if report:
             print(report)
         statistics = {split: split_statistics(of_split) for split, of_split in data.items()}
-        print(statistics_text(statistics))
+        header, lines = statistics_table(statistics)
+        print(text_table([header, *lines]))
         if json_output:
             write_json(statistics, json_output)
         if output:

@@ -19,7 +19,7 @@ from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
 from processing.processing_ifaformer import IFAformerProcessor
-from processing.scoring.results_table import out_of_reach, results_table, spread, spread_table
+from processing.scoring.results_table import out_of_reach, results_table, spread
 from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments
@@ -233,7 +233,7 @@ def runs_summary(runs: Sequence[Run]) -> str:
         return f"{table}\ntest: {out_of_reach(best.results['test'])}."
     seeds = ", ".join(str(run.arguments.seed) for run in runs)
     return (
-        f"{spread_table(spread([run.results for run in runs]))}\n"
+        f"{results_table(spread([run.results for run in runs]))}\n"
         f"These are mean and standard deviation over the seeds {seeds}. The best run by validation F1 is in "
         f"{best.arguments.output_dir}."
     )

@@ -1,6 +1,7 @@
 """Counts over the splits of a data set: rows, lengths, what is to be found, and which pictures there are."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,11 @@ def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], 
     return ["", *statistics], lines
 
 
-def statistics_text(statistics: dict[str, dict[str, Any]]) -> str:
-    """The table as lines of text, columns one below the other."""
-    header, lines = statistics_table(statistics)
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    rows = ([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])] for name, *cells in (header, *lines))
-    return "\n".join(map("  ".join, rows))
+def text_table(lines: Sequence[Sequence[str]], num_names: int = 1) -> str:
+    """Cells as lines of text, columns one below the other: so many of names on the left, then those of numbers."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = (
+        [*map(str.ljust, line[:num_names], widths), *map(str.rjust, line[num_names:], widths[num_names:])]
+        for line in lines
+    )
+    return "\n".join("  ".join(row).rstrip() for row in rows)

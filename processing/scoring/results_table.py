@@ -4,27 +4,32 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from processing.inspection.statistics import text_table
+
 
 METRICS = ("precision", "recall", "f1")
 
 
-def results_table(results: dict[str, dict[str, Any]]) -> str:
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """
-    A text table of the metrics of entities or relations: a row for each named result and entity type or relation, and
-    one for the accuracy where there is one, in the place of F1; figures in percent.
+    A text table of the metrics of entities or relations, or of their [`spread`]: a row for each named result and
+    entity type or relation, and one for the accuracy where there is one, in the place of F1; figures in percent.
     """
-    width = max(map(len, results), default=0) + 2
-    types = max((len(name) for result in results.values() for name in result["per_type"]), default=0)
-    types = max(types, len("accuracy")) + 2
-    lines = [f"{'':<{width}}{'type':<{types}}{'P':>8}{'R':>8}{'F1':>8}{'support':>10}"]
+    lines = [["", "type", "P", "R", "F1", "support"]]
     for name, result in results.items():
         for entity_type, row in [*result["per_type"].items(), ("all", result)]:
-            figures = "".join(f"{100 * row[key]:8.2f}" for key in METRICS)
-            lines.append(f"{name:<{width}}{entity_type:<{types}}{figures}{row['support']:>10}")
+            lines.append([name, entity_type, *(_percent(row[key]) for key in METRICS), str(row.get("support", ""))])
             name = ""
         if "accuracy" in result:
-            lines.append(f"{name:<{width}}{'accuracy':<{types}}{'':16}{100 * result['accuracy']:8.2f}")
-    return "\n".join(lines)
+            lines.append(["", "accuracy", "", "", _percent(result["accuracy"]), ""])
+    return text_table(lines, num_names=2)
+
+
+def _percent(figure: float | Mapping[str, float]) -> str:
+    """A number, or mean and standard deviation."""
+    if isinstance(figure, Mapping):
+        return f"{100 * figure['mean']:.2f} ±{100 * figure['std']:5.2f}"
+    return f"{100 * figure:.2f}"
 
 
 def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -56,17 +61,6 @@ def _spread(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
         for metric in (*METRICS, "accuracy")
         if all(metric in of for of in scores)
     }
-
-
-def spread_table(spread: Mapping[str, Any]) -> str:
-    """A text table, in percent: mean and standard deviation."""
-    lines = [f"{'':<12}{'type':<8}{'P':>16}{'R':>16}{'F1':>16}"]
-    for split, of in spread.items():
-        for name, row in [*of["per_type"].items(), ("all", of)]:
-            figures = "".join(f"{100 * row[m]['mean']:10.2f} ±{100 * row[m]['std']:5.2f}" for m in METRICS)
-            lines.append(f"{split:<12}{name:<8}{figures}")
-            split = ""
-    return "\n".join(lines)
 
 
 def out_of_reach(scores: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from datasets import Dataset
 from PIL import Image
 
 from processing.data.mnre import MNRE_RELATIONS
-from processing.inspection.statistics import split_statistics, statistics_table, statistics_text
+from processing.inspection.statistics import split_statistics, statistics_table, text_table
 from processing.labels import TWITTER_TAGS
 from processing.rows.row_features import ner_features, re_features
 
@@ -82,6 +82,6 @@ def test_a_table_has_a_line_for_each_count_and_a_column_for_each_split(rows):
     assert table["rows"] == ["3", "1"] and table["words, mean"] == ["2.3", "1.0"]
     assert table["entities, LOC"] == ["2", "0"] and table["rows without entity"] == ["1", "1"]
     assert table["rows with 2 aux crops"] == ["1", "0"] and table["rows with 0 rcnn crops"] == ["3", "1"]
-    text = statistics_text(statistics).splitlines()
+    text = text_table([header, *lines]).splitlines()
     assert len(text) == len(lines) + 1 and len({len(line) for line in text}) == 1
     assert text[0].split() == ["train", "test"] and text[1].split() == ["rows", "3", "1"]

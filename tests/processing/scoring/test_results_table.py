@@ -1,4 +1,4 @@
-from processing.scoring.results_table import out_of_reach, results_table, spread_table
+from processing.scoring.results_table import out_of_reach, results_table
 
 
 FIGURES = {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "support": 4}
@@ -24,7 +24,7 @@ def test_a_row_for_each_type_and_all():
 
 def test_mean_and_deviation():
     spread = {metric: {"mean": 0.5, "std": 0.125} for metric in ("precision", "recall", "f1")}
-    lines = spread_table({"test": {**spread, "per_type": {"LOC": spread}}}).splitlines()
+    lines = results_table({"test": {**spread, "per_type": {"LOC": spread}}}).splitlines()
     figures = ["50.00", "±12.50"] * 3
     assert [line.split() for line in lines[1:]] == [["test", "LOC", *figures], ["all", *figures]]
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from transformers import BertweetTokenizer
 
-from processing.jobs.digests import code_digest, files_digest, picture_id, without_folders
+from processing.features.tokenizer_training import train_wordpiece
+from processing.jobs.digests import code_digest, files_digest, picture_id, tokenizer_digest, without_folders
 
 
 # A project of the same make as this one: who uses whom, and by which kind of import.
@@ -114,3 +116,23 @@ def test_without_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert without_folders("IDEA-Research/grounding-dino-tiny") == "IDEA-Research/grounding-dino-tiny"
     assert without_folders(str(tmp_path)) == without_folders(".") == tmp_path.name
+
+
+def test_a_digest_of_a_tokenizer_follows_what_it_makes_of_texts(tmp_path):
+    def wordpiece(*words):
+        return train_wordpiece(words, 60)
+
+    def python(vocabulary, folder):
+        folder.mkdir()
+        (folder / "vocab.txt").write_text(vocabulary)
+        (folder / "bpe.codes").write_text("J o 1\n")
+        return BertweetTokenizer(vocab_file=str(folder / "vocab.txt"), merges_file=str(folder / "bpe.codes"))
+
+    used = wordpiece("Jordan")
+    used("Jordan", truncation=True, max_length=3)
+    assert tokenizer_digest(used) == tokenizer_digest(wordpiece("Jordan")) != tokenizer_digest(wordpiece("Paris"))
+    digests = [
+        tokenizer_digest(python(text, tmp_path / name))
+        for name, text in zip("abc", ("J 1\n", "J 1\n", "P 1\n"), strict=True)
+    ]
+    assert digests[0] == digests[1] != digests[2]

@@ -98,6 +98,18 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_messages_of_the_troubleshooting_page_are_those_of_the_code():
+    rows = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+    quoted = [match[1] for row in rows if (match := re.match(r"\| `([^`]+)` \|", row))]
+    assert len(quoted) > 4
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for room in ("modeling_ifaformer", "processing", "hub_card", "scripts")
+        for path in (REPOSITORY / room).rglob("*.py")
+    )
+    assert [message for message in quoted if message not in code] == []
+
+
 def test_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 170
 

@@ -63,13 +63,20 @@ def read_crop_names(path: str) -> CropNames:
     return crop_names
 
 
-def decoded(line: bytes, where: str, encoding: str = "utf-8") -> str:
-    """The text of a line, or a ValueError with its place."""
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{where}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
+def read_lines(path: str) -> Iterator[tuple[str, str]]:
+    """
+    The place of each line, as file:line, and the line without its end. Only a line feed ends a line: tokens hold
+    characters at which `str.splitlines()` breaks and which `str.strip()` removes.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path}:{number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                raise ValueError(f"{where}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
+            yield where, text.removesuffix("\n").removesuffix("\r")
 
 
 class ArchiveRow(NamedTuple):
@@ -84,26 +91,16 @@ class Layout(NamedTuple):
     """
     Where in an archive lies what: paths in which `{name}` is the archive's name, `{short}` the same without its `20`,
     and `{val}`, `{valid}` or `{dev}` the name of the split. Of several paths of a file the first that is there counts.
-
-    Attributes:
-        text: the rows of a split.
-        images: the folder of all images.
-        image_folders: where an image of a split is looked for, in this order.
-        aux_names: the list of a split's aux crops, by image or by the number of the row.
-        aux_folder: the folder to which their names are relative.
-        rcnn_names: the list of a split's rcnn crops, by the name of the image up to its first dot.
-        rcnn_folder: the folder of all rcnn crops; their names are relative to the archive's folder.
-        others: files that decide over the rows too, each by its paths.
     """
 
-    text: tuple[str, ...]
-    images: str
-    image_folders: tuple[str, ...]
-    aux_names: tuple[str, ...]
-    aux_folder: str
-    rcnn_names: tuple[str, ...]
-    rcnn_folder: str
-    others: tuple[tuple[str, ...], ...] = ()
+    text: tuple[str, ...]  # the rows of a split
+    images: str  # the folder of all images
+    image_folders: tuple[str, ...]  # where an image of a split is looked for, in this order
+    aux_names: tuple[str, ...]  # the list of a split's aux crops, by image or by the number of the row
+    aux_folder: str  # the folder to which their names are relative
+    rcnn_names: tuple[str, ...]  # the list of a split's rcnn crops, by the name of the image up to its first dot
+    rcnn_folder: str  # the folder of all rcnn crops; their names are relative to the archive's folder
+    others: tuple[tuple[str, ...], ...] = ()  # files that decide over the rows too, each by its paths
 
 
 class Archive(NamedTuple):
@@ -163,10 +160,6 @@ class ArchiveBuilder(ReportingBuilder):
         config_name: the name of the data set.
         data_dir: the folder of the archive, or the one that holds it under its name.
         kwargs: see [`ReportingBuilder`].
-
-    Raises:
-        ValueError: for no or an unknown `config_name`, no `data_dir`, or one of another data set.
-        FileNotFoundError: for a `data_dir` without the text files.
     """
 
     BUILDER_CONFIG_CLASS = ReportingBuilderConfig

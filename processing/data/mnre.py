@@ -12,7 +12,7 @@ from processing.labels import NO_RELATION
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
-from .archive import ArchiveBuilder, ArchiveRow, Layout, decoded
+from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -48,12 +48,9 @@ def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> 
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
     `img_id` and `relation`. No code in it is run. A ValueError names file and line of anything else.
     """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            text = decoded(line, where, "utf-8-sig" if number == 1 else "utf-8").strip()
-            if text:
-                yield _relation_row(text, where, relations)
+    for where, text in read_lines(path):
+        if text.strip():
+            yield _relation_row(text.strip(), where, relations)
 
 
 def _relation_row(text: str, where: str, relations: Sequence[str]) -> ArchiveRow:

@@ -1,5 +1,6 @@
 """The builder of Twitter-2015, Twitter-2017 and archives laid out alike, with or without their pictures."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,13 +10,12 @@ from processing.labels import TWITTER_TAGS
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import ner_features
 
-from .archive import ArchiveBuilder, ArchiveRow, Layout, decoded
+from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 
 
 class Sentence(NamedTuple):
-    """A tweet of a text file, and the line on which it starts."""
+    """A tweet of a text file."""
 
-    line: int
     image_id: str
     tokens: list[str]
     tags: list[str]
@@ -28,37 +28,32 @@ def read_sentences(path: str) -> Iterator[Sentence]:
     Type OTHER is called MISC; the tags are else as they stand, strict IOB2 or not. A ValueError names file and line of
     anything else.
     """
-    with open(path, "rb") as file:
-        lines = file.read().split(b"\n")
-
     image_id: str | None = None
-    start = 0
+    start = ""
     tokens: list[str] = []
     tags: list[str] = []
-    # Only "\n" ends a line: tokens hold characters at which str.splitlines() breaks and which str.strip() removes. The
-    # empty line behind is for the last sentence of a file that does not end in a blank line.
-    for number, data in enumerate([*lines, b""], start=1):
-        line = decoded(data, f"{path}:{number}", "utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
+    # The empty line behind is for the last sentence of a file that does not end in a blank line.
+    for where, line in itertools.chain(read_lines(path), [(path, "")]):
         is_header = line.startswith("IMGID:") and "\t" not in line
         if image_id is not None and (is_header or not line):
             if not tokens:
                 raise ValueError(
-                    f"{path}:{start}: a sentence without tokens: expected 'token<TAB>tag' lines after "
+                    f"{start}: a sentence without tokens: expected 'token<TAB>tag' lines after "
                     f"'IMGID:{image_id}'. Add them, or remove the sentence."
                 )
-            yield Sentence(start, image_id, tokens, tags)
+            yield Sentence(image_id, tokens, tags)
             image_id = None
         if is_header:
-            image_id, start, tokens, tags = line.removeprefix("IMGID:").strip(), number, [], []
+            image_id, start, tokens, tags = line.removeprefix("IMGID:").strip(), where, [], []
             if not image_id:
-                raise ValueError(f"{path}:{number}: expected 'IMGID:<id>', got no id: {line!r}.")
+                raise ValueError(f"{where}: expected 'IMGID:<id>', got no id: {line!r}.")
         elif line:
             columns = line.split("\t")
             if len(columns) != 2 or not columns[0]:
-                raise ValueError(f"{path}:{number}: expected 'token<TAB>tag', got {len(columns)} column(s): {line!r}.")
+                raise ValueError(f"{where}: expected 'token<TAB>tag', got {len(columns)} column(s): {line!r}.")
             if image_id is None:
                 raise ValueError(
-                    f"{path}:{number}: expected an 'IMGID:<id>' line, got token {columns[0]!r}: every sentence "
+                    f"{where}: expected an 'IMGID:<id>' line, got token {columns[0]!r}: every sentence "
                     "starts with its own, and has no blank line inside."
                 )
             token, tag = columns
@@ -66,7 +61,7 @@ def read_sentences(path: str) -> Iterator[Sentence]:
                 tag = tag.replace("OTHER", "MISC")
             if tag not in TWITTER_TAGS:
                 raise ValueError(
-                    f"{path}:{number}: unknown tag {tag!r} of token {token!r}; expected one of {TWITTER_TAGS}, "
+                    f"{where}: unknown tag {tag!r} of token {token!r}; expected one of {TWITTER_TAGS}, "
                     "or OTHER for MISC."
                 )
             tokens.append(token)

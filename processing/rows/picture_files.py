@@ -46,15 +46,12 @@ class PictureFolder(NamedTuple):
 
 def _given_picture(value: Any) -> dict[str, Any] | None:
     """A picture as a row gives it, as `{"path", "bytes"}` of which at most one is None; None where there is none."""
-    if value is None:
-        return None
-    data, path = value, None
-    if isinstance(value, str):
-        data, path = None, value
-    elif isinstance(value, dict) and set(value) <= {"bytes", "path"}:
+    if isinstance(value, dict) and set(value) <= {"bytes", "path"}:
         data, path = value.get("bytes"), value.get("path")
-        if data is None and path is None:  # So datasets stores an absent picture at times.
-            return None
+    else:
+        data, path = (None, value) if isinstance(value, str) else (value, None)
+    if data is None and path is None:  # So datasets stores an absent picture at times, too.
+        return None
     if not isinstance(path, str | None) or not isinstance(data, bytes | None) or not (data or path):
         kind = "a picture must be a path, bytes or a dict of the two"
         raise ProblemError(Problem(kind, details=f"(got {value!r:.80})"))

@@ -19,24 +19,16 @@ MAX_CROPS = 3
 PICTURE_SIZE = 128
 SUPERSAMPLING = 2  # drawn larger, then reduced: PIL draws hard edges
 
-# ----------------------------------------------------------------------------------------------------------- drawings
-
 
 @dataclass(frozen=True)
 class Drawing:
     """
-    One way to draw a kind of object.
-
-    Attributes:
-        entity_type: the type it stands for, None for a distractor.
-        aspect: width over height.
-        hue: about the hue of colour `a`.
-        shapes: `(primitive, colour, points)`, in percent of the object's box and in painting order. A star is given by
-            its centre and a tip. `a`, `b` and `c` are three colours around the circle from `hue`.
+    One way to draw a kind of object: shapes `(primitive, colour, points)`, in percent of the object's box and in
+    painting order. A star is given by its centre and a tip. `a`, `b` and `c` are colours around the circle from `hue`.
     """
 
-    entity_type: str | None
-    aspect: float
+    entity_type: str | None  # the type it stands for, None for a distractor
+    aspect: float  # width over height
     hue: float
     shapes: tuple[tuple[str, str, list[tuple[float, float]]], ...]
 
@@ -163,8 +155,6 @@ PALETTE = {
     "light": ("#ffffff", "#f4f0e0", "#e4eef8"),
     "ink": ("#101014", "#20203a", "#2c1c14"),
 }
-
-# -------------------------------------------------------------------------------------------------------------- scenes
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 

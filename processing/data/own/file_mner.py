@@ -39,12 +39,6 @@ class FileMNER(ReportingBuilder):
         data_dir: a file, or a folder of files; see `find_tables`.
         image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
         cache_dir, kwargs: see [`ReportingBuilder`].
-
-    Raises:
-        ValueError: for no `data_dir`, an option that is none, several files of one split. While preparing also for a
-            file or a whole split that cannot be used, tags of no one scheme, and with `strict` any row.
-        FileNotFoundError: for a `data_dir` without a data set, or no such `image_dir`.
-        OSError: for a cache directory that is full or cannot be written.
     """
 
     BUILDER_CONFIG_CLASS = FileMNERConfig

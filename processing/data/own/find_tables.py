@@ -24,18 +24,11 @@ SplitFiles = dict[str, tuple[str, ...]]
 
 
 class Tables(NamedTuple):
-    """
-    The files of a data set.
+    """The files of a data set."""
 
-    Attributes:
-        root: the folder or file by its real path: one data set, however its path is written.
-        splits: the files of each split, in order.
-        unused: splits of other names than train, validation and test.
-    """
-
-    root: str
-    splits: SplitFiles
-    unused: tuple[str, ...] = ()
+    root: str  # the folder or file by its real path: one data set, however its path is written
+    splits: SplitFiles  # in order
+    unused: tuple[str, ...] = ()  # splits of other names than train, validation and test
 
     @property
     def first(self) -> str:

@@ -19,27 +19,17 @@ SPAN_KEYS = ("start", "end", "label")
 
 
 class LabelledRow(NamedTuple):
-    """
-    The words and tags of a row.
+    """The words and tags of a row."""
 
-    Attributes:
-        row_id: the source's own, or the one that it was given.
-        tags: one for each of the tokens, in the source's scheme, or in IOB2 where `is_tagged` is false: they were made
-            of spans.
-        moved: characters of each span that were not whole words, and the words that it was given.
-        objects: those of each of the `OBJECT_COLUMNS`.
-        source: the row as it was read.
-    """
-
-    row_id: str
+    row_id: str  # the source's own, or the one that it was given
     has_own_id: bool
     image_id: str | None
     tokens: list[str]
-    tags: list[str]
-    is_tagged: bool
-    moved: list[tuple[str, str]]
-    objects: dict[str, list[dict[str, Any]]]
-    source: Row
+    tags: list[str]  # one for each of the tokens, in the source's scheme, or in IOB2 where they were made of spans
+    is_tagged: bool  # whether the source has tags, and no spans
+    moved: list[tuple[str, str]]  # characters of each span that were not whole words, and the words that it was given
+    objects: dict[str, list[dict[str, Any]]]  # those of each of the `OBJECT_COLUMNS`
+    source: Row  # as it was read
 
 
 class LabelNames(NamedTuple):

@@ -20,22 +20,13 @@ _NUM_COLUMNS = 100  # JSON may have other columns in every row; no more are reme
 
 
 class Survey(NamedTuple):
-    """
-    What a first pass over all rows finds, before any is converted.
+    """What a first pass over all rows finds, before any is converted."""
 
-    Attributes:
-        tags: in id order.
-        num_rows: number of rows of each split that can be used.
-        ids: those that rows have in the source, by split.
-        keep_objects: whether the source has columns of objects.
-        notes: for the report.
-    """
-
-    tags: list[str]
-    num_rows: dict[str, int]
-    ids: dict[str, set[str]]
-    keep_objects: bool
-    notes: list[str]
+    tags: list[str]  # in id order
+    num_rows: dict[str, int]  # of each split, how many can be used
+    ids: dict[str, set[str]]  # of each split, those that rows have in the source
+    keep_objects: bool  # whether the source has columns of objects
+    notes: list[str]  # for the report
 
 
 def survey_rows(source: FileSource) -> Survey:

@@ -36,26 +36,23 @@ class TestReadSentences:
     def test_sentences(self, tmp_path):
         text = sentence("7", "New\tB-LOC", "York\tI-LOC") + "\n" + sentence("8", "a\tI-OTHER", "b\tB-OTHER", "c\tO")
         assert self.read(tmp_path, text) == [
-            (1, "7", ["New", "York"], ["B-LOC", "I-LOC"]),
-            (5, "8", ["a", "b", "c"], ["I-MISC", "B-MISC", "O"]),
+            ("7", ["New", "York"], ["B-LOC", "I-LOC"]),
+            ("8", ["a", "b", "c"], ["I-MISC", "B-MISC", "O"]),
         ]
 
     @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n\n", "\r\n"])
     def test_the_last_sentence_is_not_lost(self, tmp_path, end):
-        assert self.read(tmp_path, "IMGID:1\na\tO\n\nIMGID:2\nb\tO" + end)[-1] == (4, "2", ["b"], ["O"])
+        assert self.read(tmp_path, "IMGID:1\na\tO\n\nIMGID:2\nb\tO" + end)[-1] == ("2", ["b"], ["O"])
 
     def test_windows_line_ends_and_byte_order_mark(self, tmp_path):
         data = b"\xef\xbb\xbf" + sentence("1").replace("\n", "\r\n").encode()
-        assert self.read(tmp_path, data) == [(1, "1", ["Paris", "!"], ["B-LOC", "O"])]
+        assert self.read(tmp_path, data) == [("1", ["Paris", "!"], ["B-LOC", "O"])]
 
     def test_an_image_of_several_sentences(self, tmp_path):
-        assert [row[1] for row in self.read(tmp_path, sentence("1") + "\n" + sentence("1"))] == ["1", "1"]
+        assert [row.image_id for row in self.read(tmp_path, sentence("1") + "\n" + sentence("1"))] == ["1", "1"]
 
     def test_no_blank_line_between_sentences(self, tmp_path):
-        assert [row[:3] for row in self.read(tmp_path, "IMGID:1\na\tO\nIMGID:2\nb\tO\n")] == [
-            (1, "1", ["a"]),
-            (3, "2", ["b"]),
-        ]
+        assert self.read(tmp_path, "IMGID:1\na\tO\nIMGID:2\nb\tO\n") == [("1", ["a"], ["O"]), ("2", ["b"], ["O"])]
 
     def test_a_token_that_looks_like_a_header(self, tmp_path):
         assert self.read(tmp_path, "IMGID:1\nIMGID:2\tO\n")[0].tokens == ["IMGID:2"]

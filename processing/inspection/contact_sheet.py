@@ -38,11 +38,8 @@ class SheetEntry(NamedTuple):
 
 def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:
     """
-    The entries row by row as a PNG, under a title and a legend. Each object is a frame in the colour of its kind, with
-    its label and score.
-
-    Raises:
-        ValueError: for no entries.
+    The entries, at least one, row by row as a PNG, under a title and a legend. Each object is a frame in the colour of
+    its kind, with its label and score.
     """
     if not entries:
         raise ValueError("A contact sheet needs at least one entry.")

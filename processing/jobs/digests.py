@@ -65,9 +65,6 @@ def code_digest(*parts: Any) -> str:
     that these use, directly or through each other. What it digests is found by reading the imports, wherever they
     stand in a file. An import whose name a file does not use itself counts only for the files that ask for that name:
     so a package's `__init__.py` leads to what is asked of it, and not to the whole package.
-
-    Raises:
-        TypeError: for a part that comes from no file.
     """
     waiting = [(Path(inspect.getfile(part)).resolve(), "") for part in parts]
     seen = set(waiting)

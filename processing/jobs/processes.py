@@ -28,10 +28,7 @@ def process_state(cpu: bool = False) -> PartialState:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """
-    Raises:
-        JobError: for an OSError of what is done inside; it says that `path` cannot be written, and what to do.
-    """
+    """Around what writes to `path`: an OSError becomes a JobError that says what cannot be written, and what to do."""
     try:
         yield
     except OSError as error:

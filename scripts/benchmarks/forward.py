@@ -46,6 +46,6 @@ def measure_forward(work: Work) -> dict[str, Any]:
             / number
             for kind in ("aux", "rcnn")
         },
-        "comparison": compare(runs, baseline, repeats, "tweets", cost=True),
+        "comparison": compare(runs, baseline, repeats, "tweets"),
         "share_of_peak": compare(products, product, repeats, "operations"),
     }

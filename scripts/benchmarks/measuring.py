@@ -72,9 +72,7 @@ def cpu_clock() -> float:
     return time.process_time() + children.children_user + children.children_system
 
 
-def compare(
-    runs: dict[str, Run], baseline: str, repeats: int, unit: str, cost: bool = False, memory: bool = False
-) -> dict[str, Any]:
+def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, memory: bool = False) -> dict[str, Any]:
     """
     Call each run once a round, `repeats` rounds after one that does not count.
 
@@ -100,7 +98,7 @@ def compare(
                 peaks[name].append(peak)
         rounds.append(rates)
         cpu_rounds.append(cpu_rates)
-    comparison, by_cpu = summary(rounds, baseline, unit, cost), summary(cpu_rounds, baseline, unit)["runs"]
+    comparison, by_cpu = summary(rounds, baseline, unit), summary(cpu_rounds, baseline, unit)["runs"]
     for name, run in comparison["runs"].items():
         run["times_baseline_by_cpu_time"] = by_cpu[name]["times_baseline"]
         if memory:
@@ -109,16 +107,10 @@ def compare(
     return comparison
 
 
-def summary(rounds: list[dict[str, float]], baseline: str, unit: str, cost: bool = False) -> dict[str, Any]:
+def summary(rounds: list[dict[str, float]], baseline: str, unit: str) -> dict[str, Any]:
     """
-    The comparison of runs by their rates in each round.
-
-    Args:
-        cost: tell people how many times the baseline's time a run takes, rather than how many times its rate it has.
-
-    Returns:
-        `baseline`, `unit`, `cost`, and `runs`: for each its rate, `per_second`, and that in relation to the baseline's
-        of the same round, `times_baseline`; of both the median, lowest and highest.
+    The comparison of runs by their rates in each round: `baseline`, `unit`, and `runs`, for each its rate,
+    `per_second`, and that in relation to the baseline's of the same round, `times_baseline`.
     """
     runs = {
         name: {
@@ -127,7 +119,7 @@ def summary(rounds: list[dict[str, float]], baseline: str, unit: str, cost: bool
         }
         for name in rounds[0]
     }
-    return {"baseline": baseline, "unit": unit, "cost": cost, "runs": runs}
+    return {"baseline": baseline, "unit": unit, "runs": runs}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -136,16 +128,13 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def lines(comparison: dict[str, Any]) -> list[str]:
     """The lines that show a comparison to people."""
-    unit, kind, power = comparison["unit"], *(("cost", -1) if comparison["cost"] else ("rate", 1))
     printed = [f"baseline: {comparison['baseline']}"]
     for name, run in comparison["runs"].items():
-        rate, ratio = run["per_second"], run["times_baseline"]
-        by_cpu = run.get("times_baseline_by_cpu_time", ratio)["median"] ** power
-        lowest, median, highest = sorted(ratio[at] ** power for at in ("lowest", "median", "highest"))
-        line = (
-            f"  {name:56} {rate['median']:9,.4g} {unit}/s ({rate['lowest']:,.4g} to {rate['highest']:,.4g}); "
-            f"{kind} {median:.2f} times the baseline's ({lowest:.2f} to {highest:.2f}; by processor time {by_cpu:.2f})"
-        )
+        median, lowest, highest = run["per_second"].values()
+        line = f"  {name:56} {median:9,.4g} {comparison['unit']}/s ({lowest:,.4g} to {highest:,.4g}); "
+        median, lowest, highest = run["times_baseline"].values()
+        line += f"{median:.2f} times the baseline's rate ({lowest:.2f} to {highest:.2f}), "
+        line += f"{1 / median:.2f} times its cost ({1 / highest:.2f} to {1 / lowest:.2f})"
         if "peak_memory_mb" in run:
             line += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
         printed.append(line)

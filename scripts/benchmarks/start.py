@@ -46,7 +46,7 @@ def measure_start(work: Work) -> dict[str, Any]:
             baseline: (1, partial(python, LOAD_BERT, bert)),
             "IFAformer, import to first prediction": (1, partial(python, PREDICT, ifaformer)),
         }
-        return {"comparison": compare(runs, baseline, work.options.repeats, "starts", cost=True)}
+        return {"comparison": compare(runs, baseline, work.options.repeats, "starts")}
 
 
 def python(code: str, folder: str) -> None:

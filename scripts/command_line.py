@@ -143,17 +143,17 @@ class _Parser(HfArgumentParser):
 
     def read(self, flags: Sequence[str], values: Namespace | None = None) -> Namespace:
         """The values of all options: of the flags, else those given, else the defaults."""
-        values, rest = self.parse_known_args(flags, values)
+        read, rest = self.parse_known_args(flags, values)
         unknown = [flag.split("=")[0] for flag in rest if flag.startswith("-")]
         if unknown:
             raise ValueError(" ".join(map(self._no_option, unknown)))
         if rest:
             raise ValueError(f"Expected an option that begins with --, got {rest[0]!r}.")
-        for name, value in vars(values).items():
+        for name, value in vars(read).items():
             takes_one = {list, str} <= _types(self._hints[name])
             if isinstance(value, list) and len(value) == 1 and (takes_one or value[0] is None):
-                setattr(values, name, value[0])
-        return values
+                setattr(read, name, value[0])
+        return read
 
     def _no_option(self, flag: str) -> str:
         near = get_close_matches(flag.lstrip("-").replace("-", "_"), self._options)
@@ -182,9 +182,9 @@ class _Parser(HfArgumentParser):
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _home(dtype: type, name: str) -> type:
+def _home(dtype: type, name: str) -> Any:
     """The class that declares an option with its help, not one that changes the default alone."""
-    declaring = [home for home in dtype.__mro__ if name in get_annotations(home)]
+    declaring: list[Any] = [home for home in dtype.__mro__ if name in get_annotations(home)]
     return next((home for home in declaring if home.__dataclass_fields__[name].metadata), declaring[0])
 
 

@@ -1,5 +1,6 @@
 """Measure tweets a second from prepared features to tags, against the published way from rows to tags."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ def measure_inference(work: Work) -> dict[str, Any]:
     model = work.ifaformer(use_whole_image=False)
     by_size = without_pictures.select(largest_first(without_pictures))
     whole_by_size = work.features.select(largest_first(work.features))
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         baseline: partial(tag_as_published, work, work.placed(PublishedTagger(work)), padded),
         "BertForTokenClassification, texts padded alike": partial(run_batches, work.bert_tagger(), padded),
         "IFAformer": partial(tag, work, model, without_pictures),

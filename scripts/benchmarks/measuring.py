@@ -5,7 +5,7 @@ import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def cpu_clock() -> float:
     return time.process_time() + children.children_user + children.children_system
 
 
-def compare(runs: dict[str, Run], baseline: str, repeats: int, unit: str, memory: bool = False) -> dict[str, Any]:
+def compare(runs: Mapping[str, Run], baseline: str, repeats: int, unit: str, memory: bool = False) -> dict[str, Any]:
     """
     Call each run once a round, `repeats` rounds after one that does not count.
 

@@ -102,7 +102,7 @@ class Work:
 
     def ifaformer_config(self, **fields: Any) -> IFAformerConfig:
         vision_config = CLIPVisionConfig(**(self.options.vision_config or {}))
-        labels = label_maps(self.processor.labels)
+        labels: dict[str, Any] = label_maps(self.processor.labels)
         return IFAformerConfig(text_config=self.bert_config(), vision_config=vision_config, **labels, **fields)
 
     def ifaformer(self, **fields: Any) -> IFAformerForTokenClassification:

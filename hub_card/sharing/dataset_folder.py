@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from hub_card.dataset_card import DatasetFacts, dataset_card
+from hub_card.dataset_card import dataset_card
 from processing.data.loading import decode_pictures
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import replacing
@@ -23,17 +22,8 @@ from .upload import CARD, upload
 
 
 def write_dataset(
-    data: DatasetDict,
-    folder: str | os.PathLike,
-    *,
-    title: str,
-    rows_per_shard: int = 1000,
-    report: str = "",
-    description: str = "",
-    license: str | None = None,
-    language: Sequence[str] = (),
-    repo_id: str | None = None,
-) -> None:
+    data: DatasetDict, folder: str | os.PathLike, *, rows_per_shard: int = 1000, **card: Any
+) -> dict[str, Path]:
     """
     Write a data set as Parquet files with the pictures inside, and its card, so that `load_dataset(folder)` gives its
     rows. A call that was interrupted is gone on with by the same call.
@@ -41,13 +31,12 @@ def write_dataset(
     Args:
         data: splits of rows as `load_data` gives them.
         folder: where the files are written: one that is new or empty, or one of the same call before.
-        title: heading of the card.
         rows_per_shard: rows of a Parquet file.
-        report: what loading had to tell, as `LoadingReport.summary` says it, for the card.
-        description: what the data are and where they come from, in Markdown.
-        license: the Hub's identifier, `cc-by-4.0` for example.
-        language: ISO 639-1 codes.
-        repo_id: name of the repository that the data go to, for the card.
+        **card: what the card says: `title`, and `report`, `description`, `license`, `language` and `repo_id` as
+            [`dataset_card`] takes them.
+
+    Returns:
+        The paths of the files, by their path in a repository.
 
     Raises:
         ValueError: for `rows_per_shard` below 1.
@@ -79,21 +68,11 @@ def write_dataset(
     num_bytes = dict.fromkeys(data, 0)
     for path, (split, _) in shards.items():
         num_bytes[split] += path.stat().st_size
-    card = dataset_card(
-        DatasetFacts(
-            title=title,
-            features=next(iter(data.values())).features,
-            statistics={split: split_statistics(rows) for split, rows in data.items()},
-            num_bytes=num_bytes,
-            report=report,
-            description=description,
-            license=license,
-            language=list(language),
-            repo_id=repo_id,
-        )
-    )
+    statistics = {split: split_statistics(rows) for split, rows in data.items()}
+    text = dataset_card(next(iter(data.values())).features, statistics, num_bytes, **card)
     with writing(folder), replacing(folder / CARD) as file:
-        file.write(f"{card}\n".encode())
+        file.write(f"{text}\n".encode())
+    return {path.relative_to(folder).as_posix(): path for path in (folder / CARD, *shards)}
 
 
 def push_dataset(
@@ -123,11 +102,9 @@ def push_dataset(
         ValueError, JobError: as for [`write_dataset`].
         NotPushed: where the upload fails.
     """
-    options = {"title": repo_id.split("/")[-1], **options}
+    options = {"title": repo_id.split("/")[-1], "repo_id": repo_id, **options}
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        write_dataset(data, place, repo_id=repo_id, **options)
-        paths = [Path(place, CARD), *sorted(Path(place, "data").glob("*.parquet"))]
-        files = {path.relative_to(place).as_posix(): path for path in paths}
+        files = write_dataset(data, place, **options)
         message = f"Upload {options['title']}"
         return upload(
             files, repo_id, "dataset", message=message, stale=["data/*.parquet"], private=private, token=token

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,7 @@ from .upload import CARD, upload
 
 @dataclass(frozen=True)
 class PushedModel:
-    """
-    A model that was pushed.
-
-    Attributes:
-        url: of its repository.
-        has_own_card: whether its README.md is its author's own, and was pushed as it is.
-    """
+    """The repository of a model that was pushed, and whether its README.md is its author's own, pushed as it is."""
 
     url: str
     has_own_card: bool
@@ -80,56 +74,39 @@ def push_model(
     """
     folder = Path(folder)
     files = model_files(folder)
-    given = {
+    options: dict[str, Any] = {
         "title": title,
         "license": license,
         "language": language,
         "dataset_id": dataset_id,
         "description": description,
     }
-    facts = _new_card(folder, repo_id, num_parameters, given)
-    with tempfile.TemporaryDirectory() as made:
-        if facts is not None:
-            save_model_card(facts, made)
-            files |= {path.name: path for path in Path(made).iterdir()}
-        message = f"Upload {title or repo_id.split('/')[-1]}"
-        url = upload(files, repo_id, "model", message=message, stale=STALE_MODEL_FILES, private=private, token=token)
-    return PushedModel(url, has_own_card=facts is None)
-
-
-def _new_card(folder: Path, repo_id: str, num_parameters: int | None, given: Mapping[str, Any]) -> ModelFacts | None:
-    """
-    Facts for the model's card; None where the folder's README.md is its author's own.
-
-    Raises:
-        ValueError: for facts that an own README.md leaves without effect, and a model that no card can be made of.
-    """
+    options = {name: value for name, value in options.items() if value}
     results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
-    options = {name: value for name, value in given.items() if value}
     facts = ModelFacts(results, config, repo_id, num_parameters=num_parameters, **options)
-    if readme.exists():
+    has_own_card = readme.exists()
+    if has_own_card and results:
         # As train.py writes it, not knowing and knowing where the model goes; and as this function would.
         made = [ModelFacts(results, config), ModelFacts(results, config, repo_id), facts]
-        if results and readme.read_text(encoding="utf-8") in [str(model_card(of)) for of in made]:
-            return facts
-        if options:
-            raise ValueError(
-                f"{readme} is its author's own and is pushed as it is, so that {', '.join(options)} would have no "
-                "effect. Write that into it and leave the options out, or remove it to have a card made."
-            )
-        return None
-    if config.get("architectures") == ["IFAformerModel"]:
+        has_own_card = readme.read_text(encoding="utf-8") not in [str(model_card(of)) for of in made]
+    if has_own_card and options:
+        raise ValueError(
+            f"{readme} is its author's own and is pushed as it is, so that {', '.join(options)} would have no effect. "
+            "Write that into it and leave the options out, or remove it to have a card made."
+        )
+    if not has_own_card and config.get("architectures") == ["IFAformerModel"]:
         raise ValueError(f"{folder} holds a bare model, which has no task that a card could describe. Write {readme}.")
-    return facts
+    with tempfile.TemporaryDirectory() as made_here:
+        if not has_own_card:
+            save_model_card(facts, made_here)
+            files |= {path.name: path for path in Path(made_here).iterdir()}
+        message = f"Upload {facts.title or repo_id.split('/')[-1]}"
+        url = upload(files, repo_id, "model", message=message, stale=STALE_MODEL_FILES, private=private, token=token)
+    return PushedModel(url, has_own_card)
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
-    """
-    What `train.py` recorded; nothing where it did not write the folder.
-
-    Raises:
-        ValueError: for a file that `train.py` did not write.
-    """
+    """What `train.py` recorded; nothing where it did not write the folder. A ValueError tells of another file."""
     path = folder / "results.json"
     try:
         results = json.loads(path.read_bytes()) if path.exists() else {}
@@ -141,22 +118,11 @@ def _read_results(folder: Path) -> dict[str, Any]:
 
 # Of BERT, RoBERTa, BERTweet and XLM-R. Their fast tokenizers write only the first.
 VOCABULARIES = (FULL_TOKENIZER_FILE, "vocab.txt", "vocab.json", "bpe.codes", "sentencepiece.bpe.model")
-
-
+OPTIONAL = (IMAGE_PROCESSOR_NAME, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE, "merges.txt", *VOCABULARIES)
+WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, "model-?????-of-?????.safetensors")
 # Files of a former push that are deleted from the repository where the new push lacks them. Code is not among them: a
 # .py file may be its owner's, and one that nothing refers to does no harm.
-STALE_MODEL_FILES = (
-    SAFE_WEIGHTS_NAME,
-    SAFE_WEIGHTS_INDEX_NAME,
-    "model-?????-of-?????.safetensors",
-    IMAGE_PROCESSOR_NAME,
-    SPECIAL_TOKENS_MAP_FILE,
-    ADDED_TOKENS_FILE,
-    "merges.txt",
-    *VOCABULARIES,
-    CURVE,
-    MATRIX,
-)
+STALE_MODEL_FILES = (*WEIGHTS, *OPTIONAL, CURVE, MATRIX)
 
 
 def model_files(folder: str | os.PathLike) -> dict[str, Path]:
@@ -173,26 +139,26 @@ def model_files(folder: str | os.PathLike) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected the folder of a trained model, but there is no such folder.")
+    there = [name for name in (*OPTIONAL, CARD) if (folder / name).is_file()]
     wanted = [CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE]
-    optional = [IMAGE_PROCESSOR_NAME, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE, "merges.txt", *VOCABULARIES, CARD]
-    vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]
-    wanted += vocabularies or VOCABULARIES[:1]
+    if not set(there).intersection(VOCABULARIES):
+        wanted.append(VOCABULARIES[0])
     if (folder / SAFE_WEIGHTS_INDEX_NAME).is_file() and not (folder / SAFE_WEIGHTS_NAME).is_file():
         shards = _read_json(folder / SAFE_WEIGHTS_INDEX_NAME).get("weight_map", {}).values()
         wanted += [SAFE_WEIGHTS_INDEX_NAME, *sorted(set(shards))]
     else:
         wanted.append(SAFE_WEIGHTS_NAME)
     wanted += _code_files(folder)
-    if (folder / CARD).is_file():
+    if CARD in there:
         wanted += _pictures((folder / CARD).read_text(encoding="utf-8"))
-    lacking = [name for name in dict.fromkeys(wanted) if not _is_inside(folder, name)]
+    wanted = list(dict.fromkeys(wanted))
+    lacking = [name for name in wanted if ".." in Path(name).parts or not (folder / name).is_file()]
     if lacking:
         raise ValueError(
             f"{folder} is no complete model: it lacks {', '.join(lacking)}. Model and processor saved there by "
             "save_pretrained, as train.py does, make it complete."
         )
-    optional = [name for name in optional if (folder / name).is_file()]
-    return {name: folder / name for name in sorted({*wanted, *optional})}
+    return {name: folder / name for name in sorted({*wanted, *there})}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -232,7 +198,3 @@ def _pictures(card: str) -> list[str]:
     """Paths of pictures that Markdown shows, those of other places aside."""
     links = re.findall(r"!\[[^\]]*\]\(\s*<?([^)\s>]+)", card) + re.findall(r"<img[^>]*\ssrc=[\"']([^\"']+)", card)
     return [link for link in links if not re.match(r"[a-z][a-z+.-]*:|/|#", link, re.IGNORECASE)]
-
-
-def _is_inside(folder: Path, name: str) -> bool:
-    return (folder / name).is_file() and ".." not in Path(name).parts

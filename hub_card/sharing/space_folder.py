@@ -1,8 +1,9 @@
 """The folder of a Space: its page, what that needs, the card, and examples drawn by the demo data's builder."""
 
-import importlib.resources
+import itertools
 import json
 import os
+import shutil
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from processing.data.demo.entity_tweets import TYPES, Tweet, plan_tweet
 from .upload import CARD, find_model, upload
 
 
-REQUIREMENTS = "requirements.txt"
+PAGE_FILES = (APP_FILE, "requirements.txt")
 EXAMPLES = "examples"
 STALE_SPACE_FILES = (f"{EXAMPLES}/*.png", f"{EXAMPLES}/examples.json")  # which a push replaces
 
@@ -25,13 +26,7 @@ EXAMPLE_SEED, EXAMPLE_SPLIT = 0, "test"
 
 @dataclass(frozen=True)
 class PushedSpace:
-    """
-    A Space that was pushed.
-
-    Attributes:
-        url: of its repository.
-        private_models: the models that it can load only with a secret `HF_TOKEN` whose token may read them.
-    """
+    """The repository of a Space that was pushed, and the models that it can load only with a secret `HF_TOKEN`."""
 
     url: str
     private_models: tuple[str, ...]
@@ -56,12 +51,10 @@ def _full_name(model: str) -> str:
 def _write(folder: Path, facts: SpaceFacts) -> dict[str, Path]:
     """The paths of the files, by their path in the repository."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
-    source = importlib.resources.files("hub_card") / "space"
-    for name in (APP_FILE, REQUIREMENTS):
-        (folder / name).write_bytes((source / name).read_bytes())
+    for name in PAGE_FILES:
+        shutil.copyfile(Path(__file__).parents[1] / "space" / name, folder / name)
     (folder / CARD).write_text(f"{space_card(facts)}\n", encoding="utf-8")
-    names = [APP_FILE, REQUIREMENTS, CARD, *write_examples(folder)]
-    return {name: folder / name for name in names}
+    return {name: folder / name for name in (*PAGE_FILES, CARD, *write_examples(folder))}
 
 
 def push_space(
@@ -87,15 +80,8 @@ def push_space(
     """
     private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        url = upload(
-            _write(Path(place), facts),
-            repo_id,
-            "space",
-            message=f"Upload {facts.title}",
-            stale=STALE_SPACE_FILES,
-            private=private,
-            token=token,
-        )
+        files, message = _write(Path(place), facts), f"Upload {facts.title}"
+        url = upload(files, repo_id, "space", message=message, stale=STALE_SPACE_FILES, private=private, token=token)
     return PushedSpace(url, private_models)
 
 
@@ -125,18 +111,17 @@ def write_examples(folder: Path) -> list[str]:
 
 def choose_tweets() -> list[Tweet]:
     """The first tweet of each type whose only name a crop settles among others, and the first without a picture."""
+
+    def is_settled(crops: tuple[Any, ...]) -> bool:
+        return len(crops) > 1 and any(crop.object.deciding for crop in crops)
+
     found: dict[str | None, Tweet] = {}
-    index = 0
+    tweets = (plan_tweet(EXAMPLE_SEED, EXAMPLE_SPLIT, index) for index in itertools.count())
     while len(found) <= len(TYPES):
-        tweet = plan_tweet(EXAMPLE_SEED, EXAMPLE_SPLIT, index)
-        index += 1
+        tweet = next(tweets)
         names = [tag.removeprefix("B-") for tag in tweet.tags if tag.startswith("B-")]
         if tweet.scene is None:
             found.setdefault(None, tweet)
-        elif len(names) == 1 and all(_is_settled(crops) for crops in (tweet.scene.aux_crops, tweet.scene.rcnn_crops)):
+        elif len(names) == 1 and all(is_settled(crops) for crops in (tweet.scene.aux_crops, tweet.scene.rcnn_crops)):
             found.setdefault(names[0], tweet)
     return [found[entity_type] for entity_type in (*TYPES, None)]
-
-
-def _is_settled(crops: tuple[Any, ...]) -> bool:
-    return len(crops) > 1 and any(crop.object.deciding for crop in crops)

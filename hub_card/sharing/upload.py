@@ -1,6 +1,7 @@
 """Upload to the Hub: checks before any work, and one commit for everything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def _nothing_published(reason: object, remedy: str) -> NotPushed:
     return NotPushed(f"Not pushed: {reason}\nNothing was published. {remedy}, then push again.")
 
 
+@contextmanager
+def _before_the_commit(remedy: str) -> Iterator[None]:
+    """Turns errors of the Hub, which have the remedy, and of what cannot be pushed into [`NotPushed`]."""
+    try:
+        yield
+    except NotPushed:
+        raise
+    except ValueError as error:
+        raise _nothing_published(error, "Put that right") from error
+    except HUB_ERRORS as error:
+        raise _nothing_published(error, f"{remedy}, and the network") from error
+
+
 def check_destination(repo_id: str, token: str | None = None) -> None:
     """
     Check before the work that the name is one of a repository, and that there is a token to ask the Hub with.
@@ -71,7 +85,7 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool = False, toke
         NotPushed: where the Hub refuses it, and for a public repository that is to be private.
     """
     api = HfApi(token=token)
-    try:
+    with _before_the_commit(f"{_LOGIN} write to {repo_id}"):
         repository = api.create_repo(
             repo_id,
             repo_type=repo_type,
@@ -82,8 +96,6 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool = False, toke
         # A repository that was there before does not say until the commit whether it may be written to.
         api.auth_check(repository.repo_id, repo_type=repo_type, write=True)
         is_open = private and not api.repo_info(repository.repo_id, repo_type=repo_type).private
-    except HUB_ERRORS as error:
-        raise _nothing_published(error, f"{_LOGIN} write to {repo_id}, and the network") from error
     if is_open:
         reason = f"{repository} is public, and a push makes only new repositories private"
         raise _nothing_published(reason, "Make it private yourself, or name another")
@@ -91,19 +103,13 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool = False, toke
 
 
 def find_model(name: str, token: str | None = None) -> ModelInfo:
-    """
-    What the Hub says of a model that a Space will load.
-
-    Raises:
-        NotPushed: where the Hub does not have the model, and where it cannot be asked.
-    """
-    try:
-        return HfApi(token=token).model_info(name)
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        reason = f"a Space loads its models from the Hub, and the Hub has none of the name {name}, or not for you"
-        raise _nothing_published(reason, "Push the model first, or name another") from error
-    except HUB_ERRORS as error:
-        raise _nothing_published(error, f"{_LOGIN} read {name}, and the network") from error
+    """What the Hub says of a model that a Space will load; NotPushed where it has none."""
+    with _before_the_commit(f"{_LOGIN} read {name}"):
+        try:
+            return HfApi(token=token).model_info(name)
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            reason = f"a Space loads its models from the Hub, and the Hub has none of the name {name}, or not for you"
+            raise _nothing_published(reason, "Push the model first, or name another") from error
 
 
 def upload(
@@ -135,47 +141,36 @@ def upload(
         NotPushed: where that fails.
     """
     api = HfApi(token=token)
-    remedy = f"{_LOGIN} write to {repo_id}, and the network"
-    try:
+    remedy = f"{_LOGIN} write to {repo_id}"
+    with _before_the_commit(remedy):
         if CARD in files:
             _validate_card(files[CARD], repo_type)
         repository = make_repository(repo_id, repo_type, private=private, token=token)
         # Not upload_folder, which cuts many files into several commits.
         former = api.list_repo_files(repository.repo_id, repo_type=repo_type)
+        gone = [name for name in former if name not in files and any(fnmatch(name, pattern) for pattern in stale)]
         additions = [CommitOperationAdd(name, path) for name, path in files.items()]
         api.preupload_lfs_files(repository.repo_id, additions, repo_type=repo_type)
-    except NotPushed:
-        raise
-    except ValueError as error:
-        raise _nothing_published(error, "Put that right") from error
-    except HUB_ERRORS as error:
-        raise _nothing_published(error, remedy) from error
-    gone = [name for name in former if name not in files and any(fnmatch(name, pattern) for pattern in stale)]
-    try:
-        api.create_commit(
-            repo_id=repository.repo_id,
-            repo_type=repo_type,
-            operations=[*additions, *map(CommitOperationDelete, gone)],
-            commit_message=message,
-        )
-    except HUB_ERRORS as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
-            raise _nothing_published(error, remedy) from error
-        # The Hub may have done what was asked, and its answer have been lost.
-        raise NotPushed(
-            f"It is not known whether this was pushed: {error}\n{repository} has all of it or nothing. {remedy}, then "
-            "push again, which does no harm if all is there."
-        ) from error
+        try:
+            api.create_commit(
+                repository.repo_id,
+                [*additions, *map(CommitOperationDelete, gone)],
+                commit_message=message,
+                repo_type=repo_type,
+            )
+        except HUB_ERRORS as error:
+            if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+                raise
+            # The Hub may have done what was asked, and its answer have been lost.
+            raise NotPushed(
+                f"It is not known whether this was pushed: {error}\n{repository} has all of it or nothing. {remedy}, "
+                "and the network, then push again, which does no harm if all is there."
+            ) from error
     return str(repository)
 
 
 def _validate_card(path: Path, repo_type: str) -> None:
-    """
-    By the client's own rules, then by the Hub's.
-
-    Raises:
-        ValueError: with the field that is refused.
-    """
+    """By the client's own rules, then by the Hub's; a ValueError names the field that is refused."""
     try:
         card_class = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}[repo_type]
         card_class(path.read_text(encoding="utf-8")).validate()

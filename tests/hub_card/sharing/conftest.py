@@ -49,7 +49,7 @@ def hub(monkeypatch):
     def auth_check(self, repo_id, **kwargs):
         assert kwargs["write"]
 
-    def create_commit(self, *, operations, **kwargs):
+    def create_commit(self, repo_id, operations, **kwargs):
         hub.ask("create_commit")
         hub.commit = kwargs
         hub.added = {

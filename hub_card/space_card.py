@@ -1,8 +1,8 @@
 """The README.md of a Space, whose head tells the Hub how to run it and the page what to load."""
 
-import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import SpaceCard, SpaceCardData
 
@@ -63,10 +63,9 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         colorTo="yellow",
         short_description=f"Entities {'and relations ' if with_relations else ''}in a tweet and its picture",
     )
-    template = importlib.resources.files(__package__) / "space_card_template.md"
     return SpaceCard.from_template(
         data,
-        template_str=template.read_text(encoding="utf-8"),
+        template_path=str(Path(__file__).with_name("space_card_template.md")),
         title=facts.title,
         models=facts.models,
         relation_model=facts.relation_model,

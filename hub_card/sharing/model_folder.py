@@ -74,24 +74,18 @@ def push_model(
     """
     folder = Path(folder)
     files = model_files(folder)
-    options: dict[str, Any] = {
-        "title": title,
-        "license": license,
-        "language": language,
-        "dataset_id": dataset_id,
-        "description": description,
-    }
-    options = {name: value for name, value in options.items() if value}
     results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
-    facts = ModelFacts(results, config, repo_id, num_parameters=num_parameters, **options)
+    facts = ModelFacts(results, config, repo_id, title, license, language, dataset_id, description, num_parameters)
+    told = ("title", "license", "language", "dataset_id", "description")
+    given = [name for name in told if getattr(facts, name)]
     has_own_card = readme.exists()
     if has_own_card and results:
         # As train.py writes it, not knowing and knowing where the model goes; and as this function would.
         made = [ModelFacts(results, config), ModelFacts(results, config, repo_id), facts]
         has_own_card = readme.read_text(encoding="utf-8") not in [str(model_card(of)) for of in made]
-    if has_own_card and options:
+    if has_own_card and given:
         raise ValueError(
-            f"{readme} is its author's own and is pushed as it is, so that {', '.join(options)} would have no effect. "
+            f"{readme} is its author's own and is pushed as it is, so that {', '.join(given)} would have no effect. "
             "Write that into it and leave the options out, or remove it to have a card made."
         )
     if not has_own_card and config.get("architectures") == ["IFAformerModel"]:

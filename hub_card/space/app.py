@@ -40,14 +40,10 @@ KEPT_SECONDS = 3_600  # of an upload
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
 
 INTRODUCTION = """
-# Entities in a tweet and its picture
-Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it.
+# Entities{} in a tweet and its picture
+Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it{}.
 """
-INTRODUCTION_WITH_RELATIONS = """
-# Entities and relations in a tweet and its picture
-Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it,
-and how they are related; or name two of them yourself.
-"""
+WITH_RELATIONS = (" and relations", ", and how they are related; or name two of them yourself")
 NOTHING_YET = '<p class="note">The result comes here.</p>'
 
 # Of what the pipeline's results show; the page around them follows the visitor's light or dark setting.
@@ -65,24 +61,14 @@ STYLE = """
 """
 
 # The default one has grey on white that is too light to be read by everybody (WCAG 1.4.3).
-GREY, GREY_ON_DARK = "*neutral_600", "*neutral_300"
+PALE = ("body_text_color_subdued", "block_info_text_color", "input_placeholder_color")
 THEME = gr.themes.Default().set(
-    body_text_color_subdued=GREY,
-    body_text_color_subdued_dark=GREY_ON_DARK,
-    block_info_text_color=GREY,
-    block_info_text_color_dark=GREY_ON_DARK,
-    input_placeholder_color=GREY,
-    input_placeholder_color_dark=GREY_ON_DARK,
+    **dict.fromkeys(PALE, "*neutral_600"), **dict.fromkeys([f"{name}_dark" for name in PALE], "*neutral_300")
 )
 
 
 def checkpoint_names(given: list[str] | None = None) -> list[str]:
-    """
-    Hub names or folders of the checkpoints to choose from, see the head of this file.
-
-    Raises:
-        SystemExit: where none is named.
-    """
+    """Hub names or folders of the checkpoints to choose from, see the head of this file."""
     names = given or os.environ.get("CHECKPOINTS", "").replace(",", " ").split()
     if not names:
         names = [name for name in read_card().get("models") or [] if name != relation_model_name()]
@@ -107,15 +93,11 @@ def read_card() -> dict[str, Any]:
 def read_examples(folder: Path = HERE / "examples") -> list[list[str | None]]:
     """Text, path of the picture and boxes of each example; none where the folder is not there."""
     path = folder / "examples.json"
-    examples = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [
-        [
-            example["text"],
-            str(folder / example["image"]) if example["image"] else None,
-            json.dumps(example["crops"]) if example["crops"] else "",
-        ]
-        for example in examples
-    ]
+    rows: list[list[str | None]] = []
+    for example in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
+        picture = str(folder / example["image"]) if example["image"] else None
+        rows.append([example["text"], picture, json.dumps(example["crops"]) if example["crops"] else ""])
+    return rows
 
 
 def error(message: str) -> gr.Error:
@@ -135,31 +117,24 @@ class Taggers:
     def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
         self.detectors, self.relation_model = detectors, relation_model
         self._loaded: dict[tuple[str, str], Any] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def load(self, name: str, task: str = ENTITY_TASK) -> Any:
-        """
-        Raises:
-            gr.Error: for a checkpoint that does not load.
-        """
+        """The pipeline of a checkpoint; a gr.Error tells of one that does not load."""
         with self._lock:
-            return self._load(name, task)
-
-    def _load(self, name: str, task: str) -> Any:
-        if (name, task) not in self._loaded:
-            options: dict[str, Any] = dict(self.detectors)
-            if task == ENTITY_TASK and self.relation_model is not None:
-                options["relation_extractor"] = self._load(self.relation_model, RELATION_TASK)
-            try:
-                self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
-                    task, model=name, trust_remote_code=True, **options
-                )
-            except (OSError, ValueError) as reason:
-                logger.exception("%s does not load", name)
-                raise error(
-                    f"The checkpoint {name} does not load. The log of this page's server says why."
-                ) from reason
-        return self._loaded[name, task]
+            if (name, task) not in self._loaded:
+                options: dict[str, Any] = dict(self.detectors)
+                if task == ENTITY_TASK and self.relation_model is not None:
+                    options["relation_extractor"] = self.load(self.relation_model, RELATION_TASK)
+                try:
+                    self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
+                        task, model=name, trust_remote_code=True, **options
+                    )
+                except (OSError, ValueError) as reason:
+                    logger.exception("%s does not load", name)
+                    message = f"The checkpoint {name} does not load. The log of this page's server says why."
+                    raise error(message) from reason
+            return self._loaded[name, task]
 
     def tag(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str
@@ -183,13 +158,7 @@ class Taggers:
         return shown_and_told(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
 
     def relate(
-        self,
-        text: str | None,
-        picture: Any,
-        boxes: str | None,
-        checkpoint: str,
-        head: str | None,
-        tail: str | None,
+        self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, head: str | None, tail: str | None
     ) -> tuple[str, dict[str, Any]]:
         """
         What the button for relations does.
@@ -210,16 +179,20 @@ class Taggers:
 
 
 def read_row(text: str | None, picture: Any, boxes: str | None) -> dict[str, Any]:
-    """
-    A row as the pipelines take it; None is what the visitor never wrote.
-
-    Raises:
-        gr.Error: for input above the limits, and boxes that are no JSON.
-    """
+    """A row as the pipelines take it; None is what the visitor never wrote. A gr.Error tells what is refused."""
     text, boxes = text or "", boxes or ""
     if len(text) > MAX_CHARACTERS:
         raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
-    row: dict[str, Any] = {"text": text, "image": read_picture(picture)}
+    row: dict[str, Any] = {"text": text, "image": None}
+    if picture is not None:
+        if picture.path is None:
+            raise error("The picture came without a file: upload it.")
+        path = Path(picture.path)
+        megabytes = path.stat().st_size / 10**6
+        if megabytes > MAX_MEGABYTES:
+            raise error(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
+        # under the name that its owner knows
+        row["image"] = {"path": picture.orig_name or path.name, "bytes": path.read_bytes()}
     if boxes.strip():
         try:
             row["crops"] = json.loads(boxes)
@@ -240,43 +213,16 @@ def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str
     return result._repr_html_(), dict(result)
 
 
-def read_picture(picture: Any) -> dict[str, Any] | None:
-    """
-    An upload as the pipeline takes it, under the name that its owner knows.
-
-    Raises:
-        gr.Error: for one that is too large.
-    """
-    if picture is None:
-        return None
-    if picture.path is None:
-        raise error("The picture came without a file: upload it.")
-    path = Path(picture.path)
-    megabytes = path.stat().st_size / 10**6
-    if megabytes > MAX_MEGABYTES:
-        raise error(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
-    return {"path": picture.orig_name or path.name, "bytes": path.read_bytes()}
-
-
 def build(
     checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers, max_waiting: int = MAX_WAITING
 ) -> gr.Blocks:
-    """
-    The page; with a tab for relations where the taggers have a model of them.
-
-    Args:
-        checkpoints: to choose from; the first is chosen at first.
-        examples: as `read_examples` gives them.
-        taggers: what tags.
-        max_waiting: requests in the queue.
-    """
+    """The page; with a tab for relations where the taggers have a model of them."""
     relation_model = taggers.relation_model
     with gr.Blocks(title="Entities in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+        gr.Markdown(INTRODUCTION.format(*WITH_RELATIONS if relation_model else ("", "")))
         if relation_model is None:
-            gr.Markdown(INTRODUCTION)
             entity_form(checkpoints, examples, taggers)
         else:
-            gr.Markdown(INTRODUCTION_WITH_RELATIONS)
             with gr.Tabs():
                 with gr.Tab("Entities"):
                     entity_form(checkpoints, examples, taggers)
@@ -290,15 +236,10 @@ def entity_form(checkpoints: list[str], examples: list[list[str | None]], tagger
     text, picture, boxes = form(checkpoints, taggers, taggers.tag, explanation_fields, "Find entities", "Entities")
     if examples:
         # Not gr.Examples, which makes components anew, without the `preprocess` of the picture.
-        table = gr.Dataset(
-            components=[text, picture],
-            samples=[example[:2] for example in examples],
-            type="index",
-            label="Examples",
-        )
-        table.click(
-            lambda index: examples[index], table, [text, picture, boxes], queue=False, api_visibility="private"
-        )
+        samples = [example[:2] for example in examples]
+        table = gr.Dataset(components=[text, picture], samples=samples, type="index", label="Examples")
+        fields = [text, picture, boxes]
+        table.click(lambda index: examples[index], table, fields, queue=False, api_visibility="private")
 
 
 def form(
@@ -310,18 +251,14 @@ def form(
     result: str,
 ) -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
     """
-    Left what goes in, right what comes out.
+    Left what goes in, right what comes out; the fields of text, picture and boxes.
 
     Args:
-        checkpoints: to choose from.
-        taggers: whose detectors are told of.
         answer: takes text, picture, boxes and checkpoint, and the values of its own fields; named endpoint of the API.
         own_fields: makes those fields.
         action, result: labels of the button and of what comes out.
-
-    Returns:
-        The fields of text, picture and boxes.
     """
+    without = "detectors find some" if taggers.detectors else "the whole picture is looked at"
     with gr.Row():
         with gr.Column(min_width=300):
             text = gr.Textbox(label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline")
@@ -341,12 +278,7 @@ def form(
             with gr.Accordion("Boxes to look at", open=False):
                 boxes = gr.Textbox(
                     label="Boxes as JSON",
-                    info="(xmin, ymin, xmax, ymax) in pixels of the picture. "
-                    + (
-                        "Without any, detectors find some."
-                        if taggers.detectors
-                        else "Without any, the whole picture is looked at."
-                    ),
+                    info=f"(xmin, ymin, xmax, ymax) in pixels of the picture. Without any, {without}.",
                     placeholder='[[20, 20, 90, 90]] or {"aux_crops": [...], "rcnn_crops": [...]}',
                     lines=2,
                 )

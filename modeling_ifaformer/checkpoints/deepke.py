@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -14,19 +14,19 @@ from processing.data.archive import load_plain_pickle
 
 PUBLISHED_MAX_LENGTH = {"ner": 40, "re": 80}  # tokens
 
-# Prefixes of the published state dict and of this model's, longest first.
-KEY_PREFIXES = (
-    ("model.encoder.text_layer.", "ifaformer.text_model.encoder.layer."),
-    ("model.encoder.vision_layers.", "ifaformer.vision_model.encoder.layers."),
-    ("model.text_embeddings.", "ifaformer.text_model.embeddings."),
-    ("model.text_pooler.", "ifaformer.text_model.pooler."),
-    ("model.vision_embeddings.", "ifaformer.vision_model.embeddings."),
-    ("model.vision_pre_layrnorm.", "ifaformer.vision_model.pre_layrnorm."),
-    ("model.vision_post_layernorm.", "ifaformer.vision_model.post_layernorm."),
-    ("fc.", "classifier."),
-    ("classifier.", "classifier."),
-    ("crf.", "crf."),
-)
+# Prefixes of the published state dict and of this model's.
+KEY_PREFIXES = {
+    "model.encoder.text_layer.": "ifaformer.text_model.encoder.layer.",
+    "model.encoder.vision_layers.": "ifaformer.vision_model.encoder.layers.",
+    "model.text_embeddings.": "ifaformer.text_model.embeddings.",
+    "model.text_pooler.": "ifaformer.text_model.pooler.",
+    "model.vision_embeddings.": "ifaformer.vision_model.embeddings.",
+    "model.vision_pre_layrnorm.": "ifaformer.vision_model.pre_layrnorm.",
+    "model.vision_post_layernorm.": "ifaformer.vision_model.post_layernorm.",
+    "fc.": "classifier.",
+    "classifier.": "classifier.",
+    "crf.": "crf.",
+}
 # Index buffers 0, 1, 2, ... that this model makes itself.
 INDEX_BUFFERS = (
     "model.text_embeddings.position_ids",
@@ -37,15 +37,8 @@ INDEX_BUFFERS = (
 WORD_EMBEDDINGS = "ifaformer.text_model.embeddings.word_embeddings.weight"
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """
-    What a conversion did.
-
-    Attributes:
-        num_tensors: how many tensors the model took over.
-        num_index_buffers: how many were left out, since the model makes them itself.
-    """
+class Conversion(NamedTuple):
+    """How many tensors the model took over, and how many were left out, since the model makes them itself."""
 
     num_tensors: int
     num_index_buffers: int
@@ -110,12 +103,7 @@ def convert_deepke_checkpoint(
 
 
 def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """
-    The state dict in a published `.pth` file. Nothing in the file is executed.
-
-    Raises:
-        ValueError: where the file holds something else than a dict of tensors, code included.
-    """
+    """The state dict in a published `.pth` file. Nothing in the file is executed; a ValueError tells of code in it."""
     expected = "expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)"
     state_dict = load_plain_pickle(path, expected)
     if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
@@ -124,37 +112,25 @@ def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
 
 
 def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """
-    The same tensors under this model's names, without the index buffers.
-
-    Raises:
-        ValueError: for keys that belong to no part of the published models, and for index buffers that do not count
-            0, 1, 2, ...
-    """
+    """The same tensors under this model's names, without the index buffers. ValueErrors tell of other keys."""
     renamed, unknown = {}, []
     for key, value in state_dict.items():
         if key in INDEX_BUFFERS:
             if not torch.equal(value.flatten(), torch.arange(value.numel())):
                 raise ValueError(f"{key} must count 0, 1, 2, ..., got {value.flatten().tolist()[:8]} ...")
             continue
-        for old, new in KEY_PREFIXES:
-            if key.startswith(old):
-                renamed[new + key.removeprefix(old)] = value
-                break
-        else:
+        prefix = next((prefix for prefix in KEY_PREFIXES if key.startswith(prefix)), None)
+        if prefix is None:
             unknown.append(key)
+        else:
+            renamed[KEY_PREFIXES[prefix] + key.removeprefix(prefix)] = value
     if unknown:
         raise ValueError(f"Keys that no published IFA model has: {', '.join(sorted(unknown))}.")
     return renamed
 
 
 def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tensor]) -> None:
-    """
-    Copy a renamed state dict into a model, every key accounted for both ways.
-
-    Raises:
-        ValueError: with all keys that are missing, left over or of another shape.
-    """
+    """Copy a renamed state dict into a model. A ValueError names all keys that are missing, left over or misshapen."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state_dict.items()}
     problems = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]

@@ -95,13 +95,7 @@ def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
 
 @contextmanager
 def _explained(name_or_path: str) -> Iterator[None]:
-    """
-    Names the model in what its libraries raise.
-
-    Raises:
-        OSError: for a model that is not there.
-        ValueError: for one that does not load.
-    """
+    """Names the model in what its libraries raise: an OSError where it is not there, else a ValueError."""
     try:
         yield
     except OSError as error:

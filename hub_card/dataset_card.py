@@ -12,15 +12,9 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from .markdown import counts_table
 
 
-# The Hub's names of sizes, by the smallest number of rows that is too large for them.
+# The Hub's names of sizes, for numbers of rows with at most 3 digits, with 4, and so on.
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
-SIZE_CATEGORIES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
+SIZE_CATEGORIES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
 
 def dataset_card(
@@ -62,7 +56,7 @@ def dataset_card(
         license=license,
         task_categories=["text-classification" if is_relation else "token-classification"],
         task_ids=["multi-class-classification" if is_relation else "named-entity-recognition"],
-        size_categories=[next((name for most, name in SIZE_CATEGORIES if rows < most), "10M<n<100M")],
+        size_categories=[SIZE_CATEGORIES[min(max(len(str(rows)), 3) - 3, 5)]],
         tags=["multimodal", "ifaformer"],
         configs=[
             {

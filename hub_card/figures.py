@@ -49,7 +49,7 @@ class Confusion:
             )
 
 
-def loss_by_step(log_history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+def loss_by_step(log_history: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
     """(step, training loss) of a Trainer's log, finite ones."""
     entries = [(entry["step"], entry["loss"]) for entry in log_history if "loss" in entry]
     return [(step, loss) for step, loss in entries if math.isfinite(loss)]
@@ -73,10 +73,7 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
     """
     losses = loss_by_step(log_history)
     scores = [(epoch, 100 * f1) for epoch, f1 in f1_by_epoch(log_history)]
-    both: list[tuple[list, str, str]] = [
-        (losses, "training loss", "step"),
-        (scores, "validation F1, percent", "epoch"),
-    ]
+    both = ((losses, "training loss", "step"), (scores, "validation F1, percent", "epoch"))
     panels = [panel for panel in both if panel[0]]
     if not panels:
         raise ValueError("The log has neither a loss nor an eval_f1 to draw.")

@@ -21,6 +21,9 @@ from processing.rows.parquet_folder import shard_path, write_shard
 from .upload import CARD, upload
 
 
+STALE_FILES = ("data/*.parquet",)  # which a push replaces
+
+
 def write_dataset(
     data: DatasetDict, folder: str | os.PathLike, *, rows_per_shard: int = 1000, **card: Any
 ) -> dict[str, Path]:
@@ -65,9 +68,7 @@ def write_dataset(
                 if path.stem not in done:
                     output.write(path.stem, partial(write_shard, rows), {})
             output.finish({})
-    num_bytes = dict.fromkeys(data, 0)
-    for path, (split, _) in shards.items():
-        num_bytes[split] += path.stat().st_size
+    num_bytes = {split: sum(path.stat().st_size for path in shards if shards[path][0] == split) for split in data}
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     text = dataset_card(next(iter(data.values())).features, statistics, num_bytes, **card)
     with writing(folder), replacing(folder / CARD) as file:
@@ -104,8 +105,5 @@ def push_dataset(
     """
     options = {"title": repo_id.split("/")[-1], "repo_id": repo_id, **options}
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files = write_dataset(data, place, **options)
-        message = f"Upload {options['title']}"
-        return upload(
-            files, repo_id, "dataset", message=message, stale=["data/*.parquet"], private=private, token=token
-        )
+        files, message = write_dataset(data, place, **options), f"Upload {options['title']}"
+        return upload(files, repo_id, "dataset", message=message, stale=STALE_FILES, private=private, token=token)

@@ -39,13 +39,11 @@ def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
     Raises:
         OSError: where they cannot be written.
     """
-    models, relation_model = map(_full_name, facts.models), facts.relation_model and _full_name(facts.relation_model)
-    _write(Path(folder), replace(facts, models=list(models), relation_model=relation_model))
-
-
-def _full_name(model: str) -> str:
-    """The whole path of a folder; a name on the Hub as it is."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else model
+    # The page starts elsewhere: folders have their whole paths.
+    full_names = {name: str(Path(name).resolve()) if Path(name).is_dir() else name for name in facts.all_models}
+    relation_model = facts.relation_model and full_names[facts.relation_model]
+    models = [full_names[name] for name in facts.models]
+    _write(Path(folder), replace(facts, models=models, relation_model=relation_model))
 
 
 def _write(folder: Path, facts: SpaceFacts) -> dict[str, Path]:

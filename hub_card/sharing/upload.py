@@ -95,10 +95,9 @@ def make_repository(repo_id: str, repo_type: str, *, private: bool = False, toke
         )
         # A repository that was there before does not say until the commit whether it may be written to.
         api.auth_check(repository.repo_id, repo_type=repo_type, write=True)
-        is_open = private and not api.repo_info(repository.repo_id, repo_type=repo_type).private
-    if is_open:
-        reason = f"{repository} is public, and a push makes only new repositories private"
-        raise _nothing_published(reason, "Make it private yourself, or name another")
+        if private and not api.repo_info(repository.repo_id, repo_type=repo_type).private:
+            reason = f"{repository} is public, and a push makes only new repositories private"
+            raise _nothing_published(reason, "Make it private yourself, or name another")
     return repository
 
 

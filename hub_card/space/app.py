@@ -69,9 +69,8 @@ THEME = gr.themes.Default().set(
 
 def checkpoint_names(given: list[str] | None = None) -> list[str]:
     """Hub names or folders of the checkpoints to choose from, see the head of this file."""
-    names = given or os.environ.get("CHECKPOINTS", "").replace(",", " ").split()
-    if not names:
-        names = [name for name in read_card().get("models") or [] if name != relation_model_name()]
+    of_card = [name for name in read_card().get("models") or [] if name != relation_model_name()]
+    names = given or os.environ.get("CHECKPOINTS", "").replace(",", " ").split() or of_card
     if not names:
         raise SystemExit(
             "No checkpoint is named: --model NAME, CHECKPOINTS=NAME, or `models` at the head of README.md."

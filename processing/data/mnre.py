@@ -123,8 +123,6 @@ class MNRE(ArchiveBuilder):
 
     All but the rows may be absent. A picture that is not in its split's folder is looked for in the others: the
     published code reads those of the test split from the folder of the train split.
-
-    For the arguments see [`ArchiveBuilder`].
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012

@@ -80,8 +80,6 @@ class TwitterMNER(ArchiveBuilder):
     | `twitterYY_detect/twitterYY_img2crop.pth` | image id up to its first dot -> paths `twitterYY_detect/...` |
 
     All but the sentences may be absent.
-
-    For the arguments see [`ArchiveBuilder`].
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012

@@ -80,10 +80,8 @@ class PictureReader:
     def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:
         """
         The columns of pictures of a row that the data set has, and for each column of crops, which of those that are
-        listed (from 0 on) cannot be used. Crops beyond the limit are counted and not looked for.
-
-        Args:
-            row: pictures as paths, bytes or dicts of the two, in the columns `image`, `aux_crops` and `rcnn_crops`.
+        listed (from 0 on) cannot be used. The row has paths, bytes or dicts of the two. Crops beyond the limit are
+        counted and not looked for.
         """
         counts = self.report.counts
         columns: dict[str, Any] = {"image": self._usable(row_id, "image", row.get("image"))}

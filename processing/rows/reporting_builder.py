@@ -37,10 +37,6 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         content: a digest of the files that are read. With that of the code it keeps data that were prepared from
             others from being taken for these.
         cache_dir, kwargs: as in `datasets.DatasetBuilder`; options of the configuration, such as `num_aux_crops`, too.
-
-    Raises:
-        ValueError: for a number of crops that is none.
-        OSError: for a cache directory that is full or cannot be written.
     """
 
     _report: LoadingReport | None = None
@@ -58,9 +54,6 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         """
         What was loaded and what is absent: of the prepared data, also where they come from the cache, or of the rows
         that a streaming dataset has read so far in this process.
-
-        Raises:
-            RuntimeError: before anything was prepared or streamed.
         """
         if self._report is None:
             path = posixpath.join(self._output_dir, REPORT_FILENAME)

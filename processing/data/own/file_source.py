@@ -50,13 +50,8 @@ class FileSource:
         self, split: str, skipped: list[SkippedRow], with_pictures: bool, ids: Container[str] = ()
     ) -> Iterator[tuple[str, LabelledRow]]:
         """
-        Rows of a split that can be used, and where they are; the others are added to `skipped`.
-
-        Args:
-            ids: all that rows have in the source; a row without one gets another.
-
-        Raises:
-            ValueError: for a file that cannot be read, or with `config.strict` for the first row that cannot be used.
+        Rows of a split that can be used, and where they are; the others are added to `skipped`, or end in a ValueError
+        with `config.strict`. `ids` are all that rows have in the source; a row without one gets another.
         """
         places: dict[str, str] = {}  # It holds where each id was seen first.
         index = -1

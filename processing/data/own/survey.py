@@ -31,10 +31,8 @@ class Survey(NamedTuple):
 
 def survey_rows(source: FileSource) -> Survey:
     """
-    Read all rows but their pictures.
-
-    Raises:
-        ValueError: as `FileSource.rows`, for a split none of whose rows can be used, and for tags of no one scheme.
+    Read all rows but their pictures. A ValueError tells a split none of whose rows can be used, and tags of no one
+    scheme.
     """
     detector = TagSchemeDetector()
     entities: dict[str, Counter[str]] = {}

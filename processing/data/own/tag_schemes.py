@@ -75,10 +75,7 @@ class TagSchemeDetector:
         One of `TAG_SCHEMES`; None where no entity was tagged.
 
         Where the letters are `B` and `I` alone, it is IOB1 if some `I-` starts an entity and no `B-` does so except
-        directly after an entity of the same type.
-
-        Raises:
-            ValueError: for prefixes that no one scheme has.
+        directly after an entity of the same type. A ValueError counts prefixes that no one scheme has.
         """
         letters = self.prefixes.keys() - {"O"}
         if not letters:

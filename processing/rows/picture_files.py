@@ -34,11 +34,11 @@ class PictureFolder(NamedTuple):
         """
         if _URL.match(name):
             raise ProblemError(Problem(_IS_URL))
-        places = [os.path.normpath(os.path.join(self.base, name))]
+        places = [os.path.join(self.base, name)]
         if os.path.isabs(name):
             # It may be written by way of a link; the folder is known here by its real path.
             places.append(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
-        for path in places:
+        for path in map(os.path.normpath, places):
             if path.startswith(self.folder + os.sep):
                 return path
         raise ProblemError(Problem(_IS_OUTSIDE, details=f"({os.path.basename(self.folder)})"))

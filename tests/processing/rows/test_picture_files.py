@@ -1,8 +1,10 @@
+import pytest
 from datasets import Dataset, Features
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processing.columns import PICTURE_COLUMNS
+from processing.problems import ProblemError
 from processing.rows.loading_report import SplitReport
 from processing.rows.picture_files import PictureFolder, PictureReader
 from processing.rows.row_features import ner_features
@@ -31,3 +33,9 @@ def test_any_pictures_give_columns_and_a_report(tmp_path_factory, row):
         assert absent[column] == (set(range(min(len(listed), limit))) if isinstance(listed, list) else set())
     counts = [count for name, count in report.counts.items() if name.endswith(("missing", "unreadable", "outside"))]
     assert sum(counts) == len(report.absent)
+
+
+@pytest.mark.parametrize("name", ["..", "a/../..", "{}/..", "{}/a/../..", "{}", "/"])
+def test_a_name_that_leads_out_of_the_folder(tmp_path, name):
+    with pytest.raises(ProblemError, match="outside the folder of the pictures"):
+        PictureFolder(str(tmp_path), str(tmp_path)).find(name.format(tmp_path))

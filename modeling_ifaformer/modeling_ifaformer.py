@@ -72,10 +72,8 @@ class IFAformerTokenClassifierOutput(TokenClassifierOutput):
     Output of [`IFAformerForTokenClassification`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
 
     Args:
-        loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
-            Negative log-likelihood of the CRF, mean over the batch.
-        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`):
-            The CRF's emissions.
+        loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the CRF's negative log-likelihood, batch mean.
+        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`): The CRF's emissions.
         tag_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
             The best path, -100 where nothing is scored. None in training mode, where nothing is decoded.
     """
@@ -91,10 +89,8 @@ class IFAformerRelationOutput(SequenceClassifierOutput):
     Output of [`IFAformerForRelationExtraction`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
 
     Args:
-        loss (`torch.Tensor` of shape `()`, *optional*, with `labels`):
-            Cross-entropy, mean over the batch.
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
-            Scores of the relations before the softmax.
+        loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the cross-entropy, mean over the batch.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Scores of the relations before the softmax.
     """
 
     image_hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -173,16 +169,12 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
         model = cls(config)
         loading_info = {}
-        towers: tuple[tuple[str, Any, Any], ...] = (
-            ("text", AutoModel, text_model),
-            ("vision", CLIPVisionModel, vision_model),
-        )
-        for tower, auto_class, source in towers:
+        auto_classes: dict[str, Any] = {"text": AutoModel, "vision": CLIPVisionModel}
+        for tower, source in (("text", text_model), ("vision", vision_model)):
             if source is None:
                 continue
-            pretrained, info = auto_class.from_pretrained(source, dtype=model.dtype, output_loading_info=True)
-            # of an IFAformer checkpoint, its tower
-            pretrained = getattr(pretrained, f"{tower}_model", pretrained)
+            pretrained, info = auto_classes[tower].from_pretrained(source, dtype=model.dtype, output_loading_info=True)
+            pretrained = getattr(pretrained, f"{tower}_model", pretrained)  # of an IFAformer checkpoint, its tower
             if tower == "text" and pretrained.config.vocab_size < config.text_config.vocab_size:
                 pretrained.resize_token_embeddings(config.text_config.vocab_size)
             target = getattr(model.base_model, f"{tower}_model")
@@ -272,7 +264,14 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 f"The text has {seq_length} tokens, the text tower has positions for {max_length}. Give the processor "
                 "a smaller max_length (it truncates and counts what is lost)."
             )
-        _check_attention_mask(attention_mask, input_ids)
+        if attention_mask is not None and attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got "
+                f"{tuple(attention_mask.shape)}."
+            )
+        if attention_mask is not None and values_at_hand(attention_mask) and not attention_mask.any(dim=1).all():
+            empty = (~attention_mask.any(dim=1)).nonzero().flatten().tolist()
+            raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
 
         text = self.text_model(input_ids, token_type_ids)  # (B, T, D)
         vision = visual_mask = None
@@ -317,7 +316,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         attentions: list[Any] = []
         image_hidden_states: list[Any] = [vision]
         image_attentions: list[Any] = []
-        text_layers, vision_layers = self.text_model.encoder.layer, self.vision_model.encoder.layers
+        text_layers = cast(nn.ModuleList, self.text_model.encoder["layer"])
+        vision_layers = cast(nn.ModuleList, self.vision_model.encoder["layers"])
         last_layer = len(text_layers) - 1
         for layer, (text_layer, vision_layer) in enumerate(zip(text_layers, vision_layers, strict=True)):
             # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
@@ -347,20 +347,6 @@ class IFAformerModel(IFAformerPreTrainedModel):
             image_hidden_states=tuple(image_hidden_states) if output_hidden_states else None,
             image_attentions=tuple(image_attentions) if output_attentions else None,
         )
-
-
-def _check_attention_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor) -> None:
-    if attention_mask is None:
-        return
-    if attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got "
-            f"{tuple(attention_mask.shape)}."
-        )
-    if values_at_hand(attention_mask):
-        empty = (attention_mask == 0).all(dim=1).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
 
 
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):
@@ -394,7 +380,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         labels: torch.LongTensor | None = None,
         **kwargs,
     ) -> IFAformerTokenClassifierOutput:
-        r"""
+        """
         Args:
             crf_mask (`torch.BoolTensor` of shape `(batch_size, seq_length)`, *optional*):
                 The positions the CRF scores, as the processor gives them. Left out, they are the labelled positions;
@@ -402,11 +388,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
                 Label ids, -100 where nothing is scored.
 
-        The other arguments are those of [`IFAformerModel.forward`].
-
-        Raises:
-            ValueError: where the CRF has nothing to score in a row, or labels and `crf_mask` do not go together; and
-                as [`IFAformerModel.forward`].
+        The other arguments, and errors besides those of the CRF, are those of [`IFAformerModel.forward`].
         """
         scored = self._default_crf_mask(input_ids, attention_mask, labels) if crf_mask is None else crf_mask
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
@@ -465,18 +447,13 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         labels: torch.LongTensor | None = None,
         **kwargs,
     ) -> IFAformerRelationOutput:
-        r"""
+        """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`):
-                Token ids, each row with exactly one head marker and one tail marker.
-            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                Relation ids.
+                Token ids, each row with exactly one head marker and one tail marker, else a ValueError.
+            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Relation ids.
 
-        The other arguments are those of [`IFAformerModel.forward`].
-
-        Raises:
-            ValueError: where the configuration has no marker ids, a row has no marker or several, or a label is
-                unknown; and as [`IFAformerModel.forward`].
+        The other arguments and errors are those of [`IFAformerModel.forward`].
         """
         head_position = self._marker_position(input_ids, "head")
         tail_position = self._marker_position(input_ids, "tail")

@@ -148,27 +148,12 @@ class IFAformerTextSelfAttention(BertSelfAttention):
         return attention_output, attention_weights, key_values
 
 
-class IFAformerTextAttention(nn.Module):
-    """BERT's self-attention and what follows it."""
-
-    def __init__(self, config: BertConfig):
-        super().__init__()
-        self.self = IFAformerTextSelfAttention(config)
-        self.output = BertSelfOutput(config)
-
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
-        attention_output, attention_weights, key_values = self.self(
-            hidden_states, attention_mask, prefix_key_values, packed_rows
-        )
-        return self.output(attention_output, hidden_states), attention_weights, key_values
-
-
 class IFAformerTextLayer(GradientCheckpointingLayer):
     """BERT's post-LayerNorm block. Also returns its own keys and values, before any prefix."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
-        self.attention = IFAformerTextAttention(config)
+        self.attention = nn.ModuleDict({"self": IFAformerTextSelfAttention(config), "output": BertSelfOutput(config)})
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config)
 
@@ -179,19 +164,12 @@ class IFAformerTextLayer(GradientCheckpointingLayer):
         prefix_key_values: KeyValues | None = None,
         packed_rows: PackedRows | None = None,
     ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
-        attention_output, attention_weights, key_values = self.attention(
+        attention_output, attention_weights, key_values = self.attention["self"](
             hidden_states, attention_mask, prefix_key_values, packed_rows
         )
+        attention_output = self.attention["output"](attention_output, hidden_states)
         hidden_states = self.output(self.intermediate(attention_output), attention_output)
         return hidden_states, key_values, attention_weights
-
-
-class IFAformerTextEncoder(nn.Module):
-    """The layers of the text tower; [`IFAformerModel`] runs them."""
-
-    def __init__(self, config: BertConfig):
-        super().__init__()
-        self.layer = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
 
 
 class IFAformerTextModel(BertPreTrainedModel):
@@ -209,7 +187,8 @@ class IFAformerTextModel(BertPreTrainedModel):
     def __init__(self, config: BertConfig):
         super().__init__(config)
         self.embeddings = TEXT_EMBEDDINGS[config.model_type](config)
-        self.encoder = IFAformerTextEncoder(config)
+        layers = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
+        self.encoder = nn.ModuleDict({"layer": layers})  # by the name that BERT's weights have
         self.pooler = BertPooler(config)
         self.post_init()
 
@@ -343,14 +322,6 @@ class IFAformerVisionLayer(GradientCheckpointingLayer):
         return hidden_states, key_values, attention_weights
 
 
-class IFAformerVisionEncoder(nn.Module):
-    """The layers of the vision tower; [`IFAformerModel`] runs them."""
-
-    def __init__(self, config: CLIPVisionConfig):
-        super().__init__()
-        self.layers = nn.ModuleList([IFAformerVisionLayer(config) for _ in range(config.num_hidden_layers)])
-
-
 class IFAformerVisionModel(CLIPPreTrainedModel):
     """
     The vision tower: `CLIPVisionModel`'s modules and parameter names, with crops. `forward` only embeds,
@@ -370,7 +341,8 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         super().__init__(config)
         self.embeddings = IFAformerVisionEmbeddings(config, num_aux_positions, num_rcnn_positions)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.encoder = IFAformerVisionEncoder(config)
+        layers = nn.ModuleList([IFAformerVisionLayer(config) for _ in range(config.num_hidden_layers)])
+        self.encoder = nn.ModuleDict({"layers": layers})  # by the name that CLIP's weights have
         # Reaches no output; held so that CLIP's weights load and save in full.
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()

@@ -15,7 +15,7 @@ TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
 
 @strict
 class IFAformerConfig(PreTrainedConfig):
-    r"""
+    """
     Configuration of the IFAformer models ([arXiv 2211.07504](https://arxiv.org/abs/2211.07504)).
 
     Args:
@@ -39,12 +39,10 @@ class IFAformerConfig(PreTrainedConfig):
             `"deepke"` variant, which knows no other value.
         text_attends_vision, vision_attends_text (`bool`, default to `True`):
             The two directions of fusion. Without the first the output depends on the text alone.
-        classifier_dropout (`float`, *optional*):
-            Dropout before the classifier. Defaults to the published 0.1 for tokens and 0.5 for relations.
+        classifier_dropout (`float`, *optional*): Defaults to the published 0.1 for tokens and 0.5 for relations.
         head_marker_token_id, tail_marker_token_id (`int`, *optional*):
             Ids of the tokens that open the head and the tail entity; relation extraction only.
-        initializer_range (`float`, defaults to 0.02):
-            Standard deviation for new weights of the heads.
+        initializer_range (`float`, defaults to 0.02): Standard deviation for new weights of the heads.
         vocab_size (`int`, *optional*):
             Entries of the processor's tokenizer. `text_config.vocab_size` is raised to it where it is less, as it is
             where entity markers were added.

@@ -2,7 +2,6 @@
 
 import os
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -10,19 +9,21 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
+from .modeling_outputs import (
+    STATES,
+    IFAformerModelOutput,
+    IFAformerRelationOutput,
+    IFAformerTokenClassifierOutput,
+)
 from .packing import PackedRows, additive_mask, deepke_mask, pack, values_at_hand
 from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
 logger = logging.get_logger(__name__)
-
-# What every output has of the towers where it is asked for.
-STATES = ("hidden_states", "attentions", "image_hidden_states", "image_attentions")
 
 AUTO_MAP = {
     "AutoConfig": "configuration_ifaformer.IFAformerConfig",
@@ -43,58 +44,6 @@ RELATION_PIPELINES: dict[str, dict[str, Any]] = {
         "pt": ["AutoModelForSequenceClassification"],
     }
 }
-
-
-@dataclass
-class IFAformerModelOutput(BaseModelOutputWithPooling):
-    """
-    Output of [`IFAformerModel`].
-
-    Args:
-        last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`):
-            The text tower's last hidden states. What stands at padding has no meaning.
-        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): BERT's pooled first token.
-        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*):
-            Of the text tower: embeddings and each layer's output `(batch_size, seq_length, hidden_size)`; each
-            layer's weights `(batch_size, num_heads, seq_length, visual tokens + seq_length)`.
-        image_hidden_states, image_attentions (`tuple[torch.Tensor]`, *optional*):
-            Of the vision tower: `(batch_size, visual tokens, hidden_size)` and
-            `(batch_size, num_heads, visual tokens, seq_length + visual tokens)`.
-    """
-
-    image_hidden_states: tuple[torch.Tensor, ...] | None = None
-    image_attentions: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class IFAformerTokenClassifierOutput(TokenClassifierOutput):
-    """
-    Output of [`IFAformerForTokenClassification`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the CRF's negative log-likelihood, batch mean.
-        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`): The CRF's emissions.
-        tag_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
-            The best path, -100 where nothing is scored. None in training mode, where nothing is decoded.
-    """
-
-    tag_ids: torch.Tensor | None = None
-    image_hidden_states: tuple[torch.Tensor, ...] | None = None
-    image_attentions: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class IFAformerRelationOutput(SequenceClassifierOutput):
-    """
-    Output of [`IFAformerForRelationExtraction`]. Hidden states and attentions are those of [`IFAformerModelOutput`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the cross-entropy, mean over the batch.
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Scores of the relations before the softmax.
-    """
-
-    image_hidden_states: tuple[torch.Tensor, ...] | None = None
-    image_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class IFAformerPreTrainedModel(PreTrainedModel):

@@ -135,15 +135,9 @@ class IFAformerTextSelfAttention(BertSelfAttention):
 
     def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
         query, key_values = self.query(hidden_states), (self.key(hidden_states), self.value(hidden_states))
+        dropout, num_heads = self.dropout.p, self.num_attention_heads
         attention_output, attention_weights = prefix_attention(
-            self,
-            query,
-            key_values,
-            prefix_key_values,
-            attention_mask,
-            self.dropout.p,
-            self.num_attention_heads,
-            packed_rows,
+            self, query, key_values, prefix_key_values, attention_mask, dropout, num_heads, packed_rows
         )
         return attention_output, attention_weights, key_values
 

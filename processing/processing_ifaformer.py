@@ -12,7 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS
-from .entity_markers import MarkerError, encode_marked, mark_entities
+from .entity_markers import MarkerError, encode_marked, mark_texts
 from .images import image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
@@ -173,12 +173,7 @@ class IFAformerProcessor(ProcessorMixin):
         return fields | {"vocab_size": len(self.tokenizer)}
 
     def check_config(self, config: Any) -> None:
-        """
-        Check that this processor feeds and reads a model of that configuration.
-
-        Raises:
-            ValueError: with every field on which the two differ.
-        """
+        """Check that this processor fits a model of that configuration; a ValueError names all differences."""
         ours = {name: value for name, value in self.config_fields.items() if name not in ("label2id", "vocab_size")}
         theirs = {name: getattr(config, name) for name in ours}
         for fields in (ours, theirs):
@@ -369,12 +364,7 @@ class IFAformerProcessor(ProcessorMixin):
         `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
         span of words is a MarkerError with the number of its text.
         """
-        marked = []
-        for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
-            try:
-                marked.append(mark_entities(words, head, tail, self.entity_markers, self.label_scheme))
-            except MarkerError as error:
-                raise MarkerError(error.problem, f"Text {row}") from error
+        marked = mark_texts(texts, heads, tails, self.entity_markers, self.label_scheme)
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def text_features(

@@ -18,10 +18,8 @@ def pad_tokens(
     features: list[dict[str, Any]], pad_token_id: int, padding_side: str = "right", max_length: int | None = None
 ) -> dict[str, torch.Tensor]:
     """
-    Token-level lists as tensors `(batch_size, seq_length)`, padded to the longest, or to `max_length` if given.
-
-    Raises:
-        ValueError: for features without `input_ids`, or a text longer than `max_length`.
+    Token-level lists as tensors `(batch_size, seq_length)`, padded to the longest, or to `max_length` if given. A text
+    that is longer, and features without `input_ids`, are a ValueError.
     """
     if "input_ids" not in features[0]:
         raise ValueError(f"Features need input_ids, as IFAformerProcessor returns them; got {sorted(features[0])}.")
@@ -53,12 +51,9 @@ def _pixels(values: Any) -> np.ndarray | None:
 def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """
     Pictures and crops as tensors, zeros and a False in the mask for what is absent. A kind that a whole batch lacks is
-    left out, so that the model spends nothing on it.
-
-    Returns:
-        `pixel_values` (batch_size, 3, height, width) and `image_mask` (batch_size,); `aux_pixel_values`
-        (batch_size, most crops in the batch, 3, size, size) and `aux_crop_mask` (batch_size, most crops); the same for
-        `rcnn`.
+    left out, so that the model spends nothing on it. `pixel_values` are (batch_size, 3, height, width), their
+    `image_mask` (batch_size,); pixels of crops (batch_size, most crops in the batch, 3, size, size), their masks
+    (batch_size, most crops).
     """
     batch = {}
     images = [_pixels(feature.get("pixel_values")) for feature in features]
@@ -117,11 +112,8 @@ class IFAformerDataCollator:
 
     def normalized(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """
-        A collated batch with its uint8 pixels made float32 and normalised, on the device they are on. Absent pictures
-        and crops are zeros. Pixels that are floats are left as they are.
-
-        Args:
-            batch: pixels `(..., 3, height, width)` and their masks, among other tensors.
+        A collated batch with its uint8 pixels `(..., 3, height, width)` made float32 and normalised, on the device
+        they are on. Absent pictures and crops are zeros. Pixels that are floats are left as they are.
         """
         batch = dict(batch)
         for name, mask_name in PIXEL_MASKS.items():

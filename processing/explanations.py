@@ -185,11 +185,9 @@ def _scores(
     repeated = {name: values[row].expand(len(variants), *values[row].shape) for name, values in inputs.items()}
     if "image_mask" in inputs:
         repeated["image_mask"] = variants[:, 1]
-    first = 2
-    for name in (f"{kind}_crop_mask" for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs):
-        number = inputs[name].shape[1]
-        repeated[name] = variants[:, first : first + number]
-        first += number
+    masks = [name for name in (f"{kind}_crop_mask" for kind in CROP_KINDS) if name in inputs]
+    of_kinds = variants[:, 2:].split([inputs[name].shape[1] for name in masks], dim=1)
+    repeated |= dict(zip(masks, of_kinds, strict=True))
     logits = model(**repeated).logits
     marginals = model.crf.marginals(logits, repeated["crf_mask"])  # (num_variants, seq_length, num_labels)
     return torch.stack([marginals[:, tokens, tag_ids[tokens]].mean(dim=1) for tokens in map(list, entities)], dim=1)

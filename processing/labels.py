@@ -6,10 +6,8 @@ from typing import Any
 
 LABEL_SCHEMES = ("word", "deepke")
 
-PAD_LABEL = "PAD"
-CONTINUATION_LABEL = "X"
-CLS_LABEL = "[CLS]"
-SEP_LABEL = "[SEP]"
+# Labels of the `deepke` scheme that are no word's tag.
+SPECIAL_LABELS = PAD_LABEL, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL = "PAD", "X", "[CLS]", "[SEP]"
 
 NO_RELATION = "None"  # the relation of pairs between which none holds, MNRE's name for it
 
@@ -98,10 +96,6 @@ def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
         if prefix in ("B", "I") and entity_type is None:
             start, entity_type = index, current
     return spans
-
-
-# Labels of the `deepke` scheme that are no word's tag.
-SPECIAL_LABELS = frozenset((PAD_LABEL, CONTINUATION_LABEL, CLS_LABEL, SEP_LABEL))
 
 
 def first_positions(word_ids: Sequence[int | None]) -> dict[int, int]:

@@ -209,12 +209,13 @@ class ProposalOptions:
         The objects of a kind in each RGB picture, best first, in one forward pass, at most `max_objects`. Phrases are
         looked at only where the kind's detector is a zero-shot one.
         """
+        max_crops = self.max_crops(kind)
         return detector.detect(
             images,
             [of_picture or [] for of_picture in phrases] if ZERO_SHOT[kind] else None,
             threshold=self.threshold(kind),
             iou_threshold=self.iou_threshold,
-            max_objects=min(self.max_crops(kind), max_objects or self.max_crops(kind)),
+            max_objects=min(max_crops, max_objects or max_crops),
         )
 
 
@@ -253,7 +254,11 @@ class ObjectProposer:
             OSError: for a detector that is not there.
             ImportError: for a spaCy model that is named and not installed.
         """
-        detector = self._detector(options, kind)
+        given = options.detectors[kind]
+        detector = given if isinstance(given, ObjectDetector) else self._detectors.get(str(given))
+        if detector is None:
+            detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
+        options.check_kind(kind, detector.is_zero_shot)
         phrases: Sequence[list[str] | None] = [None] * len(images)
         if ZERO_SHOT[kind]:
             key = (tuple(options.phrases or ()), options.spacy_model, tuple(entity_types))
@@ -261,14 +266,6 @@ class ObjectProposer:
                 _, self._find_phrases[key] = phrase_finder(options.phrases, options.spacy_model, entity_types)
             phrases = self._find_phrases[key](texts)
         return options.detect(detector, kind, images, phrases, max_objects)
-
-    def _detector(self, options: ProposalOptions, kind: str) -> ObjectDetector:
-        given = options.detectors[kind]
-        detector = given if isinstance(given, ObjectDetector) else self._detectors.get(str(given))
-        if detector is None:
-            detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
-        options.check_kind(kind, detector.is_zero_shot)
-        return detector
 
 
 def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:

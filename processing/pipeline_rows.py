@@ -315,12 +315,7 @@ def _read_crops(row: Mapping[str, Any], column: str, limit: int, pictures: Given
 
 
 def _cut(
-    image: Image.Image,
-    column: str,
-    boxes: list[dict[str, Any]],
-    limit: int,
-    pictures: GivenPictures,
-    report: Report,
+    image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int, pictures: GivenPictures, report: Report
 ) -> None:
     """The crops of boxes, and the boxes as far as they lie in the picture; one that lies outside is reported."""
     kept = []

@@ -427,15 +427,12 @@ class IFAformerProcessor(ProcessorMixin):
         is_split_into_words: bool | None = None,
     ) -> list[list[dict]]:
         """
-        The entities of each text, a list as [`decode_entities`] gives it.
+        The entities of each text, a list as [`decode_entities`] gives it. For a processor with relations a ValueError.
 
         Args:
             tag_ids: the model's `tag_ids` for these texts, (batch_size, seq_length).
             text, is_split_into_words: what was given to the processor.
             scores: (batch_size, seq_length), the probability of each tag, for example the CRF's marginals.
-
-        Raises:
-            ValueError: for a processor with relations.
         """
         if self.relations is not None:
             raise ValueError("This processor has relations: give the logits to post_process_relations().")
@@ -458,12 +455,8 @@ class IFAformerProcessor(ProcessorMixin):
     def post_process_relations(self, logits: Any) -> list[dict[str, Any]]:
         """
         The most probable relation of each text: dicts with `relation`, its name, and `score`, its softmax probability.
-
-        Args:
-            logits: the model's, a tensor or array (batch_size, number of relations).
-
-        Raises:
-            ValueError: for a processor without relations, or logits of another shape.
+        `logits` are the model's, a tensor or array (batch_size, number of relations); for logits of another shape, and
+        for a processor without relations, a ValueError.
         """
         if self.relations is None:
             raise ValueError("This processor has no relations: give the tag ids to post_process_entities().")

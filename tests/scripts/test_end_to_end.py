@@ -200,7 +200,7 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
             ["--checkpoints", "x", "--output", "nodir/x.json"],
             "nodir/x.json cannot be written",
         ),
-        ("inspect_data.py", ["--num_samples", "-1"], "--num_samples must be 0 or more, got -1"),
+        ("inspect_data.py", ["--num_samples", "-1"], "num_samples must be 0 or more, got -1"),
         (
             "predict.py",
             ["--model", "x", "--text", "x", "--output", "nodir/x.jsonl"],

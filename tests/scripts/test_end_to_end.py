@@ -1,6 +1,5 @@
 """train.py and score.py on a small archive with pictures, each as a user runs it."""
 
-import ast
 import json
 from importlib import import_module
 
@@ -123,17 +122,6 @@ def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp
     trained_test = json.loads((folder / "results.json").read_text())["test"]
     assert scores[f"{folder} [word]"] == trained_test
     assert "0 of 5 entities are out of the model's reach" in result.stdout
-
-
-def test_the_ten_lines_of_the_readme(trained, run_script, repository, capsys):
-    folder, _ = trained(run_script)
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    pipeline_lines, parts = (block.split("```")[0] for block in readme.split("```python\n")[1:3])
-    assert "runs/demo" in pipeline_lines and len(pipeline_lines.strip().splitlines()) <= 12
-    names = {}
-    for block in (pipeline_lines, parts):
-        exec(block.replace("runs/demo", str(folder)), names)
-        assert isinstance(ast.literal_eval(capsys.readouterr().out.strip().splitlines()[-1]), list)
 
 
 def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):

@@ -85,15 +85,6 @@ def load_image(source: ImageSource) -> Image.Image:
             raise ImageError(Problem(DAMAGED, details=f"({reason})"), name) from error
 
 
-def check_image(source: ImageSource) -> Problem | None:
-    """What keeps `load_image` from reading the source, None where nothing does. It is decoded in full and not kept."""
-    try:
-        load_image(source)
-    except ImageError as error:
-        return error.problem
-    return None
-
-
 def image_processor_of(vision_model: str | os.PathLike) -> Any:
     """The image processor of a checkpoint, or CLIP's in the size that the checkpoint's configuration names."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from processing.columns import CROP_COLUMNS
-from processing.images import NO_SUCH_FILE, check_image
+from processing.images import NO_SUCH_FILE, ImageError, ImageSource, load_image
 from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
@@ -18,6 +18,15 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 _IS_URL = "a URL, and nothing is downloaded: name a file below the image folder"
 _IS_OUTSIDE = "outside the folder of the pictures"
 _COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
+
+
+def check_image(source: ImageSource) -> Problem | None:
+    """What keeps `load_image` from reading the source, None where nothing does. It is decoded in full and not kept."""
+    try:
+        load_image(source)
+    except ImageError as error:
+        return error.problem
+    return None
 
 
 class PictureFolder(NamedTuple):

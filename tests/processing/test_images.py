@@ -24,10 +24,10 @@ from processing.images import (
     UNKNOWN_FORMAT,
     WRONG_ARRAY,
     ImageError,
-    check_image,
     load_image,
 )
 from processing.problems import Problem
+from processing.rows.picture_files import check_image
 
 
 RED, GREEN = (255, 0, 0), (0, 128, 0)

@@ -7,7 +7,7 @@ from operator import index
 from typing import Any
 
 from .problems import Problem, ProblemError
-from .tokenizing import EncodedText, first_cut_word, join_words, tokenize_words
+from .tokenizing import EncodedText, join_words, tokenize_words
 
 
 NO_SPAN = "the entity is no span of words of the text: it needs start and end, word indices, end exclusive"
@@ -136,23 +136,19 @@ def encode_marked(
             "first, and resize the model's embeddings to it."
         )
     in_windows = label_scheme == "word"
-    all_ids, all_word_ids = tokenize_words(
-        tokenizer, [text.words for text in texts], None if in_windows else max_length
-    )
+    tokenized = tokenize_words(tokenizer, [text.words for text in texts], None if in_windows else max_length)
     required = markers if in_windows else markers[::2]
     required_ids = dict(zip(required, tokenizer.convert_tokens_to_ids(list(required)), strict=True))
     encoded = []
-    for text, ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
+    for text, ids, word_ids, cut_words in zip(texts, *tokenized, strict=True):
         words = join_words(text.words)
         try:
-            num_cut = 0
             if in_windows and max_length is not None and len(ids) > max_length:
-                reached = set(word_ids)
+                reached = {word for word in word_ids if word is not None}
                 ids, word_ids = _cut_to_window(text, ids, word_ids, max_length)
-                num_cut = len(reached - set(word_ids))
-            elif len(ids) == max_length:
-                num_cut = sum(word not in markers for word in text.words[first_cut_word(word_ids) :])
+                cut_words = reached.difference(word_ids)
             _check_markers(ids, required_ids)
+            num_cut = sum(text.words[word] not in markers for word in cut_words)
             encoded.append(EncodedText(*words, ids, word_ids, num_cut_words=num_cut))
         except MarkerError as error:
             encoded.append(EncodedText(*words, [], [], error.problem))

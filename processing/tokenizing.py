@@ -65,14 +65,20 @@ def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, boo
 
 def tokenize_words(
     tokenizer: Any, words: Sequence[Sequence[str]], max_length: int | None = None
-) -> tuple[list[list[int]], list[list[int | None]]]:
-    """Token ids of each list of words and special tokens, cut at `max_length` if given, and the word of each token."""
+) -> tuple[list[list[int]], list[list[int | None]], list[set[int]]]:
+    """
+    Token ids of each list of words and special tokens, cut at `max_length` if given; the word of each token; and the
+    words of which the cut left nothing.
+    """
     words = [list(example) for example in words]
     if tokenizer.is_fast:
         encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
-        return encoding["input_ids"], [encoding.word_ids(row) for row in range(len(words))]
+        all_word_ids = [encoding.word_ids(row) for row in range(len(words))]
+        left = [{word for part in of_row.overflowing for word in part.word_ids} for of_row in encoding.encodings or ()]
+        cut_words = [beyond - {None, *kept} for beyond, kept in zip(left, all_word_ids, strict=True)]
+        return encoding["input_ids"], all_word_ids, cut_words
     # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
-    all_ids, all_word_ids = [], []
+    all_ids, all_word_ids, cut_words = [], [], []
     room = None if max_length is None else max(0, max_length - tokenizer.num_special_tokens_to_add())
     for example in words:
         ids: list[int] = []
@@ -81,17 +87,13 @@ def tokenize_words(
             pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
             ids += pieces
             word_ids += [index] * len(pieces)
+        cut_words.append(set(word_ids) - set(word_ids[:room]))
         ids, word_ids = ids[:room], word_ids[:room]
         special = tokenizer.get_special_tokens_mask(ids)
         remaining = iter(word_ids)
         all_ids.append(tokenizer.build_inputs_with_special_tokens(ids))
         all_word_ids.append([None if is_special else next(remaining) for is_special in special])
-    return all_ids, all_word_ids
-
-
-def first_cut_word(word_ids: Sequence[int | None]) -> int:
-    """The first of the words behind the last one that has a token, in a text whose end was cut off."""
-    return max((word for word in word_ids if word is not None), default=-1) + 1
+    return all_ids, all_word_ids, cut_words
 
 
 Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each
@@ -120,13 +122,11 @@ def to_words(texts: Sequence[Any], are_words: bool) -> list[Words]:
 
 def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None = None) -> list[EncodedText]:
     """Texts with their tokens, cut at `max_length` if given, or with the problem of those that give none."""
-    all_ids, all_word_ids = tokenize_words(tokenizer, [words for _, words, _ in texts], max_length)
+    tokenized = tokenize_words(tokenizer, [words for _, words, _ in texts], max_length)
     encoded = []
-    for (text, words, offsets), ids, word_ids in zip(texts, all_ids, all_word_ids, strict=True):
-        cut = first_cut_word(word_ids)
-        if cut > 0:
-            num_cut = len(words) - cut if len(ids) == max_length else 0
-            encoded.append(EncodedText(text, words, offsets, ids, word_ids, num_cut_words=num_cut))
+    for (text, words, offsets), ids, word_ids, cut_words in zip(texts, *tokenized, strict=True):
+        if any(word is not None for word in word_ids):
+            encoded.append(EncodedText(text, words, offsets, ids, word_ids, num_cut_words=len(cut_words)))
         else:
             problem = Problem(NO_TOKENS if words else NO_WORDS)
             encoded.append(EncodedText(text, words, offsets, [], [], problem))

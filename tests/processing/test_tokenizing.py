@@ -34,3 +34,13 @@ def test_joined_words_are_found_at_their_offsets(words):
     text, same, offsets = join_words(words)
     assert same == words == [text[start:end] for start, end in offsets]
     assert len(text) == sum(map(len, words)) + max(len(words) - 1, 0)
+
+
+def test_only_words_that_had_a_token_are_cut(make_processor):
+    """A zero-width joiner has no token, so that no cut can lose it."""
+    processor = make_processor()
+    [whole] = processor.encode_text([["Jordan", "met"]], True)
+    processor.max_length = len(whole.input_ids)
+    fits, cut = processor.encode_text([["Jordan", "met", "\u200d"], ["Jordan", "met", "Paris"]], True)
+    assert fits.input_ids == whole.input_ids and fits.num_cut_words == 0
+    assert cut.input_ids == whole.input_ids and cut.num_cut_words == 1

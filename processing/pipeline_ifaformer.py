@@ -95,6 +95,8 @@ class IFAformerPipeline(Pipeline):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """
+        The entities of one row, or of many.
+
         Args:
             inputs: a row, or a list, generator, `datasets` or torch data set of rows. A row is a text, a list of
                 words, or a mapping with

@@ -450,7 +450,7 @@ class TestErrors:
         """The file alone, as on the Hub: the hint names pytorch-crf, not the project whose name is our import."""
         path = Path(modeling_ifaformer.crf.__file__)
         code = f"import sys, runpy; sys.modules['torchcrf'] = None; runpy.run_path({str(path)!r})"
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
         assert result.returncode != 0
         last_line = result.stderr.strip().splitlines()[-1]
         assert last_line.startswith("ImportError:") and "pip install pytorch-crf" in last_line

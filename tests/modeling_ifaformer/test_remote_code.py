@@ -78,6 +78,7 @@ def test_bit_identical_without_the_packages(task, make_config, make_processor, t
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     theirs = torch.load(tmp_path / "out", weights_only=True)

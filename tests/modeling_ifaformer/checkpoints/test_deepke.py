@@ -77,7 +77,7 @@ def test_a_file_that_holds_no_state_dict(tmp_path):
 def test_without_pytorch_crf_the_right_package_is_named():
     """In a process of its own: the name `torchcrf` leads to another project."""
     code = "import sys; sys.modules['torchcrf'] = None; import modeling_ifaformer"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert result.returncode != 0
     assert "pip install pytorch-crf" in result.stderr
 

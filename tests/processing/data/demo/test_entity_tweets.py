@@ -124,7 +124,7 @@ def test_same_seed_same_bytes_in_another_process(prepared, tmp_path, repository)
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", code, str(repository), str(tmp_path)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
     # Fewer rows in that build: a row does not depend on how many there are.
     expected = [digest(prepared[split].select(range(size))) for split, size in (("train", 40), ("test", 20))]
     assert result.stdout.split()[-2:] == expected

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import check_device, option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import DataSourceArguments
 
 
@@ -96,20 +96,21 @@ def main() -> None:
 
     datasets.disable_progress_bars()
     torch.manual_seed(0)
-    with user_errors():
+    with user_errors(ImportError):
+        check_device(arguments.device)
         rows = load_rows(arguments, NUM_CROPS)
-    work = Work(arguments, rows)
-    results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
-    print("\n".join(figure_lines(results["machine"])))
-    for part in arguments.parts:
-        module = import_module(f"ifaformer_commands.benchmarks.{part}")
-        results[part] = getattr(module, f"measure_{part}")(work)
-        print(f"{part}:")
-        print("\n".join(figure_lines(results[part])), flush=True)
-        if output:
-            output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if arguments.figures and "growth" in results:
-        draw_curves(results["growth"], Path(arguments.figures))
+        work = Work(arguments, rows)
+        results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
+        print("\n".join(figure_lines(results["machine"])))
+        for part in arguments.parts:
+            module = import_module(f"ifaformer_commands.benchmarks.{part}")
+            results[part] = getattr(module, f"measure_{part}")(work)
+            print(f"{part}:")
+            print("\n".join(figure_lines(results[part])), flush=True)
+            if output:
+                output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        if arguments.figures and "growth" in results:
+            draw_curves(results["growth"], Path(arguments.figures))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
@@ -168,14 +169,23 @@ class _Parser(HfArgumentParser):
             if not isinstance(recipe, yaml.MappingNode):
                 raise ValueError("Expected lines such as `seed: 1`, an option and its value.")
             loader.flatten_mapping(recipe)
-            flags = []
-            for key, node in recipe.value:
-                name = loader.text(key)
-                if isinstance(node, yaml.SequenceNode) and list in _types(self._hints.get(name)):
-                    flags += [f"--{name}", *map(loader.text, node.value)]
+            flags, lists = [], Namespace()
+            for name, node in {loader.text(key): node for key, node in recipe.value}.items():
+                is_list = isinstance(node, yaml.SequenceNode) and list in _types(self._hints.get(name))
+                try:
+                    texts = [loader.text(item) for item in (node.value if is_list else [node])]
+                except (TypeError, ValueError, yaml.YAMLError) as error:
+                    raise ValueError(f"--{name} cannot be read: {error}") from error
+                if not texts:
+                    raise ValueError(
+                        f"--{name} must have at least one value, got []. Without values, remove the line."
+                    )
+                if is_list:  # As flags, items that begin with a dash would be taken for options.
+                    read_item: Any = self._options[name].type
+                    setattr(lists, name, [*map(read_item, texts)])
                 else:
-                    flags.append(f"--{name}={loader.text(node)}")
-            return self.read(flags)
+                    flags.append(f"--{name}={texts[0]}")
+            return self.read(flags, lists)
         except RecursionError as error:
             raise ValueError(f"{path}: The values are nested too deeply.") from error
         except (ArgumentError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
@@ -194,6 +204,11 @@ def _types(hint: Any) -> set[Any]:
     return {get_origin(part) or part for part in parts}
 
 
+def _true_or_false(text: str) -> bool:
+    """As the library reads it, and `on` and `off`, which are booleans in YAML too."""
+    return string_to_bool({"on": "true", "off": "false"}.get(text.lower(), text))
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -201,7 +216,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-EXPECTED = {int: "a whole number", float: "a number", string_to_bool: "true or false", _json_object: "a JSON object"}
+EXPECTED = {int: "a whole number", float: "a number", _true_or_false: "true or false", _json_object: "a JSON object"}
 
 
 def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Callable[[str], Any]:
@@ -213,7 +228,7 @@ def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Ca
         if choices and text not in choices:
             raise ArgumentError(None, f"{flag} must be one of {', '.join(choices)}, got {text!r}.")
         is_json = dict in types and (str not in types or text.lstrip().startswith("{"))
-        reader = _json_object if is_json else read
+        reader = _json_object if is_json else _true_or_false if read is string_to_bool else read
         try:
             return reader(text)
         except (ValueError, ArgumentTypeError) as error:
@@ -254,11 +269,35 @@ def output_path(path: str | None) -> Path | None:
     A file that the command will write, before it has done its work.
 
     Raises:
-        SystemExit: where its folder is not there.
+        SystemExit: where its folder is not there, or where a folder has its name.
     """
-    if path is not None and not Path(path).absolute().parent.is_dir():
+    if path is None:
+        return None
+    if not Path(path).absolute().parent.is_dir():
         raise SystemExit(f"{path} cannot be written: there is no folder {Path(path).parent}.")
-    return None if path is None else Path(path)
+    if Path(path).is_dir():
+        raise SystemExit(f"{path} cannot be written: it is a folder. Name a file.")
+    return Path(path)
+
+
+def check_device(name: str | None) -> None:
+    """
+    Refuse a device that this machine does not have, before any work. None is the default device.
+
+    Raises:
+        ValueError: with the names of the devices that are there.
+    """
+    if name is None:
+        return
+    import torch  # Not above, since `--help` must not wait for it.
+
+    there = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
+        numbers = range(torch.accelerator.device_count())
+        there += [accelerator.type, *(f"{accelerator.type}:{number}" for number in numbers)]
+    if name not in there:
+        raise ValueError(f"--device must be a device of this machine ({', '.join(there)}), got {name!r}.")
 
 
 @contextmanager
@@ -268,12 +307,12 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     ends with status 1.
 
     Args:
-        more: errors that are told so besides ValueError and OSError.
+        more: errors that are told so besides ValueError, OSError and those of a configuration's values.
 
     Raises:
         SystemExit: with the message of such an error.
     """
-    errors: tuple[type[Exception], ...] = (ValueError, OSError, *more)
+    errors: tuple[type[Exception], ...] = (ValueError, OSError, StrictDataclassError, *more)
     try:
         yield
     except errors as error:

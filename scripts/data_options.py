@@ -1,4 +1,4 @@
-"""Options that name a data set, the same for every command that reads one."""
+"""Options that several commands share, and the choices that their options have."""
 
 import sys
 from dataclasses import dataclass, fields
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DATASETS = ("demo", "demo_re", "twitter2015", "twitter2017", "mnre")
 TAG_SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO")
 TASKS = ("ner", "re")
+PROTOCOLS = ("word", "published")
 
 ALL = sys.maxsize  # So many crops does no picture have.
 
@@ -57,7 +58,7 @@ class DataSourceArguments:
 
 @dataclass
 class DetectionArguments:
-    """Options of the detectors that find crops"""
+    """Options of the detectors that find crops."""
 
     aux_detector: str | None = option(
         "The zero-shot detector that finds aux crops by phrases: a name on the Hub or a folder. Without "

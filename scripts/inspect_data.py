@@ -15,7 +15,7 @@ from ifaformer_commands.data_options import DataSourceArguments
 
 @dataclass
 class InspectionArguments(DataSourceArguments):
-    """Options of what is shown"""
+    """Options of what is shown."""
 
     output: str | None = option("The HTML file for the page. Without it, the counts are printed and no more.")
     json: str | None = option("A JSON file for the counts.")

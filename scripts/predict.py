@@ -26,7 +26,7 @@ whole. After a kill, the same command goes on where it was. OUTPUT.report.json h
 import sys
 from dataclasses import dataclass
 
-from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
+from ifaformer_commands.command_line import check_device, option, output_path, parse_arguments, user_errors
 from ifaformer_commands.data_options import TASKS, DataSourceArguments, DetectionArguments
 
 
@@ -87,8 +87,12 @@ def main() -> None:
     output, html = output_path(arguments.output), output_path(arguments.html)
     if arguments.model is None:
         raise SystemExit("Name the model, for example --model runs/demo.")
-    if arguments.text is None and arguments.input is None and not arguments.dataset:
-        raise SystemExit("There is nothing to tag. Give --text, --input or --dataset.")
+    sources = [f"--{name}" for name in ("text", "input", "dataset") if getattr(arguments, name)]
+    if len(sources) != 1:
+        raise SystemExit(f"Give exactly one of --text, --input, --dataset, got {' and '.join(sources) or 'none'}.")
+    of_text = [f"--{name}" for name in ("image", "aux_crops", "rcnn_crops") if getattr(arguments, name)]
+    if of_text and arguments.text is None:
+        raise SystemExit(f"{', '.join(of_text)} can be used only with --text, got {sources[0]}.")
 
     from modeling_ifaformer.checkpoints.trained import load_processor, task_of
     from modeling_ifaformer.prediction import BulkPrediction, dataset_rows, file_rows, load_tagger, single_row
@@ -100,6 +104,7 @@ def main() -> None:
     if state.num_processes > 1 and output is None:
         raise SystemExit("Several processes need --output, the file in which their results are merged.")
     with user_errors(JobError, ImportError):
+        check_device(arguments.device)
         task = task_of(load_processor(arguments.model, arguments.task))
         arguments.check(task)
         if output is not None:

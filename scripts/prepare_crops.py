@@ -32,7 +32,7 @@ from ifaformer_commands.data_options import DataSourceArguments, DetectionArgume
 
 @dataclass
 class CropArguments(DataSourceArguments):
-    """Options of the output"""
+    """Options of the output."""
 
     output_dir: str | None = option("The folder for the rows with crops.")
     batch_size: int = option("The number of pictures that each process shows to a detector at once.", 8)
@@ -66,7 +66,7 @@ def main() -> None:
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
-    with user_errors(JobError):
+    with user_errors(JobError, ImportError):  # Some detectors need packages of their own.
         options = detection.proposal_options()
         state = process_state()
         with state.main_process_first():  # the others find in the cache what the first one prepared

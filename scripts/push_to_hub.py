@@ -82,6 +82,8 @@ class SharingArguments(CardArguments, DatasetArguments):
             raise SystemExit(f"{', '.join(f'--{name}' for name in given)} cannot be used when {kind} is shared.")
         if not self.repo_id and (kind == "a model" or not self.output_dir):
             raise SystemExit("Name where to: --repo_id user/name, or for a data set or a Space --output_dir FOLDER.")
+        if self.private and not self.repo_id:
+            raise SystemExit("--private works only with --repo_id, since it is the repository that becomes private.")
 
 
 def share(arguments: SharingArguments) -> str | None:

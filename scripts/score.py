@@ -14,11 +14,7 @@ import json
 from dataclasses import dataclass
 
 from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import TASKS, DataSourceArguments
-
-
-# What processing.scoring defines is said here again, since `--help` must not wait for the import of a room.
-PROTOCOLS = ("word", "published")
+from ifaformer_commands.data_options import PROTOCOLS, TASKS, DataSourceArguments
 
 
 @dataclass

@@ -25,7 +25,7 @@ FIRST += ["per_device_train_batch_size", "learning_rate", "resume_from_checkpoin
 
 @dataclass
 class DataArguments(DataSourceArguments):
-    """Options of the data"""
+    """Options of the data."""
 
     task: str = option("The model finds entities (ner), or the relation of two entities (re).", "ner", TASKS)
     preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
@@ -35,7 +35,7 @@ class DataArguments(DataSourceArguments):
 
 @dataclass
 class TowerArguments:
-    """Options of the two towers"""
+    """Options of the two towers."""
 
     text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
     vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
@@ -46,7 +46,7 @@ class TowerArguments:
 
 @dataclass
 class ReadingArguments:
-    """Options of what the model reads"""
+    """Options of what the model reads."""
 
     vocab_size: int = option("How many entries the tokenizer of a fresh text tower has at most.", 4000)
     label_scheme: str = option("The CRF scores one token of each word, or all.", "word", ["word", "deepke"])
@@ -61,7 +61,7 @@ class ReadingArguments:
 
 @dataclass
 class ModelArguments:
-    """Options of the model"""
+    """Options of the model."""
 
     text_attends_vision: bool = option("With false, the model reads the text alone: the text-only ablation.", True)
     vision_attends_text: bool = option("With false, the vision tower does not see the text.", True)
@@ -71,7 +71,7 @@ class ModelArguments:
 
 @dataclass
 class RunArguments:
-    """Options of the run"""
+    """Options of the run."""
 
     overwrite_output_dir: bool = option("Remove an earlier run from the output folder, and begin anew.", False)
     seeds: list[int] | None = option("Train once with each of these seeds, and report mean and deviation.")

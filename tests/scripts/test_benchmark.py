@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchcrf import CRF
 
+from ifaformer_commands import benchmark
 from ifaformer_commands.benchmark import BenchmarkArguments
 from ifaformer_commands.benchmarks import measuring, processes, published, start
 from ifaformer_commands.benchmarks.work import Work, lend_pictures
@@ -69,6 +70,27 @@ def test_models_and_growth(run_benchmark, tmp_path):
     for name, curve in results["growth"].items():
         assert len(curve["x"]) == len(curve["seconds"]) == len(curve["memory_mb"]) > 2
         assert Image.open(tmp_path / "figures" / f"{name}.png").size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--device", "foo"), "--device must be a device of this machine"),
+        (("--tokenizer", "nope"), "load the files"),
+        (("--batch_size", "0"), "batch_size=0"),
+        (("--text_config", '{"hidden_size": 25}'), "The towers must agree on hidden_size"),
+        (("--output", "/dev/full"), "No space left"),
+    ],
+)
+def test_what_is_wrong_becomes_the_last_line(monkeypatch, shared, tmp_path, arguments, message):
+    monkeypatch.setattr(measuring, "machine", lambda *options: {})
+    monkeypatch.chdir(tmp_path)
+    sample = str(shared / "data" / "sample" / "twitter2017")
+    flags = ("--dataset", "twitter2017", "--data_dir", sample, "--split", "train", "--cache_dir", str(tmp_path))
+    small = ("--parts", "forward", "--repeats", "1", "--batch_size", "2", "--num_batches", "1", *TOWERS)
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *flags, *small, *arguments])
+    with pytest.raises(SystemExit, match=message):
+        benchmark.main()
 
 
 class TestMeasuring:

@@ -2,9 +2,18 @@ import re
 from dataclasses import dataclass, make_dataclass
 
 import pytest
+import torch
 import yaml
 
-from ifaformer_commands.command_line import FIRST_GROUP, RECIPES, option, output_path, parse_arguments, this_command
+from ifaformer_commands.command_line import (
+    FIRST_GROUP,
+    RECIPES,
+    check_device,
+    option,
+    output_path,
+    parse_arguments,
+    this_command,
+)
 
 
 @dataclass
@@ -84,6 +93,9 @@ class TestValues:
         ("fast: no", ("--fast", "no"), {"fast": False}),
         ("fast: false", ("--no_fast",), {"fast": False}),
         ("fast: yes", ("--fast",), {"fast": True}),
+        ("fast: off", ("--fast", "Off"), {"fast": False}),
+        ("maybe: on", ("--maybe", "on"), {"maybe": True}),
+        ("model: on", ("--model", "on"), {"model": "on"}),
         ("maybe: true", ("--maybe", "TRUE"), {"maybe": True}),
         ("model: 2017", ("--model", "2017"), {"model": "2017"}),
         ("model: no", ("--model", "no"), {"model": "no"}),
@@ -113,6 +125,15 @@ class TestValues:
 
     def test_values_can_be_shared_within_a_recipe(self, parse, recipe):
         assert parse(recipe("<<: {rate: 3, steps: 2}\nsteps: 1"))[0] == Options(rate=3.0, steps=1)
+
+    def test_items_of_a_list_may_look_like_options(self, parse, recipe):
+        written = "{words: ['-foo', '--rate', b], seeds: [-1, 2], loggers: [-x]}"
+        expected = Options(words=["-foo", "--rate", "b"], seeds=[-1, 2], loggers="-x")
+        assert parse(recipe(written))[0] == expected
+        assert parse(recipe(written), "--words", "c")[0].words == ["c"]
+
+    def test_a_list_wins_over_the_value_that_it_replaces(self, parse, recipe):
+        assert parse(recipe("<<: {seeds: 2}\nseeds: [1, 3]"))[0].seeds == [1, 3]
 
     def test_flags_win(self, parse, recipe):
         options, _ = parse(recipe("{rate: 0.5, steps: 7, fast: false, seeds: [1]}"), "--rate", "2", "--fast", "true")
@@ -166,17 +187,21 @@ class TestRefusal:
             ("steps: 1\nrate: {a: 1}", "--rate must be a number, got '{\"a\": 1}'."),
             ("seeds: {a: 1}", "--seeds must be a whole number, got '{\"a\": 1}'."),
             ("seeds: [[1]]", "--seeds must be a whole number, got '[1]'."),
-            ("config: {a: 2001-99-99}", "month must be in 1..12"),
-            ("config: {a: 2001-01-01}", "date is not JSON serializable"),
+            ("seeds: []", "--seeds must have at least one value, got []."),
+            ("words: [a, [2001-01-01]]", "--words cannot be read: Object of type date"),
+            ("config: {a: 2001-99-99}", "--config cannot be read: month must be in 1..12"),
+            ("config: {a: 2001-01-01}", "--config cannot be read: Object of type date is not JSON serializable"),
             ("config: " + "[" * 5000, "nested too deeply"),
             ("rate: {", "line 1"),
             (b"model: \xff\xfe\xfa", "utf-8"),
             (b"model: \x00", "special characters are not allowed"),
-            ("model: !!python/object/apply:os.getcwd []", "could not determine a constructor for the tag"),
+            ("model: !!python/object/apply:os.getcwd []", "--model cannot be read: could not determine a constructor"),
         ],
     )
     def test_a_broken_recipe_ends_in_one_line(self, refused, recipe, written, expected):
-        assert expected in refused(recipe(written))
+        path = recipe(written)
+        line = refused(path)
+        assert expected in line and line.startswith(f"{path}: ")
 
     def test_a_recipe_that_is_not_there(self, refused, tmp_path):
         assert refused(tmp_path / "absent.yaml") == f"{tmp_path / 'absent.yaml'}: No such file or directory"
@@ -256,3 +281,21 @@ def test_output_path(tmp_path):
     assert output_path(None) is None and output_path(str(tmp_path / "a.json")) == tmp_path / "a.json"
     with pytest.raises(SystemExit, match="there is no folder"):
         output_path(str(tmp_path / "absent" / "a.json"))
+    with pytest.raises(SystemExit, match="it is a folder"):
+        output_path(str(tmp_path))
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    check_device(None)
+    check_device("cpu")
+    for name in ("foo", "cuda", "cpu:x"):
+        with pytest.raises(ValueError, match=rf"--device must be a device of this machine \(cpu\), got '{name}'"):
+            check_device(name)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    for name in ("cpu", "cuda", "cuda:1"):
+        check_device(name)
+    with pytest.raises(ValueError, match=r"\(cpu, cuda, cuda:0, cuda:1\), got 'cuda:2'"):
+        check_device("cuda:2")

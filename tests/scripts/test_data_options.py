@@ -5,12 +5,14 @@ from ifaformer_commands.command_line import user_errors
 from processing.data import DATASETS
 from processing.data.own.tag_schemes import TAG_SCHEMES
 from processing.data.tasks import ANSWERS
+from processing.scoring.entity_metrics import PROTOCOLS
 
 
 def test_options_offer_what_the_rooms_can_read():
     assert data_options.DATASETS == DATASETS
     assert data_options.TAG_SCHEMES == TAG_SCHEMES
     assert tuple(ANSWERS) == data_options.TASKS
+    assert data_options.PROTOCOLS == PROTOCOLS
 
 
 def test_what_is_wrong_with_the_data_becomes_the_last_line_of_the_command(tmp_path):

@@ -178,7 +178,12 @@ def test_options_that_cannot_be(run, tmp_path, monkeypatch, arguments, message):
 def test_inputs_that_cannot_be(run, tweets, tmp_path):
     (tmp_path / "bad.tsv").touch()
     for arguments, message in [
-        ((), "There is nothing to tag"),
+        ((), "Give exactly one of --text, --input, --dataset, got none."),
+        (("--text", "Jordan", "--input", tweets), "--dataset, got --text and --input."),
+        (("--text", "Jordan", "--dataset", "demo", "--input", tweets), "got --text and --input and --dataset."),
+        (("--input", tweets, "--image", "a.png"), "--image can be used only with --text, got --input."),
+        (("--dataset", "demo", "--aux_crops", "a", "--rcnn_crops", "b"), "--aux_crops, --rcnn_crops can be used only"),
+        (("--input", tweets, "--device", "foo"), "--device must be a device of this machine (cpu"),
         (("--input", tmp_path / "gone.jsonl"), "gone.jsonl"),
         (("--input", tmp_path / "bad.tsv"), "bad.tsv: expected a file ending in"),
         (("--input", tmp_path / "*.txt", "--output", tmp_path / "b.txt"), "must end in .jsonl"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ifaformer_commands import prepare_crops
 from ifaformer_commands.data_options import DetectionArguments
 from processing.object_proposals import ProposalOptions
 
@@ -37,6 +38,17 @@ def detectors(tiny_detector):
         *("--aux_detector", tiny_detector("grounding-dino"), "--rcnn_detector", tiny_detector("detr")),
         *("--aux_threshold", "0.1", "--rcnn_threshold", "0.1", "--spacy_model", "none"),
     )
+
+
+def test_a_package_that_a_detector_needs_is_named_in_the_last_line(monkeypatch, archive, tmp_path):
+    def needs_timm(*arguments, **options):
+        raise ImportError("This detector requires the timm library.")
+
+    monkeypatch.setattr("processing.crops.prepare_crops", needs_timm)
+    flags = ("--output_dir", tmp_path / "out", *archive)
+    monkeypatch.setattr("sys.argv", ["prepare_crops.py", *map(str, flags)])
+    with pytest.raises(SystemExit, match=r"^This detector requires the timm library\.$"):
+        prepare_crops.main()
 
 
 def test_what_is_printed(run_script, archive, detectors, tmp_path):

@@ -37,6 +37,7 @@ def tweets(tmp_path):
         ([], "Name what to share: --model FOLDER or --dataset NAME, one of them."),
         (["--dataset", "d", "--model", "m"], "Name what to share: --model FOLDER or --dataset NAME, one of them."),
         (["--dataset", "d"], "Name where to: --repo_id user/name, or for a data set or a Space --output_dir FOLDER."),
+        (["--dataset", "d", "--output_dir", "out", "--private", "true"], "--private works only with --repo_id"),
         (["--model", "m", "--output_dir", "out"], "--output_dir cannot be used when a model is shared."),
         (
             ["--model", "m", "--strict", "true", "--data_dir", "d"],

@@ -29,6 +29,12 @@ VISION_CONFIG = {**TOWER, "image_size": 24, "patch_size": 8}
 CROPS = {"num_aux_crops": 3, "aux_crop_size": 16, "num_rcnn_crops": 2, "rcnn_crop_size": 8}
 
 
+def pytest_collection_modifyitems(items):
+    """Files that start processes come first: the one of two workers that gets such a file last would end alone."""
+    first = [REPOSITORY / "tests" / folder for folder in ("scripts", "hub", "docs")]
+    items.sort(key=lambda item: item.path.parent not in first)
+
+
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY

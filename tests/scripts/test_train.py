@@ -265,8 +265,8 @@ def test_two_processes_that_are_killed_go_on(options, run_script, tmp_path):
     folder, script = tmp_path / "out", tmp_path / "killed.py"
     script.write_text(KILLED)
     more = (*found_out(), "--save_total_limit", "2")
-    killed = run_script(script, *options(folder, *more), processes=2, exit_code=1)
-    assert "SIGKILL" in killed.stderr and not (folder / "results.json").exists()
+    run_script(script, *options(folder, *more), processes=2, exit_code=1)  # one is killed, the other loses its peer
+    assert not (folder / "results.json").exists()
     # As if it had been killed amid the writing of the last checkpoint.
     (folder / "checkpoint-12" / "trainer_state.json").unlink()
     shutil.move(folder / "checkpoint-12" / "model.safetensors", tmp_path)

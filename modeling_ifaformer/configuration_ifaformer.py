@@ -1,9 +1,12 @@
 """IFAformer configuration: two tower configurations, what the vision tower sees, and who attends to whom."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
@@ -11,6 +14,15 @@ from transformers.configuration_utils import SubConfigSpec
 ATTENTION_VARIANTS = ("corrected", "deepke")
 LABEL_SCHEMES = ("word", "deepke")
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
+
+
+@contextmanager
+def configuration_errors() -> Iterator[None]:
+    """The library's own errors about a configuration become ValueErrors, whose message is one sentence."""
+    try:
+        yield
+    except StrictDataclassError as error:
+        raise ValueError(str(error.__cause__ or error)) from error
 
 
 @strict
@@ -119,7 +131,8 @@ class IFAformerConfig(PreTrainedConfig):
             **fields: fields of this class.
 
         Raises:
-            ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
+            ValueError: where a tower has both a checkpoint and a configuration, and for all that this class refuses,
+                such as towers that do not match.
             OSError: for a checkpoint that is not there.
         """
         configs = {"vision": vision_config, "text": text_config}
@@ -128,9 +141,11 @@ class IFAformerConfig(PreTrainedConfig):
                 continue
             if configs[tower] is not None:
                 raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
-            config = AutoConfig.from_pretrained(checkpoint)
+            with configuration_errors():
+                config = AutoConfig.from_pretrained(checkpoint)
             configs[tower] = getattr(config, f"{tower}_config", config)
-        return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
+        with configuration_errors():
+            return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
 
     @property
     def max_text_length(self) -> int:

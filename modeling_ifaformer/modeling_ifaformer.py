@@ -112,7 +112,8 @@ class IFAformerPreTrainedModel(PreTrainedModel):
                 For [`IFAformerConfig.from_vision_text_pretrained`], such as the `config_fields` of a processor.
 
         Raises:
-            ValueError: where a tower has both a checkpoint and a configuration, or the towers do not match.
+            ValueError: as [`IFAformerConfig.from_vision_text_pretrained`].
+            OSError: for a checkpoint that is not there.
         """
         # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
         config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)

@@ -30,7 +30,7 @@ from .labels import (
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .problems import ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, Words, batched_text, encode_words, readable, to_words
+from .tokenizing import EncodedText, Words, batched_text, encode_words, longest_text, readable, to_words
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
@@ -136,7 +136,8 @@ class IFAformerProcessor(ProcessorMixin):
             dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations;
                 with relations, the entity markers are added to the tokenizer.
             image_processor, tokenizer: win over those of the checkpoints, which may then be left out.
-            **options: of the constructor. `max_length` defaults to the longest text for which the tokenizer is made.
+            **options: of the constructor. `max_length` defaults to the longest text that the tokenizer and the text
+                checkpoint are both made for. With None, nothing is cut.
 
         Raises:
             ValueError: for a part that neither a checkpoint nor an argument gives, a data set without a column
@@ -152,8 +153,12 @@ class IFAformerProcessor(ProcessorMixin):
                 raise ValueError("The processor needs a tokenizer: give text_model or tokenizer.")
             # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
             tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
-        if tokenizer.model_max_length < VERY_LARGE_INTEGER:  # which stands for a tokenizer that knows no limit
-            options.setdefault("max_length", tokenizer.model_max_length)
+        if "max_length" not in options:
+            limits = [tokenizer.model_max_length]
+            if text_model is not None:
+                limits.append(longest_text(text_model))
+            longest = min(limits)  # A very large one stands for a tokenizer that knows no limit.
+            options["max_length"] = longest if longest < VERY_LARGE_INTEGER else None
         if dataset is not None:
             options |= answers_of(dataset)
         processor = cls(image_processor, tokenizer, **options)

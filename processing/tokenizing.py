@@ -1,16 +1,28 @@
 """Texts as words and as tokens: the forms a caller may give, and what the tokenizer makes of them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import AutoConfig
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .problems import Problem, ProblemError
 
 
 NO_WORDS = "the text is empty"
 NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
+
+
+def longest_text(text_model: str | os.PathLike) -> int:
+    """Longest text in tokens that a text checkpoint takes; RoBERTa's positions start behind the padding index."""
+    config = AutoConfig.from_pretrained(text_model)
+    config = getattr(config, "text_config", config)  # of an IFAformer checkpoint, its text tower
+    unused = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+    # A checkpoint of another type, which may have no positions, is refused by the model's configuration.
+    return getattr(config, "max_position_embeddings", VERY_LARGE_INTEGER) - unused
 
 
 @dataclass

@@ -99,12 +99,15 @@ def main() -> None:
     from modeling_ifaformer.prediction.results_file import check_output, json_line
     from processing.data.tasks import choose_split
     from processing.jobs.processes import JobError, process_state
+    from processing.problems import check_at_least_one
 
     state = process_state(cpu=arguments.device == "cpu")
     if state.num_processes > 1 and output is None:
         raise SystemExit("Several processes need --output, the file in which their results are merged.")
     with user_errors(JobError, ImportError):
         check_device(arguments.device)
+        values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
+        check_at_least_one(**values, limit=arguments.limit)  # before a model is loaded
         task = task_of(load_processor(arguments.model, arguments.task))
         arguments.check(task)
         if output is not None:
@@ -124,7 +127,6 @@ def main() -> None:
         options = {"crops": arguments.crops, "explain": arguments.explain, **vars(arguments.proposal_options())}
         device = arguments.device or state.device
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
-        values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
         prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, **values)
         if output is not None:
             report = prediction.write_file(output, arguments.overwrite)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor
@@ -89,12 +88,9 @@ def convert_deepke_checkpoint(
     fields = processor.config_fields
     # Training of relations extended the vocabulary by the entity markers.
     fields["vocab_size"] = max(fields["vocab_size"], len(renamed[WORD_EMBEDDINGS]))
-    try:
-        config = IFAformerConfig.from_vision_text_pretrained(
-            vision_model, text_model, attention_variant="deepke", **fields
-        )
-    except StrictDataclassError as error:
-        raise ValueError(f"{text_model} and {vision_model} do not make an IFAformer: {error}") from error
+    config = IFAformerConfig.from_vision_text_pretrained(
+        vision_model, text_model, attention_variant="deepke", **fields
+    )
     model = {"ner": IFAformerForTokenClassification, "re": IFAformerForRelationExtraction}[task](config)
     load_deepke_weights(model, renamed)
     model.save_pretrained(output)

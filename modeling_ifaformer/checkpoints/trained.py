@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -57,8 +58,8 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
 
     Raises:
         OSError: as for [`load_processor`].
-        ValueError: as for [`load_processor`], for weights that do not load, and for a model and a processor that do
-            not belong together.
+        ValueError: as for [`load_processor`], for a configuration or weights that do not load, and for a model and a
+            processor that do not belong together.
     """
     processor = load_processor(name_or_path, task)
     auto_classes = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
@@ -76,7 +77,8 @@ def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
 
     Raises:
         OSError: for a folder without a model.
-        ValueError: for a model that does not load, and for weights that are not those of the configuration.
+        ValueError: for a configuration or a model that does not load, and for weights that are not those of the
+            configuration.
     """
     with _explained(str(folder)):
         config = AutoConfig.from_pretrained(folder)
@@ -101,5 +103,5 @@ def _explained(name_or_path: str) -> Iterator[None]:
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
         raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    except (ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise ValueError(f"{name_or_path}: the model does not load: {error}") from error

@@ -120,7 +120,7 @@ class BulkPrediction:
             names: list[str] = []
             num_left = rows_left = 0
             with tqdm(unit=" rows", disable=not state.is_main_process) as bar, stage_seconds(self.tagger) as seconds:
-                for name, first_row, rows in self._windows(seconds):
+                for name, first_row, rows in self._windows(seconds, " What was tagged is kept."):
                     if name not in done:
                         if num_left % state.num_processes == state.process_index:
                             results, record = self._tag(rows, first_row, seconds)
@@ -156,15 +156,18 @@ class BulkPrediction:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
-    def _windows(self, seconds: dict[str, float]) -> Iterator[tuple[str, int, list[InputRow]]]:
-        """Name, number of the first row, and rows of each window, which is read once the one before is dealt with."""
+    def _windows(self, seconds: dict[str, float], kept: str = "") -> Iterator[tuple[str, int, list[InputRow]]]:
+        """
+        Name, number of the first row, and rows of each window, which is read once the one before is dealt with. `kept`
+        is added to the message where rows cannot be read.
+        """
         windows, first_row = cut_windows(self.source.read(), self.batch_size), 0
         for index in count():
             start = time.perf_counter()
             try:
                 rows = next(windows, None)
             except (OSError, ValueError) as error:
-                raise JobError(f"{error} What was tagged is kept.") from error
+                raise JobError(f"{error}{kept}") from error
             seconds["read"] += time.perf_counter() - start
             if rows is None:
                 return

@@ -38,8 +38,14 @@ def size_in_memory(columns: dict[str, Any]) -> int:
         pictures = columns.get(name)
         for picture in pictures if isinstance(pictures, list) else [pictures]:
             stored = picture.get("bytes") if isinstance(picture, dict) else picture
-            size += len(stored) if isinstance(stored, bytes) else 0
+            size += len(stored) if isinstance(stored, bytes) else getattr(stored, "nbytes", 0)
     return size
+
+
+def has_picture(columns: dict[str, Any]) -> bool:
+    """Whether a row has a picture or a crop. An array has no truth value, so None and empty lists are told apart."""
+    pictures = [columns.get(name) for name in PICTURE_COLUMNS]
+    return any(len(of) > 0 if isinstance(of, list | tuple | str) else of is not None for of in pictures)
 
 
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
@@ -53,7 +59,7 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
 
     def length(index: int) -> tuple[bool, int]:
         # A batch without any picture takes no pass of the vision tower, so rows without one stand together.
-        return any(window[index].columns.get(name) for name in PICTURE_COLUMNS), rows[index].num_tokens
+        return has_picture(window[index].columns), rows[index].num_tokens
 
     order = sorted(rows, key=length)
     tagged = tagger([rows[index] for index in order], batch_size=batch_size, on_error="report") if order else []

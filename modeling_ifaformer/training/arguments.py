@@ -17,7 +17,7 @@ class IFAformerTrainingArguments(TrainingArguments):
     validation split is kept.
 
     Raises:
-        ValueError: as `TrainingArguments`.
+        ValueError: as `TrainingArguments`, and for an unknown integration in `report_to` or one that is not installed.
     """
 
     output_dir: str = field(
@@ -77,3 +77,14 @@ class IFAformerTrainingArguments(TrainingArguments):
             self.ddp_backend = self.ddp_backend or "gloo"
         self.report_to = self.report_to or "none"  # A parser of options may read `none` as None.
         super().__post_init__()
+        from transformers.integrations import integration_utils  # imported here, for --help does not need it
+
+        integration_utils.get_reporting_integration_callbacks(self.report_to)  # raises a ValueError for an unknown one
+        # The library's list leaves these two out, always or at times; the Trainer checks them itself.
+        available = {*integration_utils.get_available_reporting_integrations(), "flyte", "azure_ml"}
+        missing = set(self.report_to) - available
+        if missing:
+            raise ValueError(
+                f"report_to names {', '.join(sorted(missing))}, which is not installed or too old. Install "
+                "it, or name another integration or none."
+            )

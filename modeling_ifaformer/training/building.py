@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig
 
-from modeling_ifaformer.configuration_ifaformer import IFAformerConfig
+from modeling_ifaformer.configuration_ifaformer import IFAformerConfig, configuration_errors
 from modeling_ifaformer.modeling_ifaformer import (
     IFAformerForRelationExtraction,
     IFAformerForTokenClassification,
@@ -49,7 +49,7 @@ def build_processor(
 
     Raises:
         ValueError: for the `deepke` variant without a `max_length`, and as
-            [`IFAformerProcessor.from_vision_text_pretrained`].
+            [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     deepke = attention_variant == "deepke"
@@ -62,29 +62,32 @@ def build_processor(
     if text_model is None:
         tokenizer = train_wordpiece((word for tokens in train_rows["tokens"] for word in tokens), vocab_size)
     if vision_model is None:
-        size: Any = CLIPVisionConfig(**(vision_config or {})).image_size
+        with configuration_errors():
+            size: Any = CLIPVisionConfig(**(vision_config or {})).image_size
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": size}, crop_size={"height": size, "width": size}
         )
-    processor = IFAformerProcessor.from_vision_text_pretrained(
-        vision_model,
-        text_model,
-        train_rows,
-        image_processor=image_processor,
-        tokenizer=tokenizer,
-        max_length=max_length,
-        pad_to_max_length=deepke,
-        use_whole_image=not deepke if use_whole_image is None else use_whole_image,
-        **options,
-    )
-    if max_length is None:
-        config = IFAformerConfig.from_vision_text_pretrained(
+    with configuration_errors():
+        processor = IFAformerProcessor.from_vision_text_pretrained(
             vision_model,
             text_model,
-            text_config=_text_config(processor, text_model, text_config),
-            vision_config=vision_config,
-            **processor.config_fields,
+            train_rows,
+            image_processor=image_processor,
+            tokenizer=tokenizer,
+            max_length=max_length,
+            pad_to_max_length=deepke,
+            use_whole_image=not deepke if use_whole_image is None else use_whole_image,
+            **options,
         )
+    # What the model's configuration refuses is said now, before features are prepared.
+    config = IFAformerConfig.from_vision_text_pretrained(
+        vision_model,
+        text_model,
+        text_config=_text_config(processor, text_model, text_config),
+        vision_config=vision_config,
+        **processor.config_fields,
+    )
+    if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
         processor.max_length = config.max_text_length
     if processor.relations is not None and processor.negative_relation is None:
         logger.warning(
@@ -110,7 +113,7 @@ def build_model(
         **fields: `vision_config` and other fields of [`IFAformerConfig`], besides those that the processor gives.
 
     Raises:
-        StrictDataclassClassValidationError: as [`IFAformerConfig`].
+        ValueError: as [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification

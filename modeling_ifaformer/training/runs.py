@@ -80,7 +80,7 @@ def plan_runs(
 ) -> list[Run]:
     """
     The run that the arguments describe, or one for each seed, in a folder of its own. With `resume_from_checkpoint`, a
-    run that has ended is not done again.
+    run that has ended is not done again, unless `overwrite` is set.
 
     Args:
         arguments: `resume_from_checkpoint` is None, "true" for the last checkpoint of the output folder, or, without
@@ -90,38 +90,46 @@ def plan_runs(
 
     Raises:
         ValueError: for seeds that are fewer than two or not distinct; for an output folder with an earlier run, where
-            nothing was said of it; for a checkpoint that training cannot go on from.
+            nothing was said of it, and without `seeds` for one with runs of several seeds; for a checkpoint that
+            training cannot go on from.
     """
+    go_on = (arguments.resume_from_checkpoint or "false").lower()
 
-    def planned(of_run: IFAformerTrainingArguments) -> Run:
-        resume = prepare_folder(
+    def prepared(of_run: IFAformerTrainingArguments) -> Path | None:
+        return prepare_folder(
             of_run.output_dir,
             of_run.resume_from_checkpoint,
             overwrite=overwrite,
             is_main_process=of_run.process_index == 0,
         )
-        return Run(of_run, resume)
+
+    def planned(of_run: IFAformerTrainingArguments) -> Run:
+        path = Path(of_run.output_dir) / RESULTS
+        if go_on == "false" or overwrite or not path.exists():
+            return Run(of_run, prepared(of_run))
+        results = json.loads(path.read_bytes())
+        if "seeds" in results and "runs" in results:
+            raise ValueError(
+                f"{of_run.output_dir} holds the runs of the seeds {', '.join(map(str, results['seeds']))}. To go on "
+                "with them, give these seeds; for one run, name another output_dir."
+            )
+        return Run(of_run, results=results)
 
     if seeds is None:
         return [planned(arguments)]
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be several seeds that differ, got {list(seeds)}. For one run, set seed.")
-    go_on = (arguments.resume_from_checkpoint or "false").lower()
     if go_on not in ("true", "false"):
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
-    planned(arguments)
+    prepared(arguments)
     runs = []
     for seed in seeds:
         of_seed = copy(arguments)
         of_seed.seed = seed
         of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
-        run = planned(of_seed)
-        path = Path(of_seed.output_dir) / RESULTS
-        if go_on == "true" and path.exists():
-            run.results = json.loads(path.read_bytes())
-        runs.append(run)
+        runs.append(planned(of_seed))
     return runs
 
 

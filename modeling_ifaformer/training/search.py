@@ -47,7 +47,7 @@ class Search:
         if self.trials < 1:
             raise ValueError(f"The number of trials (search_trials) must be 1 or more, got {self.trials}.")
         if not is_optuna_available():
-            raise ValueError("A search needs optuna. Install it with: pip install 'ifaformer[search]'")
+            raise ValueError("A search needs optuna. Install it with: pip install -e .[search]")
         known = {argument.name for argument in fields(IFAformerTrainingArguments)}
         for name, values in self.space.items():
             problem = f"search_space: {name} "

@@ -11,7 +11,9 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL
+from PIL import Image
 from transformers import AutoConfig
 
 
@@ -40,8 +42,17 @@ def picture_id(source: dict[str, Any]) -> str:
 
 
 def digest(*values: Any) -> str:
-    """Of any values that JSON or `str` can write, the same in every process."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    """Of pictures, arrays and any values that JSON or `str` can write, the same in every process."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_as_json).encode()).hexdigest()
+
+
+def _as_json(value: Any) -> Any:
+    """What `str` writes of a picture has its address in memory, and of a long array it leaves out the middle."""
+    if isinstance(value, Image.Image):
+        return [value.mode, value.size, value.getpalette(), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    return str(value)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -111,3 +111,15 @@ def test_a_change_that_breaks_the_towers_is_refused_when_saving(make_config, tmp
     config.vision_config.num_hidden_layers = 5
     with pytest.raises(StrictDataclassClassValidationError, match="agree on num_hidden_layers"):
         config.save_pretrained(tmp_path)
+
+
+def test_what_a_new_model_is_made_of_is_refused_in_one_sentence(tmp_path):
+    for text_config, message in (
+        ({"hidden_size": 24, "num_attention_heads": 3}, "IFAformerConfig: The towers must agree on hidden_size"),
+        ({"hidden_size": "wide"}, "Field 'hidden_size' expected int"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            IFAformerConfig.from_vision_text_pretrained(text_config=text_config)
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}')
+    with pytest.raises(ValueError, match=r"^Field 'hidden_size' expected int"):
+        IFAformerConfig.from_vision_text_pretrained(text_model=tmp_path)

@@ -7,6 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List
 from PIL import Image
 from transformers import (
     AutoTokenizer,
+    BertConfig,
     BertModel,
     BertweetTokenizer,
     CLIPVisionModel,
@@ -395,6 +396,23 @@ class TestFromPretrained:
             processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tokenizer=tokenizer, **options)
             limits.append(processor.max_length)
         assert limits == [40, 7, None, None]
+
+    @pytest.mark.parametrize(
+        ("config", "longest"),
+        [
+            (BertConfig(max_position_embeddings=20), 20),
+            (RobertaConfig(max_position_embeddings=20, pad_token_id=1), 18),
+        ],
+    )
+    def test_texts_are_cut_at_what_the_text_checkpoint_takes(self, towers, make_processor, tmp_path, config, longest):
+        text, tokenizer = tmp_path / "short", make_processor().tokenizer
+        config.save_pretrained(text)
+        limits = []
+        for stated, options in ((int(1e30), {}), (15, {}), (40, {}), (40, {"max_length": None})):
+            tokenizer.model_max_length = stated
+            made = IFAformerProcessor.from_vision_text_pretrained(towers[0], text, tokenizer=tokenizer, **options)
+            limits.append(made.max_length)
+        assert limits == [longest, 15, longest, None]
 
     def test_what_is_refused(self, towers, make_processor):
         vision, _ = towers

@@ -175,6 +175,12 @@ def test_options_that_cannot_be(run, tmp_path, monkeypatch, arguments, message):
     assert message in str(stopped.value)
 
 
+def test_ranges_are_checked_before_a_model_is_loaded(run):
+    for name in ("html_limit", "batch_size", "top_entities", "limit"):
+        with pytest.raises(SystemExit, match=f"{name} must be at least 1, got 0"):
+            run("--model", "gone", "--text", "Jordan", f"--{name}", 0)
+
+
 def test_inputs_that_cannot_be(run, tweets, tmp_path):
     (tmp_path / "bad.tsv").touch()
     for arguments, message in [

@@ -184,11 +184,21 @@ def test_what_ends_a_training_is_the_last_line(run_here, at_step, happens, messa
         (("--search_trials", "-1"), "must be 1 or more, got -1"),
         (("--search_space", '{"weight_decay": [0.1]}'), "must be 1 or more, got 0"),
         (("--attention_variant", "deepke"), "max_seq_length"),
+        (("--text_config", '{"hidden_size": 24, "num_attention_heads": 3}'), "agree on num_attention_heads"),
+        (("--vision_config", '{"image_size": "wide"}', "--max_seq_length", "9"), "'image_size' expected"),
         (("--task", "re"), "These data are for the task ner"),
     ],
 )
 def test_runs_that_make_no_sense(run_here, more, message):
     assert message in run_here(*more)
+
+
+def test_logs_that_nothing_can_take_are_refused_before_the_work(run_here, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    for name, message in (("wandb", "report_to names wandb, which is not installed"), ("x", "x is not supported")):
+        assert run_here("--report_to", name) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_seeds_and_a_search(run_here, capsys, monkeypatch, tmp_path):

@@ -69,3 +69,16 @@ def test_a_tokenizer_that_is_too_large(checkpoint, make_processor, tmp_path):
     tokenizer.save_pretrained(folder)
     with pytest.raises(ValueError, match=r"the tokenizer has \d+ entries and the model embeds 99"):
         load_whole_model(folder)
+
+
+def test_a_configuration_that_is_not_valid_is_told(checkpoint, tmp_path):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    for wrong, message in (
+        ({"attention_variant": "new"}, "attention_variant"),
+        ({"num_aux_crops": "x"}, "expected int"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | wrong))
+        for load in (load_checkpoint, load_whole_model):
+            with pytest.raises(ValueError, match=rf"model: the model does not load: [\s\S]*{message}"):
+                load(str(folder))

@@ -234,6 +234,8 @@ def test_a_file_that_is_damaged_further_on_ends_the_run_and_what_was_tagged_is_k
     with pytest.raises(JobError, match=r"many\.jsonl is damaged\. What was tagged is kept\."):
         BulkPrediction(replace(source, read=damaged), tagger, batch_size=2).write_file(output)
     assert len(list(tmp_path.glob("out.jsonl.parts/*.jsonl"))) == 2
+    with pytest.raises(JobError, match=r"many\.jsonl is damaged\.$"):  # nothing is kept of what is handed over
+        BulkPrediction(replace(source, read=damaged), tagger, batch_size=2).hand_over(print)
 
 
 def test_too_little_memory_says_what_to_do(tagger, monkeypatch, tmp_path):

@@ -5,8 +5,10 @@ import os
 from itertools import count, islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Dataset
+from PIL import Image
 
 from modeling_ifaformer.prediction.input_rows import (
     InputRow,
@@ -84,6 +86,14 @@ def test_a_change_shows_in_the_content(tmp_path):
     assert texts[0] == texts[2] != texts[1]
     splits = [Dataset.from_dict({"tokens": [[word]]}) for word in ("a", "b")]
     assert len({dataset_rows(rows, "x test").content for rows in splits}) == 2
+
+
+def test_pictures_in_memory_are_told_apart_by_what_they_show():
+    first, other = np.zeros((40, 40, 3), dtype=np.uint8), np.zeros((40, 40, 3), dtype=np.uint8)
+    other[20, 20] = 255  # where `str` of an array writes three dots
+    for convert in (Image.fromarray, np.copy):
+        contents = [single_row({"text": "x", "image": convert(pixels)}).content for pixels in (first, first, other)]
+        assert contents[0] == contents[1] != contents[2]
 
 
 def test_no_more_rows_than_the_limit_are_read():

@@ -126,6 +126,18 @@ def test_relations_are_those_of_each_row_alone(relation_checkpoint, rows):
         assert alone == result and vars(alone) == vars(result)
 
 
+def test_pictures_may_be_arrays(tagger):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+
+    def tag(convert):
+        pictures = {"image": convert(pixels), "aux_crops": [convert(pixels)], "rcnn_crops": []}
+        rows = [InputRow("", {"text": "Jordan met Paris"} | pictures), InputRow("", {"text": "Paris"})]
+        return [result["entities"] for result in tag_window(rows, tagger, batch_size=2)]
+
+    assert tag(np.asarray) == tag(Image.fromarray)
+    assert size_in_memory({"text": "abc", "image": pixels}) == 3 + 2700
+
+
 def test_size_counts_what_is_in_the_row():
     assert size_in_memory({"text": "abc", "image": Path("a/path.png")}) == 3
     stored = {"text": "abc", "image": {"path": None, "bytes": b"1234"}, "aux_crops": [b"12", b"345"]}

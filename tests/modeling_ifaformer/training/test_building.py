@@ -28,6 +28,11 @@ def test_the_longest_text_is_that_of_the_text_tower(data):
     assert build_processor(data["train"], **short, **CROPS, max_length=7).max_length == 7
 
 
+def test_what_the_model_refuses_is_said_with_the_processor(data):
+    with pytest.raises(ValueError, match=r"^IFAformerConfig: aux_crop_size \(9\) must be a multiple"):
+        build_processor(data["train"], **TOWERS, aux_crop_size=9, rcnn_crop_size=8, max_length=7)
+
+
 def test_checkpoints_of_towers(data, checkpoint):
     processor = build_processor(data["train"], text_model=checkpoint, vision_model=checkpoint, **CROPS)
     model = build_model(processor, text_model=checkpoint, vision_model=checkpoint)

@@ -147,6 +147,26 @@ def test_plans(make_arguments, tmp_path):
         plan_runs(make_arguments(resume_from_checkpoint="x"), seeds=[1, 2])
 
 
+def test_a_run_that_has_ended_is_not_done_again(train, make_arguments, tmp_path):
+    (first,) = train(max_steps=3)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (again,) = train(max_steps=12, resume_from_checkpoint="true")
+    assert again.start == "This run has ended." and again.results["test"] == first.results["test"]
+    checkpoint = str(tmp_path / "out" / "checkpoint-3")
+    (again,) = train(max_steps=12, resume_from_checkpoint=checkpoint)
+    assert again.start == "This run has ended."
+    assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (again,) = plan_runs(make_arguments(resume_from_checkpoint=checkpoint), overwrite=True)
+    assert again.start == f"Going on from {checkpoint}."
+
+
+def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text(json.dumps({"seeds": [3, 5], "runs": {}}))
+    with pytest.raises(ValueError, match="holds the runs of the seeds 3, 5"):
+        plan_runs(make_arguments(resume_from_checkpoint="true"))
+
+
 def test_data_that_cannot_be_trained_on(data):
     check_splits(data, "tweets", "ner")
     with pytest.raises(ValueError, match="The task re needs the column relation"):

@@ -37,3 +37,9 @@ def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
 def test_a_search_that_makes_no_sense(trials, space, message):
     with pytest.raises(ValueError, match=message):
         Search(trials, space)
+
+
+def test_a_search_without_optuna_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("modeling_ifaformer.training.search.is_optuna_available", lambda: False)
+    with pytest.raises(ValueError, match=r"pip install -e \.\[search\]$"):
+        Search(1)

@@ -13,7 +13,7 @@ from .tokenizing import EncodedText, join_words, tokenize_words
 NO_SPAN = "the entity is no span of words of the text: it needs start and end, word indices, end exclusive"
 NO_ROOM = "the two entities, their markers and the words between them do not fit into max_length"
 NOT_ONCE = "the tokens of the text must hold each entity marker once"
-NO_ENTITY = "the tokenizer keeps nothing of the entity"
+NO_ENTITY_TOKENS = "the tokenizer keeps nothing of the entity"
 
 
 class MarkerError(ProblemError):
@@ -177,4 +177,4 @@ def _check_markers(input_ids: list[int], markers: Mapping[str, int]) -> None:
         borders = [at for (at,) in places.values()]
         for name, (start, end) in {"head": borders[:2], "tail": borders[2:]}.items():
             if not set(input_ids[start:end]) - set(markers.values()):
-                raise MarkerError(Problem(NO_ENTITY, name))
+                raise MarkerError(Problem(NO_ENTITY_TOKENS, name))

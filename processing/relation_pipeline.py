@@ -18,7 +18,7 @@ from .tokenizing import EncodedText
 
 RELATION_TASK = "multimodal-relation-extraction"
 SAME_WORDS = "head and tail are the same words, but a relation is one of two entities"
-NO_ENTITY = (
+NOT_AN_ENTITY = (
     "an entity is given as it stands in the text, or as (start, end), end exclusive, in characters of a text or words "
     "of tokens"
 )
@@ -181,7 +181,7 @@ def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
         start, end = (entity["start"], entity["end"]) if isinstance(entity, Mapping) else entity  # type: ignore[misc]
         start, end = index(start), index(end)
     except (TypeError, KeyError, ValueError):
-        raise ProblemError(Problem(NO_ENTITY, name, details=f"(got {entity!r:.80})")) from None
+        raise ProblemError(Problem(NOT_AN_ENTITY, name, details=f"(got {entity!r:.80})")) from None
     if not of_words:
         return _words_between(row, start, end, name)
     if not 0 <= start < end <= len(row.words):

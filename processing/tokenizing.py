@@ -47,11 +47,6 @@ class EncodedText:
     problem: Problem | None = None
     num_cut_words: int = 0
 
-    @property
-    def unreachable_words(self) -> set[int]:
-        """Words without a token: cut off by `max_length`, or such that the tokenizer drops (zero-width joiners)."""
-        return set(range(len(self.words))) - {word for word in self.word_ids if word is not None}
-
 
 def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
     """

@@ -142,7 +142,7 @@ def checkpoint(make_config, make_processor, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def relation_checkpoint(make_config, make_processor, tmp_path_factory):
-    """Folder of a tiny model of relations with random weights, on pictures as those of `checkpoint`."""
+    """Folder of a tiny relation model with random weights, on pictures as those of `checkpoint`."""
     import torch
 
     from modeling_ifaformer import IFAformerForRelationExtraction

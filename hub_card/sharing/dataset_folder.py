@@ -1,5 +1,6 @@
 """The folder of a data set that is shared: Parquet files and a card."""
 
+import json
 import os
 import tempfile
 from contextlib import nullcontext
@@ -12,7 +13,8 @@ from datasets import DatasetDict
 from hub_card.dataset_card import dataset_card
 from processing.data.loading import decode_pictures
 from processing.inspection.statistics import split_statistics
-from processing.jobs.atomic_files import replacing
+from processing.jobs.atomic_files import replacing, write_json
+from processing.jobs.digests import digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
 from processing.problems import check_at_least_one
@@ -42,11 +44,16 @@ def write_dataset(
         The paths of the files, by their path in a repository.
 
     Raises:
-        ValueError: for `rows_per_shard` below 1.
+        ValueError: for `rows_per_shard` below 1, and for a README.md of the folder that this function did not write or
+            that was changed since; it stays as it is.
         JobError: for a folder that holds Parquet files of something else, and where the files cannot be written.
     """
     check_at_least_one(rows_per_shard=rows_per_shard)
     folder = Path(folder)
+    card_path, work, summary = folder / CARD, folder / ".unfinished", folder / ".dataset.json"
+    foreign = f"{card_path} is not as write_dataset wrote it. Move it to another place, or name another folder."
+    if card_path.exists() and not work.exists() and not summary.exists():
+        raise ValueError(foreign)
     data = decode_pictures(data)  # as readers of the files want them
     settings = {"rows": {split: rows._fingerprint for split, rows in data.items()}, "rows_per_shard": rows_per_shard}
     shards = {}  # by the path of the file, its split and the first of its rows
@@ -56,9 +63,9 @@ def write_dataset(
             shards[shard_path(folder, split, index, number)] = (split, index * rows_per_shard)
     with ResumableOutput(
         folder,
-        work=folder / ".unfinished",
+        work=work,
         parts=folder / "data",
-        summary=folder / ".dataset.json",
+        summary=summary,
         remedy="Remove it, or name another folder.",
     ) as output:
         done = output.claim(settings, contents=["rows"])
@@ -70,10 +77,17 @@ def write_dataset(
             output.finish({})
     num_bytes = {split: sum(path.stat().st_size for path in shards if shards[path][0] == split) for split in data}
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
-    text = dataset_card(next(iter(data.values())).features, statistics, num_bytes, **card)
-    with writing(folder), replacing(folder / CARD) as file:
-        file.write(f"{text}\n".encode())
-    return {path.relative_to(folder).as_posix(): path for path in (folder / CARD, *shards)}
+    text = f"{dataset_card(next(iter(data.values())).features, statistics, num_bytes, **card)}\n"
+    made = json.loads(summary.read_bytes())
+    if card_path.exists():
+        there = card_path.read_bytes()
+        if there != text.encode() and digest(there) != made.get(CARD):
+            raise ValueError(foreign)
+    with writing(folder):
+        with replacing(card_path) as file:
+            file.write(text.encode())
+        write_json({**made, CARD: digest(text.encode())}, summary)  # by which a later call knows its own card
+    return {path.relative_to(folder).as_posix(): path for path in (card_path, *shards)}
 
 
 def push_dataset(

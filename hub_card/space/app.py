@@ -6,9 +6,9 @@ The page of a Space: a tweet and its picture go in, its entities come out, and r
 
 Without `--model`, the checkpoints are those of the variable CHECKPOINTS (with spaces or commas between), else those
 that README.md names as `models`. `--relation_model`, the variable RELATION_MODEL, or `relation_model` in README.md
-names a checkpoint that finds the relations between the entities, on pictures of the same sizes, and has a tab where
-two are named. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where a tweet brings none.
-Only the libraries of requirements.txt are needed: the model brings its own code.
+names a relation model, which finds the relations between the entities, on pictures of the same sizes, and has a tab
+where two are named. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where a tweet brings
+none. Only the libraries of requirements.txt are needed: the model brings its own code.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def checkpoint_names(given: list[str] | None = None) -> list[str]:
 
 
 def relation_model_name(given: str | None = None) -> str | None:
-    """Hub name or folder of the checkpoint of relations, see the head of this file; None where there is none."""
+    """Hub name or folder of the relation model, see the head of this file; None where there is none."""
     return given or os.environ.get("RELATION_MODEL") or read_card().get("relation_model")
 
 
@@ -110,7 +110,7 @@ class Taggers:
 
     Args:
         detectors: by the pipeline's option, `aux_detector` and `rcnn_detector`.
-        relation_model: checkpoint that finds relations between the entities.
+        relation_model: the relation model, which finds relations between the entities.
     """
 
     def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
@@ -215,7 +215,7 @@ def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str
 def build(
     checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers, max_waiting: int = MAX_WAITING
 ) -> gr.Blocks:
-    """The page; with a tab for relations where the taggers have a model of them."""
+    """The page; with a tab for relations where the taggers have a relation model."""
     relation_model = taggers.relation_model
     with gr.Blocks(title="Entities in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         gr.Markdown(INTRODUCTION.format(*WITH_RELATIONS if relation_model else ("", "")))
@@ -333,8 +333,8 @@ def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", help="checkpoints to choose from: Hub names or folders")
-    parser.add_argument("--relation_model", help="checkpoint of relations: Hub name or folder")
+    parser.add_argument("--model", nargs="+", help="The models to choose from, by name on the Hub or by folder.")
+    parser.add_argument("--relation_model", help="The relation model, by name on the Hub or by folder.")
     given = parser.parse_args()
     names = checkpoint_names(given.model)
     variables = {"aux_detector": "AUX_DETECTOR", "rcnn_detector": "RCNN_DETECTOR"}

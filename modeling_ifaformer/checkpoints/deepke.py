@@ -121,7 +121,7 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
         else:
             renamed[KEY_PREFIXES[prefix] + key.removeprefix(prefix)] = value
     if unknown:
-        raise ValueError(f"Keys that no published IFA model has: {', '.join(sorted(unknown))}.")
+        raise ValueError(f"The checkpoint has keys that no published IFA model has: {', '.join(sorted(unknown))}.")
     return renamed
 
 
@@ -139,6 +139,6 @@ def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tens
     if problems:
         raise ValueError(
             f"The checkpoint does not fit {type(model).__name__} with these towers: {'; '.join(problems)}. Check "
-            "--task and that the text and vision model are those that training started from."
+            "that the task, the text model and the vision model are those that training started from."
         )
     model.load_state_dict(state_dict)

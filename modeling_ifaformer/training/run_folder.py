@@ -13,10 +13,7 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.json"  # of a run that has ended
 TRIALS = "search.db"  # of a search for training options
 
-GO_ON = (
-    "To go on from there, train with resume_from_checkpoint set to true (--resume_from_checkpoint true on the command "
-    "line)."
-)
+GO_ON = "To go on from there, train with resume_from_checkpoint set to true."
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
@@ -58,15 +55,15 @@ def checkpoint_to_resume(output_dir: str | Path, resume: str | None, overwrite: 
             one would replace without having been told to.
     """
     last = last_complete_checkpoint(output_dir)
-    replace_it = "start anew in its place (overwrite_output_dir true)"
+    replace_it = "start anew in its place (overwrite_output_dir set to true)"
     whole = [path for path in checkpoints(output_dir) if is_whole(path)]
     if resume is None or resume.lower() == "false":
         records = [Path(output_dir) / name for name in (RESULTS, TRIALS)]
         earlier = last or next((path for path in [*whole, *records] if path.exists()), None)
         if earlier is not None and not overwrite:
             raise ValueError(
-                f"{earlier} belongs to an earlier run. Go on from it (resume_from_checkpoint true), name another "
-                f"output_dir, or {replace_it}."
+                f"{earlier} belongs to an earlier run. Go on from it (resume_from_checkpoint set to true), name "
+                f"another output_dir, or {replace_it}."
             )
         return None
     if resume.lower() == "true":

@@ -140,8 +140,8 @@ class CropFinder:
                 found = self.options.detect(detector, kind, images, looked_for)
             except torch.OutOfMemoryError as error:
                 raise JobError(
-                    f"There is too little memory for {len(images)} pictures in a batch ({error}). Run the same "
-                    "command with a smaller batch_size (--batch_size). What was finished is kept."
+                    f"There is too little memory for {len(images)} pictures in a batch ({error}). Do the same "
+                    "again with a smaller batch_size. What was finished is kept."
                 ) from error
             for (picture, image), objects in zip(shown, found, strict=True):
                 crops = map(encode_crop, cut_crops(image, objects))

@@ -64,7 +64,7 @@ def prepare_crops(
         batch_size: pictures in a forward pass.
         rows_per_shard: rows in a Parquet file.
         limit: only so many rows of each split, from the first on.
-        contact_sheet_rows: pictures on the contact sheet.
+        contact_sheet_rows: pictures on the contact sheet; 0 for no sheet.
         seed: decides which pictures these are.
         overwrite: replace the rows of another run.
 
@@ -81,6 +81,8 @@ def prepare_crops(
     if not options.detectors:
         raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
     check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
+    if contact_sheet_rows < 0:
+        raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
     folder, state, shards = Path(folder), process_state(), _cut_shards(data, rows_per_shard)
@@ -184,7 +186,7 @@ def _phrase_source(
     else:
         types = relation_types(features["relation"].names) if "relation" in features else []
     if options.phrases is None and not types:
-        raise ValueError(f"The labels of {name!r} name no entity types. Say what to look for by phrases (--phrases).")
+        raise ValueError(f"The labels of {name!r} name no entity types. Say by phrases what to look for.")
     return phrase_finder(options.phrases, options.spacy_model, types)
 
 

@@ -132,14 +132,14 @@ class Archive(NamedTuple):
         """What the archive lacks as a whole, so that no row can have it. Data-set cards publish the notes."""
         lists, images = self.lists(), self.path(self.layout.images)
         notes = [
-            f"no list of {kind} crops found at {os.path.relpath(path, self.root)}: no row that it would be for has any"
+            f"There is no list of {kind} crops at {os.path.relpath(path, self.root)}, so that its split has none."
             for path, kind in lists.items()
             if not os.path.isfile(path)
         ]
         if os.path.isdir(images):
             return notes
-        place = f"no images folder found at {os.path.relpath(images, self.root)}"
-        return [f"{place}: text only"] if len(notes) == len(lists) else [f"{place}: no row has its image", *notes]
+        absent = f"There is no images folder at {os.path.relpath(images, self.root)}, so that no row has a picture"
+        return [f"{absent} or a crop."] if len(notes) == len(lists) else [f"{absent}.", *notes]
 
     def digest(self) -> str:
         """Changes with the text, the lists of crops and the listing of the pictures."""

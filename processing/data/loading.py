@@ -55,10 +55,10 @@ def load_data(
     own = {option: value for option, value in options.items() if value is not None and value is not False}
     is_own = name not in DATASETS and os.path.exists(name)
     if own and not is_own:
-        raise ValueError(f"{', '.join(own)}: only for files of your own, not for {name!r}.")
+        raise ValueError(f"{', '.join(own)} can be given only for files of your own, not for {name!r}.")
     if data_dir is not None and name not in ARCHIVES:
-        hint = "" if name in DEMOS else "; --dataset is the folder"
-        raise ValueError(f"data_dir: only for {', '.join(ARCHIVES)}, not for {name!r}{hint}.")
+        hint = "" if name in DEMOS else " Name your folder as the data set itself."
+        raise ValueError(f"data_dir can be given only for {', '.join(ARCHIVES)}, not for {name!r}.{hint}")
     if name in DEMOS:
         return _prepared(DEMOS[name](cache_dir=cache_dir), cache_dir)
     if name in ARCHIVES:
@@ -85,7 +85,7 @@ def _prepared(builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDi
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
     if name.startswith((".", "/", "~")) or name.endswith(("/", *TEXT_ENDINGS, *BINARY_ENDINGS)):
-        raise ValueError(f"dataset {name!r}: no such file or folder.")
+        raise ValueError(f"The data set {name!r} is named by a path, but there is no such file or folder.")
     try:
         return load_dataset(name, cache_dir=cache_dir)
     except (FileNotFoundError, ConnectionError, HFValidationError) as error:

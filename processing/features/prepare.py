@@ -40,7 +40,7 @@ TOKEN_FEATURES = {
     "crf_mask": List(Value("bool")),
     "word_ids": List(Value("int32")),
 }
-ANSWERS = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
+LABEL_FEATURES = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
 
 ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
 
@@ -78,14 +78,14 @@ def prepare_features(
     """
     _check_columns(dataset, processor, labels)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
-    text_columns = ["id", "tokens", "head", "tail", *(ANSWERS if labels else ())]
+    text_columns = ["id", "tokens", "head", "tail", *(LABEL_FEATURES if labels else ())]
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
     token_columns = {*processor.model_input_names, "word_ids"}
     text_features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in token_columns}
-    for column in ANSWERS.keys() & texts.features.keys():
-        text_features["labels"] = ANSWERS[column]
+    for column in LABEL_FEATURES.keys() & texts.features.keys():
+        text_features["labels"] = LABEL_FEATURES[column]
     pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
     if not len(dataset):  # for which `datasets` would leave out columns
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})

@@ -29,7 +29,7 @@ def cache_errors(cache_dir: str | None) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             number = cause.errno if isinstance(cause, OSError) else None
-            remedy = "give another cache_dir (--cache_dir), or set HF_DATASETS_CACHE."
+            remedy = "give another cache_dir, or set HF_DATASETS_CACHE."
             if number in NO_SPACE:
                 raise OSError(number, f"There is no space left in {place}. Free some, {remedy}") from error
             if number in NO_WRITING and _concerns(cause, place):

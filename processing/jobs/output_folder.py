@@ -41,7 +41,7 @@ class ResumableOutput:
         summary: Path,
         parts: Path | None = None,
         ending: str = ".parquet",
-        remedy: str = "Name another output, or replace this one by --overwrite.",
+        remedy: str = "Name another output, or set overwrite to replace this one.",
     ) -> None:
         self.output, self.work, self.summary, self.parts = output, work, summary, parts or work
         self.ending, self.remedy = ending, remedy
@@ -76,8 +76,8 @@ class ResumableOutput:
             except Timeout:
                 raise JobError(f"Another run is at work on {self.output}. Wait until it has ended.") from None
             made = self._made()
-            finished = _read_json(self.summary).get("settings") if made else None
-            earlier = _read_json(self._settings) or finished
+            finished = _recorded(self.summary).get("settings") if made else None
+            earlier = _recorded(self._settings) or finished
             if not overwrite:
                 if finished == settings:
                     self._end()
@@ -126,7 +126,7 @@ class ResumableOutput:
         Raises:
             JobError: where the summary cannot be written.
         """
-        summary = {**summary, "settings": _read_json(self._settings)}
+        summary = {**summary, "settings": _recorded(self._settings)}
         with writing(self.output):
             write_json(summary, self.summary)
         self._end()
@@ -165,6 +165,6 @@ class ResumableOutput:
         return f"{self.output} was made from other data or with other settings ({'; '.join(changes)})."
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _recorded(path: Path) -> dict[str, Any]:
     """An object that a run wrote; an empty one where there is none."""
     return json.loads(path.read_bytes()) if path.exists() else {}

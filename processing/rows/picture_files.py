@@ -15,8 +15,8 @@ from .loading_report import AbsentPicture, SplitReport
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 
-_IS_URL = "a URL, and nothing is downloaded: name a file below the image folder"
-_IS_OUTSIDE = "outside the folder of the pictures"
+_IS_URL = "a URL is named, and nothing is downloaded: name a file below the image folder"
+_IS_OUTSIDE = "the path leads out of the folder of the pictures"
 _COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from processing.features.prepare import prepare_features
 
-from .measuring import Run, compare
+from .measuring import TimedCall, compare
 from .published import open_pictures
 from .work import Work, repeated
 
@@ -29,7 +29,7 @@ def measure_data(work: Work) -> dict[str, Any]:
     pictures = num_pictures(rows)
     with tempfile.TemporaryDirectory() as folder:
         features = prepare_features(rows, work.processor, os.path.join(folder, "read"))
-        runs: dict[str, Run] = {BASELINE: (num_pictures(some), partial(open_pictures, some, work.processor))}
+        runs: dict[str, TimedCall] = {BASELINE: (num_pictures(some), partial(open_pictures, some, work.processor))}
         folders = count()
 
         def prepare(num_proc: int) -> None:

@@ -9,7 +9,7 @@ from transformers import BertModel
 
 from processing.features.batch_order import largest_first
 
-from .measuring import Run, compare, matrix_product
+from .measuring import TimedCall, compare, matrix_product
 from .published import PublishedTagger, with_pictures
 from .work import PUBLISHED_LENGTH, Work, run_batches, without_labels
 
@@ -34,7 +34,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
     with FlopCounterMode(display=False) as operations:
         run_batches(model, by_size)
     product = "matrix product of 2048"
-    products: dict[str, Run] = {
+    products: dict[str, TimedCall] = {
         product: matrix_product(work.device, work.dtype),
         "IFAformer": (operations.get_total_flops(), partial(run_batches, model, by_size)),
     }

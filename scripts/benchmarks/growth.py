@@ -14,7 +14,7 @@ from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
 
 from .data import read
-from .measuring import PeakMemory, seconds, spread
+from .measuring import PeakMemory, median_and_range, seconds
 from .work import Work, repeated, run_batches
 
 
@@ -30,8 +30,8 @@ Call = Callable[[], Any]
 
 def measure_growth(work: Work) -> dict[str, Any]:
     """
-    Of each curve `name`, what x is; `x`; `seconds`, a spread at each x; `memory_mb`, the peak beyond what was there
-    before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
+    Of each curve `name`, what x is; `x`; `seconds`, median and range at each x; `memory_mb`, the peak beyond what was
+    there before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
     """
     model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
     lengths = [length for length in TEXT_LENGTHS if length <= model.config.max_text_length]
@@ -87,7 +87,7 @@ def curve(name: str, numbers: Sequence[int], make_call: Callable[[int], Call], r
         call = make_call(number)
         with PeakMemory() as peak:
             seconds(call)  # The first call does not count.
-            times.append(spread([seconds(call) for _ in range(repeats)]))
+            times.append(median_and_range([seconds(call) for _ in range(repeats)]))
         starts.append(peak.start)
         # An allocator may keep memory for the next point or give some back, so all points count from the first start.
         memory.append(max(0.0, peak.peak - starts[0]))

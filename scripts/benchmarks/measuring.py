@@ -17,7 +17,7 @@ from modeling_ifaformer.training.hardware import versions
 
 
 # What one call gets done (tweets, pictures, ...), and the call.
-Run = tuple[float, Callable[[], Any]]
+TimedCall = tuple[float, Callable[[], Any]]
 
 
 class PeakMemory:
@@ -72,7 +72,9 @@ def cpu_clock() -> float:
     return time.process_time() + children.children_user + children.children_system
 
 
-def compare(runs: Mapping[str, Run], baseline: str, repeats: int, unit: str, memory: bool = False) -> dict[str, Any]:
+def compare(
+    runs: Mapping[str, TimedCall], baseline: str, repeats: int, unit: str, memory: bool = False
+) -> dict[str, Any]:
     """
     Call each run once a round, `repeats` rounds after one that does not count.
 
@@ -114,15 +116,15 @@ def summary(rounds: list[dict[str, float]], baseline: str, unit: str) -> dict[st
     """
     runs = {
         name: {
-            "per_second": spread([rates[name] for rates in rounds]),
-            "times_baseline": spread([rates[name] / rates[baseline] for rates in rounds]),
+            "per_second": median_and_range([rates[name] for rates in rounds]),
+            "times_baseline": median_and_range([rates[name] / rates[baseline] for rates in rounds]),
         }
         for name in rounds[0]
     }
     return {"baseline": baseline, "unit": unit, "runs": runs}
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def median_and_range(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
@@ -156,7 +158,7 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
     return printed
 
 
-def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> Run:
+def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> TimedCall:
     """Multiply square matrices. The units are floating-point operations."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2.0 * size**3, lambda: left @ right
@@ -166,7 +168,7 @@ def machine(device: str, repeats: int) -> dict[str, Any]:
     """What the machine is, and its operations a second in matrix products and bytes a second in copying."""
     source = torch.ones(2**26, device=device)  # more than caches hold
     copy = torch.empty_like(source)
-    runs: dict[str, Run] = {"copying memory": (2.0 * source.nbytes, lambda: copy.copy_(source))}
+    runs: dict[str, TimedCall] = {"copying memory": (2.0 * source.nbytes, lambda: copy.copy_(source))}
     for dtype in (torch.float32, torch.bfloat16):
         runs[f"matrix product, {str(dtype).removeprefix('torch.')}"] = matrix_product(device, dtype)
     peaks = compare(runs, "copying memory", repeats, "bytes or operations")["runs"]

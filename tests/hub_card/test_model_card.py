@@ -79,14 +79,12 @@ def results():
             "cpu_cores": 96,
             "peak_memory_bytes": 12_340_000_000,
             "peak_device_memory_bytes": 56_780_000_000,
-            "energy_watt_hours": 3456.78,
         },
         "statistics": {
             "train": {"rows": 24001, "entities": {"PER": 2402, "a|b": 2403}, "without_image": 2404},
             "test": {"rows": 2501, "entities": {"PER": 2502}, "without_image": 2503},
         },
         "num_parameters": 198765432,
-        "git_commit": "0a1b2c3d",
     }
 
 
@@ -245,9 +243,7 @@ Trained on [me/tweets](https://huggingface.co/datasets/me/tweets).
 - peak memory: 12.3 GB
 - peak device memory: 56.8 GB
 - training time: 2.3 h
-- energy: 3,456.8 Wh
 - versions: torch 2.13.0+cpu, transformers 5.23.0
-- code: commit `0a1b2c3d`
 
 ![Training loss by step and validation F1 by epoch](training_curve.png)
 
@@ -391,8 +387,6 @@ def recorded_numbers(facts, key=""):
         yield {f"{facts / 1e9:.1f}"}
     elif key == "train_seconds":
         yield {f"{facts:.0f}", f"{facts / 60:.1f}", f"{facts / 3600:.1f}"}
-    elif key == "energy_watt_hours":
-        yield {f"{facts:,.1f}"}
     else:
         yield {f"{facts:,}", str(facts), f"{facts:g}"}
 
@@ -437,7 +431,7 @@ def test_nothing_recorded():
     assert "model-index" not in card.content and "model_name" not in card.content and "None" not in card.content
     assert "![" not in card.text and "## Limits and biases" in card.text
     every = {**results(), "hardware": dict.fromkeys(results()["hardware"])}
-    every |= dict.fromkeys(("confusion", "statistics", "git_commit", "best_checkpoint", "seed"))
+    every |= dict.fromkeys(("confusion", "statistics", "best_checkpoint", "seed"))
     assert "None" not in str(model_card(ModelFacts(every, config())))
 
 
@@ -461,6 +455,20 @@ def test_spread_over_seeds():
     assert "spread over seeds is not recorded" not in card
     run["spread"]["test"]["accuracy"] = {"mean": 0.5, "std": 0.1}  # of relations
     assert "93.0 ± 1.2 | 50.0 ± 10.0 |" in re.sub(" +", " ", str(model_card(ModelFacts(run, config()))))
+
+
+def test_the_negative_relation_is_named_as_the_run_recorded_it():
+    of_relations = {"architectures": ["IFAformerForRelationExtraction"]}
+    counts = {"types": ["friend"], "counts": [[3, 1], [0, 4]]}
+
+    def sentence(**recorded):
+        run = {"test": scores(0.5, 0.6, 0.7, 8, accuracy=0.8), **recorded}
+        [said] = re.findall(r"micro averages over [^.]*\.", model_card(ModelFacts(run, of_relations)).text)
+        return said
+
+    named = sentence(confusion={"test": {**counts, "negative": "unrelated"}})
+    assert named == "micro averages over all relations but the negative one, `unrelated`."
+    assert sentence(confusion={"test": counts}) == sentence() == "micro averages over all relations."
 
 
 def test_no_path_of_this_machine():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertweetTokenizer, RobertaTokenizer
 
 from processing.entity_markers import (
-    NO_ENTITY,
+    NO_ENTITY_TOKENS,
     NO_ROOM,
     NO_SPAN,
     NOT_ONCE,
@@ -174,7 +174,7 @@ class TestEncodeMarked:
         [whole] = encode_marked(tokenizer, [marked], MARKERS, "word", None)
         [cut] = encode_marked(tokenizer, [marked], MARKERS, "word", max_length)
         if any(not tokenizer.tokenize(" ".join(words[start:end])) for start, end in (head, tail)):
-            assert whole.problem.kind == NO_ENTITY and cut.problem is not None
+            assert whole.problem.kind == NO_ENTITY_TOKENS and cut.problem is not None
             assert whole.input_ids == cut.input_ids == []
             return
         needed = sum(word is not None and marked.first <= word <= marked.last for word in whole.word_ids)

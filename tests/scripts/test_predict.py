@@ -83,7 +83,7 @@ def test_files_are_read_and_a_report_is_printed(run, tweets, tmp_path):
     assert (tmp_path / "out.jsonl.top_entities.png").exists()
     printed = run(*flags, "--top_entities", 2).out
     assert printed == f"{output} is finished: nothing to do. --overwrite makes it anew.\n"
-    with pytest.raises(SystemExit, match=r"top_entities: 2 before, None now\)\. .* --overwrite"):
+    with pytest.raises(SystemExit, match=r"top_entities: 2 before, None now\)\. .* set overwrite"):
         run(*flags)
 
 

@@ -136,7 +136,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(options, run
     assert (killed / "checkpoint-6" / "model.safetensors").exists() and not (killed / "results.json").exists()
 
     refused = run_script("train.py", *options(killed), exit_code=1)
-    assert "belongs to an earlier run. Go on from it (resume_from_checkpoint true)" in refused.stderr
+    assert "belongs to an earlier run. Go on from it (resume_from_checkpoint set to true)" in refused.stderr
     resumed = run_script("train.py", *options(killed, "--resume_from_checkpoint", "true"))
     assert f"{killed}: Going on from {killed / 'checkpoint-3'}." in resumed.stdout
     assert "checkpoint-6 was only half written and has been removed." in resumed.stderr
@@ -151,7 +151,7 @@ def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(run_here, at_step,
     assert run_here("--save_total_limit", "1") == 128 + number
     printed = capsys.readouterr().out
     assert f"{number.name} stopped the training after step 5" in printed
-    assert "--resume_from_checkpoint true" in printed
+    assert "resume_from_checkpoint set to true" in printed
     assert json.loads((tmp_path / "out" / "checkpoint-5" / "trainer_state.json").read_text())["global_step"] == 5
     assert not (tmp_path / "out" / "results.json").exists()
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 TYPES = ("PER", "LOC", "ORG", "MISC")
 
-NO_CROPS = 0.07
+SHARE_WITHOUT_CROPS = 0.07
 DECIDING_IN_AUX, DECIDING_IN_RCNN = 0.97, 0.92
 MAX_CROPS = 3
 
@@ -275,7 +275,7 @@ def place_objects(
 
 def _plan_crops(objects: tuple[SceneObject, ...], deciding_share: float, rng: random.Random) -> tuple[Crop, ...]:
     """What a detector might return: loose boxes, best first, at times nothing at all."""
-    if rng.random() < NO_CROPS:
+    if rng.random() < SHARE_WITHOUT_CROPS:
         return ()
     found = [item for item in objects if not item.deciding or rng.random() < deciding_share]
     # The bonus: the deciding object is often first and seldom cut off, but its place in the list gives nothing away.

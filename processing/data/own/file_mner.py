@@ -69,7 +69,7 @@ class FileMNER(ReportingBuilder):
         tables = find_tables(data_dir)
         folder = tables.folder if image_dir is None else os.path.realpath(os.path.expanduser(image_dir))
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f"image_dir={image_dir!r}: no such folder.")
+            raise FileNotFoundError(f"image_dir={image_dir!r} is not there: expected the folder of the pictures.")
         super().__init__(
             content=source_digest(tables, folder, cache_dir),
             cache_dir=cache_dir,

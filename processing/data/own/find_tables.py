@@ -62,7 +62,7 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
         return Tables(root, {SPLIT_OF[match[1].lower()] if match else "train": (root,)})
     root = os.path.realpath(root)
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"data_dir={os.fspath(data_dir)!r}: no such file or folder: {root}.")
+        raise FileNotFoundError(f"data_dir={os.fspath(data_dir)!r}: there is no such file or folder: {root}.")
     found = (
         _saved_to_disk(root)
         or _named_files(root)

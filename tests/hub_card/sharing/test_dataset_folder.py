@@ -80,6 +80,25 @@ def test_files_of_something_else_are_left_alone(own_data, load, tmp_path):
     assert not (tmp_path / "third").exists()
 
 
+def test_only_a_card_that_was_made_here_is_replaced(own_data, load, tmp_path):
+    data, shared = load(own_data), tmp_path / "shared"
+    shared.mkdir()
+    card = shared / "README.md"
+    card.write_text("mine")
+    with pytest.raises(ValueError, match=r"README\.md is not as write_dataset wrote it\. Move it"):
+        write_dataset(data, shared, title="x")
+    assert [path.name for path in shared.iterdir()] == ["README.md"] and card.read_text() == "mine"
+    card.unlink()
+    for title in ("first", "second"):
+        write_dataset(data, shared, title=title)
+        assert f"# {title}\n" in card.read_text(encoding="utf-8")
+    changed = card.read_text(encoding="utf-8") + "They are ours.\n"
+    card.write_text(changed, encoding="utf-8")
+    with pytest.raises(ValueError, match="or name another folder"):
+        write_dataset(data, shared, title="third")
+    assert card.read_text(encoding="utf-8") == changed
+
+
 def test_one_commit_replaces_an_earlier_version(hub, own_data, load, tmp_path):
     hub.former = ["README.md", "LICENSE", "data/test-00000-of-00001.parquet", "data/train-00000-of-00009.parquet"]
     url = push_dataset(load(own_data), "me/tweets", title="Tweets", private=True, language=["en"])

@@ -55,7 +55,7 @@ def test_every_key_is_accounted_for(make_config):
         "crf.transitions is missing",
         "extra has no place in the model",
         "classifier.bias has shape (5,), the model needs (3,)",
-        "Check --task",
+        "Check that the task, the text model and the vision model are those",
     ):
         assert part in str(error.value)
 

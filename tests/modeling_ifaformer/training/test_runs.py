@@ -56,7 +56,7 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(train, weights, bef
             TrainingStopped, match=f"SIGTERM stopped the training after step {stopped_after}"
         ) as stopped:
             train(**BY_EPOCH, resume_from_checkpoint="true")
-        assert stopped.value.cause == signal.SIGTERM and "--resume_from_checkpoint true" in str(stopped.value)
+        assert stopped.value.cause == signal.SIGTERM and "resume_from_checkpoint set to true" in str(stopped.value)
         state = json.loads((tmp_path / "out" / f"checkpoint-{stopped_after}" / "trainer_state.json").read_text())
         assert state["global_step"] == stopped_after
     before_step(0, None)

@@ -174,5 +174,5 @@ def test_a_full_disk(make_trainer, tmp_path, monkeypatch, part):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     message = str(stopped.value)
     assert ("No space left on device" if part == "optimizer" else "too large") in message
-    assert "The last good checkpoint is" in message and "--resume_from_checkpoint true" in message
+    assert "The last good checkpoint is" in message and "resume_from_checkpoint set to true" in message
     assert last_complete_checkpoint(tmp_path / "out").name == "checkpoint-3"

@@ -213,7 +213,7 @@ def test_a_finished_folder_stays_as_it_is(tmp_path, prepare, looked_at):
     before, rows = files_of(folder), stored_rows(folder)
     looked_at.clear()
     assert prepare(folder, batch_size=1) is None
-    with pytest.raises(JobError, match=r"with other settings \(rcnn: .*'threshold': 1.0.* now\)\. .*--overwrite"):
+    with pytest.raises(JobError, match=r"with other settings \(rcnn: .*'threshold': 1.0.* now\)\. .*set overwrite"):
         prepare(folder, rcnn_threshold=1.0)
     assert files_of(folder) == before and not looked_at
     prepare(folder, rcnn_threshold=1.0, overwrite=True)
@@ -237,7 +237,7 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, prepar
     train = datasets.Dataset.from_list(rows, features=source["train"].features)
     other = datasets.DatasetDict({**source, "train": train})
     part = "rows" if change in ("a row more", "another text") else "pictures"
-    with pytest.raises(JobError, match=rf"made from other data .*\(.*other {part}.*\)\. .*--overwrite"):
+    with pytest.raises(JobError, match=rf"made from other data .*\(.*other {part}.*\)\. .*set overwrite"):
         prepare(tmp_path / "out", other, aux=None, name="a/mine", limit=2)
     assert prepare(tmp_path / "out", aux=None, name="a/mine", limit=2) is None, "what was there has changed"
 
@@ -393,6 +393,7 @@ def test_another_run_at_work(tmp_path, prepare, looked_at):
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"rows_per_shard": 0}, ValueError, "rows_per_shard must be at least 1, got 0"),
         ({"limit": 0}, ValueError, "limit must be at least 1, got 0"),
+        ({"contact_sheet_rows": -1}, ValueError, "contact_sheet_rows must be at least 0, got -1"),
         ({"aux": "detr"}, JobError, r"aux_detector expects a zero-shot detector .*got .*detr"),
         ({"rcnn": "owlv2"}, JobError, r"rcnn_detector expects one of a closed set, got .*owlv2"),
         ({"spacy_model": "en_none"}, JobError, "(pip install spacy|spacy download en_none)"),
@@ -409,5 +410,5 @@ def test_labels_that_name_no_types(tmp_path, source, prepare):
     features = datasets.Features({**source["test"].features, "ner_tags": ner_features(["O"])["ner_tags"]})
     rows = [{**row, "ner_tags": [0, 0, 0]} for row in source["test"]]
     data = datasets.DatasetDict(test=datasets.Dataset.from_list(rows, features=features))
-    with pytest.raises(JobError, match=r"labels of 'mine' name no entity types\. .*--phrases"):
+    with pytest.raises(JobError, match=r"labels of 'mine' name no entity types\. Say by phrases"):
         prepare(tmp_path / "out", data)

@@ -214,7 +214,7 @@ def test_real_text(shared, tmp_path):
     assert sum(row["tail"]["start"] < row["head"]["start"] for row in rows) == 1808
     overlapping = [row for row in rows if max(e["start"] for e in row.values()) < min(e["end"] for e in row.values())]
     assert len(overlapping) == 67
-    assert builder.report.notes == ["no images folder found at img_org: text only"]
+    assert builder.report.notes == ["There is no images folder at img_org, so that no row has a picture or a crop."]
 
 
 def test_relation_ids_are_the_published_ones(shared):

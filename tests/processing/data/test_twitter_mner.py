@@ -136,7 +136,9 @@ class TestBuilder:
                 path.unlink() if path.is_file() else shutil.rmtree(path)
         dataset, report = archive.prepare()
         assert archive.reds(dataset["train"][0]) == (None, [], [])
-        assert report.notes == ["no images folder found at twitter2017_images: text only"]
+        assert report.notes == [
+            "There is no images folder at twitter2017_images, so that no row has a picture or a crop."
+        ]
         assert not report.absent
 
     def test_parts_that_are_absent_as_a_whole(self, archive):
@@ -149,12 +151,12 @@ class TestBuilder:
             (None, [], []),
             (None, [102], []),
         ]
-        assert [note.split(" found")[0] for note in report.notes] == [
-            "no images folder",
-            "no list of aux crops",
-            "no list of rcnn crops",
+        assert [note.split(" at ")[0] for note in report.notes] == [
+            "There is no images folder",
+            "There is no list of aux crops",
+            "There is no list of rcnn crops",
         ]
-        assert "found at twitter2017_val_dict.pth:" in report.notes[1]
+        assert "at twitter2017_val_dict.pth," in report.notes[1]
         assert not any(str(archive.root) in note for note in report.notes), "a card publishes them"
 
     @pytest.mark.parametrize("place", ["twitter17_img2crop.pth", "twitter2017_img2crop.pth"])
@@ -231,7 +233,9 @@ class TestBuilder:
         assert archive.counts(report)["images_outside"] == 1
         assert archive.counts(report)["crops_outside"] == 5
         assert report.absent[0][:2] == ("train-0", "../../outside.jpg")
-        assert {picture.problem.kind for picture in report.absent} == {"outside the folder of the pictures"}
+        assert {picture.problem.kind for picture in report.absent} == {
+            "the path leads out of the folder of the pictures"
+        }
         assert [picture.problem.details for picture in report.absent] == [
             "(twitter2017_images)",
             *["(crops)"] * 2,

@@ -37,5 +37,5 @@ def test_any_pictures_give_columns_and_a_report(tmp_path_factory, row):
 
 @pytest.mark.parametrize("name", ["..", "a/../..", "{}/..", "{}/a/../..", "{}", "/"])
 def test_a_name_that_leads_out_of_the_folder(tmp_path, name):
-    with pytest.raises(ProblemError, match="outside the folder of the pictures"):
+    with pytest.raises(ProblemError, match="the path leads out of the folder of the pictures"):
         PictureFolder(str(tmp_path), str(tmp_path)).find(name.format(tmp_path))

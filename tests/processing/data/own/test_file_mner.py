@@ -339,7 +339,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr(os, "makedirs", refuse)
             with pytest.raises(
-                OSError, match=r"/cache.* cannot be written\. Allow it, give another cache_dir .*, or set HF"
+                OSError, match=r"/cache.* cannot be written\. Allow it, give another cache_dir, or set HF"
             ):
                 builder.download_and_prepare()
             with pytest.raises(OSError, match=r"/cache cannot be written"):

@@ -176,13 +176,13 @@ def test_sources(folder, tmp_path):
     found = [image and image.getpixel((0, 0))[0] for image in dataset["train"]["image"]]
     assert found == [0, 1, 2, 2, 0] + [None] * 13
     assert not report.skipped
-    url = "a URL, and nothing is downloaded: name a file below the image folder"
+    url = "a URL is named, and nothing is downloaded: name a file below the image folder"
     assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
         ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
         ("train-8", NO_SUCH_FILE),
         ("train-9", UNKNOWN_FORMAT),
-        ("train-10", "outside the folder of the pictures (mine)"),
-        ("train-11", "outside the folder of the pictures (mine)"),
+        ("train-10", "the path leads out of the folder of the pictures (mine)"),
+        ("train-11", "the path leads out of the folder of the pictures (mine)"),
         ("train-12", url),
         ("train-13", url),
         ("train-14", "a picture must be a path, bytes or a dict of the two (got 5)"),
@@ -199,7 +199,7 @@ def test_image_dir(folder, tmp_path):
     folder.write("train", {**PARIS, "image": "a.png"})
     assert folder.prepare(image_dir=tmp_path / "pictures")[0]["train"][0]["image"].getpixel((0, 0)) == (9, 0, 0)
     assert folder.prepare()[0]["train"][0]["image"] is None
-    with pytest.raises(FileNotFoundError, match=r"image_dir='gone': no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"image_dir='gone' is not there"):
         folder.builder(image_dir="gone")
 
 

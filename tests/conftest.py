@@ -162,6 +162,24 @@ def relation_checkpoint(make_config, make_processor, tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture
+def before_step(monkeypatch):
+    """`before_step(3, function)`: call the function before the third step of the next training."""
+    from modeling_ifaformer.training import IFAformerTrainer
+
+    training_step = IFAformerTrainer.training_step
+
+    def patch(number, function):
+        def step(self, *args, **kwargs):
+            if self.state.global_step == number - 1:
+                function(self)
+            return training_step(self, *args, **kwargs)
+
+        monkeypatch.setattr(IFAformerTrainer, "training_step", step)
+
+    return patch
+
+
 @pytest.fixture(scope="session")
 def tiny_detector(tmp_path_factory):
     """

@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ifaformer_commands import score, train
-from modeling_ifaformer.training import IFAformerTrainer
 
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -100,22 +99,6 @@ def run_here(monkeypatch, options, tmp_path):
     return run
 
 
-@pytest.fixture
-def at_step(monkeypatch):
-    """`at_step(3, function)`: the training calls the function before its third step."""
-    training_step = IFAformerTrainer.training_step
-
-    def patch(number, function):
-        def step(self, *args, **kwargs):
-            if self.state.global_step == number - 1:
-                function(self)
-            return training_step(self, *args, **kwargs)
-
-        monkeypatch.setattr(IFAformerTrainer, "training_step", step)
-
-    return patch
-
-
 def weights(folder):
     return load_file(folder / "model.safetensors")
 
@@ -146,8 +129,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(options, run
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(run_here, at_step, capsys, tmp_path, number):
-    at_step(5, lambda trainer: os.kill(os.getpid(), number))
+def test_a_run_that_is_taken_away_saves_and_says_how_to_go_on(run_here, before_step, capsys, tmp_path, number):
+    before_step(5, lambda trainer: os.kill(os.getpid(), number))
     assert run_here("--save_total_limit", "1") == 128 + number
     printed = capsys.readouterr().out
     assert f"{number.name} stopped the training after step 5" in printed
@@ -172,8 +155,8 @@ def raising(error):
         (raising(OSError("The checkpoint was not written")), "The checkpoint was not written"),
     ],
 )
-def test_what_ends_a_training_is_the_last_line(run_here, at_step, happens, message):
-    at_step(2, happens)
+def test_what_ends_a_training_is_the_last_line(run_here, before_step, happens, message):
+    before_step(2, happens)
     assert message in run_here()
 
 

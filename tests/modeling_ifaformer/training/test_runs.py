@@ -17,22 +17,6 @@ from modeling_ifaformer.training.run_folder import checkpoints, last_complete_ch
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
 
 
-@pytest.fixture
-def before_step(monkeypatch):
-    """`before_step(3, function)`: call the function before the third step of the next training."""
-    training_step = IFAformerTrainer.training_step
-
-    def patch(number, function):
-        def step(self, *args, **kwargs):
-            if self.state.global_step == number - 1:
-                function(self)
-            return training_step(self, *args, **kwargs)
-
-        monkeypatch.setattr(IFAformerTrainer, "training_step", step)
-
-    return patch
-
-
 def send(number):
     return lambda trainer: os.kill(os.getpid(), number)
 

@@ -19,7 +19,7 @@ from .modeling_outputs import (
     IFAformerRelationOutput,
     IFAformerTokenClassifierOutput,
 )
-from .packing import PackedRows, additive_mask, deepke_mask, pack, values_at_hand
+from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
 from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
@@ -30,19 +30,6 @@ AUTO_MAP = {
     "AutoModel": "modeling_ifaformer.IFAformerModel",
     "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
     "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
-}
-# Their code comes with the processor.
-ENTITY_PIPELINES: dict[str, dict[str, Any]] = {
-    "multimodal-token-classification": {
-        "impl": "pipeline_ifaformer.IFAformerPipeline",
-        "pt": ["AutoModelForTokenClassification"],
-    }
-}
-RELATION_PIPELINES: dict[str, dict[str, Any]] = {
-    "multimodal-relation-extraction": {
-        "impl": "relation_pipeline.IFAformerRelationPipeline",
-        "pt": ["AutoModelForSequenceClassification"],
-    }
 }
 
 
@@ -224,10 +211,12 @@ class IFAformerModel(IFAformerPreTrainedModel):
             raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
 
         text = self.text_model(input_ids, token_type_ids)  # (B, T, D)
-        vision = visual_mask = None
+        text_real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
+        vision: Any = None  # tensors where the vision tower runs
+        visual_real: Any = None
         # Without text attending to it, the vision tower reaches no output but its own hidden states.
         if config.text_attends_vision or output_attentions or output_hidden_states:
-            vision, visual_mask = self.vision_model(
+            vision, visual_real = self.vision_model(
                 config,
                 input_ids.shape[0],
                 pixel_values,
@@ -236,29 +225,30 @@ class IFAformerModel(IFAformerPreTrainedModel):
             )
 
         deepke = config.attention_variant == "deepke"
-        text_mask = vision_mask = text_tokens = text_rows = vision_rows = None
+        text_attended: Attended
+        vision_attended: Attended = None
+        text_tokens = None
         # What is asked for by position stays padded, and so does what the published code attends to.
         if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
-            text, text_tokens = pack(text, attention_mask)
-            visual_tokens = None
+            text_tokens, visual_lengths = PackedTokens(text_real), []
+            text = text_tokens.pack(text)
             if vision is not None:
-                vision, visual_tokens = pack(vision, visual_mask)
-                prefix = text_tokens if config.vision_attends_text else None
-                vision_rows = PackedRows(visual_tokens, prefix)
-            text_rows = PackedRows(text_tokens, visual_tokens)
+                visual_tokens = PackedTokens(visual_real)
+                vision, visual_lengths = visual_tokens.pack(vision), visual_tokens.lengths
+            text_attended = RowLengths(text_tokens.lengths, visual_lengths)
+            vision_attended = RowLengths(visual_lengths, text_tokens.lengths)
         else:
-            if vision is not None:
-                lent = [(attention_mask, text)] if config.vision_attends_text else []
-                # The published code lets the vision tower attend to text padding.
-                vision_mask = None if deepke else additive_mask([*lent, (visual_mask, vision)])
-            lent = [(visual_mask, vision)] if vision is not None and config.text_attends_vision else []
-            text_mask = (deepke_mask if deepke else additive_mask)([*lent, (attention_mask, text)])
+            lent = [visual_real] if config.text_attends_vision else []
+            text_attended = (deepke_mask if deepke else additive_mask)([*lent, text_real], text.dtype)
+            if vision is not None and not deepke:  # The published code lets the vision tower attend to text padding.
+                lent = [text_real] if config.vision_attends_text else []
+                vision_attended = additive_mask([*lent, visual_real], vision.dtype)
 
         num_heads = config.text_config.num_attention_heads
         text_prefix = vision_prefix = None
-        if vision is not None and config.text_attends_vision:
+        if config.text_attends_vision:
             text_prefix = (mix_positions(vision, num_heads) if deepke else vision,) * 2
-        if vision is not None and config.vision_attends_text:
+        if config.vision_attends_text:
             vision_prefix = (mix_positions(text, num_heads) if deepke else text,) * 2
 
         # Tensors wherever they are asked for; else None may stand for a tower that is not run or weights not given.
@@ -273,15 +263,13 @@ class IFAformerModel(IFAformerPreTrainedModel):
             # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
             key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
             if vision is not None and not (key_values_only and layer == 0):
-                vision, key_values, weights = vision_layer(
-                    vision, vision_mask, vision_prefix, vision_rows, key_values_only
-                )
+                vision, key_values, weights = vision_layer(vision, vision_attended, vision_prefix, key_values_only)
                 image_hidden_states.append(vision)
                 image_attentions.append(weights)
                 if config.text_attends_vision and layer > 0:
                     # The published code puts the keys a second time where the values belong.
                     text_prefix = (key_values[0],) * 2 if deepke else key_values
-            text, key_values, weights = text_layer(text, text_mask, text_prefix, text_rows)
+            text, key_values, weights = text_layer(text, text_attended, text_prefix)
             hidden_states.append(text)
             attentions.append(weights)
             if config.vision_attends_text:
@@ -302,7 +290,12 @@ class IFAformerModel(IFAformerPreTrainedModel):
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):
     """IFAformer with a linear layer and a linear-chain CRF: multimodal named entity recognition."""
 
-    custom_pipelines = ENTITY_PIPELINES
+    custom_pipelines = {  # noqa: RUF012  (its code comes with the processor)
+        "multimodal-token-classification": {
+            "impl": "pipeline_ifaformer.IFAformerPipeline",
+            "pt": ["AutoModelForTokenClassification"],
+        }
+    }
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
@@ -366,7 +359,12 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
 class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
     """IFAformer with a linear layer over the hidden states at the two markers that open head and tail entity."""
 
-    custom_pipelines = RELATION_PIPELINES
+    custom_pipelines = {  # noqa: RUF012  (its code comes with the processor)
+        "multimodal-relation-extraction": {
+            "impl": "relation_pipeline.IFAformerRelationPipeline",
+            "pt": ["AutoModelForSequenceClassification"],
+        }
+    }
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)

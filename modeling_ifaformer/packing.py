@@ -8,6 +8,7 @@ Shapes: B batch_size, L padded length, K keys, N real tokens of the batch, D hid
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -20,31 +21,19 @@ def values_at_hand(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
-def ones_like_mask(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor:
-    """`mask` (B, L) in the dtype of the hidden states (B, L, D); all ones where it is None."""
-    return hidden_states.new_ones(hidden_states.shape[:2]) if mask is None else mask.to(hidden_states.dtype)
-
-
-MaskedParts = Sequence[tuple[torch.Tensor | None, torch.Tensor]]  # mask (B, L), None for all, and states (B, L, D)
-
-
-def additive_mask(parts: MaskedParts) -> torch.Tensor | None:
+def additive_mask(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """
     The mask over the parts that are attended to, side by side, (B, 1, 1, K): 0 where a position is real, else the
-    minimum of the last part's dtype; None where all are.
+    minimum of the dtype. `parts` say which of their positions are real, each (B, L) bool.
     """
-    if all(mask is None for mask, _ in parts):
-        return None
-    dtype = parts[-1][1].dtype
-    real = torch.cat([ones_like_mask(*part) for part in parts], dim=1).to(dtype)
-    return ((1.0 - real) * torch.finfo(dtype).min)[:, None, None, :]
+    return ((~torch.cat(list(parts), dim=1)).to(dtype) * torch.finfo(dtype).min)[:, None, None, :]
 
 
-def deepke_mask(parts: MaskedParts) -> torch.Tensor:
+def deepke_mask(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """The published mask over visual tokens, where there are any, and text: +1 on those, -10000 on padding."""
-    *visual, (mask, text) = parts
-    additive = [text.new_ones(states.shape[:2]) for _, states in visual]
-    return torch.cat([*additive, (1.0 - ones_like_mask(mask, text)) * -10000.0], dim=1)[:, None, None, :]
+    *visual, text = parts
+    additive = [torch.ones_like(part, dtype=dtype) for part in visual]
+    return torch.cat([*additive, (~text).to(dtype) * -10000.0], dim=1)[:, None, None, :]
 
 
 class PackedTokens:
@@ -70,33 +59,15 @@ class PackedTokens:
         return padded.index_copy(0, self.positions, packed).unflatten(0, self.shape)
 
 
-class PackedRows:
+class RowLengths(NamedTuple):
     """
-    Where the rows of a batch begin and end among packed tokens whose heads are split, (1, H, N, E). Attention takes a
-    row at a time: nothing is padded or masked, and queries are not copied.
-
-    Args:
-        tokens: of the tower that attends.
-        prefix: of the tower that lends its keys and values, or None.
+    How many packed tokens each row has, of the tower that attends and of the one that lends it keys and values.
+    Attention takes a row at a time: nothing is padded or masked, and queries are not copied.
     """
 
-    def __init__(self, tokens: PackedTokens, prefix: PackedTokens | None):
-        self.lengths = tokens.lengths
-        self.prefix_lengths = [] if prefix is None else prefix.lengths
-
-    def own(self, heads: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(1, H, N, E) -> (1, H, length, E) of each row."""
-        return heads.split(self.lengths, dim=2)
-
-    def with_prefix(self, prefix: torch.Tensor | None, heads: torch.Tensor) -> Sequence[torch.Tensor]:
-        """(1, H, N of the prefix, E) and (1, H, N, E) -> (1, H, prefix length + length, E) of each row."""
-        if prefix is None:
-            return self.own(heads)
-        pairs = zip(prefix.split(self.prefix_lengths, dim=2), self.own(heads), strict=True)
-        return [torch.cat(pair, dim=2) for pair in pairs]
+    own: list[int]
+    prefix: list[int]
 
 
-def pack(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, PackedTokens]:
-    """(B, L, D) and which positions are real (B, L), None for all -> (N, D), and where they belong."""
-    tokens = PackedTokens(ones_like_mask(mask, hidden_states).bool())
-    return tokens.pack(hidden_states), tokens
+# What a row attends to: packed tokens, or the keys that a mask (B, 1, 1, K) leaves, all of them where it is None.
+Attended = RowLengths | torch.Tensor | None

@@ -5,9 +5,10 @@ Modules and parameters carry the names of `BertModel` (also `RobertaModel`, `XLM
 so that weights move over by name. The towers hold no loop over layers: [`IFAformerModel`] runs them side by side.
 
 Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text length, V visual tokens, P prefix length.
-Layers take (B, N, D), or packed tokens (N, D) with the [`PackedRows`] of their tower.
+Layers take (B, N, D), or packed tokens (N, D) with the [`RowLengths`] of their tower.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -15,24 +16,20 @@ import torch
 from torch import nn
 from transformers import BertConfig, CLIPVisionConfig
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import (
-    BertEmbeddings,
-    BertIntermediate,
-    BertOutput,
-    BertPooler,
-    BertPreTrainedModel,
-    BertSelfAttention,
-    BertSelfOutput,
+from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPooler, BertPreTrainedModel
+from transformers.models.clip.modeling_clip import (
+    CLIPEncoderLayer,
+    CLIPPreTrainedModel,
+    CLIPVisionEmbeddings,
+    eager_attention_forward,
 )
-from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention, CLIPPreTrainedModel, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
 from transformers.utils import logging
 
 from .configuration_ifaformer import IFAformerConfig
-from .packing import PackedRows, PackedTokens, values_at_hand
+from .packing import Attended, PackedTokens, RowLengths, values_at_hand
 
 
 logger = logging.get_logger(__name__)
@@ -57,113 +54,71 @@ def mix_positions(hidden_states: torch.Tensor, num_heads: int) -> torch.Tensor:
     return hidden_states.reshape(batch_size, num_heads, length, -1).transpose(1, 2).flatten(2)
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    # (B, H, N, E) x (B, H, E, P + N) -> (B, H, N, P + N)
-    attention_weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
-    if attention_mask is not None:
-        attention_weights = attention_weights + attention_mask
-    attention_weights = nn.functional.softmax(attention_weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    attention_weights = nn.functional.dropout(attention_weights, p=dropout, training=module.training)
-    # (B, H, N, E) -> (B, N, H, E)
-    attention_output = torch.matmul(attention_weights, value).transpose(1, 2).contiguous()
-    return attention_output, attention_weights
-
-
 def prefix_attention(
-    module: BertSelfAttention | CLIPAttention,
+    module: nn.Module,
     query: torch.Tensor,
     key_values: KeyValues,
     prefix_key_values: KeyValues | None,
-    attention_mask: torch.Tensor | None,
+    attended: Attended,
     dropout: float,
-    num_heads: int,
-    packed_rows: PackedRows | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Attention over `[prefix ; own]` keys and values with the kernel the configuration names.
 
     Args:
+        module: BERT's or CLIP's attention, for its configuration.
         query: (B, N, D), or packed.
         key_values: own ones, each (B, N, D), or packed.
         prefix_key_values: the other tower's, each (B, P, D), or packed, or None.
-        attention_mask: additive, (B, 1, 1, P + N), or None. Packed tokens need none.
+        attended: additive mask (B, 1, 1, P + N), or None for all; for packed tokens the lengths of their rows.
 
     Returns:
         As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives, and not for packed tokens.
     """
-    attention_function = ALL_ATTENTION_FUNCTIONS.get_interface(
-        module.config._attn_implementation, eager_attention_forward
-    )
+    config = cast(BertConfig | CLIPVisionConfig, module.config)
+    num_heads = config.num_attention_heads
     attend = partial(
-        attention_function,
+        ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward),
         module,
         scaling=(query.shape[-1] // num_heads) ** -0.5,
         dropout=dropout if module.training else 0.0,
+        is_causal=False,
     )
-    prefix = prefix_key_values or ()
-    if packed_rows is None:
-        if prefix:
-            key_values = torch.cat([prefix[0], key_values[0]], dim=1), torch.cat([prefix[1], key_values[1]], dim=1)
+    if not isinstance(attended, RowLengths):
+        if prefix_key_values is not None:
+            key, value = (torch.cat(pair, dim=1) for pair in zip(prefix_key_values, key_values, strict=True))
+            key_values = key, value
         query, key, value = (split_heads(states, num_heads) for states in (query, *key_values))
-        attention_output, attention_weights = attend(query, key, value, attention_mask)
+        attention_output, attention_weights = attend(query, key, value, attended)
         return attention_output.flatten(2), attention_weights
-    query, key, value, *prefix_heads = (
-        split_heads(packed.unsqueeze(0), num_heads) for packed in (query, *key_values, *prefix)
-    )
-    prefix_key, prefix_value = prefix_heads or (None, None)
-    rows = zip(
-        packed_rows.own(query),
-        packed_rows.with_prefix(prefix_key, key),
-        packed_rows.with_prefix(prefix_value, value),
-        strict=True,
-    )
+
+    def rows_of(packed: torch.Tensor, lengths: list[int]) -> Sequence[torch.Tensor]:
+        """(N, D) -> (1, H, length, E) of each row."""
+        return split_heads(packed.unsqueeze(0), num_heads).split(lengths, dim=2)
+
+    keys, values = (rows_of(states, attended.own) for states in key_values)
+    if prefix_key_values is not None:
+        prefix_keys, prefix_values = (rows_of(states, attended.prefix) for states in prefix_key_values)
+        keys = [torch.cat(pair, dim=2) for pair in zip(prefix_keys, keys, strict=True)]
+        values = [torch.cat(pair, dim=2) for pair in zip(prefix_values, values, strict=True)]
+    rows = zip(rows_of(query, attended.own), keys, values, strict=True)
     # (1, length, H, E) of each row -> (N, D)
     return torch.cat([attend(*row, None)[0] for row in rows], dim=1).squeeze(0).flatten(1), None
 
 
-class IFAformerTextSelfAttention(BertSelfAttention):
-    """BERT's self-attention with a prefix. Also returns its own keys and values."""
+class IFAformerTextLayer(BertLayer):
+    """BERT's post-LayerNorm block with a prefix. Also returns its own keys and values, before any prefix."""
 
-    def forward(self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None):
-        query, key_values = self.query(hidden_states), (self.key(hidden_states), self.value(hidden_states))
-        dropout, num_heads = self.dropout.p, self.num_attention_heads
-        attention_output, attention_weights = prefix_attention(
-            self, query, key_values, prefix_key_values, attention_mask, dropout, num_heads, packed_rows
-        )
-        return attention_output, attention_weights, key_values
-
-
-class IFAformerTextLayer(GradientCheckpointingLayer):
-    """BERT's post-LayerNorm block. Also returns its own keys and values, before any prefix."""
-
-    def __init__(self, config: BertConfig):
-        super().__init__()
-        self.attention = nn.ModuleDict({"self": IFAformerTextSelfAttention(config), "output": BertSelfOutput(config)})
-        self.intermediate = BertIntermediate(config)
-        self.output = BertOutput(config)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        prefix_key_values: KeyValues | None = None,
-        packed_rows: PackedRows | None = None,
+    def forward(  # type: ignore[override]
+        self, hidden_states: torch.Tensor, attended: Attended, prefix_key_values: KeyValues | None
     ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
-        attention_output, attention_weights, key_values = self.attention["self"](
-            hidden_states, attention_mask, prefix_key_values, packed_rows
+        attention = self.attention.self
+        key_values = attention.key(hidden_states), attention.value(hidden_states)
+        attention_output, attention_weights = prefix_attention(
+            attention, attention.query(hidden_states), key_values, prefix_key_values, attended, attention.dropout.p
         )
-        attention_output = self.attention["output"](attention_output, hidden_states)
-        hidden_states = self.output(self.intermediate(attention_output), attention_output)
-        return hidden_states, key_values, attention_weights
+        attention_output = self.attention.output(attention_output, hidden_states)
+        return self.feed_forward_chunk(attention_output), key_values, attention_weights
 
 
 class IFAformerTextModel(BertPreTrainedModel):
@@ -210,13 +165,6 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         self.aux_position_embedding = nn.Embedding(num_aux_positions, self.embed_dim) if num_aux_positions else None
         self.rcnn_position_embedding = nn.Embedding(num_rcnn_positions, self.embed_dim) if num_rcnn_positions else None
 
-    def embed_class(self, batch_size: int, with_position: bool) -> torch.Tensor:
-        """(B, 1, D)."""
-        embedding: torch.Tensor = self.class_embedding
-        if with_position:
-            embedding = embedding + self.position_embedding.weight[0]
-        return embedding.expand(batch_size, 1, -1)
-
     def embed_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
         (B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions: CLIP's convolution, whose patches do
@@ -229,54 +177,23 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         return nn.functional.linear(patches, weight.flatten(1))
 
-    def embed_whole_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (B, num_patches, D)."""
-        return self.embed_patches(pixel_values) + self.position_embedding.weight[1:]
-
-    def embed_crops(
-        self,
-        crop_pixel_values: torch.Tensor,
-        crop_mask: torch.Tensor | None,
-        position_embedding: nn.Embedding,
-        all_positions: bool = False,
+    def forward(  # type: ignore[override]
+        self, pixel_values: torch.Tensor, mask: torch.Tensor, position_embedding: torch.Tensor
     ) -> torch.Tensor:
         """
-        (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first N crops' positions. Crops that `crop_mask`
-        (B, N) calls absent may be left out of the computation. With `all_positions` the crops that are missing follow
-        as zero images, which the bias-free convolution maps to zero.
+        N pictures or crops a row (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first of the positions
+        (most patches, D). Those that `mask` (B, N) calls absent may be left out of the computation.
         """
-        batch_size, num_crops = crop_pixel_values.shape[:2]
-        num_patches = (crop_pixel_values.shape[-1] // self.patch_embedding.weight.shape[-1]) ** 2
-        crops = crop_pixel_values.flatten(0, 1)
-        if crop_mask is not None and values_at_hand(crop_mask):
-            real = PackedTokens(crop_mask.bool())
-            # one "token" a crop: its pixels, then its patches
-            patches = real.unpack(self.embed_patches(crops.index_select(0, real.positions)).flatten(1))
+        pictures = pixel_values.flatten(0, 1)
+        if values_at_hand(mask):
+            real = PackedTokens(mask)
+            # one "token" a picture: its pixels, then its patches
+            patches = real.unpack(self.embed_patches(pictures.index_select(0, real.positions)).flatten(1))
+            patches = patches.unflatten(2, (-1, self.embed_dim))
         else:
-            patches = self.embed_patches(crops)
-        patches = patches.reshape(batch_size, num_crops * num_patches, self.embed_dim)
-        if all_positions:
-            patches = nn.functional.pad(patches, (0, 0, 0, position_embedding.num_embeddings - patches.shape[1]))
-        return patches + position_embedding.weight[: patches.shape[1]]
-
-    def forward(self, *args, **kwargs):
-        raise TypeError("Call the embed_* methods; which of them apply is the model's configuration.")
-
-
-class IFAformerVisionAttention(CLIPAttention):
-    """CLIP's self-attention with a prefix. Also returns its own keys and values."""
-
-    def forward(
-        self, hidden_states, attention_mask=None, prefix_key_values=None, packed_rows=None, key_values_only=False
-    ):
-        key_values = self.k_proj(hidden_states), self.v_proj(hidden_states)
-        if key_values_only:
-            return None, None, key_values
-        query = self.q_proj(hidden_states)
-        attention_output, attention_weights = prefix_attention(
-            self, query, key_values, prefix_key_values, attention_mask, self.dropout, self.num_heads, packed_rows
-        )
-        return self.out_proj(attention_output), attention_weights, key_values
+            patches = self.embed_patches(pictures).unflatten(0, mask.shape)
+        patches = patches.flatten(1, 2)
+        return patches + position_embedding[: patches.shape[1]]
 
 
 class QuickGELU(nn.Module):
@@ -286,32 +203,29 @@ class QuickGELU(nn.Module):
         return nn.functional.silu(1.702 * hidden_states).div_(1.702)
 
 
-class IFAformerVisionLayer(GradientCheckpointingLayer):
-    """CLIP's pre-LayerNorm block. Also returns its own keys and values, before any prefix."""
+class IFAformerVisionLayer(CLIPEncoderLayer):
+    """CLIP's pre-LayerNorm block with a prefix. Also returns its own keys and values, before any prefix."""
 
     def __init__(self, config: CLIPVisionConfig):
-        super().__init__()
-        self.self_attn = IFAformerVisionAttention(config)
-        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = CLIPMLP(config)
+        super().__init__(config)
         if config.hidden_act == "quick_gelu":
             self.mlp.activation_fn = QuickGELU()
-        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        prefix_key_values: KeyValues | None = None,
-        packed_rows: PackedRows | None = None,
+        attended: Attended,
+        prefix_key_values: KeyValues | None,
         key_values_only: bool = False,
     ) -> tuple[torch.Tensor | None, KeyValues, torch.Tensor | None]:
-        attention_output, attention_weights, key_values = self.self_attn(
-            self.layer_norm1(hidden_states), attention_mask, prefix_key_values, packed_rows, key_values_only
-        )
+        attention, normalized = self.self_attn, self.layer_norm1(hidden_states)
+        key_values = attention.k_proj(normalized), attention.v_proj(normalized)
         if key_values_only:
             return None, key_values, None
-        hidden_states = hidden_states + attention_output
+        attention_output, attention_weights = prefix_attention(
+            attention, attention.q_proj(normalized), key_values, prefix_key_values, attended, attention.dropout or 0.0
+        )
+        hidden_states = hidden_states + attention.out_proj(attention_output)
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, key_values, attention_weights
 
@@ -348,49 +262,48 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         pixel_values: torch.Tensor | None,
         image_mask: torch.Tensor | None,
         crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V), None for all."""
-        embeddings, image_size = self.embeddings, cast(int, self.config.image_size)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V)."""
         deepke = config.attention_variant == "deepke"
-        parts = [embeddings.embed_class(batch_size, with_position=not deepke)]
-        masks: list[torch.Tensor | None] = [None]
+        positions = self.embeddings.position_embedding.weight
+        class_embedding = self.embeddings.class_embedding if deepke else self.embeddings.class_embedding + positions[0]
+        tokens = [class_embedding.expand(batch_size, 1, -1)]
+        real = [class_embedding.new_ones(batch_size, 1, dtype=torch.bool)]
+
+        def add(pixels: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> None:
+            """N pictures or crops a row (B, N, 3, S, S), and which of them are real (B, N), None for all."""
+            mask = pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+            tokens.append(self.embeddings(pixels, mask, positions))
+            real.append(mask.repeat_interleave(tokens[-1].shape[1] // mask.shape[1], dim=1))
+
         if pixel_values is not None and not config.use_whole_image:
             if not torch.compiler.is_compiling():
                 logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
         elif pixel_values is not None:
-            self._check("pixel_values", pixel_values, "image_mask", image_mask, [batch_size], image_size)
-            parts.append(embeddings.embed_whole_image(pixel_values))
-            masks.append(None if image_mask is None else image_mask[:, None])
+            self._check("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), self.config.image_size)
+            add(pixel_values[:, None], None if image_mask is None else image_mask[:, None], positions[1:])
 
         for kind, (pixels, mask) in crops.items():
             max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
+            name, number = f"{kind}_pixel_values", 0
             if pixels is not None and pixels.shape[1] > 0:
-                number: Any = pixels.shape[1] if pixels.dim() == 5 else "number of crops"
-                name = f"{kind}_pixel_values"
-                self._check(name, pixels, f"{kind}_crop_mask", mask, [batch_size, number], size, max_number)
+                number = pixels.shape[1]
+                if pixels.dim() == 5 and number > max_number:
+                    raise ValueError(f"{name} holds {number} crops a picture, the configuration allows {max_number}.")
+                shape = (batch_size, number if pixels.dim() == 5 else "number of crops")
+                self._check(name, pixels, f"{kind}_crop_mask", mask, shape, size)
             elif deepke and max_number > 0:
-                pixels, mask = parts[0].new_zeros(batch_size, 0, self.config.num_channels, size, size), None
+                pixels, mask = tokens[0].new_zeros(batch_size, 0, self.config.num_channels, size, size), None
             else:
                 continue
-            if deepke and mask is not None:  # Absent crops are zero images there, attended to like any other.
-                pixels, mask = pixels * mask[:, :, None, None, None], None
-            positions = getattr(embeddings, f"{kind}_position_embedding")
-            parts.append(embeddings.embed_crops(pixels, mask, positions, all_positions=deepke))
-            masks.append(mask)
+            if deepke:  # Absent crops are zero images there, attended to like any other.
+                pixels = pixels if mask is None else pixels * mask[:, :, None, None, None]
+                pixels, mask = nn.functional.pad(pixels, [0] * 7 + [max_number - number]), None
+            add(pixels, mask, getattr(self.embeddings, f"{kind}_position_embedding").weight)
+        return self.pre_layrnorm(torch.cat(tokens, dim=1)), torch.cat(real, dim=1)
 
-        hidden_states = self.pre_layrnorm(torch.cat(parts, dim=1))
-        if all(mask is None for mask in masks):
-            return hidden_states, None
-        # One entry a picture or crop becomes one a token: (B, N) -> (B, tokens of the part)
-        visual_mask = [
-            hidden_states.new_ones(batch_size, part.shape[1], dtype=torch.bool)
-            if mask is None
-            else mask.bool().repeat_interleave(part.shape[1] // mask.shape[1], dim=1)
-            for part, mask in zip(parts, masks, strict=True)
-        ]
-        return hidden_states, torch.cat(visual_mask, dim=1)
-
-    def _check(self, name, pixels, mask_name, mask, shape: list[Any], size: int, max_number: int = 1) -> None:
+    def _check(self, name, pixels, mask_name, mask, shape, size) -> None:
+        """Raise a ValueError for pictures or crops that are not of `shape`: rows, and of crops their number."""
         expected = (*shape, self.config.num_channels, size, size)
         if pixels.dtype == torch.uint8:
             raise ValueError(
@@ -399,7 +312,5 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
             )
         if tuple(pixels.shape) != expected:
             raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
-        if len(shape) == 2 and shape[1] > max_number:
-            raise ValueError(f"{name} holds {shape[1]} crops a picture, the configuration allows {max_number}.")
-        if mask is not None and tuple(mask.shape) != tuple(shape):
-            raise ValueError(f"{mask_name} must have shape {tuple(shape)}, got {tuple(mask.shape)}.")
+        if mask is not None and tuple(mask.shape) != shape:
+            raise ValueError(f"{mask_name} must have shape {shape}, got {tuple(mask.shape)}.")

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from modeling_ifaformer import IFAformerModel
-from modeling_ifaformer.packing import PackedRows, PackedTokens, values_at_hand
+from modeling_ifaformer.packing import PackedTokens, values_at_hand
 
 
-TEXT = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
 VISION = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 1]]).bool()  # with holes, as absent crops leave them
 
 
@@ -20,25 +19,6 @@ def test_pack_and_unpack():
     tokens, padded = PackedTokens(VISION), names(0.5, VISION)
     assert tokens.pack(padded).flatten().tolist() == [0.5, 2.5, 10.5, 20.5, 21.5, 23.5]
     assert torch.equal(tokens.unpack(tokens.pack(padded)), padded * VISION.unsqueeze(-1))
-
-
-def test_rows_of_attention():
-    text, vision = PackedTokens(TEXT), PackedTokens(VISION)
-    rows = PackedRows(text, vision)
-    packed_text, packed_vision = (
-        tokens.pack(names(kind, mask))[None, None] for kind, tokens, mask in ((0, text, TEXT), (0.5, vision, VISION))
-    )
-
-    def values(rows):
-        return [row.flatten().tolist() for row in rows]
-
-    assert values(rows.own(packed_text)) == [[0, 1], [10, 11, 12], [20]]
-    assert values(rows.with_prefix(packed_vision, packed_text)) == [
-        [0.5, 2.5, 0, 1],
-        [10.5, 10, 11, 12],
-        [20.5, 21.5, 23.5, 20],
-    ]
-    assert values(rows.with_prefix(None, packed_text)) == values(rows.own(packed_text))
 
 
 def test_values_at_hand():
@@ -115,7 +95,8 @@ def test_absent_crops_are_not_embedded(make_config, make_inputs):
     embeddings.embed_patches = lambda pixels: embedded.append(len(pixels)) or embed_patches(pixels)
     inputs = make_inputs()
     expected = model(**inputs).last_hidden_state
-    assert embedded == [3, 5, 3]  # pictures, aux crops, rcnn crops
+    assert embedded == [2, 5, 3]  # pictures, aux crops, rcnn crops
     changed = copy.deepcopy(inputs)
+    changed["pixel_values"][~inputs["image_mask"]] = torch.nan
     changed["aux_pixel_values"][~inputs["aux_crop_mask"]] = torch.nan
     assert torch.equal(model(**changed).last_hidden_state, expected)

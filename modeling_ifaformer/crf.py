@@ -22,11 +22,9 @@ except ImportError as error:
 
 
 IGNORE_INDEX = -100
-REDUCTIONS = ("none", "sum", "mean", "token_mean")
 # An empty row or a stray tag is reported by the device itself here, since reading it back would stall the queue.
 # Elsewhere it raises ValueError. (Not every torch this project supports has `_assert_async` on other accelerators.)
 ASYNC_ASSERT_DEVICES = ("cuda", "meta")
-MAX_REPORTED = 10
 
 
 class LinearChainCRF(CRF):
@@ -52,19 +50,12 @@ class LinearChainCRF(CRF):
     def __init__(self, num_tags: int) -> None:
         super().__init__(num_tags, batch_first=True)
 
-    def forward(
-        self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor, reduction: str = "mean"
-    ) -> torch.Tensor:
+    def forward(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        Log likelihood of `tags` (not negated), the same as pytorch-crf's, float32.
-
-        Args:
-            tags: (batch_size, seq_length) integers; anything, such as -100, where `mask` is False.
-            reduction: `"none"` for one value per row, (batch_size,); `"sum"`, `"mean"` over rows, or `"token_mean"`,
-                the sum over rows divided by the number of scored positions, for a scalar. Others are a ValueError.
+        Log likelihood of each row's `tags` (not negated), the same as pytorch-crf's without its reduction:
+        (batch_size,) float32. `tags` are (batch_size, seq_length) integers; anything, such as -100, where `mask` is
+        False.
         """
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}.")
         self._validate(emissions, mask, tags)
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
@@ -72,15 +63,8 @@ class LinearChainCRF(CRF):
         aligned_tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
         aligned_mask = _gather(mask, order).t()
         with _without_autocast(emissions.device):
-            # (batch_size,)
             score = self._score(aligned_emissions, aligned_tags, aligned_mask)
-            log_likelihood = score - self._normalizer(aligned_emissions, aligned_mask)
-        if reduction == "none":
-            return log_likelihood
-        if reduction == "mean":
-            return log_likelihood.mean()
-        total = log_likelihood.sum()
-        return total if reduction == "sum" else total / mask.sum()
+            return score - self._normalizer(aligned_emissions, aligned_mask)
 
     def _score(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Of `tags`, (batch_size,); the arguments are aligned, see `forward`."""
@@ -170,10 +154,9 @@ class LinearChainCRF(CRF):
                 f"emissions: expected shape (batch_size, seq_length, {self.num_tags}) with at least one position, "
                 f"got {tuple(emissions.shape)}."
             )
-        if mask is None:
-            raise TypeError("mask: expected a boolean tensor (batch_size, seq_length), got None.")
-        if mask.dtype != torch.bool:
-            raise TypeError(f"mask: expected torch.bool, got {mask.dtype}; use mask.bool().")
+        if mask is None or mask.dtype != torch.bool:
+            got = "None" if mask is None else f"{mask.dtype}; use mask.bool()"
+            raise TypeError(f"mask: expected a boolean tensor (batch_size, seq_length), got {got}.")
         if tags is not None and (tags.is_floating_point() or tags.is_complex() or tags.dtype == torch.bool):
             raise TypeError(f"tags: expected an integer dtype, got {tags.dtype}; use tags.long().")
         for name, values in (("mask", mask), ("tags", tags)):
@@ -194,13 +177,14 @@ class LinearChainCRF(CRF):
             return
         if empty.any():
             raise ValueError(
-                f"mask: nothing is scored in rows {_some(empty.nonzero())}, so they have no tag sequence. Leave such "
-                "rows out of the batch, or set mask to True at one or more of their positions."
+                f"mask: nothing is scored in rows {empty.nonzero().flatten().tolist()}, so they have no tag sequence. "
+                "Leave such rows out of the batch, or set mask to True at one or more of their positions."
             )
         if tags is not None and stray.any():
             raise ValueError(
-                f"tags: expected values in [0, {self.num_tags}) where mask is True, got {_some(tags[stray].unique())} "
-                f"in rows {_some(stray.any(dim=1).nonzero())}. Set mask to False at positions without a tag."
+                f"tags: expected values in [0, {self.num_tags}) where mask is True, got "
+                f"{tags[stray].unique().tolist()} in rows {stray.any(dim=1).nonzero().flatten().tolist()}. Set mask "
+                "to False at positions without a tag."
             )
 
 
@@ -248,9 +232,3 @@ def _without_autocast(device: torch.device) -> AbstractContextManager:
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
-
-
-def _some(values: torch.Tensor) -> str:
-    """The first few values, for a message."""
-    shown = ", ".join(map(str, values.flatten()[:MAX_REPORTED].tolist()))
-    return f"[{shown}, ...]" if values.numel() > MAX_REPORTED else f"[{shown}]"

@@ -339,7 +339,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
         return IFAformerTokenClassifierOutput(
-            loss=None if labels is None else -self.crf(logits, labels, scored, reduction="mean"),
+            loss=None if labels is None else -self.crf(logits, labels, scored).mean(),
             logits=logits,
             tag_ids=None if self.training else self.crf.viterbi_decode(logits, scored),
             **{name: getattr(outputs, name) for name in STATES},

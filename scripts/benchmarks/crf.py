@@ -33,7 +33,7 @@ def measure_crf(work: Work) -> dict[str, Any]:
     }
     likelihood = {
         baseline: lambda: theirs(emissions, tags, mask, reduction="mean").backward(),
-        name: lambda: ours(emissions, tags, mask).backward(),
+        name: lambda: ours(emissions, tags, mask).mean().backward(),
     }
     return {
         part: compare(

@@ -5,7 +5,6 @@ from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
@@ -258,47 +257,40 @@ class IFAformerPipeline(Pipeline):
         One row with its features, but for crops of `proposed_kinds`, which are still to be proposed where it has none.
         `number` is the row's, for messages; see [`__call__`] for the rest.
         """
-        place = "" if number is None else f"Row {number}"
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
-        row = replace(row, problems=[*row.problems], relations=[])  # one that was given may be given again
-
-        def report(problem: Problem, error_type: type[ProblemError] = ProblemError) -> None:
-            if on_error == "raise":
-                raise error_type(problem, place)
-            row.problems.append(problem)
-
-        if on_error == "raise":
-            if row.tokens is None:
-                raise ProblemError(row.problems[-1], place)
-            for problem in row.problems:  # it is tagged all the same, and no report will tell
-                logger.warning(f"{place}: {problem}" if place else str(problem))
+        # A copy: one that was given may be given again.
+        row = replace(row, problems=[*row.problems], objects={}, relations=[], raises=on_error == "raise")
+        row.place = "" if number is None else f"Row {number}"
         if row.tokens is None:
+            if row.raises:
+                raise ProblemError(row.problems[-1], row.place)
             return row
-        row.pictures = read_row_pictures(row.columns, self._limits, crops, proposed_kinds, report)
+        if row.raises:
+            for problem in row.problems:  # it is tagged all the same, and no report will tell
+                logger.warning(f"{row.place}: {problem}" if row.place else str(problem))
+        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds)
         features = self.processor.text_features([row.tokens])
-        features |= self.processor.encode_pictures({name: [of] for name, of in row.pictures.columns.items()})
+        features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
         row.features = {name: values[0] for name, values in features.items()}
-        row.columns, row.pictures.columns = {}, {}  # they are in the features now
+        row.columns = {}  # they are in the features now
         return row
 
     def _add_proposals(self, rows: list[PipelineRow], options: ProposalOptions) -> None:
         """The crops that are to be proposed, a kind's of all rows at once."""
         for kind in options.detectors:
-            pending = [row for row in rows if kind in row.pictures.pending]
+            pending = [row for row in rows if kind in row.pending]
             if not pending:
                 continue
             column = f"{kind}_crops"
-            images: list[Any] = [row.pictures.image for row in pending]
+            images: list[Any] = [row.image for row in pending]
             texts = [" ".join(row.words) for row in pending]
             found = self.proposer.propose(options, kind, images, texts, self._entity_types, self._limits[column])
             for row, image, objects in zip(pending, images, found, strict=True):
                 encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
                 row.features |= {name: values[0] for name, values in encoded.items()}
-                row.pictures.objects[column] = [
-                    {**detected._asdict(), "box": list(detected.box)} for detected in objects
-                ]
+                row.objects[column] = [{**detected._asdict(), "box": list(detected.box)} for detected in objects]
         for row in rows:
-            row.pictures.image, row.pictures.pending = None, ()
+            row.image, row.pending = None, ()
 
     def collate(self, rows: list[PipelineRow]) -> dict[str, Any]:
         """The `rows`, and as `inputs` the padded batch of those that the model can be asked of, None where none is."""
@@ -314,68 +306,60 @@ class IFAformerPipeline(Pipeline):
         return replace(self.processor.data_collator, normalize_pixels=False)
 
     def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
-        """
-        The `rows` with `tag_ids` (batch_size, seq_length), `scores`, the probability of each, and with `explain` the
-        `shares` of each row's entities (num_entities, num_sources), `source_names`, and as `source_mask`
-        (batch_size, num_sources) which of them a row has.
-        """
+        """The `rows`, and as `answers` what the model finds in each of those that it can be asked of, in order."""
         rows, inputs = input_tensors["rows"], input_tensors["inputs"]
         if inputs is None:
-            return {"rows": rows, "tag_ids": torch.empty(0, 0), "scores": torch.empty(0, 0)}
+            return {"rows": rows, "answers": []}
         self.model.eval()  # in training mode nothing is decoded
-        inputs = self.processor.normalize_pixels(inputs)
-        outputs = self.model(**inputs)
+        inputs = self._collator.normalized(inputs)
+        asked = [row for row in rows if row.tokens is not None]
+        return {"rows": rows, "answers": self._answers(asked, inputs, self.model(**inputs), explain)}
+
+    def _answers(self, rows: list[PipelineRow], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
+        """The entities of each row of a batch."""
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        results = {"rows": rows, "tag_ids": outputs.tag_ids, "scores": scores}
-        if explain is not None:
-            positions = []
-            tagged = [row for row in rows if row.tokens is not None]
-            for row, tag_ids in zip(tagged, outputs.tag_ids.tolist(), strict=True):
-                of_words = first_positions(row.tokens.word_ids)
-                spans = entity_spans(self.processor.word_tags(row.tokens, tag_ids))
-                positions.append(
-                    [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
-                )
-            results["shares"] = METHODS[explain](self.model, inputs, outputs.tag_ids, positions)
-            results |= {"source_names": source_names(inputs), "source_mask": source_mask(inputs)}
-        return results
+        of_rows = list(zip(rows, outputs.tag_ids.tolist(), scores.tolist(), strict=True))
+        answers = [self.processor.entities_of(row.tokens, tag_ids, of_tokens) for row, tag_ids, of_tokens in of_rows]
+        if explain is None:
+            return answers
+        positions = []
+        for row, tag_ids, _ in of_rows:
+            of_words = first_positions(row.tokens.word_ids)
+            spans = entity_spans(self.processor.word_tags(row.tokens, tag_ids))
+            positions.append(
+                [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
+            )
+        shares, sources = METHODS[explain](self.model, inputs, outputs.tag_ids, positions), source_names(inputs)
+        for row, entities, of_row, present in zip(rows, answers, shares, source_mask(inputs).tolist(), strict=True):
+            known = {
+                f"{column} {item}": crop for column, crops in row.objects.items() for item, crop in enumerate(crops)
+            }
+            for entity, of_entity in zip(entities, of_row.tolist(), strict=True):
+                entity["shares"] = [
+                    {"source": source, **known.get(source, {}), "share": share}
+                    for source, share, is_there in zip(sources, of_entity, present, strict=True)
+                    if is_there
+                ]
+        return answers
 
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
-        rows = model_outputs["rows"]
-        all_entities: list[list[dict[str, Any]]] = []
-        answers = enumerate(zip(model_outputs["tag_ids"].tolist(), model_outputs["scores"].tolist(), strict=True))
-        for row in rows:
-            if row.tokens is None:
-                all_entities.append([])
-                continue
-            index, of_tokens = next(answers)
-            all_entities.append(self.processor.entities_of(row.tokens, *of_tokens))
-            if "shares" in model_outputs:
-                is_present = model_outputs["source_mask"][index].tolist()
-                sources = model_outputs["source_names"]
-                for entity, shares in zip(all_entities[-1], model_outputs["shares"][index].tolist(), strict=True):
-                    entity["shares"] = [
-                        {"source": source, **row.pictures.object_of(source), "share": share}
-                        for source, share, present in zip(sources, shares, is_present, strict=True)
-                        if present
-                    ]
+        rows, given = model_outputs["rows"], iter(model_outputs["answers"])
+        answers = [None if row.tokens is None else next(given) for row in rows]
         if self.relation_extractor is not None:
-            self.relation_extractor.add_relations(rows, all_entities)
-        return [self._result(row, entities, on_error) for row, entities in zip(rows, all_entities, strict=True)]
+            self.relation_extractor.add_relations(rows, [entities or [] for entities in answers])
+        return [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
 
     def untagged(self, problem: Problem) -> TaggedRow:
         """The report of a row that could not even be read."""
-        return self._result(PipelineRow(problems=[problem]), [], "report")
+        return self._result(PipelineRow(problems=[problem]), None, "report")
 
-    def _result(self, row: PipelineRow, entities: Any, on_error: str) -> Any:
-        crops = row.pictures.known
+    def _result(self, row: PipelineRow, answer: Any, on_error: str) -> Any:
+        """What is returned for a row; an `answer` of None is that of one that the model could not be asked of."""
         if on_error == "raise" and self.relation_extractor is None:
-            return Entities(entities, row.text, crops, row.problems)
-        result = TaggedText(text=row.text, entities=entities)
-        if crops:
-            result["crops"] = crops
+            return Entities(answer, row.text, row.crops, row.problems)
+        result = TaggedText(text=row.text, entities=answer or [], **({"crops": row.crops} if row.crops else {}))
         if self.relation_extractor is not None:
             result["relations"] = row.relations
         return result.with_problems(row.problems, is_tagged=row.tokens is not None)
@@ -412,7 +396,7 @@ class IFAformerPipeline(Pipeline):
         In a process that reads pictures: the batch; or the rows, where a detector, which never leaves the calling
         process, is still to propose crops.
         """
-        return rows if any(row.pictures.pending for row in rows) else self.collate(rows)
+        return rows if any(row.pending for row in rows) else self.collate(rows)
 
     def _run(self, batch: Any, options: ProposalOptions, forward_params: dict, postprocess_params: dict) -> list[Any]:
         """Results of a batch, or of rows that are still to be made one."""

@@ -40,35 +40,6 @@ OUTSIDE = "the box lies outside the picture"
 
 
 @dataclass
-class GivenPictures:
-    """
-    The pictures of a row, and what is known of its crops.
-
-    Attributes:
-        columns: what the model takes of the row, by column: decoded pictures, `image` at most one.
-        objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
-            came as pictures alone has none.
-        image, pending: the picture where crops are still to be proposed, and the kinds of those.
-    """
-
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    image: Image.Image | None = None
-    pending: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> dict[str, list[dict[str, Any]]]:
-        """`objects` without the columns of no crop."""
-        return {column: objects for column, objects in self.objects.items() if objects}
-
-    def object_of(self, source: str) -> dict[str, Any]:
-        """What is known of a crop such as `aux_crops 0`; nothing of the picture or the text."""
-        column, _, index = source.partition(" ")
-        objects = self.objects.get(column, [])
-        return objects[int(index)] if objects else {}
-
-
-@dataclass
 class PipelineRow:
     """
     A row on its way through a pipeline, see [`IFAformerPipeline.tokenize`].
@@ -77,9 +48,14 @@ class PipelineRow:
         columns: the row as a mapping.
         text, words, offsets: the text, its words, and `(start, end)` characters of each.
         tokens: what the model reads, None where it cannot be asked: the last of the problems says why.
-        pair: of a row with two given entities, `(start, end)` words of head and tail.
+        pair: of a row with two given entities, head and tail by name, each with `start` and `end`, in words.
         features: what the processor makes of it; of pixels also what is kept for finding relations.
+        objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
+            came as pictures alone has none.
+        image, pending: the picture where crops are still to be proposed, and the kinds of those.
         relations: between its entities.
+        place: the row's number, for messages.
+        raises: whether a problem ends the call.
     """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -87,16 +63,31 @@ class PipelineRow:
     words: list[str] = field(default_factory=list)
     offsets: list[tuple[int, int]] = field(default_factory=list)
     tokens: EncodedText | None = None
-    pair: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pictures: GivenPictures = field(default_factory=GivenPictures)
+    pair: dict[str, dict[str, int]] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    image: Image.Image | None = None
+    pending: tuple[str, ...] = ()
     relations: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    place: str = ""
+    raises: bool = False
 
     @property
     def num_tokens(self) -> int:
         """How many tokens the model reads, 0 where it cannot be asked."""
         return 0 if self.tokens is None else len(self.tokens.input_ids)
+
+    @property
+    def crops(self) -> dict[str, list[dict[str, Any]]]:
+        """The `objects` without the columns of no crop."""
+        return {column: objects for column, objects in self.objects.items() if objects}
+
+    def report(self, problem: Problem, error_type: type[ProblemError] = ProblemError) -> None:
+        """Add a problem, or raise it."""
+        if self.raises:
+            raise error_type(problem, self.place)
+        self.problems.append(problem)
 
 
 class NumberedRows(Dataset):
@@ -166,46 +157,58 @@ def row_words(row: Mapping[str, Any]) -> Words:
     return split_words(value) if is_text else join_words(words)
 
 
-# Called with what is wrong and, where that is no ProblemError, the error that it is where bad input is an error.
-Report = Callable[..., None]
-
-
 def read_row_pictures(
-    row: Mapping[str, Any], limits: Mapping[str, int], crops: Any, proposed_kinds: Collection[str], report: Report
-) -> GivenPictures:
+    row: PipelineRow, limits: Mapping[str, int], crops: Any, proposed_kinds: Collection[str]
+) -> dict[str, list[Any]]:
     """
-    The pictures of a row. What cannot be used is reported and left out.
+    The pictures that the model takes of a row, by column, `image` at most one; the row gets its `objects`, and
+    `pending` with `image` where crops are still to be proposed. What cannot be used is reported and left out.
 
     Args:
         limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
     """
-    if row.get("crops") is not None:
-        crops = row["crops"]
-    pictures = GivenPictures()
+    if row.columns.get("crops") is not None:
+        crops = row.columns["crops"]
     boxes: dict[str, list[dict[str, Any]]] = {}
+    pending: list[str] = []
     is_auto = is_choice(crops) and crops == "auto"
     if not is_choice(crops):
         try:
             boxes = given_boxes(crops, limits)
         except ProblemError as error:
-            report(error.problem)
+            row.report(error.problem)
     elif is_auto:
-        pictures.pending = tuple(kind for kind in proposed_kinds if not _as_list(row.get(f"{kind}_crops")))
+        pending = [kind for kind in proposed_kinds if not _as_list(row.columns.get(f"{kind}_crops"))]
 
-    image = _read_image(row, limits, boxes, pictures, report)
-    if image is None:
-        pictures.pending = ()
+    pictures: dict[str, list[Any]] = {}
+    sources = _as_list(row.columns.get("image"))
+    if boxes and not sources:
+        row.report(Problem(NO_IMAGE, "crops"))
+    image = None
+    if sources and not (limits["image"] or boxes or pending):
+        logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
+    else:
+        loaded = [_load(row, source, "image") for source in _first(row, sources, 1, "image")]
+        image = loaded[0] if loaded else None
+        if limits["image"]:
+            pictures["image"] = [] if image is None else [image]
+    if image is not None and pending:
+        row.image, row.pending = image, tuple(pending)
     for column in CROP_COLUMNS:
         if column in boxes and image is not None:
-            _cut(image, column, boxes[column], limits[column], pictures, report)
+            pictures[column] = _cut(row, image, column, boxes[column], limits[column])
         elif is_auto:
-            _read_crops(row, column, limits[column], pictures, report)
-    if pictures.pending:
-        pictures.image = image
-    if is_auto and not proposed_kinds and row.get("image") is not None:
-        _say_what_is_done_without_crops(pictures, limits)
+            pictures |= _own_crops(row, column, limits[column])
+    has_crops = any(pictures.get(column) for column in CROP_COLUMNS)
+    takes_crops = any(limits[column] for column in CROP_COLUMNS)
+    if is_auto and takes_crops and not has_crops and not proposed_kinds and sources:
+        done = "whole pictures alone" if limits["image"] else "the text alone"
+        logger.warning_once(
+            f"No crops and no detector to find any: tagging by {done}. The model takes crops: name an aux_detector, "
+            "an rcnn_detector or both, or set crops='none'."
+        )
     return pictures
 
 
@@ -257,86 +260,51 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _first(values: list[Any], limit: int, column: str, report: Report) -> list[Any]:
+def _first(row: PipelineRow, values: list[Any], limit: int, column: str) -> list[Any]:
     if len(values) > limit:
-        report(Problem(TOO_MANY, column, details=f"({len(values)} are given, {limit} are used)"))
+        row.report(Problem(TOO_MANY, column, details=f"({len(values)} are given, {limit} are used)"))
     return values[:limit]
 
 
-def _load(source: Any, column: str, item: int | None, report: Report) -> Image.Image | None:
+def _load(row: PipelineRow, source: Any, column: str, item: int | None = None) -> Image.Image | None:
     try:
         return load_image(source)
     except ImageError as error:
         details = error.problem.details
         if error.problem.kind != WRONG_TYPE:  # whose details are the type, and so is its name
             details = f"{details} ({error.where})".lstrip()
-        report(replace(error.problem, column=column, item=item, details=details), ImageError)
+        row.report(replace(error.problem, column=column, item=item, details=details), ImageError)
         return None
 
 
-def _read_image(
-    row: Mapping[str, Any],
-    limits: Mapping[str, int],
-    boxes: Mapping[str, Any],
-    pictures: GivenPictures,
-    report: Report,
-) -> Image.Image | None:
-    """The picture, which goes into `columns` too where the model looks at it."""
-    sources = _as_list(row.get("image"))
-    if boxes and not sources:
-        report(Problem(NO_IMAGE, "crops"))
-    if sources and not (limits["image"] or boxes or pictures.pending):
-        logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
-        return None
-    loaded = [_load(source, "image", None, report) for source in _first(sources, 1, "image", report)]
-    image = loaded[0] if loaded else None
-    if limits["image"]:
-        pictures.columns["image"] = [] if image is None else [image]
-    return image
-
-
-def _read_crops(row: Mapping[str, Any], column: str, limit: int, pictures: GivenPictures, report: Report) -> None:
-    """The row's own crops, with the objects beside them where there is one for each."""
-    sources = _as_list(row.get(column))
+def _own_crops(row: PipelineRow, column: str, limit: int) -> dict[str, list[Image.Image]]:
+    """The row's own crops, where the model takes any; with the objects beside them where there is one for each."""
+    sources = _as_list(row.columns.get(column))
     if sources and limit == 0:
         logger.warning_once(f"The column {column} is not looked at, since the model takes no crops of this kind.")
-        return
-    loaded = [
-        _load(source, column, item, report) for item, source in enumerate(_first(sources, limit, column, report))
-    ]
-    pictures.columns[column] = [crop for crop in loaded if crop is not None]
-    objects = row.get(column.replace("_crops", "_objects")) or []
+        return {}
+    loaded = [_load(row, source, column, item) for item, source in enumerate(_first(row, sources, limit, column))]
+    objects = row.columns.get(column.replace("_crops", "_objects")) or []
     if len(objects) == len(sources):  # else they are not those of the crops
         of_crops = zip(objects[:limit], loaded, strict=True)
         try:
-            pictures.objects[column] = [_as_object(detected) for detected, crop in of_crops if crop is not None]
+            row.objects[column] = [_as_object(detected) for detected, crop in of_crops if crop is not None]
         except ProblemError as error:
-            report(error.problem)
+            row.report(error.problem)
+    return {column: [crop for crop in loaded if crop is not None]}
 
 
-def _cut(
-    image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int, pictures: GivenPictures, report: Report
-) -> None:
-    """The crops of boxes, and the boxes as far as they lie in the picture; one that lies outside is reported."""
+def _cut(row: PipelineRow, image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int) -> list[bytes]:
+    """The crops of boxes. The row gets the boxes as far as they lie in the picture; one outside is reported."""
     kept = []
     width, height = image.size
-    for item, described in enumerate(_first(boxes, limit, column, report)):
+    for item, described in enumerate(_first(row, boxes, limit, column)):
         xmin, ymin, xmax, ymax = described["box"]
         clipped = [max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height))]
         if clipped[0] < clipped[2] and clipped[1] < clipped[3]:
             kept.append({**described, "box": clipped})
         else:
             details = f"({described['box']} in a picture of {width} x {height} pixels)"
-            report(Problem(OUTSIDE, column, item, details))
-    objects = [DetectedObject("", 0.0, tuple(described["box"])) for described in kept]
-    pictures.columns[column], pictures.objects[column] = encode_crops(image, objects), kept
-
-
-def _say_what_is_done_without_crops(pictures: GivenPictures, limits: Mapping[str, int]) -> None:
-    """In one line, once."""
-    if any(limits[column] for column in CROP_COLUMNS) and not any(pictures.columns.get(c) for c in CROP_COLUMNS):
-        done = "whole pictures alone" if limits["image"] else "the text alone"
-        logger.warning_once(
-            f"No crops and no detector to find any: tagging by {done}. The model takes crops: name an aux_detector, "
-            "an rcnn_detector or both, or set crops='none'."
-        )
+            row.report(Problem(OUTSIDE, column, item, details))
+    row.objects[column] = kept
+    return encode_crops(image, [DetectedObject("", 0.0, tuple(described["box"])) for described in kept])

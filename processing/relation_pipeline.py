@@ -6,8 +6,6 @@ from itertools import permutations
 from operator import index
 from typing import Any
 
-import torch
-
 from .object_proposals import relation_types
 from .pipeline_ifaformer import IFAformerPipeline
 from .pipeline_rows import PipelineRow
@@ -99,51 +97,31 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         return row
 
     def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
-        return self._tokenize_pairs([(row, row.pair) for row in rows])
+        heads, tails = ([row.pair[name] for row in rows] for name in ("head", "tail"))
+        return self.processor.tokenize_pairs([row.words for row in rows], heads, tails)
 
-    def _tokenize_pairs(self, pairs: Sequence[tuple[PipelineRow, Mapping[str, tuple[int, int]]]]) -> list[EncodedText]:
-        heads, tails = (
-            [dict(zip(("start", "end"), pair[name], strict=True)) for _, pair in pairs] for name in ("head", "tail")
-        )
-        return self.processor.tokenize_pairs([row.words for row, _ in pairs], heads, tails) if pairs else []
-
-    def _answers(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """`relation` and `score` of each pair of a collated batch."""
-        self.model.eval()
-        return self.processor.post_process_relations(self.model(**self.processor.normalize_pixels(inputs)).logits)
-
-    def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
-        inputs = input_tensors["inputs"]
-        return {"rows": input_tensors["rows"], "answers": [] if inputs is None else self._answers(inputs)}
-
-    def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
-        """A result for each row of a batch, see the class."""
-        answers = iter(model_outputs["answers"])
-        return [
-            self._result(row, None if row.tokens is None else next(answers), on_error) for row in model_outputs["rows"]
-        ]
+    def _answers(self, rows: list[PipelineRow], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
+        """`relation` and `score` of each row of a batch."""
+        return self.processor.post_process_relations(outputs.logits)
 
     def _result(self, row: PipelineRow, answer: Any, on_error: str) -> TaggedRelation:
-        crops = row.pictures.known
         result = TaggedRelation({} if on_error == "raise" else {"text": row.text})
-        result.text, result.crops = row.text, crops
-        if row.tokens is not None:
-            result |= answer | {name: _entity(row, *span) for name, span in row.pair.items()}
+        result.text, result.crops = row.text, row.crops
+        if answer is not None:
+            result |= answer | {name: _entity(row, **span) for name, span in row.pair.items()}
         if on_error == "raise":
             result.found_problems = row.problems
             return result
-        if crops:
-            result["crops"] = crops
-        return result.with_problems(row.problems, is_tagged=row.tokens is not None)
+        result |= {"crops": row.crops} if row.crops else {}
+        return result.with_problems(row.problems, is_tagged=answer is not None)
 
-    @torch.no_grad()
     def add_relations(self, rows: Sequence[PipelineRow], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """
         To each row of a tagger, which has kept the pixels among its features, its relations between every two of its
         entities, each as head and as tail, the negative one left out: `head` and `tail` (places in its entities),
         `relation` and `score`. Pairs that could not be looked at are added to its problems.
         """
-        pairs, spans = [], []
+        pairs = []
         for row, of_row in zip(rows, entities, strict=True):
             of_words = [_words_between(row, entity["start"], entity["end"]) for entity in of_row]
             places = list(permutations(range(len(of_row)), 2))
@@ -151,27 +129,32 @@ class IFAformerRelationPipeline(IFAformerPipeline):
                 details = f"({len(places)} pairs, the first {MAX_PAIRS} are looked at)"
                 row.problems.append(Problem(MANY_PAIRS, "relations", details=details))
             for head, tail in places[:MAX_PAIRS]:
-                pairs.append((row, head, tail, f"{of_row[head]['word']!r} and {of_row[tail]['word']!r}"))
-                spans.append((row, {"head": of_words[head], "tail": of_words[tail]}))
-        readable, features = [], []
-        for (row, head, tail, words), encoded in zip(pairs, self._tokenize_pairs(spans), strict=True):
-            if encoded.problem is None:
-                text = {name: values[0] for name, values in self.processor.text_features([encoded]).items()}
-                features.append({**text, **row.features})
-                readable.append((row, head, tail))
+                # A copy with the same lists of relations and problems.
+                of_pair = replace(row, pair={"head": of_words[head], "tail": of_words[tail]})
+                pairs.append((of_pair, head, tail, f"{of_row[head]['word']!r} and {of_row[tail]['word']!r}"))
+        if not pairs:
+            return
+        readable = []
+        for (row, head, tail, words), tokens in zip(pairs, self._encode([row for row, *_ in pairs]), strict=True):
+            if tokens.problem is None:
+                readable.append((row, head, tail, tokens))
             else:
-                details = f"{encoded.problem.details} ({words})".lstrip()
-                row.problems.append(replace(encoded.problem, column="relations", details=details))
-        answers = []
-        for start in range(0, len(features), PAIRS_AT_ONCE):
-            inputs = self._collator(features[start : start + PAIRS_AT_ONCE])
-            answers += self._answers(self.ensure_tensor_on_device(**inputs))
-        for (row, head, tail), answer in zip(readable, answers, strict=True):
-            if answer["relation"] != self.processor.negative_relation:
-                row.relations.append({"head": head, "tail": tail, **answer})
+                details = f"{tokens.problem.details} ({words})".lstrip()
+                row.problems.append(replace(tokens.problem, column="relations", details=details))
+        for start in range(0, len(readable), PAIRS_AT_ONCE):
+            some = readable[start : start + PAIRS_AT_ONCE]
+            texts = self.processor.text_features([tokens for *_, tokens in some])
+            features = [
+                {name: values[index] for name, values in texts.items()} | row.features
+                for index, (row, *_) in enumerate(some)
+            ]
+            outputs = self.forward({"rows": [row for row, *_ in some], "inputs": self._collator(features)})
+            for (row, head, tail, _), answer in zip(some, outputs["answers"], strict=True):
+                if answer["relation"] != self.processor.negative_relation:
+                    row.relations.append({"head": head, "tail": tail, **answer})
 
 
-def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
+def _word_span(name: str, row: PipelineRow) -> dict[str, int]:
     """The words of an entity of the row. One that is absent or no span of words is a ProblemError."""
     entity, columns = row.columns.get(name), row.columns
     if isinstance(entity, str):
@@ -187,7 +170,7 @@ def _word_span(name: str, row: PipelineRow) -> tuple[int, int]:
     if not 0 <= start < end <= len(row.words):
         details = f"(got {(start, end)}, the row has {len(row.words)} words)"
         raise ProblemError(Problem(NO_WORDS_THERE, name, details=details))
-    return start, end
+    return {"start": start, "end": end}
 
 
 def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
@@ -202,7 +185,7 @@ def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
     return start, start + len(entity)
 
 
-def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity") -> tuple[int, int]:
+def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity") -> dict[str, int]:
     """Words, end exclusive, at these characters. Where they are no whole words, it is a ProblemError."""
     first = next((word for word, (begin, _) in enumerate(row.offsets) if begin == start), None)
     last = next((word for word, (_, stop) in enumerate(row.offsets) if stop == end), None)
@@ -210,11 +193,11 @@ def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity")
         words = ", ".join(f"{begin}-{stop}" for begin, stop in row.offsets[:20])
         details = f"(got characters {start} to {end}; words lie at {words})"
         raise ProblemError(Problem(NO_WHOLE_WORDS, name, details=details))
-    return first, last + 1
+    return {"start": first, "end": last + 1}
 
 
-def _entity(row: PipelineRow, first: int, end: int) -> dict[str, Any]:
-    start, stop = row.offsets[first][0], row.offsets[end - 1][1]
+def _entity(row: PipelineRow, start: int, end: int) -> dict[str, Any]:
+    start, stop = row.offsets[start][0], row.offsets[end - 1][1]
     return {"word": (row.text or "")[start:stop], "start": start, "end": stop}
 
 

@@ -11,7 +11,16 @@ from PIL import Image
 from processing.detectors import DetectedObject
 from processing.images import EMPTY, NO_SUCH_FILE, ImageError
 from processing.object_proposals import encode_crop
-from processing.pipeline_rows import NO_BOX, NO_CROPS, NO_IMAGE, OUTSIDE, TOO_MANY, given_boxes, read_row_pictures
+from processing.pipeline_rows import (
+    NO_BOX,
+    NO_CROPS,
+    NO_IMAGE,
+    OUTSIDE,
+    TOO_MANY,
+    PipelineRow,
+    given_boxes,
+    read_row_pictures,
+)
 from processing.problems import Problem, ProblemError
 
 
@@ -24,10 +33,10 @@ def image():
 
 
 def read(row, limits=LIMITS, crops="auto", kinds=()):
-    """What is read, and what is reported."""
-    problems = []
-    pictures = read_row_pictures(row, limits, crops, kinds, lambda problem, _=None: problems.append(problem))
-    return pictures, problems
+    """The pictures by column, and the row with what else is known of it."""
+    read_row = PipelineRow(columns=row)
+    pictures = read_row_pictures(read_row, limits, crops, kinds)
+    return pictures, read_row
 
 
 @pytest.mark.parametrize(
@@ -44,9 +53,9 @@ def read(row, limits=LIMITS, crops="auto", kinds=()):
 )
 def test_ways_to_give_a_box(crops, image):
     assert given_boxes(crops, LIMITS) == {"aux_crops": [{"box": [1.0, 2.0, 30.0, 20.0]}]}
-    pictures, problems = read({"image": image, "aux_crops": [image]}, crops=crops)
-    assert pictures.columns["aux_crops"] == [encode_crop(image.crop((1, 2, 30, 20)))]
-    assert "rcnn_crops" not in pictures.columns and not problems
+    pictures, found = read({"image": image, "aux_crops": [image]}, crops=crops)
+    assert pictures["aux_crops"] == [encode_crop(image.crop((1, 2, 30, 20)))]
+    assert "rcnn_crops" not in pictures and not found.problems
 
 
 def test_labels_and_columns_of_boxes():
@@ -75,8 +84,8 @@ def test_labels_and_columns_of_boxes():
 def test_what_is_no_box(crops, message, image):
     with pytest.raises(ProblemError, match=f"^{re.escape(f'crops: {message}')}$"):
         given_boxes(crops, LIMITS)
-    pictures, problems = read({"image": image}, crops=crops)
-    assert list(map(str, problems)) == [f"crops: {message}"] and pictures.columns == {"image": [image]}
+    pictures, found = read({"image": image}, crops=crops)
+    assert list(map(str, found.problems)) == [f"crops: {message}"] and pictures == {"image": [image]}
 
 
 SIDE = st.integers(-60, 90)
@@ -85,69 +94,66 @@ SIDE = st.integers(-60, 90)
 @given(left=SIDE, top=SIDE, width=st.integers(1, 90), height=st.integers(1, 90))
 def test_a_box_is_clipped_or_reported(left, top, width, height, image):
     box = (left, top, left + width, top + height)
-    pictures, problems = read({"image": image}, crops=[box])
+    pictures, found = read({"image": image}, crops=[box])
     inside = left < 40 and top < 30 and left + width > 0 and top + height > 0
     if inside:
         clipped = (max(left, 0), max(top, 0), min(left + width, 40), min(top + height, 30))
-        assert pictures.columns["aux_crops"] == [encode_crop(image.crop(clipped))]
-        assert pictures.objects["aux_crops"] == [{"box": list(clipped)}] and not problems
+        assert pictures["aux_crops"] == [encode_crop(image.crop(clipped))]
+        assert found.objects["aux_crops"] == [{"box": list(clipped)}] and not found.problems
     else:
         details = f"({[float(side) for side in box]} in a picture of 40 x 30 pixels)"
-        assert problems == [Problem(OUTSIDE, "aux_crops", 0, details)]
-        assert pictures.columns["aux_crops"] == pictures.objects["aux_crops"] == []
+        assert found.problems == [Problem(OUTSIDE, "aux_crops", 0, details)]
+        assert pictures["aux_crops"] == found.objects["aux_crops"] == []
 
 
 def test_the_row_s_own_choice_wins(image):
     row = {"image": image, "aux_crops": [image], "crops": "none"}
-    assert read(row)[0].columns == {"image": [image]}
+    assert read(row)[0] == {"image": [image]}
     row["crops"] = {"rcnn_crops": [(0, 0, 9, 9)] * 3}
-    pictures, problems = read(row, crops="none")
-    assert len(pictures.columns["rcnn_crops"]) == 2 and "aux_crops" not in pictures.columns
-    assert problems == [Problem(TOO_MANY, "rcnn_crops", details="(3 are given, 2 are used)")]
+    pictures, found = read(row, crops="none")
+    assert len(pictures["rcnn_crops"]) == 2 and "aux_crops" not in pictures
+    assert found.problems == [Problem(TOO_MANY, "rcnn_crops", details="(3 are given, 2 are used)")]
 
 
 def test_boxes_need_a_picture(tmp_path):
-    assert read({}, crops=[(0, 0, 5, 5)])[1] == [Problem(NO_IMAGE, "crops")]
-    pictures, problems = read({"image": tmp_path / "gone.jpg"}, crops=[(0, 0, 5, 5)])
-    assert problems == [Problem(NO_SUCH_FILE, "image", details=f"({tmp_path / 'gone.jpg'})")]
-    assert pictures.columns == {"image": []} and pictures.image is None
+    assert read({}, crops=[(0, 0, 5, 5)])[1].problems == [Problem(NO_IMAGE, "crops")]
+    pictures, found = read({"image": tmp_path / "gone.jpg"}, crops=[(0, 0, 5, 5)])
+    assert found.problems == [Problem(NO_SUCH_FILE, "image", details=f"({tmp_path / 'gone.jpg'})")]
+    assert pictures == {"image": []} and found.image is None
 
 
 def test_what_is_left_to_propose(image):
     row = {"image": image, "aux_crops": [image], "rcnn_crops": []}
-    pictures, _ = read(row, kinds=["aux", "rcnn"])
-    assert pictures.pending == ("rcnn",) and pictures.image is not None
+    _, found = read(row, kinds=["aux", "rcnn"])
+    assert found.pending == ("rcnn",) and found.image is not None
     for unread in ({**row, "image": None}, {**row, "image": b""}):
-        pictures, _ = read(unread, kinds=["aux", "rcnn"])
-        assert pictures.pending == () and pictures.image is None
-    assert read(row, crops="none", kinds=["rcnn"])[0].pending == ()
-    assert read(row, crops=[(0, 0, 5, 5)], kinds=["rcnn"])[0].pending == ()
+        _, found = read(unread, kinds=["aux", "rcnn"])
+        assert found.pending == () and found.image is None
+    assert read(row, crops="none", kinds=["rcnn"])[1].pending == ()
+    assert read(row, crops=[(0, 0, 5, 5)], kinds=["rcnn"])[1].pending == ()
     # a model without the whole picture looks at it all the same, to find crops in it
-    pictures, _ = read(row, limits={**LIMITS, "image": 0}, kinds=["rcnn"])
-    assert pictures.image is not None and "image" not in pictures.columns
+    pictures, found = read(row, limits={**LIMITS, "image": 0}, kinds=["rcnn"])
+    assert found.image is not None and "image" not in pictures
 
 
 def test_objects_beside_own_crops(image):
     dog, cat = ({"label": label, "score": 0.5, "box": [0.0, 0.0, 9.0, 9.0]} for label in ("dog", "cat"))
     objects = [dog, cat]
-    pictures, problems = read({"aux_crops": [b"", image], "aux_objects": objects})
-    assert len(problems) == 1 and len(pictures.columns["aux_crops"]) == 1
-    assert pictures.object_of("aux_crops 0") == cat
-    assert pictures.object_of("image") == pictures.object_of("rcnn_crops 0") == {}
-    pictures, _ = read({"aux_crops": [image], "aux_objects": objects})
-    assert pictures.object_of("aux_crops 0") == {}, "not those of the crops"
-    pictures, problems = read({"aux_crops": [image], "aux_objects": [{"label": "dog"}]})
-    assert [problem.kind for problem in problems] == [NO_BOX] and len(pictures.columns["aux_crops"]) == 1
+    pictures, found = read({"aux_crops": [b"", image], "aux_objects": objects})
+    assert len(found.problems) == 1 and len(pictures["aux_crops"]) == 1
+    assert found.objects == {"aux_crops": [cat], "rcnn_crops": []} and found.crops == {"aux_crops": [cat]}
+    _, found = read({"aux_crops": [image], "aux_objects": objects})
+    assert found.crops == {}, "not those of the crops"
+    pictures, found = read({"aux_crops": [image], "aux_objects": [{"label": "dog"}]})
+    assert [problem.kind for problem in found.problems] == [NO_BOX] and len(pictures["aux_crops"]) == 1
 
 
 def test_the_error_is_that_of_the_picture(image):
-    def report(problem, error_type=ProblemError):
-        raise error_type(problem)
-
-    with pytest.raises(ImageError, match=rf"^image: {re.escape(EMPTY)} \(bytes\)"):
-        read_row_pictures({"image": b""}, LIMITS, "auto", [], report)
+    with pytest.raises(ImageError, match=rf"^Row 3: image: {re.escape(EMPTY)} \(bytes\)"):
+        read_row_pictures(PipelineRow(columns={"image": b""}, place="Row 3", raises=True), LIMITS, "auto", [])
+    row = PipelineRow(columns={"aux_crops": [image, 3.5]}, raises=True)
     with pytest.raises(ImageError, match=r"^aux_crops 1: "):
-        read_row_pictures({"aux_crops": [image, 3.5]}, LIMITS, "auto", [], report)
+        read_row_pictures(row, LIMITS, "auto", [])
 
 
 @pytest.mark.parametrize(("whole", "done"), [(1, "whole pictures alone"), (0, "the text alone")])

@@ -237,10 +237,8 @@ def test_pairs_of_several_texts_share_a_pass(extractor, make_tagger, monkeypatch
     tagger = make_tagger(relation_extractor=extractor)
     rows = [{name: ROW[name] for name in ("text", "image", "aux_crops")}, "Jordan", "Paris in York"]
     alone = [tagger(row)["relations"] for row in rows]
-    passes, answers = [], extractor._answers
-    monkeypatch.setattr(
-        extractor, "_answers", lambda inputs: passes.append(len(inputs["input_ids"])) or answers(inputs)
-    )
+    passes, forward = [], extractor.forward
+    monkeypatch.setattr(extractor, "forward", lambda batch: passes.append(len(batch["rows"])) or forward(batch))
     together = [result["relations"] for result in tagger(rows, batch_size=3)]
     assert passes == [20 + 0 + 6] and together == [
         [{**relation, "score": pytest.approx(relation["score"], abs=1e-5)} for relation in of] for of in alone

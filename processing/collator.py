@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from .columns import CROP_KINDS, PIXEL_MASKS
+from .columns import PIXEL_MASKS
 
 
 TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
@@ -56,25 +56,20 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     (batch_size, most crops).
     """
     batch = {}
-    images = [_pixels(feature.get("pixel_values")) for feature in features]
-    real = next((image for image in images if image is not None), None)
-    if real is not None:
-        absent = np.zeros_like(real)
-        batch["pixel_values"] = torch.from_numpy(np.stack([absent if image is None else image for image in images]))
-        batch["image_mask"] = torch.tensor([image is not None for image in images])
-    for kind in CROP_KINDS:
-        crops: list[Any] = [_pixels(feature.get(f"{kind}_pixel_values")) for feature in features]
-        numbers = [0 if crop is None else len(crop) for crop in crops]
-        most = max(numbers)
-        if most == 0:
+    for name, mask_name in PIXEL_MASKS.items():
+        rows = [_pixels(feature.get(name)) for feature in features]
+        if name == "pixel_values":  # as a list of at most one
+            rows = [image if image is None else image[None] for image in rows]
+        numbers = [0 if of_row is None else len(of_row) for of_row in rows]
+        example = next((of_row for of_row, number in zip(rows, numbers, strict=True) if number), None)
+        if example is None:
             continue
-        example = next(crop for crop, number in zip(crops, numbers, strict=True) if number)
-        stacked = np.zeros((len(features), most, *example.shape[1:]), dtype=example.dtype)
-        for row, (crop, number) in enumerate(zip(crops, numbers, strict=True)):
+        stacked = np.zeros((len(rows), max(numbers), *example.shape[1:]), dtype=example.dtype)
+        for row, (of_row, number) in enumerate(zip(rows, numbers, strict=True)):
             if number:
-                stacked[row, :number] = crop
-        batch[f"{kind}_pixel_values"] = torch.from_numpy(stacked)
-        batch[f"{kind}_crop_mask"] = torch.arange(most) < torch.tensor(numbers)[:, None]
+                stacked[row, :number] = of_row
+        pixels, mask = torch.from_numpy(stacked), torch.arange(max(numbers)) < torch.tensor(numbers)[:, None]
+        batch[name], batch[mask_name] = (pixels[:, 0], mask[:, 0]) if name == "pixel_values" else (pixels, mask)
     return batch
 
 

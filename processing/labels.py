@@ -135,17 +135,16 @@ def align_labels(
     """
     if len(word_labels) != len(words):
         raise ValueError(f"there are {len(words)} words but {len(word_labels)} labels.")
-    known = dict(enumerate(tags))
-    names = [label if isinstance(label, str) else known.get(label) for label in word_labels]
-    if not set(names) <= set(tags):
-        unknown = [label for label, name in zip(word_labels, names, strict=True) if name not in tags]
+    known: dict[Any, str] = {**dict(enumerate(tags)), **{tag: tag for tag in tags}}
+    unknown = [label for label in word_labels if label not in known]
+    if unknown:
         raise ValueError(f"the labels {unknown} are unknown; known are {list(tags)} (by name or index).")
     label2id = label_maps(scheme_labels(tags, label_scheme))["label2id"]
-    first = {position: word for word, position in first_positions(word_ids).items()}
+    first = set(first_positions(word_ids).values())
     labels = []
     for position, word in enumerate(word_ids):
-        if position in first:
-            labels.append(label2id[names[first[position]]])
+        if word is not None and position in first:
+            labels.append(label2id[known[word_labels[word]]])
         elif label_scheme == "word":
             labels.append(-100)
         elif word is not None:

@@ -1,16 +1,16 @@
 """
 Which crops a picture gives: settings, phrases and detectors, the same for preparing a data set and for the pipeline.
 
-    proposer = ObjectProposer(device="cpu")
-    options = ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
-    (objects,) = proposer.propose(options, "aux", [picture], [text], ["PER", "LOC"], max_objects=3)
+    proposer, options = ObjectProposer(device="cpu"), ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
+    phrases = proposer.phrases(options, [text], ["PER", "LOC"])
+    (objects,) = proposer.propose(options, "aux", [picture], phrases, max_objects=3)
     crops = encode_crops(picture, objects)
 """
 
 import importlib
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,23 +60,42 @@ def installed_spacy_model() -> str | None:
     return next((name for name in SPACY_MODELS if spacy.util.is_package(name)), None)
 
 
-class NounPhrases:
+class PhraseFinder:
     """
-    A function from texts to the noun phrases of each: lower-cased, in order of first occurrence, without pronouns;
-    `fallback` for a text that has none. Without spaCy or the model it is an ImportError that says how to install it,
-    with a model that finds no noun phrases a ValueError.
+    A function from texts to the phrases to look for in the picture of each: those that are given, or a text's noun
+    phrases (lower-cased, in order of first occurrence, without pronouns), or what the entity types suggest.
+
+    Args:
+        given: phrases for every picture, which win.
+        spacy_model: finds noun phrases; an installed one if None, and none at all where that is absent or "none".
+        entity_types: what to look for where there are no noun phrases.
+
+    Attributes:
+        settings: where the phrases come from.
+
+    Raises:
+        ImportError: without spaCy or the model that is named; it says how to install it.
+        ValueError: for a model that finds no noun phrases, and for no entity types where they are needed.
     """
 
-    def __init__(self, spacy_model: str, fallback: Sequence[str]) -> None:
+    def __init__(self, given: Sequence[str] | None, spacy_model: str | None, entity_types: Sequence[str]) -> None:
+        self.nlp: Any = None
+        self.phrases = label_phrases(entity_types) if given is None else list(given)
+        self.settings: dict[str, Any] = {"label set" if given is None else "given": self.phrases}
+        if given is not None:
+            return
+        if not self.phrases:
+            raise ValueError("The labels name no entity types: say what to look for by phrases.")
+        spacy_model = installed_spacy_model() if spacy_model is None else spacy_model
+        if spacy_model is None or spacy_model == "none":
+            return
         try:
-            spacy = importlib.import_module("spacy")
+            self.nlp = importlib.import_module("spacy").load(spacy_model, exclude=["ner"])
         except ImportError as error:
             raise ImportError(
                 "Noun phrases need spaCy: `pip install spacy`, then "
                 f"`python -m spacy download {spacy_model}`; or give the phrases yourself."
             ) from error
-        try:
-            self.nlp = spacy.load(spacy_model, exclude=["ner"])
         except OSError as error:
             raise ImportError(
                 f"No spaCy model {spacy_model!r}: `python -m spacy download {spacy_model}`, or name a folder."
@@ -86,44 +105,17 @@ class NounPhrases:
                 f"spaCy model {spacy_model!r} has no parser, so it finds no noun phrases; got pipes "
                 f"{self.nlp.pipe_names}. Name another, such as {SPACY_MODELS[0]}."
             )
-        self.fallback = list(fallback)
+        self.settings = {"noun phrases": f"{spacy_model} {self.nlp.meta.get('version')}", "else": self.phrases}
 
     def __call__(self, texts: Iterable[str]) -> list[list[str]]:
+        if self.nlp is None:
+            return [self.phrases for _ in texts]
         found = []
         for document in self.nlp.pipe(texts):
             chunks = (plain_phrase(chunk.text) for chunk in document.noun_chunks if chunk.root.pos_ != "PRON")
             phrases = dict.fromkeys(chunk for chunk in chunks if any(letter.isalpha() for letter in chunk))
-            found.append(list(phrases) or self.fallback)
+            found.append(list(phrases) or self.phrases)
         return found
-
-
-# Texts -> the phrases to look for in the picture of each, None for a detector of a closed set.
-FindPhrases = Callable[[Sequence[str]], Sequence[list[str] | None]]
-
-
-def phrase_finder(
-    given: Sequence[str] | None, spacy_model: str | None, entity_types: Sequence[str]
-) -> tuple[dict[str, Any], FindPhrases]:
-    """
-    Where grounding phrases come from, for settings; and a function from texts to the phrases of each.
-
-    Args:
-        given: phrases for every picture, which win.
-        spacy_model: finds noun phrases; an installed one if None, the entity types if that is none or "none".
-        entity_types: what to look for where a text gives no noun phrase; none at all are a ValueError.
-    """
-    if given is not None:
-        return {"given": given}, lambda texts: [list(given) for _ in texts]
-    phrases = label_phrases(entity_types)
-    if not phrases:
-        raise ValueError("The labels name no entity types: say what to look for by phrases.")
-    if spacy_model is None:
-        spacy_model = installed_spacy_model()
-    if spacy_model is None or spacy_model == "none":
-        return {"label set": phrases}, lambda texts: [phrases for _ in texts]
-    noun_phrases = NounPhrases(spacy_model, phrases)
-    meta = noun_phrases.nlp.meta
-    return {"noun phrases": f"{spacy_model} {meta.get('version')}", "else": phrases}, noun_phrases
 
 
 def tag_types(tags: Iterable[str]) -> list[str]:
@@ -168,26 +160,19 @@ class ProposalOptions:
     max_aux_crops: int = 3
     max_rcnn_crops: int = 3
 
-    @property
-    def detectors(self) -> dict[str, Any]:
-        """The detectors given, by kind."""
-        given = {kind: getattr(self, f"{kind}_detector") for kind in CROP_KINDS}
-        return {kind: detector for kind, detector in given.items() if detector is not None}
-
-    def threshold(self, kind: str) -> float:
-        return getattr(self, f"{kind}_threshold")
-
-    def max_crops(self, kind: str) -> int:
-        return getattr(self, f"max_{kind}_crops")
-
-    def check(self) -> None:
-        """An option out of range is a ValueError."""
+    def __post_init__(self) -> None:
         for name in ("aux_threshold", "rcnn_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
         check_at_least_one(max_aux_crops=self.max_aux_crops, max_rcnn_crops=self.max_rcnn_crops)
         if self.phrases is not None and not any(phrase.strip(" .") for phrase in self.phrases):
             raise ValueError(f"phrases must name at least one, got {self.phrases}.")
+
+    @property
+    def detectors(self) -> dict[str, Any]:
+        """The detectors given, by kind."""
+        given = {kind: getattr(self, f"{kind}_detector") for kind in CROP_KINDS}
+        return {kind: detector for kind, detector in given.items() if detector is not None}
 
     def check_kind(self, kind: str, is_zero_shot: bool) -> None:
         """A zero-shot detector where one of a closed set belongs, or the reverse, is a ValueError."""
@@ -197,27 +182,6 @@ class ProposalOptions:
                 f"{kind}_detector expects {expected}, got {self.detectors[kind]}. Give it as the other detector."
             )
 
-    def detect(
-        self,
-        detector: ObjectDetector,
-        kind: str,
-        images: Sequence[Image.Image],
-        phrases: Sequence[list[str] | None],
-        max_objects: int | None = None,
-    ) -> list[list[DetectedObject]]:
-        """
-        The objects of a kind in each RGB picture, best first, in one forward pass, at most `max_objects`. Phrases are
-        looked at only where the kind's detector is a zero-shot one.
-        """
-        max_crops = self.max_crops(kind)
-        return detector.detect(
-            images,
-            [of_picture or [] for of_picture in phrases] if ZERO_SHOT[kind] else None,
-            threshold=self.threshold(kind),
-            iou_threshold=self.iou_threshold,
-            max_objects=min(max_crops, max_objects or max_crops),
-        )
-
 
 class ObjectProposer:
     """Finds objects for crops with detectors that it loads once, on first use; a pickled copy loads them anew."""
@@ -225,18 +189,24 @@ class ObjectProposer:
     def __init__(self, device: str | torch.device | None = None) -> None:
         self.device = device
         self._detectors: dict[str, ObjectDetector] = {}
-        self._find_phrases: dict[tuple, FindPhrases] = {}
+        self._phrase_finders: dict[tuple, PhraseFinder] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"device": self.device, "_detectors": {}, "_find_phrases": {}}
+        return vars(ObjectProposer(self.device))
+
+    def phrases(self, options: ProposalOptions, texts: Sequence[str], entity_types: Sequence[str]) -> list[list[str]]:
+        """What the options say to look for in the picture of each text, see [`PhraseFinder`]."""
+        key = (tuple(options.phrases or ()), options.spacy_model, tuple(entity_types))
+        if key not in self._phrase_finders:
+            self._phrase_finders[key] = PhraseFinder(options.phrases, options.spacy_model, entity_types)
+        return self._phrase_finders[key](texts)
 
     def propose(
         self,
         options: ProposalOptions,
         kind: str,
         images: Sequence[Image.Image],
-        texts: Sequence[str],
-        entity_types: Sequence[str],
+        phrases: Sequence[list[str] | None],
         max_objects: int | None = None,
     ) -> list[list[DetectedObject]]:
         """
@@ -245,27 +215,26 @@ class ObjectProposer:
 
         Args:
             options: with a detector of that kind.
-            texts: the words of each, joined by one space.
-            entity_types: what phrases are made of where the texts give none.
+            phrases: what to look for in each picture; not looked at where the detector is one of a closed set.
             max_objects: fewer than the options say.
 
         Raises:
-            ValueError: for a detector that is not of its kind, or entity types of which no phrase can be made.
+            ValueError: for a detector that is not of its kind.
             OSError: for a detector that is not there.
-            ImportError: for a spaCy model that is named and not installed.
         """
         given = options.detectors[kind]
         detector = given if isinstance(given, ObjectDetector) else self._detectors.get(str(given))
         if detector is None:
             detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
         options.check_kind(kind, detector.is_zero_shot)
-        phrases: Sequence[list[str] | None] = [None] * len(images)
-        if ZERO_SHOT[kind]:
-            key = (tuple(options.phrases or ()), options.spacy_model, tuple(entity_types))
-            if key not in self._find_phrases:
-                _, self._find_phrases[key] = phrase_finder(options.phrases, options.spacy_model, entity_types)
-            phrases = self._find_phrases[key](texts)
-        return options.detect(detector, kind, images, phrases, max_objects)
+        max_crops = getattr(options, f"max_{kind}_crops")
+        return detector.detect(
+            images,
+            [of_picture or [] for of_picture in phrases] if ZERO_SHOT[kind] else None,
+            threshold=getattr(options, f"{kind}_threshold"),
+            iou_threshold=options.iou_threshold,
+            max_objects=min(max_crops, max_objects or max_crops),
+        )
 
 
 def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:

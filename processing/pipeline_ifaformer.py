@@ -11,10 +11,10 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
-from .columns import CROP_KINDS, PIXEL_MASKS
+from .columns import PIXEL_MASKS
 from .explanations import METHODS, source_mask, source_names
 from .labels import entity_spans, first_positions
-from .object_proposals import ObjectProposer, ProposalOptions, encode_crops, tag_types
+from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
 from .pipeline_rows import (
     LazyResults,
     NumberedRows,
@@ -27,7 +27,7 @@ from .pipeline_rows import (
 )
 from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText
-from .tokenizing import EncodedText
+from .tokenizing import EncodedText, encode_words
 
 
 logger = logging.get_logger(__name__)
@@ -155,20 +155,22 @@ class IFAformerPipeline(Pipeline):
             ValueError: for options out of range and a detector of the wrong kind.
             OSError: for a detector that is not there.
         """
-        if isinstance(inputs, list | tuple):
-            results = list(super().__call__(NumberedRows(inputs), *args, **kwargs))
-            for row, result in zip(inputs, results, strict=True):
-                _show_picture_of(row, result)
-            return results
-        if isinstance(inputs, str | Mapping | PipelineRow):
-            result = super().__call__(inputs, *args, **kwargs)
-            _show_picture_of(inputs, result)
-            return result
-        if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-            inputs = NumberedRows(inputs)
-        elif isinstance(inputs, Iterable):
-            inputs = (row for row in inputs)
-        return super().__call__(inputs, *args, **kwargs)
+        is_one, is_list = isinstance(inputs, str | Mapping | PipelineRow), isinstance(inputs, list | tuple)
+        rows = inputs
+        if is_list or (not is_one and hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")):
+            rows = NumberedRows(inputs)
+        elif not is_one and isinstance(inputs, Iterable):
+            rows = (row for row in inputs)
+        results = super().__call__(rows, *args, **kwargs)
+        if is_list:
+            results = list(results)
+        if (
+            is_one or is_list
+        ):  # the caller holds the rows, so that a result which shows itself may point to its picture
+            for row, result in zip(inputs if is_list else [inputs], results if is_list else [results], strict=True):
+                columns = row.columns if isinstance(row, PipelineRow) else row
+                result.image = columns.get("image") if isinstance(columns, Mapping) else None
+        return results
 
     def _sanitize_parameters(
         self, on_error: str | None = None, crops: Any = None, explain: str | None = None, **kwargs: Any
@@ -183,7 +185,7 @@ class IFAformerPipeline(Pipeline):
             raise ValueError(f"explain must be one of {', '.join(METHODS)} or None, got {explain!r}.")
         if crops is not None and not is_choice(crops):
             given_boxes(crops, self._limits)
-        ProposalOptions(**options).check()
+        ProposalOptions(**options)  # which checks them
         of_errors = {} if on_error is None else {"on_error": on_error}
         return (
             of_errors | ({} if crops is None else {"crops": crops}),
@@ -199,8 +201,7 @@ class IFAformerPipeline(Pipeline):
     @property
     def _limits(self) -> dict[str, int]:
         """How many pictures are looked at, by column: none where no model's text attends to them."""
-        limits = {"image": int(self.processor.use_whole_image)}
-        limits |= {f"{kind}_crops": getattr(self.processor, f"num_{kind}_crops") for kind in CROP_KINDS}
+        limits = self.processor.picture_limits
         pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
         attended = any(pipeline.model.config.text_attends_vision for pipeline in pipelines)
         return limits if attended else dict.fromkeys(limits, 0)
@@ -243,7 +244,8 @@ class IFAformerPipeline(Pipeline):
         return row
 
     def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
-        return self.processor.tokenize_texts([(row.text, row.words, row.offsets) for row in rows])
+        texts = [(row.text or "", row.words, row.offsets) for row in rows]
+        return encode_words(self.processor.tokenizer, texts, self.processor.max_length)
 
     def preprocess(  # type: ignore[override]
         self,
@@ -283,8 +285,10 @@ class IFAformerPipeline(Pipeline):
                 continue
             column = f"{kind}_crops"
             images: list[Any] = [row.image for row in pending]
-            texts = [" ".join(row.words) for row in pending]
-            found = self.proposer.propose(options, kind, images, texts, self._entity_types, self._limits[column])
+            phrases: list[Any] = [None] * len(pending)
+            if ZERO_SHOT[kind]:
+                phrases = self.proposer.phrases(options, [" ".join(row.words) for row in pending], self._entity_types)
+            found = self.proposer.propose(options, kind, images, phrases, self._limits[column])
             for row, image, objects in zip(pending, images, found, strict=True):
                 encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
                 row.features |= {name: values[0] for name, values in encoded.items()}
@@ -315,7 +319,7 @@ class IFAformerPipeline(Pipeline):
         asked = [row for row in rows if row.tokens is not None]
         return {"rows": rows, "answers": self._answers(asked, inputs, self.model(**inputs), explain)}
 
-    def _answers(self, rows: list[PipelineRow], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
+    def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
         """The entities of each row of a batch."""
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
@@ -407,20 +411,12 @@ class IFAformerPipeline(Pipeline):
         return self.postprocess(outputs, **postprocess_params)
 
     def _preprocess_numbered(self, item: tuple[int, Any], **preprocess_params: Any) -> PipelineRow:
-        number, row = item
-        return self.preprocess(row, number=number, **preprocess_params)
+        return self.preprocess(item[1], number=item[0], **preprocess_params)
 
     def save_pretrained(self, save_directory, **kwargs: Any) -> None:
         """Model and processor, which make a complete folder: the code travels with them."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
-
-
-def _show_picture_of(row: Any, result: Any) -> None:
-    """The caller holds the row, so that a result which shows itself may point to its picture."""
-    columns = row.columns if isinstance(row, PipelineRow) else row
-    if isinstance(result, Entities | TaggedRow):
-        result.image = columns.get("image") if isinstance(columns, Mapping) else None
 
 
 __all__ = ["IFAformerPipeline"]

@@ -11,8 +11,8 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .collator import IFAformerDataCollator
-from .columns import CROP_KINDS
-from .entity_markers import MarkerError, encode_marked, mark_texts
+from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
+from .entity_markers import MarkerError, encode_marked, mark_entities
 from .images import image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
@@ -30,7 +30,7 @@ from .labels import (
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .problems import ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, Words, batched_text, encode_words, longest_text, readable, to_words
+from .tokenizing import EncodedText, batched_text, encode_words, longest_text, readable, to_words
 
 
 DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
@@ -197,8 +197,13 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
-        names = [*text, "pixel_values", "image_mask"]
-        return names + [f"{kind}_{part}" for kind in CROP_KINDS for part in ("pixel_values", "crop_mask")]
+        return [*text, *(name for names in PIXEL_MASKS.items() for name in names)]
+
+    @property
+    def picture_limits(self) -> dict[str, int]:
+        """How many pictures of a row the model takes, by column."""
+        crops = {f"{kind}_crops": getattr(self, f"num_{kind}_crops") for kind in CROP_KINDS}
+        return {"image": int(self.use_whole_image), **crops}
 
     @property
     def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -230,10 +235,6 @@ class IFAformerProcessor(ProcessorMixin):
             image_mean=images.image_mean if images.do_normalize else (0.0, 0.0, 0.0),
             image_std=images.image_std if images.do_normalize else (1.0, 1.0, 1.0),
         )
-
-    def normalize_pixels(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch with its uint8 pixels normalised on their device, see [`IFAformerDataCollator.normalized`]."""
-        return self.data_collator.normalized(batch)
 
     def add_entity_markers(self) -> list[int]:
         """
@@ -309,7 +310,8 @@ class IFAformerProcessor(ProcessorMixin):
         for name, values in batched.items():
             if len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
-        data = self._texts(texts, is_split, batched) | self._pictures(batched)
+        pictures = {"image" if name == "images" else name: values for name, values in batched.items()}
+        data = self._texts(texts, is_split, batched) | self._pictures(pictures)
         if return_tensors is None:
             return BatchFeature(data)
         features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
@@ -327,20 +329,6 @@ class IFAformerProcessor(ProcessorMixin):
         words = [words for _, words, _ in to_words(texts, is_split)]
         return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"]), MarkerError))
 
-    def mask_tokens(self, batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
-        """
-        A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so
-        that a model in training leans on the context of a name as well. Special tokens and entity markers stay. A
-        tokenizer without a mask token is a ValueError.
-        """
-        if self.tokenizer.mask_token_id is None:
-            raise ValueError(f"{type(self.tokenizer).__name__} has no mask token: set mask_probability to 0.")
-        input_ids = batch["input_ids"]
-        kept = [token for token in (*self.tokenizer.all_special_ids, *self.marker_ids) if token is not None]
-        is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
-        is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
-        return {**batch, "input_ids": input_ids.masked_fill(is_masked, self.tokenizer.mask_token_id)}
-
     def encode_text(
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
     ) -> list[EncodedText]:
@@ -348,7 +336,8 @@ class IFAformerProcessor(ProcessorMixin):
         Texts, split into words unless they are (punctuation and symbols apart, as in the Twitter data), with their
         tokens. A text that gives no token is a ProblemError with its number.
         """
-        return readable(self.tokenize_texts(to_words(texts, is_split_into_words)), ProblemError)
+        words = to_words(texts, is_split_into_words)
+        return readable(encode_words(self.tokenizer, words, self.max_length), ProblemError)
 
     def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
         """
@@ -356,12 +345,8 @@ class IFAformerProcessor(ProcessorMixin):
         cannot be given has a `problem` instead. An entity that is no span of words is a MarkerError with its row.
         """
         if self.relations is None:
-            return self.tokenize_texts(to_words(rows["tokens"], True))
+            return encode_words(self.tokenizer, to_words(rows["tokens"], True), self.max_length)
         return self.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
-
-    def tokenize_texts(self, texts: Sequence[Words]) -> list[EncodedText]:
-        """Texts that are split into words with their tokens, or with the problem of those that give none."""
-        return encode_words(self.tokenizer, texts, self.max_length)
 
     def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
         """
@@ -369,7 +354,12 @@ class IFAformerProcessor(ProcessorMixin):
         `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
         span of words is a MarkerError with the number of its text.
         """
-        marked = mark_texts(texts, heads, tails, self.entity_markers, self.label_scheme)
+        marked = []
+        for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
+            try:
+                marked.append(mark_entities(words, head, tail, self.entity_markers, self.label_scheme))
+            except MarkerError as error:
+                raise MarkerError(error.problem, f"Text {row}") from error
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def text_features(
@@ -400,16 +390,14 @@ class IFAformerProcessor(ProcessorMixin):
     def _pictures(self, given: Mapping[str, list]) -> dict[str, list]:
         """uint8 pixels, a list with an entry for each text."""
         data: dict[str, list] = {}
-        if "images" in given and self.use_whole_image:
-            # One picture an example is a list of at most one crop.
-            size = self.image_processor.crop_size["height"]
-            whole = resized_pictures(self.image_processor, given["images"], "image", 1, size)
-            data["pixel_values"] = [pixels[0] if len(pixels) else None for pixels in whole]
-        for kind in CROP_KINDS:
-            number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
-            if f"{kind}_crops" in given and number > 0:
-                crops = resized_pictures(self.image_processor, given[f"{kind}_crops"], f"{kind} crop", number, size)
-                data[f"{kind}_pixel_values"] = crops
+        for (column, number), (name, (_, size, _)) in zip(
+            self.picture_limits.items(), self.pixel_shapes.items(), strict=True
+        ):
+            if column in given and number:
+                item = column.removesuffix("s").replace("_", " ")
+                pixels = resized_pictures(self.image_processor, given[column], item, number, size)
+                # One picture an example is a list of at most one.
+                data[name] = [of[0] if len(of) else None for of in pixels] if column == "image" else pixels
         return data
 
     def encode_pictures(self, rows: Mapping[str, list]) -> dict[str, list]:
@@ -418,10 +406,9 @@ class IFAformerProcessor(ProcessorMixin):
         (number, 3, size, size) of crops, of which as many as the model takes are looked at, from the first on. A
         picture that cannot be used is an ImageError with the number of its row.
         """
-        given = {"images": rows["image"]} if "image" in rows else {}
-        for column, number in (("aux_crops", self.num_aux_crops), ("rcnn_crops", self.num_rcnn_crops)):
-            if column in rows:
-                given[column] = [(crops or [])[:number] for crops in rows[column]]
+        given = {column: rows[column] for column in PICTURE_COLUMNS if column in rows}
+        for column in given.keys() - {"image"}:
+            given[column] = [(crops or [])[: self.picture_limits[column]] for crops in given[column]]
         return self._pictures(given)
 
     def post_process_entities(

@@ -100,7 +100,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         heads, tails = ([row.pair[name] for row in rows] for name in ("head", "tail"))
         return self.processor.tokenize_pairs([row.words for row in rows], heads, tails)
 
-    def _answers(self, rows: list[PipelineRow], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
+    def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
         """`relation` and `score` of each row of a batch."""
         return self.processor.post_process_relations(outputs.logits)
 

@@ -5,9 +5,12 @@ import hashlib
 import html
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
+
+from .images import ImageError, load_image
 
 
 # Light enough for black text on them (WCAG contrast above 9), distinct for the colour-blind as far as eight can be.
@@ -95,12 +98,11 @@ def _box(box: Sequence[Any], size: tuple[int, int], unit: float) -> str:
 
 
 def tweet_html(
-    text: str,
+    text: str | None,
     entities: Sequence[Mapping[str, Any]],
-    image: Image.Image | None = None,
-    crops: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    image: Any = None,
+    crops: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
     problems: Sequence[str] = (),
-    width: int = 320,
     relations: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """
@@ -111,48 +113,52 @@ def tweet_html(
     Args:
         text: what the offsets of the entities point into.
         entities, crops: as the pipeline returns them.
-        image: RGB.
+        image: what [`load_image`] takes, or a list of it. One that cannot be read is not shown: that was told when the
+            tweet was tagged.
         problems: what was wrong with the tweet.
         relations: `head` and `tail` (words), `relation` and `score` of each.
     """
-    parts = [f'<p dir="auto">{entity_text(text, entities)}</p>']
+    parts = [f'<p dir="auto">{entity_text(text or "", entities)}</p>']
     for relation in relations:
         head, tail = (html.escape(relation[of]) for of in ("head", "tail"))
         name = html.escape(relation["relation"])
         parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
     parts += [f'<p class="note">{html.escape(problem)}</p>' for problem in problems]
-    explained = [entity for entity in entities if "shares" in entity]
-    figures = []
-    if image is not None and not explained:
+    figures = [_explained(entity) for entity in entities if "shares" in entity]
+    try:
+        picture = load_image(image[0] if isinstance(image, list | tuple) else image) if image is not None else None
+    except (ImageError, IndexError):
+        picture = None
+    if picture is None:
+        parts += [f'<p class="note">{html.escape(caption)}</p>' for caption, _ in figures]
+        return f"<article>{''.join(parts)}</article>"
+    if not figures:
         boxes = [
             (str(crop.get("label", "")), crop["box"], CROP_COLOURS[column.removesuffix("_crops")])
-            for column, of_column in (crops or {}).items()
+            for column, of_column in crops.items()
             for crop in of_column
         ]
-        caption = ", ".join(f"{len(of_column)} {column}" for column, of_column in (crops or {}).items())
-        figures.append(picture_figure(image, caption, boxes, width))
-    for entity in explained:
-        shares = sorted(entity["shares"], key=lambda share: share["share"])
-        told = [
-            f"{' '.join(filter(None, (share['source'], share.get('label'))))} {share['share']:.0%}"
-            for share in reversed(shares)
-            if share["share"] >= MIN_TOLD
-        ]
-        caption = f"{entity['word']}: {', '.join(told)}"
-        if image is None:
-            parts.append(f'<p class="note">{html.escape(caption)}</p>')
-            continue
-        drawn = [  # the largest on top
-            (
-                f"{share['share']:.0%}" if share["share"] >= MIN_TOLD else "",
-                share["box"],
-                CROP_COLOURS[share["source"].partition("_crops")[0]],
-                1 + MAX_LINE * share["share"],
-            )
-            for share in shares
-            if "box" in share
-        ]
-        figures.append(picture_figure(image, caption, drawn, width))
-    if figures:
-        parts.append(f'<div class="pictures">{"".join(figures)}</div>')
-    return f"<article>{''.join(parts)}</article>"
+        figures = [(", ".join(f"{len(of_column)} {column}" for column, of_column in crops.items()), boxes)]
+    shown = "".join(picture_figure(picture, caption, boxes) for caption, boxes in figures)
+    return f'<article>{"".join(parts)}<div class="pictures">{shown}</div></article>'
+
+
+def _explained(entity: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The caption and the boxes of an entity with shares."""
+    shares = sorted(entity["shares"], key=lambda share: share["share"])
+    told = [
+        f"{' '.join(filter(None, (share['source'], share.get('label'))))} {share['share']:.0%}"
+        for share in reversed(shares)
+        if share["share"] >= MIN_TOLD
+    ]
+    boxes = [  # the largest on top
+        (
+            f"{share['share']:.0%}" if share["share"] >= MIN_TOLD else "",
+            share["box"],
+            CROP_COLOURS[share["source"].partition("_crops")[0]],
+            1 + MAX_LINE * share["share"],
+        )
+        for share in shares
+        if "box" in share
+    ]
+    return f"{entity['word']}: {', '.join(told)}", boxes

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
-from .images import ImageError, load_image
 from .problems import Problem
 from .rendering import tweet_html
 
@@ -31,7 +30,7 @@ class Entities(list):
         self.image: Any = None
 
     def _repr_html_(self) -> str:
-        return _html(self.text, self, self.image, self.crops, [])
+        return tweet_html(self.text, self, self.image, self.crops)
 
 
 class TaggedRow(dict):
@@ -59,12 +58,6 @@ class TaggedRow(dict):
         """The row as HTML, which a notebook shows."""
         raise NotImplementedError
 
-    def with_id(self, columns: Mapping[str, Any]) -> Self:
-        """The same with the `id` of the row's columns in front, where they have one."""
-        named = type(self)({**({"id": columns["id"]} if "id" in columns else {}), **self})
-        vars(named).update(vars(self))
-        return named
-
 
 class TaggedText(TaggedRow):
     """A dict with `text`, `entities`, and where there are any `crops`, `relations` and `problems`."""
@@ -75,8 +68,8 @@ class TaggedText(TaggedRow):
             {**relation, **{name: entities[relation[name]]["word"] for name in ("head", "tail")}}
             for relation in self.get("relations", [])
         ]
-        return _html(
-            self["text"], entities, self.image, self.get("crops", {}), self.get("problems", []), relations=relations
+        return tweet_html(
+            self["text"], entities, self.image, self.get("crops", {}), self.get("problems", []), relations
         )
 
 
@@ -97,13 +90,4 @@ class TaggedRelation(TaggedRow):
             first, second = sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
             if not first["start"] < first["end"] <= second["start"] < second["end"]:
                 entities = []  # one within the other: the line below the text names them
-        return _html(self.text, entities, self.image, self.crops, self.get("problems", []), relations=relations)
-
-
-def _html(text, entities, image, crops, problems, relations=()) -> str:
-    if image is not None:
-        try:
-            image = load_image(image[0] if isinstance(image, list | tuple) else image)
-        except (ImageError, IndexError):  # told when the row was tagged
-            image = None
-    return tweet_html(text or "", entities, image, crops, problems, relations=relations)
+        return tweet_html(self.text, entities, self.image, self.crops, self.get("problems", []), relations)

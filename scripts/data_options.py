@@ -94,6 +94,4 @@ class DetectionArguments:
         from processing.object_proposals import ProposalOptions
 
         values = {option.name: getattr(self, option.name) for option in fields(DetectionArguments)}
-        options = ProposalOptions(**{**values, "spacy_model": self.spacy_model or None})
-        options.check()
-        return options
+        return ProposalOptions(**{**values, "spacy_model": self.spacy_model or None})

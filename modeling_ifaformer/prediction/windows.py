@@ -64,8 +64,15 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
     order = sorted(rows, key=length)
     tagged = tagger([rows[index] for index in order], batch_size=batch_size, on_error="report") if order else []
     for index, result in zip(order, tagged, strict=True):
-        results[index] = result.with_id(window[index].columns)
+        results[index] = with_id(result, window[index].columns)
     for row, result in zip(window, results, strict=True):
         if result["text"] is None:
             result["problems"] = [f"{row.place}: {problem}" for problem in result["problems"]]
     return results
+
+
+def with_id(result: TaggedRow, columns: dict[str, Any]) -> TaggedRow:
+    """The same with the `id` of the row's columns in front, where they have one."""
+    named = type(result)({**({"id": columns["id"]} if "id" in columns else {}), **result})
+    vars(named).update(vars(result))
+    return named

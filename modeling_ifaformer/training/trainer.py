@@ -1,6 +1,7 @@
 """The Trainer of IFAformer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +81,7 @@ class IFAformerTrainer(Trainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._normalized(super()._prepare_inputs(inputs))
         if self.mask_probability > 0 and self.model.training:
-            inputs = self.processing_class.mask_tokens(inputs, self.mask_probability)
+            inputs = mask_tokens(inputs, self.processing_class, self.mask_probability)
         return inputs
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -135,6 +136,21 @@ class IFAformerTrainer(Trainer):
     def _last_good(self) -> str:
         last = last_complete_checkpoint(str(self.args.output_dir))
         return f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
+
+
+def mask_tokens(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
+    """
+    A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so that a
+    model in training leans on the context of a name as well. Special tokens and entity markers stay. A tokenizer
+    without a mask token is a ValueError.
+    """
+    tokenizer, input_ids = processor.tokenizer, batch["input_ids"]
+    if tokenizer.mask_token_id is None:
+        raise ValueError(f"{type(tokenizer).__name__} has no mask token: set mask_probability to 0.")
+    kept = [token for token in (*tokenizer.all_special_ids, *processor.marker_ids) if token is not None]
+    is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
+    is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
+    return {**batch, "input_ids": input_ids.masked_fill(is_masked, tokenizer.mask_token_id)}
 
 
 def _answers(outputs: Any, labels: Any) -> torch.Tensor:

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from processing.columns import CROP_KINDS
-from processing.detectors import DetectedObject, ObjectDetector, cut_crops
+from processing.detectors import DetectedObject
 from processing.images import NO_SUCH_FILE, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
-from processing.object_proposals import FindPhrases, ProposalOptions, encode_crop
+from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
 from processing.rows.row_features import with_objects
 
@@ -56,12 +56,14 @@ class CropFinder:
     """The detectors of a crop preparation, which give rows their objects and crops."""
 
     def __init__(
-        self, options: ProposalOptions, find_phrases: FindPhrases, batch_size: int, device: torch.device | str
+        self,
+        options: ProposalOptions,
+        find_phrases: Callable[[list[str]], list[list[str]]] | None,
+        batch_size: int,
+        device: torch.device | str,
     ) -> None:
         self.options, self.find_phrases, self.batch_size = options, find_phrases, batch_size
-        self.detectors = {
-            kind: ObjectDetector.from_pretrained(name, device=device) for kind, name in options.detectors.items()
-        }
+        self.proposer = ObjectProposer(device)
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def add_crops(
@@ -87,7 +89,7 @@ class CropFinder:
             columns["image"][index] = picture.stored
             unreadable += _unreadable(columns["id"][index], "image", [picture])
         for kind in CROP_KINDS:
-            if kind not in self.detectors:
+            if kind not in self.options.detectors:
                 unreadable += _keep_own_crops(columns, kind)
                 continue
             found = [pictures[index].found.get(kind, []) if index in pictures else [] for index in range(len(rows))]
@@ -105,7 +107,9 @@ class CropFinder:
 
     def _pictures(self, columns: dict[str, Any], progress: Callable[[int], Any]) -> dict[int, LookedAtPicture]:
         """What there is of the rows' pictures, by the row's index, in order; nothing of a row without a picture."""
-        phrases = self.find_phrases([" ".join(tokens) for tokens in columns["tokens"]])
+        phrases: Sequence[list[str] | None] = [None] * len(columns["tokens"])
+        if self.find_phrases is not None:
+            phrases = self.find_phrases([" ".join(tokens) for tokens in columns["tokens"]])
         rows_of: dict[Any, list[int]] = {}
         for index, source in enumerate(columns["image"]):
             if source is not None:
@@ -135,17 +139,16 @@ class CropFinder:
         shown = [(picture, picture.image) for picture in pictures if picture.image is not None]
         images = [image for _, image in shown]
         looked_for = [of_picture for picture, of_picture in zip(pictures, phrases, strict=True) if picture.image]
-        for kind, detector in self.detectors.items():
+        for kind in self.options.detectors:
             try:
-                found = self.options.detect(detector, kind, images, looked_for)
+                found = self.proposer.propose(self.options, kind, images, looked_for)
             except torch.OutOfMemoryError as error:
                 raise JobError(
                     f"There is too little memory for {len(images)} pictures in a batch ({error}). Do the same "
                     "again with a smaller batch_size. What was finished is kept."
                 ) from error
             for (picture, image), objects in zip(shown, found, strict=True):
-                crops = map(encode_crop, cut_crops(image, objects))
-                picture.found[kind] = list(zip(objects, crops, strict=True))
+                picture.found[kind] = list(zip(objects, encode_crops(image, objects), strict=True))
         for picture, _ in shown:
             picture.image = None
 

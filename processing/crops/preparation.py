@@ -23,7 +23,7 @@ from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, picture_id, without_folders
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
-from processing.object_proposals import FindPhrases, ProposalOptions, phrase_finder, relation_types, tag_types
+from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
 from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import shard_path, write_shard
 
@@ -77,7 +77,6 @@ def prepare_crops(
         JobError: for a detector or phrases that cannot be used, a folder that is in use, holds something else or
             cannot be written, and a batch that is too large for the device.
     """
-    options.check()
     if not options.detectors:
         raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
     check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
@@ -91,7 +90,8 @@ def prepare_crops(
     def begin() -> set[str] | None:
         settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
         settings |= _detector_settings(options) | _digests(data, options)
-        settings["phrases"], _ = _phrase_source(options, data, name)
+        finder = _phrase_finder(options, data, name)
+        settings["phrases"] = finder and finder.settings
         return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
 
     def finish() -> dict[str, Any]:
@@ -99,7 +99,8 @@ def prepare_crops(
         pictures = [(part, row) for part in shards for row in records[part]["pictures"]]
         chosen = random.Random(seed).sample(range(len(pictures)), min(contact_sheet_rows, len(pictures)))
         detectors = {kind: Path(detector).name for kind, detector in options.detectors.items()}
-        told = (f"{kind} {detector} above {options.threshold(kind):g}" for kind, detector in detectors.items())
+        thresholds = {kind: getattr(options, f"{kind}_threshold") for kind in detectors}
+        told = (f"{kind} {detector} above {thresholds[kind]:g}" for kind, detector in detectors.items())
         with writing(folder):
             title = f"{without_folders(name)}: {', '.join(told)}"
             _write_sheet(output, shards, [pictures[index] for index in sorted(chosen)], title)
@@ -112,7 +113,7 @@ def prepare_crops(
             return None
         left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
         if left:
-            finder = CropFinder(options, _phrase_source(options, data, name)[1], batch_size, state.device)
+            finder = CropFinder(options, _phrase_finder(options, data, name), batch_size, state.device)
         with tqdm(
             total=sum(len(shards[part][1]) for part in left),
             unit=" rows",
@@ -154,9 +155,9 @@ def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
         settings[kind] = {
             "detector": without_folders(detector),
             "checkpoint": checkpoint_digest(detector),
-            "threshold": options.threshold(kind),
+            "threshold": getattr(options, f"{kind}_threshold"),
             "iou_threshold": options.iou_threshold,
-            "max_crops": options.max_crops(kind),
+            "max_crops": getattr(options, f"max_{kind}_crops"),
         }
     return settings
 
@@ -174,12 +175,10 @@ def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, 
     return {"rows": digest(rows), "pictures": digest(pictures)}
 
 
-def _phrase_source(
-    options: ProposalOptions, data: datasets.DatasetDict, name: str
-) -> tuple[dict[str, Any] | None, FindPhrases]:
-    """Where the phrases come from that a zero-shot detector looks for, and what gives those of each text."""
+def _phrase_finder(options: ProposalOptions, data: datasets.DatasetDict, name: str) -> PhraseFinder | None:
+    """What gives the phrases of each text for a zero-shot detector; None where there is no such detector."""
     if "aux" not in options.detectors:
-        return None, lambda texts: [None] * len(texts)
+        return None
     features = next(iter(data.values())).features
     if "ner_tags" in features:
         types = tag_types(features["ner_tags"].feature.names)
@@ -187,7 +186,7 @@ def _phrase_source(
         types = relation_types(features["relation"].names) if "relation" in features else []
     if options.phrases is None and not types:
         raise ValueError(f"The labels of {name!r} name no entity types. Say by phrases what to look for.")
-    return phrase_finder(options.phrases, options.spacy_model, types)
+    return PhraseFinder(options.phrases, options.spacy_model, types)
 
 
 def _summary(splits: Iterable[str], shards: Shards, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def read(work: Work, features: Dataset, num_workers: int, normalize: bool = Fals
     size = work.options.batch_size
     for batch in DataLoader(features, size, shuffle=True, collate_fn=work.collator, num_workers=num_workers):
         if normalize:
-            work.processor.normalize_pixels(batch)
+            work.processor.data_collator.normalized(batch)
 
 
 def num_pictures(rows: Dataset) -> int:

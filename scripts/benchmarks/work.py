@@ -91,7 +91,7 @@ class Work:
 
     def on_device(self, batch: Batch) -> Batch:
         batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
-        return self.processor.normalize_pixels(batch)
+        return self.processor.data_collator.normalized(batch)
 
     def bert_config(self, **fields: Any) -> BertConfig:
         vocab_size = max(BertConfig().vocab_size, len(self.processor.tokenizer))

@@ -19,7 +19,7 @@ from processing.detectors import (
     non_maximum_suppression,
 )
 from processing.jobs.digests import checkpoint_digest
-from processing.object_proposals import NounPhrases, installed_spacy_model, label_phrases
+from processing.object_proposals import PhraseFinder, installed_spacy_model, label_phrases
 
 
 ZERO_SHOT = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2")
@@ -268,32 +268,36 @@ class FakeSpacy(types.ModuleType):
             return types.SimpleNamespace(noun_chunks=[chunk(word) for word in words])
 
         return types.SimpleNamespace(
-            pipe=lambda texts: map(document, texts), has_pipe=self.pipes.__contains__, pipe_names=list(self.pipes)
+            pipe=lambda texts: map(document, texts),
+            has_pipe=self.pipes.__contains__,
+            pipe_names=list(self.pipes),
+            meta={"version": "3.7.1"},
         )
 
 
 def test_noun_phrases(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", FakeSpacy())
     assert installed_spacy_model() == "en_core_web_md"
-    phrases = NounPhrases("en_core_web_md", ["a person"])
+    phrases = PhraseFinder(None, None, ["PER"])
+    assert phrases.settings == {"noun phrases": "en_core_web_md 3.7.1", "else": ["a person", "a face"]}
     assert phrases(["I saw Paris and PARIS at St.Denis", "nothing here", "I 99 !", ""]) == [
         ["paris", "st denis"],
-        ["a person"],
-        ["a person"],
-        ["a person"],
+        ["a person", "a face"],
+        ["a person", "a face"],
+        ["a person", "a face"],
     ]
     with pytest.raises(ImportError, match="spacy download en_core_web_lg"):
-        NounPhrases("en_core_web_lg", [])
+        PhraseFinder(None, "en_core_web_lg", ["PER"])
     monkeypatch.setitem(sys.modules, "spacy", FakeSpacy(pipes=["tagger"]))
     with pytest.raises(ValueError, match=r"no parser.*got pipes \['tagger'\]"):
-        NounPhrases("en_core_web_md", [])
+        PhraseFinder(None, "en_core_web_md", ["PER"])
 
 
 def test_without_spacy(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     assert installed_spacy_model() is None
     with pytest.raises(ImportError, match="pip install spacy"):
-        NounPhrases("en_core_web_sm", ["a person"])
+        PhraseFinder(None, "en_core_web_sm", ["PER"])
 
 
 def test_real_pictures(detectors, shared):

@@ -48,7 +48,7 @@ def test_ids_labels_and_pixels_of_the_sample(shared, tmp_path, deepke_processor)
     processor = deepke_processor(40)
     rows = rows_of(shared / "data" / "sample" / "twitter2017", tmp_path, "train")
     features = prepare_features(rows, processor, cache_dir=str(tmp_path))
-    batch = processor.normalize_pixels(processor.data_collator(list(features)))
+    batch = processor.data_collator.normalized(processor.data_collator(list(features)))
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         assert batch[name].tolist() == expected[name].tolist(), name
     labels = batch["labels"].masked_fill(batch["labels"] == -100, 0)  # the published code pads with PAD, id 0

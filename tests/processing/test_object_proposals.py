@@ -11,9 +11,9 @@ from processing.crops import prepare_crops
 from processing.detectors import ObjectDetector, cut_crops
 from processing.object_proposals import (
     ObjectProposer,
+    PhraseFinder,
     ProposalOptions,
     encode_crop,
-    phrase_finder,
     relation_types,
     tag_types,
 )
@@ -69,9 +69,8 @@ def test_the_bytes_are_those_that_prepare_crops_stores(prepared, options):
     proposer, pictures = ObjectProposer("cpu"), [row["image"] for row in stored]
     assert sum(len(crops) for crops in stored["aux_crops"]) >= 4
     for start in (0, 2):
-        found = proposer.propose(
-            ProposalOptions(**options), "aux", pictures[start : start + 2], ["Jordan met Paris"] * 2, ["PER", "LOC"]
-        )
+        phrases = proposer.phrases(ProposalOptions(**options), ["Jordan met Paris"] * 2, ["PER", "LOC"])
+        found = proposer.propose(ProposalOptions(**options), "aux", pictures[start : start + 2], phrases)
         for index, objects in enumerate(found, start):
             crops = [encode_crop(crop) for crop in cut_crops(pictures[index], objects)]
             assert crops == [crop["bytes"] for crop in stored[index]["aux_crops"]]
@@ -103,19 +102,19 @@ def test_a_detector_is_loaded_once_and_on_first_use(options, counted_loads):
     assert counted_loads == []
     for threshold in (0.01, 0.02):
         changed = ProposalOptions(**{**options, "aux_threshold": threshold})
-        proposer.propose(changed, "aux", [picture], ["Jordan"], ["PER"])
+        proposer.propose(changed, "aux", [picture], [["a face"]])
     assert counted_loads == [options["aux_detector"]]
     copy = pickle.loads(pickle.dumps(proposer))
     assert len(pickle.dumps(proposer)) < 1000
-    found = [one.propose(changed, "aux", [picture], ["Jordan"], ["PER"]) for one in (proposer, copy)]
+    found = [one.propose(changed, "aux", [picture], [["a face"]]) for one in (proposer, copy)]
     assert found[0] == found[1] and len(counted_loads) == 2
 
 
 def test_a_detector_as_an_object(options, tiny_detector, counted_loads):
     detector = ObjectDetector.from_pretrained(tiny_detector("detr"), device="cpu")
-    by_name = ObjectProposer("cpu").propose(ProposalOptions(**options), "rcnn", [noise(0)], [""], [], max_objects=2)
+    by_name = ObjectProposer("cpu").propose(ProposalOptions(**options), "rcnn", [noise(0)], [None], max_objects=2)
     by_object = ObjectProposer("cpu").propose(
-        ProposalOptions(**{**options, "rcnn_detector": detector}), "rcnn", [noise(0)], [""], [], max_objects=2
+        ProposalOptions(**{**options, "rcnn_detector": detector}), "rcnn", [noise(0)], [None], max_objects=2
     )
     assert by_name == by_object and 1 <= len(by_name[0]) <= 2
     assert len(counted_loads) == 2
@@ -131,25 +130,24 @@ def test_a_detector_as_an_object(options, tiny_detector, counted_loads):
     ],
 )
 def test_options_out_of_range(changes, message):
-    ProposalOptions().check()
     with pytest.raises(ValueError, match=message):
-        ProposalOptions(**changes).check()
+        ProposalOptions(**changes)
 
 
 def test_a_detector_of_the_wrong_kind(options):
     swapped = ProposalOptions(aux_detector=options["rcnn_detector"], rcnn_detector=options["aux_detector"])
     for kind, expected in (("aux", "a zero-shot detector"), ("rcnn", "one of a closed set")):
         with pytest.raises(ValueError, match=f"^{kind}_detector expects {expected}"):
-            ObjectProposer("cpu").propose(swapped, kind, [noise(0)], ["a"], ["PER"])
+            ObjectProposer("cpu").propose(swapped, kind, [noise(0)], [["a face"]])
 
 
 def test_phrases(monkeypatch):
     monkeypatch.setattr(object_proposals, "installed_spacy_model", lambda: None)
-    assert phrase_finder(["dog"], None, [])[1](["a", "b"]) == [["dog"], ["dog"]]
-    source, find = phrase_finder(None, None, ["PER"])
-    assert (source, find(["a"])) == ({"label set": ["a person", "a face"]}, [["a person", "a face"]])
+    given, of_labels = PhraseFinder(["dog"], None, []), PhraseFinder(None, None, ["PER"])
+    assert given(["a", "b"]) == [["dog"], ["dog"]] and given.settings == {"given": ["dog"]}
+    assert of_labels(["a"]) == [["a person", "a face"]] and of_labels.settings == {"label set": ["a person", "a face"]}
     with pytest.raises(ValueError, match="name no entity types"):
-        phrase_finder(None, "none", [])
+        PhraseFinder(None, "none", [])
 
 
 def test_tag_types():

@@ -199,7 +199,7 @@ def test_texts_are_tokenized_once_for_many_calls(tagger, monkeypatch):
     expected = tagger(tweets, on_error="report", batch_size=3)
     tokenized = tagger.tokenize(tweets)
     assert [row.num_tokens for row in tokenized][-2:] == [0, 50]
-    monkeypatch.setattr(tagger.processor, "tokenize_texts", None)
+    monkeypatch.setattr(tagger, "_encode", None)
     for order in (range(9), range(8, -1, -1)):
         again = tagger([tokenized[index] for index in order], on_error="report", batch_size=3)
         for index, result in zip(order, again, strict=True):
@@ -453,12 +453,10 @@ def test_proposals_for_many(tagger, detectors):
 def test_phrases_are_looked_for_in_the_words(tagger, detectors, monkeypatch):
     """As in the rows of a data set, whose texts are words joined by one space."""
     seen = []
-    monkeypatch.setattr(tagger.proposer, "propose", lambda *args: seen.append(args) or [[]] * len(args[2]))
+    monkeypatch.setattr(tagger.proposer, "phrases", lambda *args: seen.append(args) or [["a face"]] * len(args[1]))
     rows = [{"text": "Jordan  met\nParis!", "image": picture(0)}, {"tokens": ["RT", "Paris"], "image": picture(1)}]
     tagger(rows, batch_size=2, **detectors)
-    assert [(args[1], args[3], args[4]) for args in seen] == [
-        (kind, ["Jordan met Paris !", "RT Paris"], ["MISC", "PER", "ORG", "LOC"]) for kind in ("aux", "rcnn")
-    ]
+    assert [args[1:] for args in seen] == [(["Jordan met Paris !", "RT Paris"], ["MISC", "PER", "ORG", "LOC"])]
 
 
 def test_detectors_are_loaded_once_for_all_calls(tagger, detectors, monkeypatch):

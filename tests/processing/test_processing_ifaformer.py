@@ -506,25 +506,3 @@ def test_real_tokenizer_and_zero_width_words(minilm, make_processor):
     processor = make_processor(tokenizer=AutoTokenizer.from_pretrained(minilm))
     [encoded] = processor.encode_text([["Jordan", "\u200d", "unaffable"]], is_split_into_words=True)
     assert set(encoded.word_ids) == {None, 0, 2}
-
-
-class TestMaskTokens:
-    def test_a_share_of_the_tokens_and_no_special_one(self, make_processor):
-        processor = make_processor()
-        tokenizer = processor.tokenizer
-        markers = processor.add_entity_markers()
-        ids = torch.randint(5, 30, (100, 100))
-        ids[:, 0], ids[:, -1], ids[:, 50] = tokenizer.cls_token_id, tokenizer.pad_token_id, markers[0]
-        torch.manual_seed(0)
-        batch = processor.mask_tokens({"input_ids": ids, "attention_mask": ids}, 0.3)
-        masked = batch["input_ids"] == tokenizer.mask_token_id
-        assert 0.28 < masked[:, 1:50].float().mean() < 0.32
-        assert not masked[:, [0, -1, 50]].any()
-        assert torch.equal(batch["input_ids"][~masked], ids[~masked]) and batch["attention_mask"] is ids
-        assert not torch.equal(processor.mask_tokens({"input_ids": ids}, 0.3)["input_ids"], batch["input_ids"])
-
-    def test_no_mask_token(self, make_processor):
-        processor = make_processor()
-        processor.tokenizer.mask_token = None
-        with pytest.raises(ValueError, match="BertTokenizer has no mask token: set mask_probability to 0"):
-            processor.mask_tokens({"input_ids": torch.ones(1, 2, dtype=torch.long)}, 0.1)

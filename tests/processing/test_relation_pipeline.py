@@ -111,8 +111,8 @@ def test_crops_are_looked_for_by_the_types_that_relations_name(extractor, make_p
     asked = []
     detector = {"aux_detector": str(tiny_detector("owlv2")), "aux_threshold": 0.01, "spacy_model": "none"}
     monkeypatch.setattr(extractor.processor, "relations", ["None", "/per/loc/in", "peer", "/loc/org/of"])
-    propose = extractor.proposer.propose
-    monkeypatch.setattr(extractor.proposer, "propose", lambda *given: asked.append(given[4]) or propose(*given))
+    phrases = extractor.proposer.phrases
+    monkeypatch.setattr(extractor.proposer, "phrases", lambda *given: asked.append(given[2]) or phrases(*given))
     row = {name: ROW[name] for name in ("text", "head", "tail", "image")}
     assert extractor(row, on_error="report", **detector)["crops"]["aux_crops"] and asked == [["per", "loc", "org"]]
 

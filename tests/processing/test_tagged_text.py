@@ -94,11 +94,3 @@ def test_triples_are_told_by_their_words():
     report = TaggedText(text="Jordan met Paris", entities=[JORDAN, paris], relations=relations)
     line = ElementTree.fromstring(report._repr_html_()).findall("p")[1]
     assert "".join(line.itertext()) == "Paris in Jordan 0.50" and report["relations"] == relations
-
-
-def test_an_id_stands_in_front_and_nothing_is_lost():
-    result = relation((0, 6), (11, 18))
-    result.image, result.crops = "a.png", {"aux_crops": []}
-    named = result.with_id({"id": 7, "text": "Jordan"})
-    assert list(named) == ["id", *result] and named["id"] == 7 and vars(named) == vars(result)
-    assert type(named) is TaggedRelation and result.with_id({}) == result

@@ -10,8 +10,9 @@ from PIL import Image
 from modeling_ifaformer.prediction import windows
 from modeling_ifaformer.prediction.input_rows import InputRow
 from modeling_ifaformer.prediction.taggers import load_tagger
-from modeling_ifaformer.prediction.windows import cut_windows, size_in_memory, tag_window
+from modeling_ifaformer.prediction.windows import cut_windows, size_in_memory, tag_window, with_id
 from processing.problems import Problem
+from processing.tagged_text import TaggedRelation
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,11 @@ def test_size_counts_what_is_in_the_row():
     stored = {"text": "abc", "image": {"path": None, "bytes": b"1234"}, "aux_crops": [b"12", b"345"]}
     assert size_in_memory(stored) == 12
     assert size_in_memory({"tokens": ["x" * 100] * 5}) >= 500
+
+
+def test_an_id_stands_in_front_and_nothing_is_lost():
+    result = TaggedRelation({"relation": "/per/loc/in", "score": 0.5})
+    result.text, result.image, result.crops = "Jordan", "a.png", {"aux_crops": []}
+    named = with_id(result, {"id": 7, "text": "Jordan"})
+    assert list(named) == ["id", *result] and named["id"] == 7 and vars(named) == vars(result)
+    assert type(named) is TaggedRelation and with_id(result, {}) == result

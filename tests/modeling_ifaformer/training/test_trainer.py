@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from modeling_ifaformer import IFAformerForTokenClassification
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
-from modeling_ifaformer.training.trainer import parameter_groups
+from modeling_ifaformer.training.trainer import mask_tokens, parameter_groups
 
 
 @pytest.fixture
@@ -176,3 +176,25 @@ def test_a_full_disk(make_trainer, tmp_path, monkeypatch, part):
     assert ("No space left on device" if part == "optimizer" else "too large") in message
     assert "The last good checkpoint is" in message and "resume_from_checkpoint set to true" in message
     assert last_complete_checkpoint(tmp_path / "out").name == "checkpoint-3"
+
+
+class TestMaskTokens:
+    def test_a_share_of_the_tokens_and_no_special_one(self, make_processor):
+        processor = make_processor()
+        tokenizer = processor.tokenizer
+        markers = processor.add_entity_markers()
+        ids = torch.randint(5, 30, (100, 100))
+        ids[:, 0], ids[:, -1], ids[:, 50] = tokenizer.cls_token_id, tokenizer.pad_token_id, markers[0]
+        torch.manual_seed(0)
+        batch = mask_tokens({"input_ids": ids, "attention_mask": ids}, processor, 0.3)
+        masked = batch["input_ids"] == tokenizer.mask_token_id
+        assert 0.28 < masked[:, 1:50].float().mean() < 0.32
+        assert not masked[:, [0, -1, 50]].any()
+        assert torch.equal(batch["input_ids"][~masked], ids[~masked]) and batch["attention_mask"] is ids
+        assert not torch.equal(mask_tokens({"input_ids": ids}, processor, 0.3)["input_ids"], batch["input_ids"])
+
+    def test_no_mask_token(self, make_processor):
+        processor = make_processor()
+        processor.tokenizer.mask_token = None
+        with pytest.raises(ValueError, match="BertTokenizer has no mask token: set mask_probability to 0"):
+            mask_tokens({"input_ids": torch.ones(1, 2, dtype=torch.long)}, processor, 0.1)

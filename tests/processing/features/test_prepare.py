@@ -92,7 +92,7 @@ def test_a_batch_equals_that_of_a_direct_call(rows, make_processor, tmp_path):
 
 def test_pixels_are_those_of_the_image_processor(rows, make_processor, tmp_path):
     processor = make_processor()
-    batch = processor.normalize_pixels(
+    batch = processor.data_collator.normalized(
         processor.data_collator(list(prepare_features(rows, processor, cache_dir=str(tmp_path))))
     )
     expected = processor.image_processor(rows[0]["image"], return_tensors="pt")["pixel_values"][0]
@@ -130,9 +130,9 @@ def test_worker_processes_share_the_map(rows, make_processor, tmp_path):
         return processor.data_collator(features) | {"mapped": [file in mapped for file in files]}
 
     loader = torch.utils.data.DataLoader(prepared, 2, collate_fn=collate, num_workers=2)
-    batches = [processor.normalize_pixels(batch) for batch in loader]
+    batches = [processor.data_collator.normalized(batch) for batch in loader]
     assert all(batch.pop("mapped") == [True, True] for batch in batches)
-    whole = processor.normalize_pixels(processor.data_collator([prepared[0], prepared[1]]))
+    whole = processor.data_collator.normalized(processor.data_collator([prepared[0], prepared[1]]))
     assert torch.equal(batches[0]["aux_pixel_values"], whole["aux_pixel_values"])
 
 
@@ -262,7 +262,7 @@ def test_relations(make_processor, tmp_path, decoded):
     processor.add_entity_markers()
     prepared = prepare_features(rows, processor, cache_dir=str(tmp_path))
     assert [row["labels"] for row in prepared] == list(rows["relation"])
-    batch = processor.normalize_pixels(processor.data_collator(list(prepared)))
+    batch = processor.data_collator.normalized(processor.data_collator(list(prepared)))
     direct = processor(
         text=list(rows["tokens"]),
         images=list(rows["image"]),

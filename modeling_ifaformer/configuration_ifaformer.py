@@ -153,15 +153,10 @@ class IFAformerConfig(PreTrainedConfig):
         text = self.text_config
         return text.max_position_embeddings - (0 if text.model_type == "bert" else text.pad_token_id + 1)
 
-    @property
-    def num_aux_positions(self) -> int:
-        """Visual tokens of all aux crops: crops times patches per crop."""
-        return self.num_aux_crops * (self.aux_crop_size // self.vision_config.patch_size) ** 2
-
-    @property
-    def num_rcnn_positions(self) -> int:
-        """Visual tokens of all rcnn crops."""
-        return self.num_rcnn_crops * (self.rcnn_crop_size // self.vision_config.patch_size) ** 2
+    def num_crop_positions(self, kind: str) -> int:
+        """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""
+        patches = getattr(self, f"{kind}_crop_size") // self.vision_config.patch_size
+        return getattr(self, f"num_{kind}_crops") * patches**2
 
     def validate_architecture(self):
         """Part of the library's `validate`: runs at construction and before saving."""

@@ -59,27 +59,25 @@ class LinearChainCRF(CRF):
         self._validate(emissions, mask, tags)
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
-        aligned_emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
-        aligned_tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
-        aligned_mask = _gather(mask, order).t()
+        emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
+        tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
+        mask = _gather(mask, order).t()
         with _without_autocast(emissions.device):
-            score = self._score(aligned_emissions, aligned_tags, aligned_mask)
-            return score - self._normalizer(aligned_emissions, aligned_mask)
+            start, end, transitions = self._scores()
+            last = _last_position(mask).unsqueeze(0)  # (1, batch_size)
+            emitted = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) * mask
+            moved = transitions[tags[:-1], tags[1:]] * mask[1:]
+            # (batch_size,)
+            boundary = start[tags[0]] + end[tags.gather(0, last).squeeze(0)]
+            score = boundary + emitted.sum(dim=0) + moved.sum(dim=0)
+            # Log of the sum over all tag sequences of their exponentiated scores
+            messages = _messages(emissions, start.unsqueeze(1), transitions.unsqueeze(2)) + emissions
+            at_last = messages.gather(0, last.expand(self.num_tags, -1).unsqueeze(0)).squeeze(0)
+            return score - (at_last + end.unsqueeze(1)).logsumexp(dim=0)
 
-    def _score(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Of `tags`, (batch_size,); the arguments are aligned, see `forward`."""
-        last = tags.gather(0, _last_position(mask).unsqueeze(0)).squeeze(0)
-        boundary = self.start_transitions.float()[tags[0]] + self.end_transitions.float()[last]
-        emitted = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) * mask
-        moved = self.transitions.float()[tags[:-1], tags[1:]] * mask[1:]
-        return boundary + emitted.sum(dim=0) + moved.sum(dim=0)
-
-    def _normalizer(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Log of the sum over all tag sequences of their exponentiated scores, (batch_size,); aligned arguments."""
-        start, end = self.start_transitions.float().unsqueeze(1), self.end_transitions.float().unsqueeze(1)
-        messages = _messages(emissions, start, self.transitions.float().unsqueeze(-1))
-        last = _last_position(mask).expand(1, self.num_tags, -1)
-        return ((messages + emissions).gather(0, last).squeeze(0) + end).logsumexp(dim=0)
+    def _scores(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Start and end transitions (num_tags,), and transitions (previous tag, tag), in float32."""
+        return self.start_transitions.float(), self.end_transitions.float(), self.transitions.float()
 
     @torch.no_grad()
     def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -90,20 +88,19 @@ class LinearChainCRF(CRF):
         self._validate(emissions, mask)
         order = _scored_first(mask)
         with _without_autocast(emissions.device):
-            start, end = self.start_transitions.float().unsqueeze(1), self.end_transitions.float().unsqueeze(1)
-            transitions = self.transitions.float()
+            start, end, transitions = self._scores()
             # seq_length times (num_tags, batch_size): reductions over the leading dimension are the fast ones on a CPU
             steps = _gather(emissions.float(), order).permute(1, 2, 0).contiguous().unbind()
 
             # best[i][k]: score of the best tags of the first i + 1 positions that end in tag k
-            best = [start + steps[0]]
+            best = [start.unsqueeze(1) + steps[0]]
             for emission in steps[1:]:
                 # (previous tag, 1, batch_size) + (previous tag, tag, 1) -> (tag, batch_size)
                 best.append((best[-1].unsqueeze(1) + transitions.unsqueeze(2)).amax(dim=0) + emission)
 
             last = _last_position(mask.t()).expand(1, self.num_tags, -1)
             # (num_tags, batch_size) -> (batch_size,)
-            tag = (torch.stack(best).gather(0, last).squeeze(0) + end).max(dim=0).indices
+            tag = (torch.stack(best).gather(0, last).squeeze(0) + end.unsqueeze(1)).max(dim=0).indices
 
             # The previous tag is found again from its score, for the best path alone, which costs less than a table of
             # back pointers. The emission, the same for all candidates, is added because rounding may make two of them
@@ -138,10 +135,11 @@ class LinearChainCRF(CRF):
             orders = [_scored_first(mask), mask.size(1) - 1 - _scored_first(mask.flip(1))]
             # (seq_length, num_tags, 2, batch_size)
             aligned = torch.stack([_gather(emissions, order) for order in orders]).permute(2, 3, 0, 1).contiguous()
+            start, end, transitions = self._scores()
             # (previous tag, tag, 2, 1)
-            transitions = torch.stack([self.transitions, self.transitions.t()], dim=-1).float().unsqueeze(-1)
-            # (num_tags, 2, batch_size)
-            boundary = torch.stack([self.start_transitions, self.end_transitions], dim=-1).float()
+            transitions = torch.stack([transitions, transitions.t()], dim=-1).unsqueeze(-1)
+            # (num_tags, 2)
+            boundary = torch.stack([start, end], dim=-1)
             # twice (batch_size, seq_length, num_tags)
             left, right = _messages(aligned, boundary.unsqueeze(-1), transitions).permute(2, 3, 0, 1)
             joint = _scatter(left, orders[0]) + emissions + _scatter(right, orders[1])

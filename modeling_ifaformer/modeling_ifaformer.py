@@ -138,9 +138,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
         self.text_model = IFAformerTextModel(cast(BertConfig, config.text_config))
-        self.vision_model = IFAformerVisionModel(
-            cast(CLIPVisionConfig, config.vision_config), config.num_aux_positions, config.num_rcnn_positions
-        )
+        crop_positions = {kind: config.num_crop_positions(kind) for kind in ("aux", "rcnn")}
+        self.vision_model = IFAformerVisionModel(cast(CLIPVisionConfig, config.vision_config), crop_positions)
         self.post_init()
 
     def get_input_embeddings(self):

@@ -160,10 +160,10 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
     row-major.
     """
 
-    def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
+    def __init__(self, config: CLIPVisionConfig, crop_positions: dict[str, int]):
         super().__init__(config)
-        self.aux_position_embedding = nn.Embedding(num_aux_positions, self.embed_dim) if num_aux_positions else None
-        self.rcnn_position_embedding = nn.Embedding(num_rcnn_positions, self.embed_dim) if num_rcnn_positions else None
+        for kind, number in crop_positions.items():
+            setattr(self, f"{kind}_position_embedding", nn.Embedding(number, self.embed_dim) if number else None)
 
     def embed_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
@@ -245,9 +245,9 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
     _supports_flex_attn = False
     _can_record_outputs: Any = None
 
-    def __init__(self, config: CLIPVisionConfig, num_aux_positions: int, num_rcnn_positions: int):
+    def __init__(self, config: CLIPVisionConfig, crop_positions: dict[str, int]):
         super().__init__(config)
-        self.embeddings = IFAformerVisionEmbeddings(config, num_aux_positions, num_rcnn_positions)
+        self.embeddings = IFAformerVisionEmbeddings(config, crop_positions)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         layers = nn.ModuleList([IFAformerVisionLayer(config) for _ in range(config.num_hidden_layers)])
         self.encoder = nn.ModuleDict({"layers": layers})  # by the name that CLIP's weights have

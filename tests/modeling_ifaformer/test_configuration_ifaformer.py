@@ -11,15 +11,15 @@ def test_defaults_are_the_published_towers():
     config = IFAformerConfig()
     assert (config.text_config.model_type, config.text_config.hidden_size) == ("bert", 768)
     assert (config.vision_config.model_type, config.vision_config.patch_size) == ("clip_vision_model", 32)
-    assert (config.num_aux_positions, config.num_rcnn_positions) == (48, 12)
+    assert (config.num_crop_positions("aux"), config.num_crop_positions("rcnn")) == (48, 12)
     assert config.use_whole_image is True
     assert IFAformerConfig(attention_variant="deepke").use_whole_image is False
 
 
 def test_number_of_positions_follows_from_crops_and_patch_size(make_config):
-    assert make_config(num_aux_crops=5).num_aux_positions == 5 * 4
-    assert make_config(rcnn_crop_size=24).num_rcnn_positions == 2 * 9
-    assert make_config(num_rcnn_crops=0).num_rcnn_positions == 0
+    assert make_config(num_aux_crops=5).num_crop_positions("aux") == 5 * 4
+    assert make_config(rcnn_crop_size=24).num_crop_positions("rcnn") == 2 * 9
+    assert make_config(num_rcnn_crops=0).num_crop_positions("rcnn") == 0
 
 
 def test_longest_text():

@@ -127,18 +127,10 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
 
 def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tensor]) -> None:
     """Copy a renamed state dict into a model. A ValueError names all keys that are missing, left over or misshapen."""
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state_dict.items()}
-    problems = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
-    problems += [f"{key} has no place in the model" for key in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"{key} has shape {found[key]}, the model needs {expected[key]}"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key] != found[key]
-    ]
-    if problems:
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
         raise ValueError(
-            f"The checkpoint does not fit {type(model).__name__} with these towers: {'; '.join(problems)}. Check "
-            "that the task, the text model and the vision model are those that training started from."
-        )
-    model.load_state_dict(state_dict)
+            f"The checkpoint does not fit the model with these towers. {error}\nCheck that the task, the text model "
+            "and the vision model are those that training started from."
+        ) from error

@@ -31,21 +31,20 @@ def cut_windows(rows: Iterable[InputRow], batch_size: int) -> Iterator[list[Inpu
         yield window
 
 
+def pictures_of(columns: dict[str, Any]) -> list[Any]:
+    """The pictures and crops of a row, as they were given."""
+    given = [columns.get(name) for name in PICTURE_COLUMNS]
+    every = [picture for of in given for picture in (of if isinstance(of, list | tuple) else [of])]
+    return [picture for picture in every if picture is not None]
+
+
 def size_in_memory(columns: dict[str, Any]) -> int:
     """About the bytes of a row's text and of the pictures that are in the row itself, not in files of their own."""
     size = len(str(columns.get("tokens") or columns.get("text")))
-    for name in PICTURE_COLUMNS:
-        pictures = columns.get(name)
-        for picture in pictures if isinstance(pictures, list) else [pictures]:
-            stored = picture.get("bytes") if isinstance(picture, dict) else picture
-            size += len(stored) if isinstance(stored, bytes) else getattr(stored, "nbytes", 0)
+    for picture in pictures_of(columns):
+        stored = picture.get("bytes") if isinstance(picture, dict) else picture
+        size += len(stored) if isinstance(stored, bytes) else getattr(stored, "nbytes", 0)
     return size
-
-
-def has_picture(columns: dict[str, Any]) -> bool:
-    """Whether a row has a picture or a crop. An array has no truth value, so None and empty lists are told apart."""
-    pictures = [columns.get(name) for name in PICTURE_COLUMNS]
-    return any(len(of) > 0 if isinstance(of, list | tuple | str) else of is not None for of in pictures)
 
 
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
@@ -59,7 +58,7 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
 
     def length(index: int) -> tuple[bool, int]:
         # A batch without any picture takes no pass of the vision tower, so rows without one stand together.
-        return has_picture(window[index].columns), rows[index].num_tokens
+        return bool(pictures_of(window[index].columns)), rows[index].num_tokens
 
     order = sorted(rows, key=length)
     tagged = tagger([rows[index] for index in order], batch_size=batch_size, on_error="report") if order else []

@@ -5,6 +5,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from transformers import TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
@@ -42,64 +43,56 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
     return next((path for path in reversed(checkpoints(output_dir)) if is_complete(path)), None)
 
 
-def checkpoint_to_resume(output_dir: str | Path, resume: str | None, overwrite: bool = False) -> Path | None:
+def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Path | None:
     """
-    The checkpoint that training goes on from; None where it begins anew.
+    The checkpoint that training goes on from; None where it begins anew. Checkpoints that are half written are
+    removed, and with `overwrite` an earlier run that is not gone on with.
 
     Args:
-        resume: a checkpoint, or "true" for the last one of `output_dir`, if there is one.
+        arguments: `resume_from_checkpoint` is a checkpoint, or "true" for the last one of `output_dir`, if there is
+            one. The main process removes; it must call this before the others do.
         overwrite: whether a new run may take the place of an earlier one.
 
     Raises:
         ValueError: for a checkpoint that training cannot go on from, and for a folder with an earlier run that this
             one would replace without having been told to.
     """
+    output_dir, resume = Path(str(arguments.output_dir)), arguments.resume_from_checkpoint or "false"
+    records = [output_dir / name for name in (RESULTS, TRIALS)]
     last = last_complete_checkpoint(output_dir)
-    replace_it = "start anew in its place (overwrite_output_dir set to true)"
     whole = [path for path in checkpoints(output_dir) if is_whole(path)]
-    if resume is None or resume.lower() == "false":
-        records = [Path(output_dir) / name for name in (RESULTS, TRIALS)]
+    replace_it = "start anew in its place (overwrite_output_dir set to true)"
+    checkpoint = None
+    if resume.lower() == "false":
         earlier = last or next((path for path in [*whole, *records] if path.exists()), None)
         if earlier is not None and not overwrite:
             raise ValueError(
                 f"{earlier} belongs to an earlier run. Go on from it (resume_from_checkpoint set to true), name "
                 f"another output_dir, or {replace_it}."
             )
-        return None
-    if resume.lower() == "true":
+    elif resume.lower() == "true":
+        checkpoint = last
         if last is None and whole and not overwrite:
             raise ValueError(
                 f"{whole[-1]} lacks the state of the optimizer, the schedule or the random numbers, without which "
                 "training cannot go on; with save_only_model, checkpoints have none. Name another output_dir, or "
                 f"{replace_it}."
             )
-        return last
-    if not is_complete(Path(resume)):
-        raise ValueError(
-            f"Training cannot go on from {resume}, which is no whole checkpoint. The last one in {output_dir} is "
-            f"{last or 'none'}. Give a whole checkpoint, or true for the last one."
-        )
-    return Path(resume)
-
-
-def prepare_folder(
-    output_dir: str | Path, resume: str | None, *, overwrite: bool = False, is_main_process: bool = True
-) -> Path | None:
-    """
-    As [`checkpoint_to_resume`]; half-written checkpoints are removed, and with `overwrite` the earlier run.
-
-    Args:
-        is_main_process: whether this process removes. It must do so before the others call this.
-    """
-    checkpoint = checkpoint_to_resume(output_dir, resume, overwrite)
-    if is_main_process:
-        for path in checkpoints(output_dir):
-            if not is_whole(path):
-                shutil.rmtree(path)
-                logger.warning(f"The checkpoint {path} was only half written and has been removed.")
-            elif checkpoint is None and overwrite:
-                shutil.rmtree(path)
-        if checkpoint is None and overwrite:
-            for name in (RESULTS, TRIALS):
-                (Path(output_dir) / name).unlink(missing_ok=True)
+    else:
+        checkpoint = Path(resume)
+        if not is_complete(checkpoint):
+            raise ValueError(
+                f"Training cannot go on from {resume}, which is no whole checkpoint. The last one in {output_dir} is "
+                f"{last or 'none'}. Give a whole checkpoint, or true for the last one."
+            )
+    if arguments.process_index > 0:
+        return checkpoint
+    for path in set(checkpoints(output_dir)) - set(whole):
+        shutil.rmtree(path)
+        logger.warning(f"The checkpoint {path} was only half written and has been removed.")
+    if checkpoint is None and overwrite:
+        for path in whole:
+            shutil.rmtree(path)
+        for path in records:
+            path.unlink(missing_ok=True)
     return checkpoint

@@ -95,18 +95,10 @@ def plan_runs(
     """
     go_on = (arguments.resume_from_checkpoint or "false").lower()
 
-    def prepared(of_run: IFAformerTrainingArguments) -> Path | None:
-        return prepare_folder(
-            of_run.output_dir,
-            of_run.resume_from_checkpoint,
-            overwrite=overwrite,
-            is_main_process=of_run.process_index == 0,
-        )
-
     def planned(of_run: IFAformerTrainingArguments) -> Run:
         path = Path(of_run.output_dir) / RESULTS
         if go_on == "false" or overwrite or not path.exists():
-            return Run(of_run, prepared(of_run))
+            return Run(of_run, prepare_folder(of_run, overwrite))
         results = json.loads(path.read_bytes())
         if "seeds" in results and "runs" in results:
             raise ValueError(
@@ -123,7 +115,7 @@ def plan_runs(
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
-    prepared(arguments)
+    prepare_folder(arguments, overwrite)
     runs = []
     for seed in seeds:
         of_seed = copy(arguments)

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -52,9 +50,9 @@ def test_every_key_is_accounted_for(make_config):
     with pytest.raises(ValueError) as error:
         load_deepke_weights(model, state)
     for part in (
-        "crf.transitions is missing",
-        "extra has no place in the model",
-        "classifier.bias has shape (5,), the model needs (3,)",
+        'Missing key(s) in state_dict: "crf.transitions"',
+        'Unexpected key(s) in state_dict: "extra"',
+        "size mismatch for classifier.bias",
         "Check that the task, the text model and the vision model are those",
     ):
         assert part in str(error.value)
@@ -72,14 +70,6 @@ def test_a_file_that_holds_no_state_dict(tmp_path):
     torch.save([torch.ones(1)], tmp_path / "best_model.pth")
     with pytest.raises(ValueError, match="must hold a dict from parameter names to tensors, got list"):
         read_deepke_checkpoint(tmp_path / "best_model.pth")
-
-
-def test_without_pytorch_crf_the_right_package_is_named():
-    """In a process of its own: the name `torchcrf` leads to another project."""
-    code = "import sys; sys.modules['torchcrf'] = None; import modeling_ifaformer"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    assert result.returncode != 0
-    assert "pip install pytorch-crf" in result.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"a text file", None])

@@ -1,15 +1,20 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from modeling_ifaformer.training.run_folder import (
     RESULTS,
-    checkpoint_to_resume,
     checkpoints,
     is_complete,
     last_complete_checkpoint,
     prepare_folder,
 )
+
+
+def prepare(folder, resume, overwrite=False, process_index=0):
+    arguments = SimpleNamespace(output_dir=folder, resume_from_checkpoint=resume, process_index=process_index)
+    return prepare_folder(arguments, overwrite)
 
 
 PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -33,8 +38,8 @@ def test_a_half_written_checkpoint_is_passed_over_and_removed(tmp_path):
     (tmp_path / "checkpoint-x").mkdir()
     assert checkpoints(tmp_path) == [whole, without, cut_off]
     assert last_complete_checkpoint(tmp_path) == whole
-    assert prepare_folder(tmp_path, "true", is_main_process=False) == whole and cut_off.exists()
-    assert prepare_folder(tmp_path, "true") == whole
+    assert prepare(tmp_path, "true", process_index=1) == whole and cut_off.exists()
+    assert prepare(tmp_path, "true") == whole
     assert not without.exists() and not cut_off.exists() and whole.exists()
 
 
@@ -43,29 +48,28 @@ def test_what_training_cannot_go_on_from_is_not_used_and_not_removed(tmp_path, l
     alone = write_checkpoint(tmp_path, 10, leave_out)
     assert not is_complete(alone)
     with pytest.raises(ValueError, match="checkpoint-10 lacks the state of the optimizer, the schedule or the random"):
-        prepare_folder(tmp_path, "true")
+        prepare(tmp_path, "true")
     with pytest.raises(ValueError, match="checkpoint-10 belongs to an earlier run"):
-        prepare_folder(tmp_path, None)
+        prepare(tmp_path, None)
     assert alone.exists()
-    assert checkpoint_to_resume(tmp_path, "true", overwrite=True) is None
+    assert prepare(tmp_path, "true", overwrite=True) is None and not alone.exists()
 
 
 def test_where_training_goes_on(tmp_path):
-    assert checkpoint_to_resume(tmp_path, None) is None
-    assert checkpoint_to_resume(tmp_path, "true") is None
+    assert prepare(tmp_path, None) is None
+    assert prepare(tmp_path, "true") is None
     first, second = write_checkpoint(tmp_path, 1), write_checkpoint(tmp_path, 2)
-    assert checkpoint_to_resume(tmp_path, "True") == second
-    assert checkpoint_to_resume(tmp_path, str(first)) == first
-    assert checkpoint_to_resume(tmp_path, None, overwrite=True) is None
+    assert prepare(tmp_path, "True") == second
+    assert prepare(tmp_path, str(first)) == first
     with pytest.raises(ValueError, match=r"checkpoint-2 belongs to an earlier run. Go on from it \(resume_from_check"):
-        checkpoint_to_resume(tmp_path, None)
+        prepare(tmp_path, None)
     with pytest.raises(ValueError, match=r"gone, which is no whole checkpoint. The last one in .* is .*checkpoint-2"):
-        checkpoint_to_resume(tmp_path, str(tmp_path / "gone"))
+        prepare(tmp_path, str(tmp_path / "gone"))
 
 
 def test_an_earlier_run_goes_where_it_is_overwritten(tmp_path):
     write_checkpoint(tmp_path, 1)
     (tmp_path / RESULTS).write_text("{}")
     (tmp_path / "notes.txt").touch()
-    assert prepare_folder(tmp_path, None, overwrite=True) is None
+    assert prepare(tmp_path, None, overwrite=True) is None
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

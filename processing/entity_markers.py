@@ -16,10 +16,6 @@ NOT_ONCE = "the tokens of the text must hold each entity marker once"
 NO_ENTITY_TOKENS = "the tokenizer keeps nothing of the entity"
 
 
-class MarkerError(ProblemError):
-    """The error of a text whose two entities cannot be shown to a relation model."""
-
-
 @dataclass(frozen=True)
 class MarkedText:
     """Words with markers in front of and behind each entity; `first` and `last` are indices of the outer markers."""
@@ -40,7 +36,7 @@ def mark_entities(
     The words with `<s> </s>` around the head and `<o> </o>` around the tail entity, whichever comes first.
 
     Args:
-        head, tail: dicts with `start` and `end`, word indices, end exclusive; else a MarkerError.
+        head, tail: dicts with `start` and `end`, word indices, end exclusive; else a ProblemError.
         markers: the four, in the order above.
         label_scheme: in the `word` scheme each marker is there and markers nest as brackets do, but for entities that
             overlap in part; `deepke` has the published order, in which an entity that ends the text gets no closing
@@ -76,7 +72,7 @@ def _span(words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
     except (TypeError, KeyError):
         start = end = 0
     if not 0 <= start < end <= len(words):
-        raise MarkerError(Problem(NO_SPAN, name, details=f"(got {entity!r}, the text has {len(words)} words)"))
+        raise ProblemError(Problem(NO_SPAN, name, details=f"(got {entity!r}, the text has {len(words)} words)"))
     return start, end
 
 
@@ -84,12 +80,12 @@ def context_window(lengths: Sequence[int], first: int, last: int, room: int) -> 
     """
     `(start, end)`, end exclusive, of whole words around those from `first` to `last`, which must be kept: word by word
     in turns, left first. A side ends where the text does, or at a word that does not fit any more; the other then goes
-    on. Where those that must be kept have no `room`, in tokens, it is a MarkerError. `lengths` are tokens a word.
+    on. Where those that must be kept have no `room`, in tokens, it is a ProblemError. `lengths` are tokens a word.
     """
     start, end = first, last + 1
     needed = sum(lengths[start:end])
     if needed > room:
-        raise MarkerError(Problem(NO_ROOM, details=f"(they take {needed} tokens, there is room for {room})"))
+        raise ProblemError(Problem(NO_ROOM, details=f"(they take {needed} tokens, there is room for {room})"))
     free = room - needed
     open_left = open_right = True
     while open_left or open_right:
@@ -137,7 +133,7 @@ def encode_marked(
             _check_markers(ids, required_ids)
             num_cut = sum(text.words[word] not in markers for word in cut_words)
             encoded.append(EncodedText(*words, ids, word_ids, num_cut_words=num_cut))
-        except MarkerError as error:
+        except ProblemError as error:
             encoded.append(EncodedText(*words, [], [], error.problem))
     return encoded
 
@@ -155,13 +151,13 @@ def _cut_to_window(
 
 
 def _check_markers(input_ids: list[int], markers: Mapping[str, int]) -> None:
-    """Each marker must be there once and, where all four must be, a token of each entity; else a MarkerError."""
+    """Each marker must be there once and, where all four must be, a token of each entity; else a ProblemError."""
     places = {marker: [at for at, token in enumerate(input_ids) if token == its] for marker, its in markers.items()}
     wrong = [f"{marker} {len(at)} times" for marker, at in places.items() if len(at) != 1]
     if wrong:
-        raise MarkerError(Problem(NOT_ONCE, details=f"(its {len(input_ids)} tokens hold {', '.join(wrong)})"))
+        raise ProblemError(Problem(NOT_ONCE, details=f"(its {len(input_ids)} tokens hold {', '.join(wrong)})"))
     if len(places) == 4:
         borders = [at for (at,) in places.values()]
         for name, (start, end) in {"head": borders[:2], "tail": borders[2:]}.items():
             if not set(input_ids[start:end]) - set(markers.values()):
-                raise MarkerError(Problem(NO_ENTITY_TOKENS, name))
+                raise ProblemError(Problem(NO_ENTITY_TOKENS, name))

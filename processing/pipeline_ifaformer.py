@@ -164,9 +164,8 @@ class IFAformerPipeline(Pipeline):
         results = super().__call__(rows, *args, **kwargs)
         if is_list:
             results = list(results)
-        if (
-            is_one or is_list
-        ):  # the caller holds the rows, so that a result which shows itself may point to its picture
+        if is_one or is_list:
+            # The caller holds the rows, so that a result which shows itself may point to its picture.
             for row, result in zip(inputs if is_list else [inputs], results if is_list else [results], strict=True):
                 columns = row.columns if isinstance(row, PipelineRow) else row
                 result.image = columns.get("image") if isinstance(columns, Mapping) else None

@@ -12,7 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
-from .entity_markers import MarkerError, encode_marked, mark_entities
+from .entity_markers import encode_marked, mark_entities
 from .images import image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
@@ -154,9 +154,7 @@ class IFAformerProcessor(ProcessorMixin):
             # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
             tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
         if "max_length" not in options:
-            limits = [tokenizer.model_max_length]
-            if text_model is not None:
-                limits.append(longest_text(text_model))
+            limits = [tokenizer.model_max_length, *([] if text_model is None else [longest_text(text_model)])]
             longest = min(limits)  # A very large one stands for a tokenizer that knows no limit.
             options["max_length"] = longest if longest < VERY_LARGE_INTEGER else None
         if dataset is not None:
@@ -311,7 +309,7 @@ class IFAformerProcessor(ProcessorMixin):
             if len(values) != len(texts):
                 raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
         pictures = {"image" if name == "images" else name: values for name, values in batched.items()}
-        data = self._texts(texts, is_split, batched) | self._pictures(pictures)
+        data = self._texts(texts, is_split, batched) | self.encode_pictures(pictures)
         if return_tensors is None:
             return BatchFeature(data)
         features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
@@ -327,7 +325,7 @@ class IFAformerProcessor(ProcessorMixin):
         if not {"heads", "tails"} <= given.keys():
             raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
         words = [words for _, words, _ in to_words(texts, is_split)]
-        return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"]), MarkerError))
+        return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"])))
 
     def encode_text(
         self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
@@ -337,12 +335,12 @@ class IFAformerProcessor(ProcessorMixin):
         tokens. A text that gives no token is a ProblemError with its number.
         """
         words = to_words(texts, is_split_into_words)
-        return readable(encode_words(self.tokenizer, words, self.max_length), ProblemError)
+        return readable(encode_words(self.tokenizer, words, self.max_length))
 
     def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
         """
         The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
-        cannot be given has a `problem` instead. An entity that is no span of words is a MarkerError with its row.
+        cannot be given has a `problem` instead. An entity that is no span of words is a ProblemError with its row.
         """
         if self.relations is None:
             return encode_words(self.tokenizer, to_words(rows["tokens"], True), self.max_length)
@@ -352,14 +350,14 @@ class IFAformerProcessor(ProcessorMixin):
         """
         Texts as words with markers around their two entities, which are words too, and with their tokens, cut as
         `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
-        span of words is a MarkerError with the number of its text.
+        span of words is a ProblemError with the number of its text.
         """
         marked = []
         for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
             try:
                 marked.append(mark_entities(words, head, tail, self.entity_markers, self.label_scheme))
-            except MarkerError as error:
-                raise MarkerError(error.problem, f"Text {row}") from error
+            except ProblemError as error:
+                raise ProblemError(error.problem, f"Text {row}") from error
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def text_features(
@@ -387,29 +385,21 @@ class IFAformerProcessor(ProcessorMixin):
                 data["labels"].append(labels)
         return data
 
-    def _pictures(self, given: Mapping[str, list]) -> dict[str, list]:
-        """uint8 pixels, a list with an entry for each text."""
+    def encode_pictures(self, pictures: Mapping[str, list]) -> dict[str, list]:
+        """
+        uint8 pixels of the pictures of several rows, by column, a list with an entry a row: (3, height, width) or None
+        of `image`, (number, 3, size, size) of crops. More than the model takes are a ValueError; a picture that cannot
+        be used is an ImageError, with the number of its row.
+        """
         data: dict[str, list] = {}
-        for (column, number), (name, (_, size, _)) in zip(
-            self.picture_limits.items(), self.pixel_shapes.items(), strict=True
-        ):
-            if column in given and number:
+        for column, (name, (_, size, _)) in zip(PICTURE_COLUMNS, self.pixel_shapes.items(), strict=True):
+            number = self.picture_limits[column]
+            if column in pictures and number:
                 item = column.removesuffix("s").replace("_", " ")
-                pixels = resized_pictures(self.image_processor, given[column], item, number, size)
-                # One picture an example is a list of at most one.
+                pixels = resized_pictures(self.image_processor, pictures[column], item, number, size)
+                # One picture a row is a list of at most one.
                 data[name] = [of[0] if len(of) else None for of in pixels] if column == "image" else pixels
         return data
-
-    def encode_pictures(self, rows: Mapping[str, list]) -> dict[str, list]:
-        """
-        uint8 pixels of the rows of a data set, a list with an entry a row: (3, height, width) or None of `image`,
-        (number, 3, size, size) of crops, of which as many as the model takes are looked at, from the first on. A
-        picture that cannot be used is an ImageError with the number of its row.
-        """
-        given = {column: rows[column] for column in PICTURE_COLUMNS if column in rows}
-        for column in given.keys() - {"image"}:
-            given[column] = [(crops or [])[: self.picture_limits[column]] for crops in given[column]]
-        return self._pictures(given)
 
     def post_process_entities(
         self,

@@ -140,9 +140,9 @@ def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None 
     return encoded
 
 
-def readable(encoded: list[EncodedText], error_type: type[ProblemError]) -> list[EncodedText]:
-    """The texts as they are; the first that a model cannot be given is an error of that type, with its number."""
+def readable(encoded: list[EncodedText]) -> list[EncodedText]:
+    """The texts as they are; the first that a model cannot be given is a ProblemError with its number."""
     for row, example in enumerate(encoded):
         if example.problem is not None:
-            raise error_type(example.problem, f"Text {row} ({example.text!r:.80})")
+            raise ProblemError(example.problem, f"Text {row} ({example.text!r:.80})")
     return encoded

@@ -190,9 +190,15 @@ def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> di
 
 
 def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
+    limits = processor.picture_limits
+    used = {
+        column: [(crops or [])[: limits[column]] for crops in rows[column]]
+        for column in CROP_COLUMNS
+        if column in rows
+    }
     return {
         name: [None if pixels is None else pixels.tobytes() for pixels in values]
-        for name, values in processor.encode_pictures(rows).items()
+        for name, values in processor.encode_pictures({**rows, **used}).items()
     }
 
 

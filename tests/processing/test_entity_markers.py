@@ -11,13 +11,12 @@ from processing.entity_markers import (
     NO_ROOM,
     NO_SPAN,
     NOT_ONCE,
-    MarkerError,
     context_window,
     encode_marked,
     mark_entities,
 )
 from processing.features.tokenizer_training import train_wordpiece
-from processing.problems import Problem
+from processing.problems import Problem, ProblemError
 
 
 MARKERS = ("<head>", "</head>", "<tail>", "</tail>")
@@ -115,14 +114,14 @@ class TestMarkEntities:
 
     @pytest.mark.parametrize("span", [(1, 1), (-1, 2), (1, 4)])
     def test_spans_that_are_none(self, span):
-        with pytest.raises(MarkerError) as error:
+        with pytest.raises(ProblemError) as error:
             mark_entities(list("abc"), {"start": 0, "end": 1}, entity(span), MARKERS, "word")
         details = f"(got {entity(span)}, the text has 3 words)"
         assert error.value.problem == Problem(NO_SPAN, "tail", details=details)
 
     @pytest.mark.parametrize("value", [None, (0, 1), {"start": 0}, {"start": "0", "end": 1}, {"start": 0.5, "end": 1}])
     def test_entities_that_are_none(self, value):
-        with pytest.raises(MarkerError, match=f"head: {NO_SPAN}"):
+        with pytest.raises(ProblemError, match=f"head: {NO_SPAN}"):
             mark_entities(list("abc"), value, {"start": 0, "end": 1}, MARKERS, "word")
 
 
@@ -147,7 +146,9 @@ class TestContextWindow:
         first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(lengths) - 1)] * 2)))
         room = data.draw(st.integers(0, sum(lengths) + 2))
         if sum(lengths[first : last + 1]) > room:
-            with pytest.raises(MarkerError, match=f"take {sum(lengths[first : last + 1])} tokens, .* room for {room}"):
+            with pytest.raises(
+                ProblemError, match=f"take {sum(lengths[first : last + 1])} tokens, .* room for {room}"
+            ):
                 context_window(lengths, first, last, room)
             return
         start, end = context_window(lengths, first, last, room)
@@ -226,7 +227,7 @@ class TestEncodeMarked:
         tokenizer = train_wordpiece(["Jordan"], vocab_size=60)
         with pytest.raises(ValueError, match=r"</head>, </tail>, <head>, <tail> are no tokens") as error:
             encode_marked(tokenizer, [mark(["Jordan", "in"], (0, 1), (1, 2))], MARKERS, "word", None)
-        assert not isinstance(error.value, MarkerError)
+        assert not isinstance(error.value, ProblemError)
 
     def test_a_real_tokenizer(self, minilm):
         tokenizer = AutoTokenizer.from_pretrained(minilm)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -13,7 +14,7 @@ from transformers.utils import logging
 from .collator import IFAformerDataCollator
 from .columns import PIXEL_MASKS
 from .explanations import METHODS, source_mask, source_names
-from .labels import entity_spans, first_positions
+from .labels import first_positions
 from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
 from .pipeline_rows import (
     LazyResults,
@@ -322,16 +323,15 @@ class IFAformerPipeline(Pipeline):
         """The entities of each row of a batch."""
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        of_rows = list(zip(rows, outputs.tag_ids.tolist(), scores.tolist(), strict=True))
-        answers = [self.processor.entities_of(row.tokens, tag_ids, of_tokens) for row, tag_ids, of_tokens in of_rows]
+        of_rows = zip(rows, outputs.tag_ids.tolist(), scores.tolist(), strict=True)
+        answers = [self.processor.entities_of(row.tokens, *of_tokens) for row, *of_tokens in of_rows]
         if explain is None:
             return answers
         positions = []
-        for row, tag_ids, _ in of_rows:
-            of_words = first_positions(row.tokens.word_ids)
-            spans = entity_spans(self.processor.word_tags(row.tokens, tag_ids))
+        for row, entities in zip(rows, answers, strict=True):
+            first = {row.offsets[word][0]: position for word, position in first_positions(row.tokens.word_ids).items()}
             positions.append(
-                [[of_words[word] for word in range(first, end) if word in of_words] for _, first, end in spans]
+                [[first[start] for start in first if entity["start"] <= start < entity["end"]] for entity in entities]
             )
         shares, sources = METHODS[explain](self.model, inputs, outputs.tag_ids, positions), source_names(inputs)
         for row, entities, of_row, present in zip(rows, answers, shares, source_mask(inputs).tolist(), strict=True):
@@ -389,9 +389,7 @@ class IFAformerPipeline(Pipeline):
             rows, batch_size=batch_size, num_workers=num_workers, collate_fn=self._collate_what_is_complete
         )
 
-        def run(batch: Any) -> list[Any]:
-            return self._run(batch, options, forward_params, postprocess_params)
-
+        run = partial(self._run, options=options, forward_params=forward_params, postprocess_params=postprocess_params)
         return LazyResults(batches, run, inputs)
 
     def _collate_what_is_complete(self, rows: list[PipelineRow]) -> Any:

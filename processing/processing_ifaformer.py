@@ -177,17 +177,17 @@ class IFAformerProcessor(ProcessorMixin):
 
     def check_config(self, config: Any) -> None:
         """Check that this processor fits a model of that configuration; a ValueError names all differences."""
-        ours = {name: value for name, value in self.config_fields.items() if name not in ("label2id", "vocab_size")}
+        kept_apart = ("id2label", "label2id", "vocab_size")
+        ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
         theirs = {name: getattr(config, name) for name in ours}
-        for fields in (ours, theirs):
-            fields["labels"] = list(fields.pop("id2label").values())
+        ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
         different = [
             f"{name} is {value} in the processor, {theirs[name]} in the configuration"
             for name, value in ours.items()
             if theirs[name] != value
         ]
-        if len(self.tokenizer) > config.text_config.vocab_size:
-            embedded = config.text_config.vocab_size
+        embedded = config.text_config.vocab_size
+        if len(self.tokenizer) > embedded:
             different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
             raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
@@ -424,15 +424,12 @@ class IFAformerProcessor(ProcessorMixin):
             for row, example in enumerate(self.encode_text(texts, is_split))
         ]
 
-    def word_tags(self, example: EncodedText, tag_ids: Sequence[int]) -> list[str]:
-        """The tag of each word of a text from the tag ids of its tokens, see [`word_tags`]."""
-        return word_tags(tag_ids, example.word_ids, len(example.words), dict(enumerate(self.labels)))
-
     def entities_of(self, example: EncodedText, tag_ids: Sequence[int], scores: Any = None) -> list[dict]:
         """The entities of a text from the tag ids of its tokens and the probability of each."""
+        tags = word_tags(tag_ids, example.word_ids, len(example.words), dict(enumerate(self.labels)))
         if scores is not None:
             scores = word_scores(scores, example.word_ids, len(example.words))
-        return decode_entities(example.text, example.offsets, self.word_tags(example, tag_ids), scores)
+        return decode_entities(example.text, example.offsets, tags, scores)
 
     def post_process_relations(self, logits: Any) -> list[dict[str, Any]]:
         """

@@ -308,7 +308,7 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         if pixels.dtype == torch.uint8:
             raise ValueError(
                 f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
-                "normalize_pixels(batch)."
+                "normalized(batch)."
             )
         if tuple(pixels.shape) != expected:
             raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")

@@ -1,15 +1,14 @@
 """
-Object proposals: a picture, and for a zero-shot detector phrases to look for -> objects -> crops.
+Object proposals: a picture, and for a zero-shot detector phrases to look for -> objects.
 
     detector = ObjectDetector.from_pretrained("IDEA-Research/grounding-dino-tiny")
     (objects,) = detector.detect([picture], [label_phrases(["PER", "ORG"])])
-    crops = cut_crops(picture, objects)
 """
 
 import inspect
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,15 +202,6 @@ def non_maximum_suppression(
         intersections = sides.clip(min=0).prod(axis=1)
         left = left[intersections <= iou_threshold * (areas[best] + areas[left] - intersections)]
     return kept
-
-
-def cut_crops(image: Image.Image, objects: Iterable[DetectedObject]) -> list[Image.Image]:
-    """The part of the picture in each object's box; pixels that a box cuts are whole in the crop."""
-    crops = []
-    for _, _, (xmin, ymin, xmax, ymax) in objects:
-        corner = (min(math.ceil(xmax), image.width), min(math.ceil(ymax), image.height))
-        crops.append(image.crop((max(math.floor(xmin), 0), max(math.floor(ymin), 0), *corner)))
-    return crops
 
 
 def is_zero_shot_checkpoint(name_or_path: str | os.PathLike) -> bool:

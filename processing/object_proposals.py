@@ -4,11 +4,12 @@ Which crops a picture gives: settings, phrases and detectors, the same for prepa
     proposer, options = ObjectProposer(device="cpu"), ProposalOptions(aux_detector="IDEA-Research/grounding-dino-tiny")
     phrases = proposer.phrases(options, [text], ["PER", "LOC"])
     (objects,) = proposer.propose(options, "aux", [picture], phrases, max_objects=3)
-    crops = encode_crops(picture, objects)
+    crops = encode_crops(picture, [found.box for found in objects])
 """
 
 import importlib
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 
 from .columns import CROP_KINDS
-from .detectors import DetectedObject, ObjectDetector, cut_crops, plain_phrase
+from .detectors import DetectedObject, ObjectDetector, plain_phrase
 from .problems import check_at_least_one
 
 
@@ -90,12 +91,14 @@ class PhraseFinder:
         if spacy_model is None or spacy_model == "none":
             return
         try:
-            self.nlp = importlib.import_module("spacy").load(spacy_model, exclude=["ner"])
+            spacy = importlib.import_module("spacy")
         except ImportError as error:
             raise ImportError(
                 "Noun phrases need spaCy: `pip install spacy`, then "
                 f"`python -m spacy download {spacy_model}`; or give the phrases yourself."
             ) from error
+        try:
+            self.nlp = spacy.load(spacy_model, exclude=["ner"])
         except OSError as error:
             raise ImportError(
                 f"No spaCy model {spacy_model!r}: `python -m spacy download {spacy_model}`, or name a folder."
@@ -237,13 +240,15 @@ class ObjectProposer:
         )
 
 
-def encode_crops(image: Image.Image, objects: Sequence[DetectedObject]) -> list[bytes]:
-    """The picture's crops as a data set stores them."""
-    return [encode_crop(crop) for crop in cut_crops(image, objects)]
-
-
-def encode_crop(crop: Image.Image) -> bytes:
-    """A crop as data sets store it. The pipeline takes crops the same way, for a model was trained on such pixels."""
-    file = io.BytesIO()
-    crop.save(file, **JPEG)
-    return file.getvalue()
+def encode_crops(image: Image.Image, boxes: Iterable[Sequence[float]]) -> list[bytes]:
+    """
+    The part of the picture in each box, as a data set stores it; pixels that a box cuts are whole in the crop. The
+    pipeline takes crops the same way, for a model was trained on such pixels.
+    """
+    crops = []
+    for xmin, ymin, xmax, ymax in boxes:
+        corner = (min(math.ceil(xmax), image.width), min(math.ceil(ymax), image.height))
+        file = io.BytesIO()
+        image.crop((max(math.floor(xmin), 0), max(math.floor(ymin), 0), *corner)).save(file, **JPEG)
+        crops.append(file.getvalue())
+    return crops

@@ -290,7 +290,9 @@ class IFAformerPipeline(Pipeline):
                 phrases = self.proposer.phrases(options, [" ".join(row.words) for row in pending], self._entity_types)
             found = self.proposer.propose(options, kind, images, phrases, self._limits[column])
             for row, image, objects in zip(pending, images, found, strict=True):
-                encoded = self.processor.encode_pictures({column: [encode_crops(image, objects)]})
+                encoded = self.processor.encode_pictures(
+                    {column: [encode_crops(image, [detected.box for detected in objects])]}
+                )
                 row.features |= {name: values[0] for name, values in encoded.items()}
                 row.objects[column] = [{**detected._asdict(), "box": list(detected.box)} for detected in objects]
         for row in rows:

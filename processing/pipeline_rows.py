@@ -307,4 +307,4 @@ def _cut(row: PipelineRow, image: Image.Image, column: str, boxes: list[dict[str
             details = f"({described['box']} in a picture of {width} x {height} pixels)"
             row.report(Problem(OUTSIDE, column, item, details))
     row.objects[column] = kept
-    return encode_crops(image, [DetectedObject("", 0.0, tuple(described["box"])) for described in kept])
+    return encode_crops(image, [described["box"] for described in kept])

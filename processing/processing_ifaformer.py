@@ -33,8 +33,6 @@ from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewis
 from .tokenizing import EncodedText, batched_text, encode_words, longest_text, readable, to_words
 
 
-DEFAULT_ENTITY_MARKERS = ("<s>", "</s>", "<o>", "</o>")
-
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
 SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
@@ -89,15 +87,14 @@ class IFAformerProcessor(ProcessorMixin):
             raise ValueError("pad_to_max_length=True needs a max_length.")
         if relations is not None and tags:
             raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
-        self.label_scheme = label_scheme
-        self.use_whole_image = use_whole_image
+        self.label_scheme, self.use_whole_image = label_scheme, use_whole_image
         self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.relations = None if relations is None else list(relations)
         self.negative_relation = find_negative(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
         self.max_length, self.pad_to_max_length = max_length, pad_to_max_length
-        self.entity_markers = list(DEFAULT_ENTITY_MARKERS if entity_markers is None else entity_markers)
+        self.entity_markers = list(("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers)
         pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
         if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
             raise ValueError(
@@ -327,9 +324,7 @@ class IFAformerProcessor(ProcessorMixin):
         words = [words for _, words, _ in to_words(texts, is_split)]
         return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"])))
 
-    def encode_text(
-        self, texts: Sequence[str] | Sequence[Sequence[str]], is_split_into_words: bool = False
-    ) -> list[EncodedText]:
+    def encode_text(self, texts: Sequence[Any], is_split_into_words: bool = False) -> list[EncodedText]:
         """
         Texts, split into words unless they are (punctuation and symbols apart, as in the Twitter data), with their
         tokens. A text that gives no token is a ProblemError with its number.

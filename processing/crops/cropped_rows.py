@@ -148,7 +148,8 @@ class CropFinder:
                     "again with a smaller batch_size. What was finished is kept."
                 ) from error
             for (picture, image), objects in zip(shown, found, strict=True):
-                picture.found[kind] = list(zip(objects, encode_crops(image, objects), strict=True))
+                crops = encode_crops(image, [detected.box for detected in objects])
+                picture.found[kind] = list(zip(objects, crops, strict=True))
         for picture, _ in shown:
             picture.image = None
 

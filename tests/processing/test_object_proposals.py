@@ -8,12 +8,12 @@ from PIL import Image
 
 from processing import IFAformerPipeline, object_proposals
 from processing.crops import prepare_crops
-from processing.detectors import ObjectDetector, cut_crops
+from processing.detectors import ObjectDetector
 from processing.object_proposals import (
     ObjectProposer,
     PhraseFinder,
     ProposalOptions,
-    encode_crop,
+    encode_crops,
     relation_types,
     tag_types,
 )
@@ -72,7 +72,7 @@ def test_the_bytes_are_those_that_prepare_crops_stores(prepared, options):
         phrases = proposer.phrases(ProposalOptions(**options), ["Jordan met Paris"] * 2, ["PER", "LOC"])
         found = proposer.propose(ProposalOptions(**options), "aux", pictures[start : start + 2], phrases)
         for index, objects in enumerate(found, start):
-            crops = [encode_crop(crop) for crop in cut_crops(pictures[index], objects)]
+            crops = encode_crops(pictures[index], [found.box for found in objects])
             assert crops == [crop["bytes"] for crop in stored[index]["aux_crops"]]
 
 
@@ -157,3 +157,13 @@ def test_tag_types():
 def test_relations_name_the_types_of_their_entities():
     relations = ["None", "/per/loc/place_of_birth", "/per/org/member_of", "peer", "/loc/loc/contain"]
     assert relation_types(relations) == ["per", "loc", "org"]
+
+
+def test_crops_hold_every_pixel_that_the_box_touches():
+    picture = Image.fromarray(np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3))
+    boxes = [(2.0, 3.0, 6.0, 7.0), (1.5, 0.2, 6.1, 9.9), (0.0, 0.0, 20.0, 10.0), (15.2, 4.0, 19.99, 10.0)]
+    parts = [(2, 3, 6, 7), (1, 0, 7, 10), (0, 0, 20, 10), (15, 4, 20, 10)]
+    for crop, part in zip(encode_crops(picture, boxes), parts, strict=True):
+        file = io.BytesIO()
+        picture.crop(part).save(file, format="JPEG", quality=95, subsampling=0)
+        assert crop == file.getvalue()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from processing.detectors import DetectedObject
 from processing.images import EMPTY, NO_SUCH_FILE, ImageError
-from processing.object_proposals import encode_crop
+from processing.object_proposals import encode_crops
 from processing.pipeline_rows import (
     NO_BOX,
     NO_CROPS,
@@ -54,7 +54,7 @@ def read(row, limits=LIMITS, crops="auto", kinds=()):
 def test_ways_to_give_a_box(crops, image):
     assert given_boxes(crops, LIMITS) == {"aux_crops": [{"box": [1.0, 2.0, 30.0, 20.0]}]}
     pictures, found = read({"image": image, "aux_crops": [image]}, crops=crops)
-    assert pictures["aux_crops"] == [encode_crop(image.crop((1, 2, 30, 20)))]
+    assert pictures["aux_crops"] == encode_crops(image, [(1, 2, 30, 20)])
     assert "rcnn_crops" not in pictures and not found.problems
 
 
@@ -98,7 +98,7 @@ def test_a_box_is_clipped_or_reported(left, top, width, height, image):
     inside = left < 40 and top < 30 and left + width > 0 and top + height > 0
     if inside:
         clipped = (max(left, 0), max(top, 0), min(left + width, 40), min(top + height, 30))
-        assert pictures["aux_crops"] == [encode_crop(image.crop(clipped))]
+        assert pictures["aux_crops"] == encode_crops(image, [clipped])
         assert found.objects["aux_crops"] == [{"box": list(clipped)}] and not found.problems
     else:
         details = f"({[float(side) for side in box]} in a picture of 40 x 30 pixels)"

@@ -4,8 +4,8 @@ import os
 import stat
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,11 @@ def load_image(source: ImageSource) -> Image.Image:
                 return _to_rgb(source, name)
             if isinstance(source, np.ndarray):
                 return _to_rgb(_from_array(source, name), name)
-            with Image.open(_readable(source, name)) as image:
+            problem = check_source(source)
+            if problem is not None:
+                raise ImageError(problem, name)
+            file: Any = BytesIO(source) if isinstance(source, bytes | bytearray) else source
+            with Image.open(file) as image:
                 return _to_rgb(image, name)
         except (ImageError, MemoryError):
             raise
@@ -83,6 +87,27 @@ def load_image(source: ImageSource) -> Image.Image:
             # The system's errors name the path, which a published report must not.
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise ImageError(Problem(DAMAGED, details=f"({reason})"), name) from error
+
+
+def check_source(source: Any) -> Problem | None:
+    """What keeps a path or bytes from holding a picture, as far as it shows without opening it; None if nothing."""
+    if isinstance(source, bytes | bytearray):
+        size = len(source)
+    elif isinstance(source, str | os.PathLike):
+        try:
+            status = os.stat(source)
+        except (FileNotFoundError, NotADirectoryError):
+            return Problem(NO_SUCH_FILE)
+        except OSError as error:  # The name is too long, or a folder may not be entered.
+            return Problem(DAMAGED, details=f"({error.strerror})")
+        if stat.S_ISDIR(status.st_mode):
+            return Problem(DIRECTORY)
+        if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for ever.
+            return Problem(SPECIAL_FILE)
+        size = status.st_size
+    else:
+        return Problem(WRONG_TYPE, details=f"(got {type(source).__name__})")
+    return Problem(EMPTY) if size == 0 else None
 
 
 def image_processor_of(vision_model: str | os.PathLike) -> Any:
@@ -97,7 +122,12 @@ def image_processor_of(vision_model: str | os.PathLike) -> Any:
 
 
 def resized_pictures(
-    image_processor: Any, pictures: Sequence[Any], name: str, max_number: int, size: int
+    image_processor: Any,
+    pictures: Sequence[Any],
+    column: str,
+    max_number: int,
+    size: int,
+    problems: list[tuple[int, Problem]] | None = None,
 ) -> list[np.ndarray]:
     """
     Pixels of the pictures of several examples, resized and cut: for each example uint8 (number, 3, size, size).
@@ -105,24 +135,33 @@ def resized_pictures(
     Args:
         image_processor: CLIP's.
         pictures: of each example a list of sources, one source or None.
-        name: of a picture in messages.
+        column: of the pictures, one of `PICTURE_COLUMNS`.
         max_number: of pictures in an example; more are a ValueError.
+        problems: if given, a picture that cannot be used is left out, and the number of its example and its problem
+            are added here.
 
     Raises:
-        ImageError: for a picture that cannot be used, with the number of its example.
+        ImageError: without `problems`, for a picture that cannot be used, with the number of its example.
     """
     examples = []
     for row, sources in enumerate(pictures):
         sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
         if len(sources) > max_number:
-            raise ValueError(f"Example {row} has {len(sources)} {name}s, at most {max_number} are allowed.")
+            raise ValueError(
+                f"Example {row} has {len(sources)} pictures in {column}, at most {max_number} are allowed."
+            )
         pixels = np.zeros((len(sources), 3, size, size), dtype=np.uint8)
-        for index, source in enumerate(sources):
+        number = 0
+        for item, source in enumerate(sources):
             # One by one: the whole pictures of a batch would take gigabytes.
             try:
                 image = load_image(source)
             except ImageError as error:
-                raise ImageError(error.problem, f"{name} {index} of example {row}: {error.where}") from error
+                problem = replace(error.problem, column=column, item=None if column == "image" else item)
+                if problems is None:
+                    raise ImageError(problem, f"Example {row}: {error.where}") from error
+                problems.append((row, problem))
+                continue
             resized = image_processor(
                 image,
                 size={"shortest_edge": size},
@@ -133,8 +172,9 @@ def resized_pictures(
             )["pixel_values"][0]
             if resized.dtype != np.uint8:
                 raise TypeError(f"{type(image_processor).__name__} resizes uint8 pictures to {resized.dtype}.")
-            pixels[index] = resized
-        examples.append(pixels)
+            pixels[number] = resized
+            number += 1
+        examples.append(pixels[:number])
     return examples
 
 
@@ -144,27 +184,6 @@ def _name(source: ImageSource) -> str:
     if isinstance(source, Image.Image):
         return getattr(source, "filename", "") or f"{source.width} x {source.height} {source.mode} picture"
     return type(source).__name__
-
-
-def _readable(source: Any, name: str) -> Path | BytesIO:
-    """What `Image.open` takes, once it is known to hold anything at all."""
-    if isinstance(source, bytes | bytearray):
-        size = len(source)
-    elif isinstance(source, str | os.PathLike):
-        try:
-            status = os.stat(source)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageError(Problem(NO_SUCH_FILE), name) from error
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(Problem(DIRECTORY), name)
-        if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for ever.
-            raise ImageError(Problem(SPECIAL_FILE), name)
-        size = status.st_size
-    else:
-        raise ImageError(Problem(WRONG_TYPE, details=f"(got {type(source).__name__})"), name)
-    if size == 0:
-        raise ImageError(Problem(EMPTY), name)
-    return BytesIO(source) if isinstance(source, bytes | bytearray) else Path(source)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

@@ -28,7 +28,7 @@ from .labels import (
     word_tags,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
-from .problems import ProblemError
+from .problems import Problem, ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
 from .tokenizing import EncodedText, batched_text, encode_words, longest_text, readable, to_words
 
@@ -380,18 +380,20 @@ class IFAformerProcessor(ProcessorMixin):
                 data["labels"].append(labels)
         return data
 
-    def encode_pictures(self, pictures: Mapping[str, list]) -> dict[str, list]:
+    def encode_pictures(
+        self, pictures: Mapping[str, list], problems: list[tuple[int, Problem]] | None = None
+    ) -> dict[str, list]:
         """
         uint8 pixels of the pictures of several rows, by column, a list with an entry a row: (3, height, width) or None
         of `image`, (number, 3, size, size) of crops. More than the model takes are a ValueError; a picture that cannot
-        be used is an ImageError, with the number of its row.
+        be used is an ImageError, with the number of its row. If `problems` are given, such a picture counts as absent,
+        and the number of its row and its problem are added there.
         """
         data: dict[str, list] = {}
         for column, (name, (_, size, _)) in zip(PICTURE_COLUMNS, self.pixel_shapes.items(), strict=True):
             number = self.picture_limits[column]
             if column in pictures and number:
-                item = column.removesuffix("s").replace("_", " ")
-                pixels = resized_pictures(self.image_processor, pictures[column], item, number, size)
+                pixels = resized_pictures(self.image_processor, pictures[column], column, number, size, problems)
                 # One picture a row is a list of at most one.
                 data[name] = [of[0] if len(of) else None for of in pixels] if column == "image" else pixels
         return data

@@ -43,7 +43,9 @@ class DataSourceArguments:
     strict: bool = option("Stop at the first row of your own data that cannot be used.", False)
     cache_dir: str | None = option("The folder in which prepared data are kept.")
 
-    def load(self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL) -> "tuple[DatasetDict, LoadingReport]":
+    def load(
+        self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL, verify_pictures: bool = False
+    ) -> "tuple[DatasetDict, LoadingReport]":
         """
         The data set with its pictures encoded, and the report of its loading for the command to print.
 
@@ -53,7 +55,8 @@ class DataSourceArguments:
         from processing.data import load_data
 
         options = {option.name: getattr(self, option.name) for option in fields(DataSourceArguments)}
-        return load_data(options.pop("dataset"), **options, num_aux_crops=num_aux_crops, num_rcnn_crops=num_rcnn_crops)
+        options |= {"num_aux_crops": num_aux_crops, "num_rcnn_crops": num_rcnn_crops}
+        return load_data(options.pop("dataset"), **options, verify_pictures=verify_pictures)
 
 
 @dataclass

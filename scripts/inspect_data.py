@@ -34,7 +34,7 @@ def main() -> None:
     from processing.jobs.atomic_files import write_json
 
     with user_errors():
-        data, report = arguments.load()
+        data, report = arguments.load(verify_pictures=True)
         rows = choose_rows(data, arguments.split, arguments.num_samples, arguments.ids or (), arguments.seed)
         if report:
             print(report)

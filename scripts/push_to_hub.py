@@ -115,7 +115,7 @@ def share(arguments: SharingArguments) -> str | None:
         if model.has_own_card:
             print(f"{Path(arguments.model, 'README.md')} is its author's own. It was pushed as it is.")
         return model.url
-    data, report = arguments.load()
+    data, report = arguments.load(verify_pictures=True)
     if report:
         print(report)
     card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": report.summary()}

@@ -287,6 +287,7 @@ def _train(
         "hardware": hardware(run.arguments),
         "versions": versions(),
         **facts,
+        "unusable_pictures": {name: split.unusable_pictures for name, split in splits.items()},
         "arguments": {**facts["arguments"], "training": run.arguments.to_sanitized_dict()},
         "confusion": {name: splits[name].confusion(answers[name]) for name in answers},
         "log_history": log_history,

@@ -153,8 +153,8 @@ class ArchiveBuilder(ReportingBuilder):
     """
     Base of the builders of published archives, which say where in an archive lies what, and how its text is read.
 
-    Every picture is decoded once while preparing. What is absent or unreadable is None, or not in its list, and is in
-    the `report`.
+    A picture that is absent, and with `verify_pictures` one that cannot be decoded, is None, or not in its list. It is
+    in the `report`.
 
     Args:
         config_name: the name of the data set.

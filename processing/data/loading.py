@@ -31,7 +31,11 @@ DATASETS = (*DEMOS, *ARCHIVES)
 
 
 def load_data(
-    name: str, data_dir: str | None = None, cache_dir: str | None = None, **options: Any
+    name: str,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    verify_pictures: bool = False,
+    **options: Any,
 ) -> tuple[DatasetDict, LoadingReport]:
     """
     A data set with the columns of [`ner_features`] or [`re_features`], its pictures encoded, and the report of what
@@ -43,6 +47,9 @@ def load_data(
             relations too.
         data_dir: folder of the archive, for the published data sets.
         cache_dir: where the prepared rows are kept; the default of `datasets` if None.
+        verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
+            row. By default a file is only looked for, and [`prepare_features`] says which pictures it cannot use. Demo
+            data, and rows that have these columns already, are not verified.
         **options: of the builder: `num_aux_crops` and `num_rcnn_crops`, and for data of your own `image_dir`,
             `tag_scheme`, `strict` and `entity_types`.
 
@@ -52,6 +59,7 @@ def load_data(
         OSError: where the cache cannot be written.
     """
     numbers = {option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options}
+    shared = {**numbers, "verify_pictures": verify_pictures}
     own = {option: value for option, value in options.items() if value is not None and value is not False}
     is_own = name not in DATASETS and os.path.exists(name)
     if own and not is_own:
@@ -62,11 +70,11 @@ def load_data(
     if name in DEMOS:
         return _prepared(DEMOS[name](cache_dir=cache_dir), cache_dir)
     if name in ARCHIVES:
-        builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **numbers)
+        builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **shared)
         return _prepared(builder, cache_dir)
     tables = find_tables(name) if is_own else None
     if tables is not None and "relation" not in table_features(tables.first):
-        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **numbers, **own), cache_dir)
+        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
     with cache_errors(cache_dir):
         if tables is None:
             data = _from_hub(name, cache_dir)

@@ -1,17 +1,19 @@
 """
 Features of a data set's rows, computed once: token ids and uint8 pixels in a memory-mapped file, which later epochs,
-later runs and all worker processes read without decoding a picture.
+later runs and all worker processes read without decoding a picture again.
 """
 
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -24,9 +26,9 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
-from processing.images import ImageError
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
 from processing.jobs.digests import code_digest, tokenizer_digest
+from processing.problems import Problem
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
@@ -42,7 +44,25 @@ TOKEN_FEATURES = {
 }
 LABEL_FEATURES = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
 
+# What is wrong with those of a row's pictures that are not among its pixels.
+PROBLEMS = "picture_problems"
+PROBLEM_FEATURES = List(
+    {"kind": Value("string"), "column": Value("string"), "item": Value("int32"), "details": Value("string")}
+)
+
+NUM_NAMED = 5  # So many unusable pictures are named in a warning.
+
 ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
+
+
+class UnusablePicture(NamedTuple):
+    """A picture or crop that a row of a data set has and that its features lack: the row's id, and why."""
+
+    row_id: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.row_id}: {self.problem}"
 
 
 def prepare_features(
@@ -56,8 +76,9 @@ def prepare_features(
     The features of each row that the model can read, from the cache where the same rows were prepared with the same
     settings before. Texts and pictures are stored apart: another tokenizer decodes no picture.
 
-    A row that the model cannot read is left out, and a warning says how many there are: of its text the tokenizer
-    keeps nothing, or `max_length` leaves no room for both entities of a relation.
+    A picture or crop that cannot be used counts as absent. A warning says how many there are and names the first;
+    [`unusable_pictures`] gives them all. A row that the model cannot read is left out, and a warning says how many
+    there are: of its text the tokenizer keeps nothing, or `max_length` leaves no room for both entities of a relation.
 
     Args:
         dataset: rows as the builders have them. Of more crops than the processor takes, the first are used.
@@ -68,8 +89,9 @@ def prepare_features(
 
     Returns:
         What the processor's collator takes: token ids, masks, labels, and pixels as uint8. The collator passes over
-        two more columns: `row`, the index of the row in `dataset`; and `word_ids`, of each token the index of its
-        word, -1 for special tokens. In a text for relations the entity markers are words too.
+        three more columns: `row`, the index of the row in `dataset`; `word_ids`, of each token the index of its word,
+        -1 for special tokens (in a text for relations the entity markers are words too); and, where pictures are
+        looked at, `picture_problems`, for [`unusable_pictures`].
 
     Raises:
         ValueError: for a row that cannot be used, with its id; for rows with other tags or relations than the
@@ -86,7 +108,9 @@ def prepare_features(
     text_features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in token_columns}
     for column in LABEL_FEATURES.keys() & texts.features.keys():
         text_features["labels"] = LABEL_FEATURES[column]
-    pixel_features = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
+    pixel_features: dict[str, Any] = {name: Value("large_binary") for name in processor.encode_pictures(pictures[:0])}
+    if pixel_features:
+        pixel_features[PROBLEMS] = PROBLEM_FEATURES
     if not len(dataset):  # for which `datasets` would leave out columns
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
@@ -100,7 +124,23 @@ def prepare_features(
         settings = [*code, *sorted(processor.pixel_settings.items())]
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
-    return _readable(features, processor, dataset.split).with_transform(partial(_with_arrays, processor.pixel_shapes))
+    features = _readable(features, processor, dataset.split)
+    _warn_of_unusable_pictures(unusable_pictures(features, dataset), dataset.split)
+    return features.with_transform(partial(_with_arrays, processor.pixel_shapes))
+
+
+def unusable_pictures(features: Dataset, dataset: Dataset) -> list[UnusablePicture]:
+    """The pictures and crops that [`prepare_features`] could not use, of the features that it made of `dataset`."""
+    if PROBLEMS not in features.column_names:
+        return []
+    found = np.flatnonzero(_lengths(features, PROBLEMS))
+    rows = features.select_columns(["row", PROBLEMS]).select(found)[:]
+    ids = dataset.select_columns(["id"]).select(rows["row"])["id"]
+    return [
+        UnusablePicture(row_id, Problem(**problem))
+        for row_id, problems in zip(ids, rows[PROBLEMS], strict=True)
+        for problem in problems
+    ]
 
 
 def _check_columns(dataset: Dataset, processor: IFAformerProcessor, labels: bool) -> None:
@@ -125,6 +165,10 @@ def _lengths(rows: Dataset, column: str) -> np.ndarray:
     return np.concatenate([pc.fill_null(pc.list_value_length(table.column(column)), 0).to_numpy() for table in tables])
 
 
+def _place(split: str | None) -> str:
+    return "" if split is None else f"{split}: "
+
+
 def _readable(features: Dataset, processor: IFAformerProcessor, split: str | None) -> Dataset:
     """The rows that have tokens; a warning tells how many have none."""
     has_tokens = _lengths(features, "input_ids") > 0
@@ -132,8 +176,7 @@ def _readable(features: Dataset, processor: IFAformerProcessor, split: str | Non
     if not number:
         return features
     reason = "have no token" if processor.relations is None else "have no room for both entities"
-    place = "" if split is None else f"{split}: "
-    logger.warning(f"{place}{number} rows {reason} and are not given to the model.")
+    logger.warning(f"{_place(split)}{number} rows {reason} and are not given to the model.")
     return features.select(np.flatnonzero(has_tokens))
 
 
@@ -176,9 +219,7 @@ def _encode_named(
             try:
                 encode({name: [values[row]] for name, values in rows.items()}, processor)
             except (ValueError, TypeError) as error:
-                remedy = ". It could be read when the data set was loaded. Load it again, then it counts as absent."
-                remedy = remedy if isinstance(error, ImageError) else ""
-                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}{remedy}") from error
+                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}") from error
         raise
 
 
@@ -196,10 +237,27 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
         for column in CROP_COLUMNS
         if column in rows
     }
-    return {
+    found: list[tuple[int, Problem]] = []
+    features: dict[str, list] = {
         name: [None if pixels is None else pixels.tobytes() for pixels in values]
-        for name, values in processor.encode_pictures({**rows, **used}).items()
+        for name, values in processor.encode_pictures({**rows, **used}, found).items()
     }
+    features[PROBLEMS] = [[] for _ in rows["id"]]
+    for row, problem in found:
+        features[PROBLEMS][row].append(asdict(problem))
+    return features
+
+
+def _warn_of_unusable_pictures(unusable: list[UnusablePicture], split: str | None) -> None:
+    if unusable:
+        kinds = Counter(picture.problem.kind for picture in unusable)
+        counts = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common())
+        number_of_rows = len({picture.row_id for picture in unusable})
+        first = "".join(f"\n{picture}" for picture in unusable[:NUM_NAMED])
+        logger.warning(
+            f"{_place(split)}{len(unusable)} pictures of {number_of_rows} rows cannot be used and count as absent: "
+            f"{counts}. The first are:{first}"
+        )
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:

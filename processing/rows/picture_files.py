@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from processing.columns import CROP_COLUMNS
-from processing.images import NO_SUCH_FILE, ImageError, ImageSource, load_image
+from processing.images import NO_SUCH_FILE, ImageError, ImageSource, check_source, load_image
 from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
@@ -71,20 +71,28 @@ def _given_picture(value: Any) -> dict[str, Any] | None:
 
 class PictureReader:
     """
-    The pictures of one split's rows, each decoded once to see that it can be used; what cannot goes into the report.
+    The pictures of one split's rows: those that are there. What cannot be used goes into the report.
 
     Args:
         root: reported paths are relative to it.
         folders: the folder of each column of pictures.
         limits: for each column of crops, how many of those that a row lists are used.
         report: counts and absent pictures are added to it.
+        verify: whether each picture is decoded to see that it can be used. Without, no file is opened: what is damaged
+            shows when features are prepared.
     """
 
     def __init__(
-        self, root: str, folders: Mapping[str, PictureFolder], limits: Mapping[str, int], report: SplitReport
+        self,
+        root: str,
+        folders: Mapping[str, PictureFolder],
+        limits: Mapping[str, int],
+        report: SplitReport,
+        verify: bool = False,
     ):
         self.root, self.folders, self.limits, self.report = root, folders, limits, report
-        self._check_file = functools.cache(check_image)  # Several rows may share a picture.
+        self._check = check_image if verify else check_source
+        self._check_file = functools.cache(self._check)  # Several rows may share a picture.
 
     def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:
         """
@@ -118,7 +126,7 @@ class PictureReader:
                 return None
             if picture["bytes"] is not None:
                 shown = picture["path"] or "bytes"
-                problem = check_image(picture["bytes"])
+                problem = self._check(picture["bytes"])
             else:
                 shown = picture["path"]
                 picture["path"] = path = self.folders[column].find(shown)

@@ -21,11 +21,19 @@ REPORT_FILENAME = "loading_report.json"
 
 @dataclass
 class ReportingBuilderConfig(datasets.BuilderConfig):
-    """Options of a builder: how many of the crops that are listed for a row are used, from the first on."""
+    """
+    Options of a builder.
+
+    Attributes:
+        num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on.
+        verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
+            row. Without, only its file is looked for, and [`prepare_features`] finds out.
+    """
 
     version: datasets.Version | str = "1.0.0"
     num_aux_crops: int = 3
     num_rcnn_crops: int = 3
+    verify_pictures: bool = False
 
 
 class ReportingBuilder(datasets.GeneratorBasedBuilder):
@@ -67,7 +75,7 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
         report = self.report.splits[split] = SplitReport()
         limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
-        return PictureReader(root, folders, limits, report)
+        return PictureReader(root, folders, limits, report, self.config.verify_pictures)
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """As in `datasets.DatasetBuilder`; the `report` is then that of the prepared rows."""

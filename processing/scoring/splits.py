@@ -1,12 +1,13 @@
 """The splits of a data set as a model reads them and is scored on them, for each task."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from processing.columns import PICTURE_COLUMNS
-from processing.features.prepare import prepare_features
+from processing.features.prepare import prepare_features, unusable_pictures
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
@@ -35,6 +36,12 @@ class Split:
         self.rows = rows
         self.processor = processor
         self.features = prepare_features(rows, processor, cache_dir=cache_dir, num_proc=num_proc, labels=labels)
+
+    @property
+    def unusable_pictures(self) -> dict[str, int]:
+        """How many pictures and crops of the rows could not be used, by the kind of the problem."""
+        kinds = Counter(picture.problem.kind for picture in unusable_pictures(self.features, self.rows))
+        return dict(kinds.most_common())
 
     def score(self, answers: Any, protocol: str = "word") -> dict[str, Any]:
         """

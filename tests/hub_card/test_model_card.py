@@ -84,6 +84,7 @@ def results():
             "train": {"rows": 24001, "entities": {"PER": 2402, "a|b": 2403}, "without_image": 2404},
             "test": {"rows": 2501, "entities": {"PER": 2502}, "without_image": 2503},
         },
+        "unusable_pictures": {"train": {"the picture cannot be decoded": 601, "it is empty": 31}, "test": {}},
         "num_parameters": 198765432,
     }
 
@@ -217,6 +218,8 @@ Trained on [me/tweets](https://huggingface.co/datasets/me/tweets).
 | PER | 2,402 | 2,502 |
 | a\\|b | 2,403 | 0 |
 | rows without picture | 2,404 | 2,503 |
+
+Pictures of train that could not be used: 601 x the picture cannot be decoded, 31 x it is empty.
 
 ## Training
 

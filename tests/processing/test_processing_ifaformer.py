@@ -182,13 +182,13 @@ class TestPictures:
         assert batch["aux_crop_mask"].tolist() == [[True, True]]
 
     def test_more_crops_than_allowed(self, make_processor):
-        with pytest.raises(ValueError, match="Example 0 has 3 rcnn crops, at most 2 are allowed"):
+        with pytest.raises(ValueError, match="Example 0 has 3 pictures in rcnn_crops, at most 2 are allowed"):
             make_processor()(text="Jordan", rcnn_crops=[picture()] * 3)
 
     def test_a_picture_that_is_none(self, make_processor, tmp_path):
         path = tmp_path / "tweet.jpg"
         path.write_text("not a picture")
-        with pytest.raises(ImageError, match=r"aux crop 1 of example 0: .*tweet.jpg"):
+        with pytest.raises(ImageError, match=r"Example 0: .*tweet.jpg: aux_crops 1: "):
             make_processor()(text="Jordan", aux_crops=[picture(), path])
 
     def test_path_array_and_picture_give_the_same(self, make_processor, tmp_path):

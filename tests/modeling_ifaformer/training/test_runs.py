@@ -26,6 +26,7 @@ def test_results_begin_with_what_a_person_looks_for(train, tmp_path):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(results)[:2] == ["test", "validation"] and list(results)[-1] == "log_history"
     assert results["test"]["support"] == 6 and results["statistics"]["train"]["rows"] == 24
+    assert results["unusable_pictures"] == {"train": {}, "validation": {}, "test": {}}
     assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
     summary = runs_summary([run])
     assert f"{100 * results['test']['f1']:.2f}" in summary and "0 of 6 entities" in summary

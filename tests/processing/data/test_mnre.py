@@ -159,7 +159,7 @@ class TestBuilder:
         (archive / "img_vg" / "train" / "crops" / "1.jpg").write_bytes(b"no picture")
         torch.save({"b": ["../outside.jpg"]}, archive / "img_detect" / "train" / "train_img2crop.pth")
         save_picture(tmp_path / "outside.jpg", 99)
-        data, report = prepare(archive)
+        data, report = prepare(archive, verify_pictures=True)
         assert [red(picture) for picture in data["train"]["image"]] == [None, 2, None]
         assert [(picture.row_id, picture.path) for picture in report.absent if "train" in picture.row_id] == [
             ("train-0", "img_org/train/a.jpg"),

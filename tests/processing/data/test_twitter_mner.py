@@ -176,7 +176,7 @@ class TestBuilder:
         archive.rcnn["train_1"].insert(0, "twitter17_detect/train/crops/empty.jpg")
         (archive.root / archive.rcnn["train_1"][0]).touch()
         archive.save_rcnn()
-        dataset, report = archive.prepare()
+        dataset, report = archive.prepare(verify_pictures=True)
 
         assert [archive.reds(row) for row in dataset["train"]] == [
             (0, [100], [200]),

@@ -4,13 +4,13 @@ import os
 import shutil
 import signal
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, arrow_dataset
-from datasets import Image as ImageFeature
+from datasets import Dataset, DatasetDict, arrow_dataset
 from datasets.arrow_writer import ArrowWriter
 from PIL import Image
 from transformers import Trainer, TrainingArguments
@@ -20,10 +20,11 @@ from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
 from processing.features import prepare as features_module
-from processing.features.prepare import prepare_features
+from processing.features.prepare import PROBLEMS, UnusablePicture, prepare_features, unusable_pictures
 from processing.features.tokenizer_training import train_wordpiece
-from processing.images import load_image
+from processing.images import DAMAGED, NO_SUCH_FILE, load_image
 from processing.labels import TWITTER_TAGS
+from processing.problems import Problem
 from processing.rows.row_features import ner_features
 from processing.scoring.splits import Split
 
@@ -374,21 +375,59 @@ def test_a_plain_trainer_takes_the_features(rows, make_processor, make_model, tm
     assert len(predictions[0]) == len(features)
 
 
-def test_a_picture_that_vanished_is_named_by_its_row(make_processor, tmp_path):
-    picture(0).save(tmp_path / "here.png")
-    picture(1).save(tmp_path / "gone.png")
-    rows = dataset_of(
-        [
-            {"id": f"tweet-{name}", "tokens": ["Paris"], "ner_tags": ["O"], "aux_crops": [], "rcnn_crops": []}
-            | {"image": str(tmp_path / f"{name}.png")}
-            for name in ("here", "gone")
-        ]
-    ).cast_column("image", ImageFeature(decode=False))
-    (tmp_path / "gone.png").unlink()
-    with pytest.raises(
-        ValueError, match=r"Row 'tweet-gone' cannot be prepared: image 0 .*gone\.png: there is no such"
-    ):
-        prepare_features(rows, make_processor(), cache_dir=str(tmp_path))
+@pytest.fixture
+def damaged(tmp_path) -> tuple[Dataset, Dataset]:
+    """Rows with pictures that cannot be used, and the same rows without these."""
+    for name in ("a", "b", "cut"):
+        picture(ord(name[0])).save(tmp_path / f"{name}.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
+    a, b, cut, gone = (str(tmp_path / f"{name}.png") for name in ("a", "b", "cut", "gone"))
+    given = [
+        {"image": cut, "aux_crops": [a, cut, b], "rcnn_crops": [gone, a]},
+        {"image": a, "aux_crops": [], "rcnn_crops": [b]},
+        {"image": gone, "aux_crops": [cut], "rcnn_crops": []},
+    ]
+    words = {"tokens": ["Paris"], "ner_tags": ["O"]}
+    usable = [
+        {"image": None, "aux_crops": [a, b], "rcnn_crops": [a]},
+        given[1],
+        {"image": None, "aux_crops": [], "rcnn_crops": []},
+    ]
+    one, two = (
+        encode_pictures(
+            DatasetDict(x=dataset_of([{"id": f"tweet-{n}", **words, **row} for n, row in enumerate(rows)]))
+        )
+        for rows in (given, usable)
+    )
+    return one["x"], two["x"]
+
+
+def test_pictures_that_cannot_be_used_count_as_absent(damaged, make_processor, tmp_path, caplog, decoded):
+    rows, usable = damaged
+    processor = make_processor()
+    expected = prepare_features(usable, processor, cache_dir=str(tmp_path / "usable"))
+    assert not unusable_pictures(expected, usable) and not caplog.text
+    decoded.clear()
+    truncated = Problem(DAMAGED, details="(image file is truncated)")
+    found = [
+        UnusablePicture("tweet-0", replace(truncated, column="image")),
+        UnusablePicture("tweet-0", replace(truncated, column="aux_crops", item=1)),
+        UnusablePicture("tweet-0", Problem(NO_SUCH_FILE, "rcnn_crops", 0)),
+        UnusablePicture("tweet-2", Problem(NO_SUCH_FILE, "image")),
+        UnusablePicture("tweet-2", replace(truncated, column="aux_crops", item=0)),
+    ]
+    for folder, processes in (("one", None), ("one", None), ("two", 2)):  # the second time from the cache
+        caplog.clear()
+        prepared = prepare_features(rows, processor, cache_dir=str(tmp_path / folder), num_proc=processes)
+        assert unusable_pictures(prepared, rows) == found
+        counts = f"5 pictures of 2 rows cannot be used and count as absent: 3 x {DAMAGED}, 2 x {NO_SUCH_FILE}. "
+        assert counts in caplog.text and f"\ntweet-0: rcnn_crops 0: {NO_SUCH_FILE}\n" in caplog.text
+        for row, other in zip(prepared, expected, strict=True):
+            assert row.keys() == other.keys()
+            assert all(np.array_equal(row[name], other[name]) for name in row if name != PROBLEMS)
+    assert len(decoded) == 9, "a picture is opened once"
+    chosen = prepared.select([2, 1])
+    assert unusable_pictures(chosen, rows) == found[3:]
 
 
 def test_a_full_disk_names_the_folder(rows, make_processor, tmp_path, monkeypatch):

@@ -50,7 +50,8 @@ def test_a_picture_that_may_not_be_read_is_reported_without_its_local_path(tmp_p
     monkeypatch.setattr(Image, "open", refuse)
     report = SplitReport()
     folder = PictureFolder(str(tmp_path), str(tmp_path))
-    reader = PictureReader(str(tmp_path), {"image": folder}, {"aux_crops": 0, "rcnn_crops": 0}, report)
+    limits = {"aux_crops": 0, "rcnn_crops": 0}
+    reader = PictureReader(str(tmp_path), {"image": folder}, limits, report, verify=True)
     assert reader.read("train-0", {"image": "a.jpg"})[0]["image"] is None
     summary = LoadingReport({"train": report}).summary()
     assert "a.jpg: " in summary and "Permission denied" in summary and str(tmp_path) not in summary

@@ -25,7 +25,8 @@ FEATURES = Features({name: feature for name, feature in ner_features(["O"]).item
 def test_any_pictures_give_columns_and_a_report(tmp_path_factory, row):
     folder, report = str(tmp_path_factory.getbasetemp()), SplitReport()
     folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(folder, folder))
-    columns, absent = PictureReader(folder, folders, {"aux_crops": 2, "rcnn_crops": 1}, report).read("train-0", row)
+    reader = PictureReader(folder, folders, {"aux_crops": 2, "rcnn_crops": 1}, report, verify=True)
+    columns, absent = reader.read("train-0", row)
     assert columns == {"image": None, "aux_crops": [], "rcnn_crops": []}
     Dataset.from_list([columns], features=FEATURES)
     for column, limit in (("aux_crops", 2), ("rcnn_crops", 1)):

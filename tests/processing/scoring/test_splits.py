@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.loading import encode_pictures
+from processing.images import EMPTY, UNKNOWN_FORMAT
 from processing.rows.row_features import ner_features, re_features
 from processing.scoring.splits import Split, shuffle_pictures
 
@@ -36,6 +37,14 @@ def test_rows_without_a_token_are_missed(tagged, make_processor, tmp_path, caplo
     assert split.confusion(perfect) == {"types": ["PER"], "counts": [[2, 1], [0, 0]]}
     with pytest.raises(ValueError, match=r"zip\(\)"):
         split.score(perfect[:1])
+
+
+def test_unusable_pictures_are_counted_by_kind(tagged, make_processor, tmp_path):
+    page, nothing = ({"bytes": data, "path": None} for data in (b"<html>", b""))
+    pictures = {"aux_crops": [[page, nothing], [page], [page]]}
+    rows = encode_pictures(DatasetDict(test=Dataset.from_dict({**tagged[:], **pictures}, tagged.features)))["test"]
+    split = Split(rows, make_processor(tags=TAGS), cache_dir=str(tmp_path))
+    assert split.unusable_pictures == {UNKNOWN_FORMAT: 2, EMPTY: 1}, "the second row is not read"
 
 
 def test_gold_tags_that_the_model_does_not_know(tagged, make_processor, tmp_path):

@@ -114,9 +114,9 @@ def test_changes_are_prepared_afresh(folder, change):
 def test_a_replaced_picture_of_any_name(folder, name):
     folder.write("train", {**PARIS, "image": name})
     (folder.root / name).write_text("<html>404</html>")
-    assert folder.prepare()[0]["train"][0]["image"] is None
+    assert folder.prepare(verify_pictures=True)[0]["train"][0]["image"] is None
     folder.save_picture(name, 200)
-    assert folder.prepare()[0]["train"][0]["image"].getpixel((0, 0))[0] == 200
+    assert folder.prepare(verify_pictures=True)[0]["train"][0]["image"].getpixel((0, 0))[0] == 200
 
 
 def test_what_is_no_picture_needs_no_other_preparation(folder):
@@ -172,7 +172,8 @@ def test_sources(folder, tmp_path):
         "a\0.png",
         "/a\0/b.png",
     ]
-    dataset, report = folder.write("train", *({**PARIS, "image": image} for image in images)).prepare()
+    folder.write("train", *({**PARIS, "image": image} for image in images))
+    dataset, report = folder.prepare(verify_pictures=True)
     found = [image and image.getpixel((0, 0))[0] for image in dataset["train"]["image"]]
     assert found == [0, 1, 2, 2, 0] + [None] * 13
     assert not report.skipped
@@ -192,6 +193,9 @@ def test_sources(folder, tmp_path):
     ]
     names = ("images", "images_missing", "images_unreadable", "images_outside")
     assert [counts(report)[name] for name in names] == [5, 1, 6, 4]
+    _, unverified = folder.prepare()
+    assert unverified.absent == [picture for picture in report.absent if picture.row_id != "train-9"]
+    assert [counts(unverified)[name] for name in names] == [6, 1, 5, 4]
 
 
 def test_image_dir(folder, tmp_path):
@@ -208,7 +212,7 @@ def test_bytes(folder, tmp_path):
     data = (tmp_path / "a.png").read_bytes()
     row = {"tokens": ["a"], "ner_tags": ["O"], "image": data, "aux_crops": [{"bytes": data[:50], "path": "b.png"}]}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
-    builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"))
+    builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"), verify_pictures=True)
     builder.download_and_prepare()
     (read,) = builder.as_dataset("train")
     assert read["image"].getpixel((0, 0)) == (7, 0, 0) and read["aux_crops"] == []

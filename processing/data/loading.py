@@ -58,8 +58,10 @@ def load_data(
             finds wrong.
         OSError: where the cache cannot be written.
     """
-    numbers = {option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options}
-    shared = {**numbers, "verify_pictures": verify_pictures}
+    numbers: dict[str, Any] = {
+        option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options
+    }
+    shared: dict[str, Any] = {**numbers, "verify_pictures": verify_pictures}
     own = {option: value for option, value in options.items() if value is not None and value is not False}
     is_own = name not in DATASETS and os.path.exists(name)
     if own and not is_own:

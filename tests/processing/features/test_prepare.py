@@ -425,7 +425,7 @@ def test_pictures_that_cannot_be_used_count_as_absent(damaged, make_processor, t
         for row, other in zip(prepared, expected, strict=True):
             assert row.keys() == other.keys()
             assert all(np.array_equal(row[name], other[name]) for name in row if name != PROBLEMS)
-    assert len(decoded) == 9, "a picture is opened once"
+    assert len(decoded) == 10, "a picture is opened once"
     chosen = prepared.select([2, 1])
     assert unusable_pictures(chosen, rows) == found[3:]
 

@@ -7,7 +7,6 @@ Where tokens stand depends on values: packing is for tensors that have theirs at
 Shapes: B batch_size, L padded length, K keys, N real tokens of the batch, D hidden size, H heads of size E.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,15 +20,15 @@ def values_at_hand(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
-def additive_mask(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def additive_mask(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """
     The mask over the parts that are attended to, side by side, (B, 1, 1, K): 0 where a position is real, else the
     minimum of the dtype. `parts` say which of their positions are real, each (B, L) bool.
     """
-    return ((~torch.cat(list(parts), dim=1)).to(dtype) * torch.finfo(dtype).min)[:, None, None, :]
+    return ((~torch.cat(parts, dim=1)).to(dtype) * torch.finfo(dtype).min)[:, None, None, :]
 
 
-def deepke_mask(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def deepke_mask(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """The published mask over visual tokens, where there are any, and text: +1 on those, -10000 on padding."""
     *visual, text = parts
     additive = [torch.ones_like(part, dtype=dtype) for part in visual]

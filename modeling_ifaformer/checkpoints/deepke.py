@@ -26,13 +26,6 @@ KEY_PREFIXES = {
     "classifier.": "classifier.",
     "crf.": "crf.",
 }
-# Index buffers 0, 1, 2, ... that this model makes itself.
-INDEX_BUFFERS = (
-    "model.text_embeddings.position_ids",
-    "model.vision_embeddings.position_ids",
-    "model.vision_embeddings.aux_position_ids",
-    "model.vision_embeddings.rcnn_position_ids",
-)
 WORD_EMBEDDINGS = "ifaformer.text_model.embeddings.word_embeddings.weight"
 
 
@@ -111,7 +104,7 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     """The same tensors under this model's names, without the index buffers. ValueErrors tell of other keys."""
     renamed, unknown = {}, []
     for key, value in state_dict.items():
-        if key in INDEX_BUFFERS:
+        if key.endswith("position_ids"):  # a buffer of indices 0, 1, 2, ... that this model makes itself
             if not torch.equal(value.flatten(), torch.arange(value.numel())):
                 raise ValueError(f"{key} must count 0, 1, 2, ..., got {value.flatten().tolist()[:8]} ...")
             continue

@@ -124,6 +124,6 @@ def load_deepke_weights(model: torch.nn.Module, state_dict: dict[str, torch.Tens
         model.load_state_dict(state_dict)
     except RuntimeError as error:
         raise ValueError(
-            f"The checkpoint does not fit the model with these towers. {error}\nCheck that the task, the text model "
-            "and the vision model are those that training started from."
+            f"The checkpoint does not fit the model with these towers. {' '.join(str(error).split())} Check that the "
+            "task, the text model and the vision model are those that training started from."
         ) from error

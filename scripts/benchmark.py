@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-# Each is the function `measure_PART` of the module of its name in benchmarks/.
-PARTS = ("data", "forward", "inference", "training", "crf", "start", "processes", "growth")
+# By the name of each, the module of benchmarks/ that has its function `measure_NAME`.
+PARTS = {"data": "data", **dict.fromkeys(("forward", "inference", "training", "crf"), "models")}
+PARTS |= {"start": "commands", "processes": "commands", "growth": "growth"}
 
 
 @dataclass
 class BenchmarkArguments(DataSourceArguments):
     """Options of the measurements."""
 
-    parts: list[str] = option("The parts to measure.", [*PARTS], choices=PARTS)
+    parts: list[str] = option("The parts to measure.", [*PARTS], choices=(*PARTS,))
     split: str | None = option("The split whose rows are taken. By default all rows are taken.")
     pictures_dir: str | None = option(
         "An archive like --data_dir, whose pictures are lent to the texts, which then need none."
@@ -103,7 +104,7 @@ def main() -> None:
         results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}
         print("\n".join(figure_lines(results["machine"])))
         for part in arguments.parts:
-            module = import_module(f"ifaformer_commands.benchmarks.{part}")
+            module = import_module(f"ifaformer_commands.benchmarks.{PARTS[part]}")
             results[part] = getattr(module, f"measure_{part}")(work)
             print(f"{part}:")
             print("\n".join(figure_lines(results[part])), flush=True)

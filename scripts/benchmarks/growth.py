@@ -2,7 +2,9 @@
 
 import math
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,7 @@ from processing.columns import PICTURE_COLUMNS
 from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
 
-from .data import read
-from .measuring import PeakMemory, median_and_range, seconds
+from .measuring import Call, PeakMemory, median_and_range, seconds
 from .work import Work, repeated, run_batches
 
 
@@ -24,8 +25,6 @@ CROPS = (0, 1, 2, 4, 8, 16)
 TYPICAL_LENGTH, TYPICAL_CROPS = 20, 1  # What a tweet has while something else grows.
 SMALL_BATCH = 4
 READ_BATCHES = 20
-
-Call = Callable[[], Any]
 
 
 def measure_growth(work: Work) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def measure_growth(work: Work) -> dict[str, Any]:
         if crops:
             size = work.processor.aux_crop_size
             batch["aux_pixel_values"] = torch.randn(batch_size, crops, 3, size, size, device=work.device)
-        return lambda: run_batches(model, [batch])
+        return partial(run_batches, model, [batch])
 
     def preparing(number: int) -> Call:
         many = repeated(texts, number)
@@ -58,20 +57,19 @@ def measure_growth(work: Work) -> dict[str, Any]:
         return call
 
     def ordering(number: int) -> Call:
-        features = repeated(work.features, number)
-        return lambda: largest_first(features)
+        return partial(largest_first, repeated(work.whole_features, number))
 
     def reading(number: int) -> Call:
-        features = repeated(work.features, number)
+        features = repeated(work.whole_features, number)
         size = (READ_BATCHES * work.options.batch_size,)
-        return lambda: read(work, features.select(torch.randint(number, size).tolist()), num_workers=0)
+        return lambda: deque(work.loader(features.select(torch.randint(number, size).tolist())), maxlen=0)
 
     curves: dict[str, tuple[str, Sequence[int], Callable[[int], Call]]] = {
         "batch_size": ("tweets a batch", BATCH_SIZES, forward),
         "text_length": (
             f"tokens a text, {SMALL_BATCH} tweets",
             lengths,
-            lambda number: forward(length=number, crops=0),
+            lambda length: forward(length=length, crops=0),
         ),
         "crops": (f"aux crops a tweet, {SMALL_BATCH} tweets", CROPS, lambda crops: forward(crops=crops)),
         "preparing_texts": ("rows whose texts are prepared", rows[:-1], preparing),
@@ -111,8 +109,8 @@ def draw_curves(curves: dict[str, dict[str, Any]], folder: Path) -> None:
     for name, curve in curves.items():
         figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
         times, memory = figure.subplots(2, sharex=True)
-        numbers, medians = curve["x"], [time["median"] for time in curve["seconds"]]
-        lowest, highest = ([time[end] for time in curve["seconds"]] for end in ("lowest", "highest"))
+        numbers = curve["x"]
+        medians, lowest, highest = zip(*(time.values() for time in curve["seconds"]), strict=True)
         times.fill_between(numbers, lowest, highest, alpha=0.2)
         times.plot(numbers, [medians[-1] * number / numbers[-1] for number in numbers], color="grey", linestyle="--")
         times.plot(numbers, medians, marker="o")

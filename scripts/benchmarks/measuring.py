@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 import threading
 import time
@@ -16,8 +17,7 @@ import torch
 from modeling_ifaformer.training.hardware import versions
 
 
-# What one call gets done (tweets, pictures, ...), and the call.
-TimedCall = tuple[float, Callable[[], Any]]
+Call = Callable[[], Any]
 
 
 class PeakMemory:
@@ -48,16 +48,15 @@ class PeakMemory:
     @staticmethod
     def _of(process: psutil.Process) -> float:
         try:
-            with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as file:
-                sizes = dict(line.split(":") for line in file if line.startswith("Pss_"))
-            return sum(int(sizes[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem")) / 1e3
+            pages = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
+            return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", pages, flags=re.MULTILINE))) / 1e3
         except ProcessLookupError:  # The process has ended meanwhile.
             return 0.0
         except FileNotFoundError:
             return process.memory_full_info().uss / 1e6 if process.is_running() else 0.0
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def seconds(call: Call) -> float:
     """The time of one call, until the accelerator has finished it too."""
     start = time.perf_counter()
     call()
@@ -73,12 +72,13 @@ def cpu_clock() -> float:
 
 
 def compare(
-    runs: Mapping[str, TimedCall], baseline: str, repeats: int, unit: str, memory: bool = False
+    runs: Mapping[str, tuple[float, Call]], baseline: str, repeats: int, unit: str, memory: bool = False
 ) -> dict[str, Any]:
     """
     Call each run once a round, `repeats` rounds after one that does not count.
 
     Args:
+        runs: by name, how much one call gets done (tweets, pictures, ...), and the call.
         memory: measure memory too. This costs time, so it is for runs that take long.
 
     Returns:
@@ -87,19 +87,19 @@ def compare(
     """
     for _, call in runs.values():
         seconds(call)
-    rounds, cpu_rounds = [], []
+    rounds: list[dict[str, float]] = []
+    cpu_rounds: list[dict[str, float]] = []
     peaks: dict[str, list[PeakMemory]] = {name: [] for name in runs}
     for _ in range(repeats):
-        rates, cpu_rates = {}, {}
+        rounds.append({})
+        cpu_rounds.append({})
         for name, (units, call) in runs.items():
             with PeakMemory() if memory else nullcontext() as peak:
                 start = cpu_clock()
-                rates[name] = units / seconds(call)
-                cpu_rates[name] = units / (cpu_clock() - start)
+                rounds[-1][name] = units / seconds(call)
+                cpu_rounds[-1][name] = units / (cpu_clock() - start)
             if peak is not None:
                 peaks[name].append(peak)
-        rounds.append(rates)
-        cpu_rounds.append(cpu_rates)
     comparison, by_cpu = summary(rounds, baseline, unit), summary(cpu_rounds, baseline, unit)["runs"]
     for name, run in comparison["runs"].items():
         run["times_baseline_by_cpu_time"] = by_cpu[name]["times_baseline"]
@@ -128,28 +128,13 @@ def median_and_range(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
-def lines(comparison: dict[str, Any]) -> list[str]:
-    """The lines that show a comparison to people."""
-    printed = [f"baseline: {comparison['baseline']}"]
-    for name, run in comparison["runs"].items():
-        median, lowest, highest = run["per_second"].values()
-        line = f"  {name:56} {median:9,.4g} {comparison['unit']}/s ({lowest:,.4g} to {highest:,.4g}); "
-        median, lowest, highest = run["times_baseline"].values()
-        line += f"{median:.2f} times the baseline's rate ({lowest:.2f} to {highest:.2f}), "
-        line += f"{1 / median:.2f} times its cost ({1 / highest:.2f} to {1 / lowest:.2f})"
-        if "peak_memory_mb" in run:
-            line += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
-        printed.append(line)
-    return printed
-
-
 def figure_lines(results: dict[str, Any]) -> list[str]:
     """The lines that show the figures of a part to people."""
     printed = []
     for name, figure in results.items():
         if isinstance(figure, dict) and "baseline" in figure:
-            baseline, *runs = lines(figure)
-            printed += [f"  {name}, {baseline}", *runs]
+            printed.append(f"  {name}, baseline: {figure['baseline']}")
+            printed += [run_line(run_name, run, figure["unit"]) for run_name, run in figure["runs"].items()]
         elif isinstance(figure, dict) and "exponent" in figure:
             low, high = figure["from_to"]
             printed.append(f"  {figure['name']}: from {low:,} to {high:,} as power {figure['exponent']:.2f}")
@@ -158,7 +143,18 @@ def figure_lines(results: dict[str, Any]) -> list[str]:
     return printed
 
 
-def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> TimedCall:
+def run_line(name: str, run: dict[str, Any], unit: str) -> str:
+    median, lowest, highest = run["per_second"].values()
+    line = f"  {name:56} {median:9,.4g} {unit}/s ({lowest:,.4g} to {highest:,.4g}); "
+    median, lowest, highest = run["times_baseline"].values()
+    line += f"{median:.2f} times the baseline's rate ({lowest:.2f} to {highest:.2f}), "
+    line += f"{1 / median:.2f} times its cost ({1 / highest:.2f} to {1 / lowest:.2f})"
+    if "peak_memory_mb" in run:
+        line += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
+    return line
+
+
+def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> tuple[float, Call]:
     """Multiply square matrices. The units are floating-point operations."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2.0 * size**3, lambda: left @ right
@@ -168,12 +164,14 @@ def machine(device: str, repeats: int) -> dict[str, Any]:
     """What the machine is, and its operations a second in matrix products and bytes a second in copying."""
     source = torch.ones(2**26, device=device)  # more than caches hold
     copy = torch.empty_like(source)
-    runs: dict[str, TimedCall] = {"copying memory": (2.0 * source.nbytes, lambda: copy.copy_(source))}
+    runs: dict[str, tuple[float, Call]] = {"copying memory": (2.0 * source.nbytes, lambda: copy.copy_(source))}
     for dtype in (torch.float32, torch.bfloat16):
         runs[f"matrix product, {str(dtype).removeprefix('torch.')}"] = matrix_product(device, dtype)
     peaks = compare(runs, "copying memory", repeats, "bytes or operations")["runs"]
+    cpu_info = Path("/proc/cpuinfo")  # on Linux
+    names = re.findall(r"model name\s*: (.*)", cpu_info.read_text(encoding="utf-8")) if cpu_info.exists() else []
     return {
-        "processor": processor_name(),
+        "processor": names[0] if names else platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -184,11 +182,3 @@ def machine(device: str, repeats: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
     }
-
-
-def processor_name() -> str:
-    try:
-        information = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return next(line.split(": ")[1] for line in information.splitlines() if line.startswith("model name"))
-    except (FileNotFoundError, StopIteration):  # This is not Linux, or not x86.
-        return platform.processor() or platform.machine()

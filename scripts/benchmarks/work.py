@@ -1,6 +1,7 @@
 """What is measured on: tweets with pictures, their batches, and towers of full size with random weights."""
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, 
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.collator import IFAformerDataCollator
 from processing.columns import PICTURE_COLUMNS
+from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import label_maps
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PUBLISHED_LENGTH = 40  # The published code cuts and pads texts to it.
 NUM_CROPS = 3  # The published code takes this number of each kind.
-WHOLE_IMAGE = ("pixel_values", "image_mask")
 
 Batch = dict[str, torch.Tensor]
 
@@ -59,24 +59,26 @@ class Work:
         return repeated(self.rows.shuffle(seed=0), self.options.batch_size * self.options.num_batches)
 
     @cached_property
-    def features(self) -> Dataset:
+    def whole_features(self) -> Dataset:
         """The features of the sample, with whole pictures."""
         return prepare_features(self.sample, self.processor, self._folder.name)
 
-    @property
-    def collator(self) -> IFAformerDataCollator:
-        """A collator that leaves pixels as they are, for [`on_device`]."""
-        return replace(self.processor.data_collator, normalize_pixels=False)
+    @cached_property
+    def features(self) -> Dataset:
+        """The features of the sample without whole pictures, which the published code never looks at."""
+        return self.whole_features.remove_columns("pixel_values")
 
-    def batches(self, order: list[int] | None = None, whole_image: bool = False) -> list[Batch]:
-        """The sample's batches on the device, in the given order. The published code has no whole pictures in them."""
-        features = self.features if order is None else self.features.select(order)
-        batches = []
-        for batch in DataLoader(features, self.options.batch_size, collate_fn=self.collator):
-            if not whole_image:
-                batch = {name: values for name, values in batch.items() if name not in WHOLE_IMAGE}
-            batches.append(self.on_device(batch))
-        return batches
+    def loader(self, features: Dataset, **options: Any) -> DataLoader:
+        """Batches of features, whose pixels are left as they are for [`on_device`]."""
+        collator = replace(self.processor.data_collator, normalize_pixels=False)
+        return DataLoader(features, self.options.batch_size, collate_fn=collator, **options)
+
+    def read(self, features: Dataset, **options: Any) -> Iterator[Batch]:
+        return map(self.on_device, self.loader(features, **options))
+
+    def batches(self, features: Dataset | None = None) -> list[Batch]:
+        """Batches on the device, those of the sample without whole pictures if left out."""
+        return list(self.read(self.features if features is None else features))
 
     def padded_texts(self) -> list[Batch]:
         """The texts of the batches, cut and padded as in the published code. `labels` are 0 where there are none."""
@@ -124,11 +126,13 @@ def lend_pictures(texts: Dataset, lenders: Dataset) -> Dataset:
     return concatenate_datasets([texts.remove_columns(list(PICTURE_COLUMNS)), lent], axis=1)
 
 
-def without_labels(batches: list[Batch]) -> list[Batch]:
-    return [{name: values for name, values in batch.items() if name != "labels"} for batch in batches]
+def by_size(features: Dataset) -> Dataset:
+    """Features with tweets of similar size side by side."""
+    return features.select(largest_first(features))
 
 
 @torch.inference_mode()
-def run_batches(model: torch.nn.Module, batches: list[Batch]) -> None:
+def run_batches(model: torch.nn.Module, batches: Iterable[Batch]) -> None:
+    """Forward passes without a loss."""
     for batch in batches:
-        model(**batch)
+        model(**{name: values for name, values in batch.items() if name != "labels"})

@@ -10,7 +10,7 @@ from torchcrf import CRF
 
 from ifaformer_commands import benchmark
 from ifaformer_commands.benchmark import BenchmarkArguments
-from ifaformer_commands.benchmarks import measuring, processes, published, start
+from ifaformer_commands.benchmarks import commands, measuring, published
 from ifaformer_commands.benchmarks.work import Work, lend_pictures
 
 
@@ -108,7 +108,7 @@ class TestMeasuring:
         third = pytest.approx({"median": 1 / 3, "lowest": 1 / 3, "highest": 1 / 3})
         assert other["times_baseline"] == third and other["times_baseline_by_cpu_time"] == third
         assert other["per_second"] == pytest.approx({"median": 1 / 8, "lowest": 1 / 12, "highest": 1 / 6})
-        shown = measuring.lines(comparison)[2]
+        shown = measuring.run_line("other", other, "naps")
         assert "; 0.33 times the baseline's rate (0.33 to 0.33), 3.00 times its cost (3.00 to 3.00)" in shown
 
     def test_memory(self, repository):
@@ -185,10 +185,10 @@ def test_the_published_way(work):
 def test_first_prediction(work, tmp_path):
     work.ifaformer().save_pretrained(tmp_path)
     work.processor.save_pretrained(tmp_path)
-    start.python(start.PREDICT, str(tmp_path))
+    commands.python("-c", commands.PREDICT, tmp_path)
 
 
 def test_two_processes(work, tmp_path):
-    assert processes.train(work, 2, str(tmp_path)) > 0
+    assert commands.train(work, 2, str(tmp_path)) > 0
     results = json.loads((tmp_path / "run-2" / "results.json").read_bytes())
     assert results["hardware"]["num_processes"] == 2

@@ -4,7 +4,6 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,34 +18,6 @@ GREY, GRID = "#666666", "#dddddd"
 # A page shows a picture at a third of these pixels on a telephone: 14 points are 12 pixels there.
 DPI, WIDTH, FONT = 200, 6.4, 14
 ENDS = ("missed", "spurious")  # of the columns and of the rows of a confusion matrix
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """
-    Gold entities by predicted type, or gold relations by predicted ones.
-
-    Args:
-        types: the entity types, or the relations but for the negative one.
-        counts: a row for each gold type and a column for each predicted one, then a row of spurious and a column of
-            missed ones. The last cell of these counts nothing, unless there is a `negative`.
-        negative: the relation that the last row and the last column stand for.
-
-    Raises:
-        ValueError: for counts of another shape.
-    """
-
-    types: Sequence[str]
-    counts: Sequence[Sequence[int]]
-    negative: str | None = None
-
-    def __post_init__(self):
-        size = len(self.types) + 1
-        if (size == 1 and self.negative is None) or [len(row) for row in self.counts] != [size] * size:
-            raise ValueError(
-                f"Confusion counts of {len(self.types)} types have {size} rows and columns, the last for what is "
-                f"spurious and missed. Got rows of lengths {[len(row) for row in self.counts]}."
-            )
 
 
 def loss_by_step(log_history: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
@@ -107,28 +78,43 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
     return png(figure)
 
 
-def confusion_matrix(confusion: Confusion) -> bytes:
+def confusion_matrix(types: Sequence[str], counts: Sequence[Sequence[int]], negative: str | None = None) -> bytes:
     """
     Gold types by row and predicted ones by column. What is missed and spurious, or the negative relation, is behind a
     line.
 
     A cell is shaded by its share of the gold ones of its row; a spurious one, by its share of the gold ones of its
     type.
+
+    Args:
+        types: the entity types, or the relations but for the negative one.
+        counts: a row for each gold type and a column for each predicted one, then a row of spurious and a column of
+            missed ones. The last cell of these counts nothing, unless there is a `negative`.
+        negative: the relation that the last row and the last column stand for.
+
+    Raises:
+        ValueError: for counts of another shape.
     """
-    counts, negative = np.array(confusion.counts), confusion.negative
-    size, gold = len(counts), np.maximum(counts.sum(axis=1), 1)
-    shares = counts / gold[:, None]
+    size, lengths = len(types) + 1, [len(row) for row in counts]
+    if (size == 1 and negative is None) or lengths != [size] * size:
+        raise ValueError(
+            f"Confusion counts of {len(types)} types have {size} rows and columns, the last for what is spurious and "
+            f"missed. Got rows of lengths {lengths}."
+        )
+    numbers = np.array(counts)
+    gold = np.maximum(numbers.sum(axis=1), 1)
+    shares = numbers / gold[:, None]
     if negative is None:
-        shares[-1] = np.minimum(counts[-1] / gold, 1)
+        shares[-1] = np.minimum(numbers[-1] / gold, 1)
     # A dollar sign starts mathematics unless it is escaped.
-    columns, rows = ([name.replace("$", r"\$") for name in (*confusion.types, negative or last)] for last in ENDS)
-    longest, digits = max(map(len, columns + rows)), len(f"{counts.max():,}")
+    columns, rows = ([name.replace("$", r"\$") for name in (*types, negative or last)] for last in ENDS)
+    longest, digits = max(map(len, columns + rows)), len(f"{numbers.max():,}")
     side = max(WIDTH, max(0.5, 0.14 * digits + 0.1) * size + 0.11 * longest + 0.5)  # inches
     figure = _figure(side, width=side)
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(shares, display_labels=columns)
     display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1}, text_kw={"fontsize": FONT})
-    for text, count in zip(display.text_.flat, counts.flat, strict=True):
+    for text, count in zip(display.text_.flat, numbers.flat, strict=True):
         text.set_text(f"{count:,}")
     if negative is None:
         display.text_[-1, -1].set_text("")  # what is neither gold nor predicted is not counted

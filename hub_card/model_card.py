@@ -17,7 +17,6 @@ def model_card(facts: ModelFacts) -> ModelCard:
 
     Raises:
         KeyError: for scores without precision, recall or F1.
-        ValueError: for confusion counts of a wrong shape.
         jinja2.TemplateError: for records that lack something else.
     """
     task, known, scores = facts.task, facts.known_dataset, facts.scores
@@ -66,11 +65,16 @@ def model_card(facts: ModelFacts) -> ModelCard:
 
 
 def save_model_card(facts: ModelFacts, folder: str | os.PathLike) -> Path:
-    """Write `README.md` and its pictures into the folder of a saved model; the path of the former."""
+    """
+    Write `README.md` and its pictures into the folder of a saved model; the path of the former.
+
+    Raises:
+        KeyError, ValueError, jinja2.TemplateError: as [`model_card`] and [`confusion_matrix`].
+    """
     path = Path(folder) / "README.md"
     if CURVE in facts.figures:
         (path.parent / CURVE).write_bytes(training_curve(facts.get("log_history"), facts.kept_epoch))
     if facts.confusion is not None:
-        (path.parent / MATRIX).write_bytes(confusion_matrix(facts.confusion[1]))
+        (path.parent / MATRIX).write_bytes(confusion_matrix(**facts.confusion[1]))
     path.write_text(str(model_card(facts)), encoding="utf-8")
     return path

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from .figures import Confusion, f1_by_epoch, loss_by_step
+from .figures import f1_by_epoch, loss_by_step
 
 
 SPLITS = ("test", "validation")
@@ -154,10 +154,10 @@ class ModelFacts:
         return {split: self.results[split] for split in SPLITS if split in self.results}
 
     @property
-    def confusion(self) -> tuple[str, Confusion] | None:
-        """The split whose confusion counts are drawn, and these counts."""
+    def confusion(self) -> tuple[str, Mapping[str, Any]] | None:
+        """The split whose confusion is drawn, and what `confusion_matrix` takes."""
         counts = self.get("confusion")
-        return next(((split, Confusion(**counts[split])) for split in SPLITS if split in counts), None)
+        return next(((split, counts[split]) for split in SPLITS if split in counts), None)
 
     @property
     def towers(self) -> dict[str, str | None]:

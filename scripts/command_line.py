@@ -101,9 +101,11 @@ class _Parser(HfArgumentParser):
 
     def __init__(self, dataclass_types: Sequence[Any], first: Sequence[str], **kwargs: Any):
         self._hints = {name: hint for dtype in dataclass_types for name, hint in get_type_hints(dtype).items()}
-        self._homes = {
-            entry.name: _home(dtype, entry.name) for dtype in dataclass_types for entry in fields(dtype) if entry.init
-        }
+        self._homes: dict[str, Any] = {}  # the class that declares an option with its help, not its default alone
+        for home in [home for dtype in dataclass_types for home in reversed(dtype.__mro__)]:
+            for name in get_annotations(home):
+                if name not in self._homes or home.__dataclass_fields__[name].metadata:
+                    self._homes[name] = home
         self._options: dict[str, Action] = {}
         super().__init__(dataclass_types, allow_abbrev=False, exit_on_error=False, **kwargs)
         self._groups = {FIRST_GROUP: [self._options[name] for name in first]} if first else {}
@@ -190,12 +192,6 @@ class _Parser(HfArgumentParser):
             raise ValueError(f"{path}: The values are nested too deeply.") from error
         except (ArgumentError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _home(dtype: type, name: str) -> Any:
-    """The class that declares an option with its help, not one that changes the default alone."""
-    declaring: list[Any] = [home for home in dtype.__mro__ if name in get_annotations(home)]
-    return next((home for home in declaring if home.__dataclass_fields__[name].metadata), declaring[0])
 
 
 def _types(hint: Any) -> set[Any]:

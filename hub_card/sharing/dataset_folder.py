@@ -18,7 +18,7 @@ from processing.jobs.digests import digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
 from processing.problems import check_at_least_one
-from processing.rows.parquet_folder import shard_path, write_shard
+from processing.rows.parquet_folder import cut_shards, write_shard
 
 from .upload import CARD, upload
 
@@ -54,13 +54,12 @@ def write_dataset(
     foreign = f"{card_path} is not as write_dataset wrote it. Move it to another place, or name another folder."
     if card_path.exists() and not work.exists() and not summary.exists():
         raise ValueError(foreign)
-    data = decode_pictures(data)  # as readers of the files want them
+    # `datasets` loads no split of a folder that has an empty one. Readers of the files want pictures decoded.
+    data = decode_pictures(DatasetDict({split: rows for split, rows in data.items() if len(rows)}))
+    if not data:
+        raise ValueError(f"There are no rows to write into {folder}.")
     settings = {"rows": {split: rows._fingerprint for split, rows in data.items()}, "rows_per_shard": rows_per_shard}
-    shards = {}  # by the path of the file, its split and the first of its rows
-    for split, rows in data.items():
-        number = max(1, -(-len(rows) // rows_per_shard))
-        for index in range(number):
-            shards[shard_path(folder, split, index, number)] = (split, index * rows_per_shard)
+    shards = cut_shards(data, rows_per_shard)
     with ResumableOutput(
         folder,
         work=work,
@@ -70,12 +69,13 @@ def write_dataset(
     ) as output:
         done = output.claim(settings, contents=["rows"])
         if done is not None:
-            for path, (split, start) in shards.items():
-                rows = data[split].select(range(start, min(start + rows_per_shard, len(data[split]))))
-                if path.stem not in done:
-                    output.write(path.stem, partial(write_shard, rows), {})
+            for part in [part for part in shards if part not in done]:
+                split, indices = shards[part]
+                output.write(part, partial(write_shard, data[split].select(indices)), {})
             output.finish({})
-    num_bytes = {split: sum(path.stat().st_size for path in shards if shards[path][0] == split) for split in data}
+    num_bytes = dict.fromkeys(data, 0)
+    for part, (split, _) in shards.items():
+        num_bytes[split] += output.path(part).stat().st_size
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     text = f"{dataset_card(next(iter(data.values())).features, statistics, num_bytes, **card)}\n"
     made = json.loads(summary.read_bytes())
@@ -87,7 +87,7 @@ def write_dataset(
         with replacing(card_path) as file:
             file.write(text.encode())
         write_json({**made, CARD: digest(text.encode())}, summary)  # by which a later call knows its own card
-    return {path.relative_to(folder).as_posix(): path for path in (card_path, *shards)}
+    return {path.relative_to(folder).as_posix(): path for path in (card_path, *map(output.path, shards))}
 
 
 def push_dataset(

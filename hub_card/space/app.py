@@ -139,19 +139,8 @@ class Taggers:
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str
     ) -> tuple[str, dict[str, Any]]:
         """
-        What the button for entities does.
-
-        Args:
-            picture: gradio's `ImageData` of an upload, or None.
-            boxes: JSON of what the pipeline takes as `crops`; empty for none of the visitor's own.
-            explanation: "none", or what the pipeline takes as `explain`.
-
-        Returns:
-            HTML, and the pipeline's report: `text`, `entities`, and where there are any `relations`, `crops` and
-            `problems`.
-
-        Raises:
-            gr.Error: for input above the limits, and boxes that are no JSON.
+        HTML and the pipeline's report of the entities, for what the visitor gave, see [`read_row`]. `explanation` is
+        "none", or what the pipeline takes as `explain`.
         """
         row = read_row(text, picture, boxes)
         return shown_and_told(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
@@ -159,26 +148,22 @@ class Taggers:
     def relate(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, head: str | None, tail: str | None
     ) -> tuple[str, dict[str, Any]]:
-        """
-        What the button for relations does.
-
-        Args:
-            text, picture, boxes: as for [`tag`].
-            head, tail: the entities, as they stand in the text.
-
-        Returns:
-            HTML, and the pipeline's report: `text`, `relation`, `score`, `head`, `tail`, and where there are any
-            `crops` and `problems`.
-
-        Raises:
-            gr.Error: as for [`tag`].
-        """
+        """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
         row = read_row(text, picture, boxes) | {"head": head or "", "tail": tail or ""}
         return shown_and_told(self.load(checkpoint, RELATION_TASK), row)
 
 
 def read_row(text: str | None, picture: Any, boxes: str | None) -> dict[str, Any]:
-    """A row as the pipelines take it; None is what the visitor never wrote. A gr.Error tells what is refused."""
+    """
+    A row as the pipelines take it. None is what the visitor never wrote.
+
+    Args:
+        picture: gradio's `ImageData` of an upload.
+        boxes: JSON of what the pipelines take as `crops`.
+
+    Raises:
+        gr.Error: for input above the limits, and boxes that are no JSON.
+    """
     text, boxes = text or "", boxes or ""
     if len(text) > MAX_CHARACTERS:
         raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")

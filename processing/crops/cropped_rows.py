@@ -14,15 +14,12 @@ from PIL import Image
 
 from processing.columns import CROP_KINDS
 from processing.detectors import DetectedObject
-from processing.images import NO_SUCH_FILE, ImageError, load_image
+from processing.images import ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
 from processing.rows.row_features import with_objects
-
-
-UNREADABLE_FILE = "the file cannot be read"
 
 
 @dataclass
@@ -38,18 +35,13 @@ class LookedAtPicture:
 
 def read_picture(source: dict[str, Any]) -> LookedAtPicture:
     """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read."""
-    data, path = source["bytes"], source["path"]
-    name = path and os.path.basename(path)
+    name = source["path"] and os.path.basename(source["path"])
     try:
-        if data is None:
-            if not Path(path).is_file():  # reading a pipe would wait for ever
-                return LookedAtPicture(name, problem=Problem(NO_SUCH_FILE))
-            data = Path(path).read_bytes()
-        return LookedAtPicture(name, {"bytes": data, "path": name}, image=load_image(data))
-    except OSError as error:
-        return LookedAtPicture(name, problem=Problem(UNREADABLE_FILE, details=f"({error.strerror or error})"))
+        image = load_image(source)
     except ImageError as error:
         return LookedAtPicture(name, problem=error.problem)
+    data = Path(source["path"]).read_bytes() if source["bytes"] is None else source["bytes"]
+    return LookedAtPicture(name, {"bytes": data, "path": name}, image=image)
 
 
 class CropFinder:

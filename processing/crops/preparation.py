@@ -5,7 +5,6 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,9 @@ from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
 from processing.problems import check_at_least_one
-from processing.rows.parquet_folder import shard_path, write_shard
+from processing.rows.parquet_folder import Shards, cut_shards, write_shard
 
 from .cropped_rows import CropFinder
-
-
-Shards = Mapping[str, tuple[str, range]]  # by name of the part, its split and the rows that become one Parquet file
 
 
 def prepare_crops(
@@ -84,7 +80,7 @@ def prepare_crops(
         raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
-    folder, state, shards = Path(folder), process_state(), _cut_shards(data, rows_per_shard)
+    folder, state, shards = Path(folder), process_state(), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
 
     def begin() -> set[str] | None:
@@ -126,17 +122,6 @@ def prepare_crops(
                 output.write(part, partial(write_shard, rows), record)
         state.wait_for_everyone()
         return on_main(state, finish)
-
-
-def _cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> Shards:
-    """A split without rows gets no shard, for `datasets` cannot load such a file."""
-    shards = {}
-    for split, rows in data.items():
-        starts = range(0, len(rows), rows_per_shard)
-        for index, start in enumerate(starts):
-            indices = range(len(rows))[start : start + rows_per_shard]
-            shards[shard_path("", split, index, len(starts)).stem] = (split, indices)
-    return shards
 
 
 def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
@@ -207,9 +192,8 @@ def _write_sheet(output: ResumableOutput, shards: Shards, pictures: Sequence[tup
     """Draw a contact sheet of pictures, by part and row; where there is none, there is no sheet."""
     entries = []
     for part, row_index in pictures:
-        with pq.ParquetFile(output.path(part)) as file:
-            rows = file.iter_batches(batch_size=1, columns=["id", "tokens", "image", *OBJECT_COLUMNS])
-            (row,) = next(islice(rows, row_index, None)).to_pylist()
+        rows = pq.read_table(output.path(part), columns=["id", "tokens", "image", *OBJECT_COLUMNS])
+        (row,) = rows.slice(row_index, 1).to_pylist()
         split, _ = shards[part]
         objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"

@@ -9,7 +9,6 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
@@ -45,7 +44,6 @@ def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:
         raise ValueError("A contact sheet needs at least one entry.")
     columns, rows = min(COLUMNS, len(entries)), math.ceil(len(entries) / COLUMNS)
     figure = Figure(figsize=(columns * CELL_WIDTH, rows * CELL_HEIGHT + 0.8), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     # Without `parse_math`, what lies between two dollars is text as all else.
     shown_title = textwrap.shorten(title, columns * TEXT_WIDTH * 3 // 4, placeholder=" …")
     figure.suptitle(shown_title, parse_math=False)

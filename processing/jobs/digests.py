@@ -22,12 +22,9 @@ def checkpoint_digest(name_or_path: str | os.PathLike) -> str:
     folder = Path(name_or_path)
     if not folder.is_dir():
         return f"commit {getattr(AutoConfig.from_pretrained(name_or_path), '_commit_hash', None)}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin"):
-            with open(path, "rb") as file:
-                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"sha256 {digest.hexdigest()}"
+    endings = (".json", ".txt", ".safetensors", ".bin")
+    files = [str(path) for path in sorted(folder.iterdir()) if path.suffix in endings]
+    return f"sha256 {files_digest(files)}"
 
 
 def picture_id(source: dict[str, Any]) -> str:
@@ -118,7 +115,7 @@ def without_folders(name: str) -> str:
     return Path(name).resolve().name if os.path.exists(name) else name
 
 
-def files_digest(files: Sequence[str], folders: Sequence[str], passed: Container[str] = ()) -> str:
+def files_digest(files: Sequence[str], folders: Sequence[str] = (), passed: Container[str] = ()) -> str:
     """
     Changes with the content of the files and with the listing (name, size, time) of the folders, where they are there;
     files and folders whose real paths are `passed` are left out.

@@ -6,7 +6,7 @@ A shard is there whole or not at all, whenever the process is killed or the disk
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import datasets
@@ -26,10 +26,23 @@ ROWS_AT_ONCE = 8
 # As `datasets` cuts columns into pages, by their content: the Hub stores again only what a change touched.
 CHUNKING = {"min_chunk_size": 1 << 18, "max_chunk_size": 1 << 20, "norm_level": 0}
 
+Shards = Mapping[str, tuple[str, range]]  # by the name of a Parquet file, its split and its rows
+
 
 def shard_path(folder: str | os.PathLike, split: str, index: int, number: int) -> Path:
     """Where shard `index` (from 0) of `number` shards of a split lies; `datasets` reads the split off the name."""
     return Path(folder) / "data" / f"{split}-{index:05d}-of-{number:05d}.parquet"
+
+
+def cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> Shards:
+    """The shards of all splits. A split without rows gets none, for `datasets` cannot load such a file."""
+    shards = {}
+    for split, rows in data.items():
+        starts = range(0, len(rows), rows_per_shard)
+        for index, start in enumerate(starts):
+            indices = range(len(rows))[start : start + rows_per_shard]
+            shards[shard_path("", split, index, len(starts)).stem] = (split, indices)
+    return shards
 
 
 def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:

@@ -43,7 +43,7 @@ def measure_forward(work: Work) -> dict[str, Any]:
     with FlopCounterMode(display=False) as operations:
         one_pass()
     product = "matrix product of 2048"
-    products = {
+    products: dict[str, tuple[float, Call]] = {
         product: matrix_product(work.device, work.dtype),
         IFAFORMER: (operations.get_total_flops(), one_pass),
     }

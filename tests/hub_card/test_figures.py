@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hub_card import figures
-from hub_card.figures import DPI, FONT, Confusion, confusion_matrix, f1_by_epoch, loss_by_step, training_curve
+from hub_card.figures import DPI, FONT, confusion_matrix, f1_by_epoch, loss_by_step, training_curve
 
 
 LOG = [
@@ -81,7 +81,7 @@ def matrix(figure):
 
 
 def test_matrix_rows_are_gold_and_columns_predicted(drawn):
-    figure = drawn(confusion_matrix, Confusion(["PER", "LOC"], [[1500, 300, 200], [0, 10, 0], [500, 20, 0]]))
+    figure = drawn(confusion_matrix, ["PER", "LOC"], [[1500, 300, 200], [0, 10, 0], [500, 20, 0]])
     cells = matrix(figure)
     assert cells["PER", "PER"] == ("1,500", 0.75) and cells["PER", "LOC"] == ("300", 0.15)
     assert cells["PER", "missed"] == ("200", 0.1) and cells["LOC", "PER"] == ("0", 0)
@@ -93,27 +93,27 @@ def test_matrix_rows_are_gold_and_columns_predicted(drawn):
 
 def test_a_negative_relation_has_its_row_and_column(drawn):
     """What is rightly none is a cell like the others, shaded by the share of its own row."""
-    cells = matrix(drawn(confusion_matrix, Confusion(["/per/per/peer"], [[8, 2], [30, 90]], "None")))
+    cells = matrix(drawn(confusion_matrix, ["/per/per/peer"], [[8, 2], [30, 90]], "None"))
     assert cells["None", "None"] == ("90", 0.75) and cells["None", "/per/per/peer"] == ("30", 0.25)
     assert cells["/per/per/peer", "None"] == ("2", 0.2)
-    assert matrix(drawn(confusion_matrix, Confusion([], [[7]], "None"))) == {("None", "None"): ("7", 1)}
+    assert matrix(drawn(confusion_matrix, [], [[7]], "None")) == {("None", "None"): ("7", 1)}
 
 
 def test_names_are_text_and_not_mathematics(drawn):
-    figure = drawn(confusion_matrix, Confusion(["$\\frac$", "a_b"], [[1] * 3] * 3))
+    figure = drawn(confusion_matrix, ["$\\frac$", "a_b"], [[1] * 3] * 3)
     assert (r"\$\frac\$", "a_b") in matrix(figure)
-    assert Image.open(io.BytesIO(confusion_matrix(Confusion(["$\\frac$"], [[1, 0], [0, 0]])))).format == "PNG"
+    assert Image.open(io.BytesIO(confusion_matrix(["$\\frac$"], [[1, 0], [0, 0]]))).format == "PNG"
 
 
 @pytest.mark.parametrize("size", [1, 4, 8])
 def test_matrix_is_readable_at_400_pixels(size):
     types = ["musicartist", "company", "a_b", *"defgh"][:size]
-    png = confusion_matrix(Confusion(types, [[1234] * (size + 1)] * (size + 1)))
+    png = confusion_matrix(types, [[1234] * (size + 1)] * (size + 1))
     assert FONT * DPI / 72 * 400 / Image.open(io.BytesIO(png)).width > 8  # pixels of an em
 
 
 def test_counts_without_gold(drawn):
-    cells = matrix(drawn(confusion_matrix, Confusion(["PER", "LOC"], [[0, 0, 0], [0, 0, 0], [3, 0, 0]])))
+    cells = matrix(drawn(confusion_matrix, ["PER", "LOC"], [[0, 0, 0], [0, 0, 0], [3, 0, 0]]))
     assert cells["spurious", "PER"] == ("3", 1) and cells["spurious", "LOC"] == ("0", 0)
 
 
@@ -123,24 +123,24 @@ def test_counts_without_gold(drawn):
 )
 def test_shape_of_counts(types, counts):
     with pytest.raises(ValueError, match=f"of {len(types)} types have {len(types) + 1} rows and columns"):
-        Confusion(types, counts)
+        confusion_matrix(types, counts)
 
 
 def test_no_global_state():
     before = dict(matplotlib.rcParams)
     training_curve(LOG, 2.0)
-    confusion_matrix(Confusion(["PER"], [[1, 2], [3, 0]]))
+    confusion_matrix(["PER"], [[1, 2], [3, 0]])
     assert dict(matplotlib.rcParams) == before
 
 
 def test_cards_need_neither_torch_nor_transformers():
     program = (
         "import sys\n"
-        "from hub_card.figures import Confusion, confusion_matrix\n"
+        "from hub_card.figures import confusion_matrix\n"
         "from hub_card.model_card import model_card\n"
         "from hub_card.model_facts import ModelFacts\n"
         "model_card(ModelFacts())\n"
-        "confusion_matrix(Confusion(['PER'], [[1, 2], [3, 0]]))\n"
+        "confusion_matrix(['PER'], [[1, 2], [3, 0]])\n"
         "print(sorted({'torch', 'transformers', 'processing'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from processing.crops.cropped_rows import CropFinder, read_picture
 from processing.detectors import DetectedObject, ObjectDetector
-from processing.images import EMPTY, NO_SUCH_FILE
+from processing.images import DIRECTORY, EMPTY, NO_SUCH_FILE
 from processing.jobs.processes import JobError
 from processing.object_proposals import ProposalOptions
 from processing.problems import Problem
@@ -177,5 +177,5 @@ def test_read_picture(tmp_path):
     assert (picture.stored, picture.image.size) == ({"bytes": png(), "path": "a.png"}, (40, 20))
     assert read_picture(source(png())).stored == {"bytes": png(), "path": None}
     folder = read_picture(source(path=tmp_path))
-    assert (folder.stored, folder.image, folder.problem) == (None, None, Problem(NO_SUCH_FILE))
+    assert (folder.stored, folder.image, folder.problem) == (None, None, Problem(DIRECTORY))
     assert read_picture(source(b"")).problem == Problem(EMPTY)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub_card.figures import Confusion
 from processing.scoring.relation_metrics import NO_PREDICTION, relation_confusion, relation_metrics
 
 
@@ -54,7 +53,6 @@ def test_against_counting(negative, pairs):
     assert confusion["counts"] == [[counts[one, other] for other in order] for one in order]
     assert confusion["negative"] == negative
     json.dumps(confusion)
-    assert Confusion(**confusion).negative == negative
 
 
 def test_the_negative_relation_counts_where_another_is_predicted():

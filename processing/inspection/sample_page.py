@@ -42,13 +42,11 @@ def choose_rows(
         number = min(num_samples, len(places))
         order = np.random.default_rng(seed).choice(len(places), number, replace=False)
         return [places[index] for index in sorted(order)]
-    by_id: dict[str, list[tuple[str, int]]] = {}
-    for place, row_id in zip(places, (row_id for rows in splits.values() for row_id in rows["id"]), strict=True):
-        by_id.setdefault(row_id, []).append(place)
-    unknown = [row_id for row_id in ids if row_id not in by_id]
+    row_ids = [row_id for rows in splits.values() for row_id in rows["id"]]
+    unknown = [row_id for row_id in ids if row_id not in row_ids]
     if unknown:
-        raise ValueError(f"No row has the id {', '.join(unknown)}. Ids look like {next(iter(by_id), '')!r}.")
-    return [place for row_id in ids for place in by_id[row_id]]
+        raise ValueError(f"No row has the id {', '.join(unknown)}. Ids look like {next(iter(row_ids), '')!r}.")
+    return [place for wanted in ids for place, row_id in zip(places, row_ids, strict=True) if row_id == wanted]
 
 
 def sample_page(

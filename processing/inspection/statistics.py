@@ -22,28 +22,27 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
         name, most frequent first; `rows_without_entity`; `without_image`; `aux_crops` and `rcnn_crops`: by number of
         crops, the number of rows that have so many.
     """
-    # Of pictures only their validity is read, and of crops their number: not their bytes.
     answers = [column for column in ("ner_tags", "relation") if column in rows.column_names]
+    columns = ["tokens", *answers, *PICTURE_COLUMNS]
+    if not set(columns) <= set(rows.column_names):
+        raise ValueError(f"Expected the columns {', '.join(columns)}, got {', '.join(rows.column_names)}.")
+    labels = {column: label_names(rows, column) for column in answers}
     lengths: list[int] = []
     found: Counter[str] = Counter()
-    without_entity = 0
-    labels = {column: label_names(rows, column) for column in answers}
-    for batch in rows.select_columns(["tokens", *answers]).iter(batch_size=1000):
-        lengths += map(len, batch["tokens"])
-        for tags in batch.get("ner_tags", []):
+    crops: dict[str, Counter[int]] = {column: Counter() for column in CROP_COLUMNS}
+    without_entity = without_image = 0
+    for table in rows.select_columns(columns).with_format("arrow").iter(batch_size=100):
+        lengths += pc.list_value_length(table["tokens"]).to_pylist()
+        for tags in table["ner_tags"].to_pylist() if "ner_tags" in answers else ():
             spans = entity_spans([labels["ner_tags"][tag] for tag in tags])
             found.update(entity_type for entity_type, _, _ in spans)
             without_entity += not spans
-        found.update(labels["relation"][relation] for relation in batch.get("relation", []))
-
-    crops: dict[str, Counter[int]] = {column: Counter() for column in CROP_COLUMNS}
-    without_image = 0
-    if not set(PICTURE_COLUMNS) <= set(rows.column_names):
-        raise ValueError(f"Expected the columns {', '.join(PICTURE_COLUMNS)}, got {', '.join(rows.column_names)}.")
-    for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
-        without_image += table.column("image").null_count
+        for relation in table["relation"].to_pylist() if "relation" in answers else ():
+            found[labels["relation"][relation]] += 1
+        # Of pictures only their validity is read, and of crops their number: not their bytes.
+        without_image += table["image"].null_count
         for name, counts in crops.items():
-            counts.update(number or 0 for number in pc.list_value_length(table.column(name)).to_pylist())
+            counts.update(number or 0 for number in pc.list_value_length(table[name]).to_pylist())
     total, lengths = sum(lengths), lengths or [0]
     percentiles = np.percentile(lengths, (50, 95, 100)).astype(int).tolist()
     words = {"total": total, "mean": float(np.mean(lengths))}

@@ -96,11 +96,8 @@ def write_examples(folder: Path) -> list[str]:
         tweet = plan_tweet(0, "test", index)
         row: dict[str, Any] = {"text": " ".join(tweet.tokens), "image": None, "crops": {}}
         if tweet.scene is not None:
-            row["image"] = f"{number}.png"
-            row["crops"] = {
-                "aux_crops": [crop.box for crop in tweet.scene.aux_crops],
-                "rcnn_crops": [crop.box for crop in tweet.scene.rcnn_crops],
-            }
+            crops = {"aux_crops": tweet.scene.aux_crops, "rcnn_crops": tweet.scene.rcnn_crops}
+            row |= {"image": f"{number}.png", "crops": {kind: [crop.box for crop in of] for kind, of in crops.items()}}
             names.append(f"{EXAMPLES}/{row['image']}")
             tweet.scene.paint().save(folder / names[-1])
         rows.append(row)

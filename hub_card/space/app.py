@@ -92,11 +92,10 @@ def read_card() -> dict[str, Any]:
 def read_examples(folder: Path = HERE / "examples") -> list[list[str | None]]:
     """Text, path of the picture and boxes of each example; none where the folder is not there."""
     path = folder / "examples.json"
-    rows: list[list[str | None]] = []
-    for example in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
-        picture = str(folder / example["image"]) if example["image"] else None
-        rows.append([example["text"], picture, json.dumps(example["crops"]) if example["crops"] else ""])
-    return rows
+    return [
+        [of["text"], of["image"] and str(folder / of["image"]), json.dumps(of["crops"]) if of["crops"] else ""]
+        for of in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else ())
+    ]
 
 
 def error(message: str) -> gr.Error:

@@ -80,13 +80,14 @@ def prepare_crops(
         raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
+    features = next(iter(data.values())).features
     folder, state, shards = Path(folder), process_state(), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
 
     def begin() -> set[str] | None:
         settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
         settings |= _detector_settings(options) | _digests(data, options)
-        finder = _phrase_finder(options, data, name)
+        finder = _phrase_finder(options, features)
         settings["phrases"] = finder and finder.settings
         return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
 
@@ -109,7 +110,7 @@ def prepare_crops(
             return None
         left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
         if left:
-            finder = CropFinder(options, _phrase_finder(options, data, name), batch_size, state.device)
+            finder = CropFinder(options, _phrase_finder(options, features), batch_size, state.device)
         with tqdm(
             total=sum(len(shards[part][1]) for part in left),
             unit=" rows",
@@ -160,17 +161,14 @@ def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, 
     return {"rows": digest(rows), "pictures": digest(pictures)}
 
 
-def _phrase_finder(options: ProposalOptions, data: datasets.DatasetDict, name: str) -> PhraseFinder | None:
+def _phrase_finder(options: ProposalOptions, features: datasets.Features) -> PhraseFinder | None:
     """What gives the phrases of each text for a zero-shot detector; None where there is no such detector."""
     if "aux" not in options.detectors:
         return None
-    features = next(iter(data.values())).features
     if "ner_tags" in features:
         types = tag_types(features["ner_tags"].feature.names)
     else:
         types = relation_types(features["relation"].names) if "relation" in features else []
-    if options.phrases is None and not types:
-        raise ValueError(f"The labels of {name!r} name no entity types. Say by phrases what to look for.")
     return PhraseFinder(options.phrases, options.spacy_model, types)
 
 

@@ -28,7 +28,8 @@ def measure_forward(work: Work) -> dict[str, Any]:
     batches, padded, sorted_batches = work.batches(), work.padded_texts(), work.batches(by_size(work.features))
     # The baseline reads all 40 tokens.
     padded_in_full = [{**batch, "attention_mask": torch.ones_like(batch["attention_mask"])} for batch in padded]
-    model = work.ifaformer(use_whole_image=False)
+    # FlopCounterMode would look for the gradients of parameters that are passed to modules.
+    model = work.ifaformer(use_whole_image=False).requires_grad_(False)
     passes = {
         baseline: (work.placed(BertModel(work.bert_config())), padded_in_full),
         "BertForTokenClassification, the same texts padded alike": (work.bert_tagger(), padded_in_full),

@@ -410,5 +410,5 @@ def test_labels_that_name_no_types(tmp_path, source, prepare):
     features = datasets.Features({**source["test"].features, "ner_tags": ner_features(["O"])["ner_tags"]})
     rows = [{**row, "ner_tags": [0, 0, 0]} for row in source["test"]]
     data = datasets.DatasetDict(test=datasets.Dataset.from_list(rows, features=features))
-    with pytest.raises(JobError, match=r"labels of 'mine' name no entity types\. Say by phrases"):
+    with pytest.raises(JobError, match="The labels name no entity types: say what to look for by phrases"):
         prepare(tmp_path / "out", data)

@@ -16,7 +16,6 @@ import html
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,8 @@ def error(message: str) -> gr.Error:
 
 class Taggers:
     """
-    Pipelines by the name of their checkpoint, each loaded once, when it is first asked for.
+    Pipelines by the name of their checkpoint, each loaded once, when it is first asked for: the page does so for one
+    visitor at a time.
 
     Args:
         detectors: by the pipeline's option, `aux_detector` and `rcnn_detector`.
@@ -115,24 +115,22 @@ class Taggers:
     def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
         self.detectors, self.relation_model = detectors, relation_model
         self._loaded: dict[tuple[str, str], Any] = {}
-        self._lock = threading.RLock()
 
     def load(self, name: str, task: str = ENTITY_TASK) -> Any:
         """The pipeline of a checkpoint; a gr.Error tells of one that does not load."""
-        with self._lock:
-            if (name, task) not in self._loaded:
-                options: dict[str, Any] = dict(self.detectors)
-                if task == ENTITY_TASK and self.relation_model is not None:
-                    options["relation_extractor"] = self.load(self.relation_model, RELATION_TASK)
-                try:
-                    self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
-                        task, model=name, trust_remote_code=True, **options
-                    )
-                except (OSError, ValueError) as reason:
-                    logger.exception("%s does not load", name)
-                    message = f"The checkpoint {name} does not load. The log of this page's server says why."
-                    raise error(message) from reason
-            return self._loaded[name, task]
+        if (name, task) not in self._loaded:
+            options: dict[str, Any] = dict(self.detectors)
+            if task == ENTITY_TASK and self.relation_model is not None:
+                options["relation_extractor"] = self.load(self.relation_model, RELATION_TASK)
+            try:
+                self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
+                    task, model=name, trust_remote_code=True, **options
+                )
+            except (OSError, ValueError) as reason:
+                logger.exception("%s does not load", name)
+                message = f"The checkpoint {name} does not load. The log of this page's server says why."
+                raise error(message) from reason
+        return self._loaded[name, task]
 
     def tag(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str

@@ -115,7 +115,7 @@ def prepare_features(
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
     _warn_of_surplus_crops(dataset, processor)
-    code = [code_digest(prepare_features), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
+    code = [code_digest(), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
     code.append(version("torchvision") if find_spec("torchvision") else None)
     names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
     settings = [*code, tokenizer_digest(processor.tokenizer), *(getattr(processor, name) for name in names)]

@@ -1,8 +1,7 @@
 """Digests that tell files, pictures, checkpoints and settings apart."""
 
-import ast
+import functools
 import hashlib
-import inspect
 import json
 import os
 import stat
@@ -64,50 +63,11 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return digest(type(tokenizer).__name__, files, options, tokenizer.get_added_vocab())
 
 
-PROJECT = ("processing", "modeling_ifaformer", "hub_card")
-
-
-def code_digest(*parts: Any) -> str:
-    """
-    Digest of the code behind modules, functions or classes of this project: of their files, and of the project's files
-    that these use, directly or through each other. What it digests is found by reading the imports, wherever they
-    stand in a file. An import whose name a file does not use itself counts only for the files that ask for that name:
-    so a package's `__init__.py` leads to what is asked of it, and not to the whole package.
-    """
-    waiting = [(Path(inspect.getfile(part)).resolve(), "") for part in parts]
-    seen = set(waiting)
-    while waiting:
-        path, name = waiting.pop()
-        found = set(_used_files(path, name)) - seen
-        seen |= found
-        waiting += found
-    files = {path.relative_to(_root(path)).as_posix(): path.read_bytes() for path, _ in seen}
-    return digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
-
-
-def _root(path: Path) -> Path:
-    """The folder that holds the file's package."""
-    return next(folder for folder in path.parents if not (folder / "__init__.py").exists())
-
-
-def _used_files(path: Path, wanted: str) -> Iterator[tuple[Path, str]]:
-    """Files of the project from which a file takes names that it uses, or the one wanted of it, and these names."""
-    nodes = list(ast.walk(ast.parse(path.read_bytes())))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)} | {wanted}
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names = [(alias.name, "") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            package = path.parents[node.level - 1].relative_to(_root(path)).parts if node.level else ()
-            module = ".".join([*package, *([node.module] if node.module else [])])
-            names = [(module, alias.name) for alias in node.names if (alias.asname or alias.name) in used]
-        else:
-            continue
-        for module, name in names:
-            folder = _root(path).joinpath(*module.split("."))
-            if module.split(".")[0] in PROJECT:
-                places = [folder / f"{name}.py", folder / "__init__.py", folder.with_suffix(".py")]
-                yield from [(place, "" if place == places[0] else name) for place in places if place.is_file()][:1]
+@functools.cache
+def code_digest() -> str:
+    """Of the files of `processing`, whose code makes all that is cached: a change of any of them makes caches anew."""
+    room = Path(__file__).parents[1]
+    return digest({path.relative_to(room).as_posix(): path.read_text("utf-8") for path in room.rglob("*.py")})
 
 
 def without_folders(name: str) -> str:

@@ -51,7 +51,7 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *, content: str, cache_dir: str | None = None, **kwargs: Any):
         with cache_errors(cache_dir):
-            super().__init__(cache_dir, hash=digest(code_digest(type(self)), content), **kwargs)
+            super().__init__(cache_dir, hash=digest(code_digest(), content), **kwargs)
         for number in (f"num_{column}" for column in CROP_COLUMNS):
             value = getattr(self.config, number)
             if type(value) is not int or value < 0:

@@ -50,7 +50,7 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args, hash: str | None = None, **kwargs):
         # Part of the cache key, so that no drawing outlives a change of the code.
-        super().__init__(*args, hash=hash or code_digest(type(self)), **kwargs)
+        super().__init__(*args, hash=hash or code_digest(), **kwargs)
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene | None]:
         """The columns of a row that are its own task's, and its picture before it is painted."""

@@ -1,82 +1,24 @@
-import json
 import os
-from pathlib import Path
-from types import ModuleType
 
-import pytest
 from transformers import BertweetTokenizer
 
 from processing.features.tokenizer_training import train_wordpiece
+from processing.jobs import digests
 from processing.jobs.digests import code_digest, files_digest, picture_id, tokenizer_digest, without_folders
 
 
-# A project of the same make as this one: who uses whom, and by which kind of import.
-FILES = {
-    "__init__.py": "from .shown import Shown\nfrom .hidden import Hidden\n",
-    "start.py": (
-        "import json\nimport processing.plain\nfrom processing import Shown\nfrom processing.deep import inner\n"
-        "from .sibling import Sibling as Other\nfrom .unused import unused  # its file travels with this one\n"
-        "def run():\n    from .late import late\n    return late(Other, Shown, inner, processing.plain, json)\n"
-    ),
-    "plain.py": "",
-    "shown.py": "from .behind_shown import Shown\n",  # gives on what it does not use itself
-    "behind_shown.py": "class Shown: ...\n",
-    "hidden.py": "class Hidden: ...\n",
-    "sibling.py": "from .start import run\nclass Sibling:\n    go = run\n",  # a circle
-    "unused.py": "def unused(): ...\n",
-    "late.py": "def late(*parts): ...\n",
-    "deep/__init__.py": "",
-    "deep/inner.py": "from ..upwards import up\nup()\n",
-    "upwards.py": "def up(): ...\n",
-    "stranger.py": "",
-}
-REACHED = FILES.keys() - {"hidden.py", "unused.py", "stranger.py", "deep/__init__.py"}
-
-
-@pytest.fixture
-def project(tmp_path) -> Path:
-    for name, text in FILES.items():
-        path = tmp_path / "processing" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "processing"
-
-
-def part(path: Path) -> ModuleType:
-    """A module of that file, which is not run."""
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    return module
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_change_counts_where_it_is_reached(project, name):
-    before = code_digest(part(project / "start.py"))
-    (project / name).write_text(FILES[name] + "# changed\n")
-    assert (code_digest(part(project / "start.py")) != before) == (name in REACHED)
-
-
-def test_where_the_project_lies_does_not_count(project, tmp_path):
-    before = code_digest(part(project / "start.py"))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    project.rename(elsewhere / "processing")
-    assert code_digest(part(elsewhere / "processing" / "start.py")) == before
-
-
-def test_several_parts_count_together(project):
-    first, second = part(project / "plain.py"), part(project / "hidden.py")
-    assert code_digest(first, second) == code_digest(second, first) != code_digest(first)
-    (project / "hidden.py").write_text("")
-    assert code_digest(first, second) != code_digest(first), "a file counts by its name as well"
-
-
-def test_functions_stand_for_their_file():
-    from processing.jobs import digests
-
-    assert code_digest(code_digest) == code_digest(digests)
-    with pytest.raises(TypeError):
-        code_digest(json.dumps.__call__)
+def test_the_code_of_the_room(tmp_path, monkeypatch):
+    assert code_digest() == code_digest()
+    digests_before = []
+    for place in ("one", "other"):  # where the project lies does not count
+        room = tmp_path / place / "processing"
+        (room / "jobs").mkdir(parents=True)
+        monkeypatch.setattr(digests, "__file__", str(room / "jobs" / "digests.py"))
+        for name, text in (("a.py", "1"), ("jobs/b.py", "1"), ("jobs/b.py", "2"), ("note.txt", "1")):
+            (room / name).write_text(text)
+            digests_before.append(code_digest.__wrapped__())
+    assert digests_before[:4] == digests_before[4:], "the same files at another place"
+    assert len(set(digests_before)) == 3 and digests_before[2] == digests_before[3], "only code counts"
 
 
 def test_files_digest(tmp_path):

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from processing.features.prepare import prepare_features
 
-from .measuring import Call, compare
+from .measuring import Call, PeakMemory, compare
 from .published import open_pictures
 from .work import Work, repeated
 
@@ -54,8 +54,16 @@ def measure_data(work: Work) -> dict[str, Any]:
             "tweets": len(rows),
             "pictures": pictures,
             "bytes a tweet on disk": size / len(features),
-            "comparison": compare(runs, BASELINE, options.repeats, "pictures", memory=True),
+            "comparison": compare(runs, BASELINE, options.repeats, "pictures"),
+            **{f"MB before and at the peak: {name}": memory(call) for name, (_, call) in runs.items()},
         }
+
+
+def memory(call: Call) -> tuple[int, int]:
+    """What all processes hold before a call and at most during it, in MB. Measuring it slows the call."""
+    with PeakMemory() as peak:
+        call()
+    return round(peak.start), round(peak.peak)
 
 
 def num_pictures(rows: Dataset) -> int:

@@ -7,7 +7,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,41 +70,30 @@ def cpu_clock() -> float:
     return time.process_time() + children.children_user + children.children_system
 
 
-def compare(
-    runs: Mapping[str, tuple[float, Call]], baseline: str, repeats: int, unit: str, memory: bool = False
-) -> dict[str, Any]:
+def compare(runs: Mapping[str, tuple[float, Call]], baseline: str, repeats: int, unit: str) -> dict[str, Any]:
     """
     Call each run once a round, `repeats` rounds after one that does not count.
 
     Args:
         runs: by name, how much one call gets done (tweets, pictures, ...), and the call.
-        memory: measure memory too. This costs time, so it is for runs that take long.
 
     Returns:
-        As [`summary`], with the ratios by processor time, `times_baseline_by_cpu_time`. With `memory` also the highest
-        peak, `peak_memory_mb`, and what the process held before the first run, `memory_before_mb`.
+        As [`summary`], with the ratios by processor time, `times_baseline_by_cpu_time`.
     """
     for _, call in runs.values():
         seconds(call)
     rounds: list[dict[str, float]] = []
     cpu_rounds: list[dict[str, float]] = []
-    peaks: dict[str, list[PeakMemory]] = {name: [] for name in runs}
     for _ in range(repeats):
         rounds.append({})
         cpu_rounds.append({})
         for name, (units, call) in runs.items():
-            with PeakMemory() if memory else nullcontext() as peak:
-                start = cpu_clock()
-                rounds[-1][name] = units / seconds(call)
-                cpu_rounds[-1][name] = units / (cpu_clock() - start)
-            if peak is not None:
-                peaks[name].append(peak)
+            start = cpu_clock()
+            rounds[-1][name] = units / seconds(call)
+            cpu_rounds[-1][name] = units / (cpu_clock() - start)
     comparison, by_cpu = summary(rounds, baseline, unit), summary(cpu_rounds, baseline, unit)["runs"]
     for name, run in comparison["runs"].items():
         run["times_baseline_by_cpu_time"] = by_cpu[name]["times_baseline"]
-        if memory:
-            run["peak_memory_mb"] = max(peak.peak for peak in peaks[name])
-            run["memory_before_mb"] = peaks[name][0].start
     return comparison
 
 
@@ -148,10 +136,7 @@ def run_line(name: str, run: dict[str, Any], unit: str) -> str:
     line = f"  {name:56} {median:9,.4g} {unit}/s ({lowest:,.4g} to {highest:,.4g}); "
     median, lowest, highest = run["times_baseline"].values()
     line += f"{median:.2f} times the baseline's rate ({lowest:.2f} to {highest:.2f}), "
-    line += f"{1 / median:.2f} times its cost ({1 / highest:.2f} to {1 / lowest:.2f})"
-    if "peak_memory_mb" in run:
-        line += f", at most {run['peak_memory_mb']:,.0f} MB ({run['memory_before_mb']:,.0f} before)"
-    return line
+    return line + f"{1 / median:.2f} times its cost ({1 / highest:.2f} to {1 / lowest:.2f})"
 
 
 def matrix_product(device: str, dtype: torch.dtype, size: int = 2048) -> tuple[float, Call]:

@@ -22,7 +22,6 @@ from .pipeline_rows import (
     PipelineRow,
     as_row,
     given_boxes,
-    is_choice,
     read_row_pictures,
     row_words,
 )
@@ -183,7 +182,7 @@ class IFAformerPipeline(Pipeline):
             raise ValueError(f"on_error must be 'raise' or 'report', got {on_error!r}.")
         if explain is not None and explain not in METHODS:
             raise ValueError(f"explain must be one of {', '.join(METHODS)} or None, got {explain!r}.")
-        if crops is not None and not is_choice(crops):
+        if crops is not None:
             given_boxes(crops, self._limits)
         ProposalOptions(**options)  # which checks them
         of_errors = {} if on_error is None else {"on_error": on_error}

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
@@ -106,7 +106,7 @@ class NumberedRows(Dataset):
 class LazyResults:
     """The results of all rows, computed batch by batch whenever it is iterated over."""
 
-    def __init__(self, batches: DataLoader, run: Callable[[dict[str, Any]], list], rows: Any):
+    def __init__(self, batches: Iterable[Any], run: Callable[[dict[str, Any]], list], rows: Any):
         self.batches, self.run, self.rows = batches, run, rows
 
     def __len__(self) -> int:
@@ -171,17 +171,13 @@ def read_row_pictures(
     """
     if row.columns.get("crops") is not None:
         crops = row.columns["crops"]
+    is_auto = isinstance(crops, str) and crops == "auto"
     boxes: dict[str, list[dict[str, Any]]] = {}
-    pending: list[str] = []
-    is_auto = is_choice(crops) and crops == "auto"
-    if not is_choice(crops):
-        try:
-            boxes = given_boxes(crops, limits)
-        except ProblemError as error:
-            row.report(error.problem)
-    elif is_auto:
-        pending = [kind for kind in proposed_kinds if not _as_list(row.columns.get(f"{kind}_crops"))]
-
+    try:
+        boxes = given_boxes(crops, limits)
+    except ProblemError as error:
+        row.report(error.problem)
+    pending = [kind for kind in proposed_kinds if is_auto and not _as_list(row.columns.get(f"{kind}_crops"))]
     pictures: dict[str, list[Any]] = {}
     sources = _as_list(row.columns.get("image"))
     if boxes and not sources:
@@ -212,14 +208,9 @@ def read_row_pictures(
     return pictures
 
 
-def is_choice(crops: Any) -> bool:
-    """Whether `crops` is one of the words, and not boxes."""
-    return isinstance(crops, str) and crops in CROP_CHOICES
-
-
 def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
     """
-    Boxes as a user gives them, by column of crops. What is neither that nor a box is a ProblemError.
+    Boxes as a user gives them, by column of crops; none for `"auto"` and `"none"`. What is neither is a ProblemError.
 
     Args:
         crops: a list of boxes for the first column of crops that the model takes, or `{"aux_crops": [...],
@@ -228,6 +219,8 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
         limits: how many crops the model takes of each column.
     """
     if isinstance(crops, str):
+        if crops in CROP_CHOICES:
+            return {}
         raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got {crops!r:.80})"))
     if hasattr(crops, "tolist"):  # an array or tensor
         crops = crops.tolist()

@@ -443,10 +443,8 @@ class IFAformerProcessor(ProcessorMixin):
                 f"{tuple(logits.shape)}."
             )
         scores, ids = logits.float().softmax(dim=-1).max(dim=-1)
-        return [
-            {"relation": self.relations[index], "score": score}
-            for index, score in zip(ids.tolist(), scores.tolist(), strict=True)
-        ]
+        answers = zip(ids.tolist(), scores.tolist(), strict=True)
+        return [{"relation": self.relations[index], "score": score} for index, score in answers]
 
 
 __all__ = ["IFAformerProcessor"]

@@ -4,14 +4,13 @@ Rows as Parquet shards with their pictures inside, in a folder that `datasets.lo
 A shard is there whole or not at all, whenever the process is killed or the disk is full.
 """
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
+from datasets.arrow_writer import ParquetWriter
 from datasets.table import embed_table_storage
 
 from processing.jobs.atomic_files import replacing
@@ -22,9 +21,6 @@ ROW_GROUP_BYTES = 1 << 24
 
 # The pictures of so many rows are read together: fewer take longer, more take memory.
 ROWS_AT_ONCE = 8
-
-# As `datasets` cuts columns into pages, by their content: the Hub stores again only what a change touched.
-CHUNKING = {"min_chunk_size": 1 << 18, "max_chunk_size": 1 << 20, "norm_level": 0}
 
 Shards = Mapping[str, tuple[str, range]]  # by the name of a Parquet file, its split and its rows
 
@@ -55,41 +51,12 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    schema = dataset.features.arrow_schema  # Its metadata tell `datasets` the features.
-    leaves = [leaf for column in schema for leaf in _leaves(column.name, column.type)]
-    texts = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
-    with (
-        replacing(path) as file,
-        # Pictures are compressed already, and few rows have the same one.
-        pq.ParquetWriter(
-            file,
-            schema,
-            compression=dict.fromkeys(texts, "snappy"),
-            use_dictionary=texts,
-            use_content_defined_chunking=CHUNKING,
-            write_page_index=True,
-        ) as writer,
-    ):
-        for group in _row_groups(dataset, schema):
-            writer.write_table(group)
-        writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
-
-
-def _leaves(path: str, kind: pa.DataType) -> list[str]:
-    """The names that Parquet gives to the columns in which the values of a column lie."""
-    if pa.types.is_struct(kind):
-        return [leaf for field in kind for leaf in _leaves(f"{path}.{field.name}", field.type)]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _leaves(f"{path}.list.element", kind.value_type)
-    return [path]
-
-
-def _row_groups(dataset: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Tables of rows with their pictures inside, each of `ROW_GROUP_BYTES` at least but for the last one."""
     rows = dataset.with_format("arrow")
-    parts: list[pa.Table] = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        parts.append(embed_table_storage(rows[start : start + ROWS_AT_ONCE].cast(schema)))
-        if sum(part.nbytes for part in parts) >= ROW_GROUP_BYTES or start + ROWS_AT_ONCE >= len(rows):
-            yield pa.concat_tables(parts).combine_chunks()
-            parts = []
+    with replacing(path) as file, ParquetWriter(stream=file, features=dataset.features) as writer:
+        group: list[pa.Table] = []
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            group.append(embed_table_storage(rows[start : start + ROWS_AT_ONCE].cast(dataset.features.arrow_schema)))
+            if sum(part.nbytes for part in group) >= ROW_GROUP_BYTES or start + ROWS_AT_ONCE >= len(rows):
+                writer.write_table(pa.concat_tables(group))
+                group = []
+        writer.finalize(close_stream=False)

@@ -194,8 +194,8 @@ def _cached(
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
         return rows.map(
-            _encode_named,
-            fn_kwargs={"encode": encode, "processor": processor},
+            encode,
+            fn_kwargs={"processor": processor},
             batched=True,
             batch_size=ROWS_A_BATCH,
             writer_batch_size=ROWS_A_BATCH,
@@ -208,24 +208,17 @@ def _cached(
         )
 
 
-def _encode_named(
-    rows: Mapping[str, list], encode: Callable[..., dict[str, list]], processor: IFAformerProcessor
-) -> dict[str, list]:
-    """A batch of rows encoded, or a ValueError with the id of the first row that cannot be."""
-    try:
-        return encode(rows, processor)
-    except (ValueError, TypeError):
-        for row, row_id in enumerate(rows["id"]):
-            try:
-                encode({name: [values[row]] for name, values in rows.items()}, processor)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"Row {row_id!r} cannot be prepared: {error}") from error
-        raise
-
-
 def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
-    encoded = processor.encode_rows(rows)
-    features = processor.text_features(encoded, rows.get("ner_tags"))
+    """Features of the texts of several rows, or a ValueError with the id of the first row that has none."""
+    try:
+        encoded = processor.encode_rows(rows)
+        features = processor.text_features(encoded, rows.get("ner_tags"))
+    except (ValueError, TypeError) as error:
+        if len(rows["id"]) == 1:
+            raise ValueError(f"Row {rows['id'][0]!r} cannot be prepared: {error}") from error
+        for row in range(len(rows["id"])):
+            _encode_texts({name: values[row : row + 1] for name, values in rows.items()}, processor)
+        raise
     features["word_ids"] = [[-1 if word is None else word for word in text.word_ids] for text in encoded]
     return features | ({"labels": rows["relation"]} if "relation" in rows else {})
 

@@ -177,23 +177,18 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         return nn.functional.linear(patches, weight.flatten(1))
 
-    def forward(  # type: ignore[override]
-        self, pixel_values: torch.Tensor, mask: torch.Tensor, position_embedding: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, pixel_values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """
-        N pictures or crops a row (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), with the first of the positions
-        (most patches, D). Those that `mask` (B, N) calls absent may be left out of the computation.
+        N pictures or crops a row (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), without positions. Those that
+        `mask` (B, N) calls absent may be left out of the computation.
         """
         pictures = pixel_values.flatten(0, 1)
-        if values_at_hand(mask):
-            real = PackedTokens(mask)
-            # one "token" a picture: its pixels, then its patches
-            patches = real.unpack(self.embed_patches(pictures.index_select(0, real.positions)).flatten(1))
-            patches = patches.unflatten(2, (-1, self.embed_dim))
-        else:
-            patches = self.embed_patches(pictures).unflatten(0, mask.shape)
-        patches = patches.flatten(1, 2)
-        return patches + position_embedding[: patches.shape[1]]
+        if not values_at_hand(mask):
+            return self.embed_patches(pictures).unflatten(0, mask.shape).flatten(1, 2)
+        real = PackedTokens(mask)
+        # one "token" a picture: its pixels, then its patches
+        patches = real.unpack(self.embed_patches(pictures.index_select(0, real.positions)).flatten(1))
+        return patches.unflatten(2, (-1, self.embed_dim)).flatten(1, 2)
 
 
 class QuickGELU(nn.Module):
@@ -273,8 +268,9 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         def add(pixels: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> None:
             """N pictures or crops a row (B, N, 3, S, S), and which of them are real (B, N), None for all."""
             mask = pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-            tokens.append(self.embeddings(pixels, mask, positions))
-            real.append(mask.repeat_interleave(tokens[-1].shape[1] // mask.shape[1], dim=1))
+            patches = self.embeddings(pixels, mask)
+            tokens.append(patches + positions[: patches.shape[1]])
+            real.append(mask.repeat_interleave(patches.shape[1] // mask.shape[1], dim=1))
 
         if pixel_values is not None and not config.use_whole_image:
             if not torch.compiler.is_compiling():

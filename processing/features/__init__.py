@@ -1,6 +1,6 @@
 """Features of a data set's rows, which are computed once and read from a memory-mapped file."""
 
-from .prepare import UnusablePicture, prepare_features, unusable_pictures
+from .prepare import prepare_features, unusable_pictures
 
 
-__all__ = ["UnusablePicture", "prepare_features", "unusable_pictures"]
+__all__ = ["prepare_features", "unusable_pictures"]

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -53,16 +53,6 @@ PROBLEM_FEATURES = List(
 NUM_NAMED = 5  # So many unusable pictures are named in a warning.
 
 ROWS_A_BATCH = 32  # whose pixels take some 10 MB at most
-
-
-class UnusablePicture(NamedTuple):
-    """A picture or crop that a row of a data set has and that its features lack: the row's id, and why."""
-
-    row_id: str
-    problem: Problem
-
-    def __str__(self) -> str:
-        return f"{self.row_id}: {self.problem}"
 
 
 def prepare_features(
@@ -129,15 +119,18 @@ def prepare_features(
     return features.with_transform(partial(_with_arrays, processor.pixel_shapes))
 
 
-def unusable_pictures(features: Dataset, dataset: Dataset) -> list[UnusablePicture]:
-    """The pictures and crops that [`prepare_features`] could not use, of the features that it made of `dataset`."""
+def unusable_pictures(features: Dataset, dataset: Dataset) -> list[tuple[str, Problem]]:
+    """
+    Of each picture and crop that [`prepare_features`] could not use when it made these features of `dataset`, the id
+    of the row and the problem, which names the column and, of crops, the number in the row's list.
+    """
     if PROBLEMS not in features.column_names:
         return []
     found = np.flatnonzero(_lengths(features, PROBLEMS))
     rows = features.select_columns(["row", PROBLEMS]).select(found)[:]
     ids = dataset.select_columns(["id"]).select(rows["row"])["id"]
     return [
-        UnusablePicture(row_id, Problem(**problem))
+        (row_id, Problem(**problem))
         for row_id, problems in zip(ids, rows[PROBLEMS], strict=True)
         for problem in problems
     ]
@@ -241,15 +234,14 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
     return features
 
 
-def _warn_of_unusable_pictures(unusable: list[UnusablePicture], split: str | None) -> None:
+def _warn_of_unusable_pictures(unusable: list[tuple[str, Problem]], split: str | None) -> None:
     if unusable:
-        kinds = Counter(picture.problem.kind for picture in unusable)
+        kinds = Counter(problem.kind for _, problem in unusable)
         counts = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common())
-        number_of_rows = len({picture.row_id for picture in unusable})
-        first = "".join(f"\n{picture}" for picture in unusable[:NUM_NAMED])
+        first = "".join(f"\n{row_id}: {problem}" for row_id, problem in unusable[:NUM_NAMED])
         logger.warning(
-            f"{_place(split)}{len(unusable)} pictures of {number_of_rows} rows cannot be used and count as absent: "
-            f"{counts}. The first are:{first}"
+            f"{_place(split)}{len(unusable)} pictures of {len(dict(unusable))} rows cannot be used and count as "
+            f"absent: {counts}. The first are:{first}"
         )
 
 

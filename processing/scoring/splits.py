@@ -40,7 +40,7 @@ class Split:
     @property
     def unusable_pictures(self) -> dict[str, int]:
         """How many pictures and crops of the rows could not be used, by the kind of the problem."""
-        kinds = Counter(picture.problem.kind for picture in unusable_pictures(self.features, self.rows))
+        kinds = Counter(problem.kind for _, problem in unusable_pictures(self.features, self.rows))
         return dict(kinds.most_common())
 
     def score(self, answers: Any, protocol: str = "word") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.relation_tweets import RELATIONS, DemoRelations
 from processing.data.loading import encode_pictures
 from processing.features import prepare as features_module
-from processing.features.prepare import PROBLEMS, UnusablePicture, prepare_features, unusable_pictures
+from processing.features.prepare import PROBLEMS, prepare_features, unusable_pictures
 from processing.features.tokenizer_training import train_wordpiece
 from processing.images import DAMAGED, NO_SUCH_FILE, load_image
 from processing.labels import TWITTER_TAGS
@@ -402,11 +402,11 @@ def test_pictures_that_cannot_be_used_count_as_absent(damaged, make_processor, t
     decoded.clear()
     truncated = Problem(DAMAGED, details="(image file is truncated)")
     found = [
-        UnusablePicture("tweet-0", replace(truncated, column="image")),
-        UnusablePicture("tweet-0", replace(truncated, column="aux_crops", item=1)),
-        UnusablePicture("tweet-0", Problem(NO_SUCH_FILE, "rcnn_crops", 0)),
-        UnusablePicture("tweet-2", Problem(NO_SUCH_FILE, "image")),
-        UnusablePicture("tweet-2", replace(truncated, column="aux_crops", item=0)),
+        ("tweet-0", replace(truncated, column="image")),
+        ("tweet-0", replace(truncated, column="aux_crops", item=1)),
+        ("tweet-0", Problem(NO_SUCH_FILE, "rcnn_crops", 0)),
+        ("tweet-2", Problem(NO_SUCH_FILE, "image")),
+        ("tweet-2", replace(truncated, column="aux_crops", item=0)),
     ]
     for folder, processes in (("one", None), ("one", None), ("two", 2)):  # the second time from the cache
         caplog.clear()

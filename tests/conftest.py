@@ -1,8 +1,10 @@
 """Offline fixtures: tiny random towers made on the spot, the real data where it is at hand."""
 
+import contextlib
 import importlib.resources
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -295,21 +297,84 @@ TIME_LIMIT = 600  # seconds for one command, far above what one needs on a machi
 
 
 @pytest.fixture(scope="session")
-def fork_server():
-    """See fork_server.py."""
-    command = [sys.executable, Path(__file__).with_name("fork_server.py")]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as server:
-        yield server
-        server.kill()  # it has nothing to finish, and might wait for a command
+def start_fork_server(tmp_path_factory):
+    """
+    `start_fork_server("torch", ...)` starts a process that has imported these modules; see fork_server.py. It returns
+    `run(argv, environments, cwd)` -> the finished process.
+    """
+    with contextlib.ExitStack() as servers:
+
+        def start(*modules):
+            command = [sys.executable, Path(__file__).with_name("fork_server.py"), *modules]
+            environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            server = servers.enter_context(subprocess.Popen(command, env=environment, **pipes))
+            servers.callback(server.kill)  # it has nothing to finish, and might wait for a command
+
+            def run(argv, environments, cwd):
+                argv, folder = list(map(str, argv)), tmp_path_factory.mktemp("process")
+                files = [folder / "stdout", folder / "stderr"]
+                job = {"argv": argv, "environments": environments, "cwd": str(cwd), "seconds": TIME_LIMIT}
+                job |= {file.name: str(file) for file in files}
+                server.stdin.write(json.dumps(job) + "\n")
+                server.stdin.flush()
+                returned = server.stdout.readline()
+                assert returned, f"the fork server has ended: {server.wait()}"
+                return subprocess.CompletedProcess(argv, int(returned), *(file.read_text("utf-8") for file in files))
+
+            return run
+
+        yield start
 
 
 @pytest.fixture(scope="session")
-def finish(fork_server, tmp_path_factory):
+def fork(start_fork_server):
+    """Runs a script of ours as `start_fork_server` says."""
+    libraries = ("accelerate", "datasets", "evaluate", "matplotlib.pyplot", "sklearn.metrics", "torchcrf")
+    of_torch = ("torch._dynamo", "torch.distributed.fsdp", "torch.utils.tensorboard")
+    return start_fork_server(*libraries, *of_torch, "transformers.pipelines", "transformers.trainer")
+
+
+@pytest.fixture(scope="session")
+def fork_stranger(start_fork_server):
+    """
+    Runs a program of somebody else as `start_fork_server` says. Nothing of Hugging Face has been imported there: that
+    reads its settings when it is imported.
+    """
+    return start_fork_server(
+        "torch._dynamo", "torch.distributed", "pandas", "pyarrow.dataset", "sklearn.metrics", "httpx"
+    )
+
+
+@pytest.fixture
+def run_without_project(fork_stranger, tmp_path, tmp_path_factory):
+    """
+    `run_without_project("import ...", argument, cwd=folder)` -> the process, which has ended well, of a user of the Hub:
+    it cannot import our packages.
+    """
+
+    def run(program, *arguments, cwd):
+        script = tmp_path_factory.mktemp("program") / "program.py"
+        script.write_text(program, encoding="utf-8")
+        environment = {
+            **os.environ,
+            "HF_HOME": str(tmp_path / "home"),
+            "PYTHONPATH": str(REPOSITORY / "tests" / "hub" / "loopback" / "guard"),
+            "LOOPBACK_BLOCKED": "modeling_ifaformer,processing,hub_card,ifaformer_commands",
+        }
+        result = fork_stranger([script, *arguments], [environment], cwd)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finish(fork):
     """
     `finish([sys.executable, "script.py", "--flag", ...])` -> the finished process; fails the test on another exit code
-    than `exit_code`.
+    than `exit_code`. With `processes`, several run it together, with the variables that a launcher would set and those
+    given.
     """
 
     def environment():
@@ -318,38 +383,34 @@ def finish(fork_server, tmp_path_factory):
 
     of_server = environment()
 
-    def run(command, exit_code=0, cwd=None):
+    def run(command, exit_code=0, cwd=None, processes=1, variables=()):
         command = list(map(str, command))
         if not command[1].endswith(".py") or environment() != of_server:  # what is imported would not see the change
             options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
             result = subprocess.run(command, cwd=cwd, env=environment(), timeout=TIME_LIMIT, **options)
         else:
-            folder = tmp_path_factory.mktemp("process")
-            files = [folder / "stdout", folder / "stderr"]
-            job = {"argv": command[1:], "cwd": str(cwd or Path.cwd()), "seconds": TIME_LIMIT}
-            job |= {file.name: str(file) for file in files}
-            fork_server.stdin.write(json.dumps(job) + "\n")
-            fork_server.stdin.flush()
-            returned = fork_server.stdout.readline()
-            assert returned, f"the fork server has ended: {fork_server.wait()}"
-            result = subprocess.CompletedProcess(command, int(returned), *(file.read_text("utf-8") for file in files))
+            ranks = ranks_of(processes) if processes > 1 else [{}]
+            environments = [{**of_server, **rank, **dict(variables)} for rank in ranks]
+            result = fork(command[1:], environments, cwd or Path.cwd())
         assert result.returncode == exit_code, result.stderr[-4000:]
         return result
 
     return run
 
 
+def ranks_of(processes):
+    """What torchrun sets for each of several processes on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    together |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+    return [{**together, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
 @pytest.fixture
 def run_script(repository, finish):
-    """
-    `run_script("predict.py", "--flag", ...)` -> the finished process, as `finish`. With `processes`, accelerate starts
-    that many by the configuration that is shipped, or by `config`.
-    """
+    """`run_script("predict.py", "--flag", ...)` -> the finished process, as `finish`."""
 
-    def run(script, *arguments, processes=1, config=None, **options):
-        config = config or repository / "scripts" / "accelerate" / "cpu.yaml"
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", processes]
-        script = repository / "scripts" / script
-        return finish([sys.executable, *(launcher if processes > 1 else ()), script, *arguments], **options)
+    def run(script, *arguments, **options):
+        return finish([sys.executable, repository / "scripts" / script, *arguments], **options)
 
     return run

@@ -29,9 +29,9 @@ def hub():
 
 
 @pytest.fixture
-def run_client(hub, tmp_path):
+def run_client(hub, fork_stranger, tmp_path):
     """`run_client("import ...", argument, token=None)` or `run_client(script, ...)` -> the finished process."""
-    return loopback.Client(hub, tmp_path / "clients")
+    return loopback.Client(hub, tmp_path / "clients", fork_stranger)
 
 
 @pytest.fixture(scope="module")
@@ -42,5 +42,5 @@ def shared_hub():
 
 
 @pytest.fixture(scope="module")
-def run_shared_client(shared_hub, tmp_path_factory):
-    return loopback.Client(shared_hub, tmp_path_factory.mktemp("clients"))
+def run_shared_client(shared_hub, fork_stranger, tmp_path_factory):
+    return loopback.Client(shared_hub, tmp_path_factory.mktemp("clients"), fork_stranger)

@@ -1,8 +1,5 @@
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -539,19 +536,7 @@ def snippet(path):
     return code
 
 
-BLOCKED = """
-import importlib.abc, sys
-
-class Blocked(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("modeling_ifaformer", "processing", "hub_card"):
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocked())
-"""
-
-
-def test_ten_lines_of_use(make_config, make_processor, tmp_path):
+def test_ten_lines_of_use(make_config, make_processor, run_without_project, tmp_path):
     """The code of two cards, with crops and without, where our packages cannot be imported."""
     expected, codes = [], []
     for name, crops in (("crops", {}), ("no_crops", {"num_aux_crops": 0, "num_rcnn_crops": 0})):
@@ -568,15 +553,7 @@ def test_ten_lines_of_use(make_config, make_processor, tmp_path):
         tagger = IFAformerPipeline(model, processor=processor, device="cpu")
         expected += [f"Jordan met Paris {tagger('Jordan met Paris')}"]
     assert "aux_crops" in codes[0] and "aux_crops" not in codes[1]
-    result = subprocess.run(
-        [sys.executable, "-c", BLOCKED + "\n".join(codes)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    result = run_without_project("\n".join(codes), cwd=tmp_path)
     assert "is not looked at" not in result.stderr
     lines = result.stdout.splitlines()
     assert len(lines) == 4 and all(line.startswith("so Phoenix") for line in lines[::2])

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -256,11 +253,11 @@ def test_pairs_that_cannot_be_looked_at_are_told(extractor, make_tagger, monkeyp
     assert any("('Jordan' and " in problem and "there is room for" in problem for problem in result["problems"])
 
 
-def test_it_travels(extractor, make_tagger, tmp_path):
+def test_it_travels(extractor, make_tagger, run_without_project, tmp_path):
     extractor.save_pretrained(tmp_path / "relations")
     make_tagger().save_pretrained(tmp_path / "tagger")
     program = (
-        "import json, sys; sys.modules.update(processing=None, modeling_ifaformer=None)\n"
+        "import json\n"
         "from transformers import pipeline\n"
         "load = dict(trust_remote_code=True, device='cpu')\n"
         "extractor = pipeline('multimodal-relation-extraction', model='relations', **load)\n"
@@ -268,15 +265,7 @@ def test_it_travels(extractor, make_tagger, tmp_path):
         "row = dict(text='Jordan met New York!')\n"
         "print(json.dumps([extractor(dict(row, head=(0, 6), tail=(11, 19))), tagger(row)]))"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    finished = run_without_project(program, cwd=tmp_path)
     row = {"text": "Jordan met New York!"}
     here = [extractor({**row, "head": (0, 6), "tail": (11, 19)}), make_tagger(relation_extractor=extractor)(row)]
     assert json.loads(finished.stdout.splitlines()[-1]) == json.loads(json.dumps(here))

@@ -10,6 +10,8 @@ import sys
 import pytest
 import torch
 import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -232,14 +234,25 @@ def results_of(folder):
     return results, [entry["loss"] for entry in results["log_history"] if "loss" in entry]
 
 
-def test_the_loss_curve_does_not_depend_on_the_number_of_processes(alone, options, run_script, tmp_path):
-    run = run_script("train.py", *options(tmp_path, *steady(4), *found_out()), processes=2)
+def test_the_loss_curve_does_not_depend_on_the_number_of_processes(
+    alone, options, repository, run_script, finish, tmp_path
+):
+    scripts = repository / "scripts"
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", scripts / "accelerate" / "cpu.yaml")
+    run = finish([sys.executable, *launcher, scripts / "train.py", *options(tmp_path, *steady(4), *found_out())])
     assert "were not passed to `accelerate launch`" not in run.stderr
     results, losses = results_of(tmp_path)
     expected, expected_losses = results_of(alone(run_script))
     assert [of["hardware"]["num_processes"] for of in (expected, results)] == [1, 2]
     assert len(losses) == 12 and losses == pytest.approx(expected_losses, rel=1e-4)
     assert results["test"] == expected["test"] and results["test"]["support"] == 6, "every row is scored once"
+
+
+def variables_of(config):
+    """Those that `accelerate launch` sets for a configuration, without a start of it."""
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(config), "x"]))
+    variables = prepare_multi_gpu_env(arguments)
+    return {name: variables[name] for name in variables if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
 def test_weights_shared_between_processes(alone, options, repository, run_script, tmp_path):
@@ -249,7 +262,7 @@ def test_weights_shared_between_processes(alone, options, repository, run_script
     config.write_text(yaml.safe_dump({**shipped, "num_processes": 2, "use_cpu": True, "mixed_precision": "no"}))
     checkpoint = ("--save_strategy", "steps", "--save_steps", "12")
     more = (*steady(4), *found_out(), *checkpoint)
-    run_script("train.py", *options(tmp_path / "out", *more), processes=2, config=config)
+    run_script("train.py", *options(tmp_path / "out", *more), processes=2, variables=variables_of(config))
     assert results_of(tmp_path / "out")[1] == pytest.approx(results_of(alone(run_script))[1], rel=1e-4)
     assert_same_weights(alone(run_script), tmp_path / "out", atol=1e-3)
 
@@ -258,7 +271,7 @@ def test_two_processes_that_are_killed_go_on(options, run_script, tmp_path):
     folder, script = tmp_path / "out", tmp_path / "killed.py"
     script.write_text(KILLED)
     more = (*found_out(), "--save_total_limit", "2")
-    run_script(script, *options(folder, *more), processes=2, exit_code=1)  # one is killed, the other loses its peer
+    run_script(script, *options(folder, *more), processes=2, exit_code=-signal.SIGKILL)
     assert not (folder / "results.json").exists()
     # As if it had been killed amid the writing of the last checkpoint.
     (folder / "checkpoint-12" / "trainer_state.json").unlink()

@@ -4,8 +4,7 @@ import json
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +69,13 @@ class Client:
     Args:
         hub: where it is sent to.
         folder: for caches and logs, one of each a call.
+        fork: runs a script in a process that has imported nothing which reads a setting of the Hub.
     """
 
-    def __init__(self, hub: Hub, folder: Path):
+    def __init__(self, hub: Hub, folder: Path, fork: Callable[..., subprocess.CompletedProcess[str]]):
         self.hub = hub
         self.folder = folder
+        self.fork = fork
         self.calls = 0
 
     def __call__(
@@ -130,19 +131,12 @@ class Client:
             **({} if token is None else {"HF_TOKEN": token}),
             **(env or {}),
         }
-        start = (
-            [sys.executable, "-c", program] if isinstance(program, str) else [sys.executable, str(program.resolve())]
-        )
-        process = subprocess.run(
-            [*start, *map(str, arguments)],
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=300,  # hf_xet asks for ever for what it does not understand
-        )
+        if isinstance(program, str):
+            script = folder / "program.py"
+            script.write_text(program, encoding="utf-8")
+        else:
+            script = program.resolve()
+        process = self.fork([script, *arguments], [environment], cwd)
         entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
         egress, waits = (tuple(entry[1] for entry in entries if entry[0] == kind) for kind in ("egress", "wait"))
         assert exit_code in (None, process.returncode), f"exit code {process.returncode}\n{process.stderr[-4000:]}"

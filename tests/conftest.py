@@ -349,8 +349,8 @@ def fork_stranger(start_fork_server):
 @pytest.fixture
 def run_without_project(fork_stranger, tmp_path, tmp_path_factory):
     """
-    `run_without_project("import ...", argument, cwd=folder)` -> the process, which has ended well, of a user of the Hub:
-    it cannot import our packages.
+    `run_without_project("import ...", argument, cwd=folder)` -> the finished process of a user of the Hub, who cannot
+    import our packages.
     """
 
     def run(program, *arguments, cwd):
@@ -377,21 +377,15 @@ def finish(fork):
     given.
     """
 
-    def environment():
-        of_test = {"PYTEST_CURRENT_TEST": "", "PYTHONIOENCODING": "utf-8"}
-        return {**os.environ, **of_test}
-
-    of_server = environment()
-
     def run(command, exit_code=0, cwd=None, processes=1, variables=()):
         command = list(map(str, command))
-        if not command[1].endswith(".py") or environment() != of_server:  # what is imported would not see the change
-            options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
-            result = subprocess.run(command, cwd=cwd, env=environment(), timeout=TIME_LIMIT, **options)
-        else:
+        environment = {**os.environ, "PYTEST_CURRENT_TEST": "", "PYTHONIOENCODING": "utf-8", **dict(variables)}
+        if command[1].endswith(".py"):
             ranks = ranks_of(processes) if processes > 1 else [{}]
-            environments = [{**of_server, **rank, **dict(variables)} for rank in ranks]
-            result = fork(command[1:], environments, cwd or Path.cwd())
+            result = fork(command[1:], [{**environment, **rank} for rank in ranks], cwd or Path.cwd())
+        else:
+            options = {"capture_output": True, "encoding": "utf-8", "stdin": subprocess.DEVNULL}
+            result = subprocess.run(command, cwd=cwd, env=environment, timeout=TIME_LIMIT, **options)
         assert result.returncode == exit_code, result.stderr[-4000:]
         return result
 

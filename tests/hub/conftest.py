@@ -8,7 +8,8 @@ import pytest
 
 
 def _load():
-    # By path: pytest runs with --import-mode=importlib, which puts no folder of tests on sys.path.
+    # By path: pytest runs with --import-mode=importlib, which puts no folder of tests on sys.path. The tests import it
+    # by the name that it gets here.
     folder = Path(__file__).with_name("loopback")
     spec = importlib.util.spec_from_file_location(
         "loopback_hub", folder / "__init__.py", submodule_search_locations=[str(folder)]

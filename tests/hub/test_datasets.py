@@ -4,10 +4,10 @@ import hashlib
 import json
 import math
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from loopback_hub import LOGIN, Case
 from PIL import Image
 
 
@@ -118,25 +118,6 @@ def test_one_commit_however_many_files(hub, run_client, tmp_path):
     assert [len(commit.added) for commit in hub.repo("me/tweets", "dataset").history("main")] == [257, 0]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A push that may fail."""
-
-    name: str
-    token: str | None = "hf_write"
-    fault: dict = field(default_factory=dict)
-    there: bool = True  # the repository, from before
-    fails: bool = True
-    says: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    for_good: bool = False  # whoever asks again
-
-    @property
-    def repo_id(self):
-        return f"me/{self.name}"
-
-
-LOGIN = "hf auth login"
 CASES = [
     # First, since the request that creates does not tell in its URL whose it is.
     Case("creation-cut", fault={"route": "create", "cut": "request"}, there=False, says=("Not pushed",)),

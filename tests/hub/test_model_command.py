@@ -3,12 +3,12 @@
 import hashlib
 import math
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from loopback_hub import LOGIN, Case
 from PIL import Image
 from transformers.dynamic_module_utils import get_relative_import_files
 
@@ -169,25 +169,6 @@ def test_xet(hub, run_client, save_model, tmp_path):
     assert hub.repo("me/tagger").at("main").files["model.safetensors"].size == weights.stat().st_size
 
 
-@dataclass(frozen=True)
-class Case:
-    """A push that may fail."""
-
-    name: str
-    token: str | None = "hf_write"
-    fault: dict = field(default_factory=dict)
-    there: bool = True  # the repository, from before
-    fails: bool = True
-    says: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    for_good: bool = False  # whoever asks again
-
-    @property
-    def repo_id(self):
-        return f"me/{self.name}"
-
-
-LOGIN = "hf auth login"
 NOTHING = "Nothing was published"
 CASES = [
     # First, since these requests do not tell in their URL whose repository it is.

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -113,7 +112,7 @@ class TestMeasuring:
         shown = measuring.run_line("other", other, "naps")
         assert "; 0.33 times the baseline's rate (0.33 to 0.33), 3.00 times its cost (3.00 to 3.00)" in shown
 
-    def test_memory(self, repository):
+    def test_memory(self, finish, tmp_path):
         """In a process of its own: one that ran other tests may hold freed memory, and take it again."""
         program = (
             "import time; from ifaformer_commands.benchmarks.measuring import PeakMemory\n"
@@ -124,11 +123,8 @@ class TestMeasuring:
             "    del kept\n"
             "print(memory.peak - memory.start)\n"
         )
-        command = [sys.executable, "-c", program]
-        result = subprocess.run(
-            command, cwd=repository / "scripts", capture_output=True, text=True, check=True, timeout=300
-        )
-        assert 60 < float(result.stdout) < 120
+        (tmp_path / "memory.py").write_text(program)
+        assert 60 < float(finish([sys.executable, tmp_path / "memory.py"]).stdout) < 120
 
     def test_operations_of_a_matrix_product(self):
         units, call = measuring.matrix_product("cpu", torch.float32, size=64)
@@ -190,7 +186,15 @@ def test_first_prediction(work, tmp_path):
     commands.python("-c", commands.PREDICT, tmp_path)
 
 
-def test_two_processes(work, tmp_path):
+def test_two_processes(work, repository, run_script, monkeypatch, tmp_path):
+    def launch(*command, **variables):
+        """Starts what the launcher would. In test_train.py the launcher itself starts, by the same configuration."""
+        *launcher, config = command[:4]
+        assert launcher == ["-m", "accelerate.commands.launch", "--config_file"]
+        assert config == repository / "scripts" / "accelerate" / "cpu.yaml"
+        run_script(*command[4:], processes=2, variables=variables)
+
+    monkeypatch.setattr(commands, "python", launch)
     assert commands.train(work, 2, str(tmp_path)) > 0
     results = json.loads((tmp_path / "run-2" / "results.json").read_bytes())
     assert results["hardware"]["num_processes"] == 2

@@ -188,7 +188,11 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
             ["--checkpoints", "x", "--output", "nodir/x.json"],
             "nodir/x.json cannot be written",
         ),
-        ("inspect_data.py", ["--num_samples", "-1"], "num_samples must be 0 or more, got -1"),
+        (
+            "inspect_data.py",
+            ["--dataset", "one.jsonl", "--num_samples", "-1"],
+            "num_samples must be 0 or more, got -1",
+        ),
         (
             "predict.py",
             ["--model", "x", "--text", "x", "--output", "nodir/x.jsonl"],
@@ -209,7 +213,7 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
 def test_what_is_wrong_is_said_in_a_message(tmp_path, monkeypatch, script, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text("[1]\n")
-    (tmp_path / "bad.tsv").touch()
+    (tmp_path / "one.jsonl").write_text('{"tokens": ["Paris"], "ner_tags": ["B-LOC"]}\n')
     monkeypatch.setattr("sys.argv", [script, *arguments, "--cache_dir", str(tmp_path / "cache")])
     with pytest.raises(SystemExit) as stopped:
         import_module("ifaformer_commands." + script.removesuffix(".py")).main()

@@ -10,9 +10,10 @@ repositories, git itself.
 Loaded by `../conftest.py`, whose fixtures `hub` and `run_client` are what tests use.
 """
 
+from .cases import LOGIN, Case
 from .client import Client, Finished
 from .server import running_hub
 from .state import Hub
 
 
-__all__ = ["Client", "Finished", "Hub", "running_hub"]
+__all__ = ["LOGIN", "Case", "Client", "Finished", "Hub", "running_hub"]

@@ -15,6 +15,7 @@ from processing.data.demo.drawing import DRAWINGS, KINDS, TYPES
 from processing.data.demo.entity_tweets import DemoMNER, plan_tweet
 from processing.data.demo.sentences import NAMES, SPLITS
 from processing.labels import TWITTER_TAGS, entity_spans
+from processing.rows.row_features import ner_features
 
 
 SIZES = {"num_train": 120, "num_validation": 30, "num_test": 40}
@@ -63,17 +64,7 @@ def share(condition, items):
 
 def test_features(prepared):
     assert {split: len(rows) for split, rows in prepared.items()} == {"train": 120, "validation": 30, "test": 40}
-    assert prepared["train"].features == datasets.Features(
-        {
-            "id": datasets.Value("string"),
-            "image_id": datasets.Value("string"),
-            "tokens": datasets.List(datasets.Value("string")),
-            "ner_tags": datasets.List(datasets.ClassLabel(names=TWITTER_TAGS)),
-            "image": datasets.Image(),
-            "aux_crops": datasets.List(datasets.Image()),
-            "rcnn_crops": datasets.List(datasets.Image()),
-        }
-    )
+    assert prepared["train"].features == ner_features(TWITTER_TAGS)
     ids = [row_id for rows in prepared.values() for row_id in rows["id"]]
     assert len(set(ids)) == len(ids) == 190
 

@@ -58,3 +58,14 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path) -> Folder:
     return Folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tags_of():
+    """The tags of each row by name."""
+
+    def tags(dataset) -> list[list[str]]:
+        names = dataset.features["ner_tags"].feature.names
+        return [[names[tag] for tag in row] for row in dataset["ner_tags"]]
+
+    return tags

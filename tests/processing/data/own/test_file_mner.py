@@ -4,9 +4,7 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import datasets
@@ -22,15 +20,6 @@ from processing.rows.row_features import ner_features
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
 JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
-
-
-def tags_of(dataset) -> list[list[str]]:
-    names = dataset.features["ner_tags"].feature.names
-    return [[names[tag] for tag in tags] for tags in dataset["ner_tags"]]
-
-
-def counts(report, split="train"):
-    return {name: count for name, count in report.splits[split].counts.items() if count}
 
 
 class TestRows:
@@ -60,13 +49,13 @@ class TestRows:
         assert dataset["train"]["tokens"][:] == [["Michael", "Jordan"], ["a b", "c"]]
         assert dataset["train"].features["ner_tags"].feature.names == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
         assert dataset["train"]["ner_tags"][:] == [[3, 4], [0, 1]]
-        assert counts(report)["rows"] == 2
+        assert report.splits["train"].counts["rows"] == 2
 
-    def test_entities_is_another_name_of_spans(self, folder):
+    def test_entities_is_another_name_of_spans(self, folder, tags_of):
         dataset, _ = folder.write("train", {"text": "Paris!", "entities": PARIS["spans"]}).prepare()
         assert tags_of(dataset["train"]) == [["B-LOC", "O"]]
 
-    def test_spans_that_are_moved(self, folder):
+    def test_spans_that_are_moved(self, folder, tags_of):
         text = "New York-based  Paris!"
         rows = [
             {
@@ -85,7 +74,7 @@ class TestRows:
             ("train.jsonl:1", " Paris", "Paris"),
             ("train.jsonl:2", "Lakers", "GoLakers"),
         ]
-        assert counts(report)["spans_moved"] == 3
+        assert report.splits["train"].counts["spans_moved"] == 3
         assert "train.jsonl:1: 'ew Yor' became 'New York'" in str(report)
 
     def test_the_text_names_the_file_with_all_of_the_report(self, folder):
@@ -170,7 +159,7 @@ class TestFormats:
         assert read["test"].features["ner_tags"].feature.names == names
         assert read["test"][0]["ner_tags"] == [2, 3]
 
-    def test_class_labels_of_another_scheme(self, tmp_path):
+    def test_class_labels_of_another_scheme(self, tmp_path, tags_of):
         names = ["S-PER", "O", "B-PER", "E-PER", "I-PER", "S-LOC", "none"]
         features = datasets.Features(
             {
@@ -254,7 +243,7 @@ class TestCache:
         stream = builder.as_streaming_dataset("train")
         assert list(stream) == list(stream) == list(folder.prepare()[0]["train"])
         assert builder.report == folder.builder().report
-        assert counts(builder.report)["rows_skipped"] == 1
+        assert builder.report.splits["train"].counts["rows_skipped"] == 1
 
 
 class TestArguments:
@@ -286,14 +275,21 @@ class TestArguments:
 
 
 PREPARE = """
-import sys, types
-package = sys.modules["processing"] = types.ModuleType("processing")  # without torch, which takes seconds to import
-package.__path__ = ["processing"]
+import sys
 from processing.data.own.file_mner import FileMNER
 builder = FileMNER(data_dir=sys.argv[1], cache_dir=sys.argv[2])
-print("start", flush=True)
 builder.download_and_prepare()
 print(builder.as_dataset("train").num_rows, len(builder.report.skipped), flush=True)
+"""
+# What kills the process as soon as it writes rows.
+KILLED = """
+import os, pathlib, signal, sys, threading, time
+started, cache = time.time(), pathlib.Path(sys.argv[2])
+def watch():
+    while not any(part.stat().st_mtime > started for part in cache.glob("**/*.incomplete/*.arrow")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
 """
 
 
@@ -301,19 +297,14 @@ class TestTrouble:
     """A disk that is full or read-only, several processes, and a kill at any moment."""
 
     @pytest.fixture
-    def start(self, folder, repository):
-        processes = []
+    def prepare(self, folder, finish, tmp_path):
+        """`prepare(program, ...)` -> the finished process, or two at once, for the folder's rows."""
 
-        def start():
-            command = [sys.executable, "-c", PREPARE, str(folder.root), str(folder.cache)]
-            pipe = subprocess.PIPE
-            processes.append(subprocess.Popen(command, cwd=repository, stdout=pipe, stderr=pipe, text=True))
-            return processes[-1]
+        def run(program, **options):
+            (tmp_path / "prepare.py").write_text(program)
+            return finish([sys.executable, tmp_path / "prepare.py", folder.root, folder.cache], **options)
 
-        yield start
-        for process in processes:
-            process.kill()
-            process.communicate()
+        return run
 
     @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
     def test_a_full_disk(self, folder):
@@ -363,24 +354,16 @@ class TestTrouble:
         with pytest.raises(PermissionError, match=r"Permission denied: .*/mine/train\.jsonl"):
             builder.download_and_prepare()
 
-    def test_two_processes_at_once(self, folder, start):
+    def test_two_processes_at_once(self, folder, prepare):
         folder.write("train", *[PARIS] * 3000, "{")
-        outputs = [process.communicate(timeout=120) for process in [start(), start()]]
-        assert [out for out, _ in outputs] == ["start\n3000 1\n"] * 2, outputs
+        assert prepare(PREPARE, processes=2).stdout == "3000 1\n" * 2
 
-    def test_killed_while_preparing(self, folder, start):
+    def test_killed_while_preparing(self, folder, prepare):
         folder.write("train", *[PARIS] * 10_000, "{")
         for _ in range(2):  # the second time over what the first one left
-            process = start()
-            assert process.stdout.readline() == "start\n"
-            started, deadline = time.time(), time.monotonic() + 60
-            while not any(part.stat().st_mtime > started for part in folder.cache.glob("**/*.incomplete/*.arrow")):
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait(timeout=60) == -signal.SIGKILL
+            prepare(KILLED + PREPARE, exit_code=-signal.SIGKILL)
             assert list(folder.cache.glob("**/*.incomplete/*.arrow"))  # killed before it was done
         dataset, report = folder.prepare()
         assert dataset["train"].num_rows == 10_000 == len(set(dataset["train"]["id"]))
-        assert counts(report)["rows"] == 10_000 and len(report.skipped) == 1
+        assert report.splits["train"].counts["rows"] == 10_000 and len(report.skipped) == 1
         assert not list(folder.cache.glob("**/*.incomplete"))

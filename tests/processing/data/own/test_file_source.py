@@ -17,10 +17,6 @@ PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
 JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
 
 
-def counts(report, split="train"):
-    return {name: count for name, count in report.splits[split].counts.items() if count}
-
-
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -40,7 +36,7 @@ def test_rows_that_cannot_be_used_are_skipped(folder, row, problem):
     assert dataset["train"]["id"][:] == ["train-0", "train-2"]
     (skipped,) = report.skipped
     assert skipped.where == "train.jsonl:2" and str(skipped.problem).startswith(problem)
-    assert counts(report)["rows_skipped"] == 1 and counts(report)["rows"] == 2
+    assert report.splits["train"].counts["rows_skipped"] == 1 and report.splits["train"].counts["rows"] == 2
     message = r"mine/train\.jsonl:2: .*\. Correct the row, or load without strict"
     with pytest.raises(ValueError, match=message) as error:
         folder.prepare(strict=True)
@@ -192,10 +188,10 @@ def test_sources(folder, tmp_path):
         ("train-17", "a path must not have NUL (0x00) in it (got '/a\\x00/b.png')"),
     ]
     names = ("images", "images_missing", "images_unreadable", "images_outside")
-    assert [counts(report)[name] for name in names] == [5, 1, 6, 4]
+    assert [report.splits["train"].counts[name] for name in names] == [5, 1, 6, 4]
     _, unverified = folder.prepare()
     assert unverified.absent == [picture for picture in report.absent if picture.row_id != "train-9"]
-    assert [counts(unverified)[name] for name in names] == [6, 1, 5, 4]
+    assert [unverified.splits["train"].counts[name] for name in names] == [6, 1, 5, 4]
 
 
 def test_image_dir(folder, tmp_path):
@@ -233,7 +229,7 @@ def test_crops_and_objects(folder):
     assert [item["label"] for item in first["aux_objects"]] == ["0", "2"]
     assert first["aux_objects"][1] == {"label": "2", "score": 1.0, "box": [0.0, 0.0, 2.0, 8.0]}
     assert second["aux_objects"] == second["rcnn_objects"] == second["rcnn_crops"] == []
-    assert counts(report)["crops_surplus"] == 2
+    assert report.splits["train"].counts["crops_surplus"] == 2
     assert [str(picture.problem) for picture in report.absent] == [
         NO_SUCH_FILE,
         "rcnn_crops: must be a list of pictures",

@@ -12,11 +12,6 @@ from processing.rows.row_features import ner_features
 from processing.tokenizing import join_words
 
 
-def tags_of(dataset) -> list[list[str]]:
-    names = dataset.features["ner_tags"].feature.names
-    return [[names[tag] for tag in tags] for tags in dataset["ner_tags"]]
-
-
 # The parts of an entity of BIOES by the length of the entity.
 def bioes(tags):
     tags = list(tags)
@@ -38,7 +33,7 @@ def iob1(tags):
 
 class TestRealTweets:
     @pytest.mark.parametrize("kind", ["jsonl", "bioes.jsonl", "iob1.jsonl", "csv", "parquet", "disk"])
-    def test_twitter2017(self, shared, write_rows, tmp_path, kind):
+    def test_twitter2017(self, shared, write_rows, tmp_path, kind, tags_of):
         root, scheme = tmp_path / "mine", {"bioes.jsonl": bioes, "iob1.jsonl": iob1}.get(kind, list)
         expected = {
             split: list(read_sentences(str(shared / "data" / "twitter2017" / f"{name}.txt")))
@@ -79,7 +74,7 @@ class TestRealTweets:
         name = {"bioes.jsonl": "BIOES", "iob1.jsonl": "IOB1"}.get(kind, "IOB2")
         assert builder.report.notes[0] == f"tag scheme: {name}, as found; now IOB2"
 
-    def test_twitter2015_has_stray_tags(self, shared, write_rows, tmp_path):
+    def test_twitter2015_has_stray_tags(self, shared, write_rows, tmp_path, tags_of):
         sentences = list(read_sentences(str(shared / "data" / "twitter2015" / "train.txt")))
         write_rows(tmp_path / "x.jsonl", ({"tokens": s.tokens, "ner_tags": s.tags} for s in sentences))
         builder = FileMNER(data_dir=tmp_path / "x.jsonl", cache_dir=str(tmp_path / "cache"), strict=True)
@@ -90,7 +85,7 @@ class TestRealTweets:
         assert builder.report.splits["train"].counts["tags_normalised"] == changed > 100
         assert not any(entity_spans(row) != strict_spans(row) for row in tags)
 
-    def test_spans(self, shared, write_rows, tmp_path):
+    def test_spans(self, shared, write_rows, tmp_path, tags_of):
         sentences = list(read_sentences(str(shared / "data" / "twitter2017" / "train.txt")))
         rows, entities = [], []
         for sentence in sentences:

@@ -5,20 +5,11 @@ PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
 JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
 
 
-def tags_of(dataset) -> list[list[str]]:
-    names = dataset.features["ner_tags"].feature.names
-    return [[names[tag] for tag in tags] for tags in dataset["ner_tags"]]
-
-
-def counts(report, split="train"):
-    return {name: count for name, count in report.splits[split].counts.items() if count}
-
-
-def test_iob1(folder):
+def test_iob1(folder, tags_of):
     rows = [{"tokens": list("abc"), "ner_tags": tags} for tags in (["I-PER", "B-PER", "O"], ["I-LOC", "I-LOC", "O"])]
     dataset, report = folder.write("train", *rows).prepare()
     assert tags_of(dataset["train"]) == [["B-PER", "B-PER", "O"], ["B-LOC", "I-LOC", "O"]]
-    assert counts(report)["tags_normalised"] == 2
+    assert report.splits["train"].counts["tags_normalised"] == 2
     assert report.notes[0] == "tag scheme: IOB1, as found; now IOB2"
 
 

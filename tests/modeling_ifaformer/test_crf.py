@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import subprocess
 import sys
 from pathlib import Path
 
@@ -433,12 +432,12 @@ class TestErrors:
         with pytest.raises(ValueError, match="invalid number of tags: 0"):
             LinearChainCRF(0)
 
-    def test_missing_pytorch_crf(self):
+    def test_missing_pytorch_crf(self, finish, tmp_path):
         """The file alone, as on the Hub: the hint names pytorch-crf, not the project whose name is our import."""
         path = Path(modeling_ifaformer.crf.__file__)
-        code = f"import sys, runpy; sys.modules['torchcrf'] = None; runpy.run_path({str(path)!r})"
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-        assert result.returncode != 0
+        program = f"import sys, runpy; sys.modules['torchcrf'] = None; runpy.run_path({str(path)!r})"
+        (tmp_path / "program.py").write_text(program)
+        result = finish([sys.executable, tmp_path / "program.py"], exit_code=1)
         last_line = result.stderr.strip().splitlines()[-1]
         assert last_line.startswith("ImportError:") and "pip install pytorch-crf" in last_line
         assert "`torchcrf` is another project" in last_line

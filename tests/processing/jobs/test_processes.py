@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 
 import pytest
@@ -51,12 +49,7 @@ state.destroy_process_group()
 """
 
 
-def test_several_processes_on_a_cpu_know_each_other(tmp_path):
+def test_several_processes_on_a_cpu_know_each_other(finish, tmp_path):
     (tmp_path / "job.py").write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, tmp_path / "job.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    finish([sys.executable, tmp_path / "job.py"], cwd=tmp_path, processes=2, variables={"CUDA_VISIBLE_DEVICES": ""})
     assert {path.name: path.read_text() for path in tmp_path.glob("* of *")} == {"0 of 2": "True", "1 of 2": "False"}

@@ -183,7 +183,7 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         `mask` (B, N) calls absent may be left out of the computation.
         """
         pictures = pixel_values.flatten(0, 1)
-        if not values_at_hand(mask):
+        if not values_at_hand(mask) or mask.all():
             return self.embed_patches(pictures).unflatten(0, mask.shape).flatten(1, 2)
         real = PackedTokens(mask)
         # one "token" a picture: its pixels, then its patches

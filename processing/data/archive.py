@@ -9,7 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import datasets
 
+from processing.data.own.text_tables import text_lines, without_line_end
 from processing.jobs.digests import files_digest
+from processing.problems import Problem
 from processing.rows.loading_report import LoadingReport
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
@@ -65,18 +67,14 @@ def read_crop_names(path: str) -> CropNames:
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
     """
-    The place of each line, as file:line, and the line without its end. Only a line feed ends a line: tokens hold
-    characters at which `str.splitlines()` breaks and which `str.strip()` removes.
+    The place of each line, as file:line, and the line without its end. A line that is no text in UTF-8 is a ValueError
+    with its place.
     """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = error.object[error.start]
-                raise ValueError(f"{where}: expected UTF-8, got byte 0x{byte:02x}; save the file as UTF-8.") from error
-            yield where, text.removesuffix("\n").removesuffix("\r")
+    for number, line in text_lines(path):
+        where = f"{path}:{number}"
+        if isinstance(line, Problem):
+            raise ValueError(f"{where}: {line}. Save the file as UTF-8.")
+        yield where, without_line_end(line)
 
 
 class ArchiveRow(NamedTuple):

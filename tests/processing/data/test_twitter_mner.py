@@ -76,8 +76,8 @@ class TestReadSentences:
             ("IMGID:1\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
             ("IMGID:1\na\tO\n\nIMGID:2", 4, r"a sentence without tokens: .* after 'IMGID:2'"),
             ("IMGID: \na\tO\n", 1, r"expected 'IMGID:<id>', got no id: 'IMGID: '"),
-            (b"IMGID:1\na\tO\n\xe9t\xe9\tO\n", 3, r"expected UTF-8, got byte 0xe9"),
-            ("IMGID:1\na\tO\n".encode("utf-16"), 1, r"expected UTF-8, got byte 0xff"),
+            (b"IMGID:1\na\tO\n\xe9t\xe9\tO\n", 3, r"the line is not UTF-8 \(its byte 1 is 0xe9\)\. Save the file as"),
+            ("IMGID:1\na\0\tO\n", 2, r"the line is not text \(its character 2 is NUL, 0x00\)"),
         ],
     )
     def test_bad_lines(self, tmp_path, text, line, message):
@@ -85,11 +85,15 @@ class TestReadSentences:
             self.read(tmp_path, text)
         assert str(error.value).startswith(f"{self.path}:{line}: ")
 
+    def test_another_encoding(self, tmp_path):
+        with pytest.raises(ValueError, match=r"train\.txt: expected UTF-8, got UTF-16; save the file as UTF-8\."):
+            self.read(tmp_path, "IMGID:1\na\tO\n".encode("utf-16"))
+
     @settings(max_examples=60, deadline=None)
     @given(data=st.data())
     def test_whatever_is_written_reads_back(self, tmp_path_factory, data):
         # All characters but the format's own: str.splitlines() breaks at U+2028, U+0085, \x0b, \x1c and others.
-        token = st.text(st.characters(exclude_characters="\t\n", exclude_categories=["Cs"]), min_size=1)
+        token = st.text(st.characters(exclude_characters="\t\n\0", exclude_categories=["Cs"]), min_size=1)
         odd = st.sampled_from(["\u2028", "\x85", "\x0b", "\x1c", "\ufe0f", "\u200d", "\xa0", "\u3000", "\ufeff", "\r"])
         words = st.lists(st.tuples(token | odd, st.sampled_from(TWITTER_TAGS)), min_size=1)
         sentences = data.draw(st.lists(st.tuples(st.text("09az_", min_size=1), words), max_size=5))

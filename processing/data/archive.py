@@ -73,7 +73,7 @@ def read_lines(path: str) -> Iterator[tuple[str, str]]:
     for number, line in text_lines(path):
         where = f"{path}:{number}"
         if isinstance(line, Problem):
-            raise ValueError(f"{where}: {line}. Save the file as UTF-8.")
+            raise ValueError(f"{where}: expected text in UTF-8, but {line}; save the file so.")
         yield where, without_line_end(line)
 
 

@@ -94,7 +94,9 @@ class TestReadRelationRows:
         assert not Path("was_run").exists()
 
     def test_another_encoding(self, tmp_path):
-        with pytest.raises(ValueError, match=r"ours\.txt:2: the line is not UTF-8 \(its byte 13 is 0xe9\)"):
+        with pytest.raises(
+            ValueError, match=r"ours\.txt:2: expected text in UTF-8, but the line is not UTF-8 \(its byte 13 is 0xe9\)"
+        ):
             self.read(tmp_path, line().encode() + b"\n" + line(token=["é"] * 4).encode("latin-1"))
 
     @settings(max_examples=200, deadline=None)

@@ -76,7 +76,11 @@ class TestReadSentences:
             ("IMGID:1\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
             ("IMGID:1\na\tO\n\nIMGID:2", 4, r"a sentence without tokens: .* after 'IMGID:2'"),
             ("IMGID: \na\tO\n", 1, r"expected 'IMGID:<id>', got no id: 'IMGID: '"),
-            (b"IMGID:1\na\tO\n\xe9t\xe9\tO\n", 3, r"the line is not UTF-8 \(its byte 1 is 0xe9\)\. Save the file as"),
+            (
+                b"IMGID:1\na\tO\n\xe9t\xe9\tO\n",
+                3,
+                r"expected text in UTF-8, but the line is not UTF-8 \(its byte 1 is 0xe9\); save",
+            ),
             ("IMGID:1\na\0\tO\n", 2, r"the line is not text \(its character 2 is NUL, 0x00\)"),
         ],
     )

@@ -70,8 +70,6 @@ def test_snippets(page, workspace, has_demo_model, finish, tmp_path):
         words = words[2:] if words[:2] == ["accelerate", "launch"] else words
         words = ["python", "scripts/__main__.py", *words[1:]] if words[0] == "ifaformer" else words
         assert words[0] == "python", f"{page.name} has a command that no test knows: {shlex.join(words)}"
-        if words[2] == "train":
-            words += ["--num_train_epochs", "2"]  # of a recipe's ten or twelve, which are alike
         finish([sys.executable, *words[1:]], cwd=folder)
 
     program, expected = python_program(page)

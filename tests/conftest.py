@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What a command keeps by default must neither come from former tests nor stay.
+HOME = tempfile.TemporaryDirectory(prefix="home-of-tests-")
+os.environ["HF_HOME"] = HOME.name
 # More threads wait for each other where the cores are shared, and another number of them gives other last digits.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -3,16 +3,25 @@
 import json
 import logging
 import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from transformers import TrainingArguments
+from filelock import FileLock, Timeout
+from transformers import PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from processing.jobs.checksums import CHECKSUMS, damaged_files
+from processing.jobs.output_folder import difference
 
 
 logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"  # of a run that has ended
 TRIALS = "search.db"  # of a search for training options
+SETTINGS = "settings.json"  # what a run was begun with
+LOCK = ".lock"  # of the run that is at work
 
 GO_ON = "To go on from there, train with resume_from_checkpoint set to true."
 
@@ -25,9 +34,14 @@ def checkpoints(output_dir: str | Path) -> list[Path]:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether the Trainer wrote all of it: its state is written last, and is no JSON before it is whole."""
+    """
+    Whether the Trainer wrote all of it: its state is written last, and is no JSON before it is whole. What is known by
+    its checksums was whole, whatever the disk has made of it.
+    """
     try:
-        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_bytes())
+        return (checkpoint / CHECKSUMS).exists() or "global_step" in json.loads(
+            (checkpoint / "trainer_state.json").read_bytes()
+        )
     except (OSError, ValueError):
         return False
 
@@ -41,6 +55,20 @@ def is_complete(checkpoint: Path) -> bool:
 def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
     """The latest checkpoint that training can go on from, if there is one."""
     return next((path for path in reversed(checkpoints(output_dir)) if is_complete(path)), None)
+
+
+def _last_undamaged(candidates: Sequence[Path]) -> Path | None:
+    """The latest of whole checkpoints whose files are what was written. The others are passed over with a warning."""
+    for path in reversed(candidates):
+        damaged = damaged_files(path)
+        if not damaged:
+            return path
+        logger.warning(f"The checkpoint {path} is passed over: {_damage(damaged)}")
+    return None
+
+
+def _damage(names: Sequence[str]) -> str:
+    return f"the content of {', '.join(names)} is not what was written there, so the disk has changed it."
 
 
 def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Path | None:
@@ -71,8 +99,14 @@ def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Pat
                 f"another output_dir, or {replace_it}."
             )
     elif resume.lower() == "true":
-        checkpoint = last
-        if last is None and whole and not overwrite:
+        candidates = [path for path in whole if is_complete(path)]
+        checkpoint = _last_undamaged(candidates)
+        if checkpoint is None and candidates and not overwrite:
+            raise ValueError(
+                f"Training cannot go on in {output_dir}, where all checkpoints are damaged: "
+                f"{', '.join(path.name for path in candidates)}. Name another output_dir, or {replace_it}."
+            )
+        if checkpoint is None and whole and not overwrite:
             raise ValueError(
                 f"{whole[-1]} lacks the state of the optimizer, the schedule or the random numbers, without which "
                 "training cannot go on; with save_only_model, checkpoints have none. Name another output_dir, or "
@@ -85,6 +119,12 @@ def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Pat
                 f"Training cannot go on from {resume}, which is no whole checkpoint. The last one in {output_dir} is "
                 f"{last or 'none'}. Give a whole checkpoint, or true for the last one."
             )
+        damaged = damaged_files(checkpoint)
+        if damaged:
+            raise ValueError(
+                f"Training cannot go on from {resume}: {_damage(damaged)} Give another checkpoint, or true for the "
+                "last one that is not damaged."
+            )
     if arguments.process_index > 0:
         return checkpoint
     for path in set(checkpoints(output_dir)) - set(whole):
@@ -96,3 +136,92 @@ def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Pat
         for path in records:
             path.unlink(missing_ok=True)
     return checkpoint
+
+
+def claim_folder(output_dir: str | Path) -> FileLock:
+    """
+    Keep other processes from training in a folder, until the lock is released or this process ends.
+
+    Raises:
+        ValueError: for a folder in which another process is training.
+        OSError: for a folder that cannot be made.
+    """
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(output_dir) / LOCK, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"Another training is at work in {output_dir}. Wait until it has ended, or name another output_dir."
+        ) from None
+    return lock
+
+
+@contextmanager
+def released(claims: Sequence[FileLock]) -> Iterator[None]:
+    """Around a training: at its end, however it ends, other processes may train in its folders again."""
+    try:
+        yield
+    finally:
+        for lock in claims:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release(force=True)
+
+
+# Training arguments that may change while a run goes on: they say where it runs and what is told of it. All others
+# decide what is learnt or which epoch is kept.
+FREE = (
+    "output_dir",
+    "resume_from_checkpoint",
+    "run_name",
+    "project",
+    "disable_tqdm",
+    "use_cpu",
+    "local_rank",
+    "debug",
+)
+FREE += ("per_device_eval_batch_size", "eval_batch_size", "eval_accumulation_steps", "skip_memory_metrics")
+FREE += ("hub_", "push_to_hub", "logging_", "log_", "report_to", "trackio_", "save_total_limit", "save_on_each_node")
+FREE += ("dataloader_num", "dataloader_p", "dataloader_multi", "ddp_", "do_", "torch_empty_cache_steps")
+
+
+def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the course of a run, by name: training arguments, the fields of the model, and `others`."""
+    fields = config.to_dict()
+    for tower in config.sub_configs:
+        fields |= {f"{tower}.{name}": value for name, value in fields.pop(tower).items()}
+    settings = {
+        **{name: value for name, value in arguments.to_sanitized_dict().items() if not name.startswith(FREE)},
+        **{
+            name: value
+            for name, value in fields.items()
+            if not name.endswith(("_name_or_path", "transformers_version"))
+        },
+        "processes": arguments.world_size,
+        **others,
+    }
+    return json.loads(json.dumps(settings, default=str))
+
+
+def check_settings(folder: str | Path, settings: dict[str, Any], contents: Collection[str]) -> None:
+    """
+    Check that a run goes on as it was begun. With other settings the schedule, the order of the rows and the weights
+    would be those of neither, and the results would record the wrong ones.
+
+    Args:
+        folder: of the run.
+        settings: what it would go on with.
+        contents: names of settings that are digests.
+
+    Raises:
+        ValueError: for a run that was begun with other settings, or that has not recorded them.
+    """
+    remedy = "Go on with the settings of before, or name another output_dir for a new run."
+    path = Path(folder) / SETTINGS
+    if not path.exists():
+        raise ValueError(f"{folder} does not say with which settings its run was begun: there is no {path}. {remedy}")
+    earlier = json.loads(path.read_bytes())
+    if earlier != settings:
+        raise ValueError(
+            f"The run in {folder} was begun with other settings ({difference(earlier, settings, contents)}). {remedy}"
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
+from filelock import FileLock
 from transformers import PreTrainedModel, set_seed
 
 from hub_card.model_card import save_model_card
@@ -18,16 +19,17 @@ from processing.columns import PICTURE_COLUMNS
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
+from processing.jobs.digests import rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, spread
 from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments
 from .hardware import hardware, versions
-from .run_folder import GO_ON, RESULTS, prepare_folder
+from .run_folder import GO_ON, RESULTS, SETTINGS, check_settings, claim_folder, prepare_folder, released, run_settings
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
-from .trainer import WRITE_ERRORS, IFAformerTrainer
+from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
 
 
 def check_splits(data: DatasetDict, name: str, task: str) -> None:
@@ -59,11 +61,13 @@ class Run:
         arguments: of this run, with its seed and output folder.
         resume: the checkpoint to go on from.
         results: what its `results.json` holds; empty until it has ended.
+        claims: what keeps other processes from training in its folder, and with several seeds in the one above it.
     """
 
     arguments: IFAformerTrainingArguments
     resume: Path | None = None
     results: dict[str, Any] = field(default_factory=dict)
+    claims: list[FileLock] = field(default_factory=list)
 
     @property
     def start(self) -> str:
@@ -91,21 +95,26 @@ def plan_runs(
     Raises:
         ValueError: for seeds that are fewer than two or not distinct; for an output folder with an earlier run, where
             nothing was said of it, and without `seeds` for one with runs of several seeds; for a checkpoint that
-            training cannot go on from.
+            training cannot go on from; for an output folder in which another process is training.
+        OSError: for an output folder that cannot be made.
     """
     go_on = (arguments.resume_from_checkpoint or "false").lower()
 
+    def claimed(folder: str | None) -> list[FileLock]:
+        return [claim_folder(str(folder))] if arguments.process_index == 0 else []
+
     def planned(of_run: IFAformerTrainingArguments) -> Run:
-        path = Path(of_run.output_dir) / RESULTS
+        claims = claimed(of_run.output_dir)
+        path = Path(str(of_run.output_dir)) / RESULTS
         if go_on == "false" or overwrite or not path.exists():
-            return Run(of_run, prepare_folder(of_run, overwrite))
+            return Run(of_run, prepare_folder(of_run, overwrite), claims=claims)
         results = json.loads(path.read_bytes())
         if "seeds" in results and "runs" in results:
             raise ValueError(
                 f"{of_run.output_dir} holds the runs of the seeds {', '.join(map(str, results['seeds']))}. To go on "
                 "with them, give these seeds; for one run, name another output_dir."
             )
-        return Run(of_run, results=results)
+        return Run(of_run, results=results, claims=claims)
 
     if seeds is None:
         return [planned(arguments)]
@@ -115,6 +124,7 @@ def plan_runs(
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
+    of_all = claimed(arguments.output_dir)
     prepare_folder(arguments, overwrite)
     runs = []
     for seed in seeds:
@@ -122,6 +132,7 @@ def plan_runs(
         of_seed.seed = seed
         of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
         runs.append(planned(of_seed))
+        runs[-1].claims += of_all
     return runs
 
 
@@ -164,60 +175,73 @@ def train_runs(
         FloatingPointError: where training has diverged.
         MemoryError: where a device's memory does not suffice; it says what to do.
         OSError: where a checkpoint or the model cannot be written.
-        ValueError: for a row that cannot be used, and where no trial of a search came to its end.
+        ValueError: for a row that cannot be used; for training arguments that would change the loss, see
+            [`check_loss`]; for a run that was begun with other settings; where no trial of a search came to its end.
     """
-    arguments = runs[0].arguments
-    facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
-    if not with_pictures:
-        data = data.remove_columns(list(PICTURE_COLUMNS))
-    with arguments.main_process_first(desc="preparing features"):
-        splits = {name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()}
+    with released([claim for run in runs for claim in run.claims]):
+        arguments = runs[0].arguments
+        check_loss(arguments, processor)
+        facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
+        if not with_pictures:
+            data = data.remove_columns(list(PICTURE_COLUMNS))
+        with arguments.main_process_first(desc="preparing features"):
+            splits = {
+                name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()
+            }
 
-    def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
-        return IFAformerTrainer(
-            **model,
-            args=arguments,
-            train_dataset=splits["train"].features,
-            eval_dataset=splits["validation"].features,
-            processing_class=processor,
-            mask_probability=mask_probability,
-            compute_metrics=lambda prediction: {
-                name: value
-                for name, value in splits["validation"].score(prediction.predictions).items()
-                if name != "per_type"
-            },
-        )
+        def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
+            return IFAformerTrainer(
+                **model,
+                args=arguments,
+                train_dataset=splits["train"].features,
+                eval_dataset=splits["validation"].features,
+                processing_class=processor,
+                mask_probability=mask_probability,
+                compute_metrics=lambda prediction: {
+                    name: value
+                    for name, value in splits["validation"].score(prediction.predictions).items()
+                    if name != "per_type"
+                },
+            )
 
-    output_dir = Path(arguments.output_dir) if len(runs) == 1 else Path(arguments.output_dir).parent
-    if search is not None:
-        of_trials = copy(arguments)
-        of_trials.output_dir = str(output_dir)
-        found = find_options(search, lambda arguments: make_trainer(arguments, model_init=new_model), of_trials)
+        output_dir = Path(arguments.output_dir) if len(runs) == 1 else Path(arguments.output_dir).parent
+        if search is not None:
+            of_trials = copy(arguments)
+            of_trials.output_dir = str(output_dir)
+            found = find_options(search, lambda arguments: make_trainer(arguments, model_init=new_model), of_trials)
+            for run in runs:
+                for name, value in found.items():
+                    setattr(run.arguments, name, value)
+        contents = {f"features of {name}": rows_digest(split.features) for name, split in splits.items()}
         for run in runs:
-            for name, value in found.items():
-                setattr(run.arguments, name, value)
-    for run in runs:
-        if run.results:
-            continue
-        set_seed(run.arguments.seed)
-        try:
-            trainer = make_trainer(run.arguments, model=new_model())
-            run.results = _train(run, trainer, splits, facts)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(
-                f"The memory of the device does not suffice: {error} Halve per_device_train_batch_size and double "
-                "gradient_accumulation_steps, which trains the same. If it happened in scoring, halve "
-                f"per_device_eval_batch_size. If there is a checkpoint: {GO_ON}"
-            ) from error
-        del trainer  # before the next one is made
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-    if len(runs) > 1 and arguments.process_index == 0:
-        _write_common(runs, output_dir)
-    arguments.distributed_state.wait_for_everyone()
-    return best_run(runs)
+            set_seed(run.arguments.seed)
+            model = new_model()
+            settings = run_settings(run.arguments, model.config, contents | {"mask_probability": mask_probability})
+            if run.results or run.resume is not None:
+                begun = run.resume.parent if run.resume is not None else str(run.arguments.output_dir)
+                check_settings(begun, settings, contents)
+            if run.results:
+                continue
+            if run.arguments.process_index == 0:
+                write_json(settings, Path(str(run.arguments.output_dir)) / SETTINGS)
+            try:
+                trainer = make_trainer(run.arguments, model=model)
+                run.results = _train(run, trainer, splits, facts)
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(
+                    f"The memory of the device does not suffice: {error} Halve per_device_train_batch_size and double "
+                    "gradient_accumulation_steps, which trains the same. If it happened in scoring, halve "
+                    f"per_device_eval_batch_size. If there is a checkpoint: {GO_ON}"
+                ) from error
+            del trainer, model  # before the next ones are made
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+        if len(runs) > 1 and arguments.process_index == 0:
+            _write_common(runs, output_dir)
+        arguments.distributed_state.wait_for_everyone()
+        return best_run(runs)
 
 
 def best_run(runs: Sequence[Run]) -> Run:

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.training_args import TrainingArguments
 from transformers.utils import logging
 
+from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
 
 from .metrics import feature_metrics
@@ -59,8 +62,9 @@ class IFAformerTrainer(Trainer):
             [`IFAformerTrainingArguments`] are used where they are given.
 
     Raises:
+        ValueError: for an argument that would change the loss of an entity model, see [`check_loss`].
         FloatingPointError: out of `train`, for a loss or weights that are no numbers.
-        OSError: out of `train`, for a checkpoint that cannot be written.
+        OSError: out of `train`, for a checkpoint that cannot be written, and for a best one that the disk has damaged.
     """
 
     def __init__(self, *args: Any, processing_class: IFAformerProcessor, mask_probability: float = 0.0, **kwargs: Any):
@@ -71,6 +75,7 @@ class IFAformerTrainer(Trainer):
             "preprocess_logits_for_metrics": _answers,
         }
         super().__init__(*args, **{**ours, **kwargs})
+        check_loss(self.args, processing_class)
         self.mask_probability = mask_probability
         self._normalized = processing_class.data_collator.normalized
         if not torch.accelerator.is_available():
@@ -105,13 +110,29 @@ class IFAformerTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         self.check_weights()
+        folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         try:
+            if self.args.should_save:
+                (folder / CHECKSUMS).unlink(missing_ok=True)  # of a damaged one, whose place this one takes
             super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                write_checksums(folder)
         except WRITE_ERRORS as error:
             raise OSError(
                 f"The checkpoint of step {self.state.global_step} was not written: {error}. {self._last_good()} Free "
                 f"space or restore {self.args.output_dir}. {GO_ON}"
             ) from error
+
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint
+        damaged = damaged_files(Path(best))
+        if damaged:
+            raise OSError(
+                f"Training has ended, but its best epoch cannot be used: the content of {', '.join(damaged)} in "
+                f"{best} is not what was written there, so the disk has changed it. The model of the last epoch is in "
+                f"{last_complete_checkpoint(str(self.args.output_dir))}."
+            )
+        super()._load_best_model()
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
         shown = logging.is_progress_bar_enabled()
@@ -151,6 +172,18 @@ def mask_tokens(batch: Mapping[str, Any], processor: Any, probability: float) ->
     is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
     is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
     return {**batch, "input_ids": input_ids.masked_fill(is_masked, tokenizer.mask_token_id)}
+
+
+def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> None:
+    """
+    Raise ValueError for `label_smoothing_factor` with an entity model. The Trainer smooths the labels of single
+    tokens, and would leave the loss of the CRF out. For relations it does what it says.
+    """
+    if arguments.label_smoothing_factor and processor.relations is None:
+        raise ValueError(
+            f"label_smoothing_factor is {arguments.label_smoothing_factor}, but an entity model learns by the loss of "
+            "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
+        )
 
 
 def _answers(outputs: Any, labels: Any) -> torch.Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import PIL
+import pyarrow as pa
+from datasets import Dataset
 from PIL import Image
 from transformers import AutoConfig
 
@@ -35,6 +37,17 @@ def picture_id(source: dict[str, Any]) -> str:
     except OSError:
         return f"{source['path']} absent"
     return f"{source['path']} {status.st_size} {status.st_mtime_ns}"
+
+
+def rows_digest(rows: Dataset) -> str:
+    """Of what is in the rows, wherever they are stored."""
+    content = hashlib.sha256()
+    for table in rows.with_format("arrow").iter(batch_size=100):
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        content.update(stream.getvalue())
+    return content.hexdigest()
 
 
 def digest(*values: Any) -> str:

@@ -87,7 +87,14 @@ class ResumableOutput:
                         self._lock.release()
                     else:
                         self._end()
-                    raise JobError(f"{self._difference(earlier, settings, contents)} {self.remedy}")
+                    if earlier is None:
+                        raise JobError(
+                            f"{self.output} is there already, and nothing says how it was made. {self.remedy}"
+                        )
+                    raise JobError(
+                        f"{self.output} was made from other data or with other settings "
+                        f"({difference(earlier, settings, contents)}). {self.remedy}"
+                    )
             if overwrite or earlier != settings:
                 self._clear()
             self.parts.mkdir(parents=True, exist_ok=True)
@@ -154,15 +161,15 @@ class ResumableOutput:
         shutil.rmtree(self.work, ignore_errors=True)
         self._lock.release()
 
-    def _difference(self, earlier: dict[str, Any] | None, settings: dict[str, Any], contents: Collection[str]) -> str:
-        if earlier is None:
-            return f"{self.output} is there already, and nothing says how it was made."
-        changes = [
-            f"other {name}" if name in contents else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
-            for name in sorted(earlier | settings)
-            if earlier.get(name) != settings.get(name)
-        ]
-        return f"{self.output} was made from other data or with other settings ({'; '.join(changes)})."
+
+def difference(earlier: dict[str, Any], settings: dict[str, Any], contents: Collection[str] = ()) -> str:
+    """What differs between earlier settings and these, in words. Of digests (`contents`) no values are shown."""
+    changes = [
+        f"other {name}" if name in contents else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
+        for name in sorted(earlier | settings)
+        if earlier.get(name) != settings.get(name)
+    ]
+    return "; ".join(changes)
 
 
 def _recorded(path: Path) -> dict[str, Any]:

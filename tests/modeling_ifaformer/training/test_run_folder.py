@@ -2,14 +2,19 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock, Timeout
 
 from modeling_ifaformer.training.run_folder import (
+    LOCK,
     RESULTS,
     checkpoints,
+    claim_folder,
     is_complete,
     last_complete_checkpoint,
     prepare_folder,
+    released,
 )
+from processing.jobs.checksums import write_checksums
 
 
 def prepare(folder, resume, overwrite=False, process_index=0):
@@ -65,6 +70,39 @@ def test_where_training_goes_on(tmp_path):
         prepare(tmp_path, None)
     with pytest.raises(ValueError, match=r"gone, which is no whole checkpoint. The last one in .* is .*checkpoint-2"):
         prepare(tmp_path, str(tmp_path / "gone"))
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+    first, second = write_checkpoint(tmp_path, 1), write_checkpoint(tmp_path, 2)
+    for path in (first, second):
+        write_checksums(path)
+    flip_a_bit(second / "optimizer.pt")
+    assert prepare(tmp_path, "true") == first and second.exists()
+    assert "checkpoint-2 is passed over: the content of optimizer.pt is not what was written there" in caplog.text
+    with pytest.raises(ValueError, match=r"cannot go on from .*checkpoint-2: the content of optimizer.pt"):
+        prepare(tmp_path, str(second))
+    (first / "trainer_state.json").write_text("{")  # a whole one would have been JSON
+    with pytest.raises(ValueError, match=r"all checkpoints are damaged: checkpoint-1, checkpoint-2\. Name another"):
+        prepare(tmp_path, "true")
+    assert first.exists() and second.exists()
+    assert prepare(tmp_path, "true", overwrite=True) is None
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    at_work = pytest.raises(ValueError, match=r"Another training is at work in .*\. Wait until it has ended, or name")
+    with FileLock(tmp_path / LOCK), at_work:  # as another process would hold it
+        claim_folder(tmp_path)
+    claims = [claim_folder(tmp_path), claim_folder(tmp_path)]  # The same process may plan anew.
+    with released(claims), pytest.raises(Timeout):
+        FileLock(tmp_path / LOCK).acquire(timeout=0)
+    with FileLock(tmp_path / LOCK).acquire(timeout=0):
+        pass
 
 
 def test_an_earlier_run_goes_where_it_is_overwritten(tmp_path):

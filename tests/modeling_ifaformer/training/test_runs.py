@@ -8,8 +8,16 @@ import signal
 import numpy as np
 import pytest
 import torch
+from datasets import DatasetDict
 
-from modeling_ifaformer.training import IFAformerTrainer, TrainingStopped, check_splits, plan_runs, runs_summary
+from modeling_ifaformer.training import (
+    IFAformerTrainer,
+    TrainingStopped,
+    check_splits,
+    plan_runs,
+    runs_summary,
+    train_runs,
+)
 from modeling_ifaformer.training.run_folder import checkpoints, last_complete_checkpoint
 
 
@@ -135,14 +143,66 @@ def test_plans(make_arguments, tmp_path):
 def test_a_run_that_has_ended_is_not_done_again(train, make_arguments, tmp_path):
     (first,) = train(max_steps=3)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    (again,) = train(max_steps=12, resume_from_checkpoint="true")
+    (again,) = train(max_steps=3, resume_from_checkpoint="true")
     assert again.start == "This run has ended." and again.results["test"] == first.results["test"]
     checkpoint = str(tmp_path / "out" / "checkpoint-3")
-    (again,) = train(max_steps=12, resume_from_checkpoint=checkpoint)
+    (again,) = train(max_steps=3, resume_from_checkpoint=checkpoint)
     assert again.start == "This run has ended."
+    with pytest.raises(ValueError, match=r"begun with other settings \(max_steps: 3 before, 12 now\)"):
+        train(max_steps=12, resume_from_checkpoint="true")
     assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
     (again,) = plan_runs(make_arguments(resume_from_checkpoint=checkpoint), overwrite=True)
     assert again.start == f"Going on from {checkpoint}."
+
+
+def test_a_run_goes_on_as_it_was_begun(train, before_step, data, processor, new_model, make_arguments, tmp_path):
+    before_step(4, send(signal.SIGTERM))
+    with pytest.raises(TrainingStopped):
+        train()
+    before_step(0, None)
+    folder = tmp_path / "out"
+    others = {"learning_rate": 2e-3, "seed": 1, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+    for name, value in others.items():
+        with pytest.raises(ValueError, match=rf"{name}: .* before, {value} now\). Go on with the settings of before"):
+            train(**{name: value}, resume_from_checkpoint="true")
+
+    def go_on(rows=data, model=new_model):
+        runs = plan_runs(make_arguments(resume_from_checkpoint="true"))
+        train_runs(runs, rows, processor, model, mask_probability=0.2)
+
+    def blind_model():
+        model = new_model()
+        model.config.text_attends_vision = False
+        return model
+
+    with pytest.raises(ValueError, match=r"\(text_attends_vision: True before, False now\)"):
+        go_on(model=blind_model)
+    other = DatasetDict({**data, "train": data["train"].select([*range(1, 24), 0])})
+    with pytest.raises(ValueError, match=r"\(other features of train\)"):
+        go_on(other)
+    (folder / "settings.json").rename(tmp_path / "kept")
+    with pytest.raises(ValueError, match="out does not say with which settings its run was begun"):
+        go_on()
+    (tmp_path / "kept").rename(folder / "settings.json")
+    train(resume_from_checkpoint="true", logging_steps=2, save_total_limit=2, per_device_eval_batch_size=2)
+
+
+def test_a_best_epoch_that_the_disk_has_changed_is_not_used(train, monkeypatch, tmp_path):
+    save = IFAformerTrainer._save_checkpoint
+
+    def save_and_damage(self, *args):
+        save(self, *args)
+        path = tmp_path / "out" / f"checkpoint-{self.state.global_step}" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-4] + b"else")
+
+    monkeypatch.setattr(IFAformerTrainer, "_save_checkpoint", save_and_damage)
+    with pytest.raises(OSError, match=r"its best epoch cannot be used: the content of model.safetensors in .*out"):
+        train(**BY_EPOCH)
+
+
+def test_an_argument_that_would_replace_the_loss_of_the_crf(train):
+    with pytest.raises(ValueError, match=r"label_smoothing_factor is 0\.1, but an entity model learns by the loss of"):
+        train(label_smoothing_factor=0.1)
 
 
 def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):

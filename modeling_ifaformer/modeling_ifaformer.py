@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import can_return_tuple, logging
 
@@ -81,6 +81,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         vision_model: str | os.PathLike | None = None,
         text_model: str | os.PathLike | None = None,
         *,
+        allow_missing_weights: bool = False,
         output_loading_info: bool = False,
         **config_kwargs,
     ):
@@ -89,9 +90,13 @@ class IFAformerPreTrainedModel(PreTrainedModel):
 
         Args:
             vision_model (`str`, *optional*):
-                A `CLIPVisionModel` or whole `CLIPModel` checkpoint: Hub name or folder. Left out, the tower is fresh.
+                A `CLIPVisionModel`, whole `CLIPModel` or IFAformer checkpoint: Hub name or folder. Left out, the tower
+                is fresh.
             text_model (`str`, *optional*):
-                A checkpoint of type bert, roberta or xlm-roberta, with any head. Left out, the tower is fresh.
+                A checkpoint of type bert, roberta or xlm-roberta, with any head, or an IFAformer. Left out, the tower
+                is fresh.
+            allow_missing_weights (`bool`, defaults to `False`):
+                Go on with fresh values where a checkpoint has less than 95 % of a tower's tensors.
             output_loading_info (`bool`, defaults to `False`):
                 Return `(model, info)`, where `info` holds the `missing_keys` and `unexpected_keys` of each tower. Both
                 are logged in any case.
@@ -99,27 +104,52 @@ class IFAformerPreTrainedModel(PreTrainedModel):
                 For [`IFAformerConfig.from_vision_text_pretrained`], such as the `config_fields` of a processor.
 
         Raises:
-            ValueError: as [`IFAformerConfig.from_vision_text_pretrained`].
+            ValueError: as [`IFAformerConfig.from_vision_text_pretrained`], and for a checkpoint that lacks weights of
+                its tower.
             OSError: for a checkpoint that is not there.
         """
         # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
         config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
         model = cls(config)
         loading_info = {}
-        auto_classes: dict[str, Any] = {"text": AutoModel, "vision": CLIPVisionModel}
         for tower, source in (("text", text_model), ("vision", vision_model)):
             if source is None:
                 continue
-            pretrained, info = auto_classes[tower].from_pretrained(source, dtype=model.dtype, output_loading_info=True)
-            pretrained = getattr(pretrained, f"{tower}_model", pretrained)  # of an IFAformer checkpoint, its tower
+            is_ifaformer = AutoConfig.from_pretrained(source).model_type == cls.config_class.model_type
+            # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
+            auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
+            verbosity = logging.get_verbosity()
+            logging.set_verbosity_error()  # The library's report would name the heads too, which nobody asks for.
+            try:
+                pretrained, info = auto_class.from_pretrained(source, dtype=model.dtype, output_loading_info=True)
+            finally:
+                logging.set_verbosity(verbosity)
+            prefix = f"{tower}_model." if is_ifaformer else ""
+            pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
             if tower == "text" and pretrained.config.vocab_size < config.text_config.vocab_size:
                 pretrained.resize_token_embeddings(config.text_config.vocab_size)
             target = getattr(model.base_model, f"{tower}_model")
-            incompatible = target.load_state_dict(pretrained.state_dict(), strict=False)
-            loading_info[tower] = {
-                "missing_keys": sorted({*info["missing_keys"], *incompatible.missing_keys}),
-                "unexpected_keys": sorted({*info["unexpected_keys"], *incompatible.unexpected_keys}),
-            }
+            wanted, found = target.state_dict(), pretrained.state_dict()
+            # Position embeddings for another number or size of crops do not fit.
+            found = {name: value for name, value in found.items() if value.shape == wanted.get(name, value).shape}
+            incompatible = target.load_state_dict(found, strict=False)
+            missing, unexpected = (
+                {name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)}
+                for kind in ("missing_keys", "unexpected_keys")
+            )
+            missing |= {*incompatible.missing_keys}
+            unexpected |= {*incompatible.unexpected_keys}
+            loading_info[tower] = {"missing_keys": sorted(missing), "unexpected_keys": sorted(unexpected)}
+            # What only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head of ours uses.
+            optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
+            needed = {name for name in wanted if not name.startswith(optional)}
+            given = len(needed - missing)
+            if given < 0.95 * len(needed) and not allow_missing_weights:
+                raise ValueError(
+                    f"{source} has {given} of the {len(needed)} tensors of the {tower} tower. It lacks "
+                    f"{', '.join(sorted(needed & missing)[:3])} and others. Is it another kind of checkpoint? To go "
+                    "on with fresh values in their place, set allow_missing_weights to true."
+                )
             for kind, meaning in (("missing_keys", "freshly initialised"), ("unexpected_keys", "not used")):
                 if loading_info[tower][kind]:
                     names = ", ".join(loading_info[tower][kind])

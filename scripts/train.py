@@ -17,9 +17,10 @@ from pathlib import Path
 
 from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
 from ifaformer_commands.data_options import TASKS, DataSourceArguments
+from ifaformer_commands.model_options import ModelArguments, ReadingArguments, TowerArguments, fill
 
 
-FIRST = ["dataset", "data_dir", "task", "text_model", "vision_model", "output_dir", "num_train_epochs"]
+FIRST = ["dataset", "data_dir", "task", "text_model", "vision_model", "model", "output_dir", "num_train_epochs"]
 FIRST += ["per_device_train_batch_size", "learning_rate", "resume_from_checkpoint"]
 
 
@@ -31,42 +32,6 @@ class DataArguments(DataSourceArguments):
     preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
     max_seq_length: int | None = option("Cut texts to this many tokens. By default it is the text tower's limit.")
     mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
-
-
-@dataclass
-class TowerArguments:
-    """Options of the two towers."""
-
-    text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
-    vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
-    text_config: dict | None = option("The configuration of a fresh text tower, as JSON.")
-    vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
-    attention_variant: str = option("Attention of the paper, or of DeepKE.", "corrected", ["corrected", "deepke"])
-
-
-@dataclass
-class ReadingArguments:
-    """Options of what the model reads."""
-
-    vocab_size: int = option("How many entries the tokenizer of a fresh text tower has at most.", 4000)
-    label_scheme: str = option("The CRF scores one token of each word, or all.", "word", ["word", "deepke"])
-    entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
-    negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
-    use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
-    num_aux_crops: int = option("How many crops by visual grounding a picture has at most.", 3)
-    aux_crop_size: int = option("The height and width of these crops in pixels.", 128)
-    num_rcnn_crops: int = option("How many crops by an object detector a picture has at most.", 3)
-    rcnn_crop_size: int = option("The height and width of these crops in pixels.", 64)
-
-
-@dataclass
-class ModelArguments:
-    """Options of the model."""
-
-    text_attends_vision: bool = option("With false, the model reads the text alone: the text-only ablation.", True)
-    vision_attends_text: bool = option("With false, the vision tower does not see the text.", True)
-    classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
-    attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
 
 
 @dataclass
@@ -104,6 +69,7 @@ def main() -> None:
                 print(f"{run.arguments.output_dir}: {run.start}")
 
             # 2. Data
+            fill(training.start_options(towers.model), towers, reading, model_options)
             with arguments.main_process_first(desc="preparing data"):
                 data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops)
             if report and is_main:

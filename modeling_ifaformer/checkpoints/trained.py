@@ -1,9 +1,10 @@
 """Trained models: opened from a folder or by their name on the Hub."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -58,13 +59,13 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
 
     Raises:
         OSError: as for [`load_processor`].
-        ValueError: as for [`load_processor`], for a configuration or weights that do not load, and for a model and a
-            processor that do not belong together.
+        ValueError: as for [`load_processor`], for a configuration that does not load, for weights that are not those
+            of the configuration, and for a model and a processor that do not belong together.
     """
     processor = load_processor(name_or_path, task)
-    auto_classes = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
+    auto_classes: dict[str, Any] = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
     with _explained(name_or_path):
-        model = auto_classes[task_of(processor)].from_pretrained(name_or_path)
+        model = _whole(*auto_classes[task_of(processor)].from_pretrained(name_or_path, output_loading_info=True))
         processor.check_config(model.config)
     if processor.max_length is None:
         processor.max_length = model.config.max_text_length
@@ -85,13 +86,18 @@ def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
         architecture = (config.architectures or ["no class"])[0]
         if architecture not in modeling_ifaformer.__all__:
             raise ValueError(f"expected a model of {', '.join(modeling_ifaformer.__all__)}, got {architecture}.")
-        model, loading = getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True)
+        model = _whole(*getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True))
         processor = IFAformerProcessor.from_pretrained(folder)
         if architecture != "IFAformerModel":
             processor.check_config(config)
-        wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-        if any(wrong.values()):
-            raise ValueError(f"the weights are not those of the configuration: {wrong}.")
+    return model
+
+
+def _whole(model: PreTrainedModel, loading: Mapping[str, Any]) -> PreTrainedModel:
+    """The model if all of its weights were there. The library would begin with fresh ones in place of the others."""
+    wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        raise ValueError(f"the weights are not those of the configuration: {wrong}.")
     return model
 
 

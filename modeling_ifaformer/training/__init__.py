@@ -7,7 +7,7 @@ from .arguments import IFAformerTrainingArguments
 
 
 if TYPE_CHECKING:
-    from .building import build_model, build_processor
+    from .building import build_model, build_processor, start_options
     from .pushing import prepare_push
     from .runs import Run, check_splits, plan_runs, runs_summary, train_runs
     from .search import Search
@@ -26,6 +26,7 @@ __all__ = [
     "plan_runs",
     "prepare_push",
     "runs_summary",
+    "start_options",
     "train_runs",
 ]
 

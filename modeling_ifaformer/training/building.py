@@ -2,11 +2,13 @@
 
 import logging
 import os
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from datasets import Dataset
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig
+from transformers import AutoConfig, CLIPImageProcessorPil, CLIPVisionConfig
 
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
 from modeling_ifaformer.configuration_ifaformer import IFAformerConfig, configuration_errors
 from modeling_ifaformer.modeling_ifaformer import (
     IFAformerForRelationExtraction,
@@ -14,23 +16,47 @@ from modeling_ifaformer.modeling_ifaformer import (
     IFAformerPreTrainedModel,
 )
 from processing.features.tokenizer_training import train_wordpiece
-from processing.processing_ifaformer import IFAformerProcessor
+from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 
 
 logger = logging.getLogger(__name__)
 
 
+# Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
+SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
+
+
+def start_options(model: str | None = None) -> dict[str, Any]:
+    """
+    The options of [`build_processor`] and [`build_model`] where they are not given: those of the trained model that a
+    run starts from, a Hub name or folder, else the usual ones.
+
+    Raises:
+        OSError, ValueError: as [`load_processor`].
+    """
+    names = (*SHARED_FIELDS, *SWITCHES)
+    if model is None:
+        return {name: getattr(IFAformerConfig, name) for name in names}
+    processor, config = load_processor(model), AutoConfig.from_pretrained(model)
+    options = {name: getattr(config, name) for name in names}
+    return options | {"max_length": processor.max_length, "entity_markers": processor.entity_markers}
+
+
+def _given(model: str | None, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The options of these names that are given, else those that a run starts with."""
+    start = {name: value for name, value in start_options(model).items() if name in names}
+    return start | {name: value for name, value in options.items() if value is not None}
+
+
 def build_processor(
     train_rows: Dataset,
     *,
+    model: str | None = None,
     text_model: str | None = None,
     vision_model: str | None = None,
     text_config: dict[str, Any] | None = None,
     vision_config: dict[str, Any] | None = None,
     vocab_size: int = 4000,
-    attention_variant: str = "corrected",
-    max_length: int | None = None,
-    use_whole_image: bool | None = None,
     **options: Any,
 ) -> IFAformerProcessor:
     """
@@ -39,20 +65,25 @@ def build_processor(
     Args:
         train_rows: rows as `load_data` gives them, whose tags or relations the processor gets. A fresh text tower
             gets a tokenizer that is learnt from their words.
+        model: a trained IFAformer that the run starts from, Hub name or folder, in place of towers.
         text_model, vision_model: checkpoints that the towers start from, Hub names or folders. None is a fresh tower.
         text_config, vision_config: configurations of fresh towers.
         vocab_size: how many entries a learnt tokenizer has at most.
-        attention_variant: of the model.
-        max_length: longest text in tokens. By default it is the longest that the text tower takes.
-        use_whole_image: as in [`IFAformerConfig`].
-        **options: of [`IFAformerProcessor`].
+        **options: `attention_variant` of the model, and options of [`IFAformerProcessor`]; by default those of
+            `model`. Without one, `max_length` is the longest text in tokens that the text tower takes. None stands
+            for an option that is not given.
 
     Raises:
-        ValueError: for the `deepke` variant without a `max_length`, and as
+        ValueError: for the `deepke` variant without a `max_length`, and as [`start_options`],
             [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
-    deepke = attention_variant == "deepke"
+    options = _given(model, options, (*SHARED_FIELDS, "attention_variant", "max_length", "entity_markers"))
+    if model is not None:
+        text_model = vision_model = model
+        text_config = vision_config = None
+    deepke = options.pop("attention_variant") == "deepke"
+    max_length, use_whole_image = options.pop("max_length", None), options.pop("use_whole_image")
     if deepke and max_length is None:
         raise ValueError(
             "The attention variant deepke pads all batches to one length, on which its results depend. Give that "
@@ -100,33 +131,62 @@ def build_processor(
 def build_model(
     processor: IFAformerProcessor,
     *,
+    model: str | None = None,
     text_model: str | None = None,
     vision_model: str | None = None,
     text_config: dict[str, Any] | None = None,
+    vision_config: dict[str, Any] | None = None,
     **fields: Any,
 ) -> IFAformerPreTrainedModel:
     """
     A new model for the processor: for relations if it has relations, else for entities.
 
+    It begins as a trained `model`, whose head it gets where the labels are the same in the same order, or with the
+    weights of towers. What has no weights to begin with is freshly initialised.
+
     Args:
-        text_model, vision_model, text_config: as for [`build_processor`].
-        **fields: `vision_config` and other fields of [`IFAformerConfig`], besides those that the processor gives.
+        model, text_model, vision_model, text_config, vision_config: as for [`build_processor`].
+        **fields: of [`IFAformerConfig`], besides those that the processor gives, and options of
+            [`IFAformerPreTrainedModel.from_vision_text_pretrained`]. None stands for one that is not given.
 
     Raises:
-        ValueError: as [`IFAformerConfig.from_vision_text_pretrained`].
+        ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], and for a `model` whose attention
+            variant is another one.
         OSError: for a checkpoint that is not there.
     """
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
-    text_config = _text_config(processor, text_model, text_config)
-    model = model_class.from_vision_text_pretrained(
-        vision_model, text_model, text_config=text_config, **processor.config_fields, **fields
-    )
-    for tower in (model.config.text_config, model.config.vision_config):
+    fields = _given(model, fields, SWITCHES) | processor.config_fields
+    if model is None:
+        text_config = _text_config(processor, text_model, text_config)
+        fields |= {"text_config": text_config, "vision_config": vision_config}
+        new = model_class.from_vision_text_pretrained(vision_model, text_model, **fields)
+    else:
+        new = model_class.from_vision_text_pretrained(model, model, **fields)
+        _copy_head(model, new)
+    for tower in (new.config.text_config, new.config.vision_config):
         if os.path.exists(tower._name_or_path):  # The path is nobody's business where the configuration is published.
             tower._name_or_path = ""
-    return model
+    return new
+
+
+def _copy_head(source: str, model: IFAformerPreTrainedModel) -> None:
+    """Give a model the head of a trained one, if that has the same labels."""
+    trained, _ = load_checkpoint(source)
+    theirs, ours = trained.config.attention_variant, model.config.attention_variant
+    if theirs != ours:
+        raise ValueError(f"{source} was trained with the attention variant {theirs}, and cannot go on with {ours}.")
+    labels, others = model.config.id2label, trained.config.id2label
+    if type(trained) is not type(model) or labels != others:
+        logger.warning(
+            f"The head begins fresh: {source} was trained for {', '.join(others.values())}, and this model is for "
+            f"{', '.join(labels.values())}."
+        )
+        return
+    for name, module in model.named_children():
+        if name != model.base_model_prefix:
+            module.load_state_dict(getattr(trained, name).state_dict())
 
 
 def _text_config(

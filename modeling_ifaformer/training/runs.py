@@ -266,7 +266,8 @@ def runs_summary(runs: Sequence[Run]) -> str:
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a run. Folders have absolute paths in it, which cannot be taken for names on the Hub."""
     options = {part: dict(record.get(part, {})) for part in ("data", "model")}
-    for part, name in (("data", "dataset"), ("model", "text_model"), ("model", "vision_model")):
+    named = {"data": ("dataset",), "model": ("model", "text_model", "vision_model")}
+    for part, name in ((part, name) for part, names in named.items() for name in names):
         value = options[part].get(name)
         if value and Path(value).exists():
             options[part][name] = str(Path(value).absolute())

@@ -522,15 +522,32 @@ class TestFromPretrainedTowers:
             _, info = self.load(tmp_path)
         assert info["text"]["missing_keys"] == ["pooler.dense.bias", "pooler.dense.weight"]
 
+    def test_a_checkpoint_of_another_kind(self, tmp_path, caplog):
+        """Its names are those of another model, so that nearly all weights of the tower would be fresh ones."""
+        _, vision, _ = self.checkpoints(tmp_path)
+        weights = {f"backbone.{name}": value for name, value in vision.state_dict().items()}
+        vision.save_pretrained(tmp_path / "other", state_dict=weights)
+        with pytest.raises(
+            ValueError, match=r"has 0 of the \d+ tensors of the vision tower.* allow_missing_weights to"
+        ):
+            self.load(tmp_path, "other")
+        _, info = self.load(tmp_path, "other", allow_missing_weights=True)
+        assert len(info["vision"]["missing_keys"]) == len(vision.state_dict()) + 2
+
     def test_the_towers_of_an_ifaformer_checkpoint(self, tmp_path, make_config):
         source = make_model(make_config(), IFAformerModel)
         source.save_pretrained(tmp_path / "whole")
-        model, info = IFAformerForTokenClassification.from_vision_text_pretrained(
-            None, tmp_path / "whole", vision_config=source.config.vision_config, output_loading_info=True, **LABELS
-        )
-        for key, value in source.text_model.state_dict().items():
-            assert torch.equal(model.ifaformer.text_model.state_dict()[key], value), key
-        assert info["text"]["missing_keys"] == []
+        crops = {name: getattr(source.config, name) for name in ("aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")}
+        for number in (source.config.num_aux_crops, source.config.num_aux_crops + 1):
+            model, info = IFAformerForTokenClassification.from_vision_text_pretrained(
+                *[tmp_path / "whole"] * 2, output_loading_info=True, num_aux_crops=number, **crops, **LABELS
+            )
+            missing = ["embeddings.aux_position_embedding.weight"] if number != source.config.num_aux_crops else []
+            assert info["text"]["missing_keys"] == [] and info["vision"]["missing_keys"] == missing
+            for tower in ("text_model", "vision_model"):
+                ours = getattr(model.ifaformer, tower).state_dict()
+                for key, value in getattr(source, tower).state_dict().items():
+                    assert key in missing or torch.equal(ours[key], value), key
 
     def test_towers_that_do_not_match(self, tmp_path):
         self.checkpoints(tmp_path)

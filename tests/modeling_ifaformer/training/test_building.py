@@ -1,13 +1,17 @@
 import logging
 
 import pytest
+import torch
+from datasets import ClassLabel, Features, List
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.training import build_model, build_processor
 
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 CROPS = {"aux_crop_size": 8, "rcnn_crop_size": 8}
 
 
@@ -38,6 +42,57 @@ def test_checkpoints_of_towers(data, checkpoint):
     model = build_model(processor, text_model=checkpoint, vision_model=checkpoint)
     processor.check_config(model.config)
     assert not model.config.text_config._name_or_path, "a path is not published"
+    source = load_checkpoint(checkpoint)[0].base_model.state_dict()
+    other = {name for name, value in model.base_model.state_dict().items() if not torch.equal(value, source[name])}
+    assert other == {f"vision_model.embeddings.{kind}_position_embedding.weight" for kind in ("aux", "rcnn")}
+
+
+def with_tags(rows, tags):
+    return rows.cast(Features({**rows.features, "ner_tags": List(ClassLabel(names=tags))}))
+
+
+def test_going_on_from_a_trained_model(data, checkpoint, caplog):
+    trained, its_processor = load_checkpoint(checkpoint)
+    rows = with_tags(data["train"], its_processor.tags)
+    processor = build_processor(rows, model=checkpoint)
+    assert (
+        processor.pixel_settings == its_processor.pixel_settings and processor.max_length == its_processor.max_length
+    )
+    model = build_model(processor, model=checkpoint)
+    assert not caplog.text
+    expected = trained.state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items()), "the head too"
+
+    # Of other labels, or fewer crops, what fits is kept.
+    processor = build_processor(with_tags(rows, TAGS), model=checkpoint, num_aux_crops=1)
+    model = build_model(processor, model=checkpoint, text_attends_vision=False)
+    processor.check_config(model.config)
+    assert "The head begins fresh" in caplog.text and f"this model is for {', '.join(TAGS)}" in caplog.text
+    different = {
+        name
+        for name, value in model.base_model.state_dict().items()
+        if value.shape != expected[f"ifaformer.{name}"].shape
+    }
+    assert different == {"vision_model.embeddings.aux_position_embedding.weight"}
+    assert not model.config.text_attends_vision
+
+    with pytest.raises(
+        ValueError, match=r"trained with the attention variant corrected, and cannot go on with deepke"
+    ):
+        build_model(
+            build_processor(rows, model=checkpoint, attention_variant="deepke", max_length=9, use_whole_image=False),
+            model=checkpoint,
+            attention_variant="deepke",
+        )
+
+
+def test_going_on_with_the_other_task(relations, checkpoint, caplog):
+    processor = build_processor(relations, model=checkpoint, negative_relation="in")
+    model = build_model(processor, model=checkpoint)
+    assert isinstance(model, IFAformerForRelationExtraction) and "The head begins fresh" in caplog.text
+    trained = load_checkpoint(checkpoint)[0].base_model.vision_model.state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in model.base_model.vision_model.state_dict().items())
 
 
 def test_relations(relations, caplog):

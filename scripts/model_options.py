@@ -1,0 +1,64 @@
+"""Options of the model that a training makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ifaformer_commands.command_line import option
+
+
+@dataclass
+class TowerArguments:
+    """Options of the two towers."""
+
+    model: str | None = option(
+        "Start from this trained IFAformer, Hub name or folder, in place of text_model and vision_model: with its "
+        "towers, with its head where the labels are the same, and with its settings where no others are given."
+    )
+    text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
+    vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
+    text_config: dict | None = option("The configuration of a fresh text tower, as JSON.")
+    vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
+    attention_variant: str | None = option(
+        "Attention of the paper (corrected, the default), or of DeepKE.", choices=["corrected", "deepke"]
+    )
+
+
+@dataclass
+class ReadingArguments:
+    """Options of what the model reads."""
+
+    vocab_size: int = option("How many entries the tokenizer of a fresh text tower has at most.", 4000)
+    label_scheme: str | None = option(
+        "The CRF scores one token of each word (word, the default), or all (deepke).", choices=["word", "deepke"]
+    )
+    entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
+    negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
+    use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
+    num_aux_crops: int | None = option("How many crops by visual grounding a picture has at most. By default it is 3.")
+    aux_crop_size: int | None = option("The height and width of these crops in pixels. By default it is 128.")
+    num_rcnn_crops: int | None = option(
+        "How many crops by an object detector a picture has at most. By default it is 3."
+    )
+    rcnn_crop_size: int | None = option("The height and width of these crops in pixels. By default it is 64.")
+
+
+@dataclass
+class ModelArguments:
+    """Options of the model."""
+
+    text_attends_vision: bool | None = option("With false, the model reads the text alone: the text-only ablation.")
+    vision_attends_text: bool | None = option("With false, the vision tower does not see the text.")
+    classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
+    allow_missing_weights: bool = option(
+        "Go on with fresh weights where a checkpoint has less than 95 % of the tensors of its tower.", False
+    )
+    attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
+
+
+def fill(start: Mapping[str, Any], *groups: Any) -> None:
+    """Give those options of dataclasses that the command line leaves out the values that a training starts with."""
+    for group in groups:
+        for name, value in vars(group).items():
+            if value is None:
+                setattr(group, name, start.get(name))

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -27,6 +28,7 @@ from filelock import FileLock
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
+from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.jobs.digests import code_digest, tokenizer_digest
 from processing.problems import Problem
 from processing.processing_ifaformer import IFAformerProcessor
@@ -64,7 +66,8 @@ def prepare_features(
 ) -> Dataset:
     """
     The features of each row that the model can read, from the cache where the same rows were prepared with the same
-    settings before. Texts and pictures are stored apart: another tokenizer decodes no picture.
+    settings before. Texts and pictures are stored apart: another tokenizer decodes no picture. Their checksums are
+    compared once a run, and what the disk has changed is prepared anew.
 
     A picture or crop that cannot be used counts as absent. A warning says how many there are and names the first;
     [`unusable_pictures`] gives them all. A row that the model cannot read is left out, and a warning says how many
@@ -186,7 +189,8 @@ def _cached(
     key = Hasher.hash([rows._fingerprint, settings, sorted(features)])
     folder = os.path.join(folder, key)
     with cache_errors(folder), _one_writer(folder):
-        return rows.map(
+        is_prepared = _are_whole(folder)
+        prepared = rows.map(
             encode,
             fn_kwargs={"processor": processor},
             batched=True,
@@ -199,6 +203,31 @@ def _cached(
             new_fingerprint=key,
             desc="Preparing texts" if encode is _encode_texts else "Preparing pictures",
         )
+        if not is_prepared:
+            write_checksums(Path(folder))
+        return prepared
+
+
+_known_whole: set[tuple] = set()  # of files with their sizes and times: one run compares their checksums once
+
+
+def _are_whole(folder: str) -> bool:
+    """Whether the folder has features that are what was written there. Others are removed."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "features*.arrow")))
+    state = tuple((path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths)
+    if paths and state not in _known_whole:
+        damaged = damaged_files(Path(folder))
+        if damaged:
+            logger.warning(
+                f"The prepared features in {folder} are damaged, since the content of {', '.join(damaged)} is not "
+                "what was written there. They are prepared anew."
+            )
+        if damaged or not os.path.exists(os.path.join(folder, CHECKSUMS)):  # without: the writer was killed
+            for path in paths:
+                os.remove(path)
+            return False
+        _known_whole.add(state)
+    return bool(paths)
 
 
 def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:

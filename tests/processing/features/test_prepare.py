@@ -484,6 +484,28 @@ def test_what_a_killed_process_leaves_behind_goes(rows, make_processor, tmp_path
         assert np.array_equal(row["aux_pixel_values"], other["aux_pixel_values"])
 
 
+@pytest.mark.parametrize("num_proc", [1, 2])
+def test_features_that_the_disk_has_changed_are_prepared_anew(rows, make_processor, tmp_path, caplog, num_proc):
+    def prepare():
+        caplog.clear()
+        return list(prepare_features(rows, make_processor(), cache_dir=str(tmp_path), num_proc=num_proc))
+
+    expected = prepare()
+    assert prepare() and "damaged" not in caplog.text
+    path = max(tmp_path.glob("ifaformer_features/*/features*.arrow"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    again = prepare()
+    assert (
+        f"The prepared features in {path.parent} are damaged, since the content of {path.name} is not" in caplog.text
+    )
+    for row, other in zip(again, expected, strict=True):
+        assert row.keys() == other.keys()
+        assert all(np.array_equal(value, other[name]) for name, value in row.items())
+    assert prepare() and "damaged" not in caplog.text
+
+
 def test_of_two_at_once_one_prepares(rows, make_processor, tmp_path, decoded):
     together, numbers = FORK.Barrier(2), FORK.Queue()
 

@@ -168,21 +168,20 @@ def released(claims: Sequence[FileLock]) -> Iterator[None]:
             lock.release(force=True)
 
 
-# Training arguments that may change while a run goes on: they say where it runs and what is told of it. All others
-# decide what is learnt or which epoch is kept.
-FREE = (
-    "output_dir",
-    "resume_from_checkpoint",
-    "run_name",
-    "project",
-    "disable_tqdm",
-    "use_cpu",
-    "local_rank",
-    "debug",
+# Training arguments (names, and beginnings of names) that may change while a run goes on: they say where it runs and
+# what is told of it. All others decide what is learnt or which epoch is kept.
+FREE: tuple[str, ...] = ("output_dir", "resume_from_checkpoint", "run_name", "project", "disable_tqdm", "use_cpu")
+FREE += ("local_rank", "debug", "skip_memory_metrics", "per_device_eval_batch_size", "eval_batch_size", "do_", "ddp_")
+FREE += (
+    "eval_accumulation_steps",
+    "save_total_limit",
+    "save_on_each_node",
+    "report_to",
+    "hub_",
+    "push_to_hub",
+    "log_",
 )
-FREE += ("per_device_eval_batch_size", "eval_batch_size", "eval_accumulation_steps", "skip_memory_metrics")
-FREE += ("hub_", "push_to_hub", "logging_", "log_", "report_to", "trackio_", "save_total_limit", "save_on_each_node")
-FREE += ("dataloader_num", "dataloader_p", "dataloader_multi", "ddp_", "do_", "torch_empty_cache_steps")
+FREE += ("logging_", "trackio_", "dataloader_num", "dataloader_p", "dataloader_multi", "torch_empty_cache_steps")
 
 
 def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,16 +189,9 @@ def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others:
     fields = config.to_dict()
     for tower in config.sub_configs:
         fields |= {f"{tower}.{name}": value for name, value in fields.pop(tower).items()}
-    settings = {
-        **{name: value for name, value in arguments.to_sanitized_dict().items() if not name.startswith(FREE)},
-        **{
-            name: value
-            for name, value in fields.items()
-            if not name.endswith(("_name_or_path", "transformers_version"))
-        },
-        "processes": arguments.world_size,
-        **others,
-    }
+    fields = {name: value for name, value in fields.items() if not name.endswith(("_name_or_path", "_version"))}
+    options = {name: value for name, value in arguments.to_sanitized_dict().items() if not name.startswith(FREE)}
+    settings = {**options, **fields, "processes": arguments.world_size, **others}
     return json.loads(json.dumps(settings, default=str))
 
 

@@ -124,7 +124,7 @@ class IFAformerTrainer(Trainer):
             ) from error
 
     def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
+        best = str(self.state.best_model_checkpoint)
         damaged = damaged_files(Path(best))
         if damaged:
             raise OSError(

@@ -34,7 +34,7 @@ def write_dataset(
     rows. A call that was interrupted is gone on with by the same call.
 
     Args:
-        data: splits of rows as `load_data` gives them.
+        data: splits of rows as `load_data` gives them; with `verify_pictures=True` they have no damaged pictures.
         folder: where the files are written: one that is new or empty, or one of the same call before.
         rows_per_shard: rows of a Parquet file.
         **card: what the card says: `title`, and `report`, `description`, `license`, `language` and `repo_id` as

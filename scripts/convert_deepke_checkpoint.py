@@ -43,7 +43,7 @@ def main() -> None:
         raise SystemExit("--task re needs --relations, the JSON file from relation names to ids (ours_rel2id.json).")
 
     from modeling_ifaformer.checkpoints.deepke import convert_deepke_checkpoint
-    from processing.data.mnre import read_relation_ids
+    from processing.data.label_ids import read_label_ids
 
     with user_errors():
         done = convert_deepke_checkpoint(
@@ -52,7 +52,7 @@ def main() -> None:
             arguments.task,
             text_model=arguments.text_model,
             vision_model=arguments.vision_model,
-            relations=read_relation_ids(arguments.relations) if arguments.task == "re" else None,
+            relations=read_label_ids(arguments.relations) if arguments.task == "re" else None,
             max_length=arguments.max_seq_length,
         )
     print(

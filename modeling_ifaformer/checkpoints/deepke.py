@@ -56,7 +56,7 @@ def convert_deepke_checkpoint(
         text_model, vision_model: the pretrained models that training started from, by name on the Hub or by folder.
             They give configuration, tokenizer and image processor.
         relations: for task `re`, the names of the relations in the order of their ids, as
-            [`processing.data.mnre.read_relation_ids`] reads them.
+            [`processing.data.label_ids.read_label_ids`] reads them.
         max_length: the longest text of training in tokens; by default the published one, 40 for `ner`, 80 for `re`.
 
     Raises:

@@ -1,7 +1,6 @@
 """The builder of MNRE: tweets with two marked entities, the relation between them, pictures and crops."""
 
 import ast
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
 from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
+from .label_ids import read_label_ids
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -88,24 +88,6 @@ def _entity(value: Any, key: str, num_words: int, where: str) -> dict[str, Any]:
     return {"name": name, "start": start, "end": end}
 
 
-def read_relation_ids(path: str | os.PathLike) -> list[str]:
-    """
-    The relations of DeepKE's JSON file `ours_rel2id.json` in the order of their ids.
-
-    Raises:
-        ValueError: for one that does not number them from 0 on.
-    """
-    with open(path, encoding="utf-8") as file:
-        try:
-            ids = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: expected JSON: {error}.") from error
-    numbered = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
-    if not numbered or sorted(ids.values()) != list(range(len(ids))):
-        raise ValueError(f"{path}: expected a dict of each relation to its number, from 0 on; got {ids!r:.200}.")
-    return sorted(ids, key=ids.__getitem__)
-
-
 class MNRE(ArchiveBuilder):
     """
     MNRE: tweets, each with two marked entities, the relation between them, a picture and crops of it.
@@ -142,7 +124,7 @@ class MNRE(ArchiveBuilder):
 
     def row_features(self) -> datasets.Features:
         path = self.archive.file(self.RELATION_IDS)
-        return re_features(read_relation_ids(path) if os.path.isfile(path) else MNRE_RELATIONS)
+        return re_features(read_label_ids(path) if os.path.isfile(path) else MNRE_RELATIONS)
 
     def read_rows(self, path: str) -> Iterator[ArchiveRow]:
         return read_relation_rows(path, self.info.features["relation"].names)

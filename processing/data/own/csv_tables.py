@@ -17,7 +17,10 @@ Line = tuple[int, str | Problem]
 
 # What a cell holds in columns that are no plain text: a list by its separator, or JSON.
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
-JSON_COLUMNS = ("spans", "entities", "aux_objects", "rcnn_objects")
+JSON_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects")
+# These hold JSON where they begin as a list: the entities in an export, but in other files a word; and a place of an
+# entity, or its words.
+MAYBE_JSON_COLUMNS = ("label", "labels", "head", "tail")
 
 # A quote that is never closed must not take all that follows into its field. The limit is low, since reading goes on
 # so far from each line that opens a quote.
@@ -53,7 +56,7 @@ def _row(header: list[str], cells: list[str]) -> Row | Problem:
             row[name] = None
         elif name in LIST_SEPARATORS:
             row[name] = _parts(cell, LIST_SEPARATORS[name])
-        elif name in JSON_COLUMNS:
+        elif name in JSON_COLUMNS or (name in MAYBE_JSON_COLUMNS and cell[0] in "[{"):
             try:
                 row[name] = parse_json(cell)
             except ValueError as error:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,15 @@ from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
-from .find_tables import Tables
+from .find_tables import LABEL_FILE, Tables
+from .forms import NO_GOLD, check_gold, in_our_columns
 from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, read_labelled_row
-from .tables import BINARY_ENDINGS, ending_of, place_of, read_table, table_features
+from .tables import BINARY_ENDINGS, ending_of, place_of, read_table
 from .tag_schemes import split_tag
+
+
+# Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
+_PICTURES = re.compile(rb"image|_crops|IMGID|\.(?:jpe?g|png|gif|webp|bmp)", re.IGNORECASE)
 
 
 @dataclass
@@ -56,7 +62,7 @@ class FileSource:
         places: dict[str, str] = {}  # It holds where each id was seen first.
         index = -1
         for path in self.tables.splits[split]:
-            names = LabelNames.of(table_features(path))
+            names = LabelNames.of(path)
             shown = os.path.relpath(path, self.tables.folder)
             # Pictures are most of a file that holds them; a pass that needs none does not read them.
             for place, row in read_table(path, COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)):
@@ -65,13 +71,15 @@ class FileSource:
                 try:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
+                    row = in_our_columns(row)
+                    check_gold(row)
                     labelled = read_labelled_row(row, _new_id(f"{split}-{index}", ids), names)
                     _check_tags(labelled, self.config)
                     if labelled.has_own_id and places.setdefault(labelled.row_id, where) != where:
                         details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
                         raise ProblemError(Problem("must be another one in each row", "id", details=details))
                 except ProblemError as error:
-                    if self.config.strict:
+                    if self.config.strict and error.problem.kind != NO_GOLD:
                         raise ValueError(
                             f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
                         ) from error
@@ -88,12 +96,17 @@ def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
     paths = [path for paths in tables.splits.values() for path in paths]
     texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
     stored = [os.stat(path) for path in paths if path not in texts]
+    label_files = {os.path.join(os.path.dirname(path), LABEL_FILE) for path in paths}
     folders = [image_dir] if stored or any(map(_names_pictures, texts)) else []
     cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
     return digest(
         {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},
         [(status.st_size, status.st_mtime_ns) for status in stored],
-        files_digest(texts, folders, passed={os.path.realpath(path) for path in (cache, *paths)}),
+        files_digest(
+            [*texts, *sorted(filter(os.path.isfile, label_files))],
+            folders,
+            passed={os.path.realpath(path) for path in (cache, *paths)},
+        ),
     )
 
 
@@ -102,7 +115,7 @@ def _names_pictures(path: str) -> bool:
     with open(path, "rb") as file:
         end = b""  # A word may lie across two chunks.
         while chunk := file.read(1 << 20):
-            if b"image" in end + chunk or b"_crops" in end + chunk:
+            if _PICTURES.search(end + chunk):
                 return True
             end = chunk[-5:]
     return False

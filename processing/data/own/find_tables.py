@@ -8,15 +8,19 @@ from typing import NamedTuple
 import datasets
 from datasets.data_files import SPLIT_KEYWORDS
 
-from .tables import BINARY_ENDINGS, ending_of
+from .conll_tables import is_conll
+from .tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of
 
 
 # The split of each of the names that `datasets` knows for it: "dev" is the validation split.
 SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
 
 # They lie beside the rows in folders that datasets or a builder of this project wrote.
-_NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json")
-_NAMED_ENDINGS = (".jsonl", ".json", ".csv")
+LABEL_FILE = "label.json"  # the ids of tags that are numbers, as in the data sets of tner
+_NO_TABLES = (
+    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "loading_report.json"),
+    LABEL_FILE,
+)
 _SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_OF)})(?:-\d+-of-(\d+))?", re.IGNORECASE)
 
 # The files of each split by its name, whatever that is. It is empty where there is no data set.
@@ -47,17 +51,22 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
     - a file: the split that its name says, else train;
     - a folder with `train`, `validation` and `test` files of one ending (or of another name of `SPLIT_OF`, such as
       `dev`), there or in `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; else a lone file of
-      text is train;
+      text is train. A `.txt` that is not CoNLL is passed over;
     - what `save_to_disk` of `datasets` wrote, or a folder of Parquet files that `load_dataset` tells apart.
 
     Raises:
         FileNotFoundError: where there is none of these.
-        ValueError: where several files would be the same split.
+        ValueError: where several files would be the same split, and for a `.txt` that is not CoNLL.
     """
     root = os.path.abspath(os.path.expanduser(data_dir))
     if os.path.isfile(root):
         # A link's own name counts: the Hub's cache links files to others without an ending.
         root = os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
+        if ending_of(root) == ".txt" and not is_conll(root):
+            raise ValueError(
+                f"{root}: expected a word and its tag on each line, and a blank line between tweets, since a .txt is "
+                "data only in this form. Save texts with their entities as JSON lines, CSV or Parquet."
+            )
         match = _SPLIT_FILE.fullmatch(os.path.splitext(os.path.basename(root))[0])
         return Tables(root, {SPLIT_OF[match[1].lower()] if match else "train": (root,)})
     root = os.path.realpath(root)
@@ -76,8 +85,9 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
         listing = ", ".join(entries[:20]) + (", ..." if len(entries) > 20 else "")
         raise FileNotFoundError(
             f"No data set at data_dir={os.fspath(data_dir)!r}: looked in {root} and in data/ below it for train, "
-            "validation and test files ending in .jsonl, .json, .csv or .parquet, or a folder written by "
-            f"save_to_disk; it holds {listing or 'nothing'}. Name the files so, or pass the file itself."
+            "validation and test files ending in .jsonl, .json, .csv, .conll or .parquet, or in .txt with a word and "
+            f"its tag on each line, or a folder written by save_to_disk; it holds {listing or 'nothing'}. Name the "
+            "files so, or pass the file itself."
         )
     if len(known) < sum(name in SPLIT_OF for name in found):
         raise ValueError(f"{root}: several of its splits {list(found)} would be one split. Keep only one of them.")
@@ -91,8 +101,13 @@ def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:
 
 
 def _lone_file(folder: str) -> SplitFiles:
-    names = _file_names(folder, _NAMED_ENDINGS)
+    endings = tuple(ending for ending in TEXT_ENDINGS if ending != ".txt")  # It may be a README of any kind.
+    names = _file_names(folder, endings) or [name for name in _file_names(folder, (".txt",)) if _is_data(folder, name)]
     return {"train": (os.path.join(folder, names[0]),)} if len(names) == 1 else {}
+
+
+def _is_data(folder: str, name: str) -> bool:
+    return ending_of(name) != ".txt" or is_conll(os.path.join(folder, name))
 
 
 def _named_files(folder: str) -> SplitFiles:
@@ -105,9 +120,9 @@ def _named_files(folder: str) -> SplitFiles:
     found: dict[str, list[str]] = {}
     # The files of one split must agree in their name, in their number of parts and in their ending.
     kinds: dict[str, set[tuple[str, str | None, str]]] = {}
-    for name in _file_names(folder, (*_NAMED_ENDINGS, *BINARY_ENDINGS)):
+    for name in _file_names(folder, (*TEXT_ENDINGS, *BINARY_ENDINGS)):
         stem, ending = os.path.splitext(name)
-        if match := _SPLIT_FILE.fullmatch(stem):
+        if (match := _SPLIT_FILE.fullmatch(stem)) and _is_data(folder, name):
             split = SPLIT_OF[match[1].lower()]
             found.setdefault(split, []).append(name)
             kinds.setdefault(split, set()).add((match[1], match[2], ending))

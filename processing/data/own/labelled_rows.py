@@ -1,18 +1,23 @@
 """Rows of your own files, checked: their words, and a tag for each word."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import datasets
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.data.label_ids import read_label_ids
 from processing.problems import Problem, ProblemError
 from processing.tokenizing import split_words
 
+from .find_tables import LABEL_FILE
+from .forms import FORM_COLUMNS, misnamed_column
+from .tables import table_features
 from .text_tables import Row
 
 
-LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities")
+LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities", *FORM_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 SPAN_KEYS = ("start", "end", "label")
@@ -39,8 +44,9 @@ class LabelNames(NamedTuple):
     types: list[str] | None = None
 
     @classmethod
-    def of(cls, features: Mapping[str, Any]) -> "LabelNames":
-        """The names in the features of a file, as `table_features` gives them."""
+    def of(cls, path: str) -> "LabelNames":
+        """The names in the features of a file; for tags without any there, those of a `label.json` beside it."""
+        features = table_features(path)
 
         def names(feature: Any) -> list[str] | None:
             feature = getattr(feature, "feature", feature)
@@ -48,7 +54,11 @@ class LabelNames(NamedTuple):
                 return names(feature.get("label"))
             return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
-        return cls(names(features.get("ner_tags")), names(features.get("spans")) or names(features.get("entities")))
+        tags = names(features.get("ner_tags") or features.get("tags"))
+        beside = os.path.join(os.path.dirname(path), LABEL_FILE)
+        if tags is None and os.path.isfile(beside):
+            tags = read_label_ids(beside)
+        return cls(tags, names(features.get("spans")) or names(features.get("entities")))
 
 
 def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
@@ -95,7 +105,10 @@ def _label(value: Any, column: str, names: list[str] | None) -> str:
     if isinstance(value, str) and value:
         return value
     if type(value) is int and names is None:
-        raise bad_row("must be strings: the file has no names for their ids", column, value)
+        kind = "must be strings: the file has no names for their ids"
+        if column == "ner_tags":
+            kind += f", and there is no {LABEL_FILE} beside it, a dict of each tag to its id"
+        raise bad_row(kind, column, value)
     if type(value) is not int or names is None or not 0 <= value < len(names):
         raise bad_row("must be strings, or ids of the file's own names", column, value)
     return names[value]
@@ -107,7 +120,9 @@ def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) ->
     if row.get("text") is None or not given:
         columns = ", ".join(name for name, value in row.items() if value is not None)
         kind = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
-        raise ProblemError(Problem(kind, details=f"(it has values for {columns or 'no column'})"))
+        raise ProblemError(
+            Problem(kind, details=f"(it has values for {columns or 'no column'}{misnamed_column(row)})")
+        )
     if len(given) == 2:
         raise ProblemError(Problem("the row must have spans or entities, not both"))
     if not isinstance(row["text"], str):

@@ -44,9 +44,9 @@ def survey_rows(source: FileSource) -> Survey:
         skipped: list[SkippedRow] = []
         counts = entities[split] = Counter()
         num_rows[split], ids[split] = 0, set()
-        for features in map(table_features, paths):
-            columns.update(dict.fromkeys(features))
-            labels.append(LabelNames.of(features))
+        for path in paths:
+            columns.update(dict.fromkeys(table_features(path)))
+            labels.append(LabelNames.of(path))
         for _, row in source.rows(split, skipped, with_pictures=False):
             num_rows[split] += 1
             if row.has_own_id:

@@ -1,7 +1,7 @@
 """
-Rows of a file, one by one: JSON lines, CSV, plain text, Parquet or Arrow.
+Rows of a file, one by one: JSON lines, JSON, CSV, CoNLL, plain text, Parquet or Arrow.
 
-A row that cannot be read is a problem, and reading goes on. Memory does not grow with the file.
+A row that cannot be read is a problem, and reading goes on. Memory does not grow with the file, but for a JSON array.
 """
 
 import os
@@ -11,12 +11,23 @@ from typing import Any
 from processing.problems import Problem
 
 from .arrow_tables import arrow_features, arrow_rows
+from .conll_tables import conll_rows, is_conll
 from .csv_tables import csv_rows
 from .text_tables import Row, json_rows, line_rows
 
 
+def _conll_or_line_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
+    yield from (conll_rows if is_conll(path) else line_rows)(path)
+
+
 # What reads a file of text, by its ending. A format that is to be added has its place here.
-_READERS = {".jsonl": json_rows, ".json": json_rows, ".csv": csv_rows, ".txt": line_rows}
+_READERS = {
+    ".jsonl": json_rows,
+    ".json": json_rows,
+    ".csv": csv_rows,
+    ".conll": conll_rows,
+    ".txt": _conll_or_line_rows,
+}
 
 TEXT_ENDINGS = tuple(_READERS)
 BINARY_ENDINGS = (".parquet", ".arrow")
@@ -33,9 +44,10 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
 
     | ending | a row is |
     |---|---|
-    | `.jsonl`, `.json` | a JSON object on a line; blank lines are skipped |
+    | `.jsonl`, `.json` | a JSON object on a line, or of an array that is the whole file; blank lines are skipped |
     | `.csv` | the cells below a header of names, commas between; an empty cell is None; blank lines are skipped |
-    | `.txt` | `{"text": line}`, blank lines too |
+    | `.conll` | `{"tokens", "ner_tags"}` of the lines between two blank ones, see [`conll_rows`] |
+    | `.txt` | the same where [`is_conll`] says so; else `{"text": line}`, blank lines too |
     | `.parquet`, `.arrow` | what it holds, as plain Python values |
 
     Text is UTF-8, with or without a byte order mark. For lists in CSV, and for its rows of several lines, see
@@ -47,7 +59,7 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
     Raises:
         OSError: for a file that cannot be opened.
         ValueError: with the file's name, for an unknown ending, Parquet or Arrow that is none or damaged, UTF-16, a
-            JSON array, a CSV header that is no list of distinct names.
+            broken JSON array, a CSV header that is no list of distinct names.
     """
     path, ending = os.fspath(path), ending_of(path)
     if ending in BINARY_ENDINGS:

@@ -58,23 +58,60 @@ def line_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
 
 
 def json_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
-    """A JSON object on every line but the blank ones."""
+    """
+    A JSON object on every line but the blank ones, or a file that is a JSON array of objects, which is in memory as a
+    whole. `[text, {...}]`, as spaCy's training data have it, is the object with that `text`.
+    """
     is_first = True
     for line, text in text_lines(path):
         if isinstance(text, Problem):
             yield line, text
         elif stripped := text.strip():
-            if is_first and (stripped == "[" or re.match(r"\[\s*\{", stripped)):
-                raise ValueError(
-                    f"{path}: expected a JSON object on every line, got a JSON array; convert it, for example with "
-                    "`jq -c '.[]'`."
-                )
+            if is_first and (stripped == "[" or re.match(r"\[\s*[\[{]", stripped)):
+                yield from _array_rows(path)
+                return
             is_first = False
-            try:
-                row, details = parse_json(stripped), f"(it is {stripped[:60]!r})"
-            except ValueError as error:
-                row, details = None, f"({error})"
-            yield line, row if isinstance(row, dict) else Problem("the line is not a JSON object", details=details)
+            yield line, _json_row(stripped, "line")
+
+
+def _json_row(text: str, place: str) -> Row | Problem:
+    try:
+        value, details = parse_json(text), f"(it is {text[:60]!r})"
+    except ValueError as error:
+        value, details = None, f"({error})"
+    if isinstance(value, list) and [type(part) for part in value] == [str, dict]:
+        value = {"text": value[0], **value[1]}
+    return value if isinstance(value, dict) else Problem(f"the {place} is not a JSON object", details=details)
+
+
+def _array_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
+    """
+    The items of a JSON array, and the line on which each begins. What is no array is a ValueError with file and line,
+    since nothing behind it can be read.
+    """
+    lines = []
+    for number, text in text_lines(path):
+        if isinstance(text, Problem):
+            raise ValueError(f"{path}:{number}: {text}.")
+        lines.append(text)
+    array, decoder = "".join(lines), json.JSONDecoder()
+    line, counted, position = 1, 0, array.index("[")
+    if re.match(r"\[\s*\]\s*$", array[position:]):
+        return
+    while array[position] != "]":
+        position = _SPACE.match(array, position + 1).end()  # type: ignore[union-attr]
+        line, counted = line + array.count("\n", counted, position), position
+        try:
+            _, end = decoder.raw_decode(array, position)
+            position = _SPACE.match(array, end).end()  # type: ignore[union-attr]
+            if array[position : position + 1] not in (",", "]"):
+                raise json.JSONDecodeError("Expecting ',' or ']'", array, position)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}:{line}: expected the next item of a JSON array: {error}.") from error
+        yield line, _json_row(array[counted:end], "item")
+
+
+_SPACE = re.compile(r"\s*")
 
 
 def parse_json(text: str) -> Any:

@@ -266,13 +266,6 @@ class TestArguments:
         with pytest.raises(ValueError, match=message):
             folder.write("train", PARIS).builder(**option)
 
-    def test_plain_text(self, tmp_path):
-        (tmp_path / "x.txt").write_text("Paris")
-        with pytest.raises(
-            ValueError, match=r"(?s)x\.txt: expected rows of the train split, .*it has values for text"
-        ):
-            FileMNER(data_dir=tmp_path / "x.txt", cache_dir=str(tmp_path / "cache")).download_and_prepare()
-
 
 PREPARE = """
 import sys

@@ -83,7 +83,7 @@ JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
         ({"tokens": ["a"], "ner_tags": "O"}, "ner_tags: must be a list of tags (got 'O')"),
         (
             {"tokens": ["a"], "ner_tags": [1]},
-            "ner_tags: must be strings: the file has no names for their ids (got 1)",
+            "ner_tags: must be strings: the file has no names for their ids, and there is no label.json beside it",
         ),
         (
             {"tokens": ["a"], "ner_tags": [None]},

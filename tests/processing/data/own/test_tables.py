@@ -72,9 +72,33 @@ class TestText:
         assert (first, last) == ({"a": 1}, {"a": 2})
         assert str(error) == "the line is too long (more than 1 MiB)"
 
-    @pytest.mark.parametrize("content", ['[\n{"a": 1}\n]', '[{"a": 1}]', ' \n[ {"a": 1},\n {"a": 2}]'])
-    def test_a_json_array(self, write, content):
-        with pytest.raises(ValueError, match=r"x\.json: expected a JSON object on every line, got a JSON array"):
+    @pytest.mark.parametrize(
+        ("content", "lines"),
+        [
+            ('[\n{"a": 1},\n{"a":\n2}\n]\n', [2, 3]),
+            ('[{"a": 1}, {"a": 2}]', [1, 1]),
+            (' \n[ {"a": 1},\n\n {"a": 2}] \n', [2, 4]),
+            ("[\n]", []),
+        ],
+    )
+    def test_a_json_array(self, write, content, lines):
+        found = list(read_table(write(content, "x.json")))
+        assert found == list(zip(lines, [{"a": 1}, {"a": 2}], strict=False))
+
+    def test_items_of_a_json_array(self, write):
+        content = '[["Paris", {"entities": []}], 5, {"a": "\\ud800"}]'
+        found = rows(write(content, "x.json"))
+        assert found[0] == {"text": "Paris", "entities": []}
+        assert [str(problem) for problem in found[1:]] == [
+            "the item is not a JSON object (it is '5')",
+            "the item is not a JSON object (half of a surrogate pair, '\\ud800', is no character)",
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "line"), [('[\n{"a": 1},\n{"a" 2}]', 3), ('[{"a": 1} {"a": 2}]', 1), ('[\n{"a": 1},\n', 3)]
+    )
+    def test_a_broken_json_array(self, write, content, line):
+        with pytest.raises(ValueError, match=rf"x\.json:{line}: expected the next item of a JSON array: Expecting"):
             rows(write(content, "x.json"))
 
     @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])

@@ -1,0 +1,25 @@
+"""Labels in the order of their ids, as files beside a data set or a checkpoint tell them."""
+
+import json
+import os
+
+
+def read_label_ids(path: str | os.PathLike) -> list[str]:
+    """
+    The labels of a JSON file in the order of their ids: a dict such as `{"None": 0, ...}`, as in `ours_rel2id.json` of
+    DeepKE and `label.json` of tner, or such a dict as its `label2id`, as in the `config.json` of a model.
+
+    Raises:
+        ValueError: for one that does not number them from 0 on.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            ids = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected JSON: {error}.") from error
+    if isinstance(ids, dict) and isinstance(ids.get("label2id"), dict):
+        ids = ids["label2id"]
+    numbered = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
+    if not numbered or sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"{path}: expected a dict of each label to its number, from 0 on; got {ids!r:.200}.")
+    return sorted(ids, key=ids.__getitem__)

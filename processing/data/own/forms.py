@@ -1,0 +1,234 @@
+"""
+Rows as annotation tools and other programs write them, brought into the columns of this project.
+
+`FORMS` is the table of what is known: how a row is recognised by its own structure, and what becomes of it. Whatever
+comes after (checks, splits, pictures, reports) sees the columns of this project alone.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from processing.problems import Problem, ProblemError
+
+from .text_tables import Row
+
+
+# Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.
+FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", "answer")
+
+_PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
+_LOCAL_FILE = re.compile(r"^/data/(?:local-files/\?d=)?")  # Label Studio's paths of its own files begin so.
+_SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
+
+
+class Form(NamedTuple):
+    """A form that rows have in the files of some program."""
+
+    name: str
+    fits: Callable[[Row], bool]
+    read: Callable[[Row], Row]  # the row with `text` or `tokens`, and with `spans`, `entities` or `ner_tags`
+
+
+def in_our_columns(row: Row) -> Row:
+    """
+    A row in the columns of this project, whichever of the `FORMS` it has; one of no known form stays as it is.
+
+    Entities are `ner_tags`, or `spans` or `entities`: dicts with `start`, `end`, `label` and whatever else they had.
+    `relations` are dicts with `head` and `tail`, which are places in these, and `relation`. An `answer` says whether a
+    person accepted the row, see [`check_gold`].
+
+    Raises:
+        ProblemError: for a row that is recognised as one of the forms and is not in all as that is written.
+    """
+    for form in FORMS:
+        if form.fits(row):
+            try:
+                row = form.read(row)
+            except ProblemError:
+                raise
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                details = f"({type(error).__name__}: {error})"
+                raise ProblemError(Problem(f"the row is not as {form.name} writes it", details=details)) from error
+            break
+    column = next((name for name in ("spans", "entities") if isinstance(row.get(name), list)), None)
+    if column is None:
+        return row
+    spans = [_span(span) for span in row[column]]
+    row = {**row, column: spans}
+    if isinstance(row.get("relations"), list):
+        places = {
+            str(span["id"]): place for place, span in enumerate(spans) if isinstance(span, dict) and "id" in span
+        }
+        row["relations"] = [_relation(relation, places) for relation in row["relations"]]
+    return row
+
+
+NO_GOLD = "the row says of itself that it is not to be learnt from"
+
+
+def check_gold(row: Row) -> None:
+    """A ProblemError for a row whose `answer` is another than Prodigy's `accept`."""
+    if row.get("answer") not in (None, "accept"):
+        raise ProblemError(Problem(NO_GOLD, "answer", details=f"(got {row['answer']!r:.80})"))
+
+
+def misnamed_column(row: Row) -> str:
+    """What to rename in a row in which no entities were found; empty where no column looks like entities."""
+    words = row.get("tokens")
+    for name, value in row.items():
+        if isinstance(value, list) and value and name != "tokens":
+            if isinstance(words, list) and len(words) == len(value) and all(isinstance(tag, str) for tag in value):
+                return f"; rename the column {name} to ner_tags if it has a tag for each word"
+            if isinstance(row.get("text"), str) and all(isinstance(item, dict | list) for item in value):
+                return f"; rename the column {name} to spans if it has the entities, each with start, end and label"
+    return ""
+
+
+def _span(span: Any) -> Any:
+    """A span with `start`, `end` and `label`; one of an unknown spelling stays as it is."""
+    if isinstance(span, list | tuple) and len(span) == 3:
+        return dict(zip(("start", "end", "label"), span, strict=True))
+    if not isinstance(span, Mapping):
+        return span
+    span = {key if _SPAN_KEYS.get(key, key) in span else _SPAN_KEYS[key]: value for key, value in span.items()}
+    if isinstance(span.get("label"), list) and len(span["label"]) == 1:
+        (span["label"],) = span["label"]
+    return span
+
+
+def _relation(relation: Any, places: Mapping[str, int]) -> Row:
+    """One of this project's results, of doccano or of Label Studio; `places` are those of the entities by id."""
+    try:
+        if "from_id" in relation:
+            ends = [places[str(relation[end])] for end in ("from_id", "to_id")]
+            head, tail = reversed(ends) if relation.get("direction") == "left" else ends
+            name = relation["type"]
+            if "labels" in relation:
+                (name,) = relation["labels"]
+        else:
+            head, tail, name = (relation[key] for key in ("head", "tail", "relation"))
+        if type(head) is not int or type(tail) is not int or not isinstance(name, str) or not name:
+            raise TypeError
+    except (KeyError, TypeError, ValueError) as error:
+        kind = "each must have one name, and join two of the row's entities"
+        raise ProblemError(Problem(kind, "relations", details=f"(got {relation!r:.80})")) from error
+    return {"head": head, "tail": tail, "relation": name}
+
+
+def _label_studio_task(row: Row) -> Row:
+    """
+    A task: its `data` are columns. An annotation that was cancelled does not count. Of several that say different
+    things, the ground truth counts. A task that has `predictions` alone was made outside, see `predict.py --to`.
+    """
+    given = next((row[name] for name in ("annotations", "completions", "predictions") if name in row), [])
+    valid = [one for one in given if not one.get("was_cancelled")]
+    results = [one["result"] for one in [one for one in valid if one.get("ground_truth")] or valid]
+    if len({_said(result) for result in results}) > 1:
+        details = f"({len(results)} annotations)"
+        raise ProblemError(Problem("annotations differ, and none is the ground truth", details=details))
+    spans = [
+        {**item["value"], "id": item.get("id"), "label": item["value"][item["type"]]}
+        for item in (results[0] if results else [])
+        if "start" in item.get("value", ())  # Choices, and boxes in the picture, have none.
+    ]
+    columns = _label_studio_data({"id": row.get("id"), **row["data"]}, spans)
+    if not results:
+        return {**columns, "answer": "every annotation was cancelled" if given else "nobody has annotated it"}
+    return {**columns, "spans": spans, "relations": [item for item in results[0] if item["type"] == "relation"]}
+
+
+def _said(result: list[Any]) -> frozenset[str]:
+    """What an annotation says, without the ids, which are others in each."""
+    values = {
+        item.get("id", place): json.dumps(item.get("value"), sort_keys=True)
+        for place, item in enumerate(result)
+        if item["type"] != "relation"
+    }
+    relations = (
+        f"{values[item['from_id']]} {item.get('labels')} {values[item['to_id']]} {item.get('direction')}"
+        for item in result
+        if item["type"] == "relation"
+    )
+    return frozenset([*values.values(), *relations])
+
+
+def _label_studio_data(columns: Row, spans: list[Row]) -> Row:
+    """The columns with the text as `text` and the picture as `image`, whatever their names are."""
+    texts = [name for name, value in columns.items() if isinstance(value, str) and name not in ("id", "image")]
+    pictures = [name for name in texts if _PICTURE.fullmatch(columns[name]) and name != "text"]
+    if "image" not in columns and len(pictures) == 1:
+        columns["image"] = columns.pop(pictures[0])
+    if isinstance(columns.get("image"), str):
+        columns["image"] = _LOCAL_FILE.sub("", columns["image"])
+    if "text" not in columns:
+        marked = [span["text"] for span in spans if isinstance(span.get("text"), str)]
+        texts = [name for name in texts if name in columns and all(part in columns[name] for part in marked)]
+        if len(texts) != 1:
+            raise ProblemError(Problem("must have the tweet as text", "data", details=f"(got {', '.join(columns)})"))
+        columns["text"] = columns.pop(texts[0])
+    return columns
+
+
+def _spans_column(row: Row) -> str | None:
+    """The column of a row with a text that holds its entities, where it is none of this project's."""
+    if isinstance(row.get("text"), str) and row.keys().isdisjoint(("spans", "entities", "ner_tags")):
+        for name, value in row.items():
+            is_known = name in ("label", "labels") and isinstance(value, list)
+            # Label Studio names it as the labelling configuration does.
+            if is_known or (_has_dicts(value) and all("labels" in item for item in value)):
+                return name
+    return None
+
+
+def _has_spans_column(row: Row) -> bool:
+    # JSON_MIN has no such column where a person found no entity.
+    return _spans_column(row) is not None or ("annotation_id" in row and "text" in row and "spans" not in row)
+
+
+def _with_spans(row: Row) -> Row:
+    column = _spans_column(row)
+    return {"spans": [], **{("spans" if name == column else name): value for name, value in row.items()}}
+
+
+def _has_dicts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _prodigy(row: Row) -> Row:
+    return {"spans": [], **{name: value for name, value in row.items() if name != "tokens"}}
+
+
+def _gliner(row: Row) -> Row:
+    words = row["tokenized_text"]
+    tags = ["O"] * len(words)
+    for start, end, label in row["ner"]:  # The end is inclusive.
+        if not 0 <= start <= end < len(words) or set(tags[start : end + 1]) != {"O"}:
+            details = f"(got {[start, end, label]!r:.80})"
+            raise ProblemError(
+                Problem("each must be words of the text, and of no other entity", "ner", details=details)
+            )
+        tags[start : end + 1] = [f"B-{label}", *[f"I-{label}"] * (end - start)]
+    rest = {name: value for name, value in row.items() if name not in ("tokenized_text", "ner")}
+    return {**rest, "tokens": words, "ner_tags": tags}
+
+
+def _tner(row: Row) -> Row:
+    return {("ner_tags" if name == "tags" else name): value for name, value in row.items()}
+
+
+# What only spells spans or relations in its own way is read by `in_our_columns` for every row: doccano's export with
+# relations, spaCy's training data (https://v2.spacy.io/usage/training) and this project's own results.
+FORMS = (
+    # https://labelstud.io/guide/task_format
+    Form("Label Studio", lambda row: isinstance(row.get("data"), dict) and "text" not in row, _label_studio_task),
+    # https://prodi.gy/docs/api-interfaces#ner
+    Form("Prodigy", lambda row: "text" in row and ("answer" in row or _has_dicts(row.get("tokens"))), _prodigy),
+    # https://github.com/urchade/GLiNER, its data for training
+    Form("GLiNER", lambda row: "tokenized_text" in row, _gliner),
+    # https://github.com/asahi417/tner, its custom data sets; numbers are those of a label.json beside the file
+    Form("tner", lambda row: "tokens" in row and "tags" in row and "ner_tags" not in row, _tner),
+    # https://doccano.github.io/doccano/tutorial, and Label Studio's JSON_MIN, https://labelstud.io/guide/export
+    Form("doccano or Label Studio", _has_spans_column, _with_spans),
+)

@@ -89,9 +89,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         row = super()._read_text(inputs)
         if not row.problems:
             try:
-                row.pair = {name: _word_span(name, row) for name in ("head", "tail")}
-                if row.pair["head"] == row.pair["tail"]:
-                    raise ProblemError(Problem(SAME_WORDS))
+                row.pair = given_pair(row)
             except ProblemError as error:
                 row.problems.append(error.problem)
         return row
@@ -152,6 +150,17 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             for (row, head, tail, _), answer in zip(some, outputs["answers"], strict=True):
                 if answer["relation"] != self.processor.negative_relation:
                     row.relations.append({"head": head, "tail": tail, **answer})
+
+
+def given_pair(row: PipelineRow) -> dict[str, dict[str, int]]:
+    """
+    The `head` and the `tail` that a row gives, see [`IFAformerRelationPipeline`]: `start` and `end` of each in words,
+    end exclusive. What is no pair of entities of its text is a ProblemError.
+    """
+    pair = {name: _word_span(name, row) for name in ("head", "tail")}
+    if pair["head"] == pair["tail"]:
+        raise ProblemError(Problem(SAME_WORDS))
+    return pair
 
 
 def _word_span(name: str, row: PipelineRow) -> dict[str, int]:

@@ -29,8 +29,8 @@ class DataSourceArguments:
     """Options of the data set."""
 
     dataset: str = option(
-        f"The data set: {', '.join(DATASETS)}, or your own: a file or a folder of JSON lines, CSV or "
-        "Parquet, a folder of the datasets library, or a name on the Hub.",
+        f"The data set: {', '.join(DATASETS)}, or your own: a file or a folder of JSON lines, CSV, "
+        "CoNLL or Parquet, what an annotation tool exports, a folder of the datasets library, or a name on the Hub.",
         "demo",
     )
     data_dir: str | None = option("The folder of the Twitter or MNRE archive, for the data sets of that name.")
@@ -42,6 +42,10 @@ class DataSourceArguments:
     )
     strict: bool = option("Stop at the first row of your own data that cannot be used.", False)
     cache_dir: str | None = option("The folder in which prepared data are kept.")
+    task: str | None = option(
+        "With re, your own data with entities and relations are read for the relations, else for the entities.",
+        choices=TASKS,
+    )
 
     def load(
         self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL, verify_pictures: bool = False

@@ -108,7 +108,7 @@ def main() -> None:
         check_device(arguments.device)
         values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
         check_at_least_one(**values, limit=arguments.limit)  # before a model is loaded
-        task = task_of(load_processor(arguments.model, arguments.task))
+        task = arguments.task = task_of(load_processor(arguments.model, arguments.task))
         arguments.check(task)
         if output is not None:
             check_output(output, arguments.input or ([arguments.dataset] if arguments.dataset else []))

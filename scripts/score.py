@@ -51,12 +51,13 @@ def main() -> None:
     with user_errors():
         checkpoints = {name: load_checkpoint(name, arguments.task) for name in arguments.checkpoints}
         processors = [processor for _, processor in checkpoints.values()]
+        arguments.task = task_of(processors[0])
         data, report = arguments.load(
             *(max(getattr(processor, f"num_{kind}_crops") for processor in processors) for kind in ("aux", "rcnn"))
         )
         if report:
             print(report)
-        check_task(data, arguments.dataset, task_of(processors[0]))
+        check_task(data, arguments.dataset, arguments.task)
         results = score_checkpoints(
             checkpoints,
             choose_split(data, arguments.split),

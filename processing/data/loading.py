@@ -35,6 +35,7 @@ def load_data(
     data_dir: str | None = None,
     cache_dir: str | None = None,
     verify_pictures: bool = False,
+    task: str | None = None,
     **options: Any,
 ) -> tuple[DatasetDict, LoadingReport]:
     """
@@ -50,6 +51,8 @@ def load_data(
         verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
             row. By default a file is only looked for, and [`prepare_features`] says which pictures it cannot use. Demo
             data, and rows that have these columns already, are not verified.
+        task: with `re`, rows of your own that have entities and relations between them are read for the relations,
+            else for the entities.
         **options: of the builder: `num_aux_crops` and `num_rcnn_crops`, and for data of your own `image_dir`,
             `tag_scheme`, `strict` and `entity_types`.
 
@@ -75,8 +78,9 @@ def load_data(
         builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **shared)
         return _prepared(builder, cache_dir)
     tables = find_tables(name) if is_own else None
-    if tables is not None and "relation" not in table_features(tables.first):
-        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
+    # Class labels of relations are in this project's columns already.
+    if tables is not None and not isinstance(table_features(tables.first).get("relation"), ClassLabel):
+        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, task=task, **shared, **own), cache_dir)
     with cache_errors(cache_dir):
         if tables is None:
             data = _from_hub(name, cache_dir)
@@ -139,8 +143,8 @@ def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
 
 
 _CONVERT = (
-    "Entities of other columns are converted where save_to_disk() wrote the folder; relations need these columns, as "
-    "datasets.Features of processing.rows.re_features(relations)."
+    "Rows in other columns are converted where they are files of your own, or save_to_disk() wrote the folder; class "
+    "labels of relations need these columns, as datasets.Features of processing.rows.re_features(relations)."
 )
 
 

@@ -1,7 +1,7 @@
-"""The builder of your own tweets: words and tags or text and spans, in any of the formats of `tables`."""
+"""The builder of your own tweets with entities or relations, in any of the formats of `tables` and `forms`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -10,26 +10,31 @@ from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.rows.loading_report import LoadingReport, MovedSpan
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import ner_features, with_objects
+from processing.rows.row_features import ner_features, re_features, with_objects
 
-from .file_source import FileMNERConfig, FileSource, source_digest
+from .file_source import FileMNERConfig, FileSource, source_digest, task_of
 from .find_tables import find_tables
+from .labelled_rows import LabelledRow
 from .survey import survey_rows
 from .tag_schemes import TAG_SCHEMES, to_iob2
 
 
 class FileMNER(ReportingBuilder):
     """
-    Tweets of your own, each with entities and maybe a picture and crops of it.
+    Tweets of your own, each with entities, or two of them and their relation, and maybe a picture and crops of it.
 
     | column | holds |
     |---|---|
     | `tokens`, `ner_tags` | words and a tag for each; in CSV separated by spaces |
     | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive; in CSV as JSON |
+    | `head`, `tail`, `relation` | or a text, or words, and two entities of it, see [`read_pairs`] |
+    | `relations` | or, beside entities, `[{"head", "tail", "relation"}]`, where two are places in these |
     | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
     | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
     | `id`, `image_id` | a missing id becomes `<split>-<number of the row>`, or `...-2` where a row has that |
     | `aux_objects`, `rcnn_objects` | `[{"label", "score", "box"}]`, in the order of the crops |
+
+    Rows as annotation tools export them are read as well, see [`in_our_columns`].
 
     Tags of every usual scheme become IOB2. A span that is not on word boundaries is widened to whole words. A row that
     cannot be used is skipped, a picture that cannot is None or not in its list; the `report` names each of them, the
@@ -37,13 +42,15 @@ class FileMNER(ReportingBuilder):
 
     Args:
         data_dir: a file, or a folder of files; see `find_tables`.
+        task: `ner`, or `re` for pairs of entities with the relation between them. None is `re` where rows have a
+            column `relation`, else `ner`.
         image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
         cache_dir, kwargs: see [`ReportingBuilder`].
     """
 
     BUILDER_CONFIG_CLASS = FileMNERConfig
     BUILDER_CONFIGS = [  # noqa: RUF012
-        FileMNERConfig(name="file", description="Tweets with entities, from files of your own.")
+        FileMNERConfig(name="file", description="Tweets with entities or relations, from files of your own.")
     ]
 
     def __init__(
@@ -53,6 +60,7 @@ class FileMNER(ReportingBuilder):
         data_dir: str | os.PathLike | None = None,
         image_dir: str | os.PathLike | None = None,
         entity_types: Sequence[str] | None = None,
+        task: str | None = None,
         **kwargs: Any,
     ):
         if data_dir is None:
@@ -77,6 +85,7 @@ class FileMNER(ReportingBuilder):
             data_dir=tables.root,
             image_dir=folder,
             entity_types=entity_types,
+            task=task or task_of(tables),
             **kwargs,
         )
         self._source = FileSource(tables, self.config)
@@ -87,7 +96,7 @@ class FileMNER(ReportingBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         # Surveyed here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
         survey = self._survey = survey_rows(self._source)
-        features = ner_features(survey.tags)
+        features = (ner_features if self.config.task == "ner" else re_features)(survey.labels)
         self.info.features = with_objects(features) if survey.keep_objects else features
         self._report = LoadingReport(notes=survey.notes)
         return [datasets.SplitGenerator(split, gen_kwargs={"split": split}) for split in survey.num_rows]
@@ -97,19 +106,20 @@ class FileMNER(ReportingBuilder):
         folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir))
         reader = self._start_split(split, image_dir, folders)
         report = reader.report
-        tag_ids = {tag: index for index, tag in enumerate(survey.tags)}
+        ids = {label: index for index, label in enumerate(survey.labels)}
         changed = f"{self._source.tables.root} was changed while it was read; load it again."
 
         for where, labelled in self._source.rows(split, report.skipped, with_pictures=True, ids=survey.ids[split]):
-            tags, num_normalised = to_iob2(labelled.tags)
-            if not set(tags) <= tag_ids.keys():
-                raise RuntimeError(changed)
+            try:
+                answer, num_normalised = _answer(labelled, ids)
+            except KeyError:
+                raise RuntimeError(changed) from None
             pictures, absent = reader.read(labelled.row_id, labelled.source)
             row: dict[str, Any] = {
                 "id": labelled.row_id,
                 "image_id": labelled.image_id,
                 "tokens": labelled.tokens,
-                "ner_tags": [tag_ids[tag] for tag in tags],  # Streaming does not encode.
+                **answer,
                 **pictures,
             }
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
@@ -124,3 +134,16 @@ class FileMNER(ReportingBuilder):
         report.counts["rows_skipped"] = len(report.skipped)
         if report.counts["rows"] != survey.num_rows[split]:
             raise RuntimeError(changed)
+
+
+def _answer(row: LabelledRow, ids: Mapping[str, int]) -> tuple[dict[str, Any], int]:
+    """The columns with the answer, as ids since streaming does not encode, and how many tags were normalised."""
+    if row.pair is None:
+        tags, num_normalised = to_iob2(row.tags)
+        return {"ner_tags": [ids[tag] for tag in tags]}, num_normalised
+    places = {"head": row.pair.head, "tail": row.pair.tail}
+    entities = {
+        name: {"name": " ".join(row.tokens[start:end]), "start": start, "end": end}
+        for name, (start, end) in places.items()
+    }
+    return {**entities, "relation": ids[row.pair.relation]}, 0

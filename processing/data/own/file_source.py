@@ -17,6 +17,7 @@ from processing.rows.reporting_builder import ReportingBuilderConfig
 from .find_tables import LABEL_FILE, Tables
 from .forms import NO_GOLD, check_gold, in_our_columns
 from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, read_labelled_row
+from .relation_rows import read_pairs
 from .tables import BINARY_ENDINGS, ending_of, place_of, read_table
 from .tag_schemes import split_tag
 
@@ -36,13 +37,15 @@ class FileMNERConfig(ReportingBuilderConfig):
         tag_scheme: of `TAG_SCHEMES`; None finds it out.
         entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
             or in the order of the source's class labels.
-        strict: stop at the first row that cannot be used, rather than skip it.
+        strict: stop at the first row that cannot be used, rather than skip it; one that is no gold is skipped.
+        task: `ner`, or `re` for rows of pairs of entities, see [`read_pairs`].
     """
 
     image_dir: str | None = None
     tag_scheme: str | None = None
     entity_types: Sequence[str] | None = None
     strict: bool = False
+    task: str = "ner"
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,14 @@ class FileSource:
                         raise ProblemError(row)
                     row = in_our_columns(row)
                     check_gold(row)
-                    labelled = read_labelled_row(row, _new_id(f"{split}-{index}", ids), names)
-                    _check_tags(labelled, self.config)
-                    if labelled.has_own_id and places.setdefault(labelled.row_id, where) != where:
-                        details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
-                        raise ProblemError(Problem("must be another one in each row", "id", details=details))
+                    row_id = _new_id(f"{split}-{index}", ids)
+                    is_ner = self.config.task == "ner"
+                    found = [read_labelled_row(row, row_id, names)] if is_ner else read_pairs(row, row_id, names)
+                    for labelled in found:
+                        _check_tags(labelled, self.config)
+                        if labelled.has_own_id and places.setdefault(labelled.row_id, where) != where:
+                            details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
+                            raise ProblemError(Problem("must be another one in each row", "id", details=details))
                 except ProblemError as error:
                     if self.config.strict and error.problem.kind != NO_GOLD:
                         raise ValueError(
@@ -85,7 +91,16 @@ class FileSource:
                         ) from error
                     skipped.append(SkippedRow(where, error.problem))
                 else:
-                    yield where, labelled
+                    yield from ((where, labelled) for labelled in found)
+
+
+def task_of(tables: Tables) -> str:
+    """What rows are for: `re` where the first one that can be read has a `relation`, else `ner`."""
+    for path in itertools.chain.from_iterable(tables.splits.values()):
+        for _, row in read_table(path, ["relation"]):
+            if not isinstance(row, Problem):
+                return "re" if row.get("relation") is not None else "ner"
+    return "ner"
 
 
 def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:

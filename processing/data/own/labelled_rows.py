@@ -17,14 +17,23 @@ from .tables import table_features
 from .text_tables import Row
 
 
-LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities", *FORM_COLUMNS)
+RELATION_COLUMNS = ("head", "tail", "relation", "relations")
+LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 SPAN_KEYS = ("start", "end", "label")
 
 
+class Pair(NamedTuple):
+    """Two entities of a row, words from start to end, end exclusive, and the relation between them."""
+
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    relation: str
+
+
 class LabelledRow(NamedTuple):
-    """The words and tags of a row."""
+    """The words of a row and their tags, or a pair of entities in it."""
 
     row_id: str  # the source's own, or the one that it was given
     has_own_id: bool
@@ -35,13 +44,15 @@ class LabelledRow(NamedTuple):
     moved: list[tuple[str, str]]  # characters of each span that were not whole words, and the words that it was given
     objects: dict[str, list[dict[str, Any]]]  # those of each of the `OBJECT_COLUMNS`
     source: Row  # as it was read
+    pair: Pair | None = None  # where the task is to find relations
 
 
 class LabelNames(NamedTuple):
-    """What ids mean in the source's columns where they are class labels: tags, and types of spans."""
+    """What ids mean in the source's columns where they are class labels: tags, types of spans, relations."""
 
     tags: list[str] | None = None
     types: list[str] | None = None
+    relations: list[str] | None = None
 
     @classmethod
     def of(cls, path: str) -> "LabelNames":
@@ -58,7 +69,8 @@ class LabelNames(NamedTuple):
         beside = os.path.join(os.path.dirname(path), LABEL_FILE)
         if tags is None and os.path.isfile(beside):
             tags = read_label_ids(beside)
-        return cls(tags, names(features.get("spans")) or names(features.get("entities")))
+        types = names(features.get("spans")) or names(features.get("entities"))
+        return cls(tags, types, names(features.get("relation")))
 
 
 def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
@@ -98,10 +110,11 @@ def _given_words(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
     if len(tokens) != len(tags):
         details = f"({len(tokens)} tokens, {len(tags)} ner_tags)"
         raise ProblemError(Problem("must have one tag for each word", "ner_tags", details=details))
-    return tokens, [_label(tag, "ner_tags", names.tags) for tag in tags]
+    return tokens, [given_label(tag, "ner_tags", names.tags) for tag in tags]
 
 
-def _label(value: Any, column: str, names: list[str] | None) -> str:
+def given_label(value: Any, column: str, names: list[str] | None) -> str:
+    """A label as text, which may be given as an id; what is neither is a ProblemError."""
     if isinstance(value, str) and value:
         return value
     if type(value) is int and names is None:
@@ -169,7 +182,7 @@ def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[
         if not 0 <= start < end <= length:
             details = f"(got {start}:{end} in a text of {length} characters)"
             raise ProblemError(Problem("must be 0 <= start < end <= length of the text", column, details=details))
-        yield start, end, _label(span["label"], column, names.types)
+        yield start, end, given_label(span["label"], column, names.types)
 
 
 def read_objects(row: Row, column: str) -> list[dict[str, Any]]:

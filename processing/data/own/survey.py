@@ -2,11 +2,11 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from processing.columns import OBJECT_COLUMNS
-from processing.labels import bio_tags, entity_spans
+from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
 
 from .file_source import FileSource
@@ -22,7 +22,7 @@ _NUM_COLUMNS = 100  # JSON may have other columns in every row; no more are reme
 class Survey(NamedTuple):
     """What a first pass over all rows finds, before any is converted."""
 
-    tags: list[str]  # in id order
+    labels: list[str]  # the tags or the relations, in id order
     num_rows: dict[str, int]  # of each split, how many can be used
     ids: dict[str, set[str]]  # of each split, those that rows have in the source
     keep_objects: bool  # whether the source has columns of objects
@@ -35,25 +35,28 @@ def survey_rows(source: FileSource) -> Survey:
     scheme.
     """
     detector = TagSchemeDetector()
-    entities: dict[str, Counter[str]] = {}
+    answers: dict[str, Counter[str]] = {}  # types of entities, or relations
     num_rows: dict[str, int] = {}
     ids: dict[str, set[str]] = {}
     columns: dict[str, None] = {}  # They are kept in the order in which they appear.
-    labels: list[LabelNames] = []
+    file_names: list[LabelNames] = []
     for split, paths in source.tables.splits.items():
         skipped: list[SkippedRow] = []
-        counts = entities[split] = Counter()
+        counts = answers[split] = Counter()
         num_rows[split], ids[split] = 0, set()
         for path in paths:
             columns.update(dict.fromkeys(table_features(path)))
-            labels.append(LabelNames.of(path))
+            file_names.append(LabelNames.of(path))
         for _, row in source.rows(split, skipped, with_pictures=False):
             num_rows[split] += 1
             if row.has_own_id:
                 ids[split].add(row.row_id)
-            if row.is_tagged:
-                detector.add(row.tags)
-            counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(row.tags)[0]))
+            if row.pair is not None:
+                counts[row.pair.relation] += 1
+            else:
+                counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(row.tags)[0]))
+                if row.is_tagged:
+                    detector.add(row.tags)
             if len(columns) < _NUM_COLUMNS:
                 columns.update(dict.fromkeys(row.source))
         if not num_rows[split]:
@@ -61,21 +64,38 @@ def survey_rows(source: FileSource) -> Survey:
             listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
             raise ValueError(f"{', '.join(paths)}: expected rows of the {split} split, but {listing}")
 
-    types = source.config.entity_types
-    if types is None:
-        named = [name for names in labels for name in (*_types_of(names.tags or ()), *(names.types or ()))]
-        types = list(dict.fromkeys([*named, *sorted(set().union(*entities.values()))]))
-    tags = bio_tags(types)
-    if source.config.entity_types is None:
-        # The source's ids, where its tags are the same ones in another order.
-        tags = next((names.tags for names in labels if names.tags and sorted(names.tags) == sorted(tags)), tags)
-    notes = [_scheme_note(source, detector), *_type_notes(types, entities), *_id_notes(ids)]
+    if source.config.task == "re":
+        labels = _relations(file_names, answers)
+        notes = [*_answer_notes("relation", "pairs", labels, answers), *_id_notes(ids)]
+    else:
+        types, labels = _types_and_tags(source.config.entity_types, file_names, answers)
+        notes = [_scheme_note(source, detector), *_answer_notes("entity type", "entities", types, answers)]
+        notes += _id_notes(ids)
     unknown = [column for column in columns if column not in COLUMNS]
     if unknown:
         notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")
     if source.tables.unused:
         notes.append(f"splits that are not used: {', '.join(source.tables.unused)}")
-    return Survey(tags, num_rows, ids, not columns.keys().isdisjoint(OBJECT_COLUMNS), notes)
+    return Survey(labels, num_rows, ids, not columns.keys().isdisjoint(OBJECT_COLUMNS), notes)
+
+
+def _relations(file_names: Iterable[LabelNames], answers: Mapping[str, Counter[str]]) -> list[str]:
+    """In the order of the source's class labels; others by name, the one of pairs between which none holds first."""
+    named = [name for names in file_names for name in names.relations or ()]
+    found = sorted(set().union(*answers.values()), key=lambda name: (name != NO_RELATION, name))
+    return list(dict.fromkeys([*named, *found]))
+
+
+def _types_and_tags(
+    types: Sequence[str] | None, file_names: Iterable[LabelNames], answers: Mapping[str, Counter[str]]
+) -> tuple[list[str], list[str]]:
+    if types is not None:
+        return list(types), bio_tags(types)
+    named = [name for names in file_names for name in (*_types_of(names.tags or ()), *(names.types or ()))]
+    types = list(dict.fromkeys([*named, *sorted(set().union(*answers.values()))]))
+    tags = bio_tags(types)
+    # The source's ids, where its tags are the same ones in another order.
+    return types, next((names.tags for names in file_names if names.tags and sorted(names.tags) == sorted(tags)), tags)
 
 
 def _types_of(tags: Iterable[str]) -> Iterator[str]:
@@ -104,17 +124,17 @@ def _scheme_note(source: FileSource, detector: TagSchemeDetector) -> str:
     return f"tag scheme: {scheme}, {'as named' if named else 'as found'}; now IOB2"
 
 
-def _type_notes(types: Iterable[str], entities: Mapping[str, Counter[str]]) -> Iterator[str]:
-    """The label set with counts, and the types that cannot be learnt."""
-    counts = [f"{name} {' / '.join(str(counts[name]) for counts in entities.values())}" for name in types]
+def _answer_notes(kind: str, things: str, names: Iterable[str], answers: Mapping[str, Counter[str]]) -> Iterator[str]:
+    """The label set with counts, and what of it cannot be learnt; `things` are what its labels are given to."""
+    counts = [f"{name} {' / '.join(str(counts[name]) for counts in answers.values())}" for name in names]
     if not counts:
-        yield "no entity in any row"
+        yield f"no {kind.removesuffix(' type')} in any row"
         return
-    yield f"{len(counts)} entity types, with entities in {' / '.join(entities)}: {', '.join(counts)}"
-    for split, counted in entities.items():
-        for name in types:
-            if "train" in entities and counted[name] and not entities["train"][name]:
-                yield f"entity type {name} has {counted[name]} entities in {split} and none in train"
+    yield f"{len(counts)} {kind}s, with {things} in {' / '.join(answers)}: {', '.join(counts)}"
+    for split, counted in answers.items():
+        for name in names:
+            if "train" in answers and counted[name] and not answers["train"][name]:
+                yield f"{kind} {name} has {counted[name]} {things} in {split} and none in train"
 
 
 def _id_notes(ids: Mapping[str, set[str]]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The pipeline: texts and pictures in, entities out."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
@@ -321,7 +322,10 @@ class IFAformerPipeline(Pipeline):
         return {"rows": rows, "answers": self._answers(asked, inputs, self.model(**inputs), explain)}
 
     def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
-        """The entities of each row of a batch."""
+        """The entities of each row of a batch; each row gets its `confidence`, see [`TaggedRow`]."""
+        likelihoods = self.model.crf(outputs.logits, outputs.tag_ids, inputs["crf_mask"])
+        for row, log_probability in zip(rows, (likelihoods / inputs["crf_mask"].sum(-1)).tolist(), strict=True):
+            row.confidence = math.exp(min(log_probability, 0.0))
         marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
         scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
         of_rows = zip(rows, outputs.tag_ids.tolist(), scores.tolist(), strict=True)
@@ -364,6 +368,7 @@ class IFAformerPipeline(Pipeline):
         if on_error == "raise" and self.relation_extractor is None:
             return Entities(answer, row.text, row.crops, row.problems)
         result = TaggedText(text=row.text, entities=answer or [], **({"crops": row.crops} if row.crops else {}))
+        result.confidence = row.confidence
         if self.relation_extractor is not None:
             result["relations"] = row.relations
         return result.with_problems(row.problems, is_tagged=row.tokens is not None)

@@ -54,6 +54,7 @@ class PipelineRow:
             came as pictures alone has none.
         image, pending: the picture where crops are still to be proposed, and the kinds of those.
         relations: between its entities.
+        confidence: of the answer, see [`TaggedRow`].
         place: the row's number, for messages.
         raises: whether a problem ends the call.
     """
@@ -69,6 +70,7 @@ class PipelineRow:
     image: Image.Image | None = None
     pending: tuple[str, ...] = ()
     relations: list[dict[str, Any]] = field(default_factory=list)
+    confidence: float | None = None
     problems: list[Problem] = field(default_factory=list)
     place: str = ""
     raises: bool = False

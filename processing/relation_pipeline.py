@@ -106,6 +106,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         result = TaggedRelation({} if on_error == "raise" else {"text": row.text})
         result.text, result.crops = row.text, row.crops
         if answer is not None:
+            result.confidence = answer["score"]
             result |= answer | {name: _entity(row, **span) for name, span in row.pair.items()}
         if on_error == "raise":
             result.found_problems = row.problems

@@ -41,11 +41,16 @@ class TaggedRow(dict):
         found_problems: what is wrong with the row; as sentences they are the dict's `problems`.
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
         is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
+        confidence: how sure the model is of the answer as a whole, from 0 to 1; None where it could not be asked. For
+            entities it is P(tags | tweet) ** (1 / n), with the most likely tags of n words under the CRF: the maximum
+            normalized log-probability of Shen et al., 2018, https://arxiv.org/abs/1707.05928, as a probability. For a
+            relation it is its score (least confidence; Lewis and Gale, 1994).
     """
 
     found_problems: Sequence[Problem] = ()
     image: Any = None
     is_tagged: bool = True
+    confidence: float | None = None
 
     def with_problems(self, problems: Sequence[Problem], is_tagged: bool) -> Self:
         """The same dict, with what is wrong with its row as values and, where anything is, as `problems`."""

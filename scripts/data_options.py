@@ -20,6 +20,7 @@ DATASETS = ("demo", "demo_re", "twitter2015", "twitter2017", "mnre")
 TAG_SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO")
 TASKS = ("ner", "re")
 PROTOCOLS = ("word", "published")
+ANNOTATION_TOOLS = ("label_studio", "doccano")
 
 ALL = sys.maxsize  # So many crops does no picture have.
 

@@ -3,31 +3,28 @@ Find the entities of tweets with their pictures, or the relation of two of their
 line or row of Parquet for each tweet, in the order of the input.
 
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
-    python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl
     python scripts/predict.py --model runs/demo --input 'tweets/*.parquet' --output entities.parquet --top_entities 20
     python scripts/predict.py --model runs/demo --dataset demo --limit 3 --explain occlusion --html report.html
-    python scripts/predict.py --model runs/demo --input tweets.jsonl --output entities.jsonl \
-        --aux_detector IDEA-Research/grounding-dino-tiny --rcnn_detector PekingU/rtdetr_r50vd
+    python scripts/predict.py --model runs/demo --input tweets.jsonl --output new.jsonl --to doccano --least_certain 50
     python scripts/predict.py --model runs/demo_re --text "Jordan met Paris" --head Jordan --tail Paris
     python scripts/predict.py --model runs/demo --relation_model runs/demo_re --input tweets.jsonl --output all.jsonl
-    accelerate launch --config_file scripts/accelerate/ddp_8_gpus.yaml scripts/predict.py --model runs/demo ...
 
-An input file is plain text (a tweet on each line), CSV, JSON lines or Parquet. Its columns are `text` or `tokens` (a
-list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path, lists of paths). Paths start from the
-folder of the file, or from --image_dir. In CSV, spaces separate words and `;` separates paths. A relation model needs
-the columns `head` and `tail` too: the entity as it stands in the text, once; or, except in CSV, [start, end] in
-characters of `text` or words of `tokens`, where the end is exclusive. What is wrong with a row or a picture stands
-under `problems` in its result.
+An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own.
+The columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
+lists of paths). Paths start from the folder of the file, or from --image_dir. In CSV, spaces separate words and `;`
+separates paths. A relation model needs the columns `head` and `tail` too: the entity as it stands in the text, once;
+or [start, end] in characters of `text` or words of `tokens`, where the end is exclusive. What is wrong with a row or a
+picture stands under `problems` in its result.
 
-Several processes share the work, and memory does not grow with the number of rows. The output appears once it is
-whole. After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
+Processes of `accelerate launch` share the work. Memory does not grow with the number of rows. The output appears once
+it is whole. After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
 """
 
 import sys
 from dataclasses import dataclass
 
 from ifaformer_commands.command_line import check_device, option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import TASKS, DataSourceArguments, DetectionArguments
+from ifaformer_commands.data_options import ANNOTATION_TOOLS, TASKS, DataSourceArguments, DetectionArguments
 
 
 @dataclass
@@ -44,7 +41,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     aux_crops: list[str] | None = option("The crops of --image that visual grounding found.")
     rcnn_crops: list[str] | None = option("The crops of --image that a detector of a closed set found.")
     input: list[str] | None = option(
-        "Files of tweets (.txt, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."
+        "Files of tweets (.txt, .conll, .csv, .jsonl, .parquet), folders of these, or patterns in quotes."
     )
     dataset: str = option("A data set in place of --input, by its name as in train.py or its folder.", "")
     split: str = option("The split of the data set.", "test")
@@ -66,11 +63,15 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     top_entities: int | None = option(
         "Report this number of the most frequent entities of each type, with a chart beside the output."
     )
+    to: str | None = option("Also write OUTPUT.TOOL..., which this annotation tool imports.", choices=ANNOTATION_TOOLS)
+    least_certain: int | None = option("Write only so many tweets for annotation: those that are least certain.")
     batch_size: int = option("The number of tweets in a batch.", 32)
     device: str | None = option("The device. By default it is the accelerator if there is one, else the CPU.")
 
     def check(self, task: str) -> None:
-        """Refuse options that do not fit the task of the model."""
+        """Refuse options that do not fit the task of the model or each other."""
+        if (self.to or self.least_certain) and self.output is None:
+            raise ValueError("--to and --least_certain write a file beside the output. Name that: --output.")
         given = [name for name in ("head", "tail") if getattr(self, name) is not None]
         if given and (task == "ner" or self.text is None):
             raise ValueError("--head and --tail work only with a --text and a relation model.")
@@ -106,7 +107,8 @@ def main() -> None:
         raise SystemExit("Several processes need --output, the file in which their results are merged.")
     with user_errors(JobError, ImportError):
         check_device(arguments.device)
-        values = {name: getattr(arguments, name) for name in ("batch_size", "html_limit", "top_entities")}
+        numbers = ("batch_size", "html_limit", "top_entities", "least_certain")
+        values = {name: getattr(arguments, name) for name in numbers}
         check_at_least_one(**values, limit=arguments.limit)  # before a model is loaded
         task = arguments.task = task_of(load_processor(arguments.model, arguments.task))
         arguments.check(task)
@@ -127,7 +129,7 @@ def main() -> None:
         options = {"crops": arguments.crops, "explain": arguments.explain, **vars(arguments.proposal_options())}
         device = arguments.device or state.device
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
-        prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, **values)
+        prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, to=arguments.to, **values)
         if output is not None:
             report = prediction.write_file(output, arguments.overwrite)
         else:

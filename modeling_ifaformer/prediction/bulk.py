@@ -21,6 +21,7 @@ from processing.jobs.processes import JobError, on_main, process_state, writing
 from processing.problems import check_at_least_one
 from processing.tagged_text import TaggedRow
 
+from .annotation_files import annotation_path, write_annotation_file
 from .chart import top_entities_figure
 from .input_rows import InputRow, RowSource
 from .prediction_report import PredictionReport
@@ -47,6 +48,10 @@ class BulkPrediction:
         batch_size: rows in a batch.
         html: a page to write, with what was found in the first rows.
         html_limit: rows on that page.
+        to: the annotation tool for which the results are written once more, one of `TOOLS`, see
+            [`write_annotation_file`]. It can be given later, for an output that is finished.
+        least_certain: write so many rows for annotation, those whose `confidence` is the lowest, see [`TaggedRow`];
+            each result has it then.
         top_entities: how many entities of each type the report is to tell; None: entities are not counted by name.
 
     Raises:
@@ -59,9 +64,12 @@ class BulkPrediction:
     html: str | Path | None = None
     html_limit: int = 100
     top_entities: int | None = None
+    to: str | None = None
+    least_certain: int | None = None
 
     def __post_init__(self) -> None:
-        check_at_least_one(batch_size=self.batch_size, html_limit=self.html_limit, top_entities=self.top_entities)
+        names = ("batch_size", "html_limit", "top_entities", "least_certain")
+        check_at_least_one(**{name: getattr(self, name) for name in names})
         self.found, self.explain = found_by(self.tagger), self.tagger._forward_params.get("explain")
 
     def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
@@ -91,8 +99,9 @@ class BulkPrediction:
         """
         Tag the rows, and write the results to a file. Processes that `accelerate launch` started share the work. A run
         that was killed goes on where it was when it is called again; until then its finished windows lie in the folder
-        `OUTPUT.parts`. Beside the output, `OUTPUT.report.json` has the counts and the settings, and
-        `OUTPUT.top_entities.png` shows the entities that `top_entities` asks for.
+        `OUTPUT.parts`. Beside the output, `OUTPUT.report.json` has the counts and the settings,
+        `OUTPUT.top_entities.png` shows the entities that `top_entities` asks for, and [`annotation_path`] is what `to`
+        and `least_certain` ask for.
 
         Args:
             output: the file, JSON lines or Parquet by its ending. It appears once it is whole.
@@ -108,13 +117,19 @@ class BulkPrediction:
         """
         output = Path(output)
         check_output(output, self.source.names)
-        state, schema = process_state(), output_schema(self.found, is_explained=self.explain is not None)
+        if self._is_for_annotation:
+            check_output(annotation_path(output, self.to), self.source.names)
+        state, schema = (
+            process_state(),
+            output_schema(self.found, self.explain is not None, self.least_certain is not None),
+        )
         work, summary, chart = (
             output.with_name(output.name + more) for more in (".parts", ".report.json", ".top_entities.png")
         )
         with ResumableOutput(output, work=work, ending=output.suffix, summary=summary) as parts:
             done = on_main(state, lambda: parts.claim(self._settings(), contents=CONTENTS, overwrite=overwrite))
             if done is None:
+                on_main(state, lambda: self._write_for_annotation(output))
                 return None
             start = time.perf_counter()
             names: list[str] = []
@@ -140,10 +155,20 @@ class BulkPrediction:
                     if self.top_entities is not None and report.entities:
                         with replacing(chart) as file:
                             file.write(png(top_entities_figure(report.top_entities(self.top_entities))))
+                    self._write_for_annotation(output)
                 parts.finish(report.published(self.top_entities))
                 return report
 
             return on_main(state, finish)
+
+    @property
+    def _is_for_annotation(self) -> bool:
+        return self.to is not None or self.least_certain is not None
+
+    def _write_for_annotation(self, output: Path) -> None:
+        if self._is_for_annotation:
+            model = Path(self.tagger.model.name_or_path).name
+            write_annotation_file(self.source, output, self.to, model, self.least_certain)
 
     def _settings(self) -> dict[str, Any]:
         """All that decides what the output holds, but for pictures that lie in files of their own."""
@@ -152,6 +177,7 @@ class BulkPrediction:
             "input": list(self.source.names),
             "input_content": self.source.content,
             **{name: getattr(self, name) for name in ("batch_size", "html", "html_limit", "top_entities")},
+            "confidence": self.least_certain is not None,
             "window": [WINDOW_BATCHES, WINDOW_BYTES],
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
@@ -186,6 +212,8 @@ class BulkPrediction:
                 f"There is too little memory for {self.batch_size} rows in a batch ({error}). Give a smaller "
                 "batch_size, and overwrite: the last digits of scores depend on the batches."
             ) from error
+        for result in results if self.least_certain is not None else ():
+            result["confidence"] = result.confidence
         seconds["process"] = time.perf_counter() - start - seconds["detect"] - seconds["tag"]
         report = self._empty_report()
         for row, result in zip(rows, results, strict=True):

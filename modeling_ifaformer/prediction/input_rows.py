@@ -2,18 +2,24 @@
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from datasets import Dataset
+from transformers.utils import logging
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, place_of, read_table
+from processing.data.own.forms import in_our_columns
+from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, place_of, read_table
 from processing.jobs.digests import digest, picture_id
-from processing.problems import Problem, check_at_least_one
+from processing.problems import Problem, ProblemError, check_at_least_one
+
+
+logger = logging.get_logger(__name__)
 
 
 class InputRow(NamedTuple):
@@ -22,6 +28,7 @@ class InputRow(NamedTuple):
     place: str  # where it comes from, as file:line, or as the file's or data set's name and the row's number
     columns: dict[str, Any]  # as the pipeline takes them; empty where the row cannot be read
     problem: Problem | None = None
+    pictures: Mapping[str, Any] = MappingProxyType({})  # of the picture columns, the paths as the source has them
 
 
 @dataclass
@@ -60,7 +67,7 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
     wanted = ("id", "tokens", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
     chosen = rows.select_columns([column for column in wanted if column in rows.column_names])
     return RowSource(
-        lambda: (InputRow(f"{name}, row {number}", row) for number, row in enumerate(chosen)),
+        lambda: (InputRow(f"{name}, row {number}", row, pictures=_paths_of(row)) for number, row in enumerate(chosen)),
         rows._fingerprint,
         [name],
     )
@@ -68,8 +75,9 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
 
 def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     """
-    The rows of files, of all files of folders, and of patterns such as `shards/*.parquet`. Paths of pictures start
-    from `image_dir`, by default from the folder of their file.
+    The rows of files, of all files of folders, and of patterns such as `shards/*.parquet`. Rows as annotation tools
+    export them are read as [`in_our_columns`] does it. Paths of pictures start from `image_dir`, by default from the
+    folder of their file. That a `.txt` is read as CoNLL is logged.
 
     Raises:
         OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows.
@@ -77,19 +85,25 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     """
     paths = find_files(inputs)
     for path in paths:  # what is wrong with a file from its start on is said now, before a model is loaded
-        next(iter(read_table(path)), None)
+        _, first = next(iter(read_table(path)), (0, None))
+        if ending_of(path) == ".txt" and isinstance(first, dict) and "tokens" in first:
+            logger.warning(f"{path} is read as CoNLL: a word and its tag on each line, a blank line between tweets.")
 
     def read() -> Iterator[InputRow]:
         for path in paths:
             folder = Path(image_dir) if image_dir else path.parent
             for number, row in read_table(path):
                 place = place_of(str(path), number)
-                if isinstance(row, Problem):
-                    yield InputRow(place, {}, row)
-                else:
-                    columns = {name: value for name, value in row.items() if value not in (None, [])}
-                    pictures = {name: _below(folder, columns[name]) for name in PICTURE_COLUMNS if name in columns}
-                    yield InputRow(place, columns | pictures)
+                try:
+                    if isinstance(row, Problem):
+                        raise ProblemError(row)
+                    given = in_our_columns(row)
+                except ProblemError as error:
+                    yield InputRow(place, {}, error.problem)
+                    continue
+                columns = {name: value for name, value in given.items() if value not in (None, [])}
+                pictures = {name: _below(folder, columns[name]) for name in PICTURE_COLUMNS if name in columns}
+                yield InputRow(place, columns | pictures, pictures=_paths_of(columns))
 
     return RowSource(read, digest([picture_id({"path": str(path)}) for path in paths]), inputs)
 
@@ -120,6 +134,20 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     if twice:
         raise ValueError(f"These input files are named twice: {', '.join(twice[:5])}. Name each of them once.")
     return paths
+
+
+def _paths_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of pictures of a row, as far as these are files of their own."""
+
+    def path_of(picture: Any) -> str | None:
+        picture = picture.get("path") if isinstance(picture, dict) and not picture.get("bytes") else picture
+        return picture if isinstance(picture, str) else None
+
+    paths: dict[str, Any] = {}
+    for name in PICTURE_COLUMNS:
+        given = row.get(name)
+        paths[name] = [path for path in map(path_of, given) if path] if isinstance(given, list) else path_of(given)
+    return {name: path for name, path in paths.items() if path}
 
 
 def _below(folder: Path, pictures: Any) -> Any:

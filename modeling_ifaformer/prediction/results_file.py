@@ -47,7 +47,7 @@ def check_output(output: Path, inputs: Sequence[str]) -> None:
         raise FileNotFoundError(f"{output} cannot be written, because there is no folder {output.parent}.")
 
 
-def output_schema(found: Sequence[str], is_explained: bool = False) -> pa.Schema:
+def output_schema(found: Sequence[str], is_explained: bool = False, has_confidence: bool = False) -> pa.Schema:
     """
     The columns of Parquet: those of a JSON line, null where it lacks them; an id is text. `found` is what the models
     find, as in [`PredictionReport`].
@@ -62,6 +62,7 @@ def output_schema(found: Sequence[str], is_explained: bool = False) -> pa.Schema
             "id": pa.string(),
             "text": pa.string(),
             **columns,
+            **({"confidence": pa.float64()} if has_confidence else {}),
             "crops": pa.struct({column: pa.list_(pa.struct(_CROP)) for column in CROP_COLUMNS}),
             "problems": pa.list_(pa.string()),
         }

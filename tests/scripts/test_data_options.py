@@ -2,6 +2,7 @@ import pytest
 
 from ifaformer_commands import data_options
 from ifaformer_commands.command_line import user_errors
+from modeling_ifaformer.prediction.annotation_files import TOOLS
 from processing.data import DATASETS
 from processing.data.own.tag_schemes import TAG_SCHEMES
 from processing.data.tasks import ANSWERS
@@ -13,6 +14,7 @@ def test_options_offer_what_the_rooms_can_read():
     assert data_options.TAG_SCHEMES == TAG_SCHEMES
     assert tuple(ANSWERS) == data_options.TASKS
     assert data_options.PROTOCOLS == PROTOCOLS
+    assert tuple(TOOLS) == data_options.ANNOTATION_TOOLS
 
 
 def test_what_is_wrong_with_the_data_becomes_the_last_line_of_the_command(tmp_path):

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from processing.problems import Problem, ProblemError
 
@@ -19,7 +20,6 @@ from .text_tables import Row
 FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", "answer")
 
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
-_LOCAL_FILE = re.compile(r"^/data/(?:local-files/\?d=)?")  # Label Studio's paths of its own files begin so.
 _SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
 
 
@@ -160,8 +160,10 @@ def _label_studio_data(columns: Row, spans: list[Row]) -> Row:
     pictures = [name for name in texts if _PICTURE.fullmatch(columns[name]) and name != "text"]
     if "image" not in columns and len(pictures) == 1:
         columns["image"] = columns.pop(pictures[0])
-    if isinstance(columns.get("image"), str):
-        columns["image"] = _LOCAL_FILE.sub("", columns["image"])
+    image = columns.get("image")
+    if isinstance(image, str) and image.startswith("/data/"):  # one of Label Studio's own files
+        local = image.removeprefix("/data/local-files/?d=")
+        columns["image"] = unquote(local) if local != image else image.removeprefix("/data/")
     if "text" not in columns:
         marked = [span["text"] for span in spans if isinstance(span.get("text"), str)]
         texts = [name for name in texts if name in columns and all(part in columns[name] for part in marked)]

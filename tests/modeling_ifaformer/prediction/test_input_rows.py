@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
+from modeling_ifaformer.prediction import input_rows
 from modeling_ifaformer.prediction.input_rows import (
     InputRow,
     RowSource,
@@ -109,7 +110,7 @@ def test_no_more_rows_than_the_limit_are_read():
 def test_rows_of_a_data_set_have_places():
     rows = Dataset.from_dict({"id": ["7"], "tokens": [["Paris"]], "ner_tags": [[0]]})
     assert list(dataset_rows(rows, "mine test").read()) == [
-        ("mine test, row 0", {"id": "7", "tokens": ["Paris"]}, None)
+        InputRow("mine test, row 0", {"id": "7", "tokens": ["Paris"]})
     ]
 
 
@@ -120,3 +121,27 @@ def test_relations_need_head_and_tail_of_a_data_set():
     assert row.columns == rows[0]
     with pytest.raises(ValueError, match=r"mine test has no columns head and tail.* It has tokens, head"):
         dataset_rows(rows.remove_columns("tail"), "mine test", needed=("head", "tail"))
+
+
+def test_files_of_other_programs(tmp_path, monkeypatch):
+    """Two tweets, not six lines; and the text of a task, with its picture."""
+    (tmp_path / "a.txt").write_text("Ana\tB-person\nsang\tO\n\t\nin\tO\nOslo\tB-location\n")
+    (tmp_path / "b.txt").write_text("Ana sang\n\nin Oslo\n")
+    task = {"data": {"text": "Ana sang", "image": "/data/local-files/?d=b%20c.jpg"}}
+    (tmp_path / "c.json").write_text(json.dumps([task, {"data": {"text": "x"}, "annotations": 5}]))
+    said: list[str] = []
+    monkeypatch.setattr(input_rows.logger, "warning", said.append)
+    sources = [file_rows([str(tmp_path / name)]) for name in ("a.txt", "b.txt", "c.json")]
+    assert len(said) == 1 and said[0].startswith(f"{tmp_path / 'a.txt'} is read as CoNLL")
+    rows = [list(source.read()) for source in sources]
+    assert [row.columns["tokens"] for row in rows[0]] == [["Ana", "sang"], ["in", "Oslo"]]
+    assert [row.columns.get("text") for row in rows[1]] == ["Ana sang", "", "in Oslo"]
+    (text, broken) = rows[2]
+    assert text.columns["image"] == tmp_path / "b c.jpg" and text.pictures == {"image": "b c.jpg"}
+    assert "the row is not as Label Studio writes it" in str(broken.problem)
+
+
+def test_the_reported_conll_file(shared):
+    folder = shared / "cases" / "07-conll-text"
+    for name in ("train.txt", "train.conll"):
+        assert len(list(file_rows([str(folder / name)]).read())) == 2

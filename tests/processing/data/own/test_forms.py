@@ -132,7 +132,7 @@ class TestLabelStudio:
     @pytest.mark.parametrize(
         ("path", "expected"),
         [
-            ("/data/local-files/?d=photos/1.jpg", "photos/1.jpg"),
+            ("/data/local-files/?d=my%20photos/1.jpg", "my photos/1.jpg"),
             ("/data/upload/3/ab-1.jpg", "upload/3/ab-1.jpg"),
             ("https://example.org/data/1.jpg", "https://example.org/data/1.jpg"),
         ],

@@ -42,8 +42,8 @@ class FileMNER(ReportingBuilder):
 
     Args:
         data_dir: a file, or a folder of files; see `find_tables`.
-        task: `ner`, or `re` for pairs of entities with the relation between them. None is `re` where rows have a
-            column `relation`, else `ner`.
+        task: with `re`, rows that have entities and relations between them are read for the relations, else for the
+            entities. Rows with a column `relation` are pairs of entities in any case.
         image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
         cache_dir, kwargs: see [`ReportingBuilder`].
     """
@@ -85,7 +85,7 @@ class FileMNER(ReportingBuilder):
             data_dir=tables.root,
             image_dir=folder,
             entity_types=entity_types,
-            task=task or task_of(tables),
+            task=task_of(tables, task),
             **kwargs,
         )
         self._source = FileSource(tables, self.config)

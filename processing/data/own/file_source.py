@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import datasets
@@ -94,12 +95,18 @@ class FileSource:
                     yield from ((where, labelled) for labelled in found)
 
 
-def task_of(tables: Tables) -> str:
-    """What rows are for: `re` where the first one that can be read has a `relation`, else `ner`."""
+def task_of(tables: Tables, wanted: str | None) -> str:
+    """
+    What the first row that can be read is for: `re` if it is a pair, which has a `relation`; also if it has entities
+    and `relations` between them, where `re` is wanted; else `ner`.
+    """
     for path in itertools.chain.from_iterable(tables.splits.values()):
-        for _, row in read_table(path, ["relation"]):
-            if not isinstance(row, Problem):
-                return "re" if row.get("relation") is not None else "ner"
+        for _, row in read_table(path, LABEL_COLUMNS):
+            with suppress(ProblemError):
+                row = row if isinstance(row, Problem) else in_our_columns(row)
+            if isinstance(row, dict):
+                is_pair = row.get("relation") is not None
+                return "re" if is_pair or (wanted == "re" and row.get("relations") is not None) else "ner"
     return "ner"
 
 

@@ -167,3 +167,8 @@ class TestAsData:
         write_rows(tmp_path / "test.jsonl", [json.dumps({"text": TEXT, **triples})])
         data, _ = load_data(str(tmp_path / "test.jsonl"), cache_dir=str(tmp_path / "cache"), task="re")
         assert data["test"]["head"][0] == {"name": "Ana", "start": 2, "end": 3}
+
+    def test_rows_without_relations_are_read_for_their_entities(self, write_rows, tmp_path):
+        write_rows(tmp_path / "train.jsonl", [{"text": TEXT, "spans": [ANA]}])
+        data, _ = load_data(str(tmp_path / "train.jsonl"), cache_dir=str(tmp_path / "cache"), task="re")
+        assert "ner_tags" in data["train"].column_names

@@ -74,7 +74,7 @@ def _results_with_pictures(source: RowSource, output: Path) -> Iterator[Result]:
             raise JobError(f"{output} does not have the rows of the input. Make it anew with overwrite.")
         result = {name: value for name, value in read[1].items() if value is not None}
         if result.get("text"):
-            yield result | row.pictures
+            yield result | dict(row.pictures)
 
 
 def label_studio_task(result: Result, model: str) -> dict[str, Any]:
@@ -136,16 +136,18 @@ TOOLS: dict[str, tuple[str, Callable[[Result, str], Result]]] = {
 }
 
 
-def _entities_and_relations(
-    result: Result,
-) -> tuple[list[tuple[int, int, str, float | None]], list[tuple[int, int, str]]]:
+Entity = tuple[int, int, str, float | None]  # start, end, label and score
+
+
+def _entities_and_relations(result: Result) -> tuple[list[Entity], list[tuple[int, int, str]]]:
     """
-    `(start, end, label, score)` of each entity, and `(head, tail, relation)` with places in these. The two entities
-    that a relation model was asked about have no type: they are labelled `head` and `tail`.
+    The entities, and `(head, tail, relation)` with places in these. The two entities that a relation model was asked
+    about have no type: they are labelled `head` and `tail`.
     """
+    entities: list[Entity]
     if "relation" in result:
-        ends = [(result[name]["start"], result[name]["end"], name, None) for name in ("head", "tail")]
-        return ends, [(0, 1, result["relation"])]
+        entities = [(result[name]["start"], result[name]["end"], name, None) for name in ("head", "tail")]
+        return entities, [(0, 1, result["relation"])]
     entities = [
         (entity["start"], entity["end"], entity["entity_group"], entity["score"])
         for entity in result.get("entities", ())

@@ -122,7 +122,7 @@ def _label_studio_task(row: Row) -> Row:
     A task: its `data` are columns. An annotation that was cancelled does not count. Of several that say different
     things, the ground truth counts. A task that has `predictions` alone was made outside, see `predict.py --to`.
     """
-    given = next((row[name] for name in ("annotations", "completions", "predictions") if name in row), [])
+    given: list[Row] = next((row[name] for name in ("annotations", "completions", "predictions") if name in row), [])
     valid = [one for one in given if not one.get("was_cancelled")]
     results = [one["result"] for one in [one for one in valid if one.get("ground_truth")] or valid]
     if len({_said(result) for result in results}) > 1:

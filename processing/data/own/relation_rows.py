@@ -40,10 +40,11 @@ def read_pairs(row: Row, row_id: str, names: LabelNames) -> list[LabelledRow]:
     pairs = []
     for item, relation in enumerate(relations):
         ends = [relation.get(end) if isinstance(relation, dict) else None for end in ("head", "tail")]
-        if not all(type(end) is int and 0 <= end < len(entities) for end in ends) or ends[0] == ends[1]:
+        places = [end for end in ends if type(end) is int and 0 <= end < len(entities)]
+        if len(set(places)) < 2:
             details = f"(got {relation!r:.80}, the row has {len(entities)} entities)"
             raise ProblemError(Problem("must join two of the row's entities", "relations", item, details))
-        head, tail = (order[end] for end in ends)
+        head, tail = (order[place] for place in places)
         pairs.append((head, tail, given_label(relation.get("relation"), "relations", None)))
     repeated = [pair for pair in itertools.combinations(pairs, 2) if pair[0][:2] == pair[1][:2]]
     if repeated:
@@ -71,7 +72,9 @@ def _order(row: Row, number: int) -> Sequence[int]:
     spans = next((row[name] for name in ("spans", "entities") if row.get(name) is not None), None)
     if spans is None or row.get("ner_tags") is not None:
         return range(number)
-    given = sorted(range(number), key=lambda place: (spans[place]["start"], spans[place]["end"]))
+    # Of rows that datasets stored as a sequence of dicts, the column is a dict of lists.
+    starts = spans["start"] if isinstance(spans, dict) else [span["start"] for span in spans]
+    given = sorted(range(number), key=starts.__getitem__)
     return [given.index(place) for place in range(number)]
 
 

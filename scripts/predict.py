@@ -1,6 +1,6 @@
 r"""
-Find the entities of tweets with their pictures, or the relation of two of their entities. The command writes one JSON
-line or row of Parquet for each tweet, in the order of the input.
+Find the entities of tweets with their pictures, or the relation of two of their entities: for each tweet, in the order
+of the input, a line of JSON or a row of Parquet.
 
     python scripts/predict.py --model runs/demo --text "Jordan was great tonight" --image photo.jpg
     python scripts/predict.py --model runs/demo --input 'tweets/*.parquet' --output entities.parquet --top_entities 20
@@ -13,11 +13,9 @@ An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parq
 The columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
 lists of paths). Paths start from the folder of the file, or from --image_dir. In CSV, spaces separate words and `;`
 separates paths. A relation model needs the columns `head` and `tail` too: the entity as it stands in the text, once;
-or [start, end] in characters of `text` or words of `tokens`, where the end is exclusive. What is wrong with a row or a
-picture stands under `problems` in its result.
-
-Processes of `accelerate launch` share the work. Memory does not grow with the number of rows. The output appears once
-it is whole. After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
+or [start, end] in characters of `text` or words of `tokens`, end exclusive. Its result says under `problems` what is
+wrong with a row or a picture. Processes of `accelerate launch` share the work. The output appears once it is whole.
+After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
 """
 
 import sys
@@ -140,6 +138,8 @@ def main() -> None:
         print(report.summary(arguments.top_entities), file=sys.stderr if output is None else sys.stdout)
         if output is not None:
             print(f"{output} is finished; {output}.report.json has the counts.")
+    if state.is_main_process and output is not None and (path := prediction.annotation_path(output)) is not None:
+        print(f"{path} is for annotation.")
     state.destroy_process_group()
     if report is not None and report.rows and not report.tagged:
         raise SystemExit(f"None of the {report.rows} rows could be used; the first reasons are above.")

@@ -117,8 +117,8 @@ class BulkPrediction:
         """
         output = Path(output)
         check_output(output, self.source.names)
-        if self._is_for_annotation:
-            check_output(annotation_path(output, self.to), self.source.names)
+        if (path := self.annotation_path(output)) is not None:
+            check_output(path, self.source.names)
         state, schema = (
             process_state(),
             output_schema(self.found, self.explain is not None, self.least_certain is not None),
@@ -161,12 +161,12 @@ class BulkPrediction:
 
             return on_main(state, finish)
 
-    @property
-    def _is_for_annotation(self) -> bool:
-        return self.to is not None or self.least_certain is not None
+    def annotation_path(self, output: Path) -> Path | None:
+        """The file that `to` and `least_certain` ask for beside the output; None where they do not."""
+        return None if self.to is None and self.least_certain is None else annotation_path(output, self.to)
 
     def _write_for_annotation(self, output: Path) -> None:
-        if self._is_for_annotation:
+        if self.annotation_path(output) is not None:
             model = Path(self.tagger.model.name_or_path).name
             write_annotation_file(self.source, output, self.to, model, self.least_certain)
 

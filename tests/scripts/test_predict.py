@@ -56,6 +56,20 @@ def picture(tmp_path):
     return tmp_path / "a.png"
 
 
+def test_a_file_for_an_annotation_tool(run, tmp_path):
+    """Of a CoNLL file; asked for again, for another tool, nothing is tagged."""
+    (tmp_path / "tweets.conll").write_text("Ana\tB-person\nsang\tO\n\t\nin\tO\nOslo\tB-location\n")
+    flags = ("--input", tmp_path / "tweets.conll", "--output", tmp_path / "out.jsonl", "--least_certain", 1)
+    assert run(*flags).out.endswith(f"{tmp_path / 'out.jsonl'}.least_certain.jsonl is for annotation.\n")
+    path = tmp_path / "out.jsonl.doccano.jsonl"
+    assert run(*flags, "--to", "doccano").out.splitlines()[-1] == f"{path} is for annotation."
+    assert json.loads(path.read_text())["text"] in ("Ana sang", "in Oslo")
+    with pytest.raises(SystemExit, match="--to and --least_certain write a file beside the output"):
+        run("--text", "x", "--to", "doccano")
+    with pytest.raises(SystemExit, match="least_certain must be at least 1"):
+        run(*flags[:-1], 0)
+
+
 def test_one_text_with_its_picture_is_printed_and_explained(run, picture):
     flags = ("--text", "Jordan met Paris", "--image", picture, "--rcnn_crops", picture, picture)
     printed = run(*flags, "--explain", "occlusion", "--top_entities", 1)

@@ -75,14 +75,20 @@ def check_gold(row: Row) -> None:
 
 
 def misnamed_column(row: Row) -> str:
-    """What to rename in a row in which no entities were found; empty where no column looks like entities."""
-    words = row.get("tokens")
+    """What to rename in a row that cannot be read; empty where no column looks like a text or its entities."""
+    words, text = row.get("tokens"), row.get("text")
+    if words is None and text is None:
+        texts = [name for name, value in row.items() if isinstance(value, str) and " " in value.strip()]
+        return f"; rename the column {texts[0]} to text if it is the tweet" if texts else ""
     for name, value in row.items():
-        if isinstance(value, list) and value and name != "tokens":
-            if isinstance(words, list) and len(words) == len(value) and all(isinstance(tag, str) for tag in value):
-                return f"; rename the column {name} to ner_tags if it has a tag for each word"
-            if isinstance(row.get("text"), str) and all(isinstance(item, dict | list) for item in value):
-                return f"; rename the column {name} to spans if it has the entities, each with start, end and label"
+        items = value if isinstance(value, list) and name != "tokens" else []
+        are_tags = isinstance(words, list) and len(words) == len(items) and all(isinstance(tag, str) for tag in items)
+        # A cell of CSV under a name that is not known is text.
+        is_cell = isinstance(value, str) and value.startswith(("[{", "[["))
+        if items and are_tags:
+            return f"; rename the column {name} to ner_tags if it has a tag for each word"
+        if is_cell or (items and all(isinstance(item, dict | list) for item in items)):
+            return f"; rename the column {name} to spans if it has the entities, each with start, end and label"
     return ""
 
 

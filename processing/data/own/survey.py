@@ -40,6 +40,7 @@ def survey_rows(source: FileSource) -> Survey:
     ids: dict[str, set[str]] = {}
     columns: dict[str, None] = {}  # They are kept in the order in which they appear.
     file_names: list[LabelNames] = []
+    has_relations = False
     for split, paths in source.tables.splits.items():
         skipped: list[SkippedRow] = []
         counts = answers[split] = Counter()
@@ -51,6 +52,7 @@ def survey_rows(source: FileSource) -> Survey:
             num_rows[split] += 1
             if row.has_own_id:
                 ids[split].add(row.row_id)
+            has_relations = has_relations or bool(row.source.get("relations"))
             if row.pair is not None:
                 counts[row.pair.relation] += 1
             else:
@@ -71,6 +73,8 @@ def survey_rows(source: FileSource) -> Survey:
         types, labels = _types_and_tags(source.config.entity_types, file_names, answers)
         notes = [_scheme_note(source, detector), *_answer_notes("entity type", "entities", types, answers)]
         notes += _id_notes(ids)
+    if has_relations and source.config.task == "ner":
+        notes.append("the relations between entities are not used; with the task re they are")
     unknown = [column for column in columns if column not in COLUMNS]
     if unknown:
         notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")

@@ -145,3 +145,5 @@ def test_bulk_prediction_that_goes_on(checkpoint, tmp_path, monkeypatch, ending)
     assert [document["text"] for document in documents] == [one["text"] for one in chosen]
     assert run("killed", least_certain=9, to="label_studio")[1] is None
     assert len(json.loads(annotation_path(killed, "label_studio").read_text())) == 9
+    predicted, _ = load_data(str(killed), cache_dir=str(tmp_path / "cache"))
+    assert [" ".join(tokens) for tokens in predicted["train"]["tokens"]] == texts

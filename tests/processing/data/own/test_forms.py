@@ -222,6 +222,8 @@ class TestAsData:
         [
             ({"text": TEXT, "mentions": [JORDAN]}, "rename the column mentions to spans"),
             ({"tokens": ["a", "b"], "iob": ["O", "O"]}, "rename the column iob to ner_tags"),
+            ({"text": TEXT, "mentions": '[{"start": 0}]'}, "rename the column mentions to spans"),
+            ({"sentence": TEXT, "spans": [JORDAN]}, "rename the column sentence to text"),
             ({"text": TEXT, "sentiment": "good"}, r"it has values for text, sentiment\)"),
         ],
     )

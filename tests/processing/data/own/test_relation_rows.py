@@ -130,8 +130,9 @@ class TestAsData:
         assert names == ["peer"] and not report.skipped
         jordan, ana = {"name": "Jordan", "start": 0, "end": 1}, {"name": "Ana", "start": 2, "end": 3}
         assert rows == [(ana, jordan, "peer")]
-        data, _ = load_data(str(tmp_path / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
+        data, report = load_data(str(tmp_path / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
         assert data["train"]["ner_tags"][:] == [[1, 0, 1, 0, 0]]
+        assert "the relations between entities are not used; with the task re they are" in report.notes
 
     def test_csv(self, tmp_path):
         lines = [

@@ -171,6 +171,19 @@ def test_equals_the_processor_and_the_model_by_hand(tagger):
         assert [entity["score"] for entity in entities] == pytest.approx(scores, rel=1e-5)
 
 
+def test_the_confidence_is_the_probability_of_all_tags_a_word(tagger):
+    """Of two words, by the scores of all pairs of tags; no row has it whose text is empty."""
+    crf, processor = tagger.model.eval().crf, tagger.processor
+    inputs = processor(text=["Jordan Paris"], return_tensors="pt")
+    with torch.no_grad():
+        first, second = tagger.model(**inputs).logits[inputs["crf_mask"]]
+        starts = crf.start_transitions + first
+        pairs = starts[:, None] + crf.transitions + (second + crf.end_transitions)[None]
+    expected = pairs.flatten().softmax(0).max() ** 0.5
+    result, empty = tagger(["Jordan Paris", ""], on_error="report")
+    assert result.confidence == pytest.approx(expected.item(), rel=1e-4) and empty.confidence is None
+
+
 def test_problems_are_reported_beside_what_could_be_done(tagger, tmp_path):
     tweets = [
         {"text": "Paris", "image": str(tmp_path / "gone.jpg"), "rcnn_crops": [picture(1)] * 3},

@@ -123,6 +123,8 @@ def test_relations_are_those_of_each_row_alone(relation_checkpoint, rows):
         [alone] = tag_window([row], extractor, batch_size=4)
         if alone.is_tagged:
             assert alone.pop("score") == pytest.approx(result.pop("score"), abs=1e-5)
+            assert alone.confidence == pytest.approx(result.confidence, abs=1e-5)
+            alone.confidence = result.confidence
             assert next(iter(alone)) == "id"
         assert alone == result and vars(alone) == vars(result)
 

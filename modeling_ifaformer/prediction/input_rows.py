@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.own.forms import in_our_columns
+from processing.data.forms import in_our_columns
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, place_of, read_table
 from processing.jobs.digests import digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import datasets
 
 from processing.columns import OBJECT_COLUMNS
+from processing.data.forms import NO_GOLD, check_gold, in_our_columns
 from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
 from .find_tables import LABEL_FILE, Tables
-from .forms import NO_GOLD, check_gold, in_our_columns
 from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, read_labelled_row
 from .relation_rows import read_pairs
 from .tables import BINARY_ENDINGS, ending_of, place_of, read_table

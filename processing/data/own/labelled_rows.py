@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import datasets
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.data.forms import FORM_COLUMNS, misnamed_column
 from processing.data.label_ids import read_label_ids
 from processing.problems import Problem, ProblemError
 from processing.tokenizing import split_words
 
 from .find_tables import LABEL_FILE
-from .forms import FORM_COLUMNS, misnamed_column
 from .tables import table_features
 from .text_tables import Row
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from processing.problems import Problem, ProblemError
 
-from .text_tables import Row
+from .own.text_tables import Row
 
 
 # Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.

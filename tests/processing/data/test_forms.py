@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from processing.data.own.forms import FORMS, NO_GOLD, check_gold, in_our_columns
+from processing.data.forms import FORMS, NO_GOLD, check_gold, in_our_columns
 from processing.problems import ProblemError
 
 

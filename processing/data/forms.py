@@ -17,7 +17,7 @@ from .own.text_tables import Row
 
 
 # Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.
-FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", "answer")
+FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", *("answer", "was_cancelled", "status"))
 
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
 _SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
@@ -36,8 +36,8 @@ def in_our_columns(row: Row) -> Row:
     A row in the columns of this project, whichever of the `FORMS` it has; one of no known form stays as it is.
 
     Entities are `ner_tags`, or `spans` or `entities`: dicts with `start`, `end`, `label` and whatever else they had.
-    `relations` are dicts with `head` and `tail`, which are places in these, and `relation`. An `answer` says whether a
-    person accepted the row, see [`check_gold`].
+    `relations` are dicts with `head` and `tail`, which are places in these, and `relation`. Other columns
+    stay, such as those that say that nobody accepted the row, see [`check_gold`].
 
     Raises:
         ProblemError: for a row that is recognised as one of the forms and is not in all as that is written.
@@ -67,11 +67,19 @@ def in_our_columns(row: Row) -> Row:
 
 NO_GOLD = "the row says of itself that it is not to be learnt from"
 
+# By column, the values of rows that nobody accepted: those of Prodigy, and what a task of Label Studio becomes.
+_VERDICTS: dict[str, tuple[Any, ...]] = {
+    "answer": ("reject", "ignore"),
+    "was_cancelled": (True,),
+    "status": ("pending",),
+}
+
 
 def check_gold(row: Row) -> None:
-    """A ProblemError for a row whose `answer` is another than Prodigy's `accept`."""
-    if row.get("answer") not in (None, "accept"):
-        raise ProblemError(Problem(NO_GOLD, "answer", details=f"(got {row['answer']!r:.80})"))
+    """A ProblemError for a row whose own columns say that nobody accepted it."""
+    for column, values in _VERDICTS.items():
+        if row.get(column) in values:
+            raise ProblemError(Problem(NO_GOLD, column, details=f"(got {row[column]!r})"))
 
 
 def misnamed_column(row: Row) -> str:
@@ -141,7 +149,7 @@ def _label_studio_task(row: Row) -> Row:
     ]
     columns = _label_studio_data({"id": row.get("id"), **row["data"]}, spans)
     if not results:
-        return {**columns, "answer": "every annotation was cancelled" if given else "nobody has annotated it"}
+        return columns | ({"was_cancelled": True} if given else {"status": "pending"})
     return {**columns, "spans": spans, "relations": [item for item in results[0] if item["type"] == "relation"]}
 
 

@@ -51,7 +51,7 @@ class ModelArguments:
     vision_attends_text: bool | None = option("With false, the vision tower does not see the text.")
     classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
     allow_missing_weights: bool = option(
-        "Go on with fresh weights where a checkpoint has less than 95 % of the tensors of its tower.", False
+        "Go on with fresh weights where a checkpoint lacks more than a twentieth of the tensors of its tower.", False
     )
     attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
 

@@ -4,7 +4,7 @@ import ast
 import csv
 import inspect
 import itertools
-import json
+import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -15,12 +15,24 @@ from .text_tables import MAX_ROW_BYTES, Row, parse_json, text_lines, without_lin
 
 Line = tuple[int, str | Problem]
 
-# What a cell holds in columns that are no plain text: a list by its separator, or JSON.
+# Columns of lists, and what else may stand between the items; columns of other values; and columns that hold such
+# values or plain text.
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
-JSON_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects")
-# These hold JSON where they begin as a list: the entities in an export, but in other files a word; and a place of an
-# entity, or its words.
-MAYBE_JSON_COLUMNS = ("label", "labels", "head", "tail")
+VALUE_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects")
+MIXED_COLUMNS = ("image", "head", "tail", "crops", "label", "labels")
+
+# Words, a path or an entity do not begin so: it is a value, maybe one that was cut off.
+_BEGINS_AS_VALUE = re.compile(r"""\[.*\]\Z|\(['"].*,.*\)\Z|\{['"]\w+['"]:.*\}\Z|\[['"{]|\w+\(\[""", re.DOTALL)
+_QUOTED = re.compile(r"(['\"])\w([^'\"]*\w)?\1")
+_NO_PART_OF_A_TAG = re.compile(r"[^\S ]|[,;|'\"\[\](){}]")
+
+# Of Python's notation: strings, names and numbers; else a single character. White space is passed over.
+_TOKEN = re.compile(r"""(?P<item>b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|[^\s,:=\[\](){}'"]+)|\S""", re.DOTALL)
+
+# Those between the cells of other programs, where the header has no comma.
+OTHER_DELIMITERS = ";\t"
+# Above its row numbers pandas writes no name; it gives them this one where it reads them as a column.
+_ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")
 
 # A quote that is never closed must not take all that follows into its field. The limit is low, since reading goes on
 # so far from each line that opens a quote.
@@ -29,8 +41,9 @@ MAX_ROW_LINES = 100
 
 def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
-    The rows below a header. The columns of `LIST_SEPARATORS` become lists (parts with the separator between, JSON, or
-    Python's notation), those of `JSON_COLUMNS` what their JSON says.
+    The rows below a header. Between the cells are commas, or semicolons or tabs where the header has no comma. The
+    columns of `LIST_SEPARATORS` become lists (parts with the separator between, or what [`parse_value`] reads), those
+    of `VALUE_COLUMNS` what it reads, and those of `MIXED_COLUMNS` that or text. Row numbers of pandas are left out.
 
     A row has at most 100 lines; one that is broken costs its first line only: reading goes on with the next one, so
     that a quote which is never closed takes no other row with it.
@@ -40,7 +53,7 @@ def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
         if header is None:
             if isinstance(cells, Problem):
                 raise ValueError(f"{path}:{line}: expected a header with the names of the columns: {cells}.")
-            if len(set(cells)) < len(cells) or "" in cells:
+            if len(set(cells)) < len(cells) or "" in cells[1:]:
                 raise ValueError(
                     f"{path}:{line}: expected a header of distinct names, none empty, got {cells!r:.200}."
                 )
@@ -50,40 +63,115 @@ def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
 
 
 def _row(header: list[str], cells: list[str]) -> Row | Problem:
-    row: dict[str, Any] = {}
+    row: Row = {}
     for name, cell in zip(header, cells, strict=True):
-        if not cell:
-            row[name] = None
-        elif name in LIST_SEPARATORS:
-            row[name] = _parts(cell, LIST_SEPARATORS[name])
-        elif name in JSON_COLUMNS or (name in MAYBE_JSON_COLUMNS and cell[0] in "[{"):
-            try:
-                row[name] = parse_json(cell)
-            except ValueError as error:
-                return Problem("must be JSON", name, details=f"(it is {cell[:60]!r}: {error})")
-        else:
-            row[name] = cell
+        if _ROW_NUMBERS.fullmatch(name):
+            continue
+        try:
+            row[name] = _value(name, cell) if cell else None
+        except ValueError as error:
+            kind = "must be a list or dict, as JSON, Python or numpy write them"
+            if name in LIST_SEPARATORS:
+                kind = f"must be a list, as JSON, Python or numpy write it, or have {LIST_SEPARATORS[name]!r} between"
+            return Problem(kind, name, details=f"(it is {cell[:60]!r}: {error})")
     return row
 
 
-def _parts(cell: str, separator: str) -> list[str]:
-    """A cell as a list: JSON, or Python's notation, as pandas writes lists; else parts with the separator between."""
-    if cell.startswith("[") and cell.endswith("]"):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                parsed = parse(cell)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            if isinstance(parsed, list) and parsed and all(isinstance(part, str) for part in parsed):
-                return parsed
-    return [part for part in cell.split(separator) if part]
+def _value(column: str, cell: str) -> Any:
+    is_value = _BEGINS_AS_VALUE.match(cell.strip())
+    if column in LIST_SEPARATORS:
+        parts = [part for part in cell.split(LIST_SEPARATORS[column]) if part]
+        are_words = parts[:1] == ["["] and parts[-1:] == ["]"] and not _QUOTED.search(cell)
+        if not is_value or are_words:
+            wrong = _NO_PART_OF_A_TAG.search(cell) if column == "ner_tags" else None
+            if wrong:
+                raise ValueError(f"{wrong[0]!r} is no part of a tag")
+            return parts
+        value = parse_value(cell)
+        if not isinstance(value, list):
+            raise ValueError(f"this is a {type(value).__name__}")
+        return value
+    return parse_value(cell) if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and is_value) else cell
+
+
+def parse_value(text: str) -> Any:
+    """
+    A value as JSON, Python or numpy write it: `["a", "b"]`, `[('a', 1)]`, `['a' 'b']`, `array(['a'], dtype=object)`.
+    Tuples become lists. No code is run.
+
+    Raises:
+        ValueError: for what is none of these, and for a list that numpy has cut short.
+    """
+    text = text.strip()
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        as_json = error
+    if "\\ud" in text.lower():  # half of a surrogate pair
+        raise as_json
+    try:
+        return ast.literal_eval(_PlainValues().visit(ast.parse(_with_commas(text), mode="eval")))
+    except _NotReadError:
+        raise
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise as_json from error
+
+
+class _NotReadError(ValueError):
+    """The error of what Python would take for something else than what it was."""
+
+
+def _with_commas(text: str) -> str:
+    """
+    Python's notation with commas in lists that have none, as numpy writes them. Python would read several strings as
+    one; where they stand elsewhere, and in a list that has both, they are refused.
+    """
+    parts: list[str] = []
+    levels: list[tuple[str, set[str]]] = [("", set())]  # each open bracket, and what stands between its items
+    item_end = -1  # where an item has just ended
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token == "...":
+            raise _NotReadError("the list was cut short where ... stands; write all of it, as JSON for example")
+        is_item = match.lastgroup == "item"
+        if item_end >= 0 and (is_item or token in "[{"):
+            levels[-1][1].add(" " if match.start() > item_end else "")
+            parts.append(",")
+        if token in "[({":
+            levels.append((token, set()))
+        elif token == ",":
+            levels[-1][1].add(",")
+        elif token in "])}" and len(levels) > 1:
+            bracket, between = levels.pop()
+            if between > {","} or "" in between or (" " in between and bracket != "["):
+                raise _NotReadError("two of its items have nothing between them")
+        item_end = match.end() if is_item or token in "])}" else -1
+        parts.append(token)
+    if levels[0][1]:
+        raise _NotReadError("it is more than one value")
+    return " ".join(parts)
+
+
+class _PlainValues(ast.NodeTransformer):
+    """Tuples become lists, and numpy's arrays and numbers what is in them."""
+
+    NUMPY = re.compile(r"((np|numpy)\.)?(array|str_|bool_?|u?int\d*|float\d*)")
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
+        return ast.List(self.generic_visit(node).elts, ast.Load())  # type: ignore[attr-defined]
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        is_numpy = self.NUMPY.fullmatch(ast.unparse(node.func)) and len(node.args) == 1
+        if not is_numpy or any(keyword.arg != "dtype" for keyword in node.keywords):
+            return node  # which is no plain value
+        return self.visit(node.args[0])
 
 
 def _records(path: str) -> Iterator[tuple[int, list[str] | Problem]]:
     """The cells of each record, of which the first sets the number, and the line on which it starts."""
     lines = text_lines(path)
     ahead: list[Line] = []  # These lines were read in search of a closing quote.
-    width = None
+    width, delimiter = None, ","
     while ahead or (ahead := list(itertools.islice(lines, 1))):
         line, text = ahead.pop(0)
         if isinstance(text, Problem):
@@ -91,9 +179,11 @@ def _records(path: str) -> Iterator[tuple[int, list[str] | Problem]]:
             continue
         if not without_line_end(text):
             continue
+        if width is None and "," not in text:
+            delimiter = next((other for other in OTHER_DELIMITERS if other in text), ",")
         # The csv module alone reads an unclosed quote to the end of the file, and cannot go back.
         record = _record_lines(text, ahead, lines)
-        reader = csv.reader(record, strict=True)
+        reader = csv.reader(record, delimiter=delimiter, strict=True)
         try:
             cells = next(reader)
         except csv.Error as error:

@@ -25,6 +25,7 @@ _READERS = {
     ".jsonl": json_rows,
     ".json": json_rows,
     ".csv": csv_rows,
+    ".tsv": csv_rows,
     ".conll": conll_rows,
     ".txt": _conll_or_line_rows,
 }
@@ -45,7 +46,7 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
     | ending | a row is |
     |---|---|
     | `.jsonl`, `.json` | a JSON object on a line, or of an array that is the whole file; blank lines are skipped |
-    | `.csv` | the cells below a header of names, commas between; an empty cell is None; blank lines are skipped |
+    | `.csv`, `.tsv` | the cells below a header of names; an empty cell is None; blank lines are skipped |
     | `.conll` | `{"tokens", "ner_tags"}` of the lines between two blank ones, see [`conll_rows`] |
     | `.txt` | the same where [`is_conll`] says so; else `{"text": line}`, blank lines too |
     | `.parquet`, `.arrow` | what it holds, as plain Python values |

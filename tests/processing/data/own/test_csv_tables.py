@@ -1,6 +1,9 @@
 import csv
+import io
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +13,9 @@ from processing.problems import Problem
 
 
 NO_NUL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+NO_VALUE = "spans: must be a list or dict, as JSON, Python or numpy write them"
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +57,14 @@ def test_cells(write):
         ("1", "the row must have a cell for each column of the header (1 in this line, 2 columns)"),
         ("1,2,3", "the row must have a cell for each column of the header (3 in this line, 2 columns)"),
         ('"1"x,[]', "the line is not CSV (',' expected after '\"')"),
-        ("1,[", "spans: must be JSON (it is '[': Expecting value at character 2)"),
-        ('1,"""\\ud800"""', "spans: must be JSON (it is '\"\\\\ud800\"': half of a surrogate pair"),
+        (
+            "1,[",
+            f"{NO_VALUE} (it is '[': Expecting value at character 2)",
+        ),
+        (
+            '1,"""\\ud800"""',
+            f"{NO_VALUE} (it is '\"\\\\ud800\"': half of a surrogate pair",
+        ),
         ("x\0,[]", "the line is not text (its character 2 is NUL, 0x00)"),
         ("x" * 200_000 + ",[]", "the line is not CSV (field larger than field limit (131072))"),
         ("a\rb,[]", "the line is not CSV (new-line character seen in unquoted field"),
@@ -145,12 +157,86 @@ def test_lists_in_csv_read_the_same(place, written):
         ('["Jordan", "said \\"hi\\""]', ["Jordan", 'said "hi"']),
         ("['Jordan', \"it's\"]", ["Jordan", "it's"]),
         ("[ DATA ]", ["[", "DATA", "]"]),
-        ("[1]", ["[1]"]),
-        ("[]", ["[]"]),
-        ("[__import__('os')]", ["[__import__('os')]"]),
+        ('[ NEW ] " Cut I ]', ["[", "NEW", "]", '"', "Cut", "I", "]"]),
+        ("[DATA] is here", ["[DATA]", "is", "here"]),
+        ("( ' _ ' )", ["(", "'", "_", "'", ")"]),
+        ("[]", []),
+        ("['Jordan' 'flew'\n 'to' \"Ana's\"]", ["Jordan", "flew", "to", "Ana's"]),
+        ("[np.str_('a'), np.str_('b')]", ["a", "b"]),
+        ("array(['a', 'b'],\n      dtype=object)", ["a", "b"]),
+        ("('a', 'b')", ["a", "b"]),
     ],
 )
 def test_lists_in_cells_of_csv(tmp_path, cell, words):
     with open(tmp_path / "a.csv", "w", newline="") as file:
         csv.writer(file).writerows([["tokens"], [cell]])
     assert list(read_table(tmp_path / "a.csv")) == [(2, {"tokens": words})]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("tokens", "['a' 'b' ... 'y' 'z']", "cut short where ... stands"),
+        ("tokens", "['a' 'b', 'c']", "two of its items have nothing between them"),
+        ("tokens", "['it''s']", "two of its items have nothing between them"),
+        ("tokens", "['a', ['b' 'c', 'd']]", "two of its items have nothing between them"),
+        ("tokens", "['Jordan', 'fle", "character 2"),
+        ("tokens", "[Jordan, flew]", "character 2"),
+        ("tokens", "[__import__('os')]", "character 2"),
+        ("tokens", "{'a': 1}", "this is a dict"),
+        ("ner_tags", "B-PER,O,O", "',' is no part of a tag"),
+        ("ner_tags", "B-PER\tO", "'\\t' is no part of a tag"),
+        ("ner_tags", "B-PER;O", "';' is no part of a tag"),
+        ("spans", "{'a': 'x' 'y'}", "two of its items have nothing between them"),
+        ("spans", "[{'start': 0}] [{'start': 1}]", "it is more than one value"),
+        ("image", "['a.jpg' 'b.jpg', 'c.jpg']", "two of its items have nothing between them"),
+    ],
+)
+def test_cells_that_are_not_understood(write, column, cell, reason):
+    file = io.StringIO()
+    csv.writer(file).writerows([["id", column], ["1", cell]])
+    ((line, problem),) = read_table(write(file.getvalue(), "x.csv"))
+    assert (line, problem.column) == (2, column) and reason in problem.details
+
+
+SPAN = {"start": 0, "end": 6, "label": "PER"}
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "value"),
+    [
+        ("spans", "[{'start': np.int64(0), 'end': 6, 'label': 'PER'}]", [SPAN]),
+        ("spans", f"[{SPAN}\n {SPAN}]", [SPAN, SPAN]),
+        ("spans", "[(0, 6, 'PER')]", [[0, 6, "PER"]]),
+        ("ner_tags", "[0 1 2]", [0, 1, 2]),
+        ("image", "{'bytes': b'\\x89', 'path': None}", {"bytes": b"\x89", "path": None}),
+        ("image", "photos/[1].jpg", "photos/[1].jpg"),
+        ("head", "[0, 6]", [0, 6]),
+        ("head", "Jordan [USA]", "Jordan [USA]"),
+        ("crops", "auto", "auto"),
+        ("aux_crops", "['a.jpg' 'b;.jpg']", ["a.jpg", "b;.jpg"]),
+    ],
+)
+def test_values_in_cells(write, column, cell, value):
+    file = io.StringIO()
+    csv.writer(file).writerows([[column, "id"], [cell, "1"]])
+    assert rows(write(file.getvalue(), "x.csv")) == [{column: value, "id": "1"}]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.text("ab \xa0é'\"\\\\[],{}()#\n"), min_size=1, max_size=9), min_size=1, max_size=5))
+def test_lists_as_pandas_writes_them(place, written):
+    path = place / "pandas.csv"
+    arrays = [np.array(words, dtype=object) for words in written]
+    pd.DataFrame({"tokens": arrays, "aux_crops": written, "spans": [list(map(np.str_, w)) for w in written]}).to_csv(
+        path
+    )
+    assert rows(path) == [{"tokens": words, "aux_crops": words, "spans": words} for words in written]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_other_delimiters_and_row_numbers(write, delimiter, name):
+    lines = [["", "Unnamed: 0", "text", "aux_crops"], ["0", "0", "a, b", '"1.jpg;2.jpg"']]
+    text = "".join(f"{delimiter.join(cells)}\n" for cells in lines)
+    assert rows(write(text, name)) == [{"text": "a, b", "aux_crops": ["1.jpg", "2.jpg"]}]

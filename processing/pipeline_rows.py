@@ -31,6 +31,7 @@ NO_ROW = "a row is a text, a list of words, or a mapping with text or tokens and
 MISNAMED_IMAGE = "the picture of a row belongs in the column image"
 NO_TEXT = "the row has neither text nor tokens"
 WRONG_TEXT = "this is neither a string nor a list of words"
+TEXT_AS_TOKENS = "tokens are a list of words; a text belongs in the column text"
 NO_UNICODE = "this is no valid Unicode"
 TOO_MANY = "there are more pictures than the model takes; only the first are used"
 NO_BOX = "a box is (xmin, ymin, xmax, ymax) in pixels with xmin < xmax and ymin < ymax"
@@ -149,6 +150,8 @@ def row_words(row: Mapping[str, Any]) -> Words:
     if value is None:
         raise ProblemError(Problem(NO_TEXT, details=f"(its columns are {sorted(map(str, row))})"))
     is_text = isinstance(value, str)
+    if is_text and name == "tokens":
+        raise ProblemError(Problem(TEXT_AS_TOKENS, name, details=f"(got {value!r:.80})"))
     if not is_text and not (isinstance(value, Iterable) and all(isinstance(word, str) for word in value)):
         raise ProblemError(Problem(WRONG_TEXT, name, details=f"(got {value!r:.80})"))
     words = [] if is_text else [str(word) for word in value]

@@ -11,7 +11,7 @@ from .pipeline_ifaformer import IFAformerPipeline
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError
 from .tagged_text import TaggedRelation
-from .tokenizing import EncodedText
+from .tokenizing import EncodedText, same_text
 
 
 RELATION_TASK = "multimodal-relation-extraction"
@@ -20,6 +20,7 @@ NOT_AN_ENTITY = (
     "an entity is given as it stands in the text, or as (start, end), end exclusive, in characters of a text or words "
     "of tokens"
 )
+OTHER_NAME = "the name that is given must be what start and end cut out"
 NO_WORDS_THERE = "the entity lies outside the words of the row"
 NO_WHOLE_WORDS = "the characters of the entity are no whole words"
 NOT_ONCE_IN_TEXT = (
@@ -176,11 +177,18 @@ def _word_span(name: str, row: PipelineRow) -> dict[str, int]:
     except (TypeError, KeyError, ValueError):
         raise ProblemError(Problem(NOT_AN_ENTITY, name, details=f"(got {entity!r:.80})")) from None
     if not of_words:
-        return _words_between(row, start, end, name)
-    if not 0 <= start < end <= len(row.words):
+        span = _words_between(row, start, end, name)
+    elif 0 <= start < end <= len(row.words):
+        span = {"start": start, "end": end}
+    else:
         details = f"(got {(start, end)}, the row has {len(row.words)} words)"
         raise ProblemError(Problem(NO_WORDS_THERE, name, details=details))
-    return {"start": start, "end": end}
+    there = _entity(row, **span)["word"]
+    given = [entity[key] for key in ("name", "word", "text") if key in entity] if isinstance(entity, Mapping) else []
+    if given and isinstance(given[0], str) and not same_text(given[0], there):
+        details = f"({given[0]!r:.80} is given, {start} to {end} is {there!r:.80})"
+        raise ProblemError(Problem(OTHER_NAME, name, details=details))
+    return span
 
 
 def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:

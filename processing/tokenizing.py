@@ -1,6 +1,7 @@
 """Texts as words and as tokens: the forms a caller may give, and what the tokenizer makes of them."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,3 +147,12 @@ def readable(encoded: list[EncodedText]) -> list[EncodedText]:
         if example.problem is not None:
             raise ProblemError(example.problem, f"Text {row} ({example.text!r:.80})")
     return encoded
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two texts say the same: white space, letter case and how characters are composed do not count."""
+    return one == other or _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -37,7 +37,7 @@ def in_our_columns(row: Row) -> Row:
 
     Entities are `ner_tags`, or `spans` or `entities`: dicts with `start`, `end`, `label` and whatever else they had.
     `relations` are dicts with `head` and `tail`, which are places in these, and `relation`. Other columns
-    stay, such as those that say that nobody accepted the row, see [`check_gold`].
+    stay, such as those that say that nobody accepted the row, see [`rejection`].
 
     Raises:
         ProblemError: for a row that is recognised as one of the forms and is not in all as that is written.
@@ -63,23 +63,6 @@ def in_our_columns(row: Row) -> Row:
         }
         row["relations"] = [_relation(relation, places) for relation in row["relations"]]
     return row
-
-
-NO_GOLD = "the row says of itself that it is not to be learnt from"
-
-# By column, the values of rows that nobody accepted: those of Prodigy, and what a task of Label Studio becomes.
-_VERDICTS: dict[str, tuple[Any, ...]] = {
-    "answer": ("reject", "ignore"),
-    "was_cancelled": (True,),
-    "status": ("pending",),
-}
-
-
-def check_gold(row: Row) -> None:
-    """A ProblemError for a row whose own columns say that nobody accepted it."""
-    for column, values in _VERDICTS.items():
-        if row.get(column) in values:
-            raise ProblemError(Problem(NO_GOLD, column, details=f"(got {row[column]!r})"))
 
 
 def misnamed_column(row: Row) -> str:

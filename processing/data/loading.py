@@ -16,12 +16,15 @@ from processing.data.own.file_mner import FileMNER
 from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, table_features
 from processing.jobs.cache_errors import cache_errors
+from processing.problems import ProblemError
 from processing.rows.loading_report import LoadingReport
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features
 
 from .archive import ArchiveBuilder
 from .mnre import MNRE
+from .row_checks import check_name
+from .tasks import ANSWERS
 from .twitter_mner import TwitterMNER
 
 
@@ -87,7 +90,9 @@ def load_data(
         else:
             files = {split: list(paths) for split, paths in tables.splits.items()}
             data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
-    return encode_pictures(_with_known_columns(name, data)), LoadingReport()
+    known = _with_known_columns(name, data)
+    _check_names(name, known)
+    return _labelled(encode_pictures(known))
 
 
 def _prepared(builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDict, LoadingReport]:
@@ -140,6 +145,32 @@ def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
             )
         known[split] = rows
     return known
+
+
+def _check_names(name: str, data: DatasetDict) -> None:
+    """Refuse relations whose `start` and `end` are not those of the name, for example characters and not words."""
+    for split, rows in data.items():
+        if "relation" in rows.features:
+            for number, row in enumerate(rows.select_columns(["tokens", "head", "tail"])):
+                for column in ("head", "tail"):
+                    entity = row[column]
+                    try:
+                        if entity and entity["name"]:
+                            check_name(entity["name"], row["tokens"], entity["start"], entity["end"], column)
+                    except ProblemError as error:
+                        raise ProblemError(error.problem, f"{name}, split {split}, row {number}") from error
+
+
+def _labelled(data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
+    """The splits that have labels, with train in any case; the report tells of the others."""
+    report = LoadingReport()
+    for split, rows in list(data.items()):
+        column = next(column for column in ANSWERS.values() if column in rows.features)
+        hidden = (None, -1, [])
+        if split != "train" and len(rows) and all(label in hidden for label in rows[column]):
+            report.notes.append(f"the {split} split is left out, since its rows ({len(rows)}) have no labels")
+            del data[split]
+    return data, report
 
 
 _CONVERT = (

@@ -20,6 +20,7 @@ from processing.pipeline_rows import (
     PipelineRow,
     given_boxes,
     read_row_pictures,
+    row_words,
 )
 from processing.problems import Problem, ProblemError
 
@@ -86,6 +87,11 @@ def test_what_is_no_box(crops, message, image):
         given_boxes(crops, LIMITS)
     pictures, found = read({"image": image}, crops=crops)
     assert list(map(str, found.problems)) == [f"crops: {message}"] and pictures == {"image": [image]}
+
+
+def test_tokens_are_no_text():
+    with pytest.raises(ProblemError, match="tokens: tokens are a list of words; a text belongs in the column text"):
+        row_words({"tokens": "['Jordan' 'met']"})
 
 
 SIDE = st.integers(-60, 90)

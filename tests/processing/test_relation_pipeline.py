@@ -13,8 +13,8 @@ from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.entity_markers import NO_ROOM, NOT_ONCE
 from processing.labels import label_maps
 from processing.pipeline_ifaformer import CUT_OFF
-from processing.problems import Problem
-from processing.relation_pipeline import MANY_PAIRS, NO_WHOLE_WORDS, NO_WORDS_THERE, SAME_WORDS
+from processing.problems import Problem, ProblemError
+from processing.relation_pipeline import MANY_PAIRS, NO_WHOLE_WORDS, NO_WORDS_THERE, OTHER_NAME, SAME_WORDS
 
 
 RELATIONS = ["member_of", "None", "peer", "held_on"]
@@ -63,6 +63,20 @@ def by_hand(extractor, words, head, tail, **pictures):
     with torch.no_grad():
         logits = extractor.model.eval()(**inputs).logits
     return extractor.processor.post_process_relations(logits)[0]
+
+
+@pytest.mark.parametrize(
+    "row", [{"text": "Jordan met New York!"}, {"tokens": ["Jordan", "met", "New", "York", "!"]}], ids=["text", "words"]
+)
+def test_a_name_that_its_place_contradicts(extractor, row):
+    start, end = (11, 19) if "text" in row else (2, 4)
+    tail = {"name": "new york", "start": start, "end": end}
+    head = {"start": 0, "end": 6 if "text" in row else 1}
+    assert extractor({**row, "head": head, "tail": tail})["tail"]["word"] == "New York"
+    details = f"('Jordan' is given, {start} to {end} is 'New York')"
+    with pytest.raises(ProblemError) as error:
+        extractor({**row, "head": head, "tail": {**tail, "name": "Jordan"}})
+    assert error.value.problem == Problem(OTHER_NAME, "tail", details=details)
 
 
 def test_the_relation_of_two_entities(extractor):

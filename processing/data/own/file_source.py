@@ -1,5 +1,6 @@
 """The files of a data set of your own: the rows that can be used, and a digest that tells when they changed."""
 
+import functools
 import itertools
 import os
 import re
@@ -10,17 +11,18 @@ from dataclasses import dataclass
 import datasets
 
 from processing.columns import OBJECT_COLUMNS
-from processing.data.forms import NO_GOLD, check_gold, in_our_columns
+from processing.data.forms import in_our_columns
+from processing.data.row_checks import REJECTED, VERDICTS, rejection
 from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
 from .find_tables import LABEL_FILE, Tables
-from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, read_labelled_row
+from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, check_spans_of, read_labelled_row
 from .relation_rows import read_pairs
-from .tables import BINARY_ENDINGS, ending_of, place_of, read_table
-from .tag_schemes import split_tag
+from .tables import BINARY_ENDINGS, ending_of, place_of, read_table, table_features
+from .tag_schemes import inside, is_bare_type, split_tag
 
 
 # Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
@@ -38,7 +40,8 @@ class FileMNERConfig(ReportingBuilderConfig):
         tag_scheme: of `TAG_SCHEMES`; None finds it out.
         entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
             or in the order of the source's class labels.
-        strict: stop at the first row that cannot be used, rather than skip it; one that is no gold is skipped.
+        strict: stop at the first row that cannot be used, rather than skip it. One that says of itself that it is no
+            gold is left out all the same.
         task: `ner`, or `re` for rows of pairs of entities, see [`read_pairs`].
     """
 
@@ -56,6 +59,27 @@ class FileSource:
     tables: Tables
     config: FileMNERConfig
 
+    @functools.cached_property
+    def scheme(self) -> str | None:
+        """
+        The tag scheme that is named. Without a name it is IO where some tags are `O` and the others are bare types,
+        and else None: single rows do not tell it. Reading goes as far as the first tag that is neither.
+        """
+        if self.config.tag_scheme is not None:
+            return self.config.tag_scheme
+        seen = set()
+        for path in itertools.chain.from_iterable(self.tables.splits.values()):
+            names = LabelNames.of(path).tags
+            for _, row in read_table(path, ["ner_tags", "tags"]):
+                tags = None if isinstance(row, Problem) else row.get("ner_tags") or row.get("tags")
+                for tag in tags if isinstance(tags, list) else ():
+                    if type(tag) is int and names and 0 <= tag < len(names):
+                        tag = names[tag]
+                    if not isinstance(tag, str) or not is_bare_type(tag):
+                        return None
+                    seen.add(tag)
+        return "IO" if "O" in seen and len(seen) > 1 else None
+
     def rows(
         self, split: str, skipped: list[SkippedRow], with_pictures: bool, ids: Container[str] = ()
     ) -> Iterator[tuple[str, LabelledRow]]:
@@ -69,24 +93,30 @@ class FileSource:
             names = LabelNames.of(path)
             shown = os.path.relpath(path, self.tables.folder)
             # Pictures are most of a file that holds them; a pass that needs none does not read them.
-            for place, row in read_table(path, COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)):
+            columns = COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)
+            verdicts = [name for name in table_features(path) if name.casefold() in VERDICTS]
+            for place, row in read_table(path, (*columns, *verdicts)):
                 index += 1
                 where = place_of(shown, place)
                 try:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
                     row = in_our_columns(row)
-                    check_gold(row)
+                    if (verdict := rejection(row)) is not None:
+                        raise ProblemError(verdict)
                     row_id = _new_id(f"{split}-{index}", ids)
                     is_ner = self.config.task == "ner"
                     found = [read_labelled_row(row, row_id, names)] if is_ner else read_pairs(row, row_id, names)
-                    for labelled in found:
-                        _check_tags(labelled, self.config)
+                    for number, labelled in enumerate(found):
+                        _check_tags(labelled, self.scheme, self.config.entity_types)
+                        if labelled.is_tagged and self.scheme == "IO":
+                            found[number] = labelled._replace(tags=[inside(tag) for tag in labelled.tags])
+                        check_spans_of(found[number], names)
                         if labelled.has_own_id and places.setdefault(labelled.row_id, where) != where:
                             details = f"({labelled.row_id!r} is also at {places[labelled.row_id]})"
                             raise ProblemError(Problem("must be another one in each row", "id", details=details))
                 except ProblemError as error:
-                    if self.config.strict and error.problem.kind != NO_GOLD:
+                    if self.config.strict and error.problem.kind != REJECTED:
                         raise ValueError(
                             f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
                         ) from error
@@ -112,7 +142,7 @@ def task_of(tables: Tables, wanted: str | None) -> str:
 
 def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
     """
-    Changes with the text, the size and time of Parquet and Arrow files, and the listing of the files below the image
+    Changes with the text, the size and times of Parquet and Arrow files, and the listing of the files below the image
     folder if any are named. A cache below the image folder is not listed: what is prepared there changes it.
     """
     paths = [path for paths in tables.splits.values() for path in paths]
@@ -123,7 +153,7 @@ def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
     cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
     return digest(
         {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},
-        [(status.st_size, status.st_mtime_ns) for status in stored],
+        [(status.st_size, status.st_mtime_ns, status.st_ctime_ns) for status in stored],
         files_digest(
             [*texts, *sorted(filter(os.path.isfile, label_files))],
             folders,
@@ -143,15 +173,15 @@ def _names_pictures(path: str) -> bool:
     return False
 
 
-def _check_tags(row: LabelledRow, config: FileMNERConfig) -> None:
+def _check_tags(row: LabelledRow, scheme: str | None, entity_types: Sequence[str] | None) -> None:
     column = "ner_tags" if row.is_tagged else None
     for tag in set(row.tags):
         try:
-            _, entity_type = split_tag(tag, config.tag_scheme if row.is_tagged else None)
+            _, entity_type = split_tag(tag, scheme if row.is_tagged else None)
         except ValueError as error:
             raise ProblemError(Problem("a tag is none of the scheme", column, details=f"({error})")) from error
-        if entity_type and config.entity_types is not None and entity_type not in config.entity_types:
-            details = f"({entity_type!r} is none of {', '.join(config.entity_types)})"
+        if entity_type and entity_types is not None and entity_type not in entity_types:
+            details = f"({entity_type!r} is none of {', '.join(entity_types)})"
             raise ProblemError(Problem("an entity type is unknown", column, details=details))
 
 

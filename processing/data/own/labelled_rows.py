@@ -1,7 +1,8 @@
 """Rows of your own files, checked: their words, and a tag for each word."""
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import datasets
@@ -9,11 +10,14 @@ import datasets
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.forms import FORM_COLUMNS, misnamed_column
 from processing.data.label_ids import read_label_ids
+from processing.data.row_checks import OWN_TEXT, in_characters, own_text
+from processing.labels import entity_spans
 from processing.problems import Problem, ProblemError
-from processing.tokenizing import split_words
+from processing.tokenizing import same_text, split_words
 
 from .find_tables import LABEL_FILE
 from .tables import table_features
+from .tag_schemes import to_iob2
 from .text_tables import Row
 
 
@@ -22,6 +26,9 @@ LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entit
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 SPAN_KEYS = ("start", "end", "label")
+
+NO_LABELS = "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)"
+NO_COLUMNS = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
 
 
 class Pair(NamedTuple):
@@ -42,6 +49,7 @@ class LabelledRow(NamedTuple):
     tags: list[str]  # one for each of the tokens, in the source's scheme, or in IOB2 where they were made of spans
     is_tagged: bool  # whether the source has tags, and no spans
     moved: list[tuple[str, str]]  # characters of each span that were not whole words, and the words that it was given
+    shifted: list[str]  # what the offsets of each span were counted in that were not characters
     objects: dict[str, list[dict[str, Any]]]  # those of each of the `OBJECT_COLUMNS`
     source: Row  # as it was read
     pair: Pair | None = None  # where the task is to find relations
@@ -80,16 +88,48 @@ def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemErr
 def read_labelled_row(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
     """
     Check all of a row but its pictures; a ProblemError says why it cannot be used. Tags are read where there are both
-    tags and spans. A row without an `id` gets the `row_id`.
+    tags and spans, which [`check_spans_of`] compares. A row without an `id` gets the `row_id`.
     """
     own_id, image_id = (_id(row, column) for column in ("id", "image_id"))
     if own_id == "":
         raise bad_row("must be a string", "id", own_id)
     moved: list[tuple[str, str]] = []
-    is_tagged = row.get("ner_tags") is not None
-    tokens, tags = _given_words(row, names) if is_tagged else _words_of_text(row, names, moved)
+    shifted: list[str] = []
+    is_tagged = row.get("ner_tags") is not None and not _is_unlabelled(row)
+    tokens, tags = _given_words(row, names) if is_tagged else _words_of_text(row, names, moved, shifted)
     objects = {column: read_objects(row, column) for column in OBJECT_COLUMNS}
-    return LabelledRow(own_id or row_id, own_id is not None, image_id, tokens, tags, is_tagged, moved, objects, row)
+    return LabelledRow(
+        own_id or row_id, own_id is not None, image_id, tokens, tags, is_tagged, moved, shifted, objects, row
+    )
+
+
+def _is_unlabelled(row: Row) -> bool:
+    """Whether the tags of a row are hidden: none of them is there, or all of them are negative."""
+    tags, tokens = row["ner_tags"], row.get("tokens")
+    return isinstance(tags, list) and bool(tokens) and all(type(tag) is int and tag < 0 for tag in tags)
+
+
+def check_spans_of(row: LabelledRow, names: LabelNames) -> None:
+    """Compare the spans of a row that has tags too with these; where they say something else, it is a ProblemError."""
+    column = next((name for name in ("spans", "entities") if row.is_tagged and row.source.get(name) is not None), None)
+    text = row.source.get("text") or " ".join(row.tokens)
+    if column is None or not isinstance(text, str):
+        return
+    try:
+        spans, _ = _spans(row.source[column], column, text, names)
+    except ProblemError as error:
+        if error.problem.kind == OWN_TEXT:
+            raise
+        return  # The column holds something else.
+    by_spans = [(entity_type, text[start:end]) for start, end, entity_type in sorted(spans)]
+    by_tags = [
+        (entity_type, "".join(row.tokens[start:end])) for entity_type, start, end in entity_spans(to_iob2(row.tags)[0])
+    ]
+    pairs = itertools.zip_longest(by_spans, by_tags, fillvalue=("", ""))
+    for (given, span), (tagged, words) in pairs:
+        if given != tagged or not same_text(span, words):
+            details = f"({given} {span!r:.80} by {column}, {tagged} {words!r:.80} by ner_tags; leave out one column)"
+            raise ProblemError(Problem("must say the same as ner_tags", column, details=details))
 
 
 def _id(row: Row, column: str) -> str | None:
@@ -127,15 +167,20 @@ def given_label(value: Any, column: str, names: list[str] | None) -> str:
     return names[value]
 
 
-def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`."""
+def _words_of_text(
+    row: Row, names: LabelNames, moved: list[tuple[str, str]], shifted: list[str]
+) -> tuple[list[str], list[str]]:
+    """
+    Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`, and
+    what was counted in the place of characters to `shifted`.
+    """
     given = [name for name in ("spans", "entities") if row.get(name) is not None]
     if row.get("text") is None or not given:
         columns = ", ".join(name for name, value in row.items() if value is not None)
-        kind = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
-        raise ProblemError(
-            Problem(kind, details=f"(it has values for {columns or 'no column'}{misnamed_column(row)})")
-        )
+        hint = misnamed_column(row)
+        has_words = row.get("text") is not None or (row.get("tokens") and not given)
+        kind = NO_LABELS if has_words and not hint else NO_COLUMNS
+        raise ProblemError(Problem(kind, details=f"(it has values for {columns or 'no column'}{hint})"))
     if len(given) == 2:
         raise ProblemError(Problem("the row must have spans or entities, not both"))
     if not isinstance(row["text"], str):
@@ -146,8 +191,10 @@ def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) ->
 
     (column,) = given
     tags = ["O"] * len(words)
+    spans, unit = _spans(row[column], column, text, names)
+    shifted += [unit] * len(spans) if unit else []
     last_end, last_word, previous = 0, 0, ""
-    for start, end, entity_type in sorted(_spans(row[column], column, len(text), names)):
+    for start, end, entity_type in sorted(spans):
         span = text[start:end]
         covered = [index for index, (begin, stop) in enumerate(offsets) if begin < end and start < stop]
         if not covered:
@@ -164,25 +211,30 @@ def _words_of_text(row: Row, names: LabelNames, moved: list[tuple[str, str]]) ->
     return words, tags
 
 
-def _spans(value: Any, column: str, length: int, names: LabelNames) -> Iterator[tuple[int, int, str]]:
-    """(start, end, type) of each, `end` exclusive, inside a text of that length."""
+def _spans(value: Any, column: str, text: str, names: LabelNames) -> tuple[list[tuple[int, int, str]], str]:
+    """(start, end, type) of each in characters of the text, `end` exclusive; and what they were counted in if else."""
     if isinstance(value, dict) and set(value) >= set(SPAN_KEYS):
         # How datasets stores a sequence of dicts: a dict of lists.
-        columns = [value[name] for name in SPAN_KEYS]
+        columns = list(value.values())
         if all(isinstance(items, list) and len(items) == len(columns[0]) for items in columns):
-            value = [dict(zip(SPAN_KEYS, span, strict=True)) for span in zip(*columns, strict=True)]
+            value = [dict(zip(value, span, strict=True)) for span in zip(*columns, strict=True)]
     if not isinstance(value, list):
         raise bad_row("must be a list", column, value)
+    given: list[tuple[int, int, str | None]] = []
     for span in value:
         if not isinstance(span, dict) or not set(span) >= set(SPAN_KEYS):
             raise bad_row("each must be a dict with start, end and label", column, span)
         start, end = span["start"], span["end"]
         if type(start) is not int or type(end) is not int:
             raise bad_row("start and end must be whole numbers", column, span)
-        if not 0 <= start < end <= length:
-            details = f"(got {start}:{end} in a text of {length} characters)"
+        given.append((start, end, own_text(span, text)))
+    offsets, unit = in_characters(text, given, column)
+    for start, end in offsets:
+        if not 0 <= start < end <= len(text):
+            details = f"(got {start}:{end} in a text of {len(text)} characters)"
             raise ProblemError(Problem("must be 0 <= start < end <= length of the text", column, details=details))
-        yield start, end, given_label(span["label"], column, names.types)
+    types = [given_label(span["label"], column, names.types) for span in value]
+    return [(start, end, of_span) for (start, end), of_span in zip(offsets, types, strict=True)], unit
 
 
 def read_objects(row: Row, column: str) -> list[dict[str, Any]]:

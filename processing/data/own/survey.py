@@ -1,16 +1,19 @@
 """The first pass over the files of a data set of your own, which finds its label set."""
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from processing.columns import OBJECT_COLUMNS
+from processing.data.row_checks import REJECTED, VERDICTS
 from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
+from processing.tokenizing import same_text
 
 from .file_source import FileSource
-from .labelled_rows import COLUMNS, LabelNames
+from .labelled_rows import COLUMNS, NO_LABELS, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
@@ -31,8 +34,8 @@ class Survey(NamedTuple):
 
 def survey_rows(source: FileSource) -> Survey:
     """
-    Read all rows but their pictures. A ValueError tells a split none of whose rows can be used, and tags of no one
-    scheme.
+    Read all rows but their pictures. A split without any labels is left out, but for train. A ValueError tells another
+    split none of whose rows can be used, and tags of no one scheme.
     """
     detector = TagSchemeDetector()
     answers: dict[str, Counter[str]] = {}  # types of entities, or relations
@@ -41,6 +44,10 @@ def survey_rows(source: FileSource) -> Survey:
     columns: dict[str, None] = {}  # They are kept in the order in which they appear.
     file_names: list[LabelNames] = []
     has_relations = False
+    units: Counter[str] = Counter()
+    other_texts: list[str] = []
+    unlabelled: list[str] = []
+    rejected: Counter[str | None] = Counter()
     for split, paths in source.tables.splits.items():
         skipped: list[SkippedRow] = []
         counts = answers[split] = Counter()
@@ -48,7 +55,7 @@ def survey_rows(source: FileSource) -> Survey:
         for path in paths:
             columns.update(dict.fromkeys(table_features(path)))
             file_names.append(LabelNames.of(path))
-        for _, row in source.rows(split, skipped, with_pictures=False):
+        for where, row in source.rows(split, skipped, with_pictures=False):
             num_rows[split] += 1
             if row.has_own_id:
                 ids[split].add(row.row_id)
@@ -59,9 +66,25 @@ def survey_rows(source: FileSource) -> Survey:
                 counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(row.tags)[0]))
                 if row.is_tagged:
                     detector.add(row.tags)
+            units.update(row.shifted)
+            text = row.source.get("text")
+            if row.is_tagged and isinstance(text, str) and not same_text(text, "".join(row.tokens)):
+                other_texts.append(where)
             if len(columns) < _NUM_COLUMNS:
                 columns.update(dict.fromkeys(row.source))
-        if not num_rows[split]:
+        rejected.update(row.problem.column for row in skipped if row.problem.kind == REJECTED)
+        if num_rows[split]:
+            continue
+        kinds = {row.problem.kind for row in skipped}
+        if split != "train" and NO_LABELS in kinds and kinds <= {NO_LABELS, REJECTED}:
+            files = ", ".join(os.path.relpath(path, source.tables.folder) for path in paths)
+            unlabelled.append(
+                f"the {split} split is left out, since its rows ({len(skipped)}) have no labels; predict.py tags them "
+                f"with --input {files}"
+            )
+            for of_split in (num_rows, ids, answers):
+                del of_split[split]
+        else:
             first = "".join(f"\n{row.where}: {row.problem}" for row in skipped[:_NUM_LISTED])
             listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
             raise ValueError(f"{', '.join(paths)}: expected rows of the {split} split, but {listing}")
@@ -75,7 +98,15 @@ def survey_rows(source: FileSource) -> Survey:
         notes += _id_notes(ids)
     if has_relations and source.config.task == "ner":
         notes.append("the relations between entities are not used; with the task re they are")
-    unknown = [column for column in columns if column not in COLUMNS]
+    notes += unlabelled
+    notes += [f"the offsets of {count} spans were {unit}, as their own texts show" for unit, count in units.items()]
+    notes += [f"{count} rows are left out, since their column {name} says so" for name, count in rejected.items()]
+    if other_texts:
+        notes.append(
+            f"the column text says something else than tokens, which are used, in {len(other_texts)} rows: "
+            f"{', '.join(other_texts[:_NUM_LISTED])}"
+        )
+    unknown = [column for column in columns if column not in COLUMNS and column.casefold() not in VERDICTS]
     if unknown:
         notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")
     if source.tables.unused:
@@ -115,7 +146,7 @@ def _types_of(tags: Iterable[str]) -> Iterator[str]:
 def _scheme_note(source: FileSource, detector: TagSchemeDetector) -> str:
     named = source.config.tag_scheme
     try:
-        scheme = named or detector.scheme
+        scheme = source.scheme or detector.scheme
     except ValueError as error:
         raise ValueError(
             f"{source.tables.root}: {error}. Correct the tags, or name the scheme (tag_scheme) to skip the rows of "
@@ -136,6 +167,8 @@ def _answer_notes(kind: str, things: str, names: Iterable[str], answers: Mapping
         return
     yield f"{len(counts)} {kind}s, with {things} in {' / '.join(answers)}: {', '.join(counts)}"
     for split, counted in answers.items():
+        if not counted:
+            yield f"no {kind.removesuffix(' type')} in any row of {split}"
         for name in names:
             if "train" in answers and counted[name] and not answers["train"][name]:
                 yield f"{kind} {name} has {counted[name]} {things} in {split} and none in train"

@@ -1,6 +1,7 @@
 """Tags of any usual scheme to IOB2, whose every entity starts with `B-`. Pure Python."""
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -9,25 +10,44 @@ from collections.abc import Iterable, Sequence
 _MEANING = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 
 # Of schemes with the same letters the commoner comes first.
-_PREFIXES = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW"}
+_PREFIXES = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW", "IO": "I"}
 TAG_SCHEMES = tuple(_PREFIXES)
+_MAYBE_PREFIXED = re.compile(r"^[BIESLUMW](\W|_|$)|(\W|_)[BIESLUMW]$", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=4096)
 def split_tag(tag: str, scheme: str | None = None) -> tuple[str, str]:
     """
     Prefix and entity type; `("O", "")` outside every entity. A ValueError tells what is no tag of the scheme, or of
-    any of the `TAG_SCHEMES` if that is None.
+    any of the `TAG_SCHEMES` if that is None. In IO a bare type is a tag too.
     """
     if tag == "O":
         return "O", ""
+    if scheme == "IO" and tag and not is_prefixed(tag):
+        return "I", tag
     prefix, dash, entity_type = tag.partition("-")
     allowed = _MEANING if scheme is None else _PREFIXES[scheme]
     if not dash or not entity_type or len(prefix) != 1 or prefix not in allowed:
         raise ValueError(
-            f"expected O, or one of {', '.join(allowed)}, a dash and an entity type, as in B-PER, got {tag!r}"
+            f"expected O, or one of {', '.join(allowed)}, a dash and an entity type, as in B-PER, got {tag!r}; where "
+            "every tag is O or a bare type, name the tag_scheme IO"
         )
     return prefix, entity_type
+
+
+def is_prefixed(tag: str) -> bool:
+    """Whether a tag that is not `O` begins as those of the schemes with prefixes do."""
+    return tag[1:2] == "-" and tag[:1] in _MEANING
+
+
+def is_bare_type(tag: str) -> bool:
+    """Whether a tag is a type alone, and nothing as `b-PER`, `B_PER`, `PER-B` or `B`, which may mean a prefix."""
+    return bool(tag) and not _MAYBE_PREFIXED.search(tag)
+
+
+def inside(tag: str) -> str:
+    """A tag of the scheme IO with its prefix, which most files leave out: `PER` is `I-PER`."""
+    return tag if tag == "O" or is_prefixed(tag) else f"I-{tag}"
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[list[str], int]:

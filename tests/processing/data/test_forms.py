@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from processing.data.forms import FORMS, NO_GOLD, check_gold, in_our_columns
+from processing.data.forms import FORMS, in_our_columns
+from processing.data.row_checks import REJECTED, rejection
 from processing.problems import ProblemError
 
 
@@ -113,7 +114,7 @@ class TestLabelStudio:
     def test_an_empty_annotation_is_a_text_without_entities(self):
         row = in_our_columns(task({"result": []}))
         assert row["spans"] == []
-        check_gold(row)
+        assert rejection(row) is None
 
     @pytest.mark.parametrize(
         ("row", "said"),
@@ -126,9 +127,8 @@ class TestLabelStudio:
         ],
     )
     def test_no_gold(self, row, said):
-        with pytest.raises(ProblemError, match=said) as error:
-            check_gold(in_our_columns(row))
-        assert error.value.problem.kind == NO_GOLD
+        problem = rejection(in_our_columns(row))
+        assert problem.kind == REJECTED
 
     @pytest.mark.parametrize(
         ("path", "expected"),
@@ -216,7 +216,7 @@ class TestAsData:
         rejected = {"text": TEXT, "spans": [JORDAN], "answer": "reject"}
         _, report = folder.write("train", {"text": TEXT, "spans": [JORDAN]}, rejected).prepare(strict=True)
         assert report.splits["train"].counts["rows_skipped"] == 1
-        assert report.skipped[0].problem.kind == NO_GOLD
+        assert report.skipped[0].problem.kind == REJECTED
 
     @pytest.mark.parametrize(
         ("row", "hint"),

@@ -141,6 +141,25 @@ class TestLoadData:
         assert data["train"].features["relation"].names == list(MNRE_RELATIONS)
         assert data["train"][0]["head"] == entity and data["train"][0]["image"]["bytes"]
 
+    @pytest.mark.parametrize("end", [1, 4])
+    def test_relations_whose_places_are_not_those_of_their_names(self, tmp_path, end):
+        head, tail = {"name": "Jordan", "start": 0, "end": end}, {"name": "Paris", "start": 2, "end": 3}
+        row = {"id": "x", "image_id": "", "tokens": ["Jordan", "met", "Paris"], "head": head, "tail": tail}
+        rows = [{**row, "relation": 1, "image": None, "aux_crops": [], "rcnn_crops": []}]
+        hidden = [{**rows[0], "relation": None}]
+        (tmp_path / "own").mkdir()
+        for split, of_split in (("train", rows), ("test", hidden)):
+            data = Dataset.from_list(of_split, features=re_features(["None", "peer"]))
+            data.to_parquet(tmp_path / "own" / f"{split}.parquet")
+        if end == 1:
+            data, report = load_data(str(tmp_path / "own"), cache_dir=str(tmp_path / "cache"))
+            assert list(data) == ["train"]
+            assert report.notes == ["the test split is left out, since its rows (1) have no labels"]
+        else:
+            wrong = r"split train, row 0: head: the text that is .* \('Jordan' is given, 0 to 4 is 'Jordan met Paris'"
+            with pytest.raises(ValueError, match=wrong):
+                load_data(str(tmp_path / "own"), cache_dir=str(tmp_path / "cache"))
+
     def test_no_picture_is_written_twice(self, tmp_path):
         Image.effect_noise((300, 300), 90).save(tmp_path / "a.png")
         row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "image": "a.png", "aux_crops": ["a.png"] * 3}

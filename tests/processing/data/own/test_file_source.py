@@ -8,7 +8,7 @@ from processing.data.own.file_mner import FileMNER
 from processing.data.own.file_source import FileMNERConfig, FileSource
 from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import read_table
-from processing.images import NO_SUCH_FILE, UNKNOWN_FORMAT
+from processing.images import ADDRESS, NO_SUCH_FILE, UNKNOWN_FORMAT
 from processing.problems import Problem
 from processing.rows.row_features import ner_features, with_objects
 
@@ -173,7 +173,7 @@ def test_sources(folder, tmp_path):
     found = [image and image.getpixel((0, 0))[0] for image in dataset["train"]["image"]]
     assert found == [0, 1, 2, 2, 0] + [None] * 13
     assert not report.skipped
-    url = "a URL is named, and nothing is downloaded: name a file below the image folder"
+    url = ADDRESS
     assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
         ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
         ("train-8", NO_SUCH_FILE),

@@ -55,9 +55,11 @@ JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
         ({"spans": [], "entities": []}, "the row must have spans or entities, not both"),
         (
             {"text": "x"},
-            "the row must have tokens and ner_tags, or text and spans (an empty list where there are no",
+            "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)",
         ),
-        ({"tokens": ["x"]}, "the row must have tokens and ner_tags, or text and spans"),
+        ({"tokens": ["x"]}, "the row has no labels: it must have ner_tags, or text and spans"),
+        ({"tokens": ["x"], "ner_tags": []}, "the row has no labels"),
+        ({"tokens": ["x", "y"], "ner_tags": [-100, -100]}, "the row has no labels"),
         ({}, "the row must have tokens and ner_tags, or text and spans"),
         ({"text": 5, "spans": []}, "text: must be a string (got 5)"),
         ({"text": "", "spans": []}, "text: must have a word (got '')"),

@@ -1,4 +1,7 @@
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from processing.data.own.file_mner import FileMNER
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -79,3 +82,114 @@ def test_no_row_can_be_used(folder):
     folder.write("test")
     with pytest.raises(ValueError, match=r"test\.jsonl: expected rows of the test split, but it holds no rows"):
         folder.prepare()
+
+
+class TestSplitsWithoutLabels:
+    def test_they_are_left_out(self, folder):
+        folder.write("train", PARIS).write("validation", {"text": "x"})
+        dataset, report = folder.write("test", {"tokens": ["x"]}, {"tokens": ["y"], "ner_tags": None}).prepare()
+        assert list(dataset) == ["train"] and list(report.splits) == ["train"]
+        assert [note for note in report.notes if "left out" in note] == [
+            f"the {split} split is left out, since its rows ({number}) have no labels; predict.py tags them with "
+            f"--input {split}.jsonl"
+            for split, number in (("validation", 1), ("test", 2))
+        ]
+
+    def test_other_faults_are_none(self, folder):
+        folder.write("train", PARIS).write("test", {"tokens": ["x"]}, {**PARIS, "spans": 1})
+        with pytest.raises(ValueError, match="expected rows of the test split, but none of its 2 rows"):
+            folder.prepare()
+
+    def test_train_needs_labels(self, folder):
+        with pytest.raises(ValueError, match=r"expected rows of the train split[^\n]*\n.*the row has no labels"):
+            folder.write("train", {"tokens": ["x"]}).prepare()
+
+    def test_a_split_without_entities(self, folder):
+        _, report = folder.write("train", PARIS).write("test", {"text": "x", "spans": []}).prepare()
+        assert "no entity in any row of test" in report.notes
+
+
+class TestTagsWithoutPrefix:
+    @pytest.mark.parametrize("prefix", ["", "I-"])
+    def test_they_are_read(self, folder, prefix):
+        tags = [f"{prefix}PER", f"{prefix}PER", "O", f"{prefix}building-airport"]
+        dataset, report = folder.write("train", {"tokens": list("abcd"), "ner_tags": tags}).prepare()
+        names = dataset["train"].features["ner_tags"].feature.names
+        expected = ["B-PER", "I-PER", "O", "B-building-airport"]
+        assert [names[tag] for tag in dataset["train"][0]["ner_tags"]] == expected
+        assert report.notes[0] == f"tag scheme: {'IO' if not prefix else 'IOB1'}, as found; now IOB2"
+
+    def test_one_among_others_is_skipped(self, folder):
+        wrong = {"tokens": ["a", "b"], "ner_tags": ["PER", "O"]}
+        _, report = folder.write("train", wrong, {"tokens": ["a"], "ner_tags": ["B-PER"]}).prepare()
+        assert "got 'PER'; where every tag is O or a bare type, name the tag_scheme IO" in str(report.skipped[0])
+
+    @pytest.mark.parametrize("tag", ["B_PER", "b-PER", "PER-B", "B", "I", "B:PER"])
+    def test_what_may_mean_a_prefix_is_no_type(self, folder, tag):
+        folder.write("train", {"tokens": ["a", "b"], "ner_tags": [tag, "O"]})
+        with pytest.raises(ValueError, match=f"got '{tag}'"):
+            folder.prepare()
+
+    def test_named(self, folder):
+        folder.write("train", {"tokens": ["a"], "ner_tags": ["PER"]}, {"tokens": ["a"], "ner_tags": ["B-PER"]})
+        dataset, report = folder.prepare(tag_scheme="IO")
+        assert len(dataset["train"]) == 1 and "got 'B-PER'" in str(report.skipped[0])
+
+    def test_ids_of_class_labels(self, tmp_path):
+        names = ClassLabel(names=["O", "PER"])
+        rows = {"tokens": [["a", "b"]], "ner_tags": [[1, 0]]}
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(names)})
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train.parquet")
+        builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"))
+        builder.download_and_prepare()
+        assert builder.as_dataset()["train"].features["ner_tags"].feature.names == ["O", "B-PER", "I-PER"]
+
+
+def test_columns_that_say_something_else(folder):
+    span = {"start": 0, "end": 6, "label": "PER"}
+    row = {"tokens": ["Jordan", "met", "Ana"], "ner_tags": ["B-PER", "O", "O"], "text": "Jordan met Ana"}
+    folder.write(
+        "train",
+        {**row, "spans": [span]},
+        {**row, "spans": [{**span, "end": 10}]},
+        {**row, "entities": []},
+        {**row, "entities": ["Jordan"]},
+        {**row, "text": "Lee met Ana"},
+    )
+    dataset, report = folder.prepare()
+    assert len(dataset["train"]) == 3
+    assert [str(row) for row in report.skipped] == [
+        "train.jsonl:2: skipped: spans: must say the same as ner_tags (PER 'Jordan met' by spans, PER 'Jordan' by "
+        "ner_tags; leave out one column)",
+        "train.jsonl:3: skipped: entities: must say the same as ner_tags ( '' by entities, PER 'Jordan' by ner_tags; "
+        "leave out one column)",
+    ]
+    assert "the column text says something else than tokens, which are used, in 1 rows: train.jsonl:5" in report.notes
+
+
+def test_offsets_of_other_units_are_counted(folder):
+    span = {"start": 3, "end": 5, "label": "PER", "text": "Al"}
+    dataset, report = folder.write("train", {"text": "\U0001f525 Al", "spans": [span]}, PARIS).prepare()
+    assert dataset["train"][0]["tokens"][-1] == "Al" and dataset["train"][0]["ner_tags"][-1] > 0
+    assert "the offsets of 1 spans were UTF-16 units, as their own texts show" in report.notes
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rows_that_are_no_gold(folder, tmp_path, strict):
+    no_gold = [{**PARIS, "answer": "reject"}, {**PARIS, "was_cancelled": True}, {**PARIS, "answer": "ignore"}]
+    folder.write("train", {**PARIS, "answer": "accept", "was_cancelled": False, "is_confirmed": None}, *no_gold)
+    dataset, report = folder.prepare(strict=strict)
+    assert len(dataset["train"]) == 1 and report.splits["train"].counts["rows_skipped"] == 3
+    assert report.notes[-2:] == [
+        "2 rows are left out, since their column answer says so",
+        "1 rows are left out, since their column was_cancelled says so",
+    ]
+
+
+def test_rows_of_parquet_that_are_no_gold(tmp_path):
+    rows = [{**PARIS, "is_confirmed": confirmed, "more": 1} for confirmed in (True, False, None)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"))
+    builder.download_and_prepare()
+    assert len(builder.as_dataset()["train"]) == 2
+    assert builder.report.notes[-1] == "columns that are not used: more"

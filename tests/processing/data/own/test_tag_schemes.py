@@ -44,7 +44,8 @@ def tagged(sentence, scheme):
     return tags
 
 
-@pytest.mark.parametrize("scheme", TAG_SCHEMES)
+# In IO two entities of one type that stand side by side are one.
+@pytest.mark.parametrize("scheme", [scheme for scheme in TAG_SCHEMES if scheme != "IO"])
 @given(sentence=SENTENCES)
 def test_entities_are_kept(scheme, sentence):
     tags = tagged(sentence, scheme)

@@ -6,7 +6,7 @@ Train IFAformer, for named entity recognition or relation extraction.
         --data_dir DIR --output_dir runs/twitter2017
 
 A recipe holds values of options, and flags win over it. The epoch with the best F1 on the validation split is kept,
-and is scored on the test split once. OUTPUT_DIR then holds the model, its processor, `results.json` and a model card;
+and is scored once on a test split. OUTPUT_DIR then holds the model, its processor, `results.json` and a model card;
 with `--seeds 1 2 3` they lie in OUTPUT_DIR/seed-1 and so on, and OUTPUT_DIR/results.json has mean and deviation.
 `--search_trials 20` looks for training options first. `--push_to_hub true` shares the model.
 """

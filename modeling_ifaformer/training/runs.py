@@ -21,7 +21,7 @@ from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
 from processing.jobs.digests import rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
-from processing.scoring.results_table import out_of_reach, results_table, spread
+from processing.scoring.results_table import out_of_reach, results_table, scores_by_split, spread
 from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments
@@ -43,11 +43,12 @@ def check_splits(data: DatasetDict, name: str, task: str) -> None:
     Raises:
         ValueError: for data without the answers of the task, or without a split that training needs.
     """
-    missing = [split for split in ("train", "validation", "test") if not data.get(split)]
+    needed = ("train", "validation", *(["test"] if "test" in data else []))
+    missing = [split for split in needed if not data.get(split)]
     if missing:
         raise ValueError(
             f"{name} has no rows in {', '.join(missing)}, but only in {', '.join(data)}. Training learns from train, "
-            "chooses the epoch on validation and scores test once. Give a file for each of them."
+            "chooses the epoch on validation and, where there is one, scores test once. Give a file for each of them."
         )
     check_task(data, name, task)
 
@@ -150,15 +151,15 @@ def train_runs(
     record: Mapping[str, Any] | None = None,
 ) -> Run:
     """
-    Prepare features, train each run that has not ended, and score its best epoch on the validation and the test split,
-    the latter once.
+    Prepare features, train each run that has not ended, and score its best epoch on the validation split and, where
+    there is one, on the test split, the latter once.
 
     Each run's folder then has model, processor, results and card. Of several runs, the folder above them has what they
     have in common, and their own results and cards tell of it.
 
     Args:
         runs: as [`plan_runs`] gives them.
-        data: rows as `load_data` gives them, with the splits `train`, `validation` and `test`.
+        data: rows as `load_data` gives them, with the splits `train`, `validation` and maybe `test`.
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
@@ -253,8 +254,9 @@ def runs_summary(runs: Sequence[Run]) -> str:
     """The scores of runs that have ended, as text: those of one run, or mean and deviation of several."""
     best = best_run(runs)
     if len(runs) == 1:
-        table = results_table({split: best.results[split] for split in ("validation", "test")})
-        return f"{table}\ntest: {out_of_reach(best.results['test'])}."
+        scores = scores_by_split(best.results)
+        split, last = list(scores.items())[-1]
+        return f"{results_table(scores)}\n{split}: {out_of_reach(last)}."
     seeds = ", ".join(str(run.arguments.seed) for run in runs)
     return (
         f"{results_table(spread([run.results for run in runs]))}\n"
@@ -292,7 +294,9 @@ def _train(
         stop.restore_signals()
     seconds = stopwatch.seconds  # without those of scoring
     trainer.compute_metrics = None
-    answers = {name: trainer.predict(splits[name].features).predictions for name in ("test", "validation")}
+    answers = {
+        name: trainer.predict(splits[name].features).predictions for name in ("test", "validation") if name in splits
+    }
     try:
         trainer.save_model()
     except WRITE_ERRORS as error:

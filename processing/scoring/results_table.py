@@ -10,6 +10,11 @@ from processing.inspection.statistics import text_table
 METRICS = ("precision", "recall", "f1")
 
 
+def scores_by_split(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `results.json` holds for `validation` and, where the data have it, `test`."""
+    return {split: results[split] for split in ("validation", "test") if split in results}
+
+
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """
     A text table of the metrics of entities or relations, or of their [`spread`]: a row for each named result and
@@ -34,7 +39,7 @@ def _percent(figure: float | Mapping[str, float]) -> str:
 
 def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
-    Mean and sample standard deviation over runs, of what their `results.json` hold: for `validation` and `test`,
+    Mean and sample standard deviation over runs, of what their `results.json` hold: for `validation` and maybe `test`,
     `precision`, `recall`, `f1` and, for relations, `accuracy`, each with its `mean`, `std` and `values` (in the order
     of the runs), and `per_type` with the same for each type.
     """
@@ -47,7 +52,7 @@ def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 if all(name in run[split]["per_type"] for run in results)
             },
         }
-        for split in ("validation", "test")
+        for split in scores_by_split(results[0])
     }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +39,20 @@ def test_results_begin_with_what_a_person_looks_for(train, tmp_path):
     assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
     summary = runs_summary([run])
     assert f"{100 * results['test']['f1']:.2f}" in summary and "0 of 6 entities" in summary
+
+
+def test_without_a_test_split(data, processor, new_model, cache_dir, make_arguments, tmp_path):
+    two = DatasetDict({split: data[split] for split in ("train", "validation")})
+    check_splits(two, "tweets", "ner")
+    runs = plan_runs(make_arguments(save_strategy="no", max_steps=2), seeds=[1, 2])
+    train_runs(runs, two, processor, new_model, cache_dir=cache_dir)
+    for run in runs:
+        assert next(iter(run.results)) == "validation" and "test" not in run.results
+        assert "| validation |" in (Path(run.arguments.output_dir) / "README.md").read_text()
+        assert "test" not in runs_summary([run])
+    assert list(json.loads((tmp_path / "out" / "results.json").read_text())["spread"]) == ["validation"]
+    with pytest.raises(ValueError, match="tweets has no rows in test, but only in train, validation, test"):
+        check_splits({**two, "test": data["test"].select([])}, "tweets", "ner")
 
 
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(train, weights, before_step, tmp_path):

@@ -11,10 +11,11 @@ from typing import Any
 from datasets import DatasetDict
 
 from hub_card.dataset_card import dataset_card
-from processing.data.loading import decode_pictures
+from processing.columns import PICTURE_COLUMNS
+from processing.data.loading import decode_pictures, encode_pictures
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import replacing, write_json
-from processing.jobs.digests import digest
+from processing.jobs.digests import digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
 from processing.problems import check_at_least_one
@@ -58,7 +59,11 @@ def write_dataset(
     data = decode_pictures(DatasetDict({split: rows for split, rows in data.items() if len(rows)}))
     if not data:
         raise ValueError(f"There are no rows to write into {folder}.")
-    settings = {"rows": {split: rows._fingerprint for split, rows in data.items()}, "rows_per_shard": rows_per_shard}
+    settings = {
+        "rows": {split: rows._fingerprint for split, rows in data.items()},
+        "pictures": pictures_digest(encode_pictures(data), PICTURE_COLUMNS),
+        "rows_per_shard": rows_per_shard,
+    }
     shards = cut_shards(data, rows_per_shard)
     with ResumableOutput(
         folder,
@@ -67,7 +72,7 @@ def write_dataset(
         summary=summary,
         remedy="Remove it, or name another folder.",
     ) as output:
-        done = output.claim(settings, contents=["rows"])
+        done = output.claim(settings, contents=["rows", "pictures"])
         if done is not None:
             for part in [part for part in shards if part not in done]:
                 split, indices = shards[part]

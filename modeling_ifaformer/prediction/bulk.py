@@ -23,7 +23,7 @@ from processing.tagged_text import TaggedRow
 
 from .annotation_files import annotation_path, write_annotation_file
 from .chart import top_entities_figure
-from .input_rows import InputRow, RowSource
+from .input_rows import InputRow, RowSource, row_digest
 from .prediction_report import PredictionReport
 from .results_file import check_output, merge_results, output_schema, write_results
 from .taggers import found_by, stage_seconds, tagger_settings
@@ -136,9 +136,13 @@ class BulkPrediction:
             num_left = rows_left = 0
             with tqdm(unit=" rows", disable=not state.is_main_process) as bar, stage_seconds(self.tagger) as seconds:
                 for name, first_row, rows in self._windows(seconds, " What was tagged is kept."):
-                    if name not in done:
+                    if name in done:
+                        if len(names) % state.num_processes == state.process_index:
+                            self._check_unchanged(output, rows, parts.record(name)["rows"])
+                    else:
                         if num_left % state.num_processes == state.process_index:
                             results, record = self._tag(rows, first_row, seconds)
+                            record["rows"] = [row_digest(row) for row in rows]
                             parts.write(name, partial(write_results, results, schema=schema), record)
                         num_left += 1
                         rows_left += len(rows)
@@ -161,6 +165,17 @@ class BulkPrediction:
 
             return on_main(state, finish)
 
+    def _check_unchanged(self, output: Path, rows: list[InputRow], before: list[str]) -> None:
+        """Refuse to go on where rows that are tagged already, or their pictures, have changed since."""
+        now = [row_digest(row) for row in rows]
+        other = [row.place for row, one, earlier in zip(rows, now, before, strict=False) if one != earlier]
+        if other or len(now) != len(before):
+            raise JobError(
+                f"{output} was begun from other rows: {', '.join(other[:5]) or rows[-1].place}"
+                f"{f' and {len(other) - 5} more' if len(other) > 5 else ''} or their pictures have changed since they "
+                "were tagged. Name another output, or set overwrite to replace this one."
+            )
+
     def annotation_path(self, output: Path) -> Path | None:
         """The file that `to` and `least_certain` ask for beside the output; None where they do not."""
         return None if self.to is None and self.least_certain is None else annotation_path(output, self.to)
@@ -171,7 +186,7 @@ class BulkPrediction:
             write_annotation_file(self.source, output, self.to, model, self.least_certain)
 
     def _settings(self) -> dict[str, Any]:
-        """All that decides what the output holds, but for pictures that lie in files of their own."""
+        """All that decides what the output holds, but for pictures in files of their own, see [`row_digest`]."""
         return {
             **tagger_settings(self.tagger),
             "input": list(self.source.names),

@@ -105,7 +105,8 @@ class CropFinder:
         rows_of: dict[Any, list[int]] = {}
         for index, source in enumerate(columns["image"]):
             if source is not None:
-                rows_of.setdefault((picture_id(source), tuple(phrases[index] or ())), []).append(index)
+                key = (source.get("path"), picture_id(source), tuple(phrases[index] or ()))
+                rows_of.setdefault(key, []).append(index)
         groups = list(rows_of.values())
         found: dict[int, LookedAtPicture] = {}
         batches = [groups[start : start + self.batch_size] for start in range(0, len(groups), self.batch_size)]

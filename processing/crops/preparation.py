@@ -19,7 +19,7 @@ from processing.detectors import DetectedObject, is_zero_shot_checkpoint
 from processing.images import load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
-from processing.jobs.digests import checkpoint_digest, digest, picture_id, without_folders
+from processing.jobs.digests import checkpoint_digest, digest, pictures_digest, without_folders
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
@@ -152,13 +152,7 @@ def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, 
     """Of the rows and of the pictures that are looked at or kept: two data sets may have the same name."""
     rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
     columns = ["image", *(f"{kind}_crops" for kind in CROP_KINDS if kind not in options.detectors)]
-    pictures = [
-        [picture_id(source) for source in ([value] if isinstance(value, dict) else value or [])]
-        for of_split in data.values()
-        for column in columns
-        for value in of_split[column]
-    ]
-    return {"rows": digest(rows), "pictures": digest(pictures)}
+    return {"rows": digest(rows), "pictures": pictures_digest(data, columns)}
 
 
 def _phrase_finder(options: ProposalOptions, features: datasets.Features) -> PhraseFinder | None:

@@ -1,6 +1,7 @@
 """Bulk prediction as a library: results in order, runs that go on where they were, reports, pages and charts."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -128,7 +129,8 @@ def test_order_is_kept_and_problems_are_reported(tagger, tmp_path):
 def test_pictures_of_any_name_that_are_absent_are_one_kind_of_problem(tagger, tmp_path):
     names = ["my dog: best.jpg", "gone.png", "4 'got' 5: words lie at 6.jpg"]
     path = tmp_path / "tweets.jsonl"
-    path.write_text("\n".join(json.dumps({"text": "Jordan", "image": name}) for name in names))
+    Image.new("RGB", (8, 8)).save(tmp_path / "there.png")
+    path.write_text("\n".join(json.dumps({"text": "Jordan", "image": name}) for name in [*names, "there.png"]))
     _, report = results_of(BulkPrediction(file_rows([str(path)]), tagger))
     ((reason, number),) = report.problems.items()
     assert reason.startswith("image: ") and number == len(names) and not report.skipped
@@ -185,6 +187,40 @@ def test_other_rows_another_model_or_other_options_are_refused(tagger, many, sto
     with pytest.raises(JobError, match=r"\(other input_content\)"):
         longer.write_file(output)
     assert longer.write_file(output, overwrite=True).rows == len(lines_of(output)) == 24
+
+
+def test_rows_that_changed_since_they_were_tagged_are_not_mixed_with_others(tagger, many, stop_after, tmp_path):
+    """Also where size and time are as before."""
+    pictures = [many.with_name(f"{row}.png") for row in range(12)]
+    for path in pictures:
+        Image.new("RGB", (8, 8)).save(path)
+    many.write_text("\n".join(json.dumps({"text": f"Jordan {path.stem}", "image": path.name}) for path in pictures))
+    output, prediction = tmp_path / "out.jsonl", BulkPrediction(file_rows([str(many)]), tagger, batch_size=2)
+    stop_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        prediction.write_file(output)
+    stop_after()
+
+    def change(path, content):
+        times = path.stat()
+        before = path.read_bytes()
+        path.write_bytes(content(before))
+        assert path.stat().st_size == times.st_size
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return before
+
+    picture = change(pictures[1], lambda before: before[:-1] + b"x")
+    with pytest.raises(JobError, match=r"was begun from other rows: .*many\.jsonl:2 or their pictures have changed"):
+        prediction.write_file(output)
+    change(pictures[1], lambda before: picture)
+    change(pictures[-1], lambda before: before[:-1] + b"x")  # It was not tagged yet.
+    texts = change(many, lambda before: before.replace(b"Jordan 1", b"Jordan 7"))
+    with pytest.raises(JobError, match="other input_content"):
+        replace(prediction, source=file_rows([str(many)])).write_file(output)
+    with pytest.raises(JobError, match=r"many\.jsonl:2"):  # the file changed after it was looked at
+        prediction.write_file(output)
+    change(many, lambda before: texts)
+    assert prediction.write_file(output).rows == 12
 
 
 def test_what_is_finished_or_of_unknown_origin_stays(tagger, stop_after, tmp_path):

@@ -222,7 +222,9 @@ def test_a_finished_folder_stays_as_it_is(tmp_path, prepare, looked_at):
     assert [row["aux_objects"] for row in changed["train"]] == [row["aux_objects"] for row in rows["train"]]
 
 
-@pytest.mark.parametrize("change", ["a row more", "another text", "another picture", "other crops of its own"])
+@pytest.mark.parametrize(
+    "change", ["a row more", "another text", "another picture", "other crops of its own", "another content"]
+)
 def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, prepare, source, change):
     prepare(tmp_path / "out", aux=None, name="a/mine", limit=2)
     rows = source["train"].to_list()[:2]
@@ -232,6 +234,11 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, prepar
         rows[0]["tokens"] = ["b"]
     elif change == "another picture":
         rows[0]["image"] = source["test"][0]["image"]
+    elif change == "another content":  # of the same size and time
+        path = Path(rows[0]["image"]["path"])
+        content, times = path.read_bytes(), path.stat()
+        path.write_bytes(content[:-1] + b"x")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     else:
         rows[0]["aux_crops"] = [rows[0]["image"]]
     train = datasets.Dataset.from_list(rows, features=source["train"].features)
@@ -239,6 +246,8 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, prepar
     part = "rows" if change in ("a row more", "another text") else "pictures"
     with pytest.raises(JobError, match=rf"made from other data .*\(.*other {part}.*\)\. .*set overwrite"):
         prepare(tmp_path / "out", other, aux=None, name="a/mine", limit=2)
+    if change == "another content":
+        path.write_bytes(content)
     assert prepare(tmp_path / "out", aux=None, name="a/mine", limit=2) is None, "what was there has changed"
 
 

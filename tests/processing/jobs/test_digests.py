@@ -4,7 +4,14 @@ from transformers import BertweetTokenizer
 
 from processing.features.tokenizer_training import train_wordpiece
 from processing.jobs import digests
-from processing.jobs.digests import code_digest, files_digest, picture_id, tokenizer_digest, without_folders
+from processing.jobs.digests import (
+    code_digest,
+    files_digest,
+    picture_id,
+    pictures_digest,
+    tokenizer_digest,
+    without_folders,
+)
 
 
 def test_the_code_of_the_room(tmp_path, monkeypatch):
@@ -46,12 +53,19 @@ def test_picture_id(tmp_path):
     file.write_bytes(b"1")
     os.utime(file, (1, 1))
     first = picture_id(source)
-    file.write_bytes(b"22")
+    file.write_bytes(b"2")
     os.utime(file, (1, 1))
-    longer = picture_id(source)
+    assert len({absent, first, picture_id(source)}) == 3
     os.utime(file, (2, 2))
-    assert len({absent, first, longer, picture_id(source)}) == 4
-    assert picture_id({"bytes": b"1", "path": "a"}) == picture_id({"bytes": b"1", "path": None})
+    assert {picture_id(given) for given in (source, str(file), file, b"2", {"bytes": b"2", "path": None})} == {
+        picture_id(source)
+    }
+    os.mkfifo(tmp_path / "pipe")
+    assert picture_id(tmp_path / "pipe") != picture_id(tmp_path / "gone")
+    data = {"train": {"image": [source, None], "aux_crops": [[source], []]}}
+    before = pictures_digest(data, ["image", "aux_crops"])
+    file.write_bytes(b"3")
+    assert pictures_digest(data, ["image", "aux_crops"]) != before
 
 
 def test_without_folders(tmp_path, monkeypatch):

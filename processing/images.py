@@ -1,6 +1,7 @@
 """Any source of a picture -> an RGB `PIL.Image.Image` with its pixels loaded, or an error that says what is wrong."""
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ MAX_IMAGE_PIXELS = 100_000_000
 
 # What may be wrong with a source.
 NO_SUCH_FILE = "there is no such file"
+ADDRESS = "this is an address or a picture as text; nothing is downloaded here: give the path of a file, or its bytes"
 DIRECTORY = "this is a directory, not a file"
 SPECIAL_FILE = "this is not a regular file"
 EMPTY = "the source is empty (0 bytes)"
@@ -34,12 +36,23 @@ TOO_LARGE = f"the picture is larger than {MAX_IMAGE_PIXELS // 10**6} megapixels"
 NO_PIXELS = "the picture holds no pixels"
 NOT_FINITE = "the picture holds pixel values that are not finite"
 
+# URLs, also where a path was made of one, and data URIs; base64 of JPEG, PNG, GIF and WebP begins as below.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
+_BASE64 = re.compile(r"(?:.*/)?(?:/?9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}", re.DOTALL)
+MAX_NAME = 200  # No more characters of a source are shown.
+
 # A path, encoded bytes, a picture, its array, or what a `datasets` `Image(decode=False)` column holds.
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | dict[str, Any]
 
 
 class ImageError(ProblemError):
     """The error of a source that gives no picture. The message is the source's name, a colon and the problem."""
+
+
+def is_address(source: Any) -> bool:
+    """Whether what is given as a path is the address of a picture, or a picture as text."""
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    return isinstance(name, str) and bool(_ADDRESS.match(name) or _BASE64.match(name))
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -59,7 +72,7 @@ def load_image(source: ImageSource) -> Image.Image:
         path: Any = source.get("path")
         if data is None and path is None:
             raise ImageError(Problem(NO_SOURCE, details=f"(the dict has the keys {sorted(source)})"), "dict")
-        name, source = path or "bytes", path if data is None else data
+        name, source = _shortened(path or "bytes"), path if data is None else data
     else:
         name = _name(source)
 
@@ -97,8 +110,10 @@ def check_source(source: Any) -> Problem | None:
         try:
             status = os.stat(source)
         except (FileNotFoundError, NotADirectoryError):
-            return Problem(NO_SUCH_FILE)
+            return Problem(ADDRESS if is_address(source) else NO_SUCH_FILE)
         except OSError as error:  # The name is too long, or a folder may not be entered.
+            if is_address(source):
+                return Problem(ADDRESS)
             return Problem(DAMAGED, details=f"({error.strerror})")
         if stat.S_ISDIR(status.st_mode):
             return Problem(DIRECTORY)
@@ -178,9 +193,14 @@ def resized_pictures(
     return examples
 
 
+def _shortened(name: Any) -> str:
+    name = str(name)
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
+
+
 def _name(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
+        return _shortened(os.fspath(source))
     if isinstance(source, Image.Image):
         return getattr(source, "filename", "") or f"{source.width} x {source.height} {source.mode} picture"
     return type(source).__name__

@@ -1,8 +1,9 @@
 """The rows that bulk prediction tags: of files or of a data set, one by one, each with the place it comes from."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,12 +15,16 @@ from transformers.utils import logging
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.forms import in_our_columns
-from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, place_of, read_table
-from processing.jobs.digests import digest, picture_id
+from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDINGS, ending_of, place_of, read_table
+from processing.images import is_address
+from processing.jobs.digests import digest, files_digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one
 
 
 logger = logging.get_logger(__name__)
+
+
+ROWS_LOOKED_AT = 100  # before anything is tagged, to see whether any picture is there
 
 
 class InputRow(NamedTuple):
@@ -29,6 +34,14 @@ class InputRow(NamedTuple):
     columns: dict[str, Any]  # as the pipeline takes them; empty where the row cannot be read
     problem: Problem | None = None
     pictures: Mapping[str, Any] = MappingProxyType({})  # of the picture columns, the paths as the source has them
+
+
+def row_digest(row: InputRow) -> str:
+    """Tells a row from what it was before a change, by its values and by what its pictures hold."""
+    pictures = {name: row.columns[name] for name in PICTURE_COLUMNS if name in row.columns}
+    held = [[picture_id(picture) for picture in (of if isinstance(of, list) else [of])] for of in pictures.values()]
+    rest = {name: value for name, value in row.columns.items() if name not in pictures}
+    return digest(str(row.problem), rest, list(pictures), held)[:16]
 
 
 @dataclass
@@ -80,7 +93,8 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     folder of their file. That a `.txt` is read as CoNLL is logged.
 
     Raises:
-        OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows.
+        OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows;
+            where every picture of a column is missing in the first rows.
         ValueError: for a folder with files of several endings, and for a file that is named twice or cannot be read.
     """
     paths = find_files(inputs)
@@ -105,7 +119,25 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                 pictures = {name: _below(folder, columns[name]) for name in PICTURE_COLUMNS if name in columns}
                 yield InputRow(place, columns | pictures, pictures=_paths_of(columns))
 
-    return RowSource(read, digest([picture_id({"path": str(path)}) for path in paths]), inputs)
+    if image_dir or not all(ending_of(path) in CONLL_ENDINGS for path in paths):  # which name no path of a picture
+        _check_found(islice(read(), ROWS_LOOKED_AT))
+    return RowSource(read, files_digest([str(path) for path in paths], ()), inputs)
+
+
+def _check_found(rows: Iterable[InputRow]) -> None:
+    """A FileNotFoundError where rows name several pictures of a column by paths, and none of them is there."""
+    named: dict[str, list[Path]] = {column: [] for column in PICTURE_COLUMNS}
+    for row in rows:
+        for column, paths in named.items():
+            of_row = row.columns.get(column)
+            paths += [path for path in (of_row if isinstance(of_row, list) else [of_row]) if isinstance(path, Path)]
+    for column, paths in named.items():
+        if len(paths) > 1 and not any(map(os.path.exists, paths)):
+            raise FileNotFoundError(
+                f"Every picture that the first rows name in {column} is missing ({len(paths)}), the first of them "
+                f"{str(paths[0])[:200]}. Name the folder from which the paths start by image_dir, or leave the column "
+                "out."
+            )
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:
@@ -113,6 +145,8 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     endings = (*TEXT_ENDINGS, *BINARY_ENDINGS)
     paths: list[Path] = []
     for name in inputs:
+        if is_address(name):
+            raise FileNotFoundError(f"{name:.200}: this is an address, and nothing is downloaded here. Name a file.")
         path = Path(name)
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in endings)
@@ -154,4 +188,4 @@ def _below(folder: Path, pictures: Any) -> Any:
     """Paths as ones that start from the folder; bytes, and what `datasets` stores, stay."""
     if isinstance(pictures, list):
         return [_below(folder, picture) for picture in pictures]
-    return folder / pictures if isinstance(pictures, str) else pictures
+    return folder / pictures if isinstance(pictures, str) and not is_address(pictures) else pictures

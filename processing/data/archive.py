@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import datasets
 
 from processing.data.own.text_tables import text_lines, without_line_end
-from processing.jobs.digests import files_digest
+from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem
 from processing.rows.loading_report import LoadingReport
 from processing.rows.picture_files import PictureFolder
@@ -89,6 +89,7 @@ class Layout(NamedTuple):
     """
     Where in an archive lies what: paths in which `{name}` is the archive's name, `{short}` the same without its `20`,
     and `{val}`, `{valid}` or `{dev}` the name of the split. Of several paths of a file the first that is there counts.
+    The folders of pictures may lie beside the archive's folder instead of in it.
     """
 
     text: tuple[str, ...]  # the rows of a split
@@ -112,39 +113,57 @@ class Archive(NamedTuple):
         names = {"name": self.name, "short": self.name.replace("20", "", 1), **SPLIT_NAMES[split]}
         return os.path.join(self.root, *pattern.format(**names).split("/"))
 
+    def folder(self, pattern: str, split: str = "train") -> str:
+        """A folder of pictures: in the archive, or beside it where only there its first part is."""
+        beside = self._replace(root=os.path.dirname(self.root))
+        first = pattern.split("/")[0]
+        is_beside = os.path.isdir(beside.path(first)) and not os.path.isdir(self.path(first))
+        return (beside if is_beside else self).path(pattern, split)
+
     def file(self, patterns: tuple[str, ...], split: str = "train") -> str:
         """The first of the files that is there, else the first one."""
         places = [self.path(pattern, split) for pattern in patterns]
         return next(filter(os.path.isfile, places), places[0])
 
-    def texts(self) -> list[str]:
-        """The text files, one of each split."""
-        return [self.file(self.layout.text, split) for split in SPLIT_NAMES]
+    def texts(self) -> dict[str, str]:
+        """The text file of each split, whether it is there or not."""
+        return {split: self.file(self.layout.text, split) for split in SPLIT_NAMES}
+
+    def splits(self) -> list[str]:
+        """The splits whose texts are there."""
+        return [split for split, path in self.texts().items() if os.path.isfile(path)]
 
     def lists(self) -> dict[str, str]:
-        """The lists of crops, and the kind of each."""
+        """The lists of crops of these, and the kind of each."""
         kinds = {"aux": self.layout.aux_names, "rcnn": self.layout.rcnn_names}
-        return {self.file(patterns, split): kind for kind, patterns in kinds.items() for split in SPLIT_NAMES}
+        return {self.file(patterns, split): kind for kind, patterns in kinds.items() for split in self.splits()}
 
     def notes(self) -> list[str]:
         """What the archive lacks as a whole, so that no row can have it. Data-set cards publish the notes."""
-        lists, images = self.lists(), self.path(self.layout.images)
+        lists, images = self.lists(), self.folder(self.layout.images)
         notes = [
+            f"There is no {split} split, for there is no {os.path.relpath(path, self.root)}."
+            for split, path in self.texts().items()
+            if split not in self.splits()
+        ]
+        no_lists = [
             f"There is no list of {kind} crops at {os.path.relpath(path, self.root)}, so that its split has none."
             for path, kind in lists.items()
             if not os.path.isfile(path)
         ]
         if os.path.isdir(images):
-            return notes
+            return [*notes, *no_lists]
         absent = f"There is no images folder at {os.path.relpath(images, self.root)}, so that no row has a picture"
-        return [f"{absent} or a crop."] if len(notes) == len(lists) else [f"{absent}.", *notes]
+        return [*notes, *([f"{absent} or a crop."] if len(no_lists) == len(lists) else [f"{absent}.", *no_lists])]
 
     def digest(self) -> str:
         """Changes with the text, the lists of crops and the listing of the pictures."""
         layout = self.layout
         folders = [layout.images, layout.aux_folder.split("/")[0], layout.rcnn_folder]
-        files = [*self.texts(), *self.lists(), *map(self.file, layout.others)]
-        return files_digest(files, [self.path(folder) for folder in folders])
+        files = [*self.texts().values(), *self.lists(), *map(self.file, layout.others)]
+        places = [self.folder(folder) for folder in folders]
+        # The rows have the paths of the pictures, which are others beside the archive's folder.
+        return digest(files_digest(files, places), [os.path.relpath(place, self.root) for place in places])
 
 
 class ArchiveBuilder(ReportingBuilder):
@@ -162,6 +181,9 @@ class ArchiveBuilder(ReportingBuilder):
 
     BUILDER_CONFIG_CLASS = ReportingBuilderConfig
     LAYOUT: ClassVar[Layout]
+    FOUND_ELSEWHERE = (
+        "Put the folders of pictures into the archive's folder or beside it, or move away the lists that name crops."
+    )
 
     def __init__(self, *, config_name: str | None = None, data_dir: str | os.PathLike | None = None, **kwargs: Any):
         names = tuple(self.builder_configs)
@@ -175,7 +197,7 @@ class ArchiveBuilder(ReportingBuilder):
 
     def _find(self, name: str, data_dir: str | os.PathLike | None) -> Archive:
         """The archive at `data_dir`, which is its folder or holds it under its name."""
-        texts = ", ".join(map(os.path.basename, Archive("", name, self.LAYOUT).texts()))
+        texts = ", ".join(map(os.path.basename, Archive("", name, self.LAYOUT).texts().values()))
         if data_dir is None:
             raise ValueError(
                 f"data_dir is needed: nothing is downloaded. Pass the folder of the {name} archive, the one with "
@@ -187,7 +209,7 @@ class ArchiveBuilder(ReportingBuilder):
             # One folder, one cache, however its path is written.
             archive = Archive(os.path.realpath(root), name, self.LAYOUT)
             entries = sorted(os.listdir(root)) if os.path.isdir(root) else None
-            if all(map(os.path.isfile, archive.texts())):
+            if "train" in archive.splits():
                 marks = {entry.split("_")[0] for entry in entries or ()} | {os.path.basename(archive.root)}
                 for other in self.builder_configs:
                     if other in marks and name not in marks:
@@ -200,7 +222,7 @@ class ArchiveBuilder(ReportingBuilder):
             found.append(f"{root} {listing}{', ...' if entries and len(entries) > 20 else ''}")
         raise FileNotFoundError(
             f"No {name} archive at data_dir={data_dir!r}: looked for {texts} in the folder and in "
-            f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds the three files."
+            f"{name}/ below it; {'; '.join(found)}. Pass the folder that holds these files."
         )
 
     @abstractmethod
@@ -234,7 +256,7 @@ class ArchiveBuilder(ReportingBuilder):
                     "rcnn_names": read_crop_names(archive.file(layout.rcnn_names, split)),
                 },
             )
-            for split in SPLIT_NAMES
+            for split in archive.splits()
         ]
 
     def _generate_examples(
@@ -242,16 +264,16 @@ class ArchiveBuilder(ReportingBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         archive, layout = self.archive, self.LAYOUT
         paths = (layout.images, layout.aux_folder, layout.rcnn_folder)
-        images, aux_folder, rcnn_folder = (archive.path(path, split) for path in paths)
+        images, aux_folder, rcnn_folder = (archive.folder(path, split) for path in paths)
         folders = {
             "image": PictureFolder(images, images),
             "aux_crops": PictureFolder(aux_folder, aux_folder),
-            "rcnn_crops": PictureFolder(archive.root, rcnn_folder),
+            "rcnn_crops": PictureFolder(os.path.dirname(rcnn_folder), rcnn_folder),
         }
         reader = self._start_split(split, archive.root, folders)
         has_images = os.path.isdir(images)
         # An image may lie in the folder of another split; its name is given relative to the folder of all images.
-        bases = [os.path.relpath(archive.path(path, split), images) for path in layout.image_folders]
+        bases = [os.path.relpath(archive.folder(path, split), images) for path in layout.image_folders]
         for index, (image_id, name, columns) in enumerate(rows):
             row_id = f"{split}-{index}"
             places = [os.path.normpath(os.path.join(base, name)) for base in bases]

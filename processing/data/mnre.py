@@ -8,11 +8,13 @@ from typing import Any
 import datasets
 
 from processing.labels import NO_RELATION
+from processing.problems import ProblemError
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
 from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 from .label_ids import read_label_ids
+from .row_checks import check_name
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -68,23 +70,32 @@ def _relation_row(text: str, where: str, relations: Sequence[str]) -> ArchiveRow
     if not isinstance(values["img_id"], str) or not values["img_id"]:
         raise ValueError(f"{where}: expected img_id to be the picture's file name, got {values['img_id']!r:.80}.")
     if values["relation"] not in relations:
-        raise ValueError(f"{where}: unknown relation {values['relation']!r}; known are {', '.join(relations)}.")
-    entities = {name: _entity(values[name[0]], name[0], len(tokens), where) for name in ("head", "tail")}
+        raise ValueError(
+            f"{where}: unknown relation {values['relation']!r}; known are {', '.join(relations)}. A file "
+            "ours_rel2id.json beside the texts, a dict of each relation to its number from 0 on, makes others known. "
+            "Where none of them is named None, name the one that means no relation by negative_relation, for example "
+            "--negative_relation none."
+        )
+    entities = {name: _entity(values[name[0]], name[0], tokens, where) for name in ("head", "tail")}
     relation = relations.index(values["relation"])  # Streaming does not encode.
     return ArchiveRow(values["img_id"], values["img_id"], {"tokens": tokens, **entities, "relation": relation})
 
 
-def _entity(value: Any, key: str, num_words: int, where: str) -> dict[str, Any]:
+def _entity(value: Any, key: str, tokens: Sequence[str], where: str) -> dict[str, Any]:
     expected = (
-        f"{where}: expected {key} to be a dict of a name and a pos [start, end], 0 <= start < end <= {num_words}"
+        f"{where}: expected {key} to be a dict of a name and a pos [start, end], 0 <= start < end <= {len(tokens)}"
     )
     try:
         name, (start, end) = value["name"], value["pos"]
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{expected}, got {value!r:.80}.") from error
-    is_span = type(start) is int and type(end) is int and 0 <= start < end <= num_words
+    is_span = type(start) is int and type(end) is int and 0 <= start < end <= len(tokens)
     if not (isinstance(name, str) and is_span):
         raise ValueError(f"{expected}, got {value!r:.80}.")
+    try:
+        check_name(name, tokens, start, end, key)
+    except ProblemError as error:
+        raise ProblemError(error.problem, where) from error
     return {"name": name, "start": start, "end": end}
 
 
@@ -97,7 +108,7 @@ class MNRE(ArchiveBuilder):
 
     | below the folder | holds |
     |---|---|
-    | `txt/ours_{train,val,test}.txt`, or without `txt/` | the rows |
+    | `txt/ours_{train,val,test}.txt`, or without `txt/` | the rows; also as `mnre_txt/mnre_{train,val,test}.txt` |
     | `ours_rel2id.json`, or in `txt/` | the ids of the relations |
     | `img_org/{train,val,test}/<image id>` | the pictures |
     | `txt/mre_{train,dev,test}_dict.pth` | number of the row, or image id, -> names in `img_vg/<split>/crops/` |
@@ -110,9 +121,9 @@ class MNRE(ArchiveBuilder):
     BUILDER_CONFIGS = [  # noqa: RUF012
         ReportingBuilderConfig(name="mnre", description="Relations between two entities of a tweet with a picture.")
     ]
-    RELATION_IDS = ("txt/ours_rel2id.json", "ours_rel2id.json")
+    RELATION_IDS = ("txt/ours_rel2id.json", "ours_rel2id.json", "mnre_txt/ours_rel2id.json")
     LAYOUT = Layout(
-        text=("txt/ours_{val}.txt", "ours_{val}.txt"),
+        text=("txt/ours_{val}.txt", "ours_{val}.txt", "mnre_txt/mnre_{val}.txt", "mnre_{val}.txt"),
         images="img_org",
         image_folders=("img_org/{val}", "img_org/train", "img_org/val", "img_org/test"),
         aux_names=("txt/mre_{val}_dict.pth", "mre_{val}_dict.pth", "txt/mre_{dev}_dict.pth", "mre_{dev}_dict.pth"),

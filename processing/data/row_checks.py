@@ -32,7 +32,7 @@ def rejection(row: Mapping[str, Any]) -> Problem | None:
     """The column that says of a row that it was rejected, skipped or not confirmed; None where there is none."""
     for column, value in row.items():
         if value is not None and str(value).strip().casefold() in VERDICTS.get(column.casefold(), ()):
-            return Problem(REJECTED, column, details=f"({value!r:.80})")
+            return Problem(REJECTED, column, details=f"(got {value!r:.80})")
     return None
 
 

@@ -74,12 +74,13 @@ class TwitterMNER(ArchiveBuilder):
 
     | below the folder of `twitter20YY` | holds |
     |---|---|
-    | `train.txt`, `valid.txt`, `test.txt` | the sentences |
+    | `train.txt`, `valid.txt` (or `dev.txt`, `val.txt`), `test.txt`, or in `txt/` | the sentences |
     | `twitter20YY_images/<image id>.jpg` | the images |
     | `twitter20YY_{train,val,test}_dict.pth` | `<image id>.jpg` -> names in `twitter20YY_aux_images/<split>/crops/` |
     | `twitterYY_detect/twitterYY_img2crop.pth` | image id up to its first dot -> paths `twitterYY_detect/...` |
 
-    All but the sentences may be absent.
+    All but the sentences may be absent. The folders of pictures may lie beside that of the sentences, as HVPNeT has
+    them.
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012
@@ -91,7 +92,7 @@ class TwitterMNER(ArchiveBuilder):
         ),
     ]
     LAYOUT = Layout(
-        text=("{valid}.txt",),
+        text=("{valid}.txt", "{dev}.txt", "{val}.txt", "txt/{valid}.txt", "txt/{dev}.txt", "txt/{val}.txt"),
         images="{name}_images",
         image_folders=("{name}_images",),
         aux_names=("{name}_{val}_dict.pth",),

@@ -2,22 +2,18 @@
 
 import functools
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from processing.columns import CROP_COLUMNS
-from processing.images import NO_SUCH_FILE, ImageError, ImageSource, check_source, load_image
+from processing.images import ADDRESS, NO_SUCH_FILE, ImageError, ImageSource, check_source, is_address, load_image
 from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
-
-_IS_URL = "a URL is named, and nothing is downloaded: name a file below the image folder"
 _IS_OUTSIDE = "the path leads out of the folder of the pictures"
-_COUNTS = {_IS_URL: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
+_COUNTS = {ADDRESS: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
 
 
 def check_image(source: ImageSource) -> Problem | None:
@@ -41,8 +37,8 @@ class PictureFolder(NamedTuple):
 
         By name only: a link inside the folder was put there by whoever keeps the data, and is followed.
         """
-        if _URL.match(name):
-            raise ProblemError(Problem(_IS_URL))
+        if is_address(name):
+            raise ProblemError(Problem(ADDRESS))
         places = [os.path.join(self.base, name)]
         if os.path.isabs(name):
             # It may be written by way of a link; the folder is known here by its real path.
@@ -91,6 +87,7 @@ class PictureReader:
         verify: bool = False,
     ):
         self.root, self.folders, self.limits, self.report = root, folders, limits, report
+        self.missing: dict[str, list[AbsentPicture]] = {}  # by column, those that are not there
         self._check = check_image if verify else check_source
         self._check_file = functools.cache(self._check)  # Several rows may share a picture.
 
@@ -143,3 +140,15 @@ class PictureReader:
         count = _COUNTS.get(problem.kind, "unreadable")
         self.report.counts[f"{'images' if column == 'image' else 'crops'}_{count}"] += 1
         self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
+        if count != "unreadable":
+            self.missing.setdefault(column, []).append(self.report.absent[-1])
+
+    def check_found(self) -> None:
+        """Where several rows name pictures of a column and every one is missing, a FileNotFoundError says it."""
+        for column, missing in self.missing.items():
+            is_list = len({picture.row_id for picture in missing}) > 1  # One row may be wrong by itself.
+            if is_list and not self.report.counts["images" if column == "image" else column]:
+                raise FileNotFoundError(
+                    f"Every picture that the rows name in {column} is missing ({len(missing)}); looked in "
+                    f"{self.folders[column].folder}. The first one is {missing[0]}."
+                )

@@ -48,9 +48,11 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
     """
 
     _report: LoadingReport | None = None
+    FOUND_ELSEWHERE = ""  # the sentence that says what to do where every picture of a column is missing
 
     def __init__(self, *, content: str, cache_dir: str | None = None, **kwargs: Any):
         with cache_errors(cache_dir):
+            self._readers: dict[str, PictureReader] = {}
             super().__init__(cache_dir, hash=digest(code_digest(), content), **kwargs)
         for number in (f"num_{column}" for column in CROP_COLUMNS):
             value = getattr(self.config, number)
@@ -75,7 +77,8 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
         report = self.report.splits[split] = SplitReport()
         limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
-        return PictureReader(root, folders, limits, report, self.config.verify_pictures)
+        self._readers[split] = reader = PictureReader(root, folders, limits, report, self.config.verify_pictures)
+        return reader
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """As in `datasets.DatasetBuilder`; the `report` is then that of the prepared rows."""
@@ -85,6 +88,11 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         super()._download_and_prepare(*args, **kwargs)
+        for split, reader in self._readers.items():
+            try:
+                reader.check_found()
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{self.config.data_dir}, {split}: {error} {self.FOUND_ELSEWHERE}") from None
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
         with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
             json.dump(self.report.to_dict(), file, indent=1)

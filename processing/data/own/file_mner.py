@@ -16,6 +16,7 @@ from .file_source import FileMNERConfig, FileSource, source_digest, task_of
 from .find_tables import find_tables
 from .labelled_rows import LabelledRow
 from .survey import survey_rows
+from .tables import CONLL_ENDINGS, ending_of
 from .tag_schemes import TAG_SCHEMES, to_iob2
 
 
@@ -25,8 +26,8 @@ class FileMNER(ReportingBuilder):
 
     | column | holds |
     |---|---|
-    | `tokens`, `ner_tags` | words and a tag for each; in CSV separated by spaces |
-    | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive; in CSV as JSON |
+    | `tokens`, `ner_tags` | words and a tag for each; in CSV separated by spaces, or a list |
+    | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive |
     | `head`, `tail`, `relation` | or a text, or words, and two entities of it, see [`read_pairs`] |
     | `relations` | or, beside entities, `[{"head", "tail", "relation"}]`, where two are places in these |
     | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
@@ -48,6 +49,7 @@ class FileMNER(ReportingBuilder):
         cache_dir, kwargs: see [`ReportingBuilder`].
     """
 
+    FOUND_ELSEWHERE = "Name the folder of the pictures by image_dir, or leave the column out."
     BUILDER_CONFIG_CLASS = FileMNERConfig
     BUILDER_CONFIGS = [  # noqa: RUF012
         FileMNERConfig(name="file", description="Tweets with entities or relations, from files of your own.")
@@ -89,6 +91,8 @@ class FileMNER(ReportingBuilder):
             **kwargs,
         )
         self._source = FileSource(tables, self.config)
+        # In CoNLL an id stands in front of a tweet, and no path of a picture.
+        self._has_ids_alone = image_dir is None and ending_of(tables.first) in CONLL_ENDINGS
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(description=self.config.description)
@@ -132,6 +136,8 @@ class FileMNER(ReportingBuilder):
             report.moved += [MovedSpan(where, span, words) for span, words in labelled.moved]
             yield labelled.row_id, row
         report.counts["rows_skipped"] = len(report.skipped)
+        if self._has_ids_alone:
+            reader.missing.pop("image", None)
         if report.counts["rows"] != survey.num_rows[split]:
             raise RuntimeError(changed)
 

@@ -31,6 +31,7 @@ _READERS = {
 }
 
 TEXT_ENDINGS = tuple(_READERS)
+CONLL_ENDINGS = (".conll", ".txt")
 BINARY_ENDINGS = (".parquet", ".arrow")
 
 

@@ -16,8 +16,10 @@ from modeling_ifaformer.prediction.input_rows import (
     RowSource,
     dataset_rows,
     file_rows,
+    row_digest,
     single_row,
 )
+from processing.problems import Problem
 
 
 def test_a_line_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path):
@@ -80,8 +82,9 @@ def test_a_change_shows_in_the_content(tmp_path):
     first = content()
     assert content() == first
     path.write_text("Paris!\n")
-    longer = content()
-    os.utime(path, ns=(1, 1))
+    longer, times = content(), path.stat()
+    path.write_text("Milan!\n")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert len({first, longer, content()}) == 3
     texts = [single_row({"text": text}).content for text in ("a", "b", "a")]
     assert texts[0] == texts[2] != texts[1]
@@ -145,3 +148,38 @@ def test_the_reported_conll_file(shared):
     folder = shared / "cases" / "07-conll-text"
     for name in ("train.txt", "train.conll"):
         assert len(list(file_rows([str(folder / name)]).read())) == 2
+
+
+def test_a_picture_that_changed_shows_in_the_row(tmp_path):
+    picture = tmp_path / "a.jpg"
+    row = InputRow("a.jsonl:1", {"text": "Paris", "image": picture, "aux_crops": [str(picture), {"bytes": b"x"}]})
+    before = row_digest(row)
+    picture.write_bytes(b"one")
+    first, times = row_digest(row), picture.stat()
+    picture.write_bytes(b"two")
+    os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert len({before, first, row_digest(row)}) == 3
+    assert row_digest(row) == row_digest(row._replace(place="b.jsonl:2"))
+    assert row_digest(row) != row_digest(row._replace(columns=row.columns | {"text": "Milan"}))
+    assert row_digest(row) != row_digest(row._replace(problem=Problem("no")))
+
+
+def test_every_picture_is_missing(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "image": "1.jpg"}\n{"text": "b", "image": "2.jpg"}\n')
+    with pytest.raises(FileNotFoundError) as error:
+        file_rows([str(path)])
+    assert f"missing (2), the first of them {tmp_path / '1.jpg'}. Name the folder" in str(error.value)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "2.jpg").touch()
+    assert len(list(file_rows([str(path)], str(tmp_path / "photos")).read())) == 2
+
+
+@pytest.mark.parametrize("address", ["https://t.co/a.jpg", "data:image/png;base64,iVBOR"])
+def test_addresses_stay_as_they_are(tmp_path, address):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "a", "image": address}))
+    (row,) = file_rows([str(path)]).read()
+    assert row.columns["image"] == address
+    with pytest.raises(FileNotFoundError, match="this is an address, and nothing is downloaded here"):
+        file_rows([address])

@@ -180,7 +180,11 @@ class TestArguments:
 
     def test_a_split_is_missing(self, archive):
         (archive.root / "valid.txt").unlink()
-        with pytest.raises(FileNotFoundError, match=r"holds test\.txt, train\.txt, twitter17_detect"):
+        data, report = archive.prepare()
+        assert list(data) == ["train", "test"]
+        assert report.notes == ["There is no validation split, for there is no valid.txt."]
+        (archive.root / "train.txt").unlink()
+        with pytest.raises(FileNotFoundError, match=r"holds test\.txt, twitter17_detect"):
             archive.builder()
 
     def test_the_other_year(self, archive, make_archive, tmp_path):

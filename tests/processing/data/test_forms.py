@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 
 import pytest
 
@@ -128,7 +129,7 @@ class TestLabelStudio:
     )
     def test_no_gold(self, row, said):
         problem = rejection(in_our_columns(row))
-        assert problem.kind == REJECTED
+        assert problem.kind == REJECTED and re.search(said, str(problem))
 
     @pytest.mark.parametrize(
         ("path", "expected"),

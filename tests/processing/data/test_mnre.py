@@ -80,6 +80,14 @@ class TestReadRelationRows:
             (line(token=["a", 1, "b", "c"]), "expected token to be a list of words"),
             (line(image_id=""), "expected img_id"),
             (line(relation="/per/per/friend"), "unknown relation '/per/per/friend'; known are None, /loc"),
+            (
+                line(relation="none"),
+                "unknown relation 'none'; .* ours_rel2id.json beside the texts, .* --negative_relation none",
+            ),
+            (
+                line(h={"name": "Paris", "pos": [0, 1]}),
+                r"h: the text that is given must be .* \('Paris' is given, 0 to 1 is 'Jordan'\)",
+            ),
             (line(h={"name": "Jordan", "pos": [1, 1]}), r"expected h .* 0 <= start < end <= 4, got"),
             (line(t={"name": "Paris", "pos": [3, 5]}), r"expected t .* 0 <= start < end <= 4, got"),
             (line(t={"name": "Paris"}), "expected t "),
@@ -171,6 +179,16 @@ class TestBuilder:
         ]
         counts = report.splits["train"].counts
         assert (counts["images_missing"], counts["crops_unreadable"], counts["crops_outside"]) == (2, 1, 1)
+
+    def test_names_of_its_own_repository(self, archive):
+        before, _ = prepare(archive)
+        (archive / "txt").rename(archive / "mnre_txt")
+        for split in ("train", "val", "test"):
+            (archive / "mnre_txt" / f"ours_{split}.txt").rename(archive / "mnre_txt" / f"mnre_{split}.txt")
+        data, _ = prepare(archive)
+        assert {split: rows["tokens"][:] for split, rows in data.items()} == {
+            split: rows["tokens"][:] for split, rows in before.items()
+        }
 
     def test_fewer_crops(self, archive):
         data, report = prepare(archive, num_aux_crops=1)

@@ -167,6 +167,34 @@ class TestBuilder:
         assert "at twitter2017_val_dict.pth," in report.notes[1]
         assert not any(str(archive.root) in note for note in report.notes), "a card publishes them"
 
+    @pytest.mark.parametrize("folder", ["twitter2017_images", "twitter2017_aux_images", "twitter17_detect"])
+    def test_folders_of_pictures_beside_the_texts(self, archive, folder):
+        data, _ = archive.prepare()
+        before = [archive.reds(data[split][0]) for split in SPLITS]
+        if folder == "twitter17_detect":  # Its list is in it.
+            (archive.root / folder / "twitter17_img2crop.pth").rename(archive.root / "twitter17_img2crop.pth")
+        cache = archive.builder().cache_dir
+        (archive.root / folder).rename(archive.root.parent / folder)
+        assert archive.builder().cache_dir != cache
+        dataset, report = archive.prepare()
+        assert [archive.reds(dataset[split][0]) for split in SPLITS] == before
+        assert not report.notes and not report.absent
+
+    def test_every_crop_is_missing(self, archive):
+        archive.write("train", archive.sentence("train_1"), archive.sentence("train_2"))
+        archive.save("twitter2017_train_dict.pth", {f"train_{i}.jpg": [f"{i}.png"] for i in (1, 2)})
+        with pytest.raises(FileNotFoundError) as error:
+            archive.prepare()
+        where = f"{archive.root}, train: Every picture that the rows name in aux_crops is missing (2); looked in "
+        assert f"{where}{archive.aux_crops('train')}. The first one is train-0: " in str(error.value)
+        assert "Put the folders of pictures into the archive's folder or beside it" in str(error.value)
+        assert archive.prepare(num_aux_crops=0)[1].splits["train"].counts["crops_surplus"] == 2
+
+    @pytest.mark.parametrize("name", ["dev.txt", "val.txt"])
+    def test_other_names_of_the_validation_split(self, archive, name):
+        (archive.root / "valid.txt").rename(archive.root / name)
+        assert len(archive.prepare()[0]["validation"]) == 1
+
     @pytest.mark.parametrize("place", ["twitter17_img2crop.pth", "twitter2017_img2crop.pth"])
     def test_other_places_of_the_list_of_rcnn_crops(self, archive, place):
         (archive.root / "twitter17_detect" / "twitter17_img2crop.pth").rename(archive.root / place)
@@ -217,9 +245,9 @@ class TestBuilder:
 
     def test_the_stand_in_picture_is_never_used(self, archive):
         archive.save_picture(archive.image("train_1").with_name("inf.png"), 50)
-        archive.write("train", archive.sentence("inf"), archive.sentence("train_9"))
+        archive.write("train", *map(archive.sentence, ("inf", "train_9", "train_1")))
         dataset, report = archive.prepare()
-        assert dataset["train"]["image"][:] == [None, None]
+        assert dataset["train"]["image"][:2] == [None, None]
         assert archive.counts(report)["images_missing"] == 2
 
     def test_names_that_lead_out_of_their_folder(self, archive, tmp_path):

@@ -166,7 +166,7 @@ def _labelled(data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
     report = LoadingReport()
     for split, rows in list(data.items()):
         column = next(column for column in ANSWERS.values() if column in rows.features)
-        hidden = (None, -1, [])
+        hidden: tuple[Any, ...] = (None, -1, [])
         if split != "train" and len(rows) and all(label in hidden for label in rows[column]):
             report.notes.append(f"the {split} split is left out, since its rows ({len(rows)}) have no labels")
             del data[split]

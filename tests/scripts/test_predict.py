@@ -196,7 +196,7 @@ def test_ranges_are_checked_before_a_model_is_loaded(run):
 
 
 def test_inputs_that_cannot_be(run, tweets, tmp_path):
-    (tmp_path / "bad.tsv").touch()
+    (tmp_path / "bad.xml").touch()
     for arguments, message in [
         ((), "Give exactly one of --text, --input, --dataset, got none."),
         (("--text", "Jordan", "--input", tweets), "--dataset, got --text and --input."),
@@ -205,7 +205,7 @@ def test_inputs_that_cannot_be(run, tweets, tmp_path):
         (("--dataset", "demo", "--aux_crops", "a", "--rcnn_crops", "b"), "--aux_crops, --rcnn_crops can be used only"),
         (("--input", tweets, "--device", "foo"), "--device must be a device of this machine (cpu"),
         (("--input", tmp_path / "gone.jsonl"), "gone.jsonl"),
-        (("--input", tmp_path / "bad.tsv"), "bad.tsv: expected a file ending in"),
+        (("--input", tmp_path / "bad.xml"), "bad.xml: expected a file ending in"),
         (("--input", tmp_path / "*.txt", "--output", tmp_path / "b.txt"), "must end in .jsonl"),
         (("--input", tmp_path / "*.*", "--output", tmp_path / "b.jsonl"), "would be one of the files that are read"),
         (("--dataset", tmp_path / "b.jsonl", "--output", tmp_path / "b.jsonl"), "would be one of the files"),

@@ -29,6 +29,8 @@ PAIR = {"text": TEXT, "relation": "peer", "score": 0.5, "head": ENTITIES[1], "ta
 @pytest.fixture
 def finished(tmp_path):
     """Input with a picture, and the results of its rows, as a source and the path of the output."""
+    (tmp_path / "my photos").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "my photos" / "1.jpg")
 
     def finish(*results):
         rows = [{"id": f"row {number}", "text": "x", "image": "my photos/1.jpg"} for number, _ in enumerate(results)]
@@ -89,8 +91,6 @@ def test_other_rows(finished):
 @pytest.mark.parametrize("to", TOOLS)
 @pytest.mark.parametrize(("result", "task"), [(TAGGED, "ner"), (TRIPLES, "ner"), (TRIPLES, "re"), (PAIR, "re")])
 def test_import_export_import_gives_the_same_rows(finished, tmp_path, to, result, task):
-    (tmp_path / "my photos").mkdir()
-    Image.new("RGB", (8, 6)).save(tmp_path / "my photos" / "1.jpg")
     without = {name: [] if name in ("entities", "relations") else value for name, value in result.items()}
     source, output = finished(result, without)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
+from transformers import BertConfig, CLIPVisionConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import can_return_tuple, logging
 
@@ -20,7 +20,7 @@ from .modeling_outputs import (
     IFAformerTokenClassifierOutput,
 )
 from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
-from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
+from .towers import IFAformerTextModel, IFAformerVisionModel, load_tower, mix_positions
 
 
 logger = logging.get_logger(__name__)
@@ -115,45 +115,9 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         for tower, source in (("text", text_model), ("vision", vision_model)):
             if source is None:
                 continue
-            is_ifaformer = AutoConfig.from_pretrained(source).model_type == cls.config_class.model_type
-            # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
-            auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
-            verbosity = logging.get_verbosity()
-            logging.set_verbosity_error()  # The library's report would name the heads too, which nobody asks for.
-            try:
-                pretrained, info = auto_class.from_pretrained(source, dtype=model.dtype, output_loading_info=True)
-            finally:
-                logging.set_verbosity(verbosity)
-            prefix = f"{tower}_model." if is_ifaformer else ""
-            pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
-            if tower == "text" and pretrained.config.vocab_size < config.text_config.vocab_size:
-                pretrained.resize_token_embeddings(config.text_config.vocab_size)
             target = getattr(model.base_model, f"{tower}_model")
-            wanted, found = target.state_dict(), pretrained.state_dict()
-            # Position embeddings for another number or size of crops do not fit.
-            found = {name: value for name, value in found.items() if value.shape == wanted.get(name, value).shape}
-            incompatible = target.load_state_dict(found, strict=False)
-            missing, unexpected = (
-                {name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)}
-                for kind in ("missing_keys", "unexpected_keys")
-            )
-            missing |= {*incompatible.missing_keys}
-            unexpected |= {*incompatible.unexpected_keys}
-            loading_info[tower] = {"missing_keys": sorted(missing), "unexpected_keys": sorted(unexpected)}
-            # What only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head of ours uses.
-            optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
-            needed = {name for name in wanted if not name.startswith(optional)}
-            given = len(needed - missing)
-            if given < 0.95 * len(needed) and not allow_missing_weights:
-                raise ValueError(
-                    f"{source} has {given} of the {len(needed)} tensors of the {tower} tower. It lacks "
-                    f"{', '.join(sorted(needed & missing)[:3])} and others. Is it another kind of checkpoint? To go "
-                    "on with fresh values in their place, set allow_missing_weights to true."
-                )
-            for kind, meaning in (("missing_keys", "freshly initialised"), ("unexpected_keys", "not used")):
-                if loading_info[tower][kind]:
-                    names = ", ".join(loading_info[tower][kind])
-                    logger.warning(f"{tower} tower from {source}: {meaning}: {names}.")
+            missing, unexpected = load_tower(target, tower, source, allow_missing_weights)
+            loading_info[tower] = {"missing_keys": missing, "unexpected_keys": unexpected}
         return (model, loading_info) if output_loading_info else model
 
 

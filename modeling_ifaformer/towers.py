@@ -8,13 +8,14 @@ Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text len
 Layers take (B, N, D), or packed tokens (N, D) with the [`RowLengths`] of their tower.
 """
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import BertConfig, CLIPVisionConfig
+from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPooler, BertPreTrainedModel
@@ -310,3 +311,59 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
             raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
         if mask is not None and tuple(mask.shape) != shape:
             raise ValueError(f"{mask_name} must have shape {shape}, got {tuple(mask.shape)}.")
+
+
+def load_tower(
+    target: PreTrainedModel, tower: str, source: str | os.PathLike, allow_missing_weights: bool = False
+) -> tuple[list[str], list[str]]:
+    """
+    Give a tower the weights of a checkpoint of its own kind or of an IFAformer. What is missing or not used is logged.
+
+    Args:
+        target: the tower. More embeddings of words than the checkpoint has are freshly initialised.
+        tower: "text" or "vision".
+        source: Hub name or folder.
+        allow_missing_weights: whether fresh values may stand for more than a twentieth of the tower's tensors.
+
+    Returns:
+        The names of the tensors that the checkpoint lacks, and of those that the tower has no use for.
+
+    Raises:
+        ValueError: for a checkpoint that lacks more than that.
+        OSError: for a checkpoint that is not there.
+    """
+    is_ifaformer = AutoConfig.from_pretrained(source).model_type == IFAformerConfig.model_type
+    # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
+    auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # The library's own report would name an IFAformer's head and other tower too.
+    try:
+        pretrained, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
+    prefix = f"{tower}_model." if is_ifaformer else ""
+    pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
+    if tower == "text" and pretrained.config.vocab_size < target.config.vocab_size:
+        pretrained.resize_token_embeddings(target.config.vocab_size)
+    wanted, found = target.state_dict(), pretrained.state_dict()
+    # Position embeddings for another number or size of crops do not fit.
+    found = {name: value for name, value in found.items() if value.shape == wanted.get(name, value).shape}
+    incompatible = target.load_state_dict(found, strict=False)
+    missing, unexpected = (
+        sorted({name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)} | {*names})
+        for kind, names in zip(("missing_keys", "unexpected_keys"), incompatible, strict=True)
+    )
+    # Not counted: what only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head here uses.
+    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
+    needed = {name for name in wanted if not name.startswith(optional)}
+    lacking = sorted(needed.intersection(missing))
+    if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:
+        raise ValueError(
+            f"{source} lacks {len(lacking)} of the {len(needed)} tensors of the {tower} tower, such as "
+            f"{', '.join(lacking[:3])}. Is it another kind of checkpoint? To go on with fresh values in their place, "
+            "set allow_missing_weights to true."
+        )
+    for names, meaning in ((missing, "freshly initialised"), (unexpected, "not used")):
+        if names:
+            logger.warning(f"{tower} tower from {source}: {meaning}: {', '.join(names)}.")
+    return missing, unexpected

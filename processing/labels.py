@@ -122,7 +122,8 @@ def align_labels(
     label_scheme: str,
 ) -> list[int]:
     """
-    A label id for each token, -100 where the CRF scores nothing.
+    A label id for each token, -100 where the CRF scores nothing. Where the first word of an entity has no token, the
+    next one that has a token begins the entity.
 
     Args:
         word_labels: a tag or the index of a tag for each word.
@@ -138,12 +139,17 @@ def align_labels(
     unknown = [label for label in word_labels if label not in known]
     if unknown:
         raise ValueError(f"the labels {unknown} are unknown; known are {list(tags)} (by name or index).")
+    names = [known[label] for label in word_labels]
+    positions = first_positions(word_ids)
+    for index, name in enumerate(names[1:]):
+        if index not in positions and names[index].startswith("B-") and name == f"I{names[index][1:]}":
+            names[index + 1] = names[index]
     label2id = label_maps(scheme_labels(tags, label_scheme))["label2id"]
-    first = set(first_positions(word_ids).values())
+    first = set(positions.values())
     labels = []
     for position, word in enumerate(word_ids):
         if word is not None and position in first:
-            labels.append(label2id[known[word_labels[word]]])
+            labels.append(label2id[names[word]])
         elif label_scheme == "word":
             labels.append(-100)
         elif word is not None:
@@ -157,27 +163,32 @@ def word_tags(
     tag_ids: Sequence[int], word_ids: Sequence[int | None], num_words: int, id2label: dict[int, str]
 ) -> list[str]:
     """
-    One tag a word: that of its first token. A word without a token (cut off, or one the tokenizer drops) is `O`, and
-    so is a word tagged with a special label of the `deepke` scheme. `tag_ids` may be longer than `word_ids`.
+    One tag a word: that of its first token. A word without a token (cut off, or one the tokenizer drops) is part of an
+    entity that goes on behind it, and else `O`. A word tagged with a special label of the `deepke` scheme is `O`.
+    `tag_ids` may be longer than `word_ids`.
     """
     tags = ["O"] * num_words
+    before = 0
     for word, position in first_positions(word_ids).items():
         label = id2label[int(tag_ids[position])]
         tags[word] = "O" if label in SPECIAL_LABELS else label
+        if tags[word] == f"I-{tags[before][2:]}":
+            tags[before + 1 : word] = [tags[word]] * (word - before - 1)
+        before = word
     return tags
 
 
-def word_scores(scores: Sequence[float], word_ids: Sequence[int | None], num_words: int) -> list[float]:
-    """One score a word: that of its first token, 0 for a word without one."""
+def word_scores(scores: Sequence[float], word_ids: Sequence[int | None], num_words: int) -> list[float | None]:
+    """One score a word: that of its first token, None for a word without one."""
     positions = first_positions(word_ids)
-    return [float(scores[positions[word]]) if word in positions else 0.0 for word in range(num_words)]
+    return [float(scores[positions[word]]) if word in positions else None for word in range(num_words)]
 
 
 def decode_entities(
     text: str,
     offsets: Sequence[tuple[int, int]],
     tags: Sequence[str],
-    scores: Sequence[float] | None = None,
+    scores: Sequence[float | None] | None = None,
 ) -> list[dict]:
     """
     The entities of one tagged text, in reading order: dicts with `entity_group`, `score` (None without `scores`),
@@ -186,16 +197,17 @@ def decode_entities(
     Args:
         offsets: `(start, end)` characters of each word.
         tags: one a word.
-        scores: one a word, the probability of its tag; an entity's score is their mean over its words, as in the
-            `"average"` aggregation of transformers' token classification pipeline.
+        scores: one a word, the probability of its tag, None where the word has no token; an entity's score is their
+            mean over its words, as in the `"average"` aggregation of transformers' token classification pipeline.
     """
     entities = []
     for entity_type, first, end in entity_spans(tags):
         start_char, end_char = offsets[first][0], offsets[end - 1][1]
+        known = [score for score in (scores or ())[first:end] if score is not None]
         entities.append(
             {
                 "entity_group": entity_type,
-                "score": None if scores is None else sum(scores[first:end]) / (end - first),
+                "score": sum(known) / len(known) if known else None,
                 "word": text[start_char:end_char],
                 "start": start_char,
                 "end": end_char,

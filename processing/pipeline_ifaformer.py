@@ -24,7 +24,7 @@ from .pipeline_rows import (
     as_row,
     given_boxes,
     read_row_pictures,
-    row_words,
+    read_words,
 )
 from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText
@@ -101,7 +101,8 @@ class IFAformerPipeline(Pipeline):
             inputs: a row, or a list, generator, `datasets` or torch data set of rows. A row is a text, a list of
                 words, or a mapping with
 
-                - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given);
+                - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given;
+                  with `offsets`, start and end of each, `text` is what they are words of);
                 - `image` (optional): a path, bytes, PIL image, uint8 array, or `{"path": ..., "bytes": ...}`;
                 - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
                   what `prepare_crops.py` stored of each: `box`, `label`, `score`;
@@ -238,7 +239,7 @@ class IFAformerPipeline(Pipeline):
         row = PipelineRow()
         try:
             row.columns = as_row(inputs)
-            row.text, row.words, row.offsets = row_words(row.columns)
+            row.text, row.words, row.offsets = read_words(row.columns, self.processor.word_splitter)
         except ProblemError as error:
             row.problems.append(error.problem)
         return row
@@ -287,7 +288,7 @@ class IFAformerPipeline(Pipeline):
             images: list[Any] = [row.image for row in pending]
             phrases: list[Any] = [None] * len(pending)
             if ZERO_SHOT[kind]:
-                phrases = self.proposer.phrases(options, [" ".join(row.words) for row in pending], self._entity_types)
+                phrases = self.proposer.phrases(options, [row.text or "" for row in pending], self._entity_types)
             found = self.proposer.propose(options, kind, images, phrases, self._limits[column])
             for row, image, objects in zip(pending, images, found, strict=True):
                 encoded = self.processor.encode_pictures(

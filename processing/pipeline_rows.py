@@ -15,13 +15,24 @@ from .detectors import DetectedObject
 from .images import WRONG_TYPE, ImageError, load_image
 from .object_proposals import encode_crops
 from .problems import Problem, ProblemError
-from .tokenizing import EncodedText, Words, join_words, split_words
+from .tokenizing import EncodedText, Words, join_words, row_words, split_words
 
 
 logger = logging.get_logger(__name__)
 
 # Columns a row may have: what is read, and what the data sets have besides.
-KNOWN_COLUMNS = {"text", "tokens", *PICTURE_COLUMNS, *OBJECT_COLUMNS, "crops", "id", "image_id", "ner_tags", "head"}
+KNOWN_COLUMNS = {
+    "text",
+    "tokens",
+    "offsets",
+    *PICTURE_COLUMNS,
+    *OBJECT_COLUMNS,
+    "crops",
+    "id",
+    "image_id",
+    "ner_tags",
+    "head",
+}
 KNOWN_COLUMNS |= {"tail", "relation"}
 # What is meant for `image`, and would go unseen.
 MISNAMED = ("images", "img", "picture", "pictures", "photo")
@@ -143,7 +154,7 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
     return inputs
 
 
-def row_words(row: Mapping[str, Any]) -> Words:
+def read_words(row: Mapping[str, Any], splitter: str) -> Words:
     """The row's text, its words and their offsets. A row without a text is a ProblemError."""
     name = "text" if row.get("tokens") is None else "tokens"
     value = row.get(name)
@@ -159,7 +170,9 @@ def row_words(row: Mapping[str, Any]) -> Words:
         "".join([value] if is_text else words).encode()
     except UnicodeEncodeError as error:  # half a surrogate pair, which no tokenizer takes
         raise ProblemError(Problem(NO_UNICODE, name, details=f"({value!r:.80}: {error.reason})")) from error
-    return split_words(value) if is_text else join_words(words)
+    if is_text:
+        return split_words(value, splitter)
+    return row_words({**row, "tokens": words}) if name == "tokens" else join_words(words)
 
 
 def read_row_pictures(

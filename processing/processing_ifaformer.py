@@ -30,7 +30,16 @@ from .labels import (
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
 from .problems import Problem, ProblemError
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import EncodedText, batched_text, encode_words, longest_text, readable, to_words
+from .tokenizing import (
+    EncodedText,
+    batched_text,
+    check_word_splitter,
+    encode_words,
+    longest_text,
+    readable,
+    rows_words,
+    to_words,
+)
 
 
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
@@ -58,11 +67,13 @@ class IFAformerProcessor(ProcessorMixin):
             as in [`IFAformerConfig`].
         entity_markers (`list[str]`, *optional*): the four tokens around head and tail entity. Defaults to
             `<s> </s> <o> </o>`; a tokenizer that uses these itself (RoBERTa's) needs others.
+        word_splitter (`str`, defaults to `"unicode"`): how texts become words, see [`split_words`]. A processor that
+            was saved before there was a choice has `"bert"`.
 
     Raises:
         ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
             `add_prefix_space=True`, tags or relations are not distinct or both are given, the negative relation is
-            none of the relations, or the label scheme is unknown.
+            none of the relations, or the label scheme or the word splitter is unknown.
     """
 
     def __init__(
@@ -81,8 +92,11 @@ class IFAformerProcessor(ProcessorMixin):
         rcnn_crop_size: int = 64,
         use_whole_image: bool = True,
         entity_markers: Sequence[str] | None = None,
+        word_splitter: str = "unicode",
         **kwargs,
     ):
+        check_word_splitter(word_splitter)
+        self.word_splitter = word_splitter
         if pad_to_max_length and max_length is None:
             raise ValueError("pad_to_max_length=True needs a max_length.")
         if relations is not None and tags:
@@ -110,6 +124,10 @@ class IFAformerProcessor(ProcessorMixin):
         if self.relations is not None:
             return list(self.relations)
         return scheme_labels(self.tags, self.label_scheme)
+
+    @classmethod
+    def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs):
+        return super().from_args_and_dict(args, {"word_splitter": "bert", **processor_dict}, **kwargs)
 
     @classmethod
     def from_vision_text_pretrained(
@@ -321,15 +339,15 @@ class IFAformerProcessor(ProcessorMixin):
             raise ValueError("word_labels are for entity recognition; this processor has relations.")
         if not {"heads", "tails"} <= given.keys():
             raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
-        words = [words for _, words, _ in to_words(texts, is_split)]
+        words = [words for _, words, _ in to_words(texts, is_split, self.word_splitter)]
         return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"])))
 
     def encode_text(self, texts: Sequence[Any], is_split_into_words: bool = False) -> list[EncodedText]:
         """
-        Texts, split into words unless they are (punctuation and symbols apart, as in the Twitter data), with their
-        tokens. A text that gives no token is a ProblemError with its number.
+        Texts, split into words unless they are (see [`split_words`]), with their tokens. A text that gives no token is
+        a ProblemError with its number.
         """
-        words = to_words(texts, is_split_into_words)
+        words = to_words(texts, is_split_into_words, self.word_splitter)
         return readable(encode_words(self.tokenizer, words, self.max_length))
 
     def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
@@ -338,7 +356,7 @@ class IFAformerProcessor(ProcessorMixin):
         cannot be given has a `problem` instead. An entity that is no span of words is a ProblemError with its row.
         """
         if self.relations is None:
-            return encode_words(self.tokenizer, to_words(rows["tokens"], True), self.max_length)
+            return encode_words(self.tokenizer, rows_words(rows), self.max_length)
         return self.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
 
     def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:

@@ -1,11 +1,13 @@
 """Texts as words and as tokens: the forms a caller may give, and what the tokenizer makes of them."""
 
+import operator
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import regex
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import AutoConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
@@ -13,8 +15,9 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from .problems import Problem, ProblemError
 
 
-NO_WORDS = "the text is empty"
+NO_WORDS = "the text is empty, or white space and invisible characters are all it has"
 NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
+NOT_IN_TEXT = "must be the start and end of each of the tokens in the text, in order"
 
 
 def longest_text(text_model: str | os.PathLike) -> int:
@@ -106,11 +109,75 @@ def tokenize_words(
 
 Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each
 
+WORD_SPLITTERS = ("unicode", "bert")
 
-def split_words(text: str) -> Words:
-    """A text, its words and their offsets. Twitter's data sets have punctuation and symbols as words of their own."""
-    pieces = BertPreTokenizer().pre_tokenize_str(text)
-    offsets = [offset for _, offset in pieces]
+# Classes of characters, by properties of Unicode. Those of `_ALONE` never continue a word of letters.
+_SPACE = r"\s\x1c-\x1f"
+_ALONE = r"\p{P}\p{S}\p{Extended_Pictographic}\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{Bopomofo}\p{lb=SA}"
+_LETTER = rf"[^{_SPACE}\p{{Cf}}{_ALONE}]"
+_LABEL = r"[a-z0-9\-]{1,63}+"  # a part of a host's name, which has no more than 63 characters
+_KEYCAP = r"[0-9\#*]\uFE0F?\u20E3"
+_SCHEME = r"(?i:https?|ftp)://(?=\w)"
+# Stands in front of what goes on with a word: invisible characters may, an address or a keycap may not.
+_MORE = rf"\p{{Cf}}*+(?!{_KEYCAP}|{_SCHEME})"
+
+_WORD = regex.compile(
+    rf"""(?V1)
+    # An address: with a scheme, with www, or a host in small letters with a path. Brackets belong to it in pairs.
+    (?: {_SCHEME} | (?i:www)\.(?=\w) | (?<!@) {_LABEL} (?:\.{_LABEL}){{1,9}}+ (?<=\.[a-z]{{2,63}}) / )
+    (?: {_LETTER} | [\-./_~:?\#@!$&'*+,;=%|] | \([^()\[\]{_SPACE}]*\) | \[[^()\[\]{_SPACE}]*\] )+
+    (?<![.,:;!?'*|])
+    | (?<!{_LETTER}|_) [@\uFF20] (?:{_LETTER}|_) (?: {_MORE} (?:{_LETTER}|[_\p{{M}}]) )*+  # a name
+    | {_KEYCAP}
+    | (?<![\w&]) [\#\uFF03] [\w--\p{{Cf}}] (?: {_MORE} [\w--\p{{Cf}}] )*+  # a tag
+    | {_LETTER} (?: {_MORE} (?:{_LETTER}|\p{{M}}) )*+
+    | \p{{Extended_Pictographic}} \p{{Emoji_Modifier}}? [\U000E0020-\U000E007E]+ \U000E007F  # a flag of a region
+    | \p{{Regional_Indicator}}{{2}} \p{{M}}*+  # a flag of a country, for which `\X` would look back over all before it
+    | (?=[{_ALONE}]) (?P<cluster>\X)  # a sign, an emoji or a character, and what belongs to it or is invisible
+    """,
+    regex.VERBOSE,
+)
+
+
+def check_word_splitter(name: str) -> None:
+    """An unknown splitter is a ValueError that names those that are known."""
+    if name not in WORD_SPLITTERS:
+        raise ValueError(f"word_splitter must be one of {', '.join(WORD_SPLITTERS)}, got {name!r}.")
+
+
+def split_words(text: str, splitter: str = "unicode") -> Words:
+    """
+    A text, its words and their offsets. `text[start:end]` is the word; all that is in no word is white space or, for
+    `unicode`, a format character.
+
+    Args:
+        splitter: `unicode` for every new model:
+
+            - an address (`http://t.co/ab`, `www.oslo.no`, `t.co/ab`), a @name and a #tag are one word each, without
+              the punctuation that follows them;
+            - punctuation marks and symbols are words of their own, and so is an emoji with all that belongs to it: a
+              flag, a keycap, a family that joiners hold together, a skin tone, a variation selector;
+            - each Chinese character, kana and letter of a South East Asian script that has no spaces (Thai, Lao,
+              Khmer, Myanmar; with its marks) is a word of its own;
+            - format characters (Unicode's category Cf, all of them invisible) at the edge of a word belong to none;
+            - all else is words between white space.
+
+            `bert` is what models before that have, the splitting of tokenizers' `BertPreTokenizer`: white space and
+            punctuation alone.
+
+    Raises:
+        ValueError: for another splitter.
+    """
+    check_word_splitter(splitter)
+    if splitter == "bert":
+        offsets = [offset for _, offset in BertPreTokenizer().pre_tokenize_str(text)]
+    else:
+        offsets = []
+        for match in _WORD.finditer(text):
+            start, end = match.span()
+            while match["cluster"] and unicodedata.category(text[end - 1]) == "Cf":
+                end -= 1
+            offsets.append((start, end))
     return text, [text[start:end] for start, end in offsets], offsets
 
 
@@ -123,9 +190,40 @@ def join_words(words: Sequence[str]) -> Words:
     return " ".join(words), words, offsets
 
 
-def to_words(texts: Sequence[Any], are_words: bool) -> list[Words]:
+def keeps_text(row: Mapping[str, Any]) -> bool:
+    """Whether a row of a data set has the text that its `tokens` are words of, and not the words alone."""
+    return isinstance(row.get("text"), str) and row.get("offsets") is not None
+
+
+def row_words(row: Mapping[str, Any]) -> Words:
+    """
+    The words of a row of a data set, its `tokens`, in its `text` where it keeps one, with their `offsets` in it; else
+    joined by one space. Words that do not stand in the text at their offsets, in order, are a ProblemError.
+    """
+    words = list(row["tokens"])
+    if not keeps_text(row):
+        return join_words(words)
+    text: str = row["text"]
+    try:
+        offsets = [(operator.index(start), operator.index(end)) for start, end in row["offsets"]]
+    except (TypeError, ValueError):
+        offsets = []
+    ends = [0, *(end for _, end in offsets)]
+    in_order = all(end <= start for end, (start, _) in zip(ends, offsets, strict=False))
+    if not in_order or [text[start:end] for start, end in offsets] != words:
+        raise ProblemError(Problem(NOT_IN_TEXT, "offsets", details=f"(the text is {text!r:.80})"))
+    return text, words, offsets
+
+
+def rows_words(rows: Mapping[str, Sequence[Any]]) -> list[Words]:
+    """[`row_words`] of each row of a data set, whose columns these are."""
+    given = {name: rows[name] for name in ("tokens", "text", "offsets") if name in rows}
+    return [row_words(dict(zip(given, values, strict=True))) for values in zip(*given.values(), strict=True)]
+
+
+def to_words(texts: Sequence[Any], are_words: bool, splitter: str) -> list[Words]:
     """Texts, or where `are_words` lists of words, each with its words and their offsets."""
-    return [join_words(text) if are_words else split_words(text) for text in texts]
+    return [join_words(text) if are_words else split_words(text, splitter) for text in texts]
 
 
 def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None = None) -> list[EncodedText]:

@@ -49,10 +49,15 @@ class DataSourceArguments:
     )
 
     def load(
-        self, num_aux_crops: int = ALL, num_rcnn_crops: int = ALL, verify_pictures: bool = False
+        self,
+        num_aux_crops: int = ALL,
+        num_rcnn_crops: int = ALL,
+        word_splitter: str = "unicode",
+        verify_pictures: bool = False,
     ) -> "tuple[DatasetDict, LoadingReport]":
         """
-        The data set with its pictures encoded, and the report of its loading for the command to print.
+        The data set with its pictures encoded, and the report of its loading for the command to print. The words of
+        its texts are those of a model with that `word_splitter`.
 
         Raises:
             ValueError, OSError: as `load_data`.
@@ -60,7 +65,7 @@ class DataSourceArguments:
         from processing.data import load_data
 
         options = {option.name: getattr(self, option.name) for option in fields(DataSourceArguments)}
-        options |= {"num_aux_crops": num_aux_crops, "num_rcnn_crops": num_rcnn_crops}
+        options |= {"num_aux_crops": num_aux_crops, "num_rcnn_crops": num_rcnn_crops, "word_splitter": word_splitter}
         return load_data(options.pop("dataset"), **options, verify_pictures=verify_pictures)
 
 

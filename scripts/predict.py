@@ -108,7 +108,8 @@ def main() -> None:
         numbers = ("batch_size", "html_limit", "top_entities", "least_certain")
         values = {name: getattr(arguments, name) for name in numbers}
         check_at_least_one(**values, limit=arguments.limit)  # before a model is loaded
-        task = arguments.task = task_of(load_processor(arguments.model, arguments.task))
+        processor = load_processor(arguments.model, arguments.task)
+        task = arguments.task = task_of(processor)
         arguments.check(task)
         if output is not None:
             check_output(output, arguments.input or ([arguments.dataset] if arguments.dataset else []))
@@ -119,7 +120,7 @@ def main() -> None:
             rows = file_rows(arguments.input, arguments.image_dir)
         else:
             with state.main_process_first():  # the others find what the first one prepared in the cache
-                data, loading = arguments.load()
+                data, loading = arguments.load(word_splitter=processor.word_splitter)
             if loading and state.is_main_process:
                 print(loading, file=sys.stderr)
             split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"

@@ -53,7 +53,8 @@ def main() -> None:
         processors = [processor for _, processor in checkpoints.values()]
         arguments.task = task_of(processors[0])
         data, report = arguments.load(
-            *(max(getattr(processor, f"num_{kind}_crops") for processor in processors) for kind in ("aux", "rcnn"))
+            *(max(getattr(processor, f"num_{kind}_crops") for processor in processors) for kind in ("aux", "rcnn")),
+            processors[0].word_splitter,
         )
         if report:
             print(report)

@@ -69,9 +69,10 @@ def main() -> None:
                 print(f"{run.arguments.output_dir}: {run.start}")
 
             # 2. Data
-            fill(training.start_options(towers.model), towers, reading, model_options)
+            start = training.start_options(towers.model)
+            fill(start, towers, reading, model_options)
             with arguments.main_process_first(desc="preparing data"):
-                data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops)
+                data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops, start["word_splitter"])
             if report and is_main:
                 print(report)
             training.check_splits(data, data_options.dataset, data_options.task)

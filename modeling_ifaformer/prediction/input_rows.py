@@ -77,7 +77,7 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
             f"{name} has no columns {' and '.join(needed)}, which the model needs. It has "
             f"{', '.join(rows.column_names)}."
         )
-    wanted = ("id", "tokens", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
+    wanted = ("id", "text", "tokens", "offsets", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
     chosen = rows.select_columns([column for column in wanted if column in rows.column_names])
     return RowSource(
         lambda: (InputRow(f"{name}, row {number}", row, pictures=_paths_of(row)) for number, row in enumerate(chosen)),

@@ -17,6 +17,7 @@ from modeling_ifaformer.modeling_ifaformer import (
 )
 from processing.features.tokenizer_training import train_wordpiece
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
+from processing.tokenizing import WORD_SPLITTERS
 
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
 SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
+# Options of the processor that a run which goes on from a trained model has from it, besides those of both.
+OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter")
 
 
 def start_options(model: str | None = None) -> dict[str, Any]:
@@ -36,10 +39,10 @@ def start_options(model: str | None = None) -> dict[str, Any]:
     """
     names = (*SHARED_FIELDS, *SWITCHES)
     if model is None:
-        return {name: getattr(IFAformerConfig, name) for name in names}
+        return {name: getattr(IFAformerConfig, name) for name in names} | {"word_splitter": WORD_SPLITTERS[0]}
     processor, config = load_processor(model), AutoConfig.from_pretrained(model)
     options = {name: getattr(config, name) for name in names}
-    return options | {"max_length": processor.max_length, "entity_markers": processor.entity_markers}
+    return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
 
 
 def _given(model: str | None, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def build_processor(
             [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
-    options = _given(model, options, (*SHARED_FIELDS, "attention_variant", "max_length", "entity_markers"))
+    options = _given(model, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
         text_model = vision_model = model
         text_config = vision_config = None

@@ -20,6 +20,7 @@ from processing.jobs.processes import JobError
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
 from processing.rows.row_features import with_objects
+from processing.tokenizing import rows_words
 
 
 @dataclass
@@ -101,7 +102,7 @@ class CropFinder:
         """What there is of the rows' pictures, by the row's index, in order; nothing of a row without a picture."""
         phrases: Sequence[list[str] | None] = [None] * len(columns["tokens"])
         if self.find_phrases is not None:
-            phrases = self.find_phrases([" ".join(tokens) for tokens in columns["tokens"]])
+            phrases = self.find_phrases([text for text, _, _ in rows_words(columns)])
         rows_of: dict[Any, list[int]] = {}
         for index, source in enumerate(columns["image"]):
             if source is not None:

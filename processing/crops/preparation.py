@@ -25,6 +25,7 @@ from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
 from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import Shards, cut_shards, write_shard
+from processing.tokenizing import row_words
 
 from .cropped_rows import CropFinder
 
@@ -184,12 +185,15 @@ def _write_sheet(output: ResumableOutput, shards: Shards, pictures: Sequence[tup
     """Draw a contact sheet of pictures, by part and row; where there is none, there is no sheet."""
     entries = []
     for part, row_index in pictures:
-        rows = pq.read_table(output.path(part), columns=["id", "tokens", "image", *OBJECT_COLUMNS])
-        (row,) = rows.slice(row_index, 1).to_pylist()
+        path = output.path(part)
+        columns = {"id", "text", "tokens", "offsets", "image", *OBJECT_COLUMNS}.intersection(
+            pq.read_schema(path).names
+        )
+        (row,) = pq.read_table(path, columns=sorted(columns)).slice(row_index, 1).to_pylist()
         split, _ = shards[part]
         objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
-        entries.append(SheetEntry(shown_id, " ".join(row["tokens"]), load_image(row["image"]), objects))
+        entries.append(SheetEntry(shown_id, row_words(row)[0], load_image(row["image"]), objects))
     path = output.output / "contact_sheet.png"
     path.unlink(missing_ok=True)
     if entries:

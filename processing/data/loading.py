@@ -37,6 +37,7 @@ def load_data(
     name: str,
     data_dir: str | None = None,
     cache_dir: str | None = None,
+    word_splitter: str = "unicode",
     verify_pictures: bool = False,
     task: str | None = None,
     **options: Any,
@@ -51,6 +52,8 @@ def load_data(
             relations too.
         data_dir: folder of the archive, for the published data sets.
         cache_dir: where the prepared rows are kept; the default of `datasets` if None.
+        word_splitter: how texts of your own become words, see [`split_words`]. A trained model wants that of its
+            processor, `processor.word_splitter`.
         verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
             row. By default a file is only looked for, and [`prepare_features`] says which pictures it cannot use. Demo
             data, and rows that have these columns already, are not verified.
@@ -83,7 +86,8 @@ def load_data(
     tables = find_tables(name) if is_own else None
     # Class labels of relations are in this project's columns already.
     if tables is not None and not isinstance(table_features(tables.first).get("relation"), ClassLabel):
-        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, task=task, **shared, **own), cache_dir)
+        own |= {"word_splitter": word_splitter, "task": task}
+        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
     with cache_errors(cache_dir):
         if tables is None:
             data = _from_hub(name, cache_dir)

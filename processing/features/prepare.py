@@ -33,6 +33,7 @@ from processing.jobs.digests import code_digest, tokenizer_digest
 from processing.problems import Problem
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
+from processing.tokenizing import split_words
 
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def prepare_features(
     """
     _check_columns(dataset, processor, labels)
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
-    text_columns = ["id", "tokens", "head", "tail", *(LABEL_FEATURES if labels else ())]
+    text_columns = ["id", "text", "tokens", "offsets", "head", "tail", *(LABEL_FEATURES if labels else ())]
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
@@ -108,6 +109,7 @@ def prepare_features(
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
     _warn_of_surplus_crops(dataset, processor)
+    _warn_of_other_words(dataset, processor)
     code = [code_digest(), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
     code.append(version("torchvision") if find_spec("torchvision") else None)
     names = ("label_scheme", "tags", "relations", "max_length", "entity_markers")
@@ -280,6 +282,21 @@ def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> N
         surplus = int((_lengths(dataset, column) > number).sum()) if column in dataset.features else 0
         if surplus:
             logger.warning(f"{surplus} rows have more than {number} {column}, of which the first {number} are used.")
+
+
+def _warn_of_other_words(dataset: Dataset, processor: IFAformerProcessor) -> None:
+    """The pipeline would give the model other words of a text than these rows do."""
+    if not {"text", "offsets"} <= dataset.features.keys():
+        return
+    other = 0
+    for batch in dataset.select_columns(["text", "tokens"]).iter(batch_size=1000):
+        for text, words in zip(batch["text"], batch["tokens"], strict=True):
+            other += text is not None and split_words(text, processor.word_splitter)[1] != words
+    if other:
+        logger.warning(
+            f"{other} rows have other words than the processor makes of their texts: its word_splitter is "
+            f"{processor.word_splitter!r}. Load the data with that word_splitter, or without the column text."
+        )
 
 
 def _with_arrays(shapes: Mapping[str, tuple[int, int, int]], rows: dict[str, list]) -> dict[str, list]:

@@ -13,7 +13,7 @@ from processing.images import ImageError, load_image
 from processing.labels import entity_spans
 from processing.rendering import CROP_COLOURS, entity_text, picture_figure
 from processing.rows.row_features import label_names
-from processing.tokenizing import join_words
+from processing.tokenizing import row_words
 
 from .contact_sheet import NAMES
 from .html_page import page, table
@@ -74,7 +74,7 @@ def sample_page(
 def _sample(split: str, rows: Dataset, index: int) -> str:
     """One row as HTML."""
     row = rows[index]
-    text, _, offsets = join_words(row["tokens"])
+    text, _, offsets = row_words(row)
     if "ner_tags" in row:
         names = label_names(rows, "ner_tags")
         spans = entity_spans([names[tag] for tag in row["ner_tags"]])

@@ -42,6 +42,15 @@ def label_names(dataset: datasets.Dataset, column: str) -> list[str]:
     return list(getattr(feature, "feature", feature).names)
 
 
+def with_texts(features: datasets.Features) -> datasets.Features:
+    """
+    The columns, and `text`, which rows of words alone have not, and `offsets`: `(start, end)` characters of each of
+    the `tokens` in it, `end` exclusive.
+    """
+    offsets = datasets.List(datasets.List(datasets.Value("int32"), length=2))
+    return datasets.Features({**features, "text": datasets.Value("string"), "offsets": offsets})
+
+
 def with_objects(features: datasets.Features) -> datasets.Features:
     """
     The columns, and `aux_objects` and `rcnn_objects`: what a detector found, in the order of the crops. A box is

@@ -63,7 +63,7 @@ def entity_metrics(
 
     Returns:
         `precision`, `recall`, `f1`, `support` and `per_type` of the same; `unreachable_words` and
-        `unreachable_entities`: how many words, and how many gold entities in part or whole, no token stands for.
+        `unreachable_entities`: how many words no token stands for, and how many gold entities start or end with one.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
@@ -116,10 +116,10 @@ def entity_confusion(
 def unreachable_counts(
     word_ids: Sequence[Sequence[int | None]], word_labels: Sequence[Sequence[str]]
 ) -> dict[str, int]:
-    """How many words, and how many gold entities in part or whole, no token stands for."""
+    """How many words no token stands for, and how many gold entities start or end with one."""
     words = entities = 0
     for of_tokens, labels in zip(word_ids, word_labels, strict=True):
         unreachable = set(range(len(labels))).difference(of_tokens)
         words += len(unreachable)
-        entities += sum(not unreachable.isdisjoint(range(start, end)) for _, start, end in entity_spans(labels))
+        entities += sum(not unreachable.isdisjoint((start, end - 1)) for _, start, end in entity_spans(labels))
     return {"unreachable_words": words, "unreachable_entities": entities}

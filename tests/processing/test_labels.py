@@ -5,6 +5,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from processing.labels import (
     TWITTER_TAGS,
+    align_labels,
     decode_entities,
     entity_spans,
     first_positions,
@@ -56,7 +57,36 @@ def test_first_positions():
 
 def test_tag_of_a_word_is_that_of_its_first_token():
     id2label = dict(enumerate(("O", "B-PER", "I-PER")))
-    assert word_tags([-100, 1, 0, 2, 1, 2, -100], WORD_IDS, 5, id2label) == ["B-PER", "O", "I-PER", "B-PER", "O"]
+    assert word_tags([-100, 1, 0, 1, 1, 2, -100], WORD_IDS, 5, id2label) == ["B-PER", "O", "B-PER", "B-PER", "O"]
+
+
+def test_a_word_without_a_token_splits_no_entity():
+    """Not where tags are decoded: it is part of the entity around it, and has no say in the score."""
+    text, _, offsets = join_words(["Ana", "\ufe0f", "\x07", "Maria", "\ufe0f", "Bo"])
+    word_ids = [None, 0, 3, 3, 5, None]
+    id2label = dict(enumerate(("O", "B-PER", "I-PER", "I-LOC")))
+    tags = word_tags([-100, 1, 2, -100, 1, -100], word_ids, 6, id2label)
+    assert tags == ["B-PER", "I-PER", "I-PER", "I-PER", "O", "B-PER"]
+    scores = word_scores([0, 1.0, 0.5, 0, 0.25, 0], word_ids, 6)
+    first, second = decode_entities(text, offsets, tags, scores)
+    assert (first["word"], first["score"]) == ("Ana \ufe0f \x07 Maria", 0.75)
+    assert (second["word"], second["score"]) == ("Bo", 0.25)
+    assert word_tags([-100, 1, 3, -100, 0, -100], word_ids, 6, id2label)[:4] == ["B-PER", "O", "O", "I-LOC"]
+
+
+@pytest.mark.parametrize("scheme", ["word", "deepke"])
+def test_a_word_without_a_token_takes_no_beginning_away(scheme):
+    """Nor in training: the next word with a token begins the entity."""
+    labels = scheme_labels(TWITTER_TAGS, scheme)
+
+    def learnt(tags: str, word_ids: list[int | None]) -> list[str]:
+        words = tags.split()
+        ids = align_labels(words, words, word_ids, TWITTER_TAGS, scheme)
+        return [labels[label] for label, word in zip(ids, word_ids, strict=True) if word is not None]
+
+    assert learnt("B-PER I-PER I-PER I-PER", [None, 2, 3, None]) == ["B-PER", "I-PER"]
+    assert learnt("B-PER I-PER I-PER", [None, 0, 2, None]) == ["B-PER", "I-PER"]
+    assert learnt("B-PER B-PER B-LOC I-PER", [None, 1, 3, None]) == ["B-PER", "I-PER"]
 
 
 @pytest.mark.parametrize("label", ["PAD", "X", "[CLS]", "[SEP]"])
@@ -67,7 +97,7 @@ def test_special_labels_are_no_tags(label):
 
 
 def test_scores_of_words():
-    assert word_scores([0, 0.5, 0.1, 0.25, 1, 0, 0], WORD_IDS, 5) == [0.5, 0.0, 0.25, 1.0, 0.0]
+    assert word_scores([0, 0.5, 0.1, 0.25, 1, 0, 0], WORD_IDS, 5) == [0.5, None, 0.25, 1.0, None]
 
 
 def test_score_of_an_entity_is_the_mean_over_its_words():

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_ifaformer import IFAformerForRelationExtraction
-from processing import IFAformerPipeline
+from processing import IFAformerPipeline, processing_ifaformer
 from processing.detectors import ObjectDetector
 from processing.images import (
     DAMAGED,
@@ -28,6 +28,7 @@ from processing.images import (
     WRONG_TYPE,
     ImageError,
 )
+from processing.labels import decode_entities
 from processing.pipeline_ifaformer import CUT_OFF, TASK
 from processing.pipeline_rows import (
     MISNAMED_IMAGE,
@@ -39,7 +40,7 @@ from processing.pipeline_rows import (
     WRONG_TEXT,
 )
 from processing.problems import Problem, ProblemError
-from processing.tokenizing import NO_WORDS
+from processing.tokenizing import NO_WORDS, split_words
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
@@ -258,12 +259,38 @@ def test_offsets(text, words, tagger):
                 tagger({"text": text} if given_text is text else {"tokens": words})
 
 
+def test_entities_are_found_without_what_is_glued_to_them(tagger, monkeypatch):
+    """And they point into the text as it was given, also where it comes with its words, as data of one's own do."""
+
+    def decode(text, offsets, tags, scores):
+        tags = ["B-LOC" if text[start:end] == "Phoenix" else "O" for start, end in offsets]
+        return decode_entities(text, offsets, tags, scores)
+
+    monkeypatch.setattr(processing_ifaformer, "decode_entities", decode)
+    texts = ["RT @a \u200bPhoenix🔥", "我在\ufeffPhoenix市", "so (Phoenix)! http://t.co/Phoenix", "Phoenix❤️‍🔥"]
+    for text in texts:
+        place = text.index("Phoenix")
+        _, words, offsets = split_words(text)
+        for row in (text, {"text": text, "tokens": words, "offsets": offsets}):
+            [entity], start = tagger(row), {"start": place, "end": place + 7, "word": "Phoenix"}
+            assert entity | start == entity and tagger(row, on_error="report")["text"] == text
+    with pytest.raises(ProblemError, match="offsets: must be the start and end of each of the tokens"):
+        tagger({"text": "Phoenix", "tokens": ["Phoenix"], "offsets": [[0, 6]]})
+
+
+def test_the_former_splitter_is_the_processor_s(make_model, make_processor):
+    processor = make_processor(word_splitter="bert")
+    tagger = IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
+    assert [row.words for row in tagger.tokenize(["Ana🔥 @bo"])] == [["Ana🔥", "@", "bo"]]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ("", f"text: {NO_WORDS}"),
         (" \t", NO_WORDS),
-        ("\u200d", "text: the text gives no token: the tokenizer drops all"),
+        ("\u200d", f"text: {NO_WORDS}"),
+        ("\ufe0f", "text: the text gives no token: the tokenizer drops all"),
         ("half a pair \ud83d", f"text: {NO_UNICODE}"),
         ({"tokens": ["half", "\ud83d"]}, f"tokens: {NO_UNICODE}"),
         ({"tokens": []}, NO_WORDS),
@@ -460,13 +487,13 @@ def test_proposals_for_many(tagger, detectors):
         assert list(tagger(many, batch_size=2, on_error="report", **kwargs, **detectors)) == expected
 
 
-def test_phrases_are_looked_for_in_the_words(tagger, detectors, monkeypatch):
-    """As in the rows of a data set, whose texts are words joined by one space."""
+def test_phrases_are_looked_for_in_the_text_as_it_was_given(tagger, detectors, monkeypatch):
+    """As in the rows of a data set, whose texts are words joined by one space where they were given as words."""
     seen = []
     monkeypatch.setattr(tagger.proposer, "phrases", lambda *args: seen.append(args) or [["a face"]] * len(args[1]))
     rows = [{"text": "Jordan  met\nParis!", "image": picture(0)}, {"tokens": ["RT", "Paris"], "image": picture(1)}]
     tagger(rows, batch_size=2, **detectors)
-    assert [args[1:] for args in seen] == [(["Jordan met Paris !", "RT Paris"], ["MISC", "PER", "ORG", "LOC"])]
+    assert [args[1:] for args in seen] == [(["Jordan  met\nParis!", "RT Paris"], ["MISC", "PER", "ORG", "LOC"])]
 
 
 def test_detectors_are_loaded_once_for_all_calls(tagger, detectors, monkeypatch):

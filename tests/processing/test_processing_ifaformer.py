@@ -1,3 +1,4 @@
+import json
 from inspect import signature
 
 import numpy as np
@@ -475,6 +476,7 @@ class TestSaving:
         )
         processor.save_pretrained(tmp_path)
         reloaded = IFAformerProcessor.from_pretrained(tmp_path)
+        assert reloaded.word_splitter == "unicode"
         changed = ("label_scheme", "tags", "max_length", "pad_to_max_length", "use_whole_image")
         for name in (*changed, "entity_markers", "aux_crop_size", "num_rcnn_crops"):
             assert getattr(reloaded, name) == getattr(processor, name), name
@@ -489,6 +491,23 @@ class TestSaving:
         processor.check_config(make_config(**labels))
         with pytest.raises(ValueError, match=r"aux_crop_size is 16 in the .*, 8 in .*; labels is .*"):
             processor.check_config(make_config(aux_crop_size=8))
+
+    def test_a_checkpoint_keeps_its_word_splitter(self, make_processor, tmp_path):
+        """One that was saved before there was a choice has the former one, also once it is saved again."""
+        make_processor().save_pretrained(tmp_path)
+        path = tmp_path / "processor_config.json"
+        fields = json.loads(path.read_text())
+        assert fields.pop("word_splitter") == "unicode"
+        path.write_text(json.dumps(fields))
+        for _ in range(2):
+            former = IFAformerProcessor.from_pretrained(tmp_path)
+            assert former.word_splitter == "bert"
+            assert former.encode_text(["Jordan🔥 @RT"])[0].words == ["Jordan🔥", "@", "RT"]
+            former.save_pretrained(tmp_path)
+        assert json.loads(path.read_text())["word_splitter"] == "bert"
+        assert IFAformerProcessor.from_pretrained(tmp_path, word_splitter="unicode").word_splitter == "unicode"
+        with pytest.raises(ValueError, match="word_splitter must be one of unicode, bert, got 'spacy'"):
+            make_processor(word_splitter="spacy")
 
     def test_padding_needs_a_length(self, make_processor):
         with pytest.raises(ValueError, match="pad_to_max_length=True needs a max_length"):

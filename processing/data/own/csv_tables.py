@@ -18,7 +18,7 @@ Line = tuple[int, str | Problem]
 # Columns of lists, and what else may stand between the items; columns of other values; and columns that hold such
 # values or plain text.
 LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops": ";"}
-VALUE_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects")
+VALUE_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects", "offsets")
 MIXED_COLUMNS = ("image", "head", "tail", "crops", "label", "labels")
 
 # Words, a path or an entity do not begin so: it is a value, maybe one that was cut off.

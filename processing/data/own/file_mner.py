@@ -10,7 +10,8 @@ from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.rows.loading_report import LoadingReport, MovedSpan
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import ner_features, re_features, with_objects
+from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
+from processing.tokenizing import check_word_splitter, row_words
 
 from .file_source import FileMNERConfig, FileSource, source_digest, task_of
 from .find_tables import find_tables
@@ -30,6 +31,7 @@ class FileMNER(ReportingBuilder):
     | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive |
     | `head`, `tail`, `relation` | or a text, or words, and two entities of it, see [`read_pairs`] |
     | `relations` | or, beside entities, `[{"head", "tail", "relation"}]`, where two are places in these |
+    | `text`, `offsets` | beside `tokens`: what these are words of, and `[start, end]` of each |
     | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
     | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
     | `id`, `image_id` | a missing id becomes `<split>-<number of the row>`, or `...-2` where a row has that |
@@ -37,15 +39,17 @@ class FileMNER(ReportingBuilder):
 
     Rows as annotation tools export them are read as well, see [`in_our_columns`].
 
-    Tags of every usual scheme become IOB2. A span that is not on word boundaries is widened to whole words. A row that
-    cannot be used is skipped, a picture that cannot is None or not in its list; the `report` names each of them, the
-    label set and its counts. The `info.features` are known once the rows have been read.
+    Tags of every usual scheme become IOB2. A text becomes words as [`split_words`] does it, and stays as it was given
+    in the column `text`, with the words' `offsets`; a data set of words alone has neither. A span that leaves out an
+    ending of its words is widened to whole words, see [`read_labelled_row`]. A row that cannot be used is skipped, a
+    picture that cannot is None or not in its list; the `report` names each of them, the label set and its counts. The
+    `info.features` are known once the rows have been read.
 
     Args:
         data_dir: a file, or a folder of files; see `find_tables`.
         task: with `re`, rows that have entities and relations between them are read for the relations, else for the
             entities. Rows with a column `relation` are pairs of entities in any case.
-        image_dir, tag_scheme, entity_types, strict: see `FileMNERConfig`.
+        image_dir, tag_scheme, entity_types, word_splitter, strict: see `FileMNERConfig`.
         cache_dir, kwargs: see [`ReportingBuilder`].
     """
 
@@ -63,10 +67,12 @@ class FileMNER(ReportingBuilder):
         image_dir: str | os.PathLike | None = None,
         entity_types: Sequence[str] | None = None,
         task: str | None = None,
+        word_splitter: str = "unicode",
         **kwargs: Any,
     ):
         if data_dir is None:
             raise ValueError("data_dir is needed: pass a file, or the folder with train, validation and test files.")
+        check_word_splitter(word_splitter)
         if kwargs.get("tag_scheme") is not None and kwargs["tag_scheme"] not in TAG_SCHEMES:
             raise ValueError(f"tag_scheme must be one of {TAG_SCHEMES}, got {kwargs['tag_scheme']!r}.")
         if entity_types is not None:
@@ -88,6 +94,7 @@ class FileMNER(ReportingBuilder):
             image_dir=folder,
             entity_types=entity_types,
             task=task_of(tables, task),
+            word_splitter=word_splitter,
             **kwargs,
         )
         self._source = FileSource(tables, self.config)
@@ -101,6 +108,7 @@ class FileMNER(ReportingBuilder):
         # Surveyed here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
         survey = self._survey = survey_rows(self._source)
         features = (ner_features if self.config.task == "ner" else re_features)(survey.labels)
+        features = with_texts(features) if survey.keep_texts else features
         self.info.features = with_objects(features) if survey.keep_objects else features
         self._report = LoadingReport(notes=survey.notes)
         return [datasets.SplitGenerator(split, gen_kwargs={"split": split}) for split in survey.num_rows]
@@ -126,6 +134,8 @@ class FileMNER(ReportingBuilder):
                 **answer,
                 **pictures,
             }
+            if survey.keep_texts:
+                row |= {"text": labelled.text, "offsets": labelled.offsets}
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
                 # They are in the order of the crops; that of a crop which is not used goes with it.
                 objects = enumerate(labelled.objects[column][: reader.limits[crops]])
@@ -147,9 +157,10 @@ def _answer(row: LabelledRow, ids: Mapping[str, int]) -> tuple[dict[str, Any], i
     if row.pair is None:
         tags, num_normalised = to_iob2(row.tags)
         return {"ner_tags": [ids[tag] for tag in tags]}, num_normalised
+    text, _, offsets = row_words(row._asdict())
     places = {"head": row.pair.head, "tail": row.pair.tail}
     entities = {
-        name: {"name": " ".join(row.tokens[start:end]), "start": start, "end": end}
+        name: {"name": text[offsets[start][0] : offsets[end - 1][1]], "start": start, "end": end}
         for name, (start, end) in places.items()
     }
     return {**entities, "relation": ids[row.pair.relation]}, 0

@@ -40,6 +40,7 @@ class FileMNERConfig(ReportingBuilderConfig):
         tag_scheme: of `TAG_SCHEMES`; None finds it out.
         entity_types: the types there are, in id order; rows with others are skipped. None takes all that occur, sorted
             or in the order of the source's class labels.
+        word_splitter: how texts become words, see [`split_words`].
         strict: stop at the first row that cannot be used, rather than skip it. One that says of itself that it is no
             gold is left out all the same.
         task: `ner`, or `re` for rows of pairs of entities, see [`read_pairs`].
@@ -48,6 +49,7 @@ class FileMNERConfig(ReportingBuilderConfig):
     image_dir: str | None = None
     tag_scheme: str | None = None
     entity_types: Sequence[str] | None = None
+    word_splitter: str = "unicode"
     strict: bool = False
     task: str = "ner"
 
@@ -105,8 +107,8 @@ class FileSource:
                     if (verdict := rejection(row)) is not None:
                         raise ProblemError(verdict)
                     row_id = _new_id(f"{split}-{index}", ids)
-                    is_ner = self.config.task == "ner"
-                    found = [read_labelled_row(row, row_id, names)] if is_ner else read_pairs(row, row_id, names)
+                    read = (row, row_id, names, self.config.word_splitter)
+                    found = [read_labelled_row(*read)] if self.config.task == "ner" else read_pairs(*read)
                     for number, labelled in enumerate(found):
                         _check_tags(labelled, self.scheme, self.config.entity_types)
                         if labelled.is_tagged and self.scheme == "IO":

@@ -13,7 +13,7 @@ from processing.data.label_ids import read_label_ids
 from processing.data.row_checks import OWN_TEXT, in_characters, own_text
 from processing.labels import entity_spans
 from processing.problems import Problem, ProblemError
-from processing.tokenizing import same_text, split_words
+from processing.tokenizing import Words, keeps_text, row_words, same_text, split_words
 
 from .find_tables import LABEL_FILE
 from .tables import table_features
@@ -22,13 +22,16 @@ from .text_tables import Row
 
 
 RELATION_COLUMNS = ("head", "tail", "relation", "relations")
-LABEL_COLUMNS = ("id", "image_id", "text", "tokens", "ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
+TEXT_COLUMNS = ("text", "tokens", "offsets")
+LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, "ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 SPAN_KEYS = ("start", "end", "label")
 
 NO_LABELS = "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)"
 NO_COLUMNS = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
+MAX_REST = 3  # characters: the ending of a plural or a case, an article or a preposition in front, `#`, `@`
+INSIDE_WORD = f"each must be whole words, or leave out at most {MAX_REST} characters of the first or the last"
 
 
 class Pair(NamedTuple):
@@ -45,7 +48,9 @@ class LabelledRow(NamedTuple):
     row_id: str  # the source's own, or the one that it was given
     has_own_id: bool
     image_id: str | None
+    text: str | None  # as it was given; None for words
     tokens: list[str]
+    offsets: list[tuple[int, int]]  # characters of each of the tokens in the text; none without one
     tags: list[str]  # one for each of the tokens, in the source's scheme, or in IOB2 where they were made of spans
     is_tagged: bool  # whether the source has tags, and no spans
     moved: list[tuple[str, str]]  # characters of each span that were not whole words, and the words that it was given
@@ -85,10 +90,17 @@ def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemErr
     return ProblemError(Problem(kind, column, details=f"(got {got!r:.80})"))
 
 
-def read_labelled_row(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
+def read_labelled_row(row: Row, row_id: str, names: LabelNames, word_splitter: str = "unicode") -> LabelledRow:
     """
     Check all of a row but its pictures; a ProblemError says why it cannot be used. Tags are read where there are both
     tags and spans, which [`check_spans_of`] compares. A row without an `id` gets the `row_id`.
+
+    An entity is whole words. A span may leave out up to `MAX_REST` characters at the start of its first word and as
+    many at the end of its last: it is widened to both words, and told in `moved`. Where it leaves out more, its words
+    are no name any more, and the row cannot be used. What a span has beyond its words, such as a space, is left out.
+
+    Args:
+        word_splitter: how a text becomes words, see [`split_words`].
     """
     own_id, image_id = (_id(row, column) for column in ("id", "image_id"))
     if own_id == "":
@@ -96,10 +108,27 @@ def read_labelled_row(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
     moved: list[tuple[str, str]] = []
     shifted: list[str] = []
     is_tagged = row.get("ner_tags") is not None and not _is_unlabelled(row)
-    tokens, tags = _given_words(row, names) if is_tagged else _words_of_text(row, names, moved, shifted)
+    text: str | None
+    if is_tagged:
+        (text, tokens, offsets), tags = _given_words(row, names)
+        if not keeps_text(row):
+            text, offsets = None, []
+    else:
+        (text, tokens, offsets), tags = _words_of_text(row, names, word_splitter, moved, shifted)
     objects = {column: read_objects(row, column) for column in OBJECT_COLUMNS}
     return LabelledRow(
-        own_id or row_id, own_id is not None, image_id, tokens, tags, is_tagged, moved, shifted, objects, row
+        own_id or row_id,
+        own_id is not None,
+        image_id,
+        text,
+        tokens,
+        offsets,
+        tags,
+        is_tagged,
+        moved,
+        shifted,
+        objects,
+        row,
     )
 
 
@@ -139,7 +168,7 @@ def _id(row: Row, column: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _given_words(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
+def _given_words(row: Row, names: LabelNames) -> tuple[Words, list[str]]:
     tokens, tags = row.get("tokens"), row["ner_tags"]
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise bad_row("must be a list of words, one for each of ner_tags", "tokens", tokens)
@@ -150,7 +179,7 @@ def _given_words(row: Row, names: LabelNames) -> tuple[list[str], list[str]]:
     if len(tokens) != len(tags):
         details = f"({len(tokens)} tokens, {len(tags)} ner_tags)"
         raise ProblemError(Problem("must have one tag for each word", "ner_tags", details=details))
-    return tokens, [given_label(tag, "ner_tags", names.tags) for tag in tags]
+    return row_words(row), [given_label(tag, "ner_tags", names.tags) for tag in tags]
 
 
 def given_label(value: Any, column: str, names: list[str] | None) -> str:
@@ -168,8 +197,8 @@ def given_label(value: Any, column: str, names: list[str] | None) -> str:
 
 
 def _words_of_text(
-    row: Row, names: LabelNames, moved: list[tuple[str, str]], shifted: list[str]
-) -> tuple[list[str], list[str]]:
+    row: Row, names: LabelNames, word_splitter: str, moved: list[tuple[str, str]], shifted: list[str]
+) -> tuple[Words, list[str]]:
     """
     Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`, and
     what was counted in the place of characters to `shifted`.
@@ -185,7 +214,7 @@ def _words_of_text(
         raise ProblemError(Problem("the row must have spans or entities, not both"))
     if not isinstance(row["text"], str):
         raise bad_row("must be a string", "text", row["text"])
-    text, words, offsets = split_words(row["text"])
+    text, words, offsets = split_words(row["text"], word_splitter)
     if not words:
         raise bad_row("must have a word", "text", text)
 
@@ -204,11 +233,13 @@ def _words_of_text(
             details = f"({previous!r:.80} and {span!r:.80})"
             raise ProblemError(Problem("must not overlap once they are whole words", column, details=details))
         whole = text[offsets[first][0] : offsets[last][1]]
+        if max(start - offsets[first][0], offsets[last][1] - end) > MAX_REST:
+            raise ProblemError(Problem(INSIDE_WORD, column, details=f"(got {span!r:.80} of {whole!r:.80})"))
         if whole != span:
             moved.append((span, whole))
         tags[first : last + 1] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (last - first)]
         last_end, last_word, previous = end, last + 1, span
-    return words, tags
+    return (text, words, offsets), tags
 
 
 def _spans(value: Any, column: str, text: str, names: LabelNames) -> tuple[list[tuple[int, int, str]], str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from processing.labels import NO_RELATION, entity_spans
 from processing.problems import Problem, ProblemError
-from processing.tokenizing import join_words, split_words
+from processing.tokenizing import row_words
 
 from .labelled_rows import LabelledRow, LabelNames, Pair, given_label, read_labelled_row
 from .text_tables import Row
@@ -17,7 +17,7 @@ NO_PAIR = (
 )
 
 
-def read_pairs(row: Row, row_id: str, names: LabelNames) -> list[LabelledRow]:
+def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "unicode") -> list[LabelledRow]:
     """
     The pairs of entities in a row, each with its relation; a ProblemError says why the row cannot be used.
 
@@ -29,8 +29,8 @@ def read_pairs(row: Row, row_id: str, names: LabelNames) -> list[LabelledRow]:
       one that comes first. Nothing is said of the other direction of a relation.
     """
     if row.get("relation") is not None:
-        return [_given_pair(row, row_id, names)]
-    labelled = read_labelled_row(row, row_id, names)
+        return [_given_pair(row, row_id, names, word_splitter)]
+    labelled = read_labelled_row(row, row_id, names, word_splitter)
     relations = row.get("relations")
     if not isinstance(relations, list):
         columns = ", ".join(name for name, value in row.items() if value is not None)
@@ -78,7 +78,7 @@ def _order(row: Row, number: int) -> Sequence[int]:
     return [given.index(place) for place in range(number)]
 
 
-def _given_pair(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
+def _given_pair(row: Row, row_id: str, names: LabelNames, word_splitter: str) -> LabelledRow:
     # Torch takes seconds to import, and data with entities do not need it.
     from processing.pipeline_rows import PipelineRow
     from processing.relation_pipeline import given_pair
@@ -87,8 +87,8 @@ def _given_pair(row: Row, row_id: str, names: LabelNames) -> LabelledRow:
     tokens = row.get("tokens")
     no_entities = {"spans": []} if not isinstance(tokens, list) else {"ner_tags": ["O"] * len(tokens)}
     rest = {name: value for name, value in row.items() if name not in ("spans", "entities", "ner_tags", "relations")}
-    labelled = read_labelled_row({**rest, **no_entities}, row_id, names)
-    text, words, offsets = join_words(labelled.tokens) if isinstance(tokens, list) else split_words(row["text"])
+    labelled = read_labelled_row({**rest, **no_entities}, row_id, names, word_splitter)
+    text, words, offsets = row_words(labelled._asdict())
     pair = given_pair(PipelineRow(columns=rest, text=text, words=words, offsets=offsets))
     head, tail = ((pair[name]["start"], pair[name]["end"]) for name in ("head", "tail"))
     return labelled._replace(pair=Pair(head, tail, relation))

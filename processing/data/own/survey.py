@@ -29,6 +29,7 @@ class Survey(NamedTuple):
     num_rows: dict[str, int]  # of each split, how many can be used
     ids: dict[str, set[str]]  # of each split, those that rows have in the source
     keep_objects: bool  # whether the source has columns of objects
+    keep_texts: bool  # whether a row has a text
     notes: list[str]  # for the report
 
 
@@ -43,7 +44,7 @@ def survey_rows(source: FileSource) -> Survey:
     ids: dict[str, set[str]] = {}
     columns: dict[str, None] = {}  # They are kept in the order in which they appear.
     file_names: list[LabelNames] = []
-    has_relations = False
+    has_relations = keep_texts = False
     units: Counter[str] = Counter()
     other_texts: list[str] = []
     unlabelled: list[str] = []
@@ -57,6 +58,7 @@ def survey_rows(source: FileSource) -> Survey:
             file_names.append(LabelNames.of(path))
         for where, row in source.rows(split, skipped, with_pictures=False):
             num_rows[split] += 1
+            keep_texts |= row.text is not None
             if row.has_own_id:
                 ids[split].add(row.row_id)
             has_relations = has_relations or bool(row.source.get("relations"))
@@ -68,7 +70,12 @@ def survey_rows(source: FileSource) -> Survey:
                     detector.add(row.tags)
             units.update(row.shifted)
             text = row.source.get("text")
-            if row.is_tagged and isinstance(text, str) and not same_text(text, "".join(row.tokens)):
+            if (
+                row.is_tagged
+                and row.text is None
+                and isinstance(text, str)
+                and not same_text(text, "".join(row.tokens))
+            ):
                 other_texts.append(where)
             if len(columns) < _NUM_COLUMNS:
                 columns.update(dict.fromkeys(row.source))
@@ -111,7 +118,8 @@ def survey_rows(source: FileSource) -> Survey:
         notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")
     if source.tables.unused:
         notes.append(f"splits that are not used: {', '.join(source.tables.unused)}")
-    return Survey(labels, num_rows, ids, not columns.keys().isdisjoint(OBJECT_COLUMNS), notes)
+    keep_objects = not columns.keys().isdisjoint(OBJECT_COLUMNS)
+    return Survey(labels, num_rows, ids, keep_objects, keep_texts, notes)
 
 
 def _relations(file_names: Iterable[LabelNames], answers: Mapping[str, Counter[str]]) -> list[str]:

@@ -111,10 +111,9 @@ def test_no_more_rows_than_the_limit_are_read():
 
 
 def test_rows_of_a_data_set_have_places():
-    rows = Dataset.from_dict({"id": ["7"], "tokens": [["Paris"]], "ner_tags": [[0]]})
-    assert list(dataset_rows(rows, "mine test").read()) == [
-        InputRow("mine test, row 0", {"id": "7", "tokens": ["Paris"]})
-    ]
+    text = {"text": "(Paris)", "tokens": ["(", "Paris", ")"], "offsets": [[0, 1], [1, 6], [6, 7]]}
+    rows = Dataset.from_list([{"id": "7", **text, "ner_tags": [0, 1, 0]}])
+    assert list(dataset_rows(rows, "mine test").read()) == [InputRow("mine test, row 0", {"id": "7", **text})]
 
 
 def test_relations_need_head_and_tail_of_a_data_set():

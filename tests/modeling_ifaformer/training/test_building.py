@@ -1,4 +1,6 @@
+import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from datasets import ClassLabel, Features, List
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
-from modeling_ifaformer.training import build_model, build_processor
+from modeling_ifaformer.training import build_model, build_processor, start_options
 
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -85,6 +87,16 @@ def test_going_on_from_a_trained_model(data, checkpoint, caplog):
             model=checkpoint,
             attention_variant="deepke",
         )
+
+
+def test_going_on_keeps_the_words_of_the_model(data, checkpoint, tmp_path):
+    assert start_options()["word_splitter"] == "unicode"
+    former = shutil.copytree(checkpoint, tmp_path / "former")
+    settings = json.loads((former / "processor_config.json").read_text())
+    del settings["word_splitter"]
+    (former / "processor_config.json").write_text(json.dumps(settings))
+    assert start_options(str(former))["word_splitter"] == "bert"
+    assert build_processor(data["train"], model=str(former)).word_splitter == "bert"
 
 
 def test_going_on_with_the_other_task(relations, checkpoint, caplog):

@@ -139,6 +139,15 @@ def test_a_picture_is_looked_at_once_for_all_rows_with_the_same_phrases(make_row
     assert shown == {"a": [[(40, 20), (50, 20), (60, 20)]]}, "without phrases, a picture is one task"
 
 
+def test_phrases_are_those_of_the_text_as_it_was_given(make_rows, shown):
+    rows = make_rows({"image": source(png()), "tokens": ["a", "!"]}, {"image": source(png()), "tokens": ["b", "!"]})
+    rows = rows.add_column("text", ["a!", None]).add_column("offsets", [[[0, 1], [1, 2]], []])
+    seen = []
+    cropped, _ = make_finder(lambda texts: seen.extend(texts) or [["dog"]] * 2, aux_detector="a").add_crops(rows)
+    assert seen == ["a!", "b !"]
+    assert (cropped["text"][:], cropped["offsets"][:]) == (["a!", None], [[[0, 1], [1, 2]], []])
+
+
 def test_own_crops_and_their_objects(make_rows, shown):
     good, bad = source(png(4, 4)), source(b"x")
     objects = [DOG._asdict(), CAT._asdict()]

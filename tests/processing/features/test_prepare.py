@@ -24,7 +24,7 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.images import DAMAGED, NO_SUCH_FILE, load_image
 from processing.labels import TWITTER_TAGS
 from processing.problems import Problem
-from processing.rows.row_features import ner_features
+from processing.rows.row_features import ner_features, with_texts
 from processing.scoring.splits import Split
 
 
@@ -54,6 +54,21 @@ def rows() -> Dataset:
             {"id": "b", "tokens": ["unaffable"], "ner_tags": ["O"], "aux_crops": [], "rcnn_crops": []},
             {"id": "c", **full, "image": picture(4), "aux_crops": [picture(5)] * 3, "rcnn_crops": []},
         ]
+    )
+
+
+def test_words_that_are_not_the_processor_s_are_told(make_processor, tmp_path, caplog):
+    """The text and the words' offsets change no feature; the pipeline would split the text as its processor does."""
+    features, text = with_texts(ner_features(TWITTER_TAGS)), "Jordan🔥 Paris"
+    rows = {"text": [text, None], "tokens": [["Jordan", "🔥", "Paris"]] * 2, "ner_tags": [[3, 0, 7]] * 2}
+    rows |= {"offsets": [[[0, 6], [6, 7], [8, 13]], []], "id": ["a", "b"], "image_id": [None] * 2, "image": [None] * 2}
+    data = Dataset.from_dict(rows | {"aux_crops": [[]] * 2, "rcnn_crops": [[]] * 2}, features=features)
+    one, other = prepare_features(data, make_processor(), cache_dir=str(tmp_path)).with_format(None)
+    assert "other words" not in caplog.text
+    assert {**one, "row": 1} == other
+    prepare_features(data, make_processor(word_splitter="bert"), cache_dir=str(tmp_path))
+    assert (
+        "1 rows have other words than the processor makes of their texts: its word_splitter is 'bert'" in caplog.text
     )
 
 

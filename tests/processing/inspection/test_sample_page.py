@@ -6,7 +6,8 @@ from PIL import Image as Pictures
 
 from processing.inspection.sample_page import choose_rows, sample_page
 from processing.inspection.statistics import split_statistics
-from processing.rows.row_features import ner_features, re_features, with_objects
+from processing.problems import ProblemError
+from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
 
 
 def picture(width=40):
@@ -63,6 +64,16 @@ def test_a_page(data):
     assert "Paris<small>LOC</small>" in page and "&lt;b&gt;" in page and "<b>" not in page
     assert '<p class="note">1 row &lt;left&gt; out</p><p class="note">2 pictures</p>' in page
     assert "entities, LOC" in page and "Boxes:" not in page
+
+
+def test_texts_are_shown_as_they_were_given():
+    row = {"id": "0", "tokens": ["(", "Ana", "🔥", ")", "!"], "ner_tags": [0, 1, 0, 0, 0], "text": "(Ana🔥)!"}
+    rows = make_rows(with_texts(ner_features(["O", "B-PER"])), row | {"offsets": [[i, i + 1] for i in range(5)]})
+    with pytest.raises(ProblemError, match="offsets"):
+        render(DatasetDict(train=rows), [("train", 0)])
+    offsets = [[0, 1], [1, 4], [4, 5], [5, 6], [6, 7]]
+    page = render(DatasetDict(train=make_rows(rows.features, row | {"offsets": offsets})), [("train", 0)])
+    assert "Ana<small>PER</small></mark>🔥)!</p>" in page
 
 
 def test_objects_are_drawn_and_what_cannot_be_read_is_told():

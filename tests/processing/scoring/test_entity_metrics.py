@@ -80,8 +80,10 @@ def test_lenient_mode_counts_what_starts_with_i():
 
 
 def test_unreachable_entity_in_part():
-    counts = unreachable_counts([[None, 0, 2, 2, None]], [["B-LOC", "I-LOC", "I-LOC"]])
-    assert counts == {"unreachable_words": 1, "unreachable_entities": 1}
+    labels = ["B-LOC", "I-LOC", "I-LOC"]
+    for of_tokens, entities in (([None, 1, 2, 2, None], 1), ([None, 0, 1, None], 1), ([None, 0, 2, None], 0)):
+        counts = unreachable_counts([of_tokens], [labels])
+        assert counts == {"unreachable_words": 1, "unreachable_entities": entities}
 
 
 def test_confusion(make_processor):

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processing.data.own.file_mner import FileMNER
-from processing.rows.row_features import ner_features
+from processing.labels import decode_entities
+from processing.rows.row_features import ner_features, with_texts
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -27,7 +28,7 @@ class TestRows:
         text = "so New York\u2019s \U0001f600 Paris!"
         spans = [{"start": 16, "end": 21, "label": "LOC"}, {"start": 3, "end": 11, "label": "LOC", "more": 1}]
         dataset, report = folder.write("train", {"id": 7, "image_id": "p", "text": text, "spans": spans}).prepare()
-        assert dataset["train"].features == ner_features(["O", "B-LOC", "I-LOC"])
+        assert dataset["train"].features == with_texts(ner_features(["O", "B-LOC", "I-LOC"]))
         assert list(dataset["train"]) == [
             {
                 "id": "7",
@@ -37,6 +38,8 @@ class TestRows:
                 "image": None,
                 "aux_crops": [],
                 "rcnn_crops": [],
+                "text": text,
+                "offsets": [[0, 2], [3, 6], [7, 11], [11, 12], [12, 13], [14, 15], [16, 21], [21, 22]],
             }
         ]
         assert report.notes == ["tags made of character spans", "1 entity types, with entities in train: LOC 2"]
@@ -67,15 +70,64 @@ class TestRows:
         dataset, report = folder.write("train", *rows).prepare()
         assert tags_of(dataset["train"]) == [
             ["B-LOC", "I-LOC", "O", "O", "B-LOC", "O"],
-            ["O", "B-ORG", "O"],
+            ["B-ORG", "O"],
         ]
         assert report.moved == [
             ("train.jsonl:1", "ew Yor", "New York"),
             ("train.jsonl:1", " Paris", "Paris"),
-            ("train.jsonl:2", "Lakers", "GoLakers"),
+            ("train.jsonl:2", "Lakers", "#GoLakers"),
         ]
         assert report.splits["train"].counts["spans_moved"] == 3
         assert "train.jsonl:1: 'ew Yor' became 'New York'" in str(report)
+
+    def test_a_span_that_leaves_out_more_than_an_ending_is_not_learnt(self, folder):
+        """Its words would be another name: the row is skipped, with its line."""
+        texts = {"Osloer saw it": 4, "Oslofjord saw it": 4, "@oslo_no_1": 5, "서울에서는": 2}
+        rows = [{"text": text, "spans": [{"start": 0, "end": end, "label": "LOC"}]} for text, end in texts.items()]
+        dataset, report = folder.write("train", *rows).prepare()
+        assert dataset["train"]["text"][:] == ["Osloer saw it", "서울에서는"]
+        assert [span.words for span in report.moved] == ["Osloer", "서울에서는"]
+        assert report.splits["train"].counts["rows_skipped"] == 2
+        reason = "spans: each must be whole words, or leave out at most 3 characters of the first or the last"
+        assert f"train.jsonl:2: skipped: {reason} (got 'Oslo' of 'Oslofjord')" in str(report).splitlines()
+        assert f"train.jsonl:3: skipped: {reason} (got '@oslo' of '@oslo_no_1')" in str(report).splitlines()
+
+    def test_words_beside_texts_keep_none(self, folder):
+        """Rows of words have no text where others have one, and what was prepared reads back as it is."""
+        dataset, _ = folder.write("train", PARIS, JORDAN).prepare()
+        assert dataset["train"]["text"][:] == ["Paris!", None]
+        assert dataset["train"]["offsets"][:] == [[[0, 5], [5, 6]], []]
+        saved = folder.root.with_name("saved")
+        dataset.save_to_disk(saved)
+        again, _ = folder.prepare(data_dir=saved)
+        assert again["train"].features == dataset["train"].features and again["train"][:] == dataset["train"][:]
+        wrong = {**JORDAN, "text": "Michael J.", "offsets": [[0, 7], [8, 9]]}
+        _, report = folder.write("train", PARIS, wrong).prepare()
+        assert "train.jsonl:2: skipped: offsets: must be the start and end of each of the tokens" in str(report)
+
+    def test_word_splitter(self, folder):
+        folder.write("train", {"text": "Ana🔥 @bo", "spans": []})
+        for splitter, words in {"unicode": ["Ana", "🔥", "@bo"], "bert": ["Ana🔥", "@", "bo"]}.items():
+            dataset, _ = folder.prepare(word_splitter=splitter)
+            assert dataset["train"]["tokens"][:] == [words]
+        with pytest.raises(ValueError, match="word_splitter must be one of unicode, bert, got 'x'"):
+            folder.builder(word_splitter="x")
+
+    @pytest.mark.parametrize("case", ["03-emoji-glued-to-a-name", "04-languages-without-spaces"])
+    def test_texts_that_people_bring(self, shared, tmp_path, tags_of, case):
+        path = shared / "cases" / case / "train.jsonl"
+        if not path.exists():
+            pytest.skip(f"{path} is not there")
+        builder = FileMNER(data_dir=path, cache_dir=str(tmp_path / "cache"))
+        builder.download_and_prepare()
+        rows = builder.as_dataset("train")
+        given = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert rows["text"][:] == [row["text"] for row in given]
+        assert not builder.report.moved and not builder.report.skipped
+        for row, tags, of_row in zip(rows, tags_of(rows), given, strict=True):
+            entities = decode_entities(row["text"], row["offsets"], tags)
+            found = [{"start": e["start"], "end": e["end"], "label": e["entity_group"]} for e in entities]
+            assert found == of_row["spans"]
 
     def test_the_text_names_the_file_with_all_of_the_report(self, folder):
         row = {"text": "#GoLakers now", "spans": [{"start": 3, "end": 9, "label": "ORG"}]}
@@ -225,7 +277,7 @@ class TestCache:
         builder = folder.builder()
         builder.download_and_prepare()
         assert builder.report.splits["train"].counts["rows"] == 1
-        assert builder.info.features == ner_features(["O", "B-LOC", "I-LOC"])
+        assert builder.info.features == with_texts(ner_features(["O", "B-LOC", "I-LOC"]))
 
     def test_changed_while_it_is_read(self, folder):
         folder.write("train", PARIS, JORDAN)

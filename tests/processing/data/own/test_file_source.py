@@ -10,7 +10,7 @@ from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import read_table
 from processing.images import ADDRESS, NO_SUCH_FILE, UNKNOWN_FORMAT
 from processing.problems import Problem
-from processing.rows.row_features import ner_features, with_objects
+from processing.rows.row_features import ner_features, with_objects, with_texts
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -223,7 +223,9 @@ def test_crops_and_objects(folder):
     row = {**PARIS, "aux_crops": [f"{i}.png" for i in range(5)], "aux_objects": boxes}
     folder.write("train", row, {**JORDAN, "rcnn_crops": "0.png"})
     dataset, report = folder.prepare(num_aux_crops=3)
-    assert dataset["train"].features == with_objects(ner_features(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]))
+    assert dataset["train"].features == with_objects(
+        with_texts(ner_features(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]))
+    )
     first, second = dataset["train"]
     assert [crop.getpixel((0, 0))[0] for crop in first["aux_crops"]] == [0, 2]
     assert [item["label"] for item in first["aux_objects"]] == ["0", "2"]

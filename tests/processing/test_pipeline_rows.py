@@ -20,7 +20,7 @@ from processing.pipeline_rows import (
     PipelineRow,
     given_boxes,
     read_row_pictures,
-    row_words,
+    read_words,
 )
 from processing.problems import Problem, ProblemError
 
@@ -91,7 +91,7 @@ def test_what_is_no_box(crops, message, image):
 
 def test_tokens_are_no_text():
     with pytest.raises(ProblemError, match="tokens: tokens are a list of words; a text belongs in the column text"):
-        row_words({"tokens": "['Jordan' 'met']"})
+        read_words({"tokens": "['Jordan' 'met']"}, "unicode")
 
 
 SIDE = st.integers(-60, 90)

@@ -151,6 +151,19 @@ class TestAsData:
         assert [row.where for row in report.skipped] == ["train.csv:4"]
         assert "2 relations, with pairs in train: None 1, peer 1" in report.notes
 
+    def test_texts_stay_as_they_were_given(self, write_rows, tmp_path):
+        text = "RT Ana🔥met\u200b Bo Li!"
+        row = {"text": text, "head": [3, 6], "tail": "Bo Li", "relation": "peer"}
+        write_rows(
+            tmp_path / "x.jsonl", [row, {"tokens": ["Ana", "Bo"], "head": "Ana", "tail": "Bo", "relation": "x"}]
+        )
+        first, second = load_data(str(tmp_path / "x.jsonl"), cache_dir=str(tmp_path / "cache"))[0]["train"]
+        assert first["text"] == text and first["tokens"] == ["RT", "Ana", "🔥", "met", "Bo", "Li", "!"]
+        assert [text[start:end] for start, end in first["offsets"]] == first["tokens"]
+        assert first["head"] == {"name": "Ana", "start": 1, "end": 2}
+        assert first["tail"] == {"name": "Bo Li", "start": 4, "end": 6}
+        assert (second["text"], second["offsets"], second["tail"]["name"]) == (None, [], "Bo")
+
     def test_own_predictions(self, write_rows, tmp_path):
         entity = {"word": "Ana", "start": 11, "end": 14}
         row = {

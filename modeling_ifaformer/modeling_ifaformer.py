@@ -326,6 +326,12 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
 
         The other arguments, and errors besides those of the CRF, are those of [`IFAformerModel.forward`].
         """
+        if self.training and labels is None and not torch.compiler.is_compiling():
+            logger.warning_once(
+                "The model is in training mode and gets no labels, so that it computes no loss of its CRF. A Trainer "
+                "with label_smoothing_factor or compute_loss_func keeps them from it: its loss then trains the "
+                "classifier alone."
+            )
         scored = self._default_crf_mask(input_ids, attention_mask, labels) if crf_mask is None else crf_mask
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
         kwargs |= {"output_pooled": False, "return_dict": True}

@@ -68,7 +68,8 @@ def build_processor(
     Args:
         train_rows: rows as `load_data` gives them, whose tags or relations the processor gets. A fresh text tower
             gets a tokenizer that is learnt from their words.
-        model: a trained IFAformer that the run starts from, Hub name or folder, in place of towers.
+        model: a trained IFAformer that the run starts from, Hub name or folder. It takes the place of the towers that
+            the other arguments name; a warning says which of these are not used.
         text_model, vision_model: checkpoints that the towers start from, Hub names or folders. None is a fresh tower.
         text_config, vision_config: configurations of fresh towers.
         vocab_size: how many entries a learnt tokenizer has at most.
@@ -83,6 +84,11 @@ def build_processor(
     """
     options = _given(model, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
+        towers = {"text_model": text_model, "vision_model": vision_model}
+        towers |= {"text_config": text_config, "vision_config": vision_config}
+        unused = [name for name, value in towers.items() if value is not None]
+        if unused:
+            logger.warning(f"The run starts from {model}, so that {', '.join(unused)} are not used.")
         text_model = vision_model = model
         text_config = vision_config = None
     deepke = options.pop("attention_variant") == "deepke"

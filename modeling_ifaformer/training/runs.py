@@ -268,6 +268,8 @@ def runs_summary(runs: Sequence[Run]) -> str:
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a run. Folders have absolute paths in it, which cannot be taken for names on the Hub."""
     options = {part: dict(record.get(part, {})) for part in ("data", "model")}
+    if options["model"].get("model"):  # It took the place of towers.
+        options["model"] |= dict.fromkeys(("text_model", "vision_model", "text_config", "vision_config"))
     named = {"data": ("dataset",), "model": ("model", "text_model", "vision_model")}
     for part, name in ((part, name) for part, names in named.items() for name in names):
         value = options[part].get(name)

@@ -66,6 +66,10 @@ def test_going_on_from_a_trained_model(data, checkpoint, caplog):
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items()), "the head too"
 
+    # Towers that are named besides are not used.
+    assert build_processor(rows, model=checkpoint, **TOWERS).pixel_settings == its_processor.pixel_settings
+    assert f"starts from {checkpoint}, so that text_config, vision_config are not used" in caplog.text
+
     # Of other labels, or fewer crops, what fits is kept.
     processor = build_processor(with_tags(rows, TAGS), model=checkpoint, num_aux_crops=1)
     model = build_model(processor, model=checkpoint, text_attends_vision=False)

@@ -1,13 +1,14 @@
 import errno
 import os
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
-from modeling_ifaformer import IFAformerForTokenClassification
+from modeling_ifaformer import IFAformerForTokenClassification, modeling_ifaformer
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
 from modeling_ifaformer.training.trainer import mask_tokens, parameter_groups
@@ -42,6 +43,17 @@ def losses(trainer):
     set_seed(0)
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_the_library_s_trainer_does_not_replace_the_loss_of_the_crf_unsaid(
+    features, processor, new_model, plain_arguments, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(modeling_ifaformer.logger, "warning_once", said.append)
+    arguments = replace(plain_arguments, label_smoothing_factor=0.1, max_steps=1)
+    collator = processor.data_collator
+    Trainer(model=new_model(), args=arguments, train_dataset=features["train"], data_collator=collator).train()
+    assert "computes no loss of its CRF. A Trainer with label_smoothing_factor" in said[0]
 
 
 def test_the_library_s_trainer_and_ours_train_alike(features, processor, new_model, plain_arguments):

@@ -84,7 +84,7 @@ def build_processor(
     """
     options = _given(model, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
-        towers = {"text_model": text_model, "vision_model": vision_model}
+        towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
         towers |= {"text_config": text_config, "vision_config": vision_config}
         unused = [name for name, value in towers.items() if value is not None]
         if unused:

@@ -71,14 +71,14 @@ def _damage(names: Sequence[str]) -> str:
     return f"the content of {', '.join(names)} is not what was written there, so the disk has changed it."
 
 
-def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Path | None:
+def find_start(arguments: TrainingArguments, overwrite: bool = False) -> tuple[Path | None, list[Path]]:
     """
-    The checkpoint that training goes on from; None where it begins anew. Checkpoints that are half written are
-    removed, and with `overwrite` an earlier run that is not gone on with.
+    The checkpoint that training goes on from, None where it begins anew; and what of the folder has to go before:
+    checkpoints that are half written, and with `overwrite` an earlier run that is not gone on with.
 
     Args:
         arguments: `resume_from_checkpoint` is a checkpoint, or "true" for the last one of `output_dir`, if there is
-            one. The main process removes; it must call this before the others do.
+            one.
         overwrite: whether a new run may take the place of an earlier one.
 
     Raises:
@@ -125,17 +125,21 @@ def prepare_folder(arguments: TrainingArguments, overwrite: bool = False) -> Pat
                 f"Training cannot go on from {resume}: {_damage(damaged)} Give another checkpoint, or true for the "
                 "last one that is not damaged."
             )
-    if arguments.process_index > 0:
-        return checkpoint
-    for path in set(checkpoints(output_dir)) - set(whole):
-        shutil.rmtree(path)
-        logger.warning(f"The checkpoint {path} was only half written and has been removed.")
+    stale = [path for path in checkpoints(output_dir) if path not in whole]
     if checkpoint is None and overwrite:
-        for path in whole:
-            shutil.rmtree(path)
-        for path in records:
-            path.unlink(missing_ok=True)
-    return checkpoint
+        stale += [path for path in [*whole, *records] if path.exists()]
+    return checkpoint, stale
+
+
+def remove_stale(paths: Sequence[Path]) -> None:
+    """Remove what [`find_start`] found to go."""
+    for path in paths:
+        if path.is_file():
+            path.unlink()
+            continue
+        if not is_whole(path):
+            logger.warning(f"The checkpoint {path} was only half written and is removed.")
+        shutil.rmtree(path)
 
 
 def claim_folder(output_dir: str | Path) -> FileLock:

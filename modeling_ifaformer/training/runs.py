@@ -26,7 +26,17 @@ from processing.scoring.splits import Split
 
 from .arguments import IFAformerTrainingArguments
 from .hardware import hardware, versions
-from .run_folder import GO_ON, RESULTS, SETTINGS, check_settings, claim_folder, prepare_folder, released, run_settings
+from .run_folder import (
+    GO_ON,
+    RESULTS,
+    SETTINGS,
+    check_settings,
+    claim_folder,
+    find_start,
+    released,
+    remove_stale,
+    run_settings,
+)
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
 from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
@@ -62,12 +72,14 @@ class Run:
         arguments: of this run, with its seed and output folder.
         resume: the checkpoint to go on from.
         results: what its `results.json` holds; empty until it has ended.
+        stale: files and folders of earlier runs, which are removed once everything that training needs is prepared.
         claims: what keeps other processes from training in its folder, and with several seeds in the one above it.
     """
 
     arguments: IFAformerTrainingArguments
     resume: Path | None = None
     results: dict[str, Any] = field(default_factory=dict)
+    stale: list[Path] = field(default_factory=list)
     claims: list[FileLock] = field(default_factory=list)
 
     @property
@@ -91,7 +103,8 @@ def plan_runs(
         arguments: `resume_from_checkpoint` is None, "true" for the last checkpoint of the output folder, or, without
             `seeds`, a checkpoint.
         seeds: of the runs.
-        overwrite: whether earlier runs in the output folders are removed where none is gone on from.
+        overwrite: whether earlier runs in the output folders give way where none is gone on from. [`train_runs`]
+            removes them.
 
     Raises:
         ValueError: for seeds that are fewer than two or not distinct; for an output folder with an earlier run, where
@@ -108,7 +121,8 @@ def plan_runs(
         claims = claimed(of_run.output_dir)
         path = Path(str(of_run.output_dir)) / RESULTS
         if go_on == "false" or overwrite or not path.exists():
-            return Run(of_run, prepare_folder(of_run, overwrite), claims=claims)
+            checkpoint, stale = find_start(of_run, overwrite)
+            return Run(of_run, checkpoint, stale=stale, claims=claims)
         results = json.loads(path.read_bytes())
         if "seeds" in results and "runs" in results:
             raise ValueError(
@@ -125,15 +139,16 @@ def plan_runs(
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
-    of_all = claimed(arguments.output_dir)
-    prepare_folder(arguments, overwrite)
+    claims_of_all = claimed(arguments.output_dir)
+    _, stale_of_all = find_start(arguments, overwrite)
     runs = []
     for seed in seeds:
         of_seed = copy(arguments)
         of_seed.seed = seed
         of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
         runs.append(planned(of_seed))
-        runs[-1].claims += of_all
+        runs[-1].claims += claims_of_all
+    runs[0].stale += stale_of_all
     return runs
 
 
@@ -205,6 +220,8 @@ def train_runs(
                 },
             )
 
+        if arguments.process_index == 0:
+            remove_stale([path for run in runs for path in run.stale])
         output_dir = Path(arguments.output_dir) if len(runs) == 1 else Path(arguments.output_dir).parent
         if search is not None:
             of_trials = copy(arguments)

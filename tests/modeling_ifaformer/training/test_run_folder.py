@@ -9,17 +9,23 @@ from modeling_ifaformer.training.run_folder import (
     RESULTS,
     checkpoints,
     claim_folder,
+    find_start,
     is_complete,
     last_complete_checkpoint,
-    prepare_folder,
     released,
+    remove_stale,
 )
 from processing.jobs.checksums import write_checksums
 
 
-def prepare(folder, resume, overwrite=False, process_index=0):
-    arguments = SimpleNamespace(output_dir=folder, resume_from_checkpoint=resume, process_index=process_index)
-    return prepare_folder(arguments, overwrite)
+def prepare(folder, resume, overwrite=False):
+    """The checkpoint to go on from, with what is stale removed."""
+    arguments = SimpleNamespace(output_dir=folder, resume_from_checkpoint=resume)
+    before = sorted(folder.rglob("*"))
+    checkpoint, stale = find_start(arguments, overwrite)
+    assert sorted(folder.rglob("*")) == before
+    remove_stale(stale)
+    return checkpoint
 
 
 PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -43,7 +49,6 @@ def test_a_half_written_checkpoint_is_passed_over_and_removed(tmp_path):
     (tmp_path / "checkpoint-x").mkdir()
     assert checkpoints(tmp_path) == [whole, without, cut_off]
     assert last_complete_checkpoint(tmp_path) == whole
-    assert prepare(tmp_path, "true", process_index=1) == whole and cut_off.exists()
     assert prepare(tmp_path, "true") == whole
     assert not without.exists() and not cut_off.exists() and whole.exists()
 

@@ -66,6 +66,19 @@ def mark_entities(
     return MarkedText(marked, placed[0], placed[-1])
 
 
+def mark_texts(
+    texts: Sequence[Sequence[str]], heads: Sequence[Any], tails: Sequence[Any], markers: Sequence[str], scheme: str
+) -> list[MarkedText]:
+    """[`mark_entities`] of several texts; its error has the number of the text."""
+    marked = []
+    for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
+        try:
+            marked.append(mark_entities(words, head, tail, markers, scheme))
+        except ProblemError as error:
+            raise ProblemError(error.problem, f"Text {row}") from error
+    return marked
+
+
 def _span(words: Sequence[str], name: str, entity: Any) -> tuple[int, int]:
     try:
         start, end = index(entity["start"]), index(entity["end"])

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
-from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
-from .entity_markers import encode_marked, mark_entities
+from .entity_markers import encode_marked, mark_texts
 from .images import image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
@@ -28,11 +26,12 @@ from .labels import (
     word_tags,
 )
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
-from .problems import Problem, ProblemError
+from .problems import Problem
 from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
 from .tokenizing import (
     EncodedText,
     batched_text,
+    check_tokenizer,
     check_word_splitter,
     encode_words,
     longest_text,
@@ -96,12 +95,11 @@ class IFAformerProcessor(ProcessorMixin):
         **kwargs,
     ):
         check_word_splitter(word_splitter)
-        self.word_splitter = word_splitter
         if pad_to_max_length and max_length is None:
             raise ValueError("pad_to_max_length=True needs a max_length.")
         if relations is not None and tags:
             raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
-        self.label_scheme, self.use_whole_image = label_scheme, use_whole_image
+        self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
         self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.relations = None if relations is None else list(relations)
@@ -109,12 +107,7 @@ class IFAformerProcessor(ProcessorMixin):
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
         self.max_length, self.pad_to_max_length = max_length, pad_to_max_length
         self.entity_markers = list(("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers)
-        pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
-        if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
-            raise ValueError(
-                "The tokenizer would read a word as the continuation of the one before; load it with "
-                "add_prefix_space=True."
-            )
+        check_tokenizer(tokenizer)
         check_labels(self.tags, self.relations, label_scheme)
         super().__init__(image_processor, tokenizer, **kwargs)
 
@@ -127,6 +120,7 @@ class IFAformerProcessor(ProcessorMixin):
 
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs):
+        """As in `ProcessorMixin`, for processors that were saved before there was a choice of word splitters too."""
         return super().from_args_and_dict(args, {"word_splitter": "bert", **processor_dict}, **kwargs)
 
     @classmethod
@@ -169,9 +163,7 @@ class IFAformerProcessor(ProcessorMixin):
             # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
             tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
         if "max_length" not in options:
-            limits = [tokenizer.model_max_length, *([] if text_model is None else [longest_text(text_model)])]
-            longest = min(limits)  # A very large one stands for a tokenizer that knows no limit.
-            options["max_length"] = longest if longest < VERY_LARGE_INTEGER else None
+            options["max_length"] = longest_text(tokenizer, text_model)
         if dataset is not None:
             options |= answers_of(dataset)
         processor = cls(image_processor, tokenizer, **options)
@@ -309,14 +301,8 @@ class IFAformerProcessor(ProcessorMixin):
         if text is None:
             raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
         texts, is_split, is_single = batched_text(text, is_split_into_words)
-        per_example = {
-            "images": images,
-            "aux_crops": aux_crops,
-            "rcnn_crops": rcnn_crops,
-            "word_labels": word_labels,
-            "heads": heads,
-            "tails": tails,
-        }
+        per_example = {"images": images, "aux_crops": aux_crops, "rcnn_crops": rcnn_crops}
+        per_example |= {"word_labels": word_labels, "heads": heads, "tails": tails}
         batched = {
             name: [value] if is_single else list(value) for name, value in per_example.items() if value is not None
         }
@@ -365,12 +351,7 @@ class IFAformerProcessor(ProcessorMixin):
         `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
         span of words is a ProblemError with the number of its text.
         """
-        marked = []
-        for row, (words, head, tail) in enumerate(zip(texts, heads, tails, strict=True)):
-            try:
-                marked.append(mark_entities(words, head, tail, self.entity_markers, self.label_scheme))
-            except ProblemError as error:
-                raise ProblemError(error.problem, f"Text {row}") from error
+        marked = mark_texts(texts, heads, tails, self.entity_markers, self.label_scheme)
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
     def text_features(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import regex
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from transformers import AutoConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
@@ -20,13 +20,28 @@ NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or
 NOT_IN_TEXT = "must be the start and end of each of the tokens in the text, in order"
 
 
-def longest_text(text_model: str | os.PathLike) -> int:
-    """Longest text in tokens that a text checkpoint takes; RoBERTa's positions start behind the padding index."""
-    config = AutoConfig.from_pretrained(text_model)
-    config = getattr(config, "text_config", config)  # of an IFAformer checkpoint, its text tower
-    unused = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
-    # A checkpoint of another type, which may have no positions, is refused by the model's configuration.
-    return getattr(config, "max_position_embeddings", VERY_LARGE_INTEGER) - unused
+def longest_text(tokenizer: Any, text_model: str | os.PathLike | None = None) -> int | None:
+    """Longest text in tokens that a tokenizer and, if given, a text checkpoint take; None if they know no limit."""
+    limits = [tokenizer.model_max_length]
+    if text_model is not None:
+        config = AutoConfig.from_pretrained(text_model)
+        config = getattr(config, "text_config", config)  # of an IFAformer checkpoint, its text tower
+        # RoBERTa's positions start behind the padding index. A checkpoint of another type, which may have none, is
+        # refused by the model's configuration.
+        unused = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+        limits.append(getattr(config, "max_position_embeddings", VERY_LARGE_INTEGER) - unused)
+    longest = min(limits)
+    return longest if longest < VERY_LARGE_INTEGER else None
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """A tokenizer that reads a word as the continuation of the one before is a ValueError."""
+    pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
+        raise ValueError(
+            "The tokenizer would read a word as the continuation of the one before. Load it with "
+            "add_prefix_space=True."
+        )
 
 
 @dataclass

@@ -161,15 +161,20 @@ def claim_folder(output_dir: str | Path) -> FileLock:
     return lock
 
 
+def release(claims: Sequence[FileLock]) -> None:
+    """Let other processes train in the folders again."""
+    for lock in claims:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release(force=True)
+
+
 @contextmanager
 def released(claims: Sequence[FileLock]) -> Iterator[None]:
-    """Around a training: at its end, however it ends, other processes may train in its folders again."""
+    """Around a training, after which its folders are released, however it ends."""
     try:
         yield
     finally:
-        for lock in claims:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release(force=True)
+        release(claims)
 
 
 # Training arguments (names, and beginnings of names) that may change while a run goes on: they say where it runs and

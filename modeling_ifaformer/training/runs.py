@@ -33,6 +33,7 @@ from .run_folder import (
     check_settings,
     claim_folder,
     find_start,
+    release,
     released,
     remove_stale,
     run_settings,
@@ -73,7 +74,7 @@ class Run:
         resume: the checkpoint to go on from.
         results: what its `results.json` holds; empty until it has ended.
         stale: files and folders of earlier runs, which are removed once everything that training needs is prepared.
-        claims: what keeps other processes from training in its folder, and with several seeds in the one above it.
+        claims: what keeps other processes from training in the folders of all runs that were planned together.
     """
 
     arguments: IFAformerTrainingArguments
@@ -113,12 +114,20 @@ def plan_runs(
         OSError: for an output folder that cannot be made.
     """
     go_on = (arguments.resume_from_checkpoint or "false").lower()
+    if seeds is not None and (len(seeds) < 2 or len(set(seeds)) < len(seeds)):
+        raise ValueError(f"seeds must be several seeds that differ, got {list(seeds)}. For one run, set seed.")
+    if seeds is not None and go_on not in ("true", "false"):
+        raise ValueError(
+            f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
+        )
+    claims: list[FileLock] = []
 
-    def claimed(folder: str | None) -> list[FileLock]:
-        return [claim_folder(str(folder))] if arguments.process_index == 0 else []
+    def claim(folder: str | None) -> None:
+        if arguments.process_index == 0:
+            claims.append(claim_folder(str(folder)))
 
     def planned(of_run: IFAformerTrainingArguments) -> Run:
-        claims = claimed(of_run.output_dir)
+        claim(of_run.output_dir)
         path = Path(str(of_run.output_dir)) / RESULTS
         if go_on == "false" or overwrite or not path.exists():
             checkpoint, stale = find_start(of_run, overwrite)
@@ -131,25 +140,22 @@ def plan_runs(
             )
         return Run(of_run, results=results, claims=claims)
 
-    if seeds is None:
-        return [planned(arguments)]
-    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must be several seeds that differ, got {list(seeds)}. For one run, set seed.")
-    if go_on not in ("true", "false"):
-        raise ValueError(
-            f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
-        )
-    claims_of_all = claimed(arguments.output_dir)
-    _, stale_of_all = find_start(arguments, overwrite)
-    runs = []
-    for seed in seeds:
-        of_seed = copy(arguments)
-        of_seed.seed = seed
-        of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
-        runs.append(planned(of_seed))
-        runs[-1].claims += claims_of_all
-    runs[0].stale += stale_of_all
-    return runs
+    try:
+        if seeds is None:
+            return [planned(arguments)]
+        claim(arguments.output_dir)
+        _, stale_of_all = find_start(arguments, overwrite)
+        runs = []
+        for seed in seeds:
+            of_seed = copy(arguments)
+            of_seed.seed = seed
+            of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
+            runs.append(planned(of_seed))
+        runs[0].stale += stale_of_all
+        return runs
+    except BaseException:
+        release(claims)
+        raise
 
 
 def train_runs(
@@ -194,7 +200,7 @@ def train_runs(
         ValueError: for a row that cannot be used; for training arguments that would change the loss, see
             [`check_loss`]; for a run that was begun with other settings; where no trial of a search came to its end.
     """
-    with released([claim for run in runs for claim in run.claims]):
+    with released(runs[0].claims):
         arguments = runs[0].arguments
         check_loss(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}

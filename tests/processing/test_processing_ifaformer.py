@@ -100,7 +100,7 @@ class TestText:
     def test_a_tokenizer_of_bytes_must_know_that_it_reads_words(self, make_processor):
         vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
         arguments = {"vocab": vocabulary, "merges": []}
-        with pytest.raises(ValueError, match="load it with add_prefix_space=True"):
+        with pytest.raises(ValueError, match="Load it with add_prefix_space=True"):
             make_processor(tokenizer=RobertaTokenizer(**arguments))
         processor = make_processor(tokenizer=RobertaTokenizer(**arguments, add_prefix_space=True))
         [encoded] = processor.encode_text([["a", "a"]], is_split_into_words=True)

@@ -229,6 +229,15 @@ def test_an_argument_that_would_replace_the_loss_of_the_crf(train):
         train(label_smoothing_factor=0.1)
 
 
+def test_a_plan_that_fails_leaves_no_claim(make_arguments, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text("{}")
+    for seeds in (None, [1, 2]):
+        with pytest.raises(ValueError, match="belongs to an earlier run"):
+            plan_runs(make_arguments(), seeds=seeds)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+
+
 def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_text(json.dumps({"seeds": [3, 5], "runs": {}}))

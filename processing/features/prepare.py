@@ -89,7 +89,8 @@ def prepare_features(
 
     Raises:
         ValueError: for a row that cannot be used, with its id; for rows with other tags or relations than the
-            processor's, or without entities where the processor has relations.
+            processor's, or without entities where the processor has relations; for several pictures in a column of
+            which none can be used.
         OSError: where the cache cannot be written.
     """
     _check_columns(dataset, processor, labels)
@@ -120,7 +121,7 @@ def prepare_features(
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
     features = _readable(features, processor, dataset.split)
-    _warn_of_unusable_pictures(unusable_pictures(features, dataset), dataset.split)
+    _tell_of_unusable_pictures(unusable_pictures(features, dataset), dataset, processor)
     return features.with_transform(partial(_with_arrays, processor.pixel_shapes))
 
 
@@ -265,15 +266,35 @@ def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) ->
     return features
 
 
-def _warn_of_unusable_pictures(unusable: list[tuple[str, Problem]], split: str | None) -> None:
-    if unusable:
-        kinds = Counter(problem.kind for _, problem in unusable)
-        counts = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common())
-        first = "".join(f"\n{row_id}: {problem}" for row_id, problem in unusable[:NUM_NAMED])
-        logger.warning(
-            f"{_place(split)}{len(unusable)} pictures of {len(dict(unusable))} rows cannot be used and count as "
-            f"absent: {counts}. The first are:{first}"
-        )
+def _tell_of_unusable_pictures(
+    unusable: list[tuple[str, Problem]], dataset: Dataset, processor: IFAformerProcessor
+) -> None:
+    """A warning of the pictures that cannot be used; a ValueError where a column has several and not one is usable."""
+    if not unusable:
+        return
+    for column, number in Counter(problem.column for _, problem in unusable).items():
+        if number > 1 and number == _num_pictures(dataset, str(column), processor):
+            row_id, problem = next(found for found in unusable if found[1].column == column)
+            raise ValueError(
+                f"{_place(dataset.split)}none of the {number} pictures in the column {column} can be used. The first "
+                f"is that of row {row_id!r}: {problem}. Look at the files: were they downloaded as a whole? To go on "
+                "without them, leave the column out of the data."
+            )
+    kinds = Counter(problem.kind for _, problem in unusable)
+    counts = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common())
+    first = "".join(f"\n{row_id}: {problem}" for row_id, problem in unusable[:NUM_NAMED])
+    logger.warning(
+        f"{_place(dataset.split)}{len(unusable)} pictures of {len(dict(unusable))} rows cannot be used and count as "
+        f"absent: {counts}. The first are:{first}"
+    )
+
+
+def _num_pictures(dataset: Dataset, column: str, processor: IFAformerProcessor) -> int:
+    """How many pictures the rows have in a column, of which a row gives the model no more than it takes."""
+    if column != "image":
+        return int(np.minimum(_lengths(dataset, column), processor.picture_limits[column]).sum())
+    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+    return len(dataset) - sum(table.column(column).null_count for table in tables)
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:

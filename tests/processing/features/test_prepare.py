@@ -437,6 +437,20 @@ def test_pictures_that_cannot_be_used_count_as_absent(damaged, make_processor, t
     assert unusable_pictures(chosen, rows) == found[3:]
 
 
+@pytest.mark.parametrize("column", ["image", "aux_crops"])
+def test_pictures_of_which_none_can_be_used(make_processor, tmp_path, column):
+    """As where the files are those that Git LFS puts in the place of the real ones."""
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    rows = [{"id": f"tweet-{number}", "tokens": ["Paris"], "ner_tags": ["O"]} for number in range(2)]
+    pictures = {"image": picture(1), "aux_crops": [], "rcnn_crops": []}
+    given = {column: pointer if column == "image" else [pointer]}
+    data = encode_pictures(DatasetDict(train=dataset_of([{**row, **pictures, **given} for row in rows])))
+    with pytest.raises(
+        ValueError, match=f"none of the 2 pictures in the column {column} can be used. The first is that"
+    ):
+        prepare_features(data["train"], make_processor(), cache_dir=str(tmp_path))
+
+
 def test_a_full_disk_names_the_folder(rows, make_processor, tmp_path, monkeypatch):
     def no_space(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -16,6 +16,7 @@ from modeling_ifaformer.modeling_ifaformer import (
     IFAformerPreTrainedModel,
 )
 from processing.features.tokenizer_training import train_wordpiece
+from processing.labels import answers_of
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
 SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter")
+OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation")
 
 
 def start_options(model: str | None = None) -> dict[str, Any]:
@@ -48,7 +49,13 @@ def start_options(model: str | None = None) -> dict[str, Any]:
 def _given(model: str | None, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """The options of these names that are given, else those that a run starts with."""
     start = {name: value for name, value in start_options(model).items() if name in names}
-    return start | {name: value for name, value in options.items() if value is not None}
+    given = start | {name: value for name, value in options.items() if value is not None}
+    if model is not None and given["attention_variant"] != start["attention_variant"]:
+        raise ValueError(
+            f"{model} was trained with the attention variant {start['attention_variant']}, and cannot go on with "
+            f"{given['attention_variant']}."
+        )
+    return given
 
 
 def build_processor(
@@ -78,8 +85,9 @@ def build_processor(
             for an option that is not given.
 
     Raises:
-        ValueError: for the `deepke` variant without a `max_length`, and as [`start_options`],
-            [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
+        ValueError: for the `deepke` variant without a `max_length`, for another variant than that of `model`, and as
+            [`start_options`], [`IFAformerProcessor.from_vision_text_pretrained`] and
+            [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     options = _given(model, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
@@ -91,6 +99,9 @@ def build_processor(
             logger.warning(f"The run starts from {model}, so that {', '.join(unused)} are not used.")
         text_model = vision_model = model
         text_config = vision_config = None
+        negative = start_options(model)["negative_relation"]  # It may not be among the relations of these rows.
+        if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
+            del options["negative_relation"]
     deepke = options.pop("attention_variant") == "deepke"
     max_length, use_whole_image = options.pop("max_length", None), options.pop("use_whole_image")
     if deepke and max_length is None:
@@ -183,9 +194,6 @@ def build_model(
 def _copy_head(source: str, model: IFAformerPreTrainedModel) -> None:
     """Give a model the head of a trained one, if that has the same labels."""
     trained, _ = load_checkpoint(source)
-    theirs, ours = trained.config.attention_variant, model.config.attention_variant
-    if theirs != ours:
-        raise ValueError(f"{source} was trained with the attention variant {theirs}, and cannot go on with {ours}.")
     labels, others = model.config.id2label, trained.config.id2label
     if type(trained) is not type(model) or labels != others:
         logger.warning(

@@ -221,7 +221,10 @@ def check_settings(folder: str | Path, settings: dict[str, Any], contents: Colle
     path = Path(folder) / SETTINGS
     if not path.exists():
         raise ValueError(f"{folder} does not say with which settings its run was begun: there is no {path}. {remedy}")
-    earlier = json.loads(path.read_bytes())
+    # A field that only one of two versions of a library has says nothing of the run.
+    earlier, names = json.loads(path.read_bytes()), {*contents}
+    earlier = {name: value for name, value in earlier.items() if name in names or name in settings}
+    settings = {name: value for name, value in settings.items() if name in names or name in earlier}
     if earlier != settings:
         raise ValueError(
             f"The run in {folder} was begun with other settings ({difference(earlier, settings, contents)}). {remedy}"

@@ -19,7 +19,7 @@ from processing.columns import PICTURE_COLUMNS
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import write_json
-from processing.jobs.digests import rows_digest
+from processing.jobs.digests import checkpoint_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, scores_by_split, spread
 from processing.scoring.splits import Split
@@ -237,6 +237,8 @@ def train_runs(
                 for name, value in found.items():
                     setattr(run.arguments, name, value)
         contents = {f"features of {name}": rows_digest(split.features) for name, split in splits.items()}
+        start = {name: facts["arguments"]["model"].get(name) for name in ("model", "text_model", "vision_model")}
+        contents |= {name: checkpoint_digest(value) if value else "" for name, value in start.items()}
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()

@@ -18,8 +18,10 @@ from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
 
 from .metrics import feature_metrics
-from .run_folder import GO_ON, last_complete_checkpoint
+from .run_folder import GO_ON, checkpoints, is_whole, last_complete_checkpoint
 
+
+logger = logging.get_logger(__name__)
 
 # On a full disk torch raises the second, safetensors the third.
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
@@ -64,7 +66,8 @@ class IFAformerTrainer(Trainer):
     Raises:
         ValueError: for an argument that would change the loss of an entity model, see [`check_loss`].
         FloatingPointError: out of `train`, for a loss or weights that are no numbers.
-        OSError: out of `train`, for a checkpoint that cannot be written, and for a best one that the disk has damaged.
+        OSError: out of `train`, for a checkpoint that cannot be written, and where the disk has damaged all of them.
+            In place of a damaged best one, the next best is kept, and a warning says so.
     """
 
     def __init__(self, *args: Any, processing_class: IFAformerProcessor, mask_probability: float = 0.0, **kwargs: Any):
@@ -127,11 +130,20 @@ class IFAformerTrainer(Trainer):
         best = str(self.state.best_model_checkpoint)
         damaged = damaged_files(Path(best))
         if damaged:
-            raise OSError(
-                f"Training has ended, but its best epoch cannot be used: the content of {', '.join(damaged)} in "
-                f"{best} is not what was written there, so the disk has changed it. The model of the last epoch is in "
-                f"{last_complete_checkpoint(str(self.args.output_dir))}."
-            )
+            told = f"the content of {', '.join(damaged)} in {best} is not what was written there"
+            whole = [path for path in checkpoints(str(self.args.output_dir)) if is_whole(path)]
+            others = [path for path in whole if not damaged_files(path)]
+            if not others:
+                raise OSError(
+                    f"Training has ended, but no epoch can be used: {told}, and there is no other checkpoint. The "
+                    "disk changes files, so train again on another one."
+                )
+            metric = f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}"
+            sign = 1 if self.args.greater_is_better else -1
+            scores = {entry["step"]: sign * entry[metric] for entry in self.state.log_history if metric in entry}
+            next_best = max(others, key=lambda path: scores.get(int(path.name.rpartition("-")[2]), -math.inf))
+            logger.warning(f"The best epoch cannot be used: {told}. The next best one, {next_best}, takes its place.")
+            self.state.best_model_checkpoint = str(next_best)
         super()._load_best_model()
 
     def _save(self, *args: Any, **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 from datasets import ClassLabel, Features, List
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
-from modeling_ifaformer.checkpoints.trained import load_checkpoint
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
 from modeling_ifaformer.training import build_model, build_processor, start_options
 
 
@@ -83,14 +83,19 @@ def test_going_on_from_a_trained_model(data, checkpoint, caplog):
     assert different == {"vision_model.embeddings.aux_position_embedding.weight"}
     assert not model.config.text_attends_vision
 
-    with pytest.raises(
-        ValueError, match=r"trained with the attention variant corrected, and cannot go on with deepke"
-    ):
-        build_model(
-            build_processor(rows, model=checkpoint, attention_variant="deepke", max_length=9, use_whole_image=False),
-            model=checkpoint,
-            attention_variant="deepke",
-        )
+    with pytest.raises(ValueError, match="trained with the attention variant corrected, and cannot go on with deepke"):
+        build_processor(rows, model=checkpoint, attention_variant="deepke", max_length=9, use_whole_image=False)
+
+
+def test_the_negative_relation_is_that_of_the_trained_model(relations, relation_checkpoint):
+    negative = load_processor(relation_checkpoint).negative_relation
+    assert negative is not None
+    names = ["peer", negative]
+    rows = relations.cast_column("relation", ClassLabel(names=names))
+    assert build_processor(rows, model=relation_checkpoint).negative_relation == negative
+    assert build_processor(relations, model=relation_checkpoint).negative_relation is None
+    with pytest.raises(ValueError, match="negative_relation must be one of the relations in, peer, got 'on'"):
+        build_processor(relations, model=relation_checkpoint, negative_relation="on")
 
 
 def test_going_on_keeps_the_words_of_the_model(data, checkpoint, tmp_path):

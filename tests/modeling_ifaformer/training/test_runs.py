@@ -170,7 +170,9 @@ def test_a_run_that_has_ended_is_not_done_again(train, make_arguments, tmp_path)
     assert again.start == f"Going on from {checkpoint}."
 
 
-def test_a_run_goes_on_as_it_was_begun(train, before_step, data, processor, new_model, make_arguments, tmp_path):
+def test_a_run_goes_on_as_it_was_begun(
+    train, before_step, data, processor, new_model, make_arguments, checkpoint, tmp_path
+):
     before_step(4, send(signal.SIGTERM))
     with pytest.raises(TrainingStopped):
         train()
@@ -181,9 +183,9 @@ def test_a_run_goes_on_as_it_was_begun(train, before_step, data, processor, new_
         with pytest.raises(ValueError, match=rf"{name}: .* before, {value} now\). Go on with the settings of before"):
             train(**{name: value}, resume_from_checkpoint="true")
 
-    def go_on(rows=data, model=new_model):
+    def go_on(rows=data, model=new_model, record=None):
         runs = plan_runs(make_arguments(resume_from_checkpoint="true"))
-        train_runs(runs, rows, processor, model, mask_probability=0.2)
+        train_runs(runs, rows, processor, model, mask_probability=0.2, record=record)
 
     def blind_model():
         model = new_model()
@@ -195,6 +197,8 @@ def test_a_run_goes_on_as_it_was_begun(train, before_step, data, processor, new_
     other = DatasetDict({**data, "train": data["train"].select([*range(1, 24), 0])})
     with pytest.raises(ValueError, match=r"\(other features of train\)"):
         go_on(other)
+    with pytest.raises(ValueError, match=r"\(other model\)"):
+        go_on(record={"model": {"model": checkpoint}})
     (folder / "settings.json").rename(tmp_path / "kept")
     with pytest.raises(ValueError, match="out does not say with which settings its run was begun"):
         go_on()
@@ -202,17 +206,26 @@ def test_a_run_goes_on_as_it_was_begun(train, before_step, data, processor, new_
     train(resume_from_checkpoint="true", logging_steps=2, save_total_limit=2, per_device_eval_batch_size=2)
 
 
-def test_a_best_epoch_that_the_disk_has_changed_is_not_used(train, monkeypatch, tmp_path):
+@pytest.mark.parametrize("damaged_steps", [(12,), (6, 12)])
+def test_a_best_epoch_that_the_disk_has_changed_is_not_used(train, monkeypatch, tmp_path, damaged_steps):
     save = IFAformerTrainer._save_checkpoint
 
     def save_and_damage(self, *args):
         save(self, *args)
-        path = tmp_path / "out" / f"checkpoint-{self.state.global_step}" / "model.safetensors"
-        path.write_bytes(path.read_bytes()[:-4] + b"else")
+        if self.state.global_step in damaged_steps:
+            path = tmp_path / "out" / f"checkpoint-{self.state.global_step}" / "model.safetensors"
+            path.write_bytes(path.read_bytes()[:-4] + b"else")
 
     monkeypatch.setattr(IFAformerTrainer, "_save_checkpoint", save_and_damage)
-    with pytest.raises(OSError, match=r"its best epoch cannot be used: the content of model.safetensors in .*out"):
-        train(**BY_EPOCH)
+    if len(damaged_steps) == 2:
+        with pytest.raises(
+            OSError, match=r"no epoch can be used: the content of model.safetensors in .*checkpoint-12"
+        ):
+            train(**BY_EPOCH)
+        return
+    (run,) = train(**{**BY_EPOCH, "save_total_limit": 2})
+    assert run.results["best_checkpoint"].endswith("checkpoint-6")
+    assert run.results["validation"]["f1"] == run.results["validation_f1_by_epoch"][0]
 
 
 def test_an_earlier_run_stays_until_all_is_ready_for_the_new_one(train, tmp_path):

@@ -5,14 +5,18 @@ data set of one's own, see [`processing.data.forms`].
 
 import heapq
 import json
-import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from transformers.utils import logging
+
+from processing.columns import PICTURE_COLUMNS
 from processing.data.own.tables import read_table
+from processing.images import is_address
 from processing.jobs.atomic_files import replacing
 from processing.jobs.processes import JobError
 from processing.problems import Problem
@@ -20,7 +24,7 @@ from processing.problems import Problem
 from .input_rows import RowSource
 
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|/data/", re.IGNORECASE)
+logger = logging.get_logger(__name__)
 
 Result = Mapping[str, Any]  # a line of the output
 
@@ -35,7 +39,7 @@ def write_annotation_file(
 ) -> int:
     """
     Write the results of a finished bulk prediction, with the names of their pictures, to [`annotation_path`]. Rows
-    without a text are left out.
+    without a text are left out. Pictures that the input holds as bytes have no names: a warning counts their rows.
 
     Args:
         source: the rows that were tagged.
@@ -52,7 +56,8 @@ def write_annotation_file(
         JobError: where the rows are others than those of the output.
         OSError, ValueError: for an output that cannot be read, and a file that cannot be written.
     """
-    results = _results_with_pictures(source, output)
+    num_held: Counter[str] = Counter()
+    results = _results_with_pictures(source, output, num_held)
     if least_certain is not None:
         sure = (result for result in results if result.get("confidence") is not None)
         results = iter(heapq.nsmallest(least_certain, sure, key=lambda result: result["confidence"]))
@@ -65,15 +70,23 @@ def write_annotation_file(
             file.write(f"{line}\n".encode())
         if to == "label_studio":
             file.write(b"]\n" if count else b"[]\n")
+    if num_held:
+        counts = ", ".join(f"{name} of {number} rows" for name, number in num_held.items())
+        logger.warning(
+            f"{annotation_path(output, to)} is without the pictures that the input holds as bytes: {counts}. To show "
+            "them in the tool, save them as files, and name their paths in the input."
+        )
     return count
 
 
-def _results_with_pictures(source: RowSource, output: Path) -> Iterator[Result]:
+def _results_with_pictures(source: RowSource, output: Path, num_held: Counter[str]) -> Iterator[Result]:
+    """The results that have a text; rows with pictures that are no files of their own are counted by the column."""
     for row, read in zip_longest(source.read(), read_table(output)):
         if row is None or read is None or isinstance(read[1], Problem):
             raise JobError(f"{output} does not have the rows of the input. Make it anew with overwrite.")
         result = {name: value for name, value in read[1].items() if value is not None}
         if result.get("text"):
+            num_held.update(name for name in PICTURE_COLUMNS if row.columns.get(name) and name not in row.pictures)
             yield result | dict(row.pictures)
 
 
@@ -156,4 +169,4 @@ def _entities_and_relations(result: Result) -> tuple[list[Entity], list[tuple[in
 
 
 def _local_file(path: str) -> str:
-    return path if _ADDRESS.match(path) else f"/data/local-files/?d={quote(path)}"
+    return path if is_address(path) or path.startswith("/data/") else f"/data/local-files/?d={quote(path)}"

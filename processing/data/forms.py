@@ -19,6 +19,10 @@ from .own.text_tables import Row
 # Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.
 FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", *("answer", "was_cancelled", "status"))
 
+# The columns of which each says what the entities of a row are.
+_ANSWERS = ("spans", "entities", "ner_tags", "relation")
+# What Prodigy has besides where a person answered another question than for entities.
+_OTHER_ANSWERS = ("label", "labels", "options", "accept")
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
 _SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
 
@@ -36,8 +40,8 @@ def in_our_columns(row: Row) -> Row:
     A row in the columns of this project, whichever of the `FORMS` it has; one of no known form stays as it is.
 
     Entities are `ner_tags`, or `spans` or `entities`: dicts with `start`, `end`, `label` and whatever else they had.
-    `relations` are dicts with `head` and `tail`, which are places in these, and `relation`. Other columns
-    stay, such as those that say that nobody accepted the row, see [`rejection`].
+    `relations` stay as they are, see [`read_pairs`], and so do other columns, such as those that say that nobody
+    accepted the row, see [`rejection`].
 
     Raises:
         ProblemError: for a row that is recognised as one of the forms and is not in all as that is written.
@@ -55,13 +59,7 @@ def in_our_columns(row: Row) -> Row:
     column = next((name for name in ("spans", "entities") if isinstance(row.get(name), list)), None)
     if column is None:
         return row
-    spans = [_span(span) for span in row[column]]
-    row = {**row, column: spans}
-    if isinstance(row.get("relations"), list):
-        places = {
-            str(span["id"]): place for place, span in enumerate(spans) if isinstance(span, dict) and "id" in span
-        }
-        row["relations"] = [_relation(relation, places) for relation in row["relations"]]
+    row = {**row, column: [_span(span) for span in row[column]]}
     return row
 
 
@@ -72,7 +70,7 @@ def misnamed_column(row: Row) -> str:
         texts = [name for name, value in row.items() if isinstance(value, str) and " " in value.strip()]
         return f"; rename the column {texts[0]} to text if it is the tweet" if texts else ""
     for name, value in row.items():
-        items = value if isinstance(value, list) and name != "tokens" else []
+        items = value if isinstance(value, list) and name not in ("tokens", "ner_tags") else []
         are_tags = isinstance(words, list) and len(words) == len(items) and all(isinstance(tag, str) for tag in items)
         # A cell of CSV under a name that is not known is text.
         is_cell = isinstance(value, str) and value.startswith(("[{", "[["))
@@ -95,23 +93,8 @@ def _span(span: Any) -> Any:
     return span
 
 
-def _relation(relation: Any, places: Mapping[str, int]) -> Row:
-    """One of this project's results, of doccano or of Label Studio; `places` are those of the entities by id."""
-    try:
-        if "from_id" in relation:
-            ends = [places[str(relation[end])] for end in ("from_id", "to_id")]
-            head, tail = reversed(ends) if relation.get("direction") == "left" else ends
-            name = relation["type"]
-            if "labels" in relation:
-                (name,) = relation["labels"]
-        else:
-            head, tail, name = (relation[key] for key in ("head", "tail", "relation"))
-        if type(head) is not int or type(tail) is not int or not isinstance(name, str) or not name:
-            raise TypeError
-    except (KeyError, TypeError, ValueError) as error:
-        kind = "each must have one name, and join two of the row's entities"
-        raise ProblemError(Problem(kind, "relations", details=f"(got {relation!r:.80})")) from error
-    return {"head": head, "tail": tail, "relation": name}
+def _is_label_studio_task(row: Row) -> bool:
+    return isinstance(row.get("data"), dict) and row.keys().isdisjoint(("text", "tokens"))
 
 
 def _label_studio_task(row: Row) -> Row:
@@ -133,7 +116,9 @@ def _label_studio_task(row: Row) -> Row:
     columns = _label_studio_data({"id": row.get("id"), **row["data"]}, spans)
     if not results:
         return columns | ({"was_cancelled": True} if given else {"status": "pending"})
-    return {**columns, "spans": spans, "relations": [item for item in results[0] if item["type"] == "relation"]}
+    # Where a person named no relation, there are no `labels`.
+    relations = [{"labels": [], **item} for item in results[0] if item["type"] == "relation"]
+    return {**columns, "spans": spans, "relations": relations}
 
 
 def _said(result: list[Any]) -> frozenset[str]:
@@ -172,7 +157,7 @@ def _label_studio_data(columns: Row, spans: list[Row]) -> Row:
 
 def _spans_column(row: Row) -> str | None:
     """The column of a row with a text that holds its entities, where it is none of this project's."""
-    if isinstance(row.get("text"), str) and row.keys().isdisjoint(("spans", "entities", "ner_tags")):
+    if isinstance(row.get("text"), str) and row.keys().isdisjoint(_ANSWERS):
         for name, value in row.items():
             is_known = name in ("label", "labels") and isinstance(value, list)
             # Label Studio names it as the labelling configuration does.
@@ -183,7 +168,7 @@ def _spans_column(row: Row) -> str | None:
 
 def _has_spans_column(row: Row) -> bool:
     # JSON_MIN has no such column where a person found no entity.
-    return _spans_column(row) is not None or ("annotation_id" in row and "text" in row and "spans" not in row)
+    return _spans_column(row) is not None or ({"annotation_id", "text"} <= set(row) and not _has_answer(row))
 
 
 def _with_spans(row: Row) -> Row:
@@ -195,8 +180,18 @@ def _has_dicts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
+def _has_answer(row: Row) -> bool:
+    return not row.keys().isdisjoint(_ANSWERS)
+
+
+def _is_prodigy(row: Row) -> bool:
+    return "text" in row and (row.get("answer") in ("accept", "reject", "ignore") or _has_dicts(row.get("tokens")))
+
+
 def _prodigy(row: Row) -> Row:
-    return {"spans": [], **{name: value for name, value in row.items() if name != "tokens"}}
+    """The row without `tokens` that are no words; without any answer to another question it is a text of no entity."""
+    row = {name: value for name, value in row.items() if name != "tokens" or not _has_dicts(value)}
+    return row if _has_answer(row) or not row.keys().isdisjoint(_OTHER_ANSWERS) else {**row, "spans": []}
 
 
 def _gliner(row: Row) -> Row:
@@ -221,13 +216,13 @@ def _tner(row: Row) -> Row:
 # relations, spaCy's training data (https://v2.spacy.io/usage/training) and this project's own results.
 FORMS = (
     # https://labelstud.io/guide/task_format
-    Form("Label Studio", lambda row: isinstance(row.get("data"), dict) and "text" not in row, _label_studio_task),
-    # https://prodi.gy/docs/api-interfaces#ner
-    Form("Prodigy", lambda row: "text" in row and ("answer" in row or _has_dicts(row.get("tokens"))), _prodigy),
+    Form("Label Studio", _is_label_studio_task, _label_studio_task),
     # https://github.com/urchade/GLiNER, its data for training
     Form("GLiNER", lambda row: "tokenized_text" in row, _gliner),
     # https://github.com/asahi417/tner, its custom data sets; numbers are those of a label.json beside the file
-    Form("tner", lambda row: "tokens" in row and "tags" in row and "ner_tags" not in row, _tner),
+    Form("tner", lambda row: {"tokens", "tags"} <= set(row) and not _has_answer(row), _tner),
     # https://doccano.github.io/doccano/tutorial, and Label Studio's JSON_MIN, https://labelstud.io/guide/export
     Form("doccano or Label Studio", _has_spans_column, _with_spans),
+    # https://prodi.gy/docs/api-interfaces#ner; behind the others, since it may have no column of its own
+    Form("Prodigy", _is_prodigy, _prodigy),
 )

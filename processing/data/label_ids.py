@@ -1,7 +1,18 @@
-"""Labels in the order of their ids, as files beside a data set or a checkpoint tell them."""
+"""Labels in the order of their ids, as files beside a data set or a checkpoint tell them; hidden labels."""
 
 import json
 import os
+from typing import Any
+
+
+def is_hidden(answer: Any) -> bool:
+    """
+    Whether a label, or every one of a list of tags, is none: absent, negative as `datasets` writes it, or what stands
+    for it in the files of shared tasks.
+    """
+    if isinstance(answer, list):
+        return all(map(is_hidden, answer))
+    return answer in (None, "", "_", "-", "?") or (type(answer) is int and answer < 0)
 
 
 def read_label_ids(path: str | os.PathLike) -> list[str]:

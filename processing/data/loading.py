@@ -22,6 +22,7 @@ from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features
 
 from .archive import ArchiveBuilder
+from .label_ids import is_hidden
 from .mnre import MNRE
 from .row_checks import check_name
 from .tasks import ANSWERS
@@ -170,8 +171,7 @@ def _labelled(data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
     report = LoadingReport()
     for split, rows in list(data.items()):
         column = next(column for column in ANSWERS.values() if column in rows.features)
-        hidden: tuple[Any, ...] = (None, -1, [])
-        if split != "train" and len(rows) and all(label in hidden for label in rows[column]):
+        if split != "train" and len(rows) and all(map(is_hidden, rows[column])):
             report.notes.append(f"the {split} split is left out, since its rows ({len(rows)}) have no labels")
             del data[split]
     return data, report

@@ -20,9 +20,11 @@ VERDICTS: dict[str, tuple[str, ...]] = {
     **{f"{was}{word}": _NO for word in ("accepted", "approved", "confirmed", "gold") for was in ("", "is_", "was_")},
 }
 
-# What annotation tools call a span's own text; under other names it is one where it occurs in the row's text.
+# What annotation tools call a span's own text; and what may be that, or something else of the same name, which is told
+# by whether it occurs in the row's text.
 _TEXT_KEYS = ("text", "word", "mention", "surface", "surface_form", "span", "string", "phrase", "quote")
-_OTHER_KEYS = ("label", "labels", "type", "entity_type", "entity_group", "category", "class", "tag", "id")
+_TEXT_KEYS += tuple(f"{of}_text" for of in (*_TEXT_KEYS, "entity", "covered", "matched", "selected", "marked"))
+_MAYBE_TEXT_KEYS = ("value", "name", "entity", "entity_name", "token", "tokens", "words")
 
 # What tools count that do not count characters: an encoding, and the bytes of a unit.
 _UNITS = {"UTF-16 units": ("utf-16-le", 2), "bytes of UTF-8": ("utf-8", 1)}
@@ -38,9 +40,15 @@ def rejection(row: Mapping[str, Any]) -> Problem | None:
 
 def own_text(span: Mapping[str, Any], text: str) -> str | None:
     """What a span of a text says that its words are; None where it does not say it."""
-    texts = {key: value for key, value in span.items() if isinstance(value, str) and value.strip()}
-    others = (value for key, value in texts.items() if key not in _OTHER_KEYS and value in text)
-    return next((texts[key] for key in texts if key in _TEXT_KEYS or key.endswith("_text")), next(others, None))
+    for key in (*_TEXT_KEYS, *_MAYBE_TEXT_KEYS):
+        value = span.get(key)
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            value = " ".join(value)
+        if not isinstance(value, str) or not value.strip() or value == span.get("label"):
+            continue
+        if key in _TEXT_KEYS or "".join(value.split()) in "".join(text.split()):
+            return value
+    return None
 
 
 def check_name(name: str, words: Sequence[str], start: int, end: int, column: str) -> None:

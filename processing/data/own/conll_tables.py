@@ -18,9 +18,13 @@ from .text_tables import Row, text_lines, without_line_end
 
 LINES_LOOKED_AT = 50  # So many lines with words tell whether a file is CoNLL.
 
-_IMAGE_ID = "IMGID:"  # Twitter-2015 and Twitter-2017 have it in front of each tweet.
-_COMMENT = re.compile(r"#\s*(?P<key>[\w.:-]+)\s*=\s*(?P<value>.*)|#\s*id\s+(?P<id>[^\t]+)(?:\t.*)?")
+# `IMGID:` stands in front of each tweet of Twitter-2015 and Twitter-2017, `# id` in MultiCoNER, the others in CoNLL-U.
+_HEADER = re.compile(
+    r"IMGID:\s*(?P<image_id>\S+)|#\s*(?:sent_)?id\s*=\s*(?P<sent_id>.*)|# id (?P<id>[^\t]+)(?:\t.*)?"
+    r"|#\s*(?:[\w.:-]+|newdoc id|newpar id)\s*=.*|# (?:newdoc|newpar)"
+)
 _TAG = re.compile(r"O|[BIESLUMW]-\S.*")
+_NUMBER, _FIRST = re.compile(r"\d+(?:[-.]\d+)?"), re.compile(r"[01](?:[-.]\d+)?")
 
 _EXPECTED = "each line must have a word and its tag, as many columns as most lines, with tabs or spaces between"
 _NUMBERED = "the first column must be the word, and it numbers the words: keep only the columns of words and tags"
@@ -35,29 +39,34 @@ def conll_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
       most of the first 50, with tabs between, or with spaces if most have no tab. A file of one column has no tags.
     - A line that is empty, or holds only tabs and spaces, ends a tweet, and so does one that begins with `-DOCSTART-`.
     - In front of the first word of a tweet, `IMGID:17` says that `image_id` is `17` and `image` is `17.jpg`. A comment
-      there, `# id = 7`, `# sent_id = 7` or `# id 7`, says the `id`; other comments `# key = value` are not used.
+      there, `# id = 7`, `# sent_id = 7` or `# id 7`, says the `id`; other comments `# key = value` are not used. A
+      line with all columns and a tag in the last one is a word, whatever it looks like.
+    - A file whose first column numbers the words of each tweet has no words for this reader: each tweet is a problem.
 
     A line of another form is a problem, which costs its tweet.
     """
     _, has_tabs, width = _layout(path)
+    is_numbered = _is_numbered(path, has_tabs, width)
     row: Row = {}
     words: list[list[str]] = []
     start, is_broken = 0, False
     for number, text in itertools.chain(text_lines(path), [(0, "")]):  # The blank line ends the last tweet.
         if _ends_tweet(text):
             if not is_broken and (words or "image_id" in row):
-                yield start, _row(row, words) if words else Problem(_NO_WORDS)
+                if is_numbered and words:
+                    yield start, Problem(_NUMBERED, details=f"(got {words[0]!r:.80})")
+                else:
+                    yield start, _row(row, words) if words else Problem(_NO_WORDS)
             row, words, is_broken = {}, [], False
             continue
         problem = text if isinstance(text, Problem) else None
         if isinstance(text, str):
-            if not words and (header := _header(text)) is not None:
-                row |= header
-                start = number
-                continue
             columns = _columns(text, has_tabs)
             if not words:
                 start = number
+                if not _is_word(text, columns, width) and (header := _header(text)) is not None:
+                    row |= header
+                    continue
             words.append(columns)
             if len(columns) != width or not columns[0] or not columns[-1]:
                 details = f"(expected {width} columns, got {len(columns)}: {without_line_end(text)!r:.80})"
@@ -65,6 +74,12 @@ def conll_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
         if problem is not None and not is_broken:
             is_broken = True
             yield number, problem
+
+
+def num_columns(path: str) -> int:
+    """How many columns the lines of a CoNLL file have, the word and its tag among them."""
+    _, _, width = _layout(path)
+    return width
 
 
 def is_conll(path: str) -> bool:
@@ -75,7 +90,7 @@ def is_conll(path: str) -> bool:
     """
     lines, has_tabs, width = _layout(path)
     columns = [_columns(text, has_tabs) for text in lines]
-    tagged = sum(len(of) == width > 1 and of[0] != "" and bool(_TAG.fullmatch(of[-1])) for of in columns)
+    tagged = sum(_is_tagged(of, width) for of in columns)
     return 2 * tagged > len(lines) and (has_tabs or tagged > 1)
 
 
@@ -92,21 +107,47 @@ def _layout(path: str) -> tuple[list[str], bool, int]:
     return lines, has_tabs, widths.most_common(1)[0][0] if widths else 0
 
 
+def _is_tagged(columns: list[str], width: int) -> bool:
+    """Whether a line has all columns, and a tag in the last one."""
+    return len(columns) == width > 1 and columns[0] != "" and bool(_TAG.fullmatch(columns[-1]))
+
+
+def _is_word(text: str, columns: list[str], width: int) -> bool:
+    """Whether a line that looks as one in front of the words holds a word: all columns, or a hashtag beside others."""
+    is_hashtag = text.startswith("#") and not text.startswith("# ") and not len(columns) == 1 < width
+    return is_hashtag or _is_tagged(columns, width)
+
+
+def _is_numbered(path: str, has_tabs: bool, width: int) -> bool:
+    """Whether the first column of all lines is a number that begins anew in each tweet, and the words come behind."""
+    is_first, num_lines = True, 0
+    for _, text in text_lines(path):
+        if isinstance(text, Problem):
+            continue
+        columns = _columns(text, has_tabs)
+        if _ends_tweet(text):
+            is_first = True
+        elif not is_first or _is_word(text, columns, width) or _header(text) is None:
+            has_word = width > 2 or (width == 2 and not _is_tagged(columns, width))
+            if not has_word or not (_FIRST if is_first else _NUMBER).fullmatch(columns[0]):
+                return False
+            is_first, num_lines = False, num_lines + 1
+    return num_lines > 1
+
+
 def _ends_tweet(text: str | Problem) -> bool:
     return isinstance(text, str) and (not text.strip(" \t\r\n") or text.startswith("-DOCSTART-"))
 
 
 def _header(text: str) -> Row | None:
     """What a line in front of the words says of the tweet; None where it is none of them."""
-    line = without_line_end(text).strip(" ")
-    if line.startswith(_IMAGE_ID) and "\t" not in line:
-        image_id = line.removeprefix(_IMAGE_ID).strip()
-        return {"image_id": image_id, "image": f"{image_id}.jpg"}
-    comment = _COMMENT.fullmatch(line)
-    if comment is None:
+    header = _HEADER.fullmatch(without_line_end(text).strip(" "))
+    if header is None:
         return None
-    row_id = comment["id"] or (comment["value"] if comment["key"] in ("id", "sent_id") else "")
-    return {"id": row_id.strip()} if row_id.strip() else {}
+    if image_id := header["image_id"]:
+        return {"image_id": image_id, "image": f"{image_id}.jpg"}
+    row_id = (header["id"] or header["sent_id"] or "").strip()
+    return {"id": row_id} if row_id else {}
 
 
 def _columns(text: str, has_tabs: bool) -> list[str]:
@@ -115,9 +156,7 @@ def _columns(text: str, has_tabs: bool) -> list[str]:
     return [part.strip(" ") for part in line.split("\t")] if has_tabs else re.split(" +", line.strip(" "))
 
 
-def _row(header: Row, lines: list[list[str]]) -> Row | Problem:
+def _row(header: Row, lines: list[list[str]]) -> Row:
     tokens = [columns[0] for columns in lines]
-    if len(lines[0]) > 2 and len(lines) > 1 and tokens == [str(number) for number in range(1, len(tokens) + 1)]:
-        return Problem(_NUMBERED, details=f"(got {lines[0]!r:.80})")
     tags = {"ner_tags": [columns[-1] for columns in lines]} if len(lines[0]) > 1 else {}
     return {**header, "tokens": tokens, **tags}

@@ -22,7 +22,11 @@ VALUE_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects"
 MIXED_COLUMNS = ("image", "head", "tail", "crops", "label", "labels")
 
 # Words, a path or an entity do not begin so: it is a value, maybe one that was cut off.
-_BEGINS_AS_VALUE = re.compile(r"""\[.*\]\Z|\(['"].*,.*\)\Z|\{['"]\w+['"]:.*\}\Z|\[['"{]|\w+\(\[""", re.DOTALL)
+_BEGINS_AS_VALUE = re.compile(
+    r"""\[.*\]\Z|\(['"].*,.*\)\Z|\{(['"].*,|['"]\w+['"]:|\d+:).*\}\Z|\[['"{]|\w+\([\[{]""", re.DOTALL
+)
+_NUMBER = r"\s*(?:(?:np|numpy)\.\w+\(\d+\)|\d+)\s*"
+_NUMBERS = re.compile(rf"\((?:{_NUMBER},)+(?:{_NUMBER})?\)")
 _QUOTED = re.compile(r"(['\"])\w([^'\"]*\w)?\1")
 _NO_PART_OF_A_TAG = re.compile(r"[^\S ]|[,;|'\"\[\](){}]")
 
@@ -81,7 +85,7 @@ def _value(column: str, cell: str) -> Any:
     is_value = _BEGINS_AS_VALUE.match(cell.strip())
     if column in LIST_SEPARATORS:
         parts = [part for part in cell.split(LIST_SEPARATORS[column]) if part]
-        are_words = parts[:1] == ["["] and parts[-1:] == ["]"] and not _QUOTED.search(cell)
+        are_words = [*parts[:1], *parts[-1:]] in (["[", "]"], ["{", "}"]) and not _QUOTED.search(cell)
         if not is_value or are_words:
             wrong = _NO_PART_OF_A_TAG.search(cell) if column == "ner_tags" else None
             if wrong:
@@ -91,7 +95,9 @@ def _value(column: str, cell: str) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"this is a {type(value).__name__}")
         return value
-    return parse_value(cell) if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and is_value) else cell
+    if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and (is_value or _NUMBERS.fullmatch(cell.strip()))):
+        return parse_value(cell)
+    return cell
 
 
 def parse_value(text: str) -> Any:

@@ -18,12 +18,15 @@ from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
+from .conll_tables import num_columns
 from .find_tables import LABEL_FILE, Tables
 from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, check_spans_of, read_labelled_row
 from .relation_rows import read_pairs
-from .tables import BINARY_ENDINGS, ending_of, place_of, read_table, table_features
+from .tables import BINARY_ENDINGS, CONLL_ENDINGS, ending_of, place_of, read_table, table_features
 from .tag_schemes import inside, is_bare_type, split_tag
 
+
+OTHER_COLUMNS = "the CoNLL files must have the same number of columns: which one has the tags cannot be told else"
 
 # Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
 _PICTURES = re.compile(rb"image|_crops|IMGID|\.(?:jpe?g|png|gif|webp|bmp)", re.IGNORECASE)
@@ -82,6 +85,13 @@ class FileSource:
                     seen.add(tag)
         return "IO" if "O" in seen and len(seen) > 1 else None
 
+    @functools.cached_property
+    def num_columns(self) -> int:
+        """Of the first CoNLL file with tags how many columns it has, 0 where there is none."""
+        paths = itertools.chain.from_iterable(self.tables.splits.values())
+        numbers = (num_columns(path) for path in paths if ending_of(path) in CONLL_ENDINGS)
+        return next((number for number in numbers if number > 1), 0)
+
     def rows(
         self, split: str, skipped: list[SkippedRow], with_pictures: bool, ids: Container[str] = ()
     ) -> Iterator[tuple[str, LabelledRow]]:
@@ -93,6 +103,7 @@ class FileSource:
         index = -1
         for path in self.tables.splits[split]:
             names = LabelNames.of(path)
+            has_other_columns = ending_of(path) in CONLL_ENDINGS and num_columns(path) != self.num_columns
             shown = os.path.relpath(path, self.tables.folder)
             # Pictures are most of a file that holds them; a pass that needs none does not read them.
             columns = COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)
@@ -103,6 +114,9 @@ class FileSource:
                 try:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
+                    if has_other_columns and "ner_tags" in row:
+                        details = f"({shown} has {num_columns(path)}, and others have {self.num_columns})"
+                        raise ProblemError(Problem(OTHER_COLUMNS, details=details))
                     row = in_our_columns(row)
                     if (verdict := rejection(row)) is not None:
                         raise ProblemError(verdict)

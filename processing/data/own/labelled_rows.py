@@ -9,7 +9,7 @@ import datasets
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.data.forms import FORM_COLUMNS, misnamed_column
-from processing.data.label_ids import read_label_ids
+from processing.data.label_ids import is_hidden, read_label_ids
 from processing.data.row_checks import OWN_TEXT, in_characters, own_text
 from processing.labels import entity_spans
 from processing.problems import Problem, ProblemError
@@ -107,7 +107,7 @@ def read_labelled_row(row: Row, row_id: str, names: LabelNames, word_splitter: s
         raise bad_row("must be a string", "id", own_id)
     moved: list[tuple[str, str]] = []
     shifted: list[str] = []
-    is_tagged = row.get("ner_tags") is not None and not _is_unlabelled(row)
+    is_tagged = not (is_hidden(row.get("ner_tags")) and (row.get("tokens") or row.get("ner_tags") is None))
     text: str | None
     if is_tagged:
         (text, tokens, offsets), tags = _given_words(row, names)
@@ -130,12 +130,6 @@ def read_labelled_row(row: Row, row_id: str, names: LabelNames, word_splitter: s
         objects,
         row,
     )
-
-
-def _is_unlabelled(row: Row) -> bool:
-    """Whether the tags of a row are hidden: none of them is there, or all of them are negative."""
-    tags, tokens = row["ner_tags"], row.get("tokens")
-    return isinstance(tags, list) and bool(tokens) and all(type(tag) is int and tag < 0 for tag in tags)
 
 
 def check_spans_of(row: LabelledRow, names: LabelNames) -> None:

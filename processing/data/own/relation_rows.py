@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from processing.labels import NO_RELATION, entity_spans
 from processing.problems import Problem, ProblemError
@@ -11,6 +12,7 @@ from .labelled_rows import LabelledRow, LabelNames, Pair, given_label, read_labe
 from .text_tables import Row
 
 
+NO_RELATION_OF_TWO = "each must have one name, and join two of the row's entities"
 NO_PAIR = (
     "the row must have relation, head and tail, or entities and relations between them (an empty list where there are "
     "none)"
@@ -25,8 +27,9 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
       [`IFAformerRelationPipeline`]: `[start, end]`, a dict with `start` and `end`, or the entity as it stands in the
       text once.
     - A row with `relations` and entities, which are read as [`read_labelled_row`] does it, gives a row for each
-      relation. Two entities without a relation in either direction are a row of the relation `None`, whose head is the
-      one that comes first. Nothing is said of the other direction of a relation.
+      relation. One of Label Studio in both directions gives two. Two entities without a relation in either direction
+      are a row of the relation `None`, whose head is the one that comes first. Nothing is said of the other direction
+      of a relation.
     """
     if row.get("relation") is not None:
         return [_given_pair(row, row_id, names, word_splitter)]
@@ -36,16 +39,21 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
         columns = ", ".join(name for name, value in row.items() if value is not None)
         raise ProblemError(Problem(NO_PAIR, details=f"(it has values for {columns or 'no column'})"))
     entities = [(start, end) for _, start, end in entity_spans(labelled.tags)]
-    order = _order(row, len(entities))
+    spans = _spans_of(row)
+    order = _order(spans, len(entities))
     pairs = []
     for item, relation in enumerate(relations):
-        ends = [relation.get(end) if isinstance(relation, dict) else None for end in ("head", "tail")]
-        places = [end for end in ends if type(end) is int and 0 <= end < len(entities)]
-        if len(set(places)) < 2:
-            details = f"(got {relation!r:.80}, the row has {len(entities)} entities)"
-            raise ProblemError(Problem("must join two of the row's entities", "relations", item, details))
-        head, tail = (order[place] for place in places)
-        pairs.append((head, tail, given_label(relation.get("relation"), "relations", None)))
+        try:
+            *ends, name = _relation(relation, spans)
+            head, tail = (order[end] for end in ends if type(end) is int and end >= 0)
+            if head == tail or not isinstance(name, str) or not name:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            details = f"(got {relation!r:.200}, the row has {len(entities)} entities)"
+            raise ProblemError(Problem(NO_RELATION_OF_TWO, "relations", item, details)) from error
+        pairs.append((head, tail, name))
+        if relation.get("direction") == "bi":
+            pairs.append((tail, head, name))
     repeated = [pair for pair in itertools.combinations(pairs, 2) if pair[0][:2] == pair[1][:2]]
     if repeated:
         kind = "two entities must have one relation at most in each direction"
@@ -67,15 +75,39 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
     ]
 
 
-def _order(row: Row, number: int) -> Sequence[int]:
-    """Of each entity, in the order of the row, its place in the order of the text."""
-    spans = next((row[name] for name in ("spans", "entities") if row.get(name) is not None), None)
-    if spans is None or row.get("ner_tags") is not None:
+def _spans_of(row: Row) -> list[Row]:
+    spans = next((row[name] for name in ("spans", "entities") if row.get(name) is not None), [])
+    if isinstance(spans, dict):  # Of rows that datasets stored as a sequence of dicts, it is a dict of lists.
+        spans = [dict(zip(spans, values, strict=True)) for values in zip(*spans.values(), strict=True)]
+    return spans
+
+
+def _order(spans: list[Row], number: int) -> Sequence[int]:
+    """Of each entity, in the order of the row, its place in the order of the text; tags have no other order."""
+    if len(spans) != number:
         return range(number)
-    # Of rows that datasets stored as a sequence of dicts, the column is a dict of lists.
-    starts = spans["start"] if isinstance(spans, dict) else [span["start"] for span in spans]
-    given = sorted(range(number), key=starts.__getitem__)
+    given = sorted(range(number), key=lambda place: spans[place]["start"])
     return [given.index(place) for place in range(number)]
+
+
+def _relation(relation: Any, spans: list[Row]) -> tuple[Any, Any, Any]:
+    """
+    The places of head and tail in the spans, and the name, as this project, Label Studio, doccano and Prodigy
+    (https://prodi.gy/docs/api-interfaces#relations) write them. A relation of another form is some error.
+    """
+    if "head_span" in relation:
+        places = {(span["start"], span["end"]): place for place, span in enumerate(spans)}
+        head, tail = (places[relation[end]["start"], relation[end]["end"]] for end in ("head_span", "child_span"))
+        return head, tail, relation["label"]
+    if "from_id" not in relation:
+        return relation["head"], relation["tail"], relation["relation"]
+    places = {str(span.get("id")): place for place, span in enumerate(spans)}
+    head, tail = (places[str(relation[end])] for end in ("from_id", "to_id"))
+    if relation.get("direction") == "left":
+        head, tail = tail, head
+    # Label Studio calls each relation so, and its names are the labels.
+    (name,) = relation["labels"] if {"labels", "direction"} & set(relation) else [relation["type"]]
+    return head, tail, name
 
 
 def _given_pair(row: Row, row_id: str, names: LabelNames, word_splitter: str) -> LabelledRow:

@@ -12,7 +12,7 @@ from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
 from processing.tokenizing import same_text
 
-from .file_source import FileSource
+from .file_source import OTHER_COLUMNS, FileSource
 from .labelled_rows import COLUMNS, NO_LABELS, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
@@ -83,11 +83,12 @@ def survey_rows(source: FileSource) -> Survey:
         if num_rows[split]:
             continue
         kinds = {row.problem.kind for row in skipped}
-        if split != "train" and NO_LABELS in kinds and kinds <= {NO_LABELS, REJECTED}:
+        if split != "train" and kinds and kinds <= {NO_LABELS, REJECTED, OTHER_COLUMNS}:
             files = ", ".join(os.path.relpath(path, source.tables.folder) for path in paths)
             unlabelled.append(
-                f"the {split} split is left out, since its rows ({len(skipped)}) have no labels; predict.py tags them "
-                f"with --input {files}"
+                f"the {split} split is left out, since its rows ({len(skipped)}) have no labels"
+                f"{''.join(f', or {kind}' for kind in sorted(kinds - {NO_LABELS}))}; predict.py tags them with "
+                f"--input {files}"
             )
             for of_split in (num_rows, ids, answers):
                 del of_split[split]

@@ -1,15 +1,17 @@
 """What annotation tools import, and that reading it again gives the same rows."""
 
 import json
+import logging
 from itertools import pairwise
 
 import pytest
+from datasets import Dataset
 from PIL import Image
 
 from modeling_ifaformer.prediction import windows
 from modeling_ifaformer.prediction.annotation_files import TOOLS, annotation_path, write_annotation_file
 from modeling_ifaformer.prediction.bulk import BulkPrediction
-from modeling_ifaformer.prediction.input_rows import file_rows
+from modeling_ifaformer.prediction.input_rows import RowSource, file_rows
 from modeling_ifaformer.prediction.taggers import load_tagger
 from processing.data import load_data
 from processing.jobs.processes import JobError
@@ -75,6 +77,28 @@ def test_the_least_certain(finished, to):
     records = written(*finished(*results, {"text": None, "entities": []}), to, least_certain=2)
     assert [record.get("data", record)["id"] for record in records] == ["row 1", "row 0"]
     assert to != "label_studio" or records[0]["predictions"][0]["score"] == 0.25
+
+
+def test_pictures_held_as_bytes_are_counted(finished, tmp_path, caplog):
+    path, output = tmp_path / "tweets.parquet", finished(TAGGED, TAGGED)[1]
+    picture = {"bytes": (tmp_path / "my photos" / "1.jpg").read_bytes(), "path": "1.jpg"}
+    rows = [{"text": "x", "image": picture, "aux_crops": [picture]}, {"text": "x", "image": None, "aux_crops": []}]
+    Dataset.from_list(rows).to_parquet(path)
+    logger = logging.getLogger("modeling_ifaformer.prediction.annotation_files")
+    logger.addHandler(caplog.handler)
+    try:
+        assert "image" not in written(file_rows([str(path)]), output, "doccano")[0]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "input holds as bytes: image of 1 rows, aux_crops of 1 rows. To show" in caplog.text
+
+
+def test_a_data_uri_is_no_local_file(finished):
+    source, output = finished(TAGGED)
+    uri = "data:image/png;base64,iVBORw0KGgo="
+    rows = [row._replace(pictures={"image": uri}) for row in source.read()]
+    (task,) = written(RowSource(lambda: iter(rows), source.content), output, "label_studio")
+    assert task["data"]["image"] == uri
 
 
 def test_nothing_to_write(finished):

@@ -154,36 +154,38 @@ class TestLabelStudio:
             in_our_columns({"data": {"text": TEXT}, "annotations": ["x"]})
 
 
-class TestRelations:
-    ENTITIES = [{"id": 4, "label": "PER", "start_offset": 0, "end_offset": 6}, {**ANA, "id": 7}]  # noqa: RUF012
+class TestProdigy:
+    WORDS = [{"text": "Jordan", "start": 0, "end": 6, "id": 0}]  # noqa: RUF012
 
     @pytest.mark.parametrize(
-        "relation",
+        "row",
         [
-            {"id": 1, "from_id": 7, "to_id": 4, "type": "peer"},
-            {"from_id": 4, "to_id": 7, "type": "relation", "direction": "left", "labels": ["peer"]},
-            {"head": 1, "tail": 0, "relation": "peer", "score": 0.5},
+            {"text": TEXT, "tokens": TEXT.split(), "ner_tags": ["B-PER", "O", "O"], "answer": "accept"},
+            {"text": TEXT, "entities": [JORDAN], "answer": "accept"},
+            {"text": TEXT, "head": "Jordan", "tail": "Ana", "relation": "peer", "answer": "accept"},
+            {"text": TEXT, "answer": "Jordan met her."},
+            {"text": TEXT, "label": "SPORTS", "answer": "accept"},
+            {"text": TEXT, "options": [{"id": "SPORTS"}], "accept": ["SPORTS"], "answer": "accept"},
         ],
     )
-    def test_spellings(self, relation):
-        row = in_our_columns({"text": TEXT, "entities": self.ENTITIES, "relations": [relation]})
-        assert row["relations"] == [{"head": 1, "tail": 0, "relation": "peer"}]
+    def test_what_other_rows_say_stays(self, row):
+        assert in_our_columns(row) == row
 
-    @pytest.mark.parametrize(
-        "relation",
-        [
-            {"from_id": 7, "to_id": 5, "type": "peer"},
-            {"from_id": 7, "to_id": 4, "type": "relation", "labels": []},
-            {"head": 1, "tail": 0},
-            {"head": "1", "tail": 0, "relation": "peer"},
-            "peer",
-        ],
-    )
-    def test_what_joins_no_two_entities(self, relation):
-        with pytest.raises(
-            ProblemError, match="relations: each must have one name, and join two of the row's entities"
-        ):
-            in_our_columns({"text": TEXT, "entities": self.ENTITIES, "relations": [relation]})
+    def test_entities_of_another_form(self):
+        row = in_our_columns({"text": TEXT, "label": [[0, 6, "PER"]], "answer": "accept"})
+        assert row == {"text": TEXT, "spans": [JORDAN], "answer": "accept"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": TEXT, "tokens": TEXT.split(), "ner_tags": ["O"] * 3, "annotation_id": 3},
+        {"tokens": ["a"], "tags": ["#fun"], "text": "a", "spans": []},
+        {"data": {"source": "x"}, "tokens": ["a"], "ner_tags": ["O"]},
+    ],
+)
+def test_columns_of_ones_own_beside_those_of_a_form(row):
+    assert in_our_columns(row) == row
 
 
 class TestAsData:

@@ -160,6 +160,15 @@ class TestLoadData:
             with pytest.raises(ValueError, match=wrong):
                 load_data(str(tmp_path / "own"), cache_dir=str(tmp_path / "cache"))
 
+    def test_tags_that_are_hidden(self):
+        row = {"id": "x", "image_id": "", "tokens": ["a", "b"], "ner_tags": [0, 1], "image": None}
+        row |= {"aux_crops": [], "rcnn_crops": []}
+        rows = {"train": [row], "test": [{**row, "ner_tags": [-1, -1]}]}
+        features = ner_features(["O", "B-PER"])
+        data = DatasetDict({split: Dataset.from_list(of, features=features) for split, of in rows.items()})
+        left, report = data_module._labelled(data)
+        assert list(left) == ["train"] and "the test split is left out" in report.notes[0]
+
     def test_no_picture_is_written_twice(self, tmp_path):
         Image.effect_noise((300, 300), 90).save(tmp_path / "a.png")
         row = {"tokens": ["Jordan"], "ner_tags": ["B-PER"], "image": "a.png", "aux_crops": ["a.png"] * 3}

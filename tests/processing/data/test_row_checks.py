@@ -57,6 +57,10 @@ def test_small_differences_are_none():
         ({"label": "PER", "value": "met"}, "met"),
         ({"label": "PER", "value": "Lee Smith (actor)"}, None),
         ({"label": "LA", "id": "in"}, None),
+        ({"label": "PER", "sentiment": "met", "annotator": "a", "label_text": "met", "note": "in"}, None),
+        ({"label": "LA", "entity": "LA", "name": "Al"}, "Al"),
+        ({"label": "PER", "tokens": ["José", "in"]}, "José in"),
+        ({"label": "PER", "words": ["Jo", "##sé"]}, None),
         ({"label": "PER", "text": " ", "score": 1}, None),
     ],
 )

@@ -51,6 +51,32 @@ def test_comments_and_words_that_look_like_them(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("#id\tO\nb\tO\n", ["#id", "b"]),
+        ("#text\t=\tO\nb\tx\tO\n", ["#text", "b"]),
+        ("#text = O\nb x O\nc x O\n", ["#text", "b", "c"]),
+        ("# text = O\nb x y O\nc x y O\n", ["#", "b", "c"]),
+        ("IMGID:7 O\nb O\nc O\n", ["IMGID:7", "b", "c"]),
+        ("# id 7\tO\nb\tO\n", ["# id 7", "b"]),
+        ("#a=b\n#c\n", ["#a=b", "#c"]),
+    ],
+)
+def test_words_that_look_like_comments_stay(write, lines, words):
+    assert [row["tokens"] for _, row in read(write, lines)] == [words]
+
+
+@pytest.mark.parametrize("comment", ["#id=7\n# newpar", "# newdoc id = 3\n# id 7", "# sent_id = 7\n# text =\n#a = b"])
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_comments_without_all_columns(write, comment, between):
+    if between == " " and "#a" in comment:
+        comment = comment.replace("#a = b", "#a=b")
+    lines = "".join(f"{word}{between}x{between}O\n" for word in "bc")
+    ((_, row),) = read(write, f"{comment}\n{lines}")
+    assert (row["id"], row["tokens"]) == ("7", ["b", "c"])
+
+
 def test_pictures(write):
     assert read(write, "IMGID:17_06\nAna\tB-PER\n\nIMGID:9\n\nb\tO") == [
         (2, {"image_id": "17_06", "image": "17_06.jpg", "tokens": ["Ana"], "ner_tags": ["B-PER"]}),
@@ -88,6 +114,16 @@ def test_a_broken_line_costs_its_tweet(write, lines, place, message):
 def test_numbered_words_are_refused(write):
     ((number, problem),) = read(write, "1 Ana _ B-PER\n2 sang _ O\n")
     assert number == 1 and problem.startswith("the first column must be the word, and it numbers the words")
+
+
+def test_numbers_are_told_by_the_whole_file(write):
+    problems = read(write, "1 Ana _ B-PER\n\n# id = 7\n1 so _ O\n")
+    assert [number for number, _ in problems] == [1, 4]
+    assert all("it numbers the words" in problem for _, problem in problems)
+    assert "it numbers" in read(write, "1-2\tdu\n1\tde\n2\tle\n")[0][1]
+    words = read(write, "1 CD x O\n2 CD x O\n\nAna NN x B-PER\n")
+    assert [row["tokens"] for _, row in words] == [["1", "2"], ["Ana"]]
+    assert read(write, "1 O\n2 O\n")[0][1]["tokens"] == ["1", "2"]
 
 
 class TestDecision:
@@ -142,6 +178,17 @@ class TestAsData:
         ]
         assert [row["image"] is not None for row in data["test"]] == [True, False]
         assert [skipped.where for skipped in report.skipped] == ["train.txt:10", "dev.txt:10", "test.txt:10"]
+
+    def test_a_split_without_the_column_of_tags(self, tmp_path):
+        (tmp_path / "train.conll").write_text("Ana\tNN\tB-NP\tB-PER\nsang\tVB\tB-VP\tO\n")
+        (tmp_path / "dev.conll").write_text("_\tNN\tB-NP\t_\n\nBo\tNN\tB-NP\t_\n")
+        (tmp_path / "test.conll").write_text("Bo\tNN\tB-NP\nsang\tVB\tB-VP\n")
+        data, report = self.load(tmp_path)
+        assert list(data) == ["train"]
+        assert data["train"].features["ner_tags"].feature.names == ["O", "B-PER", "I-PER"]
+        validation, test = report.notes[2:4]
+        assert validation.startswith("the validation split is left out, since its rows (2) have no labels; predict.py")
+        assert "(1) have no labels, or the CoNLL files must have the same number of columns" in test
 
     def test_texts_are_no_data(self, tmp_path):
         (tmp_path / "train.txt").write_text("Jordan met Paris\n")

@@ -240,3 +240,23 @@ def test_other_delimiters_and_row_numbers(write, delimiter, name):
     lines = [["", "Unnamed: 0", "text", "aux_crops"], ["0", "0", "a, b", '"1.jpg;2.jpg"']]
     text = "".join(f"{delimiter.join(cells)}\n" for cells in lines)
     assert rows(write(text, name)) == [{"text": "a, b", "aux_crops": ["1.jpg", "2.jpg"]}]
+
+
+@pytest.mark.parametrize("cell", ["(0, 3)", "(np.int64(0), np.int64(3))", "[0, 3]", "( 0 , 3 )"])
+@pytest.mark.parametrize("column", ["head", "tail"])
+def test_a_place_in_the_text(write, column, cell):
+    assert rows(write(f'{column}\n"{cell}"\n', "x.csv")) == [{column: [0, 3]}]
+
+
+@pytest.mark.parametrize("cell", ["(Ana, Bo)", "(2022)", "(0 3)"])
+def test_an_entity_in_brackets_is_text(write, cell):
+    assert rows(write(f'head\n"{cell}"\n', "x.csv")) == [{"head": cell}]
+
+
+@pytest.mark.parametrize(
+    "cell", ["{'a', 'b'}", "{'a','b'}", "frozenset({'a', 'b'})", "{0: 'a', 1: 'b'}", "{'0': 'a'}"]
+)
+@pytest.mark.parametrize("column", ["tokens", "ner_tags", "aux_crops"])
+def test_what_has_no_order_is_no_list(write, column, cell):
+    (row,) = rows(write(f'{column}\n"{cell}"\n', "x.csv"))
+    assert isinstance(row, Problem) and row.column == column

@@ -88,7 +88,7 @@ JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
             "ner_tags: must be strings: the file has no names for their ids, and there is no label.json beside it",
         ),
         (
-            {"tokens": ["a"], "ner_tags": [None]},
+            {"tokens": ["a", "b"], "ner_tags": ["O", None]},
             "ner_tags: must be strings, or ids of the file's own names (got None)",
         ),
         ({**JORDAN, "id": 1.5}, "id: must be a string (got 1.5)"),

@@ -74,8 +74,11 @@ class TestTexts:
                 {"relations": None},
                 r"the row must have relation, head and tail, or .* \(it has values for text, spans\)",
             ),
-            ({"relations": [{**PEERS, "head": 2}]}, r"relations 0: must join two of the row's entities .* 2 entities"),
-            ({"relations": [{**PEERS, "head": 0}]}, "relations 0: must join two of the row's entities"),
+            ({"relations": [{**PEERS, "head": 2}]}, r"relations 0: .*join two of the row's entities .* 2 entities"),
+            (
+                {"relations": [{**PEERS, "head": 0}]},
+                "relations 0: each must have one name, and join two of the row's entities",
+            ),
             ({"relations": [PEERS, {**PEERS, "relation": "None"}]}, r"one relation at most .* \['peer', 'None'\]"),
             ({"relations": [PEERS], "spans": [JORDAN, JORDAN]}, "spans: must not overlap"),
         ],
@@ -83,6 +86,48 @@ class TestTexts:
     def test_what_cannot_be_used(self, row, message):
         with pytest.raises(ProblemError, match=message):
             pairs(**{"text": TEXT, "spans": [JORDAN, ANA], **row})
+
+
+class TestSpellings:
+    @pytest.mark.parametrize(
+        "relation",
+        [
+            {"id": 1, "from_id": 5, "to_id": 4, "type": "peer"},
+            {"from_id": 4, "to_id": 5, "type": "relation", "direction": "left", "labels": ["peer"]},
+            {**PEERS, "score": 0.5},
+            {"head": 2, "child": 0, "head_span": ANA, "child_span": JORDAN, "label": "peer"},
+        ],
+    )
+    @pytest.mark.parametrize("more", [{}, {"tokens": TEXT.split(), "ner_tags": ["B-PER", "O", "B-PER", "O", "O"]}])
+    def test_spellings(self, relation, more):
+        assert pairs(text=TEXT, spans=[JORDAN, ANA], relations=[relation], **more) == [
+            ((2, 3), (0, 1), "peer", "train-0")
+        ]
+
+    def test_both_directions_are_two_rows(self):
+        relation = {"from_id": 5, "to_id": 4, "type": "relation", "direction": "bi", "labels": ["peer"]}
+        assert [pair[:3] for pair in pairs(text=TEXT, spans=[JORDAN, ANA], relations=[relation])] == [
+            ((2, 3), (0, 1), "peer"),
+            ((0, 1), (2, 3), "peer"),
+        ]
+
+    @pytest.mark.parametrize(
+        "relation",
+        [
+            {"from_id": 5, "to_id": 7, "type": "peer"},
+            {"from_id": 5, "to_id": 4, "type": "relation", "labels": []},
+            {"from_id": 5, "to_id": 4, "type": "relation", "direction": "right"},
+            {"from_id": 5, "to_id": 4, "type": "relation", "labels": ["peer", "friend"]},
+            {"head": 1, "tail": 0},
+            {"head": "1", "tail": 0, "relation": "peer"},
+            "peer",
+        ],
+    )
+    def test_what_joins_no_two_entities(self, relation):
+        with pytest.raises(
+            ProblemError, match="relations 0: each must have one name, and join two of the row's entities"
+        ):
+            pairs(text=TEXT, spans=[JORDAN, ANA], relations=[relation])
 
 
 DOCCANO = {
@@ -133,6 +178,15 @@ class TestAsData:
         data, report = load_data(str(tmp_path / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
         assert data["train"]["ner_tags"][:] == [[1, 0, 1, 0, 0]]
         assert "the relations between entities are not used; with the task re they are" in report.notes
+
+    def test_a_relation_without_a_name(self, write_rows, tmp_path):
+        *entities, relation = TASK["annotations"][0]["result"]
+        result = [*entities, {name: value for name, value in relation.items() if name not in ("labels", "direction")}]
+        write_rows(tmp_path / "train.jsonl", [DOCCANO, {**TASK, "annotations": [{"result": result}]}])
+        _, names, report = self.load(tmp_path / "train.jsonl", task="re")
+        assert names == ["peer"] and "each must have one name" in str(report.skipped[0])
+        data, report = load_data(str(tmp_path / "train.jsonl"), cache_dir=str(tmp_path / "cache"))
+        assert len(data["train"]) == 2 and not report.skipped
 
     def test_csv(self, tmp_path):
         lines = [

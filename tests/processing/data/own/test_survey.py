@@ -95,6 +95,18 @@ class TestSplitsWithoutLabels:
             for split, number in (("validation", 1), ("test", 2))
         ]
 
+    @pytest.mark.parametrize("tags", [["", ""], [None, None], ["_", "_"], [-1, -1], []])
+    def test_hidden_tags(self, folder, tags):
+        rows = [{"tokens": ["a", "b"], "ner_tags": tags}, {"text": "a b", "spans": [], "answer": "reject"}]
+        dataset, report = folder.write("train", PARIS).write("test", rows[0]).write("validation", rows[1]).prepare()
+        assert list(dataset) == ["train"]
+        test, validation = (
+            next(note for note in report.notes if note.startswith(f"the {split} split is left out"))
+            for split in ("test", "validation")
+        )
+        assert "its rows (1) have no labels; predict.py" in test
+        assert "its rows (1) have no labels, or the row says of itself that it is not to be used" in validation
+
     def test_other_faults_are_none(self, folder):
         folder.write("train", PARIS).write("test", {"tokens": ["x"]}, {**PARIS, "spans": 1})
         with pytest.raises(ValueError, match="expected rows of the test split, but none of its 2 rows"):

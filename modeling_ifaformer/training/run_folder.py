@@ -137,9 +137,10 @@ def remove_stale(paths: Sequence[Path]) -> None:
         if path.is_file():
             path.unlink()
             continue
-        if not is_whole(path):
-            logger.warning(f"The checkpoint {path} was only half written and is removed.")
+        was_whole = is_whole(path)
         shutil.rmtree(path)
+        if not was_whole:
+            logger.warning(f"The checkpoint {path} was only half written and has been removed.")
 
 
 def claim_folder(output_dir: str | Path) -> FileLock:

@@ -154,7 +154,7 @@ def test_relations_need_their_names(tmp_path, golden, shared, run_script):
     assert "--task re needs --relations" in result.stderr
     (tmp_path / "rel.json").write_text('["a", "b"]')
     result = run_script("convert_deepke_checkpoint.py", *arguments, "--relations", tmp_path / "rel.json", exit_code=1)
-    assert "rel.json: expected a dict of each relation to its number" in result.stderr
+    assert "rel.json: expected a dict of each label to its number" in result.stderr
     assert "Traceback" not in result.stderr
 
 

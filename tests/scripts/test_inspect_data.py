@@ -41,7 +41,7 @@ def test_a_hostile_tweet_stays_text(run_script, own_data, tmp_path):
     page = tmp_path / "page.html"
     run_script("inspect_data.py", "--dataset", own_data, "--cache_dir", tmp_path / "cache", "--output", page)
     content = page.read_text(encoding="utf-8")
-    assert "<img src=x" not in content and "&lt; img src = x onerror" in content
+    assert "<img src=x" not in content and "&lt;img src=x onerror" in content
     assert "Paris<small>&lt;LOC&gt;</small>" in content
     assert "train, a&lt;b" in content
 

@@ -42,7 +42,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
         library_name="transformers",
         pipeline_tag=task.hub_task,
         tags=["ifaformer", "multimodal", task.tag],
-        base_model=[tower for tower in facts.towers.values() if tower and is_hub_name(tower)] or None,
+        base_model=[name for name in dict.fromkeys(facts.towers.values()) if name and is_hub_name(name)] or None,
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=list(task.metrics) if scores else None,
         model_name=facts.heading if scores else None,

@@ -163,7 +163,8 @@ class ModelFacts:
     def towers(self) -> dict[str, str | None]:
         """By tower, the pretrained model that training started from as the run's options name it."""
         options = self.options("model")
-        return {tower: options[f"{tower}_model"] for tower in ("text", "vision") if f"{tower}_model" in options}
+        named = {tower: f"{tower}_model" for tower in ("text", "vision")}
+        return {tower: options.get("model") or options[name] for tower, name in named.items() if name in options}
 
     @property
     def task(self) -> TaskWords:

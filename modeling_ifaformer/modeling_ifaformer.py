@@ -351,7 +351,8 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             return torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         raise ValueError(
             "Neither crf_mask nor labels were given, so the first token of each word is unknown "
-            "(label_scheme='word'). Pass the crf_mask the processor returns."
+            "(label_scheme='word'). Pass the crf_mask that the processor returns. In a pipeline, the task is "
+            "multimodal-token-classification."
         )
 
 

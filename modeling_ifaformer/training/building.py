@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from datasets import Dataset
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, CLIPImageProcessorPil, CLIPVisionConfig
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
@@ -102,6 +103,13 @@ def build_processor(
         negative = start_options(model)["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
             del options["negative_relation"]
+    for name, checkpoint in {"text_model": text_model, "vision_model": vision_model}.items():
+        try:
+            if checkpoint is not None:
+                AutoConfig.from_pretrained(checkpoint)
+        except (OSError, HFValidationError) as error:  # The libraries' messages do not say which of the two it is.
+            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {error}"
+            raise OSError(message) from error
     deepke = options.pop("attention_variant") == "deepke"
     max_length, use_whole_image = options.pop("max_length", None), options.pop("use_whole_image")
     if deepke and max_length is None:

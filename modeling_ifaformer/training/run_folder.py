@@ -218,7 +218,10 @@ def check_settings(folder: str | Path, settings: dict[str, Any], contents: Colle
     Raises:
         ValueError: for a run that was begun with other settings, or that has not recorded them.
     """
-    remedy = "Go on with the settings of before, or name another output_dir for a new run."
+    remedy = (
+        "Go on with the settings of before, or name another output_dir for a new run. A new run can start from the "
+        "model of this one (model)."
+    )
     path = Path(folder) / SETTINGS
     if not path.exists():
         raise ValueError(f"{folder} does not say with which settings its run was begun: there is no {path}. {remedy}")

@@ -341,9 +341,9 @@ def test_a_damaged_model_index_is_noticed():
 
 
 def test_base_models(tmp_path, monkeypatch):
-    def base_models(text_model, vision_model=None):
+    def base_models(text_model, vision_model=None, model=None):
         run = results()
-        run["arguments"]["model"] = {"text_model": text_model, "vision_model": vision_model}
+        run["arguments"]["model"] = {"model": model, "text_model": text_model, "vision_model": vision_model}
         return model_card(ModelFacts(run, config())).data.base_model
 
     assert base_models("bert-base-uncased", "openai/clip-vit-base-patch32") == [
@@ -351,6 +351,7 @@ def test_base_models(tmp_path, monkeypatch):
         "openai/clip-vit-base-patch32",
     ]
     assert base_models(None) is None
+    assert base_models(None, model="me/ifaformer") == ["me/ifaformer"]
     (tmp_path / "runs/text").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert base_models("runs/text", str(tmp_path)) is None

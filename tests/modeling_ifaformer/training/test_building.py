@@ -126,6 +126,12 @@ def test_relations(relations, caplog):
     assert model.config.head_marker_token_id == processor.marker_ids[0]
 
 
+def test_a_checkpoint_that_is_not_there_is_named(data, checkpoint, tmp_path):
+    for missing in (str(tmp_path / "gone"), "somebody/nothing"):
+        with pytest.raises(OSError, match=f"vision_model '{missing}' is no folder of a model, and the Hub does not"):
+            build_processor(data["train"], text_model=checkpoint, vision_model=missing, **CROPS)
+
+
 def test_the_published_variant_needs_a_length(data):
     with pytest.raises(ValueError, match="deepke pads all batches to one length"):
         build_processor(data["train"], **TOWERS, **CROPS, attention_variant="deepke")

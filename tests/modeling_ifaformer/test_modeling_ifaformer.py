@@ -278,7 +278,7 @@ class TestTokenClassification:
 
     def test_without_mask_and_labels(self, make_config, make_inputs):
         inputs = make_inputs()
-        with pytest.raises(ValueError, match="Pass the crf_mask the processor returns"):
+        with pytest.raises(ValueError, match="Pass the crf_mask that the processor returns"):
             make_model(make_config(**LABELS))(**inputs)
         outputs = make_model(make_config(label_scheme="deepke", **LABELS))(**inputs)
         assert torch.equal(outputs.tag_ids != -100, inputs["attention_mask"].bool())

@@ -1,6 +1,6 @@
 """
 Results as files that annotation tools import, for people to correct and to complete. What these export afterwards is a
-data set of one's own, see [`processing.data.forms`].
+data set of one's own, see [`processing.data.own.forms`].
 """
 
 import heapq

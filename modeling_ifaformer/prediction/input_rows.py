@@ -14,8 +14,8 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.forms import in_our_columns
-from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDINGS, ending_of, place_of, read_table
+from processing.data.own.forms import in_our_columns
+from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDINGS, ending_of, placed_rows, read_table
 from processing.images import is_address
 from processing.jobs.digests import digest, files_digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one
@@ -106,8 +106,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     def read() -> Iterator[InputRow]:
         for path in paths:
             folder = Path(image_dir) if image_dir else path.parent
-            for number, row in read_table(path):
-                place = place_of(str(path), number)
+            for place, row in placed_rows(path):
                 try:
                     if isinstance(row, Problem):
                         raise ProblemError(row)

@@ -24,7 +24,7 @@ from processing.rows.row_features import ner_features, re_features
 from .archive import ArchiveBuilder
 from .label_ids import is_hidden
 from .mnre import MNRE
-from .row_checks import check_name
+from .own.spans import check_name
 from .tasks import ANSWERS
 from .twitter_mner import TwitterMNER
 

@@ -14,7 +14,7 @@ from processing.rows.row_features import re_features
 
 from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 from .label_ids import read_label_ids
-from .row_checks import check_name
+from .own.spans import check_name
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.

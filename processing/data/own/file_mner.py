@@ -13,10 +13,10 @@ from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
 from processing.tokenizing import check_word_splitter, row_words
 
-from .file_source import FileMNERConfig, FileSource, source_digest, task_of
-from .find_tables import find_tables
+from .file_source import FileMNERConfig, FileSource, task_of
+from .find_tables import find_tables, source_digest
 from .labelled_rows import LabelledRow
-from .survey import survey_rows
+from .survey import Survey
 from .tables import CONLL_ENDINGS, ending_of
 from .tag_schemes import TAG_SCHEMES, to_iob2
 
@@ -106,7 +106,7 @@ class FileMNER(ReportingBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         # Surveyed here, since datasets wraps what _generate_examples raises and hides file and line in the cause.
-        survey = self._survey = survey_rows(self._source)
+        survey = self._survey = Survey(self._source)
         features = (ner_features if self.config.task == "ner" else re_features)(survey.labels)
         features = with_texts(features) if survey.keep_texts else features
         self.info.features = with_objects(features) if survey.keep_objects else features

@@ -1,35 +1,34 @@
-"""The files of a data set of your own: the rows that can be used, and a digest that tells when they changed."""
+"""The files of a data set of your own: how they are read, and the rows that can be used."""
 
 import functools
 import itertools
 import os
-import re
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import datasets
-
 from processing.columns import OBJECT_COLUMNS
-from processing.data.forms import in_our_columns
-from processing.data.row_checks import REJECTED, VERDICTS, rejection
-from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 
 from .conll_tables import num_columns
-from .find_tables import LABEL_FILE, Tables
-from .labelled_rows import COLUMNS, LABEL_COLUMNS, LabelledRow, LabelNames, check_spans_of, read_labelled_row
-from .relation_rows import read_pairs
-from .tables import BINARY_ENDINGS, CONLL_ENDINGS, ending_of, place_of, read_table, table_features
+from .find_tables import Tables
+from .forms import REJECTED, VERDICTS, in_our_columns, rejection
+from .labelled_rows import (
+    COLUMNS,
+    LABEL_COLUMNS,
+    LabelledRow,
+    LabelNames,
+    check_spans_of,
+    read_labelled_row,
+    read_pairs,
+)
+from .tables import CONLL_ENDINGS, ending_of, placed_rows, read_table, table_features
 from .tag_schemes import inside, is_bare_type, split_tag
 
 
 OTHER_COLUMNS = "the CoNLL files must have the same number of columns: which one has the tags cannot be told else"
-
-# Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
-_PICTURES = re.compile(rb"image|_crops|IMGID|\.(?:jpe?g|png|gif|webp|bmp)", re.IGNORECASE)
 
 
 @dataclass
@@ -108,9 +107,8 @@ class FileSource:
             # Pictures are most of a file that holds them; a pass that needs none does not read them.
             columns = COLUMNS if with_pictures else (*LABEL_COLUMNS, *OBJECT_COLUMNS)
             verdicts = [name for name in table_features(path) if name.casefold() in VERDICTS]
-            for place, row in read_table(path, (*columns, *verdicts)):
+            for where, row in placed_rows(path, shown, (*columns, *verdicts)):
                 index += 1
-                where = place_of(shown, place)
                 try:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
@@ -133,8 +131,9 @@ class FileSource:
                             raise ProblemError(Problem("must be another one in each row", "id", details=details))
                 except ProblemError as error:
                     if self.config.strict and error.problem.kind != REJECTED:
+                        where = os.path.join(self.tables.folder, where)
                         raise ValueError(
-                            f"{place_of(path, place)}: {error}. Correct the row, or load without strict to skip it."
+                            f"{where}: {error}. Correct the row, or load without strict to skip it."
                         ) from error
                     skipped.append(SkippedRow(where, error.problem))
                 else:
@@ -154,39 +153,6 @@ def task_of(tables: Tables, wanted: str | None) -> str:
                 is_pair = row.get("relation") is not None
                 return "re" if is_pair or (wanted == "re" and row.get("relations") is not None) else "ner"
     return "ner"
-
-
-def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
-    """
-    Changes with the text, the size and times of Parquet and Arrow files, and the listing of the files below the image
-    folder if any are named. A cache below the image folder is not listed: what is prepared there changes it.
-    """
-    paths = [path for paths in tables.splits.values() for path in paths]
-    texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
-    stored = [os.stat(path) for path in paths if path not in texts]
-    label_files = {os.path.join(os.path.dirname(path), LABEL_FILE) for path in paths}
-    folders = [image_dir] if stored or any(map(_names_pictures, texts)) else []
-    cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
-    return digest(
-        {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},
-        [(status.st_size, status.st_mtime_ns, status.st_ctime_ns) for status in stored],
-        files_digest(
-            [*texts, *sorted(filter(os.path.isfile, label_files))],
-            folders,
-            passed={os.path.realpath(path) for path in (cache, *paths)},
-        ),
-    )
-
-
-def _names_pictures(path: str) -> bool:
-    """Whether a text may name pictures; where it does not, their folder, maybe a large one, need not be listed."""
-    with open(path, "rb") as file:
-        end = b""  # A word may lie across two chunks.
-        while chunk := file.read(1 << 20):
-            if _PICTURES.search(end + chunk):
-                return True
-            end = chunk[-5:]
-    return False
 
 
 def _check_tags(row: LabelledRow, scheme: str | None, entity_types: Sequence[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Which files a data set consists of, and which split each of them is."""
+"""Which files a data set consists of, which split each of them is, and a digest that tells when they changed."""
 
 import os
 import re
@@ -8,9 +8,14 @@ from typing import NamedTuple
 import datasets
 from datasets.data_files import SPLIT_KEYWORDS
 
+from processing.jobs.digests import digest, files_digest
+
 from .conll_tables import is_conll
 from .tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of
 
+
+# Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
+_PICTURES = re.compile(rb"image|_crops|IMGID|\.(?:jpe?g|png|gif|webp|bmp)", re.IGNORECASE)
 
 # The split of each of the names that `datasets` knows for it: "dev" is the validation split.
 SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
@@ -92,6 +97,39 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
     if len(known) < sum(name in SPLIT_OF for name in found):
         raise ValueError(f"{root}: several of its splits {list(found)} would be one split. Keep only one of them.")
     return Tables(root, known, tuple(name for name in found if name not in SPLIT_OF))
+
+
+def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
+    """
+    Changes with the text, the size and times of Parquet and Arrow files, and the listing of the files below the image
+    folder if any are named. A cache below the image folder is not listed: what is prepared there changes it.
+    """
+    paths = [path for paths in tables.splits.values() for path in paths]
+    texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
+    stored = [os.stat(path) for path in paths if path not in texts]
+    label_files = {os.path.join(os.path.dirname(path), LABEL_FILE) for path in paths}
+    folders = [image_dir] if stored or any(map(_names_pictures, texts)) else []
+    cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
+    return digest(
+        {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},
+        [(status.st_size, status.st_mtime_ns, status.st_ctime_ns) for status in stored],
+        files_digest(
+            [*texts, *sorted(filter(os.path.isfile, label_files))],
+            folders,
+            passed={os.path.realpath(path) for path in (cache, *paths)},
+        ),
+    )
+
+
+def _names_pictures(path: str) -> bool:
+    """Whether a text may name pictures; where it does not, their folder, maybe a large one, need not be listed."""
+    with open(path, "rb") as file:
+        end = b""  # A word may lie across two chunks.
+        while chunk := file.read(1 << 20):
+            if _PICTURES.search(end + chunk):
+                return True
+            end = chunk[-5:]
+    return False
 
 
 def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:

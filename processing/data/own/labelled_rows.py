@@ -1,21 +1,21 @@
-"""Rows of your own files, checked: their words, and a tag for each word."""
+"""Rows of your own files, checked: their words, and a tag for each word, or pairs of entities and their relations."""
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import datasets
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
-from processing.data.forms import FORM_COLUMNS, misnamed_column
 from processing.data.label_ids import is_hidden, read_label_ids
-from processing.data.row_checks import OWN_TEXT, in_characters, own_text
-from processing.labels import entity_spans
+from processing.labels import NO_RELATION, entity_spans
 from processing.problems import Problem, ProblemError
 from processing.tokenizing import Words, keeps_text, row_words, same_text, split_words
 
 from .find_tables import LABEL_FILE
+from .forms import FORM_COLUMNS, misnamed_column
+from .spans import OWN_TEXT, bad_column, read_spans, words_of_spans
 from .tables import table_features
 from .tag_schemes import to_iob2
 from .text_tables import Row
@@ -26,12 +26,13 @@ TEXT_COLUMNS = ("text", "tokens", "offsets")
 LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, "ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
-SPAN_KEYS = ("start", "end", "label")
-
 NO_LABELS = "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)"
 NO_COLUMNS = "the row must have tokens and ner_tags, or text and spans (an empty list where there are no entities)"
-MAX_REST = 3  # characters: the ending of a plural or a case, an article or a preposition in front, `#`, `@`
-INSIDE_WORD = f"each must be whole words, or leave out at most {MAX_REST} characters of the first or the last"
+NO_RELATION_OF_TWO = "each must have one name, and join two of the row's entities"
+NO_PAIR = (
+    "the row must have relation, head and tail, or entities and relations between them (an empty list where there are "
+    "none)"
+)
 
 
 class Pair(NamedTuple):
@@ -86,50 +87,25 @@ class LabelNames(NamedTuple):
         return cls(tags, types, names(features.get("relation")))
 
 
-def bad_row(kind: str, column: str | None = None, got: Any = None) -> ProblemError:
-    return ProblemError(Problem(kind, column, details=f"(got {got!r:.80})"))
-
-
 def read_labelled_row(row: Row, row_id: str, names: LabelNames, word_splitter: str = "unicode") -> LabelledRow:
     """
     Check all of a row but its pictures; a ProblemError says why it cannot be used. Tags are read where there are both
     tags and spans, which [`check_spans_of`] compares. A row without an `id` gets the `row_id`.
 
-    An entity is whole words. A span may leave out up to `MAX_REST` characters at the start of its first word and as
-    many at the end of its last: it is widened to both words, and told in `moved`. Where it leaves out more, its words
-    are no name any more, and the row cannot be used. What a span has beyond its words, such as a space, is left out.
+    An entity is whole words: a span that is not becomes so, as [`words_of_spans`] does it, and is told in `moved`.
 
     Args:
         word_splitter: how a text becomes words, see [`split_words`].
     """
     own_id, image_id = (_id(row, column) for column in ("id", "image_id"))
     if own_id == "":
-        raise bad_row("must be a string", "id", own_id)
-    moved: list[tuple[str, str]] = []
-    shifted: list[str] = []
+        raise bad_column("must be a string", "id", own_id)
     is_tagged = not (is_hidden(row.get("ner_tags")) and (row.get("tokens") or row.get("ner_tags") is None))
-    text: str | None
-    if is_tagged:
-        (text, tokens, offsets), tags = _given_words(row, names)
-        if not keeps_text(row):
-            text, offsets = None, []
-    else:
-        (text, tokens, offsets), tags = _words_of_text(row, names, word_splitter, moved, shifted)
+    words, tags, moved, shifted = (_given_words if is_tagged else _words_of_text)(row, names, word_splitter)
+    text, tokens, offsets = words if not is_tagged or keeps_text(row) else (None, words[1], [])
     objects = {column: read_objects(row, column) for column in OBJECT_COLUMNS}
-    return LabelledRow(
-        own_id or row_id,
-        own_id is not None,
-        image_id,
-        text,
-        tokens,
-        offsets,
-        tags,
-        is_tagged,
-        moved,
-        shifted,
-        objects,
-        row,
-    )
+    given = (text, tokens, offsets, tags, is_tagged, moved, shifted, objects, row)
+    return LabelledRow(own_id or row_id, own_id is not None, image_id, *given)
 
 
 def check_spans_of(row: LabelledRow, names: LabelNames) -> None:
@@ -139,12 +115,13 @@ def check_spans_of(row: LabelledRow, names: LabelNames) -> None:
     if column is None or not isinstance(text, str):
         return
     try:
-        spans, _ = _spans(row.source[column], column, text, names)
+        spans = read_spans(row.source[column], column, text)
+        types = [given_label(label, column, names.types) for label in spans.labels]
     except ProblemError as error:
         if error.problem.kind == OWN_TEXT:
             raise
         return  # The column holds something else.
-    by_spans = [(entity_type, text[start:end]) for start, end, entity_type in sorted(spans)]
+    by_spans = [(of, text[start:end]) for of, (start, end) in zip(types, spans.offsets, strict=True)]
     by_tags = [
         (entity_type, "".join(row.tokens[start:end])) for entity_type, start, end in entity_spans(to_iob2(row.tags)[0])
     ]
@@ -158,22 +135,25 @@ def check_spans_of(row: LabelledRow, names: LabelNames) -> None:
 def _id(row: Row, column: str) -> str | None:
     value = row.get(column)
     if value is not None and type(value) not in (str, int):
-        raise bad_row("must be a string", column, value)
+        raise bad_column("must be a string", column, value)
     return None if value is None else str(value)
 
 
-def _given_words(row: Row, names: LabelNames) -> tuple[Words, list[str]]:
+Labelled = tuple[Words, list[str], list[tuple[str, str]], list[str]]  # words, tags, `moved` and `shifted`
+
+
+def _given_words(row: Row, names: LabelNames, word_splitter: str) -> Labelled:
     tokens, tags = row.get("tokens"), row["ner_tags"]
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise bad_row("must be a list of words, one for each of ner_tags", "tokens", tokens)
+        raise bad_column("must be a list of words, one for each of ner_tags", "tokens", tokens)
     if not isinstance(tags, list):
-        raise bad_row("must be a list of tags", "ner_tags", tags)
+        raise bad_column("must be a list of tags", "ner_tags", tags)
     if not tokens or "" in tokens:
-        raise bad_row("must be words, none of them empty", "tokens", tokens)
+        raise bad_column("must be words, none of them empty", "tokens", tokens)
     if len(tokens) != len(tags):
         details = f"({len(tokens)} tokens, {len(tags)} ner_tags)"
         raise ProblemError(Problem("must have one tag for each word", "ner_tags", details=details))
-    return row_words(row), [given_label(tag, "ner_tags", names.tags) for tag in tags]
+    return row_words(row), [given_label(tag, "ner_tags", names.tags) for tag in tags], [], []
 
 
 def given_label(value: Any, column: str, names: list[str] | None) -> str:
@@ -184,19 +164,13 @@ def given_label(value: Any, column: str, names: list[str] | None) -> str:
         kind = "must be strings: the file has no names for their ids"
         if column == "ner_tags":
             kind += f", and there is no {LABEL_FILE} beside it, a dict of each tag to its id"
-        raise bad_row(kind, column, value)
+        raise bad_column(kind, column, value)
     if type(value) is not int or names is None or not 0 <= value < len(names):
-        raise bad_row("must be strings, or ids of the file's own names", column, value)
+        raise bad_column("must be strings, or ids of the file's own names", column, value)
     return names[value]
 
 
-def _words_of_text(
-    row: Row, names: LabelNames, word_splitter: str, moved: list[tuple[str, str]], shifted: list[str]
-) -> tuple[Words, list[str]]:
-    """
-    Words of a text and their tags by its spans; those that had to be moved to whole words are added to `moved`, and
-    what was counted in the place of characters to `shifted`.
-    """
+def _words_of_text(row: Row, names: LabelNames, word_splitter: str) -> Labelled:
     given = [name for name in ("spans", "entities") if row.get(name) is not None]
     if row.get("text") is None or not given:
         columns = ", ".join(name for name, value in row.items() if value is not None)
@@ -207,59 +181,19 @@ def _words_of_text(
     if len(given) == 2:
         raise ProblemError(Problem("the row must have spans or entities, not both"))
     if not isinstance(row["text"], str):
-        raise bad_row("must be a string", "text", row["text"])
-    text, words, offsets = split_words(row["text"], word_splitter)
-    if not words:
-        raise bad_row("must have a word", "text", text)
-
+        raise bad_column("must be a string", "text", row["text"])
+    words = split_words(row["text"], word_splitter)
+    if not words[1]:
+        raise bad_column("must have a word", "text", row["text"])
     (column,) = given
-    tags = ["O"] * len(words)
-    spans, unit = _spans(row[column], column, text, names)
-    shifted += [unit] * len(spans) if unit else []
-    last_end, last_word, previous = 0, 0, ""
-    for start, end, entity_type in sorted(spans):
-        span = text[start:end]
-        covered = [index for index, (begin, stop) in enumerate(offsets) if begin < end and start < stop]
-        if not covered:
-            raise ProblemError(Problem("each must have a word", column, details=f"(got {span!r} at {start})"))
-        first, last = covered[0], covered[-1]
-        if start < last_end or first < last_word:
-            details = f"({previous!r:.80} and {span!r:.80})"
-            raise ProblemError(Problem("must not overlap once they are whole words", column, details=details))
-        whole = text[offsets[first][0] : offsets[last][1]]
-        if max(start - offsets[first][0], offsets[last][1] - end) > MAX_REST:
-            raise ProblemError(Problem(INSIDE_WORD, column, details=f"(got {span!r:.80} of {whole!r:.80})"))
-        if whole != span:
+    spans = read_spans(row[column], column, row["text"])
+    types = [given_label(label, column, names.types) for label in spans.labels]
+    tags, moved = ["O"] * len(words[1]), []
+    for entity_type, (start, end, span, whole) in zip(types, words_of_spans(spans, words, column), strict=True):
+        tags[start:end] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (end - start - 1)]
+        if span != whole:
             moved.append((span, whole))
-        tags[first : last + 1] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (last - first)]
-        last_end, last_word, previous = end, last + 1, span
-    return (text, words, offsets), tags
-
-
-def _spans(value: Any, column: str, text: str, names: LabelNames) -> tuple[list[tuple[int, int, str]], str]:
-    """(start, end, type) of each in characters of the text, `end` exclusive; and what they were counted in if else."""
-    if isinstance(value, dict) and set(value) >= set(SPAN_KEYS):
-        # How datasets stores a sequence of dicts: a dict of lists.
-        columns = list(value.values())
-        if all(isinstance(items, list) and len(items) == len(columns[0]) for items in columns):
-            value = [dict(zip(value, span, strict=True)) for span in zip(*columns, strict=True)]
-    if not isinstance(value, list):
-        raise bad_row("must be a list", column, value)
-    given: list[tuple[int, int, str | None]] = []
-    for span in value:
-        if not isinstance(span, dict) or not set(span) >= set(SPAN_KEYS):
-            raise bad_row("each must be a dict with start, end and label", column, span)
-        start, end = span["start"], span["end"]
-        if type(start) is not int or type(end) is not int:
-            raise bad_row("start and end must be whole numbers", column, span)
-        given.append((start, end, own_text(span, text)))
-    offsets, unit = in_characters(text, given, column)
-    for start, end in offsets:
-        if not 0 <= start < end <= len(text):
-            details = f"(got {start}:{end} in a text of {len(text)} characters)"
-            raise ProblemError(Problem("must be 0 <= start < end <= length of the text", column, details=details))
-    types = [given_label(span["label"], column, names.types) for span in value]
-    return [(start, end, of_span) for (start, end), of_span in zip(offsets, types, strict=True)], unit
+    return words, tags, moved, [spans.unit] * len(types) if spans.unit else []
 
 
 def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
@@ -276,5 +210,105 @@ def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
                 raise ValueError
             checked.append({"label": label, "score": score, "box": box})
     except (TypeError, KeyError, ValueError, OverflowError) as error:  # JSON's whole numbers have no limit
-        raise bad_row("must be a list of dicts with label, score and box", column, objects) from error
+        raise bad_column("must be a list of dicts with label, score and box", column, objects) from error
     return checked
+
+
+def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "unicode") -> list[LabelledRow]:
+    """
+    The pairs of entities in a row, each with its relation; a ProblemError says why the row cannot be used.
+
+    - A row with `relation` is one pair. Its `head` and `tail` are given as a pipeline for relations takes them, see
+      [`IFAformerRelationPipeline`]: `[start, end]`, a dict with `start` and `end`, or the entity as it stands in the
+      text once.
+    - A row with `relations` and entities, which are read as [`read_labelled_row`] does it, gives a row for each
+      relation. One of Label Studio in both directions gives two. Two entities without a relation in either direction
+      are a row of the relation `None`, whose head is the one that comes first. Nothing is said of the other direction
+      of a relation.
+    """
+    if row.get("relation") is not None:
+        return [_given_pair(row, row_id, names, word_splitter)]
+    labelled = read_labelled_row(row, row_id, names, word_splitter)
+    relations = row.get("relations")
+    if not isinstance(relations, list):
+        columns = ", ".join(name for name, value in row.items() if value is not None)
+        raise ProblemError(Problem(NO_PAIR, details=f"(it has values for {columns or 'no column'})"))
+    entities = [(start, end) for _, start, end in entity_spans(labelled.tags)]
+    spans: list[Row] = next((row[name] for name in ("spans", "entities") if row.get(name) is not None), [])
+    order = _order(spans, len(entities))
+    pairs = []
+    for item, relation in enumerate(relations):
+        try:
+            *ends, name = _relation(relation, spans)
+            head, tail = (order[end] for end in ends if type(end) is int and end >= 0)
+            if head == tail or not isinstance(name, str) or not name:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            details = f"(got {relation!r:.200}, the row has {len(entities)} entities)"
+            raise ProblemError(Problem(NO_RELATION_OF_TWO, "relations", item, details)) from error
+        pairs.append((head, tail, name))
+        if relation.get("direction") == "bi":
+            pairs.append((tail, head, name))
+    repeated = [pair for pair in itertools.combinations(pairs, 2) if pair[0][:2] == pair[1][:2]]
+    if repeated:
+        kind = "two entities must have one relation at most in each direction"
+        raise ProblemError(Problem(kind, "relations", details=f"(got {[name for *_, name in repeated[0]]})"))
+    joined = {frozenset(pair[:2]) for pair in pairs}
+    pairs += [
+        (head, tail, NO_RELATION)
+        for head, tail in itertools.combinations(range(len(entities)), 2)
+        if frozenset((head, tail)) not in joined
+    ]
+    several = len(pairs) > 1
+    return [
+        labelled._replace(
+            row_id=f"{labelled.row_id}-{number}" if several else labelled.row_id,
+            pair=Pair(entities[head], entities[tail], relation),
+            moved=labelled.moved if number == 0 else [],
+        )
+        for number, (head, tail, relation) in enumerate(pairs)
+    ]
+
+
+def _order(spans: list[Row], number: int) -> Sequence[int]:
+    """Of each entity, in the order of the row, its place in the order of the text; tags have no other order."""
+    if len(spans) != number:
+        return range(number)
+    given = sorted(range(number), key=lambda place: spans[place]["start"])
+    return [given.index(place) for place in range(number)]
+
+
+def _relation(relation: Any, spans: list[Row]) -> tuple[Any, Any, Any]:
+    """
+    The places of head and tail in the spans, and the name, as this project, Label Studio, doccano and Prodigy
+    (https://prodi.gy/docs/api-interfaces#relations) write them. A relation of another form is some error.
+    """
+    if "head_span" in relation:
+        of_span = {(span["start"], span["end"]): place for place, span in enumerate(spans)}
+        head, tail = (of_span[relation[end]["start"], relation[end]["end"]] for end in ("head_span", "child_span"))
+        return head, tail, relation["label"]
+    if "from_id" not in relation:
+        return relation["head"], relation["tail"], relation["relation"]
+    places = {str(span.get("id")): place for place, span in enumerate(spans)}
+    head, tail = (places[str(relation[end])] for end in ("from_id", "to_id"))
+    if relation.get("direction") == "left":
+        head, tail = tail, head
+    # Label Studio calls each relation so, and its names are the labels.
+    (name,) = relation["labels"] if {"labels", "direction"} & set(relation) else [relation["type"]]
+    return head, tail, name
+
+
+def _given_pair(row: Row, row_id: str, names: LabelNames, word_splitter: str) -> LabelledRow:
+    # Torch takes seconds to import, and data with entities do not need it.
+    from processing.pipeline_rows import PipelineRow
+    from processing.relation_pipeline import given_pair
+
+    relation = given_label(row["relation"], "relation", names.relations)
+    tokens = row.get("tokens")
+    no_entities = {"spans": []} if not isinstance(tokens, list) else {"ner_tags": ["O"] * len(tokens)}
+    rest = {name: value for name, value in row.items() if name not in ("spans", "entities", "ner_tags", "relations")}
+    labelled = read_labelled_row({**rest, **no_entities}, row_id, names, word_splitter)
+    text, words, offsets = row_words(labelled._asdict())
+    pair = given_pair(PipelineRow(columns=rest, text=text, words=words, offsets=offsets))
+    head, tail = ((pair[name]["start"], pair[name]["end"]) for name in ("head", "tail"))
+    return labelled._replace(pair=Pair(head, tail, relation))

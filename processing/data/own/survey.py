@@ -4,16 +4,15 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from processing.columns import OBJECT_COLUMNS
-from processing.data.row_checks import REJECTED, VERDICTS
 from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
 from processing.tokenizing import same_text
 
 from .file_source import OTHER_COLUMNS, FileSource
-from .labelled_rows import COLUMNS, NO_LABELS, LabelNames
+from .forms import FORM_COLUMNS, REJECTED, VERDICTS
+from .labelled_rows import COLUMNS, NO_LABELS, LabelledRow, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
@@ -22,105 +21,107 @@ _NUM_LISTED = 5  # So many skipped rows are named for a split that has no others
 _NUM_COLUMNS = 100  # JSON may have other columns in every row; no more are remembered.
 
 
-class Survey(NamedTuple):
-    """What a first pass over all rows finds, before any is converted."""
-
-    labels: list[str]  # the tags or the relations, in id order
-    num_rows: dict[str, int]  # of each split, how many can be used
-    ids: dict[str, set[str]]  # of each split, those that rows have in the source
-    keep_objects: bool  # whether the source has columns of objects
-    keep_texts: bool  # whether a row has a text
-    notes: list[str]  # for the report
-
-
-def survey_rows(source: FileSource) -> Survey:
+class Survey:
     """
-    Read all rows but their pictures. A split without any labels is left out, but for train. A ValueError tells another
-    split none of whose rows can be used, and tags of no one scheme.
+    What a first pass over all rows of a data set finds, before any is converted. Pictures are not read. A split other
+    than train that has no labels is left out.
+
+    Attributes:
+        labels: the tags or the relations, in id order.
+        num_rows: of each split, how many can be used.
+        ids: of each split, those that rows have in the source.
+        keep_objects, keep_texts: whether the source has columns of objects, and whether a row has a text.
+        notes: what is to be told.
+
+    Raises:
+        ValueError: for another split none of whose rows can be used, and for tags of no one scheme.
     """
-    detector = TagSchemeDetector()
-    answers: dict[str, Counter[str]] = {}  # types of entities, or relations
-    num_rows: dict[str, int] = {}
-    ids: dict[str, set[str]] = {}
-    columns: dict[str, None] = {}  # They are kept in the order in which they appear.
-    file_names: list[LabelNames] = []
-    has_relations = keep_texts = False
-    units: Counter[str] = Counter()
-    other_texts: list[str] = []
-    unlabelled: list[str] = []
-    rejected: Counter[str | None] = Counter()
-    for split, paths in source.tables.splits.items():
-        skipped: list[SkippedRow] = []
-        counts = answers[split] = Counter()
-        num_rows[split], ids[split] = 0, set()
-        for path in paths:
-            columns.update(dict.fromkeys(table_features(path)))
-            file_names.append(LabelNames.of(path))
-        for where, row in source.rows(split, skipped, with_pictures=False):
-            num_rows[split] += 1
-            keep_texts |= row.text is not None
-            if row.has_own_id:
-                ids[split].add(row.row_id)
-            has_relations = has_relations or bool(row.source.get("relations"))
-            if row.pair is not None:
-                counts[row.pair.relation] += 1
-            else:
-                counts.update(entity_type for entity_type, _, _ in entity_spans(to_iob2(row.tags)[0]))
-                if row.is_tagged:
-                    detector.add(row.tags)
-            units.update(row.shifted)
-            text = row.source.get("text")
-            if (
-                row.is_tagged
-                and row.text is None
-                and isinstance(text, str)
-                and not same_text(text, "".join(row.tokens))
-            ):
-                other_texts.append(where)
-            if len(columns) < _NUM_COLUMNS:
-                columns.update(dict.fromkeys(row.source))
-        rejected.update(row.problem.column for row in skipped if row.problem.kind == REJECTED)
-        if num_rows[split]:
-            continue
-        kinds = {row.problem.kind for row in skipped}
-        if split != "train" and kinds and kinds <= {NO_LABELS, REJECTED, OTHER_COLUMNS}:
-            files = ", ".join(os.path.relpath(path, source.tables.folder) for path in paths)
-            unlabelled.append(
-                f"the {split} split is left out, since its rows ({len(skipped)}) have no labels"
-                f"{''.join(f', or {kind}' for kind in sorted(kinds - {NO_LABELS}))}; predict.py tags them with "
-                f"--input {files}"
-            )
-            for of_split in (num_rows, ids, answers):
-                del of_split[split]
+
+    def __init__(self, source: FileSource):
+        self.num_rows: dict[str, int] = {}
+        self.ids: dict[str, set[str]] = {}
+        self.keep_texts = False
+        self._source, self._detector = source, TagSchemeDetector()
+        self._answers: dict[str, Counter[str]] = {}  # types of entities, or relations
+        self._columns: dict[str, None] = {}  # They are kept in the order in which they appear.
+        self._has_relations = False
+        self._units: Counter[str] = Counter()
+        self._other_texts: dict[tuple[str, str], list[str]] = {("text", "tokens"): [], ("tokens", "text"): []}
+        self._rejected: Counter[str | None] = Counter()
+        left_out = []
+        for split in source.tables.splits:
+            skipped: list[SkippedRow] = []
+            self.num_rows[split], self.ids[split], self._answers[split] = 0, set(), Counter()
+            for where, row in source.rows(split, skipped, with_pictures=False):
+                self._add(split, where, row)
+            self._rejected.update(row.problem.column for row in skipped if row.problem.kind == REJECTED)
+            if not self.num_rows[split]:
+                left_out.append(_left_out(source, split, skipped))
+                del self.num_rows[split], self.ids[split], self._answers[split]
+        paths = list(itertools.chain.from_iterable(source.tables.splits.values()))
+        self._columns |= {name: None for path in paths for name in table_features(path) if name not in FORM_COLUMNS}
+        self.keep_objects = not self._columns.keys().isdisjoint(OBJECT_COLUMNS)
+        names = [LabelNames.of(path) for path in paths]
+        if source.config.task == "re":
+            self.labels = _relations(names, self._answers)
+            about = [*_answer_notes("relation", "pairs", self.labels, self._answers)]
         else:
-            first = "".join(f"\n{row.where}: {row.problem}" for row in skipped[:_NUM_LISTED])
-            listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
-            raise ValueError(f"{', '.join(paths)}: expected rows of the {split} split, but {listing}")
+            types, self.labels = _types_and_tags(source.config.entity_types, names, self._answers)
+            about = [_scheme_note(source, self._detector)]
+            about += _answer_notes("entity type", "entities", types, self._answers)
+        self.notes = [*about, *_id_notes(self.ids), *self._notes(left_out)]
 
-    if source.config.task == "re":
-        labels = _relations(file_names, answers)
-        notes = [*_answer_notes("relation", "pairs", labels, answers), *_id_notes(ids)]
-    else:
-        types, labels = _types_and_tags(source.config.entity_types, file_names, answers)
-        notes = [_scheme_note(source, detector), *_answer_notes("entity type", "entities", types, answers)]
-        notes += _id_notes(ids)
-    if has_relations and source.config.task == "ner":
-        notes.append("the relations between entities are not used; with the task re they are")
-    notes += unlabelled
-    notes += [f"the offsets of {count} spans were {unit}, as their own texts show" for unit, count in units.items()]
-    notes += [f"{count} rows are left out, since their column {name} says so" for name, count in rejected.items()]
-    if other_texts:
-        notes.append(
-            f"the column text says something else than tokens, which are used, in {len(other_texts)} rows: "
-            f"{', '.join(other_texts[:_NUM_LISTED])}"
-        )
-    unknown = [column for column in columns if column not in COLUMNS and column.casefold() not in VERDICTS]
-    if unknown:
-        notes.append(f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}")
-    if source.tables.unused:
-        notes.append(f"splits that are not used: {', '.join(source.tables.unused)}")
-    keep_objects = not columns.keys().isdisjoint(OBJECT_COLUMNS)
-    return Survey(labels, num_rows, ids, keep_objects, keep_texts, notes)
+    def _add(self, split: str, where: str, row: LabelledRow) -> None:
+        self.num_rows[split] += 1
+        self.keep_texts |= row.text is not None
+        if row.has_own_id:
+            self.ids[split].add(row.row_id)
+        if row.pair is not None:
+            self._answers[split][row.pair.relation] += 1
+        else:
+            self._answers[split].update(entity_type for entity_type, _, _ in entity_spans(to_iob2(row.tags)[0]))
+            if row.is_tagged:
+                self._detector.add(row.tags)
+        self._has_relations = self._has_relations or bool(row.source.get("relations"))
+        self._units.update(row.shifted)
+        if len(self._columns) < _NUM_COLUMNS:
+            self._columns |= dict.fromkeys(row.source)
+        text, tokens = row.source.get("text"), row.source.get("tokens")
+        if isinstance(text, str) and isinstance(tokens, list) and not same_text(text, "".join(map(str, tokens))):
+            self._other_texts[("text", "tokens") if row.text is None else ("tokens", "text")].append(where)
+
+    def _notes(self, left_out: list[str]) -> Iterator[str]:
+        if self._has_relations and self._source.config.task == "ner":
+            yield "the relations between entities are not used; with the task re they are"
+        yield from left_out
+        for unit, count in self._units.items():
+            yield f"the offsets of {count} spans were {unit}, as their own texts show"
+        for name, count in self._rejected.items():
+            yield f"{count} rows are left out, since their column {name} says so"
+        for (other, used), places in self._other_texts.items():
+            if places:
+                said = f"the column {other} says something else than {used}, which are used, in {len(places)} rows: "
+                yield f"{said}{', '.join(places[:_NUM_LISTED])}"
+        known = {*COLUMNS, *VERDICTS} - set(FORM_COLUMNS)
+        if unknown := [column for column in self._columns if not {column, column.casefold()} & known]:
+            yield f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}"
+        if self._source.tables.unused:
+            yield f"splits that are not used: {', '.join(self._source.tables.unused)}"
+
+
+def _left_out(source: FileSource, split: str, skipped: Sequence[SkippedRow]) -> str:
+    """A note on a split of which no row can be used; where it cannot do without, it is a ValueError."""
+    paths, kinds = source.tables.splits[split], {row.problem.kind for row in skipped}
+    if split == "train" or not kinds or not kinds <= {NO_LABELS, REJECTED, OTHER_COLUMNS}:
+        first = "".join(f"\n{row.where}: {row.problem}" for row in skipped[:_NUM_LISTED])
+        listing = f"none of its {len(skipped)} rows can be used:{first}" if skipped else "it holds no rows."
+        raise ValueError(f"{', '.join(paths)}: expected rows of the {split} split, but {listing}")
+    reasons = ", or ".join(["have no labels", *sorted(kinds - {NO_LABELS})])
+    files = ", ".join(os.path.relpath(path, source.tables.folder) for path in paths)
+    return (
+        f"the {split} split is left out, since its rows ({len(skipped)}) {reasons}; predict.py tags them with --input "
+        f"{files}"
+    )
 
 
 def _relations(file_names: Iterable[LabelNames], answers: Mapping[str, Counter[str]]) -> list[str]:

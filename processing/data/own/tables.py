@@ -5,12 +5,16 @@ A row that cannot be read is a problem, and reading goes on. Memory does not gro
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from processing.problems import Problem
 
-from .arrow_tables import arrow_features, arrow_rows
 from .conll_tables import conll_rows, is_conll
 from .csv_tables import csv_rows
 from .text_tables import Row, json_rows, line_rows
@@ -65,7 +69,7 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
     """
     path, ending = os.fspath(path), ending_of(path)
     if ending in BINARY_ENDINGS:
-        yield from arrow_rows(path, columns)
+        yield from _arrow_rows(path, columns)
     elif ending in TEXT_ENDINGS:
         yield from _READERS[ending](path)
     else:
@@ -77,9 +81,91 @@ def place_of(path: str, place: int) -> str:
     return f"{path}:{place}" if ending_of(path) in TEXT_ENDINGS else f"{path}, row {place}"
 
 
+def placed_rows(
+    path: str | os.PathLike, shown: str | None = None, columns: Collection[str] | None = None
+) -> Iterator[tuple[str, Row | Problem]]:
+    """
+    The rows of [`read_table`], and for messages where each is: in the file as it is `shown`, the path if that is None.
+    Of several items of a JSON array on one line the later ones have their number in the array.
+    """
+    before = None
+    for number, (place, row) in enumerate(read_table(path, columns), start=1):
+        where = place_of(shown or os.fspath(path), place)
+        yield (f"{where}, item {number}" if place == before else where), row
+        before = place
+
+
 def table_features(path: str | os.PathLike) -> dict[str, Any]:
     """
     Columns of a Parquet or Arrow file and the `datasets` feature of each, with the names of class labels where
-    `datasets` wrote it; None for a column of a type that has none there. Empty for a file of text.
+    `datasets` wrote it; None for a column of a type that has none there, such as a map. Empty for a file of text.
     """
-    return arrow_features(os.fspath(path)) if ending_of(path) in BINARY_ENDINGS else {}
+    features: dict[str, Any] = {}
+    if ending_of(path) not in BINARY_ENDINGS:
+        return features
+    with _opened(os.fspath(path)) as (schema, _):
+        for column in schema:
+            try:
+                features |= datasets.Features.from_arrow_schema(pa.schema([column], schema.metadata))
+            except ValueError:
+                features[column.name] = None
+    return features
+
+
+BATCH_ROWS = 128
+
+# Reads the columns of these names, in batches.
+ReadColumns = Callable[[list[str]], Iterator[pa.RecordBatch]]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[pa.Schema, ReadColumns]]:
+    """
+    Raises:
+        OSError: for a file that is absent or may not be read.
+        ValueError: for one that is damaged or holds something else; pyarrow's own errors do not name the file.
+    """
+    is_parquet = path.lower().endswith(".parquet")
+    with open(path, "rb"):  # This raises the system's own error.
+        pass
+    try:
+        if is_parquet:
+            # Without these two options a row group, with all its pictures, is in memory as a whole.
+            with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+                yield file.schema_arrow, lambda names: file.iter_batches(BATCH_ROWS, columns=names)
+        else:
+            with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+                yield (
+                    reader.schema,
+                    lambda names: (
+                        part
+                        for batch in reader
+                        for part in pa.Table.from_batches([batch.select(names)]).to_batches(max_chunksize=BATCH_ROWS)
+                    ),
+                )
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        expected = "Parquet" if is_parquet else "Arrow as datasets writes it"
+        raise ValueError(f"{path}: cannot be read as {expected}: {str(error).rstrip('.')}.") from error
+
+
+def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Row | Problem]]:
+    """The rows as plain Python values, and their numbers from 0; columns that are not named are not read."""
+    with _opened(path) as (schema, read):
+        repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"columns {repeated} are there twice")
+        batches = read([name for name in schema.names if columns is None or name in columns])
+        yield from enumerate(row for batch in batches for row in _batch_rows(batch))
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row | Problem]:
+    try:
+        yield from batch.to_pylist()
+        return
+    except (ValueError, OverflowError, pa.ArrowException):
+        pass  # One of the rows; pyarrow checks no value before it is asked for.
+    for index in range(batch.num_rows):
+        try:
+            yield batch.slice(index, 1).to_pylist()[0]
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            yield Problem("a value of the row cannot be read", details=f"({error})")

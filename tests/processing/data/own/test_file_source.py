@@ -248,7 +248,8 @@ def test_the_first_pass_reads_no_pictures(tmp_path, monkeypatch):
         asked.append(columns)
         return read_table(path, columns)
 
-    monkeypatch.setattr("processing.data.own.file_source.read_table", read)
+    for module in ("file_source", "tables"):
+        monkeypatch.setattr(f"processing.data.own.{module}.read_table", read)
     list(FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache")).as_streaming_dataset("train"))
     assert ["image" in columns for columns in asked] == [*[False] * (len(asked) - 1), True]
     assert not any("more" in columns for columns in asked)

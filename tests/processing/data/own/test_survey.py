@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
@@ -205,3 +207,23 @@ def test_rows_of_parquet_that_are_no_gold(tmp_path):
     builder.download_and_prepare()
     assert len(builder.as_dataset()["train"]) == 2
     assert builder.report.notes[-1] == "columns that are not used: more"
+
+
+def test_columns_of_a_form_beside_tags_are_not_used(folder):
+    row = {"tokens": ["Ana"], "ner_tags": ["B-PER"], "label": [[0, 3, "LOC"]], "labels": []}
+    assert "columns that are not used: label, labels" in folder.write("train", row).prepare()[1].notes
+
+
+def test_words_that_are_not_those_of_the_text(folder):
+    row = {"text": "Ana met Bob", "tokens": ["Ana", "met", "Tom"], "spans": []}
+    _, report = folder.write("train", row).prepare()
+    assert "the column tokens says something else than text, which are used, in 1 rows: train.jsonl:1" in report.notes
+
+
+def test_items_on_one_line_have_their_numbers(folder):
+    folder.root.mkdir()
+    (folder.root / "train.json").write_text(json.dumps([{}, PARIS, {}]))
+    _, report = folder.prepare()
+    assert [row.where for row in report.skipped] == ["train.json:1", "train.json:1, item 3"]
+    with pytest.raises(ValueError, match=r"/train\.json:1: the row must have"):
+        folder.prepare(strict=True)

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from processing.data.forms import FORMS, in_our_columns
-from processing.data.row_checks import REJECTED, rejection
+from processing.data.own.forms import FORMS, REJECTED, in_our_columns, rejection
 from processing.problems import ProblemError
 
 
@@ -142,6 +141,13 @@ class TestLabelStudio:
     def test_other_names_of_columns(self, path, expected):
         row = in_our_columns(task({}) | {"data": {"tweet": TEXT, "photo": path, "author": "me"}})
         assert (row["text"], row["image"], row["author"]) == (TEXT, expected, "me")
+
+    def test_the_text_is_the_same_column_with_and_without_entities(self):
+        for result in ([], ANNOTATED["result"]):
+            data = {"tweet": TEXT, "source": f"web: {TEXT}"}
+            assert in_our_columns(task({"result": result}) | {"data": data})["text"] == TEXT
+            with pytest.raises(ProblemError, match=r"must have the tweet as text .*; rename the column that holds it"):
+                in_our_columns(task({"result": result}) | {"data": {"a": TEXT, "source": "web"}})
 
     def test_which_column_is_the_text(self):
         with pytest.raises(ProblemError, match=r"data: must have the tweet as text \(got id, one, two\)"):

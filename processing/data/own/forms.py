@@ -13,17 +13,31 @@ from urllib.parse import unquote
 
 from processing.problems import Problem, ProblemError
 
-from .own.text_tables import Row
+from .spans import SPAN_KEYS
+from .text_tables import Row
 
+
+REJECTED = "the row says of itself that it is not to be used"
+
+_YES, _NO = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
+_REFUSALS = ("reject", "rejected", "ignore", "ignored", "skip", "skipped", "cancelled", "canceled", "discarded")
+# By column, the values by which a row is no gold. Prodigy has `answer`, Label Studio `was_cancelled`, Argilla
+# `status`.
+VERDICTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("answer", "status", "state", "decision"), (*_REFUSALS, "deleted", "draft", "pending")),
+    **{f"{was}{word}": _YES for word in (*_REFUSALS, "deleted") for was in ("", "is_", "was_")},
+    **{f"{was}{word}": _NO for word in ("accepted", "approved", "confirmed", "gold") for was in ("", "is_", "was_")},
+}
 
 # Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.
-FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner", *("answer", "was_cancelled", "status"))
+FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner")
 
 # The columns of which each says what the entities of a row are.
 _ANSWERS = ("spans", "entities", "ner_tags", "relation")
 # What Prodigy has besides where a person answered another question than for entities.
 _OTHER_ANSWERS = ("label", "labels", "options", "accept")
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
+_TEXT_NAME = re.compile(r"text|tweet|sentence|content|body|caption|message", re.IGNORECASE)
 _SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
 
 
@@ -56,11 +70,15 @@ def in_our_columns(row: Row) -> Row:
                 details = f"({type(error).__name__}: {error})"
                 raise ProblemError(Problem(f"the row is not as {form.name} writes it", details=details)) from error
             break
-    column = next((name for name in ("spans", "entities") if isinstance(row.get(name), list)), None)
-    if column is None:
-        return row
-    row = {**row, column: [_span(span) for span in row[column]]}
-    return row
+    return row | {name: _spans(row[name]) for name in ("spans", "entities") if row.get(name) is not None}
+
+
+def rejection(row: Mapping[str, Any]) -> Problem | None:
+    """The column that says of a row that it was rejected, skipped or not confirmed; None if no column says so."""
+    for column, value in row.items():
+        if value is not None and str(value).strip().casefold() in VERDICTS.get(column.casefold(), ()):
+            return Problem(REJECTED, column, details=f"(got {value!r:.80})")
+    return None
 
 
 def misnamed_column(row: Row) -> str:
@@ -81,10 +99,19 @@ def misnamed_column(row: Row) -> str:
     return ""
 
 
+def _spans(spans: Any) -> Any:
+    """The spans as dicts with `start`, `end` and `label`; what is of an unknown spelling stays as it is."""
+    if isinstance(spans, dict) and set(spans) >= set(SPAN_KEYS):
+        # How datasets stores a sequence of dicts: a dict of lists.
+        columns = list(spans.values())
+        if all(isinstance(items, list) and len(items) == len(columns[0]) for items in columns):
+            spans = [dict(zip(spans, span, strict=True)) for span in zip(*columns, strict=True)]
+    return [_span(span) for span in spans] if isinstance(spans, list) else spans
+
+
 def _span(span: Any) -> Any:
-    """A span with `start`, `end` and `label`; one of an unknown spelling stays as it is."""
     if isinstance(span, list | tuple) and len(span) == 3:
-        return dict(zip(("start", "end", "label"), span, strict=True))
+        return dict(zip(SPAN_KEYS, span, strict=True))
     if not isinstance(span, Mapping):
         return span
     span = {key if _SPAN_KEYS.get(key, key) in span else _SPAN_KEYS[key]: value for key, value in span.items()}
@@ -113,7 +140,7 @@ def _label_studio_task(row: Row) -> Row:
         for item in (results[0] if results else [])
         if "start" in item.get("value", ())  # Choices, and boxes in the picture, have none.
     ]
-    columns = _label_studio_data({"id": row.get("id"), **row["data"]}, spans)
+    columns = _label_studio_data({"id": row.get("id"), **row["data"]})
     if not results:
         return columns | ({"was_cancelled": True} if given else {"status": "pending"})
     # Where a person named no relation, there are no `labels`.
@@ -136,8 +163,11 @@ def _said(result: list[Any]) -> frozenset[str]:
     return frozenset([*values.values(), *relations])
 
 
-def _label_studio_data(columns: Row, spans: list[Row]) -> Row:
-    """The columns with the text as `text` and the picture as `image`, whatever their names are."""
+def _label_studio_data(columns: Row) -> Row:
+    """
+    The columns with the text as `text` and the picture as `image`, whatever their names are. What a row has marked
+    does not count: else of the same file rows without entities would be read in another way.
+    """
     texts = [name for name, value in columns.items() if isinstance(value, str) and name not in ("id", "image")]
     pictures = [name for name in texts if _PICTURE.fullmatch(columns[name]) and name != "text"]
     if "image" not in columns and len(pictures) == 1:
@@ -147,10 +177,11 @@ def _label_studio_data(columns: Row, spans: list[Row]) -> Row:
         local = image.removeprefix("/data/local-files/?d=")
         columns["image"] = unquote(local) if local != image else image.removeprefix("/data/")
     if "text" not in columns:
-        marked = [span["text"] for span in spans if isinstance(span.get("text"), str)]
-        texts = [name for name in texts if name in columns and all(part in columns[name] for part in marked)]
+        texts = [name for name in texts if name in columns]
+        texts = [name for name in texts if _TEXT_NAME.search(name)] or texts
         if len(texts) != 1:
-            raise ProblemError(Problem("must have the tweet as text", "data", details=f"(got {', '.join(columns)})"))
+            details = f"(got {', '.join(columns)}); rename the column that holds it to text"
+            raise ProblemError(Problem("must have the tweet as text", "data", details=details))
         columns["text"] = columns.pop(texts[0])
     return columns
 

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.data.row_checks import OWN_TEXT, in_characters, own_text, rejection
+from processing.data.own.forms import rejection
+from processing.data.own.spans import OWN_TEXT, in_characters, own_text, read_spans, words_of_spans
 from processing.problems import ProblemError
+from processing.tokenizing import split_words
 
 
 TEXT = "🔥🔥🔥 Al met José in LA today"
@@ -87,3 +89,36 @@ def test_rejection(column, value, is_rejected):
     problem = rejection({"text": "reject", column: value})
     assert (problem is not None) == is_rejected
     assert problem is None or problem.column == column
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "words"),
+    [
+        ("🔥🔥 Ana met Bob today", 5, 8, None),  # UTF-16 units
+        ("ABCD efgh", 1, 3, None),
+        ("Ana met Bob", 0, 5, None),
+        ("the #GoLakers now", 7, 13, None),
+        ("Oslofjord saw it", 0, 4, None),
+        ("Osloer saw it", 0, 4, "Osloer"),
+        ("in 서울에서는", 3, 5, "서울에서는"),
+        ("so @oslo won", 4, 8, "@oslo"),
+        ("so  Ana won", 2, 7, "Ana"),
+    ],
+)
+def test_words_of_spans(text, start, end, words):
+    spans = read_spans([{"start": start, "end": end, "label": "PER"}], "spans", text)
+    if words is None:
+        with pytest.raises(
+            ProblemError, match="spans: each must be whole words, but for signs in front and an ending"
+        ):
+            list(words_of_spans(spans, split_words(text), "spans"))
+    else:
+        ((first, last, _, whole),) = words_of_spans(spans, split_words(text), "spans")
+        assert whole == words and split_words(text)[1][first:last] == [words]
+
+
+def test_the_message_names_other_units():
+    text = "🔥🔥 Ana met Bob today"
+    spans = read_spans([{"start": 5, "end": 8, "label": "PER"}], "spans", text)
+    with pytest.raises(ProblemError, match=r"\(got 'a m' of 'Ana met'; counted in UTF-16 units all of them are whole"):
+        list(words_of_spans(spans, split_words(text), "spans"))

@@ -19,6 +19,7 @@ from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDIN
 from processing.images import is_address
 from processing.jobs.digests import digest, files_digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one
+from processing.rows.picture_files import holds_pictures, with_its_ending
 
 
 logger = logging.get_logger(__name__)
@@ -90,7 +91,8 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
     """
     The rows of files, of all files of folders, and of patterns such as `shards/*.parquet`. Rows as annotation tools
     export them are read as [`in_our_columns`] does it. Paths of pictures start from `image_dir`, by default from the
-    folder of their file. That a `.txt` is read as CoNLL is logged.
+    folder of their file. That a `.txt` is read as CoNLL is logged, and that CoNLL names pictures (`IMGID`) where none
+    lies in a folder of the files or below it: then the rows are texts alone.
 
     Raises:
         OSError: for a file that is not there or cannot be read, and a folder or a pattern without any file of rows;
@@ -102,10 +104,12 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
         _, first = next(iter(read_table(path)), (0, None))
         if ending_of(path) == ".txt" and isinstance(first, dict) and "tokens" in first:
             logger.warning(f"{path} is read as CoNLL: a word and its tag on each line, a blank line between tweets.")
+    are_texts_alone = False
 
     def read() -> Iterator[InputRow]:
         for path in paths:
             folder = Path(image_dir) if image_dir else path.parent
+            is_conll = ending_of(path) in CONLL_ENDINGS
             for place, row in placed_rows(path):
                 try:
                     if isinstance(row, Problem):
@@ -115,11 +119,23 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                     yield InputRow(place, {}, error.problem)
                     continue
                 columns = {name: value for name, value in given.items() if value not in (None, [])}
+                if are_texts_alone:
+                    columns.pop("image", None)
                 pictures = {name: _below(folder, columns[name]) for name in PICTURE_COLUMNS if name in columns}
+                if is_conll and "image" in pictures:
+                    pictures["image"] = Path(with_its_ending(str(pictures["image"])))
                 yield InputRow(place, columns | pictures, pictures=_paths_of(columns))
 
-    if image_dir or not all(ending_of(path) in CONLL_ENDINGS for path in paths):  # which name no path of a picture
-        _check_found(islice(read(), ROWS_LOOKED_AT))
+    if image_dir is None and all(ending_of(path) in CONLL_ENDINGS for path in paths):
+        names_pictures = any("image" in row.columns for row in islice(read(), ROWS_LOOKED_AT))
+        folders = {str(path.parent) for path in paths}
+        are_texts_alone = names_pictures and not any(map(holds_pictures, folders))
+        if are_texts_alone:
+            logger.warning(
+                f"The files name pictures (IMGID), and none lies below {', '.join(sorted(folders))}: the texts alone "
+                "are tagged. If you have the pictures, name their folder by --image_dir."
+            )
+    _check_found(islice(read(), ROWS_LOOKED_AT))
     return RowSource(read, files_digest([str(path) for path in paths], ()), inputs)
 
 
@@ -134,8 +150,8 @@ def _check_found(rows: Iterable[InputRow]) -> None:
         if len(paths) > 1 and not any(map(os.path.exists, paths)):
             raise FileNotFoundError(
                 f"Every picture that the first rows name in {column} is missing ({len(paths)}), the first of them "
-                f"{str(paths[0])[:200]}. Name the folder from which the paths start by image_dir, or leave the column "
-                "out."
+                f"{str(paths[0])[:200]}. Name the folder from which the paths start by --image_dir, or leave the "
+                "column out."
             )
 
 

@@ -58,8 +58,9 @@ def check_splits(data: DatasetDict, name: str, task: str) -> None:
     missing = [split for split in needed if not data.get(split)]
     if missing:
         raise ValueError(
-            f"{name} has no rows in {', '.join(missing)}, but only in {', '.join(data)}. Training learns from train, "
-            "chooses the epoch on validation and, where there is one, scores test once. Give a file for each of them."
+            f"{name} has no rows in {', '.join(missing)}, but only in {', '.join(data) or 'no split'}. Training "
+            "learns from train, chooses the epoch on validation and, where there is one, scores test once. Give a "
+            "file for each of them."
         )
     check_task(data, name, task)
 

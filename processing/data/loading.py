@@ -64,8 +64,8 @@ def load_data(
             `tag_scheme`, `strict` and `entity_types`.
 
     Raises:
-        ValueError: for an unknown name, columns that do not fit, options that do not apply, and whatever the builder
-            finds wrong.
+        ValueError: for an unknown name, columns that do not fit, options that do not apply, data without any labels,
+            and whatever the builder finds wrong.
         OSError: where the cache cannot be written.
     """
     numbers: dict[str, Any] = {
@@ -80,15 +80,15 @@ def load_data(
         hint = "" if name in DEMOS else " Name your folder as the data set itself."
         raise ValueError(f"data_dir can be given only for {', '.join(ARCHIVES)}, not for {name!r}.{hint}")
     if name in DEMOS:
-        return _prepared(DEMOS[name](cache_dir=cache_dir), cache_dir)
+        return _prepared(name, DEMOS[name](cache_dir=cache_dir), cache_dir)
     if name in ARCHIVES:
         builder = ARCHIVES[name](config_name=name, data_dir=data_dir, cache_dir=cache_dir, **shared)
-        return _prepared(builder, cache_dir)
+        return _prepared(name, builder, cache_dir)
     tables = find_tables(name) if is_own else None
     # Class labels of relations are in this project's columns already.
     if tables is not None and not isinstance(table_features(tables.first).get("relation"), ClassLabel):
         own |= {"word_splitter": word_splitter, "task": task}
-        return _prepared(FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
+        return _prepared(name, FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
     with cache_errors(cache_dir):
         if tables is None:
             data = _from_hub(name, cache_dir)
@@ -97,14 +97,24 @@ def load_data(
             data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
     known = _with_known_columns(name, data)
     _check_names(name, known)
-    return _labelled(encode_pictures(known))
+    return _labelled(name, encode_pictures(known))
 
 
-def _prepared(builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDict, LoadingReport]:
+def _prepared(name: str, builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDict, LoadingReport]:
     with cache_errors(cache_dir):
         builder.download_and_prepare()
     report = builder.report if isinstance(builder, ReportingBuilder) else LoadingReport()
-    return encode_pictures(builder.as_dataset()), report
+    data = encode_pictures(builder.as_dataset())
+    _check_splits(name, data)
+    return data, report
+
+
+def _check_splits(name: str, data: DatasetDict) -> None:
+    if not data:
+        raise ValueError(
+            f"{name}: none of its rows has labels that may be used, so that nothing can be learnt or scored. Rows "
+            "without labels are tagged by predict.py, with --input."
+        )
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
@@ -166,7 +176,7 @@ def _check_names(name: str, data: DatasetDict) -> None:
                         raise ProblemError(error.problem, f"{name}, split {split}, row {number}") from error
 
 
-def _labelled(data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
+def _labelled(name: str, data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
     """The splits that have labels, with train in any case; the report tells of the others."""
     report = LoadingReport()
     for split, rows in list(data.items()):
@@ -174,6 +184,7 @@ def _labelled(data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:
         if split != "train" and len(rows) and all(map(is_hidden, rows[column])):
             report.notes.append(f"the {split} split is left out, since its rows ({len(rows)}) have no labels")
             del data[split]
+    _check_splits(name, data)
     return data, report
 
 

@@ -14,6 +14,9 @@ from .loading_report import AbsentPicture, SplitReport
 
 _IS_OUTSIDE = "the path leads out of the folder of the pictures"
 _COUNTS = {ADDRESS: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
+_ARE = {ADDRESS: "an address", _IS_OUTSIDE: "outside the folder of the pictures", NO_SUCH_FILE: "missing"}
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 
 
 def check_image(source: ImageSource) -> Problem | None:
@@ -25,11 +28,29 @@ def check_image(source: ImageSource) -> Problem | None:
     return None
 
 
+def holds_pictures(folder: str) -> bool:
+    """Whether a file in the folder, or in one below it, ends as a picture does."""
+    names = (name for _, _, of_folder in os.walk(folder) for name in of_folder)
+    return any(name.lower().endswith(PICTURE_ENDINGS) for name in names)
+
+
+def with_its_ending(path: str) -> str:
+    """The path of a `.jpg`; where there is no such file, that of a picture of the same name with another ending."""
+    stem, ending = os.path.splitext(path)
+    if ending != ".jpg" or os.path.exists(path):
+        return path
+    return next((stem + other for other in PICTURE_ENDINGS if os.path.exists(stem + other)), path)
+
+
 class PictureFolder(NamedTuple):
-    """A folder of pictures, whose names are relative to `base` and have to stay below `folder`."""
+    """
+    A folder of pictures, whose names are relative to `base` and have to stay below `folder`. Where `guesses_endings`,
+    a name `17.jpg` is also `17.png` and the like: CoNLL names a picture by a number alone.
+    """
 
     base: str
     folder: str
+    guesses_endings: bool = False
 
     def find(self, name: str) -> str:
         """
@@ -44,8 +65,8 @@ class PictureFolder(NamedTuple):
             # It may be written by way of a link; the folder is known here by its real path.
             places.append(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
         for path in map(os.path.normpath, places):
-            if path.startswith(self.folder + os.sep):
-                return path
+            if path.startswith(os.path.join(self.folder, "")):  # also of the folder /
+                return with_its_ending(path) if self.guesses_endings else path
         raise ProblemError(Problem(_IS_OUTSIDE, details=f"({os.path.basename(self.folder)})"))
 
 
@@ -144,11 +165,12 @@ class PictureReader:
             self.missing.setdefault(column, []).append(self.report.absent[-1])
 
     def check_found(self) -> None:
-        """Where several rows name pictures of a column and every one is missing, a FileNotFoundError says it."""
+        """Where several rows name pictures of a column and none of them is there, a FileNotFoundError says it."""
         for column, missing in self.missing.items():
             is_list = len({picture.row_id for picture in missing}) > 1  # One row may be wrong by itself.
             if is_list and not self.report.counts["images" if column == "image" else column]:
+                are = " or ".join(dict.fromkeys(_ARE[picture.problem.kind] for picture in missing))
                 raise FileNotFoundError(
-                    f"Every picture that the rows name in {column} is missing ({len(missing)}); looked in "
+                    f"Every picture that the rows name in {column} is {are} ({len(missing)}); looked in "
                     f"{self.folders[column].folder}. The first one is {missing[0]}."
                 )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from processing.problems import Problem
+from processing.rows.picture_files import PICTURE_ENDINGS
 
 from .text_tables import Row, text_lines, without_line_end
 
@@ -145,7 +146,8 @@ def _header(text: str) -> Row | None:
     if header is None:
         return None
     if image_id := header["image_id"]:
-        return {"image_id": image_id, "image": f"{image_id}.jpg"}
+        has_ending = image_id.lower().endswith(PICTURE_ENDINGS)
+        return {"image_id": image_id, "image": image_id if has_ending else f"{image_id}.jpg"}
     row_id = (header["id"] or header["sent_id"] or "").strip()
     return {"id": row_id} if row_id else {}
 

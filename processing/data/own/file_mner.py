@@ -1,5 +1,7 @@
 """The builder of your own tweets with entities or relations, in any of the formats of `tables` and `forms`."""
 
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +10,7 @@ import datasets
 
 from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.rows.loading_report import LoadingReport, MovedSpan
-from processing.rows.picture_files import PictureFolder
+from processing.rows.picture_files import PictureFolder, holds_pictures
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
 from processing.tokenizing import check_word_splitter, row_words
@@ -19,6 +21,12 @@ from .labelled_rows import LabelledRow
 from .survey import Survey
 from .tables import CONLL_ENDINGS, ending_of
 from .tag_schemes import TAG_SCHEMES, to_iob2
+
+
+TEXTS_ALONE = (
+    "the files name pictures (IMGID), and no picture lies in their folder or below: the rows are texts alone; if you "
+    "have the pictures, name their folder by --image_dir"
+)
 
 
 class FileMNER(ReportingBuilder):
@@ -53,7 +61,7 @@ class FileMNER(ReportingBuilder):
         cache_dir, kwargs: see [`ReportingBuilder`].
     """
 
-    FOUND_ELSEWHERE = "Name the folder of the pictures by image_dir, or leave the column out."
+    FOUND_ELSEWHERE = "Name the folder of the pictures by --image_dir, or leave their names out of the files."
     BUILDER_CONFIG_CLASS = FileMNERConfig
     BUILDER_CONFIGS = [  # noqa: RUF012
         FileMNERConfig(name="file", description="Tweets with entities or relations, from files of your own.")
@@ -98,8 +106,14 @@ class FileMNER(ReportingBuilder):
             **kwargs,
         )
         self._source = FileSource(tables, self.config)
-        # In CoNLL an id stands in front of a tweet, and no path of a picture.
-        self._has_ids_alone = image_dir is None and ending_of(tables.first) in CONLL_ENDINGS
+        paths = itertools.chain.from_iterable(tables.splits.values())
+        self._is_conll = all(ending_of(path) in CONLL_ENDINGS for path in paths)
+        self._is_default_folder = image_dir is None
+
+    @functools.cached_property
+    def _is_text_alone(self) -> bool:
+        """Whether the files are CoNLL without pictures: the texts of Twitter-2015 and 2017 are also passed on so."""
+        return self._is_conll and self._is_default_folder and not holds_pictures(self.config.image_dir)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(description=self.config.description)
@@ -115,7 +129,7 @@ class FileMNER(ReportingBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         survey, image_dir = self._survey, self.config.image_dir
-        folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir))
+        folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir, self._is_conll))
         reader = self._start_split(split, image_dir, folders)
         report = reader.report
         ids = {label: index for index, label in enumerate(survey.labels)}
@@ -126,7 +140,12 @@ class FileMNER(ReportingBuilder):
                 answer, num_normalised = _answer(labelled, ids)
             except KeyError:
                 raise RuntimeError(changed) from None
-            pictures, absent = reader.read(labelled.row_id, labelled.source)
+            source = labelled.source
+            if source.get("image") is not None and self._is_text_alone:
+                source = {**source, "image": None}
+                if TEXTS_ALONE not in self.report.notes:
+                    self.report.notes.append(TEXTS_ALONE)
+            pictures, absent = reader.read(labelled.row_id, source)
             row: dict[str, Any] = {
                 "id": labelled.row_id,
                 "image_id": labelled.image_id,
@@ -146,8 +165,6 @@ class FileMNER(ReportingBuilder):
             report.moved += [MovedSpan(where, span, words) for span, words in labelled.moved]
             yield labelled.row_id, row
         report.counts["rows_skipped"] = len(report.skipped)
-        if self._has_ids_alone:
-            reader.missing.pop("image", None)
         if report.counts["rows"] != survey.num_rows[split]:
             raise RuntimeError(changed)
 

@@ -108,7 +108,8 @@ def source_digest(tables: Tables, image_dir: str, cache_dir: str | None) -> str:
     texts = [path for path in paths if ending_of(path) not in BINARY_ENDINGS]
     stored = [os.stat(path) for path in paths if path not in texts]
     label_files = {os.path.join(os.path.dirname(path), LABEL_FILE) for path in paths}
-    folders = [image_dir] if stored or any(map(_names_pictures, texts)) else []
+    is_listed = image_dir != os.sep  # The listing of a whole machine takes minutes and changes all the time.
+    folders = [image_dir] if is_listed and (stored or any(map(_names_pictures, texts))) else []
     cache = os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE)
     return digest(
         {split: [*map(os.path.basename, paths)] for split, paths in tables.splits.items()},

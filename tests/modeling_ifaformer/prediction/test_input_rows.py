@@ -182,3 +182,20 @@ def test_addresses_stay_as_they_are(tmp_path, address):
     assert row.columns["image"] == address
     with pytest.raises(FileNotFoundError, match="this is an address, and nothing is downloaded here"):
         file_rows([address])
+
+
+def test_pictures_of_conll(tmp_path, monkeypatch):
+    """Texts alone where there is no picture at all, an error where there are others, and any usual ending."""
+    path = tmp_path / "a.conll"
+    path.write_text("IMGID:1\nAna\tB-PER\nsang\tO\n\nIMGID:2\nBo\tB-PER\nsang\tO\n")
+    said: list[str] = []
+    monkeypatch.setattr(input_rows.logger, "warning", said.append)
+    rows = list(file_rows([str(path)]).read())
+    assert not any("image" in row.columns or row.pictures for row in rows) and len(said) == 1
+    assert f"name pictures (IMGID), and none lies below {tmp_path}: the texts alone" in said[0]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "2.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"missing \(2\).* by --image_dir"):
+        file_rows([str(path)])
+    rows = list(file_rows([str(path)], str(tmp_path / "photos")).read())
+    assert [row.columns["image"].name for row in rows] == ["1.jpg", "2.png"]

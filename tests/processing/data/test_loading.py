@@ -166,7 +166,7 @@ class TestLoadData:
         rows = {"train": [row], "test": [{**row, "ner_tags": [-1, -1]}]}
         features = ner_features(["O", "B-PER"])
         data = DatasetDict({split: Dataset.from_list(of, features=features) for split, of in rows.items()})
-        left, report = data_module._labelled(data)
+        left, report = data_module._labelled("x", data)
         assert list(left) == ["train"] and "the test split is left out" in report.notes[0]
 
     def test_no_picture_is_written_twice(self, tmp_path):
@@ -187,3 +187,11 @@ class TestLoadData:
         monkeypatch.setattr(ArrowWriter, "finalize", no_space)
         with pytest.raises(OSError, match=r"no space left in .*another cache_dir"):
             load_data(str(tmp_path / "tweets.jsonl"), cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_lone_file_without_labels(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text('{"text": "Jordan met Paris"}\n{"text": "no one"}\n')
+    for _ in range(2):  # The second time, the rows come from the cache.
+        with pytest.raises(ValueError, match=r"test\.jsonl: none of its rows has labels .* predict\.py, with --input"):
+            load_data(str(path), cache_dir=str(tmp_path / "cache"))

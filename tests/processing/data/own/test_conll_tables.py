@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from processing.data.own.conll_tables import conll_rows, is_conll
-from processing.data.own.file_mner import FileMNER
+from processing.data.own.file_mner import TEXTS_ALONE, FileMNER
 from processing.data.own.tables import read_table
 
 
@@ -83,6 +83,11 @@ def test_pictures(write):
         (4, "there must be words between this line and the next blank line"),
         (6, {"tokens": ["b"], "ner_tags": ["O"]}),
     ]
+
+
+def test_a_picture_with_its_ending(write):
+    rows = [row for _, row in read(write, "IMGID:a/0.jpg\nAna O\nsang O\n\nIMGID:q.PNG\nb O\nc O\n")]
+    assert [(row["image_id"], row["image"]) for row in rows] == [("a/0.jpg", "a/0.jpg"), ("q.PNG", "q.PNG")]
 
 
 def test_words_with_other_spaces(write):
@@ -207,3 +212,33 @@ class TestAsData:
         tags = [[names[tag] for tag in of] for of in rows["ner_tags"]]
         assert tags[1] == ["O", "B-location"] and len(tags) == 2
         assert tags[0] == TWEETS[0][1]["ner_tags"][: len(tags[0])]
+
+    def tagged(self, tmp_path, *names):
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        text = "\n\n".join(f"IMGID:{name}\nAna\tB-PER\nsang\tO" for name in names)
+        (folder / "train.conll").write_text(f"{text}\n")
+        return folder
+
+    def test_pictures_of_other_endings(self, tmp_path):
+        folder = self.tagged(tmp_path, "1", "2", "3.png")
+        for name in ("1.jpg", "2.webp", "3.png"):
+            Image.new("RGB", (8, 6)).save(folder / name)
+        data, report = self.load(folder, verify_pictures=True)
+        assert None not in data["train"]["image"] and not report.absent
+
+    def test_texts_alone(self, tmp_path):
+        """Without any picture beside the files the rows are texts alone; with some that no row names, it stops."""
+        folder = self.tagged(tmp_path, "1", "2")
+        data, report = self.load(folder)
+        assert data["train"]["image"] == [None, None] and not report.absent
+        assert TEXTS_ALONE in report.notes and "--image_dir" in TEXTS_ALONE
+        with pytest.raises(FileNotFoundError, match=r"is missing \(2\); looked in .*\. Name the .* by --image_dir"):
+            self.load(folder, image_dir=tmp_path)
+        (folder / "photos").mkdir()
+        for number in (1, 2):
+            Image.new("RGB", (8, 6)).save(folder / "photos" / f"{number}.jpg")
+        with pytest.raises(FileNotFoundError, match=r"image is missing \(2\); looked in .*mine\. The first one is"):
+            self.load(folder)
+        data, report = self.load(folder, image_dir=folder / "photos")
+        assert None not in data["train"]["image"] and TEXTS_ALONE not in report.notes

@@ -203,6 +203,15 @@ def test_image_dir(folder, tmp_path):
         folder.builder(image_dir="gone")
 
 
+def test_pictures_outside_their_folder(folder, tmp_path):
+    paths = [folder.save_picture(tmp_path / f"{name}.png") or str(tmp_path / f"{name}.png") for name in "ab"]
+    folder.write("train", *({**PARIS, "image": path} for path in paths))
+    with pytest.raises(FileNotFoundError, match=r"is outside the folder of the pictures \(2\); .* by --image_dir"):
+        folder.prepare()
+    dataset, report = folder.prepare(image_dir="/")
+    assert None not in dataset["train"]["image"] and not report.absent
+
+
 def test_bytes(folder, tmp_path):
     folder.save_picture(tmp_path / "a.png", 7)
     data = (tmp_path / "a.png").read_bytes()

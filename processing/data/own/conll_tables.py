@@ -25,7 +25,7 @@ _HEADER = re.compile(
     r"|#\s*(?:[\w.:-]+|newdoc id|newpar id)\s*=.*|# (?:newdoc|newpar)"
 )
 _TAG = re.compile(r"O|[BIESLUMW]-\S.*")
-_NUMBER, _FIRST = re.compile(r"\d+(?:[-.]\d+)?"), re.compile(r"[01](?:[-.]\d+)?")
+_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
 
 _EXPECTED = "each line must have a word and its tag, as many columns as most lines, with tabs or spaces between"
 _NUMBERED = "the first column must be the word, and it numbers the words: keep only the columns of words and tags"
@@ -42,12 +42,14 @@ def conll_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     - In front of the first word of a tweet, `IMGID:17` says that `image_id` is `17` and `image` is `17.jpg`. A comment
       there, `# id = 7`, `# sent_id = 7` or `# id 7`, says the `id`; other comments `# key = value` are not used. A
       line with all columns and a tag in the last one is a word, whatever it looks like.
-    - A file whose first column numbers the words of each tweet has no words for this reader: each tweet is a problem.
+    - Where the first column numbers the words, which is where its first 50 are numbers, each tweet is a problem.
 
     A line of another form is a problem, which costs its tweet.
     """
-    _, has_tabs, width = _layout(path)
-    is_numbered = _is_numbered(path, has_tabs, width)
+    lines, has_tabs, width = _layout(path)
+    first = [_columns(text, has_tabs) for text in lines]
+    has_words_behind = width > 2 or (width == 2 and not all(_is_tagged(columns, width) for columns in first))
+    is_numbered = len(first) > 1 and has_words_behind and all(_NUMBER.fullmatch(columns[0]) for columns in first)
     row: Row = {}
     words: list[list[str]] = []
     start, is_broken = 0, False
@@ -117,23 +119,6 @@ def _is_word(text: str, columns: list[str], width: int) -> bool:
     """Whether a line that looks as one in front of the words holds a word: all columns, or a hashtag beside others."""
     is_hashtag = text.startswith("#") and not text.startswith("# ") and not len(columns) == 1 < width
     return is_hashtag or _is_tagged(columns, width)
-
-
-def _is_numbered(path: str, has_tabs: bool, width: int) -> bool:
-    """Whether the first column of all lines is a number that begins anew in each tweet, and the words come behind."""
-    is_first, num_lines = True, 0
-    for _, text in text_lines(path):
-        if isinstance(text, Problem):
-            continue
-        columns = _columns(text, has_tabs)
-        if _ends_tweet(text):
-            is_first = True
-        elif not is_first or _is_word(text, columns, width) or _header(text) is None:
-            has_word = width > 2 or (width == 2 and not _is_tagged(columns, width))
-            if not has_word or not (_FIRST if is_first else _NUMBER).fullmatch(columns[0]):
-                return False
-            is_first, num_lines = False, num_lines + 1
-    return num_lines > 1
 
 
 def _ends_tweet(text: str | Problem) -> bool:

@@ -161,7 +161,7 @@ def _check_tags(row: LabelledRow, scheme: str | None, entity_types: Sequence[str
         try:
             _, entity_type = split_tag(tag, scheme if row.is_tagged else None)
         except ValueError as error:
-            raise ProblemError(Problem("a tag is none of the scheme", column, details=f"({error})")) from error
+            raise ProblemError(Problem("a tag does not belong to the scheme", column, details=f"({error})")) from error
         if entity_type and entity_types is not None and entity_type not in entity_types:
             details = f"({entity_type!r} is none of {', '.join(entity_types)})"
             raise ProblemError(Problem("an entity type is unknown", column, details=details))

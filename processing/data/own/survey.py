@@ -12,7 +12,7 @@ from processing.tokenizing import same_text
 
 from .file_source import OTHER_COLUMNS, FileSource
 from .forms import FORM_COLUMNS, REJECTED, VERDICTS
-from .labelled_rows import COLUMNS, NO_LABELS, LabelledRow, LabelNames
+from .labelled_rows import COLUMNS, NO_LABELS, TEXT_COLUMNS, LabelledRow, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
@@ -64,12 +64,12 @@ class Survey:
         names = [LabelNames.of(path) for path in paths]
         if source.config.task == "re":
             self.labels = _relations(names, self._answers)
-            about = [*_answer_notes("relation", "pairs", self.labels, self._answers)]
+            self.notes = [*_answer_notes("relation", "pairs", self.labels, self._answers)]
         else:
             types, self.labels = _types_and_tags(source.config.entity_types, names, self._answers)
-            about = [_scheme_note(source, self._detector)]
-            about += _answer_notes("entity type", "entities", types, self._answers)
-        self.notes = [*about, *_id_notes(self.ids), *self._notes(left_out)]
+            self.notes = [_scheme_note(source, self._detector)]
+            self.notes += _answer_notes("entity type", "entities", types, self._answers)
+        self.notes += [*_id_notes(self.ids), *self._notes(left_out)]
 
     def _add(self, split: str, where: str, row: LabelledRow) -> None:
         self.num_rows[split] += 1
@@ -86,8 +86,9 @@ class Survey:
         self._units.update(row.shifted)
         if len(self._columns) < _NUM_COLUMNS:
             self._columns |= dict.fromkeys(row.source)
-        text, tokens = row.source.get("text"), row.source.get("tokens")
-        if isinstance(text, str) and isinstance(tokens, list) and not same_text(text, "".join(map(str, tokens))):
+        text, tokens, offsets = (row.source.get(name) for name in TEXT_COLUMNS)
+        are_both = isinstance(tokens, list) and offsets is None
+        if isinstance(text, str) and are_both and not same_text(text, "".join(map(str, tokens or ()))):
             self._other_texts[("text", "tokens") if row.text is None else ("tokens", "text")].append(where)
 
     def _notes(self, left_out: list[str]) -> Iterator[str]:
@@ -97,7 +98,7 @@ class Survey:
         for unit, count in self._units.items():
             yield f"the offsets of {count} spans were {unit}, as their own texts show"
         for name, count in self._rejected.items():
-            yield f"{count} rows are left out, since their column {name} says so"
+            yield f"{count} rows are left out, since their column {name} says that nobody accepted them"
         for (other, used), places in self._other_texts.items():
             if places:
                 said = f"the column {other} says something else than {used}, which are used, in {len(places)} rows: "

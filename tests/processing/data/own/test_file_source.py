@@ -26,7 +26,7 @@ JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
         ({**JORDAN, "aux_objects": 1}, "aux_objects: must be a list of dicts with label, score and box (got 1)"),
         (
             {"tokens": ["a"], "ner_tags": ["PER"]},
-            "ner_tags: a tag is none of the scheme (expected O, or one of B, I, E, S, L, U, M, W, a dash and an",
+            "ner_tags: a tag does not belong to the scheme (expected O, or one of B, I, E, S, L, U, M, W, a dash and",
         ),
     ],
 )

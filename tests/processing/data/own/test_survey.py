@@ -195,8 +195,8 @@ def test_rows_that_are_no_gold(folder, tmp_path, strict):
     dataset, report = folder.prepare(strict=strict)
     assert len(dataset["train"]) == 1 and report.splits["train"].counts["rows_skipped"] == 3
     assert report.notes[-2:] == [
-        "2 rows are left out, since their column answer says so",
-        "1 rows are left out, since their column was_cancelled says so",
+        "2 rows are left out, since their column answer says that nobody accepted them",
+        "1 rows are left out, since their column was_cancelled says that nobody accepted them",
     ]
 
 

@@ -75,7 +75,8 @@ class BulkPrediction:
     def hand_over(self, write: Callable[[TaggedRow], Any]) -> PredictionReport:
         """
         Tag the rows, in this process, and hand each result over as it comes, in the order of the rows. A result is
-        what the pipeline returns for `on_error="report"`, with the `id` of a row that has one.
+        what the pipeline returns for `on_error="report"`, with the `id` of a row that has one, and with the paths of
+        its pictures (`image`, `aux_crops`, `rcnn_crops`) as the row names them.
 
         Returns:
             The counts, and what was wrong with which rows.

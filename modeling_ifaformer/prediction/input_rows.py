@@ -124,6 +124,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                 pictures = {name: _below(folder, columns[name]) for name in PICTURE_COLUMNS if name in columns}
                 if is_conll and "image" in pictures:
                     pictures["image"] = Path(with_its_ending(str(pictures["image"])))
+                    columns["image"] = str(Path(columns["image"]).with_suffix(pictures["image"].suffix))
                 yield InputRow(place, columns | pictures, pictures=_paths_of(columns))
 
     if image_dir is None and all(ending_of(path) in CONLL_ENDINGS for path in paths):

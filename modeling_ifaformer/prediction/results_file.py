@@ -65,6 +65,8 @@ def output_schema(found: Sequence[str], is_explained: bool = False, has_confiden
             **({"confidence": pa.float64()} if has_confidence else {}),
             "crops": pa.struct({column: pa.list_(pa.struct(_CROP)) for column in CROP_COLUMNS}),
             "problems": pa.list_(pa.string()),
+            "image": pa.string(),
+            **{column: pa.list_(pa.string()) for column in CROP_COLUMNS},
         }
     )
 

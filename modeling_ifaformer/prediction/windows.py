@@ -50,7 +50,8 @@ def size_in_memory(columns: dict[str, Any]) -> int:
 def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
     """
     The results of the rows in their order, see [`BulkPrediction.hand_over`]. Problems of a row without a text begin
-    with its place, for nothing else says which row it is.
+    with its place, for nothing else says which row it is. Pictures in files of their own are named as the row names
+    them, so that a result is a row of a data set too.
     """
     results = [tagger.untagged(row.problem) if row.problem else TaggedRow() for row in window]
     readable = [index for index, row in enumerate(window) if row.problem is None]
@@ -65,6 +66,7 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
     for index, result in zip(order, tagged, strict=True):
         results[index] = with_id(result, window[index].columns)
     for row, result in zip(window, results, strict=True):
+        result.update(row.pictures)
         if result["text"] is None:
             result["problems"] = [f"{row.place}: {problem}" for problem in result["problems"]]
     return results

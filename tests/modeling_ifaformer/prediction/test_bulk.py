@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,6 +16,8 @@ from modeling_ifaformer.prediction import bulk, windows
 from modeling_ifaformer.prediction.bulk import BulkPrediction
 from modeling_ifaformer.prediction.input_rows import InputRow, file_rows, single_row
 from modeling_ifaformer.prediction.taggers import load_tagger
+from processing.data import load_data
+from processing.data.own.tables import read_table
 from processing.jobs.processes import JobError
 
 
@@ -124,6 +127,34 @@ def test_order_is_kept_and_problems_are_reported(tagger, tmp_path):
     assert [len(result.get("problems", ())) for result in results] == [0, 1, 1, 1, 2, 1, 0]
     assert "broken.jpg" in results[1]["problems"][0] and "missing.jpg" in results[4]["problems"][0]
     assert (report.rows, report.tagged) == (8, 5)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_an_output_is_data_with_the_pictures_of_the_input(tagger, tmp_path, ending):
+    """Paths are those of the input; pictures that the input holds as bytes have none."""
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        Image.new("RGB", (30, 30), "red").save(tmp_path / "photos" / f"{name}.png")
+    data = (tmp_path / "photos" / "a.png").read_bytes()
+    absolute = str(tmp_path / "photos" / "b.png")
+    rows = [
+        {"text": "Jordan", "image": {"path": "photos/a.png", "bytes": None}, "aux_crops": ["photos/c.png"]},
+        {"text": "Jordan", "image": {"path": absolute, "bytes": None}, "aux_crops": []},
+        {"text": "Jordan", "image": {"path": "a.png", "bytes": data}, "aux_crops": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "tweets.parquet")
+    output = tmp_path / f"out.{ending}"
+    BulkPrediction(file_rows([str(tmp_path / "tweets.parquet")]), tagger).write_file(output)
+    written = [row for _, row in read_table(output)]
+    assert [row.get("image") for row in written] == ["photos/a.png", absolute, None]
+    assert [row.get("aux_crops") for row in written] == [["photos/c.png"], None, None]
+    learnt, report = load_data(str(output), cache_dir=str(tmp_path / "cache"))
+    assert [row["image"] and row["image"]["path"] for row in learnt["train"]] == [
+        str(tmp_path / "photos" / "a.png"),
+        absolute,
+        None,
+    ]
+    assert [len(row["aux_crops"]) for row in learnt["train"]] == [1, 0, 0] and not report.absent
 
 
 def test_pictures_of_any_name_that_are_absent_are_one_kind_of_problem(tagger, tmp_path):
@@ -361,7 +392,9 @@ def test_relations(relation_tagger, tweets, tmp_path):
     prediction.write_file(output)
     results = lines_of(output)
     related = {"text", "relation", "score", "head", "tail"}
-    expected = [{"id"} | related, {"text", "problems"}, related, related, {"text", "problems"}, related | {"problems"}]
+    untagged = {"text", "problems"}
+    expected = [{"id", "image"} | related, untagged, related, related, untagged]
+    expected.append({"problems", "image", "aux_crops"} | related)
     assert [set(result) for result in results] == expected
     assert results[0]["head"] == {"word": "Jordan", "start": 0, "end": 6}
     assert results[2]["head"] == results[3]["head"] == {"word": "New York", "start": 11, "end": 19}

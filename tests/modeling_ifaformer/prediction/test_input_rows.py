@@ -199,3 +199,4 @@ def test_pictures_of_conll(tmp_path, monkeypatch):
         file_rows([str(path)])
     rows = list(file_rows([str(path)], str(tmp_path / "photos")).read())
     assert [row.columns["image"].name for row in rows] == ["1.jpg", "2.png"]
+    assert [row.pictures for row in rows] == [{"image": "1.jpg"}, {"image": "2.png"}]

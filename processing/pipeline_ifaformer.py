@@ -28,13 +28,12 @@ from .pipeline_rows import (
 )
 from .problems import Problem, ProblemError
 from .tagged_text import Entities, TaggedRow, TaggedText
-from .tokenizing import EncodedText, encode_words
+from .tokenizing import CUT_OFF, EncodedText, encode_words
 
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
-CUT_OFF = "the text is longer than the model takes, and words of it are cut off"
 OPTIONS = tuple(option.name for option in fields(ProposalOptions))
 
 

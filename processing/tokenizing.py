@@ -17,6 +17,7 @@ from .problems import Problem, ProblemError
 
 NO_WORDS = "the text is empty, or white space and invisible characters are all it has"
 NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
+CUT_OFF = "the text is longer than the model takes, and words of it are cut off"
 NOT_IN_TEXT = "must be the start and end of each of the tokens in the text, in order"
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from processing.problems import Problem, ProblemError
+from processing.tokenizing import CUT_OFF
 
 from .spans import SPAN_KEYS
 from .text_tables import Row
@@ -27,6 +28,7 @@ VERDICTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("answer", "status", "state", "decision"), (*_REFUSALS, "deleted", "draft", "pending")),
     **{f"{was}{word}": _YES for word in (*_REFUSALS, "deleted") for was in ("", "is_", "was_")},
     **{f"{was}{word}": _NO for word in ("accepted", "approved", "confirmed", "gold") for was in ("", "is_", "was_")},
+    "problems": (),  # of the pipeline, for which `rejection` looks itself
 }
 
 # Columns that the forms have besides those of this project; of Parquet and Arrow no others are read.
@@ -74,11 +76,28 @@ def in_our_columns(row: Row) -> Row:
 
 
 def rejection(row: Mapping[str, Any]) -> Problem | None:
-    """The column that says of a row that it was rejected, skipped or not confirmed; None if no column says so."""
+    """
+    The column that says of a row that it was rejected, skipped or not confirmed, that nobody has annotated it, or that
+    a model tagged it and did not read all of its words; None if no column says so.
+    """
+    if row.get("annotations") == []:
+        return Problem(REJECTED, "annotations", details="(nobody has annotated it)")
+    if CUT_OFF in str(row.get("problems")):
+        return Problem(REJECTED, "problems", details="(a model tagged it, and did not read all of its words)")
     for column, value in row.items():
         if value is not None and str(value).strip().casefold() in VERDICTS.get(column.casefold(), ()):
             return Problem(REJECTED, column, details=f"(got {value!r:.80})")
     return None
+
+
+def is_predicted(row: Mapping[str, Any]) -> bool:
+    """Whether a row has scores that a model gave to its entities or its relation, and no verdict of a person."""
+    columns = (row.get(name) for name in ("spans", "entities"))
+    spans = [span for column in columns if _has_dicts(column) for span in column]
+    has_scores = any(span.get("score") is not None for span in spans)
+    if has_scores or (row.get("relation") is not None and row.get("score") is not None):
+        return not any(name.casefold() in VERDICTS and name != "problems" for name in row)
+    return False
 
 
 def misnamed_column(row: Row) -> str:
@@ -135,14 +154,20 @@ def _label_studio_task(row: Row) -> Row:
     if len({_said(result) for result in results}) > 1:
         details = f"({len(results)} annotations)"
         raise ProblemError(Problem("annotations differ, and none is the ground truth", details=details))
+    is_predicted_alone = row.keys().isdisjoint(("annotations", "completions"))
     spans = [
-        {**item["value"], "id": item.get("id"), "label": item["value"][item["type"]]}
+        {
+            **item["value"],
+            **({"score": item.get("score", "")} if is_predicted_alone else {}),
+            "id": item.get("id"),
+            "label": item["value"][item["type"]],
+        }
         for item in (results[0] if results else [])
         if "start" in item.get("value", ())  # Choices, and boxes in the picture, have none.
     ]
     columns = _label_studio_data({"id": row.get("id"), **row["data"]})
     if not results:
-        return columns | ({"was_cancelled": True} if given else {"status": "pending"})
+        return columns | ({"was_cancelled": True} if given else {"annotations": []})
     # Where a person named no relation, there are no `labels`.
     relations = [{"labels": [], **item} for item in results[0] if item["type"] == "relation"]
     return {**columns, "spans": spans, "relations": relations}

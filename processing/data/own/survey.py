@@ -11,7 +11,7 @@ from processing.rows.loading_report import SkippedRow
 from processing.tokenizing import same_text
 
 from .file_source import OTHER_COLUMNS, FileSource
-from .forms import FORM_COLUMNS, REJECTED, VERDICTS
+from .forms import FORM_COLUMNS, REJECTED, VERDICTS, is_predicted
 from .labelled_rows import COLUMNS, NO_LABELS, TEXT_COLUMNS, LabelledRow, LabelNames
 from .tables import table_features
 from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
@@ -19,6 +19,13 @@ from .tag_schemes import TagSchemeDetector, split_tag, to_iob2
 
 _NUM_LISTED = 5  # So many skipped rows are named for a split that has no others.
 _NUM_COLUMNS = 100  # JSON may have other columns in every row; no more are remembered.
+
+
+# What columns say of rows that are left out, beside that nobody accepted them.
+_SAID: dict[str | None, str] = {
+    "annotations": "nobody has annotated them",
+    "problems": "a model tagged them and did not read all of their words (problems)",
+}
 
 
 class Survey:
@@ -48,6 +55,7 @@ class Survey:
         self._units: Counter[str] = Counter()
         self._other_texts: dict[tuple[str, str], list[str]] = {("text", "tokens"): [], ("tokens", "text"): []}
         self._rejected: Counter[str | None] = Counter()
+        self._num_predicted = 0
         left_out = []
         for split in source.tables.splits:
             skipped: list[SkippedRow] = []
@@ -83,6 +91,7 @@ class Survey:
             if row.is_tagged:
                 self._detector.add(row.tags)
         self._has_relations = self._has_relations or bool(row.source.get("relations"))
+        self._num_predicted += is_predicted(row.source)
         self._units.update(row.shifted)
         if len(self._columns) < _NUM_COLUMNS:
             self._columns |= dict.fromkeys(row.source)
@@ -98,7 +107,13 @@ class Survey:
         for unit, count in self._units.items():
             yield f"the offsets of {count} spans were {unit}, as their own texts show"
         for name, count in self._rejected.items():
-            yield f"{count} rows are left out, since their column {name} says that nobody accepted them"
+            said = _SAID.get(name, f"their column {name} says that nobody accepted them")
+            yield f"{count} rows are left out, since {said}"
+        if self._num_predicted:
+            yield (
+                f"{self._num_predicted} rows hold scores of a model: where nobody has corrected them, they are its "
+                "predictions, and no gold"
+            )
         for (other, used), places in self._other_texts.items():
             if places:
                 said = f"the column {other} says something else than {used}, which are used, in {len(places)} rows: "

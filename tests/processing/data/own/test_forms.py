@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from processing.data.own.forms import FORMS, REJECTED, in_our_columns, rejection
+from processing.data.own.forms import FORMS, REJECTED, in_our_columns, is_predicted, rejection
 from processing.problems import ProblemError
+from processing.tokenizing import CUT_OFF
 
 
 TEXT = "Jordan met Ana"
@@ -119,8 +120,12 @@ class TestLabelStudio:
     @pytest.mark.parametrize(
         ("row", "said"),
         [
-            (task(), r"status: .*\(got 'pending'\)"),
-            (task(predictions=[ANNOTATED]), "pending"),
+            (task(), r"annotations: .*\(nobody has annotated it\)"),
+            (task(predictions=[ANNOTATED]), "nobody has annotated it"),
+            (
+                {"text": TEXT, "entities": [], "problems": [f"text: {CUT_OFF} (2 of 9 words)"]},
+                "did not read all of its",
+            ),
             (task({"was_cancelled": True}), "was_cancelled: "),
             ({"text": TEXT, "answer": "reject"}, "reject"),
             ({"text": TEXT, "spans": [], "answer": "ignore"}, "ignore"),
@@ -129,6 +134,25 @@ class TestLabelStudio:
     def test_no_gold(self, row, said):
         problem = rejection(in_our_columns(row))
         assert problem.kind == REJECTED and re.search(said, str(problem))
+
+    def test_predictions_of_a_model(self):
+        entity = {"entity_group": "PER", "score": 0.5, "start": 0, "end": 6}
+        region = {**ANNOTATED["result"][0], "score": 0.5}
+        for row, is_so in [
+            ({"text": TEXT, "entities": [entity]}, True),
+            (
+                {"text": TEXT, "entities": [{**entity, "score": None}], "problems": ["image: there is no such file"]},
+                False,
+            ),
+            ({"text": TEXT, "spans": [entity], "answer": "accept"}, False),
+            ({"text": TEXT, "entities": 5}, False),
+            ({"text": TEXT, "head": [0, 6], "tail": [7, 9], "relation": "peer", "score": 0.5}, True),
+            ({"data": {"text": TEXT}, "predictions": [{"result": [region]}]}, True),
+            (task({"result": [region]}), False),
+        ]:
+            row = in_our_columns(row)
+            assert is_predicted(row) is is_so, row
+            assert rejection(row) is None
 
     @pytest.mark.parametrize(
         ("path", "expected"),

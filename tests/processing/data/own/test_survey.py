@@ -4,6 +4,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from processing.data.own.file_mner import FileMNER
+from processing.tokenizing import CUT_OFF
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -198,6 +199,20 @@ def test_rows_that_are_no_gold(folder, tmp_path, strict):
         "2 rows are left out, since their column answer says that nobody accepted them",
         "1 rows are left out, since their column was_cancelled says that nobody accepted them",
     ]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_predictions_of_a_model(folder, ending):
+    """They are told, and rows of which the model did not read all words are left out."""
+    entity = {"entity_group": "PER", "score": 0.5, "word": "Jordan", "start": 0, "end": 6}
+    row = {"text": "Jordan met Paris", "entities": [entity], "problems": None}
+    cut = {**row, "problems": [f"text: {CUT_OFF} (3 of 9 words)"]}
+    rows, path = [row, {**row, "problems": ["image: there is no such file"]}, cut], folder.root / f"train.{ending}"
+    folder.write("train", *rows) if ending == "jsonl" else Dataset.from_list(rows).to_parquet(path)
+    dataset, report = folder.prepare()
+    assert len(dataset["train"]) == 2 and [row.problem.column for row in report.skipped] == ["problems"]
+    said = [note for note in report.notes if "2 rows hold scores of a model" in note or "1 rows are left out" in note]
+    assert len(said) == 2 and not any("not used: problems" in note for note in report.notes)
 
 
 def test_rows_of_parquet_that_are_no_gold(tmp_path):

@@ -25,7 +25,7 @@ def push(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def tweets(tmp_path):
-    row = {"text": "#GoLakers now", "spans": [{"start": 3, "end": 9, "label": "ORG"}]}
+    row = {"text": "#Lakers now", "spans": [{"start": 1, "end": 7, "label": "ORG"}]}
     path = tmp_path / "tweets.jsonl"
     path.write_text("\n".join([json.dumps(row)] * 25), encoding="utf-8")
     return path

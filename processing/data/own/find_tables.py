@@ -54,9 +54,9 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
     The files of a data set: `data_dir` is
 
     - a file: the split that its name says, else train;
-    - a folder with `train`, `validation` and `test` files of one ending (or of another name of `SPLIT_OF`, such as
-      `dev`), there or in `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; else a lone file of
-      text is train. A `.txt` that is not CoNLL is passed over;
+    - a folder with `train`, `validation` and `test` files (or of another name of `SPLIT_OF`, such as `dev`), all text
+      or all Parquet, there or in `data/`, each whole or in parts such as `train-00000-of-00002.parquet`; else a lone
+      file of text is train. A `.txt` that is not CoNLL is passed over;
     - what `save_to_disk` of `datasets` wrote, or a folder of Parquet files that `load_dataset` tells apart.
 
     Raises:
@@ -175,9 +175,11 @@ def _named_files(folder: str) -> SplitFiles:
                 f"{folder}: expected {int(number)} parts of the {split} split, got {listing}. Add the others."
             )
     every = [name for names in found.values() for name in names]
-    if len(set(map(ending_of, every))) > 1:
+    endings = set(map(ending_of, every))
+    if len(endings) > 1 and not endings <= set(TEXT_ENDINGS):
         raise ValueError(
-            f"{folder}: expected files of one ending, got {', '.join(every)}. Convert or remove the others."
+            f"{folder}: expected files of text alone, or of Parquet alone, got {', '.join(every)}. Convert "
+            "those of one kind, or put them into another folder."
         )
     return {split: tuple(os.path.join(folder, name) for name in names) for split, names in found.items()}
 

@@ -79,8 +79,18 @@ def test_several_files_of_a_split(folder):
 
 
 def test_several_endings(folder):
-    with pytest.raises(ValueError, match=r"expected files of one ending, got test\.csv, train\.jsonl"):
-        find_tables(folder("test.csv", "train.jsonl"))
+    with pytest.raises(ValueError, match=r"files of text alone, or of Parquet alone, got test\.parquet, train\.jsonl"):
+        find_tables(folder("test.parquet", "train.jsonl"))
+
+
+def test_texts_of_several_endings(folder):
+    assert names(folder("train.json", "dev.jsonl", "test.conll", "README.txt")) == {
+        "train": ["train.json"],
+        "validation": ["dev.jsonl"],
+        "test": ["test.conll"],
+    }
+    with pytest.raises(ValueError, match=r"several files would be the train split: train\.json, train\.jsonl"):
+        find_tables(folder("train.jsonl"))
 
 
 def test_nothing(folder, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
-from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
+from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_image
 from .detectors import DetectedObject
 from .images import WRONG_TYPE, ImageError, load_image
 from .object_proposals import encode_crops
@@ -34,8 +34,6 @@ KNOWN_COLUMNS = {
     "head",
 }
 KNOWN_COLUMNS |= {"tail", "relation"}
-# What is meant for `image`, and would go unseen.
-MISNAMED = ("images", "img", "picture", "pictures", "photo")
 CROP_CHOICES = ("auto", "none")
 
 NO_ROW = "a row is a text, a list of words, or a mapping with text or tokens and pictures"
@@ -142,7 +140,7 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
         return {"tokens": inputs}
     if not isinstance(inputs, Mapping):
         raise ProblemError(Problem(NO_ROW, details=f"(got {type(inputs).__name__})"))
-    misnamed = [name for name in MISNAMED if name in inputs]
+    misnamed = [name for name in map(str, inputs) if is_misnamed_image(name)]
     if misnamed and "image" not in inputs:
         raise ProblemError(Problem(MISNAMED_IMAGE, misnamed[0]))
     unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))

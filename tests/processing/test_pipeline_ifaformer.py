@@ -413,7 +413,7 @@ def test_registered_class_wins(tagger, tmp_path):
         assert_same(loaded(rows()), expected)
 
 
-@pytest.mark.parametrize("name", ["images", "img"])
+@pytest.mark.parametrize("name", ["images", "img", "image_path", "Photo", "picture_file_name"])
 def test_a_picture_under_another_name_is_told(tagger, name):
     row = {"text": "Jordan met Paris", name: picture(0)}
     with pytest.raises(ValueError, match=f"Row 0: {name}: {MISNAMED_IMAGE}"):

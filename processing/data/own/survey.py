@@ -5,9 +5,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from processing.columns import OBJECT_COLUMNS
+from processing.columns import OBJECT_COLUMNS, is_misnamed_image
 from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
+from processing.rows.picture_files import PICTURE_ENDINGS
 from processing.tokenizing import same_text
 
 from .file_source import OTHER_COLUMNS, FileSource
@@ -56,6 +57,7 @@ class Survey:
         self._other_texts: dict[tuple[str, str], list[str]] = {("text", "tokens"): [], ("tokens", "text"): []}
         self._rejected: Counter[str | None] = Counter()
         self._num_predicted = 0
+        self._named_pictures: set[str] = set()  # columns of other names that hold paths of pictures
         left_out = []
         for split in source.tables.splits:
             skipped: list[SkippedRow] = []
@@ -92,6 +94,9 @@ class Survey:
                 self._detector.add(row.tags)
         self._has_relations = self._has_relations or bool(row.source.get("relations"))
         self._num_predicted += is_predicted(row.source)
+        for name, value in row.source.items():
+            if isinstance(value, str) and " " not in value and value.lower().endswith(PICTURE_ENDINGS):
+                self._named_pictures.add(name)
         self._units.update(row.shifted)
         if len(self._columns) < _NUM_COLUMNS:
             self._columns |= dict.fromkeys(row.source)
@@ -121,6 +126,12 @@ class Survey:
         known = {*COLUMNS, *VERDICTS} - set(FORM_COLUMNS)
         if unknown := [column for column in self._columns if not {column, column.casefold()} & known]:
             yield f"columns that are not used: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}"
+        pictures = [name for name in unknown if name in self._named_pictures or is_misnamed_image(name)]
+        if pictures and "image" not in self._columns:
+            yield (
+                f"NO PICTURE IS READ: they seem to be in the column {' or '.join(pictures)}, and pictures are read "
+                "from the column image alone; rename it"
+            )
         if self._source.tables.unused:
             yield f"splits that are not used: {', '.join(self._source.tables.unused)}"
 

@@ -242,3 +242,11 @@ def test_items_on_one_line_have_their_numbers(folder):
     assert [row.where for row in report.skipped] == ["train.json:1", "train.json:1, item 3"]
     with pytest.raises(ValueError, match=r"/train\.json:1: the row must have"):
         folder.prepare(strict=True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("img", "a"), ("image_path", "1.jpg"), ("shot", "photos/1.PNG")])
+def test_pictures_in_a_column_of_another_name(folder, name, value):
+    _, report = folder.write("train", {**PARIS, name: value}).prepare()
+    assert sum(f"NO PICTURE IS READ: they seem to be in the column {name}, and" in note for note in report.notes) == 1
+    _, report = folder.write("train", {**PARIS, name: value, "image": None}, {**PARIS, "source": "a.jpg b"}).prepare()
+    assert not any("NO PICTURE" in note for note in report.notes)

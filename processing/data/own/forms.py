@@ -92,8 +92,7 @@ def rejection(row: Mapping[str, Any]) -> Problem | None:
 
 def is_predicted(row: Mapping[str, Any]) -> bool:
     """Whether a row has scores that a model gave to its entities or its relation, and no verdict of a person."""
-    columns = (row.get(name) for name in ("spans", "entities"))
-    spans = [span for column in columns if _has_dicts(column) for span in column]
+    spans = [span for name in ("spans", "entities") if _has_dicts(row.get(name)) for span in row[name]]
     has_scores = any(span.get("score") is not None for span in spans)
     if has_scores or (row.get("relation") is not None and row.get("score") is not None):
         return not any(name.casefold() in VERDICTS and name != "problems" for name in row)
@@ -167,7 +166,7 @@ def _label_studio_task(row: Row) -> Row:
     ]
     columns = _label_studio_data({"id": row.get("id"), **row["data"]})
     if not results:
-        return columns | ({"was_cancelled": True} if given else {"annotations": []})
+        return {**columns, "was_cancelled": True} if given else {**columns, "annotations": []}
     # Where a person named no relation, there are no `labels`.
     relations = [{"labels": [], **item} for item in results[0] if item["type"] == "relation"]
     return {**columns, "spans": spans, "relations": relations}

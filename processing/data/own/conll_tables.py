@@ -126,7 +126,7 @@ def _ends_tweet(text: str | Problem) -> bool:
 
 
 def _header(text: str) -> Row | None:
-    """What a line in front of the words says of the tweet; None where it is none of them."""
+    """What a line in front of the words says of the tweet. None stands for a line that is no such line."""
     header = _HEADER.fullmatch(without_line_end(text).strip(" "))
     if header is None:
         return None

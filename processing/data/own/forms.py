@@ -118,7 +118,7 @@ def misnamed_column(row: Row) -> str:
 
 
 def _spans(spans: Any) -> Any:
-    """The spans as dicts with `start`, `end` and `label`; what is of an unknown spelling stays as it is."""
+    """The spans as dicts with `start`, `end` and `label`. Spans with other keys stay as they are."""
     if isinstance(spans, dict) and set(spans) >= set(SPAN_KEYS):
         # How datasets stores a sequence of dicts: a dict of lists.
         columns = list(spans.values())
@@ -211,7 +211,7 @@ def _label_studio_data(columns: Row) -> Row:
 
 
 def _spans_column(row: Row) -> str | None:
-    """The column of a row with a text that holds its entities, where it is none of this project's."""
+    """The column that holds the entities of a row with a text, if it has a name that this project does not read."""
     if isinstance(row.get("text"), str) and row.keys().isdisjoint(_ANSWERS):
         for name, value in row.items():
             is_known = name in ("label", "labels") and isinstance(value, list)

@@ -19,7 +19,7 @@ _NAMES = ("text", "word", "mention", "surface", "surface_form", "span", "string"
 _TEXT_KEYS = (*_NAMES, *(f"{of}_text" for of in (*_NAMES, "entity", "covered", "matched", "selected", "marked")))
 _MAYBE_TEXT_KEYS = ("value", "name", "entity", "entity_name", "token", "tokens", "words")
 
-# What tools count that do not count characters: an encoding, and the bytes of a unit.
+# What some tools count in place of characters: for each unit, the encoding that has it, and how many bytes it has.
 _UNITS = {"UTF-16 units": ("utf-16-le", 2), "bytes of UTF-8": ("utf-8", 1)}
 
 Offsets = list[tuple[int, int]]
@@ -39,7 +39,10 @@ def bad_column(kind: str, column: str | None = None, got: Any = None) -> Problem
 
 
 def read_spans(value: Any, column: str, text: str) -> Spans:
-    """The spans of a text as a column of its row has them, end exclusive; a ProblemError tells what is none."""
+    """
+    The spans of a text, read from a column of its row. The end of a span is exclusive. What is no span of the text is
+    a ProblemError.
+    """
     if not isinstance(value, list):
         raise bad_column("must be a list", column, value)
     given: list[GivenSpan] = []
@@ -84,9 +87,9 @@ def _check_same(given: str, there: str, start: int, end: int, column: str) -> No
 
 def in_characters(text: str, spans: Sequence[GivenSpan], column: str) -> tuple[Offsets, str]:
     """
-    Start and end in characters of each span of a text, and what they were counted in: empty for characters. What is
-    none is told by the spans' own texts; where these are not what start and end cut out, whatever is counted, it is a
-    ProblemError.
+    Start and end of each span of a text in characters, and the unit that they were given in, which is empty for
+    characters. The spans' own texts show the unit: it is the one by which start and end cut out these texts. Where no
+    unit does so, it is a ProblemError.
     """
     counted = {"": [(start, end) for start, end, _ in spans]}
     if not _are_theirs(text, counted[""], spans):
@@ -122,13 +125,13 @@ def _in_other_units(text: str, offsets: Offsets) -> dict[str, Offsets]:
 
 def words_of_spans(spans: Spans, words: Words, column: str) -> Iterator[tuple[int, int, str, str]]:
     """
-    The words of each span, end exclusive; its characters; and those of its words, which differ where it was no whole
-    words.
+    For each span: its first word and the one behind its last, its characters, and the characters of its words. These
+    differ where the span was widened to whole words.
 
     A span is widened to whole words by signs in front of its first word, such as `#`, and by an ending of its last
     one: at most `MAX_REST` characters, and less than twice as many as the span has of that word. What it has beyond
-    its words, such as a space, is left out. A ProblemError tells a span without a word, one that is no whole words,
-    and two that overlap.
+    its words, such as a space, is left out. A span without a word, one that would have to be widened further, and two
+    that overlap are a ProblemError.
     """
     text, _, offsets = words
     last_end, last_word, previous = 0, 0, ""
@@ -152,7 +155,10 @@ def words_of_spans(spans: Spans, words: Words, column: str) -> Iterator[tuple[in
 
 
 def _hint(text: str, spans: Spans, words: Offsets) -> str:
-    """What else may be counted in spans without texts of their own: that by which they are whole words."""
+    """
+    Advice for a span that is not whole words: another unit, where start and end in that unit give whole words. Spans
+    that have texts of their own need no advice.
+    """
     starts, ends = (set(places) for places in zip(*words, strict=True))
     for unit, offsets in _in_other_units(text, spans.offsets).items() if not spans.unit else ():
         if all(start in starts and end in ends for start, end in offsets):

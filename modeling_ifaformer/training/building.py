@@ -47,10 +47,12 @@ def start_options(model: str | None = None) -> dict[str, Any]:
     return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
 
 
-def _given(model: str | None, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The options of these names that are given, else those that a run starts with."""
-    start = {name: value for name, value in start_options(model).items() if name in names}
-    given = start | {name: value for name, value in options.items() if value is not None}
+def _given(
+    model: str | None, start: Mapping[str, Any], options: Mapping[str, Any], names: Collection[str]
+) -> dict[str, Any]:
+    """The options of these names that are given, else those that a run starts with, see [`start_options`]."""
+    given = {name: value for name, value in start.items() if name in names}
+    given |= {name: value for name, value in options.items() if value is not None}
     if model is not None and given["attention_variant"] != start["attention_variant"]:
         raise ValueError(
             f"{model} was trained with the attention variant {start['attention_variant']}, and cannot go on with "
@@ -91,7 +93,8 @@ def build_processor(
             [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
-    options = _given(model, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
+    start = start_options(model)
+    options = _given(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
         towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
         towers |= {"text_config": text_config, "vision_config": vision_config}
@@ -100,7 +103,7 @@ def build_processor(
             logger.warning(f"The run starts from {model}, so that {', '.join(unused)} are not used.")
         text_model = vision_model = model
         text_config = vision_config = None
-        negative = start_options(model)["negative_relation"]  # It may not be among the relations of these rows.
+        negative = start["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
             del options["negative_relation"]
     for name, checkpoint in {"text_model": text_model, "vision_model": vision_model}.items():
@@ -185,7 +188,7 @@ def build_model(
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
-    fields = _given(model, fields, SWITCHES) | processor.config_fields
+    fields = _given(model, start_options(model), fields, SWITCHES) | processor.config_fields
     if model is None:
         text_config = _text_config(processor, text_model, text_config)
         fields |= {"text_config": text_config, "vision_config": vision_config}

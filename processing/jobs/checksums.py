@@ -1,11 +1,11 @@
 """Checksums of the files of a folder, which later tell whether the files are still what was written."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from .atomic_files import write_json
+from .digests import file_digest
 
 
 CHECKSUMS = "checksums.json"  # for each file, by its name below the folder, the SHA-256 of its content
@@ -18,7 +18,7 @@ def write_checksums(folder: Path) -> None:
     Raises:
         OSError: where a file cannot be read or the checksums cannot be written.
     """
-    write_json({path.relative_to(folder).as_posix(): _checksum(path) for path in _files(folder)}, folder / CHECKSUMS)
+    write_json({path.relative_to(folder).as_posix(): file_digest(path) for path in _files(folder)}, folder / CHECKSUMS)
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -37,8 +37,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 def _checksum(path: Path) -> str | None:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except FileNotFoundError:
         return None
 

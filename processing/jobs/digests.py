@@ -28,6 +28,12 @@ def checkpoint_digest(name_or_path: str | os.PathLike) -> str:
     return f"sha256 {files_digest(files)}"
 
 
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def picture_id(source: Any) -> str:
     """
     Tells what a picture holds from what others hold, whatever the size and the time of its file. The file is read for
@@ -40,8 +46,7 @@ def picture_id(source: Any) -> str:
     if isinstance(source, str | os.PathLike):
         try:
             if os.path.isfile(source):  # Opening a pipe would wait for ever.
-                with open(source, "rb") as file:
-                    return hashlib.file_digest(file, "sha256").hexdigest()
+                return file_digest(source)
         except (OSError, ValueError):
             pass
     return digest("absent", source)
@@ -116,8 +121,7 @@ def files_digest(files: Sequence[str], folders: Sequence[str] = (), passed: Cont
     """
     parts: list[Any] = [PIL.__version__]
     for path in filter(os.path.isfile, files):
-        with open(path, "rb") as file:
-            parts.append((os.path.basename(path), hashlib.file_digest(file, "sha256").hexdigest()))
+        parts.append((os.path.basename(path), file_digest(path)))
     parts += [sorted(_files_below(folder, passed)) for folder in filter(os.path.isdir, folders)]
     return digest(*parts)
 

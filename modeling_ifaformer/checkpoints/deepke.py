@@ -8,7 +8,7 @@ import torch
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor
-from processing.data.archive import load_plain_pickle
+from processing.data.plain_pickles import load_plain_pickle
 
 
 PUBLISHED_MAX_LENGTH = {"ner": 40, "re": 80}  # tokens
@@ -92,11 +92,26 @@ def convert_deepke_checkpoint(
 
 
 def read_deepke_checkpoint(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """The state dict in a published `.pth` file. Nothing in the file is executed; a ValueError tells of code in it."""
+    """
+    The state dict in a published `.pth` file. Nothing in the file is executed.
+
+    Raises:
+        ValueError: for a file that does not hold a state dict, or whose tensors claim to be larger than it is.
+        OSError: for a file that cannot be read.
+    """
     expected = "expected the state dict that DeepKE saves with torch.save(model.state_dict(), ...)"
     state_dict = load_plain_pickle(path, expected)
-    if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
+    if not isinstance(state_dict, dict):
         raise ValueError(f"{path} must hold a dict from parameter names to tensors, got {type(state_dict).__name__}.")
+    size = os.path.getsize(path)
+    for name, value in state_dict.items():
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor)):
+            got = f"{type(name).__name__} to {type(value).__name__}"
+            raise ValueError(f"{path} must hold a dict from parameter names to tensors, got {got}.")
+        if value.numel() * value.element_size() > size:
+            raise ValueError(
+                f"{path}: {name!r:.200} claims to have {value.numel()} numbers, which is more than the file holds."
+            )
     return state_dict
 
 
@@ -106,7 +121,7 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     for key, value in state_dict.items():
         if key.endswith("position_ids"):  # a buffer of indices 0, 1, 2, ... that this model makes itself
             if not torch.equal(value.flatten(), torch.arange(value.numel())):
-                raise ValueError(f"{key} must count 0, 1, 2, ..., got {value.flatten().tolist()[:8]} ...")
+                raise ValueError(f"{key} must count 0, 1, 2, ..., got {value.flatten()[:8].tolist()} ...")
             continue
         prefix = next((prefix for prefix in KEY_PREFIXES if key.startswith(prefix)), None)
         if prefix is None:
@@ -114,7 +129,9 @@ def rename_deepke_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
         else:
             renamed[KEY_PREFIXES[prefix] + key.removeprefix(prefix)] = value
     if unknown:
-        raise ValueError(f"The checkpoint has keys that no published IFA model has: {', '.join(sorted(unknown))}.")
+        first = ", ".join(sorted(unknown)[:10])
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        raise ValueError(f"The checkpoint has keys that no published IFA model has: {first:.1000}{more}.")
     return renamed
 
 

@@ -1,8 +1,6 @@
 """What the published archives share: a file of text for each split, lists of crops, and folders of pictures."""
 
 import os
-import pickle
-import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import datasets
 
 from processing.data.own.text_tables import text_lines, without_line_end
+from processing.data.plain_pickles import load_plain_pickle
 from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem
 from processing.rows.loading_report import LoadingReport
@@ -28,28 +27,6 @@ SPLIT_NAMES = {
 CropNames = dict[str | int, list[str]]
 
 
-def load_plain_pickle(path: str | os.PathLike, expected: str) -> Any:
-    """
-    What `torch.save` wrote to a `.pth` file. No code in it is run.
-
-    Raises:
-        ValueError: for a file that is damaged or holds code; `expected` ends its message.
-    """
-    import torch  # Reading text, or prepared data, need not wait for it.
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own message advises to load the file all the same, hence `from None`.
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"loading it would run code ({code[1]})" if code else "it is no pickle of plain data, or damaged"
-        raise ValueError(f"{path} was not loaded, because {problem}; {expected}.") from None
-    except OSError:
-        raise
-    except Exception as error:  # Torch checks little before it unpacks: damage comes as nearly every kind of error.
-        raise ValueError(f"{path} was not loaded, because it is damaged or cut off; {expected}.") from error
-
-
 def read_crop_names(path: str) -> CropNames:
     """The crops that a `.pth` file of an archive lists, none where there is no such file."""
     if not os.path.isfile(path):
@@ -58,11 +35,22 @@ def read_crop_names(path: str) -> CropNames:
     crop_names = load_plain_pickle(path, expected)
     if not isinstance(crop_names, dict):
         raise ValueError(f"{path}: {expected}, got {type(crop_names).__name__}.")
+    checked: set[int] = set()  # A list may be that of many images.
     for key, names in crop_names.items():
+        if id(names) in checked and isinstance(key, str | int):
+            continue
         is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not (isinstance(key, str | int) and is_names):
-            raise ValueError(f"{path}: {expected}, got {key!r}: {names!r:.200}.")
+            of = f"{key!r:.80}: " if isinstance(key, str | int) else f"a {type(key).__name__} as a key: "
+            raise ValueError(f"{path}: {expected}, got {of}{_kind(names)}.")
+        checked.add(id(names))
     return crop_names
+
+
+def _kind(value: Any) -> str:
+    """What a value is. What is in a file of somebody else may have no end, and is not shown."""
+    others = [type(item).__name__ for item in value if not isinstance(item, str)] if isinstance(value, list) else []
+    return f"a list with {others[0]}" if others else type(value).__name__
 
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:

@@ -66,9 +66,19 @@ def test_a_file_that_holds_code_is_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_tensor_that_is_larger_than_the_file(tmp_path):
+    path = tmp_path / "best_model.pth"
+    torch.save({"model.text_embeddings.position_ids": torch.zeros(1, dtype=torch.long).expand(10**10)}, path)
+    with pytest.raises(ValueError, match="position_ids' claims to have 10000000000 numbers"):
+        read_deepke_checkpoint(path)
+
+
 def test_a_file_that_holds_no_state_dict(tmp_path):
     torch.save([torch.ones(1)], tmp_path / "best_model.pth")
     with pytest.raises(ValueError, match="must hold a dict from parameter names to tensors, got list"):
+        read_deepke_checkpoint(tmp_path / "best_model.pth")
+    torch.save({"fc.bias": [1.0]}, tmp_path / "best_model.pth")
+    with pytest.raises(ValueError, match="to tensors, got str to list"):
         read_deepke_checkpoint(tmp_path / "best_model.pth")
 
 

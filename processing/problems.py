@@ -13,7 +13,8 @@ class Problem:
             counted by it. It holds no name, value or number of the row.
         column: the column that it is in, None for the row as a whole.
         item: which of the column's items, from 0 on; None for the column as a whole.
-        details: what came, for people; empty where the kind says all.
+        details: what came, for people; empty where the kind says all. It may hold what stands in the row, and is not
+            published.
     """
 
     kind: str
@@ -26,9 +27,13 @@ class Problem:
         """The column and the item as a row names them, `aux_crops 1`; empty for the row as a whole."""
         return " ".join(str(part) for part in (self.column, self.item) if part is not None)
 
+    @property
+    def published(self) -> str:
+        """The problem as cards and pages tell it: its place and its kind, without the details."""
+        return f"{self.place}: {self.kind}" if self.place else self.kind
+
     def __str__(self) -> str:
-        said = f"{self.kind} {self.details}".rstrip()
-        return f"{self.place}: {said}" if self.place else said
+        return f"{self.published} {self.details}".rstrip()
 
 
 def check_at_least_one(**numbers: int | None) -> None:

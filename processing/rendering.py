@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType
@@ -22,12 +23,25 @@ CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 MIN_TOLD = 0.01  # smaller shares are not told
 
+# Control characters, ends of lines and paragraphs, what turns the writing direction of the rest, halves of pairs.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(name: str) -> str:
+    """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
+    return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
+
+
+def escaped(name: str) -> str:
+    """A name as HTML, see [`visible`]."""
+    return html.escape(visible(name))
+
 
 def type_colour(entity_type: str) -> str:
     """The same type has the same colour on every page."""
     if entity_type in KNOWN_TYPES:
         return COLOURS[KNOWN_TYPES.index(entity_type)]
-    return COLOURS[hashlib.sha256(entity_type.encode()).digest()[0] % len(COLOURS)]
+    return COLOURS[hashlib.sha256(entity_type.encode(errors="surrogatepass")).digest()[0] % len(COLOURS)]
 
 
 def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
@@ -47,7 +61,7 @@ def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
         entity_type = entity["entity_group"]
         parts.append(
             f'<mark style="background:{type_colour(entity_type)}">{html.escape(text[start:end])}'
-            f"<small>{html.escape(entity_type)}{score}</small></mark>"
+            f"<small>{escaped(entity_type)}{score}</small></mark>"
         )
         position = end
     return "".join([*parts, html.escape(text[position:])])
@@ -68,7 +82,7 @@ def picture_figure(
     data = BytesIO()
     shown.save(data, format="JPEG", quality=85)
     source = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-    label = html.escape(caption, quote=True)
+    label = escaped(caption)
     if boxes:
         # in the picture's own pixels: the browser scales boxes and picture alike
         unit = image.width / shown.width
@@ -80,7 +94,7 @@ def picture_figure(
         )
     else:
         picture = f'<img src="{source}" alt="{label}" width="{shown.width}" height="{shown.height}"/>'
-    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{label}</figcaption></figure>"
 
 
 def _box(box: Sequence[Any], size: tuple[int, int], unit: float) -> str:
@@ -91,9 +105,9 @@ def _box(box: Sequence[Any], size: tuple[int, int], unit: float) -> str:
     x, anchor = (left + 2 * unit, "start") if left < 0.6 * size[0] else (right - 2 * unit, "end")
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
-        f'stroke="{html.escape(colour, quote=True)}" stroke-width="{line_width * unit:.1f}"/>'
+        f'stroke="{escaped(colour)}" stroke-width="{line_width * unit:.1f}"/>'
         f'<text x="{x:.1f}" y="{baseline:.1f}" text-anchor="{anchor}" font-size="{font:.1f}" fill="#fff" '
-        f'stroke="#000" stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{html.escape(label)}</text>'
+        f'stroke="#000" stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{escaped(label)}</text>'
     )
 
 
@@ -120,17 +134,17 @@ def tweet_html(
     """
     parts = [f'<p dir="auto">{entity_text(text or "", entities)}</p>']
     for relation in relations:
-        head, tail = (html.escape(relation[of]) for of in ("head", "tail"))
-        name = html.escape(relation["relation"])
+        head, tail = (escaped(relation[of]) for of in ("head", "tail"))
+        name = escaped(relation["relation"])
         parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
-    parts += [f'<p class="note">{html.escape(problem)}</p>' for problem in problems]
+    parts += [f'<p class="note">{escaped(problem)}</p>' for problem in problems]
     figures = [_explained(entity) for entity in entities if "shares" in entity]
     try:
         picture = load_image(image[0] if isinstance(image, list | tuple) else image) if image is not None else None
     except (ImageError, IndexError):
         picture = None
     if picture is None:
-        parts += [f'<p class="note">{html.escape(caption)}</p>' for caption, _ in figures]
+        parts += [f'<p class="note">{escaped(caption)}</p>' for caption, _ in figures]
         return f"<article>{''.join(parts)}</article>"
     if not figures:
         boxes = [

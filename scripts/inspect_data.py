@@ -44,8 +44,8 @@ def main() -> None:
         if json_output:
             write_json(statistics, json_output)
         if output:
-            page = sample_page(data, rows, statistics, name=arguments.dataset, report=str(report))
-            output.write_text(page, encoding="utf-8")
+            page = sample_page(data, rows, statistics, name=arguments.dataset, report=report.published())
+            output.write_text(page, encoding="utf-8", errors="replace")
             print(f"Written: {output}")
 
 

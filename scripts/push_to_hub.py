@@ -118,7 +118,7 @@ def share(arguments: SharingArguments) -> str | None:
     data, report = arguments.load(verify_pictures=True)
     if report:
         print(report)
-    card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": report.summary()}
+    card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": report.published()}
     card["rows_per_shard"] = arguments.rows_per_shard
     if arguments.repo_id:
         return sharing.push_dataset(data, arguments.repo_id, **to, **card)

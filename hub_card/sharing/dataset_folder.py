@@ -20,6 +20,7 @@ from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
 from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import cut_shards, write_shard
+from processing.rows.picture_files import check_shareable
 
 from .upload import CARD, upload
 
@@ -45,11 +46,12 @@ def write_dataset(
         The paths of the files, by their path in a repository.
 
     Raises:
-        ValueError: for `rows_per_shard` below 1, and for a README.md of the folder that this function did not write or
-            that was changed since; it stays as it is.
+        ValueError: for `rows_per_shard` below 1; for what [`check_shareable`] refuses; and for a README.md of the
+            folder that this function did not write or that was changed since; it stays as it is.
         JobError: for a folder that holds Parquet files of something else, and where the files cannot be written.
     """
     check_at_least_one(rows_per_shard=rows_per_shard)
+    check_shareable(data)
     folder = Path(folder)
     card_path, work, summary = folder / CARD, folder / ".unfinished", folder / ".dataset.json"
     foreign = f"{card_path} is not as write_dataset wrote it. Move it to another place, or name another folder."

@@ -1,5 +1,6 @@
 """Upload to the Hub: checks before any work, and one commit for everything."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -20,6 +21,8 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
+
+from processing.rows.picture_files import real_path_below
 
 
 CARD = "README.md"
@@ -125,7 +128,8 @@ def upload(
     Publish files in one commit. The repository is made if it is not there.
 
     Args:
-        files: by path in the repository. A README.md among them is validated before anything is sent.
+        files: by path in the repository, with which their own path ends. A README.md among them is validated before
+            anything is sent. One that a link leads to from outside of its folder is refused.
         repo_id: name of the repository, `user/name`.
         repo_type: "model", "dataset" or "space", which is one of Gradio.
         message: of the commit.
@@ -142,6 +146,7 @@ def upload(
     api = HfApi(token=token)
     remedy = f"{_LOGIN} write to {repo_id}"
     with _before_the_commit(remedy):
+        files = _real_files(files)
         if CARD in files:
             _validate_card(files[CARD], repo_type)
         repository = make_repository(repo_id, repo_type, private=private, token=token)
@@ -166,6 +171,18 @@ def upload(
                 "and the network, then push again, which does no harm if all is there."
             ) from error
     return str(repository)
+
+
+def _real_files(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files with links followed, a ValueError for one that lies outside of the folder that is shared."""
+    real = {}
+    for name, path in files.items():
+        folder = os.fspath(path).removesuffix(name) or "."
+        found = real_path_below(path, folder)
+        if found is None:
+            raise ValueError(f"{path} is a link that leads out of {folder}, and is not shared. Copy the file there.")
+        real[name] = Path(found)
+    return real
 
 
 def _validate_card(path: Path, repo_type: str) -> None:

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from hub_card.figures import png
 from processing import IFAformerPipeline
-from processing.inspection.html_page import page
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import JobError, on_main, process_state, writing
@@ -24,6 +23,7 @@ from processing.tagged_text import TaggedRow
 from .annotation_files import annotation_path, write_annotation_file
 from .chart import top_entities_figure
 from .input_rows import InputRow, RowSource, row_digest
+from .prediction_page import article, results_page
 from .prediction_report import PredictionReport
 from .results_file import check_output, merge_results, output_schema, write_results
 from .taggers import found_by, stage_seconds, tagger_settings
@@ -46,7 +46,8 @@ class BulkPrediction:
         source: the rows.
         tagger: the pipeline, made with all its options.
         batch_size: rows in a batch.
-        html: a page to write, with what was found in the first rows.
+        html: a page to write, with what was found in the first rows. It names problems by row, column and kind, and
+            has no picture from outside of the folder of the input.
         html_limit: rows on that page.
         to: the annotation tool for which the results are written once more, one of `TOOLS`, see
             [`write_annotation_file`]. It can be given later, for an output that is finished.
@@ -236,8 +237,9 @@ class BulkPrediction:
             report.add(row.place, result)
         report.seconds.update({stage: seconds[stage] for stage in ("read", "process", "detect", "tag")})
         seconds.clear()
-        shown = results[: max(0, self.html_limit - first_row)] if self.html is not None else []
-        return results, {"report": vars(report), "articles": [result._repr_html_() for result in shown]}
+        num_shown = max(0, self.html_limit - first_row) if self.html is not None else 0
+        shown = [article(row, result) for row, result in zip(rows[:num_shown], results, strict=False)]
+        return results, {"report": vars(report), "articles": shown}
 
     def _empty_report(self) -> PredictionReport:
         return PredictionReport(self.found, names=None if self.top_entities is None else {})
@@ -248,14 +250,8 @@ class BulkPrediction:
         for record in records:
             report.update(record["report"])
             articles += record["articles"]
-        if self.html is None:
-            return report
-        shown = f"The first {len(articles)} of" if len(articles) < report.rows else "All"
-        note = f"{shown} {report.rows} tweets."
-        if self.explain is not None:
-            note += " The wider the line of a box, the more its crop speaks for the entity."
-        title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
-        with replacing(self.html) as file:
-            text = page(title, f'<p class="note">{note}</p>{"".join(articles)}')
-            file.write(text.encode(errors="replace"))  # half of a surrogate pair is no text
+        if self.html is not None:
+            title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
+            with replacing(self.html) as file:
+                file.write(results_page(title, articles, report.rows, self.explain is not None))
         return report

@@ -19,7 +19,7 @@ from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDIN
 from processing.images import is_address
 from processing.jobs.digests import digest, files_digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one
-from processing.rows.picture_files import holds_pictures, with_its_ending
+from processing.rows.picture_files import holds_pictures, leads_elsewhere, real_path_below, with_its_ending
 
 
 logger = logging.get_logger(__name__)
@@ -35,6 +35,7 @@ class InputRow(NamedTuple):
     columns: dict[str, Any]  # as the pipeline takes them; empty where the row cannot be read
     problem: Problem | None = None
     pictures: Mapping[str, Any] = MappingProxyType({})  # of the picture columns, the paths as the source has them
+    shown: Any = None  # the picture for a page, its path with links followed; None outside of the input's folder
 
 
 def row_digest(row: InputRow) -> str:
@@ -63,7 +64,7 @@ class RowSource:
 
 def single_row(columns: dict[str, Any], place: str = "text") -> RowSource:
     """One row, of columns as the pipeline takes them."""
-    return RowSource(lambda: iter([InputRow(place, columns)]), digest(columns))
+    return RowSource(lambda: iter([InputRow(place, columns, shown=columns.get("image"))]), digest(columns))
 
 
 def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSource:
@@ -80,11 +81,14 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
         )
     wanted = ("id", "text", "tokens", "offsets", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
     chosen = rows.select_columns([column for column in wanted if column in rows.column_names])
-    return RowSource(
-        lambda: (InputRow(f"{name}, row {number}", row, pictures=_paths_of(row)) for number, row in enumerate(chosen)),
-        rows._fingerprint,
-        [name],
-    )
+
+    def read() -> Iterator[InputRow]:
+        for number, row in enumerate(chosen):
+            picture, paths = row.get("image"), _paths_of(row)
+            is_outside = "image" in paths and leads_elsewhere(paths["image"])
+            yield InputRow(f"{name}, row {number}", row, pictures=paths, shown=None if is_outside else picture)
+
+    return RowSource(read, rows._fingerprint, [name])
 
 
 def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
@@ -125,7 +129,8 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                 if is_conll and "image" in pictures:
                     pictures["image"] = Path(with_its_ending(str(pictures["image"])))
                     columns["image"] = str(Path(columns["image"]).with_suffix(pictures["image"].suffix))
-                yield InputRow(place, columns | pictures, pictures=_paths_of(columns))
+                shown = _shown(pictures.get("image"), folder)
+                yield InputRow(place, columns | pictures, pictures=_paths_of(columns), shown=shown)
 
     if image_dir is None and all(ending_of(path) in CONLL_ENDINGS for path in paths):
         names_pictures = any("image" in row.columns for row in islice(read(), ROWS_LOOKED_AT))
@@ -184,6 +189,15 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     if twice:
         raise ValueError(f"These input files are named twice: {', '.join(twice[:5])}. Name each of them once.")
     return paths
+
+
+def _shown(image: Any, folder: Path) -> Any:
+    """A row's picture for a page: what lies outside of the folder is tagged, but not copied into the page."""
+    if isinstance(image, list):
+        image = image[0] if image else None
+    path = image.get("path") if isinstance(image, dict) and image.get("bytes") is None else image
+    is_path = isinstance(path, str | os.PathLike) and not is_address(path)
+    return real_path_below(path, folder) if is_path else image
 
 
 def _paths_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
 from processing.problems import check_at_least_one
 from processing.rows.parquet_folder import Shards, cut_shards, write_shard
+from processing.rows.picture_files import check_shareable
 from processing.tokenizing import row_words
 
 from .cropped_rows import CropFinder
@@ -70,7 +71,8 @@ def prepare_crops(
         where the folder was finished already, from the same rows and pictures; then no detector is loaded.
 
     Raises:
-        ValueError: for options that are missing or out of range.
+        ValueError: for options that are missing or out of range, and for what [`check_shareable`] refuses, since the
+            folder has the pictures inside.
         JobError: for a detector or phrases that cannot be used, a folder that is in use, holds something else or
             cannot be written, and a batch that is too large for the device.
     """
@@ -79,6 +81,7 @@ def prepare_crops(
     check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
     if contact_sheet_rows < 0:
         raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
+    check_shareable(data)
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
     features = next(iter(data.values())).features

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Image, List, load_dataset
+from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Image, List, config, load_dataset
 from datasets.fingerprint import Hasher
 from huggingface_hub.errors import HFValidationError
 
@@ -18,6 +18,7 @@ from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, 
 from processing.jobs.cache_errors import cache_errors
 from processing.problems import ProblemError
 from processing.rows.loading_report import LoadingReport
+from processing.rows.picture_files import named_paths, real_path_below
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features
 
@@ -95,9 +96,10 @@ def load_data(
         else:
             files = {split: list(paths) for split, paths in tables.splits.items()}
             data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
-    known = _with_known_columns(name, data)
+    known = encode_pictures(_with_known_columns(name, data))
     _check_names(name, known)
-    return _labelled(name, encode_pictures(known))
+    _check_paths(name, known, (cache_dir or config.HF_CACHE_HOME) if tables is None else tables.folder)
+    return _labelled(name, known)
 
 
 def _prepared(name: str, builder: DatasetBuilder, cache_dir: str | None) -> tuple[DatasetDict, LoadingReport]:
@@ -174,6 +176,17 @@ def _check_names(name: str, data: DatasetDict) -> None:
                             check_name(entity["name"], row["tokens"], entity["start"], entity["end"], column)
                     except ProblemError as error:
                         raise ProblemError(error.problem, f"{name}, split {split}, row {number}") from error
+
+
+def _check_paths(name: str, data: DatasetDict, folder: str) -> None:
+    """Refuse pictures that a foreign file names anywhere on this machine: their rows may be shared."""
+    for split, rows in data.items():
+        for place, path in named_paths(rows):
+            if real_path_below(path, folder) is None:
+                raise ValueError(
+                    f"{name}, split {split}, {place}: expected a picture inside the file, or a path below {folder}; "
+                    f"got {path!r:.200}."
+                )
 
 
 def _labelled(name: str, data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:

@@ -1,15 +1,16 @@
 """Whole pages of HTML, and tables on them. What stands on a page about a tweet is of `processing.rendering`."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
+
+from processing.rendering import escaped
 
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: #1b1f24;
   background: #fff; overflow-wrap: anywhere; }
 mark { border-radius: .3em; padding: .1em .25em; color: inherit; }
-mark small { font-weight: 600; margin-left: .35em; }
+mark small { font-weight: 600; margin-left: .35em; unicode-bidi: isolate; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
@@ -23,17 +24,25 @@ figcaption, .note { color: #57606a; font-size: .85rem; }
 """
 
 
+OUTSIDE = "The picture lies outside of the folder of the data and is not embedded."
+
+
+def outside_note(number: int) -> str:
+    """What a page says at its head of pictures that are not embedded; nothing where there are none."""
+    return f" Pictures outside of the folder of the data, which are not embedded: {number}." if number else ""
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """An HTML table; every cell is escaped."""
-    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    head = "".join(f"<th>{escaped(str(cell))}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{escaped(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def page(title: str, body: str) -> str:
     """A whole HTML page around `body`, which is HTML already."""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escaped(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
+        f"<body><h1>{escaped(title)}</h1>{body}</body></html>\n"
     )

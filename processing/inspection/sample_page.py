@@ -1,6 +1,5 @@
 """A page of HTML that shows a data set: counts, and samples of its rows."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,15 @@ from datasets import Dataset, DatasetDict
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS
 from processing.data.tasks import choose_split
 from processing.images import ImageError, load_image
+from processing.jobs.digests import without_folders
 from processing.labels import entity_spans
-from processing.rendering import CROP_COLOURS, entity_text, picture_figure
+from processing.rendering import CROP_COLOURS, entity_text, escaped, picture_figure
+from processing.rows.picture_files import leads_elsewhere
 from processing.rows.row_features import label_names
 from processing.tokenizing import row_words
 
 from .contact_sheet import NAMES
-from .html_page import page, table
+from .html_page import OUTSIDE, outside_note, page, table
 from .statistics import statistics_table
 
 
@@ -58,21 +59,30 @@ def sample_page(
     report: str = "",
 ) -> str:
     """
-    The page, which stands alone and carries no script: of a data set with pictures encoded, with [`split_statistics`]
-    of each split and what loading had to tell, the rows that [`choose_rows`] gave.
+    The page, which stands alone, carries no script, and can be passed on: the rows of a data set that [`choose_rows`]
+    gave. A picture to which a link leads from outside of the folder of the data is not embedded.
+
+    Args:
+        data: as `load_data` gives it.
+        statistics: of each split, as [`split_statistics`] counts them.
+        name: of the data set; of a path the last part is shown.
+        report: what loading had to tell, as it is published.
     """
     header, lines = statistics_table(statistics)
-    findings = "".join(f'<p class="note">{html.escape(line)}</p>' for line in report.splitlines())
+    findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
     legend = ""
     if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
-        keys = (f'<span style="color:{CROP_COLOURS[kind]}">{html.escape(NAMES[kind])}</span>' for kind in CROP_KINDS)
+        keys = (f'<span style="color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS)
         legend = f"<p>Boxes: {', '.join(keys)}</p>"
-    samples = "".join(_sample(split, data[split], index) for split, index in rows)
-    return page(f"Data set {name}", f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{samples}")
+    samples = [_sample(split, data[split], index) for split, index in rows]
+    note = outside_note(sum(num_outside for _, num_outside in samples))
+    findings += f'<p class="note">{note}</p>' if note else ""
+    body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{''.join(sample for sample, _ in samples)}"
+    return page(f"Data set {without_folders(name)}", body)
 
 
-def _sample(split: str, rows: Dataset, index: int) -> str:
-    """One row as HTML."""
+def _sample(split: str, rows: Dataset, index: int) -> tuple[str, int]:
+    """One row as HTML, and how many of its pictures are left out for lying outside."""
     row = rows[index]
     text, _, offsets = row_words(row)
     if "ner_tags" in row:
@@ -82,9 +92,7 @@ def _sample(split: str, rows: Dataset, index: int) -> str:
     else:
         spans = [(name, row[name]["start"], row[name]["end"]) for name in ("head", "tail")]
         relation = label_names(rows, "relation")[row["relation"]]
-        below = (
-            f"<p>{html.escape(relation)}: {html.escape(row['head']['name'])}, {html.escape(row['tail']['name'])}</p>"
-        )
+        below = f"<p>{escaped(relation)}: {escaped(row['head']['name'])}, {escaped(row['tail']['name'])}</p>"
         if spans[0][1] < spans[1][2] and spans[1][1] < spans[0][2]:
             spans = spans[:1]  # they overlap: the tail is named below
     entities = [
@@ -101,12 +109,16 @@ def _sample(split: str, rows: Dataset, index: int) -> str:
             (f"{kind} crop {index}", crop, [], CROP_WIDTH) for index, crop in enumerate(row[f"{kind}_crops"] or [])
         ]
     figures = ['<p class="note">no image</p>'] if row["image"] is None else []
+    num_outside = 0
     for caption, picture, drawn, width in pictures:
+        if picture["bytes"] is None and leads_elsewhere(picture["path"]):
+            num_outside += 1
+            figures.append(f'<p class="note">{caption}: {OUTSIDE}</p>')
+            continue
         try:
             figures.append(picture_figure(load_image(picture), caption, drawn, width))
         except ImageError as error:
-            figures.append(f'<p class="note">{html.escape(f"{caption}: {error}")}</p>')
-    return (
-        f'<article><p class="note">{html.escape(split)}, {html.escape(row["id"])}</p>'
-        f'<p>{entity_text(text, entities)}</p>{below}<div class="pictures">{"".join(figures)}</div></article>'
-    )
+            figures.append(f'<p class="note">{escaped(f"{caption}: {error.problem.published}")}</p>')
+    name = f"{split}, {without_folders(row['id'])}"
+    sample = f'<article><p class="note">{escaped(name)}</p><p>{entity_text(text, entities)}</p>{below}'
+    return f'{sample}<div class="pictures">{"".join(figures)}</div></article>', num_outside

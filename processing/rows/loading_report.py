@@ -1,10 +1,15 @@
 """What a builder loaded, and what it could not load: counts, and every picture, row and span by name."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from processing.jobs.digests import without_folders
 from processing.problems import Problem
+from processing.rendering import visible
 
+
+MAX_LISTED = 20  # of each kind of findings
 
 COUNTS = (
     "rows",
@@ -17,14 +22,23 @@ COUNTS = (
 
 
 class AbsentPicture(NamedTuple):
-    """A picture that the source names and that no row has. `path` is relative to the source where it lies below it."""
+    """
+    A picture that the source names and that no row has. `path` is relative to the source where it lies below it; the
+    problem has the column, and of crops the item.
+    """
 
     row_id: str
     path: str
     problem: Problem
 
+    @property
+    def published(self) -> str:
+        return f"{without_folders(self.row_id)}: {self.problem.published}"
+
     def __str__(self) -> str:
-        return f"{self.row_id}: {self.path}: {self.problem}"
+        # The path stands between the place and what is wrong there.
+        said = replace(self.problem, column=None, item=None)
+        return ": ".join(filter(None, (self.row_id, self.problem.place, self.path, str(said))))
 
 
 class SkippedRow(NamedTuple):
@@ -32,6 +46,10 @@ class SkippedRow(NamedTuple):
 
     where: str
     problem: Problem
+
+    @property
+    def published(self) -> str:
+        return f"{self.where}: skipped: {self.problem.published}"
 
     def __str__(self) -> str:
         return f"{self.where}: skipped: {self.problem}"
@@ -43,6 +61,10 @@ class MovedSpan(NamedTuple):
     where: str
     span: str
     words: str
+
+    @property
+    def published(self) -> str:
+        return f"{self.where}: the characters of an entity are not whole words, and it was given whole ones"
 
     def __str__(self) -> str:
         return f"{self.where}: {self.span!r} became {self.words!r}"
@@ -68,8 +90,9 @@ class LoadingReport:
     """
     What of a source was loaded and what is absent. It is false where there is nothing to tell.
 
-    Printed, it names the file of this machine that holds all of it; `summary()` names no such file, and can be
-    published.
+    Printed, it says what stood where something is wrong, and names the file of this machine that holds all of it.
+    Cards and pages show `published()`, which names rows, columns and kinds of problems, and has no value of a row and
+    no path of this machine.
 
     Attributes:
         splits: the report of each split.
@@ -113,15 +136,13 @@ class LoadingReport:
         return cls(splits, list(values["notes"]), path)
 
     def __str__(self) -> str:
-        return self.summary(path=self.path)
+        return self._lines(str, self.path)
 
-    def summary(self, max_listed: int = 20, path: str | None = None) -> str:
-        """
-        The report for people: a line per split, the notes, and of each kind of finding the first `max_listed`.
+    def published(self) -> str:
+        """The report as it can be published: a line per split, the notes, and the first findings of each kind."""
+        return self._lines(lambda finding: finding.published)
 
-        Args:
-            path: of the file that holds the report. It is named where findings are left out.
-        """
+    def _lines(self, say: Callable[[Any], str], path: str | None = None) -> str:
         lines = []
         for name, split in self.splits.items():
             counts = [f"{count} {what.replace('_', ' ')}" for what, count in split.counts.items() if count]
@@ -129,8 +150,8 @@ class LoadingReport:
         lines += self.notes
         for name in ("absent", "skipped", "moved"):
             found = getattr(self, name)
-            lines += map(str, found[:max_listed])
-            if len(found) > max_listed:
-                more = f"and {len(found) - max_listed} more"
+            lines += map(say, found[:MAX_LISTED])
+            if len(found) > MAX_LISTED:
+                more = f"and {len(found) - MAX_LISTED} more"
                 lines.append(more if path is None else f"{more}, all of them in {path}, `{name}`")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))

@@ -2,11 +2,17 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from processing.columns import CROP_COLUMNS
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.images import ADDRESS, NO_SUCH_FILE, ImageError, ImageSource, check_source, is_address, load_image
+from processing.jobs.digests import is_local_path
 from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
@@ -42,6 +48,59 @@ def with_its_ending(path: str) -> str:
     return next((stem + other for other in PICTURE_ENDINGS if os.path.exists(stem + other)), path)
 
 
+def real_path_below(path: str | os.PathLike, folder: str | os.PathLike) -> str | None:
+    """The path with its links followed, None where it then lies outside the folder, whose own links count as well."""
+    real = os.path.realpath(path)
+    return real if real.startswith(os.path.join(os.path.realpath(folder), "")) else None
+
+
+def named_paths(rows: Dataset) -> Iterator[tuple[str, str]]:
+    """Place ("row 3, image") and path of the pictures of rows of `load_data` that are files of their own."""
+    start = 0
+    for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
+        for column in table.column_names:
+            pictures, numbers = table[column].combine_chunks(), pa.array(range(len(table)))
+            if column in CROP_COLUMNS:
+                pictures, numbers = pc.list_flatten(pictures), pc.list_parent_indices(pictures)
+            data, paths = (pc.struct_field(pictures, name) for name in ("bytes", "path"))
+            is_named = pc.and_(pc.is_null(data), pc.is_valid(paths))
+            for number, path in zip(
+                numbers.filter(is_named).to_pylist(), paths.filter(is_named).to_pylist(), strict=True
+            ):
+                yield f"row {start + number}, {column}", path
+        start += len(table)
+
+
+def leads_elsewhere(path: str) -> bool:
+    """Whether there is a link in the path of a picture of `load_data`: it leads out of the folder of the data."""
+    return os.path.realpath(path) != path
+
+
+def check_shareable(data: Mapping[str, Dataset]) -> None:
+    """
+    Refuse to write rows of `load_data` for others with what lies outside of the folder of the data.
+
+    Raises:
+        ValueError: for a picture that a link leads to out of that folder, and for an `id` or `image_id` that is a path
+            of this machine. It names the first row, and counts the others.
+    """
+    for split, rows in data.items():
+        linked = [place for place, path in named_paths(rows) if leads_elsewhere(path)]
+        if linked:
+            raise ValueError(
+                f"{split}: {len(linked)} pictures are links that lead out of the folder of the data, and are not "
+                f"shared; the first is {linked[0]}. Copy the files into the folder, or name the folder where they are "
+                "as that of the pictures (image_dir)."
+            )
+        for column in ("id", "image_id"):
+            local = [number for number, name in enumerate(rows[column]) if is_local_path(name or "")]
+            if local:
+                raise ValueError(
+                    f"{split}: in the column {column}, {len(local)} names are paths of this machine, and are not "
+                    f"shared; the first is in row {local[0]}. Give the rows other names."
+                )
+
+
 class PictureFolder(NamedTuple):
     """
     A folder of pictures, whose names are relative to `base` and have to stay below `folder`. Where `guesses_endings`,
@@ -56,7 +115,7 @@ class PictureFolder(NamedTuple):
         """
         The path for a name, or a ProblemError where it leads out of the folder.
 
-        By name only: a link inside the folder was put there by whoever keeps the data, and is followed.
+        By name only: a link inside the folder was put there by whoever keeps the data, and is followed in training.
         """
         if is_address(name):
             raise ProblemError(Problem(ADDRESS))
@@ -91,7 +150,8 @@ class PictureReader:
     The pictures of one split's rows: those that are there. What cannot be used goes into the report.
 
     Args:
-        root: reported paths are relative to it.
+        root: reported paths are relative to it. Links that stay below it are resolved in the rows' paths, so that a
+            path with a link leads out of it, which [`check_shareable`] refuses.
         folders: the folder of each column of pictures.
         limits: for each column of crops, how many of those that a row lists are used.
         report: counts and absent pictures are added to it.
@@ -119,14 +179,14 @@ class PictureReader:
         counted and not looked for.
         """
         counts = self.report.counts
-        columns: dict[str, Any] = {"image": self._usable(row_id, "image", row.get("image"))}
+        columns: dict[str, Any] = {"image": self._usable(row_id, "image", None, row.get("image"))}
         absent = {}
         for column in CROP_COLUMNS:
             listed, number = row.get(column) or [], self.limits[column]
             if not isinstance(listed, list):
-                self._absent(row_id, column, str(listed), Problem("must be a list of pictures", column))
+                self._absent(row_id, column, None, str(listed), Problem("must be a list of pictures"))
                 listed = []
-            crops = [self._usable(row_id, column, value) for value in listed[:number]]
+            crops = [self._usable(row_id, column, item, value) for item, value in enumerate(listed[:number])]
             absent[column] = {index for index, crop in enumerate(crops) if crop is None}
             columns[column] = [crop for crop in crops if crop is not None]
             counts["crops_surplus"] += max(len(listed) - number, 0)
@@ -136,7 +196,7 @@ class PictureReader:
         counts["images" if columns["image"] else "rows_without_image"] += 1
         return columns, absent
 
-    def _usable(self, row_id: str, column: str, value: Any) -> dict[str, Any] | None:
+    def _usable(self, row_id: str, column: str, item: int | None, value: Any) -> dict[str, Any] | None:
         shown = str(value)
         try:
             picture = _given_picture(value)
@@ -147,19 +207,21 @@ class PictureReader:
                 problem = self._check(picture["bytes"])
             else:
                 shown = picture["path"]
-                picture["path"] = path = self.folders[column].find(shown)
+                path = self.folders[column].find(shown)
+                picture["path"] = real_path_below(path, self.root) or path
                 shown = os.path.relpath(path, self.root)
-                problem = self._check_file(path)
+                problem = self._check_file(picture["path"])
         except ProblemError as error:
             problem = error.problem
         if problem is None:
             return picture
-        self._absent(row_id, column, shown, problem)
+        self._absent(row_id, column, item, shown, problem)
         return None
 
-    def _absent(self, row_id: str, column: str, path: str, problem: Problem) -> None:
+    def _absent(self, row_id: str, column: str, item: int | None, path: str, problem: Problem) -> None:
         count = _COUNTS.get(problem.kind, "unreadable")
         self.report.counts[f"{'images' if column == 'image' else 'crops'}_{count}"] += 1
+        problem = replace(problem, column=column, item=item)
         self.report.absent.append(AbsentPicture(row_id, path[:200], problem))
         if count != "unreadable":
             self.missing.setdefault(column, []).append(self.report.absent[-1])

@@ -1,13 +1,16 @@
 """The Parquet files and the card of a data set, in a folder and on their way to the Hub."""
 
+import json
 import os
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
 from hub_card.sharing import NotPushed, dataset_folder, push_dataset, write_dataset
+from processing.data import load_data
 from processing.jobs.processes import JobError
 
 
@@ -40,6 +43,56 @@ def test_the_folder_loads_as_the_same_rows(own_data, load, tmp_path):
     again = load(shared)  # and it trains: the same rows by the same command-line name
     assert again["train"]["tokens"] == expected["train"]["tokens"]
     assert again["train"]["ner_tags"] == expected["train"]["ner_tags"]
+
+
+def test_what_is_shared_has_no_path_of_this_machine(own_data, load, tmp_path):
+    rows = [json.loads(line) for line in (own_data / "train.jsonl").read_text().splitlines()]
+    rows[0] |= {"image": str(own_data / "photos" / "1.png"), "aux_crops": ["gone.png", "my password"]}
+    rows += [{"id": "t9", "text": 5, "spans": []}, {"id": "my password", "text": ["my password"], "spans": []}]
+    (own_data / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data, report = load_data(str(own_data), cache_dir=str(tmp_path / "cache"))
+    files = write_dataset(data, tmp_path / "shared", title="x", report=report.published())
+    assert len(report.skipped) == 2 and str(report).count("my password") == 2
+    assert "t0: aux_crops 1: there is no such file" in files["README.md"].read_text()
+    for path in files.values():
+        content = path.read_bytes()
+        assert str(tmp_path).encode() not in content and b"my password" not in content
+    (image,) = pq.read_table(files["data/train-00000-of-00001.parquet"])["image"].slice(0, 1).to_pylist()
+    assert image["path"] == "1.png"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_links_out_of_the_folder_are_not_shared(own_data, load, tmp_path, kind):
+    photos, elsewhere = own_data / "photos", tmp_path / "elsewhere"
+    if kind == "folder":
+        photos.rename(elsewhere)
+        photos.symlink_to(elsewhere)
+    else:
+        (photos / "1.png").rename(elsewhere)
+        (photos / "1.png").symlink_to("../../elsewhere")
+    data = load(own_data)
+    assert data["train"][0]["image"] is not None, "training follows it"
+    with pytest.raises(ValueError, match=r"train: . pictures are links that lead out .*; the first is row 0, image\."):
+        write_dataset(data, tmp_path / "shared", title="x")
+    assert not (tmp_path / "shared").exists()
+
+
+def test_links_inside_the_folder_are_shared_as_files(own_data, load, tmp_path):
+    (own_data / "photos" / "1.png").rename(own_data / "one")
+    (own_data / "photos" / "1.png").symlink_to("../one")
+    write_dataset(load(own_data), tmp_path / "shared", title="x")
+    assert load_dataset(str(tmp_path / "shared"), split="train", cache_dir=str(tmp_path / "cache2"))[0]["image"]
+
+
+@pytest.mark.parametrize("column", ["id", "image_id"])
+def test_names_that_are_paths_of_this_machine_are_not_shared(own_data, load, tmp_path, column):
+    text = (own_data / "train.jsonl").read_text()
+    row = json.loads(text.splitlines()[1]) | {column: str(own_data / "photos" / "gone.png")}
+    (own_data / "train.jsonl").write_text(text.replace(text.splitlines()[1], json.dumps(row)))
+    with pytest.raises(ValueError, match=rf"in the column {column}, 1 names are paths of this machine.* in row 1\."):
+        write_dataset(load(own_data), tmp_path / "shared", title="x")
+    Path(own_data / "train.jsonl").write_text(text.replace('"t1"', '"/m/0abc"'))
+    write_dataset(load(own_data), tmp_path / "shared", title="x")  # a name of a knowledge base, not of a file
 
 
 def test_an_interrupted_call_is_gone_on_with(own_data, load, tmp_path, monkeypatch):

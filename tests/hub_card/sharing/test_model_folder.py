@@ -9,7 +9,7 @@ import pytest
 
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
-from hub_card.sharing import model_files, push_model
+from hub_card.sharing import NotPushed, model_files, push_model
 from hub_card.sharing.model_folder import STALE_MODEL_FILES
 from modeling_ifaformer import IFAformerConfig, IFAformerForTokenClassification
 
@@ -27,6 +27,22 @@ def test_what_a_user_of_the_model_needs(model):
     shown = '![](own.png)\n![a](pictures/a.png "A") <img width="9" src="b.svg"> ![c](https://c.png) [own](own.py)'
     (model / "README.md").write_text(shown, encoding="utf-8")
     assert model_files(model) == whole | {"own.png": model / "own.png"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "own.png", "modeling_ifaformer.py"])
+def test_a_link_out_of_the_folder_is_not_shared(hub, model, tmp_path, name):
+    (model / "README.md").write_text("![](own.png)")
+    (model / "own.png").write_bytes(b"PNG")
+    (model / name).rename(tmp_path / "elsewhere")
+    (model / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotPushed, match=rf"{name} is a link that leads out of .*\nNothing was published"):
+        push_model(model, "me/tagger")
+    assert not hub.created
+    (tmp_path / "elsewhere").rename(model / "inside")
+    (model / name).unlink()
+    (model / name).symlink_to("inside")
+    push_model(model, "me/tagger")
+    assert hub.added[name] == (model / "inside").read_bytes()
 
 
 def test_shards(model, make_config):

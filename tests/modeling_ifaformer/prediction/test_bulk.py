@@ -350,7 +350,12 @@ def test_a_page_and_parquet_of_entities_shares_boxes_and_problems(explaining_tag
     assert sources >= {"text", "image"}
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<article>") == 4 and "All 4 tweets. The wider the line of a box" in page
-    assert "<rect" in page and "gone.png" in page and "tweets.jsonl:3: " in page
+    assert (
+        "<rect" in page
+        and "image: there is no such file" in page
+        and "gone.png" not in page
+        and "tweets.jsonl:3: " in page
+    )
     assert not re.search(r"<script|<b>dog|https?://(?!www\.w3\.org)", page)
     prediction.write_file(tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()

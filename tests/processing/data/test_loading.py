@@ -2,6 +2,8 @@ import errno
 import json
 import os
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
@@ -130,6 +132,29 @@ class TestLoadData:
         data, _ = load_data(str(folder), cache_dir=str(tmp_path / "cache"))
         assert decode_pictures(data)["train"].features == features
         assert data["train"].to_list() == rows["train"].to_list()
+
+    @pytest.mark.parametrize("column", ["image", "aux_crops"])
+    def test_a_file_with_our_columns_names_no_picture_elsewhere(self, tmp_path, column):
+        """Whoever made the file would otherwise choose what of this machine is shared."""
+        (tmp_path / "own").mkdir()
+        Image.new("RGB", (3, 3)).save(tmp_path / "own" / "a.png")
+        Image.new("RGB", (3, 3)).save(tmp_path / "secret.png")
+
+        def load(path):
+            picture = {"bytes": None, "path": str(path)}
+            entity = {"name": "a", "start": 0, "end": 1}
+            row = {"id": "x", "image_id": "", "tokens": ["a"], "head": entity, "tail": entity, "relation": 1}
+            row |= {"image": None, "aux_crops": [], "rcnn_crops": []}
+            row[column] = picture if column == "image" else [picture]
+            table = pa.Table.from_pylist([row], schema=re_features(["None", "peer"]).arrow_schema)
+            pq.write_table(table, tmp_path / "own" / "train.parquet")
+            return load_data(str(tmp_path / "own"), cache_dir=str(tmp_path / "cache"))[0]["train"][0][column]
+
+        assert load(tmp_path / "own" / "a.png")
+        (tmp_path / "own" / "link.png").symlink_to("../secret.png")
+        for path in (tmp_path / "secret.png", tmp_path / "own" / ".." / "secret.png", tmp_path / "own" / "link.png"):
+            with pytest.raises(ValueError, match=rf"split train, row 0, {column}: expected a picture inside the file"):
+                load(path)
 
     def test_relations_that_were_saved_as_parquet(self, tmp_path):
         entity = {"name": "a", "start": 0, "end": 1}

@@ -234,13 +234,13 @@ class TestBuilder:
             "crops_unreadable": 1,
         }
         assert sorted((*picture[:2], str(picture.problem)) for picture in report.absent) == [
-            ("train-0", "twitter17_detect/train/crops/empty.jpg", EMPTY),
-            ("train-0", "twitter2017_aux_images/train/crops/gone.png", NO_SUCH_FILE),
-            ("train-1", "twitter2017_images/train_2.jpg", NO_SUCH_FILE),
-            ("train-2", "twitter2017_images/train_3.jpg", UNKNOWN_FORMAT),
-            ("train-3", "twitter2017_images/train_3.jpg", UNKNOWN_FORMAT),
+            ("train-0", "twitter17_detect/train/crops/empty.jpg", f"rcnn_crops 0: {EMPTY}"),
+            ("train-0", "twitter2017_aux_images/train/crops/gone.png", f"aux_crops 0: {NO_SUCH_FILE}"),
+            ("train-1", "twitter2017_images/train_2.jpg", f"image: {NO_SUCH_FILE}"),
+            ("train-2", "twitter2017_images/train_3.jpg", f"image: {UNKNOWN_FORMAT}"),
+            ("train-3", "twitter2017_images/train_3.jpg", f"image: {UNKNOWN_FORMAT}"),
         ]
-        assert "train-1: twitter2017_images/train_2.jpg: there is no such file" in str(report)
+        assert "train-1: image: twitter2017_images/train_2.jpg: there is no such file" in str(report)
         assert "1 images missing, 2 images unreadable" in str(report)
 
     def test_the_stand_in_picture_is_never_used(self, archive):

@@ -83,7 +83,7 @@ def test_objects_are_drawn_and_what_cannot_be_read_is_told():
     rows = make_rows(with_objects(ner_features(["O"])), {**row, "aux_crops": [picture(29)], "rcnn_crops": [damaged]})
     page = render(DatasetDict(train=rows), [("train", 0)])
     assert "Boxes:" in page and "dog 0.50" in page and page.count("<rect") == 1
-    assert "aux crop 0" in page and '<p class="note">rcnn crop 0: bytes: ' in page
+    assert "aux crop 0" in page and '<p class="note">rcnn crop 0: this is not a picture' in page
 
 
 def test_relations():

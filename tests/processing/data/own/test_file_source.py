@@ -174,7 +174,8 @@ def test_sources(folder, tmp_path):
     assert found == [0, 1, 2, 2, 0] + [None] * 13
     assert not report.skipped
     url = ADDRESS
-    assert [(picture.row_id, str(picture.problem)) for picture in report.absent] == [
+    assert {(picture.problem.column, picture.problem.item) for picture in report.absent} == {("image", None)}
+    assert [(picture.row_id, str(picture.problem).removeprefix("image: ")) for picture in report.absent] == [
         ("train-7", "a picture must be a path, bytes or a dict of the two (got '')"),
         ("train-8", NO_SUCH_FILE),
         ("train-9", UNKNOWN_FORMAT),
@@ -242,7 +243,7 @@ def test_crops_and_objects(folder):
     assert second["aux_objects"] == second["rcnn_objects"] == second["rcnn_crops"] == []
     assert report.splits["train"].counts["crops_surplus"] == 2
     assert [str(picture.problem) for picture in report.absent] == [
-        NO_SUCH_FILE,
+        f"aux_crops 1: {NO_SUCH_FILE}",
         "rcnn_crops: must be a list of pictures",
     ]
     streamed = list(folder.builder(num_aux_crops=3).as_streaming_dataset("train"))

@@ -1,9 +1,11 @@
-"""IFAformer's configuration and models, registered with the auto classes on import."""
+"""IFAformer's configuration and models. Importing them registers all classes of a checkpoint with the auto classes."""
 
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 from transformers.pipelines import PIPELINE_REGISTRY
+
+import processing  # noqa: F401  (registers the processor and the pipelines)
 
 from .configuration_ifaformer import IFAformerConfig
 from .modeling_ifaformer import (

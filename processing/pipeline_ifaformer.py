@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader
+from transformers import AutoModelForTokenClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
@@ -420,6 +422,18 @@ class IFAformerPipeline(Pipeline):
         """Model and processor, which make a complete folder: the code travels with them."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def register_task(task: str, pipeline_class: type[Pipeline], model_class: type) -> None:
+    """
+    Let `pipeline` know the task for models that are given as objects, unless it does: the code of another checkpoint
+    may have come first.
+    """
+    if task not in PIPELINE_REGISTRY.supported_tasks:
+        PIPELINE_REGISTRY.register_pipeline(task, pipeline_class, pt_model=model_class)
+
+
+register_task(TASK, IFAformerPipeline, AutoModelForTokenClassification)
 
 
 __all__ = ["IFAformerPipeline"]

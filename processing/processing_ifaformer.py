@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, BatchFeature
-from transformers.processing_utils import ProcessorMixin
+from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
+from transformers.processing_utils import ProcessorMixin, Unpack
 
+from .call_arguments import CallArguments, IFAformerProcessorKwargs, per_text
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
 from .entity_markers import encode_marked, mark_texts
@@ -36,8 +37,8 @@ from .tokenizing import (
     encode_words,
     longest_text,
     readable,
-    rows_words,
     to_words,
+    tower_config,
 )
 
 
@@ -74,6 +75,8 @@ class IFAformerProcessor(ProcessorMixin):
             `add_prefix_space=True`, tags or relations are not distinct or both are given, the negative relation is
             none of the relations, or the label scheme or the word splitter is unknown.
     """
+
+    valid_processor_kwargs: Any = IFAformerProcessorKwargs  # `Any`: the library declares its own
 
     def __init__(
         self,
@@ -121,7 +124,17 @@ class IFAformerProcessor(ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs):
         """As in `ProcessorMixin`, for processors that were saved before there was a choice of word splitters too."""
-        return super().from_args_and_dict(args, {"word_splitter": "bert", **processor_dict}, **kwargs)
+        made = super().from_args_and_dict(args, {"word_splitter": "bert", **processor_dict}, **kwargs)
+        if "auto_map" in processor_dict:  # of all fields that were saved, the library restores all but this one
+            processor = made[0] if isinstance(made, tuple) else made
+            processor.auto_map = processor_dict["auto_map"]
+        return made
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in `ProcessorMixin`. The tokenizer's own files say its class, so that nothing asks for the model's."""
+        kwargs.setdefault("config", PreTrainedConfig())
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_vision_text_pretrained(
@@ -157,13 +170,14 @@ class IFAformerProcessor(ProcessorMixin):
             if vision_model is None:
                 raise ValueError("The processor needs an image processor: give vision_model or image_processor.")
             image_processor = image_processor_of(vision_model)
+        text_config = None if text_model is None else tower_config(text_model, "text_config")
         if tokenizer is None:
             if text_model is None:
                 raise ValueError("The processor needs a tokenizer: give text_model or tokenizer.")
             # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
-            tokenizer = AutoTokenizer.from_pretrained(text_model, add_prefix_space=True)
+            tokenizer = AutoTokenizer.from_pretrained(text_model, config=text_config, add_prefix_space=True)
         if "max_length" not in options:
-            options["max_length"] = longest_text(tokenizer, text_model)
+            options["max_length"] = longest_text(tokenizer, text_config)
         if dataset is not None:
             options |= answers_of(dataset)
         processor = cls(image_processor, tokenizer, **options)
@@ -202,7 +216,8 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
-        return [*text, *(name for names in PIXEL_MASKS.items() for name in names)]
+        taken = zip(PIXEL_MASKS.items(), self.picture_limits.values(), strict=True)
+        return [*text, *(name for names, number in taken if number for name in names)]
 
     @property
     def picture_limits(self) -> dict[str, int]:
@@ -269,9 +284,7 @@ class IFAformerProcessor(ProcessorMixin):
         word_labels: Any = None,
         heads: Any = None,
         tails: Any = None,
-        is_split_into_words: bool | None = None,
-        return_tensors: str | None = None,
-        **kwargs,
+        **kwargs: Unpack[IFAformerProcessorKwargs],
     ) -> BatchFeature:
         """
         Prepare one example or a batch.
@@ -285,8 +298,14 @@ class IFAformerProcessor(ProcessorMixin):
             heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
                 indices, end exclusive. The text gets entity markers around them.
             is_split_into_words: whether `text` holds words. None takes a list of lists for words, all else for texts.
-            return_tensors: `"pt"` gives the batch that a model takes. None gives lists with an entry an example and
-                pixels as uint8, for [`IFAformerDataCollator`], which pads, stacks and normalises.
+            return_tensors: `"pt"` or `"np"` gives the batch that a model takes. None gives lists with an entry an
+                example and pixels as uint8, for [`IFAformerDataCollator`], which pads, stacks and normalises.
+            max_length, truncation: texts are cut at `max_length`, by default the processor's, but with
+                `truncation=False`.
+            padding, padding_side: as of a tokenizer. By default tensors alone are padded.
+            resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std: in place of the image
+                processor's. All but `resample` have an effect on tensors alone.
+            text_kwargs, images_kwargs, common_kwargs: dicts of the arguments above.
 
         Raises:
             ValueError: for a text without a token, labels that are unknown or not one a word, entities outside the
@@ -294,27 +313,16 @@ class IFAformerProcessor(ProcessorMixin):
                 argument or one of the other task.
             ImageError: for a picture that cannot be used, with the number of its example.
         """
-        if kwargs:
-            raise ValueError(f"Unknown arguments {sorted(kwargs)}.")
-        if return_tensors not in (None, "pt"):
-            raise ValueError(f"return_tensors must be 'pt' or None, got {return_tensors!r}.")
+        call = CallArguments.of(self, kwargs)
         if text is None:
             raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
-        texts, is_split, is_single = batched_text(text, is_split_into_words)
-        per_example = {"images": images, "aux_crops": aux_crops, "rcnn_crops": rcnn_crops}
-        per_example |= {"word_labels": word_labels, "heads": heads, "tails": tails}
-        batched = {
-            name: [value] if is_single else list(value) for name, value in per_example.items() if value is not None
-        }
-        for name, values in batched.items():
-            if len(values) != len(texts):
-                raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
-        pictures = {"image" if name == "images" else name: values for name, values in batched.items()}
-        data = self._texts(texts, is_split, batched) | self.encode_pictures(pictures)
-        if return_tensors is None:
-            return BatchFeature(data)
-        features = [{name: values[row] for name, values in data.items()} for row in range(len(texts))]
-        return BatchFeature(self.data_collator(features))
+        texts, is_split, is_single = batched_text(text, call.is_split_into_words)
+        pictures = {"images": images, "aux_crops": aux_crops, "rcnn_crops": rcnn_crops}
+        of_text = {"word_labels": word_labels, "heads": heads, "tails": tails}
+        given = per_text(texts, is_single, pictures | of_text)
+        pictures = {"image" if name == "images" else name: given[name] for name in pictures.keys() & given.keys()}
+        data = call.processor._texts(texts, is_split, given) | call.processor.encode_pictures(pictures)
+        return call.output(data, len(texts))
 
     def _texts(self, texts: list, is_split: bool, given: Mapping[str, list]) -> dict[str, list]:
         if self.relations is None:
@@ -335,15 +343,6 @@ class IFAformerProcessor(ProcessorMixin):
         """
         words = to_words(texts, is_split_into_words, self.word_splitter)
         return readable(encode_words(self.tokenizer, words, self.max_length))
-
-    def encode_rows(self, rows: Mapping[str, list]) -> list[EncodedText]:
-        """
-        The texts of rows of a data set (columns as the builders have them) with their tokens. A text that the model
-        cannot be given has a `problem` instead. An entity that is no span of words is a ProblemError with its row.
-        """
-        if self.relations is None:
-            return encode_words(self.tokenizer, rows_words(rows), self.max_length)
-        return self.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
 
     def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
         """

@@ -6,8 +6,10 @@ from itertools import permutations
 from operator import index
 from typing import Any
 
+from transformers import AutoModelForSequenceClassification
+
 from .object_proposals import relation_types
-from .pipeline_ifaformer import IFAformerPipeline
+from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError
 from .tagged_text import TaggedRelation
@@ -218,5 +220,7 @@ def _entity(row: PipelineRow, start: int, end: int) -> dict[str, Any]:
     start, stop = row.offsets[start][0], row.offsets[end - 1][1]
     return {"word": (row.text or "")[start:stop], "start": start, "end": stop}
 
+
+register_task(RELATION_TASK, IFAformerRelationPipeline, AutoModelForSequenceClassification)
 
 __all__ = ["IFAformerRelationPipeline"]

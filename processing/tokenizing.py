@@ -9,7 +9,7 @@ from typing import Any
 
 import regex
 from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .problems import Problem, ProblemError
@@ -21,12 +21,25 @@ CUT_OFF = "the text is longer than the model takes, and words of it are cut off"
 NOT_IN_TEXT = "must be the start and end of each of the tokens in the text, in order"
 
 
-def longest_text(tokenizer: Any, text_model: str | os.PathLike | None = None) -> int | None:
-    """Longest text in tokens that a tokenizer and, if given, a text checkpoint take; None if they know no limit."""
+def tower_config(checkpoint: str | os.PathLike, name: str) -> Any:
+    """
+    The configuration of a checkpoint, or where the library does not know its type (IFAformer's own, as long as nobody
+    has registered it) of its tower of that name: no code of the checkpoint is asked for.
+    """
+    fields, _ = PreTrainedConfig.get_config_dict(checkpoint)
+    if name in fields and fields.get("model_type") not in CONFIG_MAPPING:
+        return AutoConfig.for_model(**fields[name])
+    config = AutoConfig.from_pretrained(checkpoint)
+    return getattr(config, name, config)
+
+
+def longest_text(tokenizer: Any, config: Any = None) -> int | None:
+    """
+    Longest text in tokens that a tokenizer and, if its configuration is given, a text tower take; None if they know no
+    limit.
+    """
     limits = [tokenizer.model_max_length]
-    if text_model is not None:
-        config = AutoConfig.from_pretrained(text_model)
-        config = getattr(config, "text_config", config)  # of an IFAformer checkpoint, its text tower
+    if config is not None:
         # RoBERTa's positions start behind the padding index. A checkpoint of another type, which may have none, is
         # refused by the model's configuration.
         unused = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0

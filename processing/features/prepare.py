@@ -33,7 +33,7 @@ from processing.jobs.digests import code_digest, tokenizer_digest
 from processing.problems import Problem
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
-from processing.tokenizing import split_words
+from processing.tokenizing import encode_words, rows_words, split_words
 
 
 logger = logging.getLogger(__name__)
@@ -236,7 +236,10 @@ def _are_whole(folder: str) -> bool:
 def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
     """Features of the texts of several rows, or a ValueError with the id of the first row that has none."""
     try:
-        encoded = processor.encode_rows(rows)
+        if processor.relations is None:
+            encoded = encode_words(processor.tokenizer, rows_words(rows), processor.max_length)
+        else:
+            encoded = processor.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
         features = processor.text_features(encoded, rows.get("ner_tags"))
     except (ValueError, TypeError) as error:
         if len(rows["id"]) == 1:

@@ -95,7 +95,7 @@ def test_all_validation_rows_hash_alike_and_the_protocol_gives_the_published_fig
         )
     assert digest.hexdigest() == expected["sha256_of_rows"]
 
-    word_ids = [text.word_ids for text in processor.encode_rows(rows[:])]
+    word_ids = [text.word_ids for text in processor.encode_text(rows["tokens"], is_split_into_words=True)]
     word_labels = [[names[tag] for tag in tags] for tags in rows["ner_tags"]]
     scores = entity_metrics(
         expected["predicted_ids"], word_ids, word_labels, dict(enumerate(processor.labels)), protocol="published"

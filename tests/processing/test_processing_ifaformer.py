@@ -1,4 +1,5 @@
 import json
+import os
 from inspect import signature
 
 import numpy as np
@@ -258,11 +259,11 @@ class TestRelations:
             make(label_scheme="deepke", max_length=opening + 1)(text=words, **pair)
 
     def test_a_row_without_room_for_its_entities_has_no_token(self, make):
-        rows = {"tokens": [["Paris", "!", "Jordan"], ["Paris", *["!"] * 20, "Jordan"]]}
-        rows |= {"head": [self.HEAD] * 2, "tail": [self.TAIL, {"start": 21, "end": 22}]}
+        texts = [["Paris", "!", "Jordan"], ["Paris", *["!"] * 20, "Jordan"]]
+        pairs = [self.HEAD] * 2, [self.TAIL, {"start": 21, "end": 22}]
         for scheme in ("word", "deepke"):
             for max_length, has_tokens in ((20, [True, False]), (None, [True, True])):
-                encoded = make(label_scheme=scheme, max_length=max_length).encode_rows(rows)
+                encoded = make(label_scheme=scheme, max_length=max_length).tokenize_pairs(texts, *pairs)
                 assert [bool(example.input_ids) for example in encoded] == has_tokens
 
     def test_the_negative_relation(self, make_processor, tmp_path):
@@ -290,7 +291,7 @@ class TestRelations:
         with pytest.raises(ValueError, match=r"markers </o>, </s>, <o>, <s> are no tokens .* add_entity_markers\(\)"):
             unprepared(text="Jordan in Paris", **pair)
         with pytest.raises(ValueError, match="no tokens of the tokenizer"):  # not a row that is skipped
-            unprepared.encode_rows({"tokens": [["a", "b", "c"]], "head": [self.HEAD], "tail": [self.TAIL]})
+            unprepared.tokenize_pairs([["a", "b", "c"]], [self.HEAD], [self.TAIL])
 
     def test_markers_that_the_tokenizer_uses_itself(self, make_processor):
         processor = make_processor(entity_markers=["[CLS]", "</s>", "<o>", "</o>"])
@@ -525,3 +526,37 @@ def test_real_tokenizer_and_zero_width_words(minilm, make_processor):
     processor = make_processor(tokenizer=AutoTokenizer.from_pretrained(minilm))
     [encoded] = processor.encode_text([["Jordan", "\u200d", "unaffable"]], is_split_into_words=True)
     assert set(encoded.word_ids) == {None, 0, 2}
+
+
+QUIETLY = """
+import builtins, logging, sys, warnings
+warnings.simplefilter("error", UserWarning)
+builtins.input = lambda *question: sys.exit(f"it asks {question}")
+entry, folder = sys.argv[1:]
+__import__(entry)
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForTokenClassification, AutoProcessor, AutoTokenizer
+from transformers import pipeline
+from processing import IFAformerProcessor
+messages = []
+handler = logging.Handler(logging.WARNING)
+handler.emit = lambda record: messages.append(record.getMessage())
+logging.getLogger("transformers").addHandler(handler)
+loaders = [IFAformerProcessor, AutoProcessor, AutoImageProcessor]
+if entry == "modeling_ifaformer":
+    loaders += [AutoConfig, AutoTokenizer, AutoModelForTokenClassification]
+    assert pipeline(model=folder, device="cpu")("Jordan met Paris")
+for loader in loaders:
+    loader.from_pretrained(folder)
+    assert not messages, (loader, messages)
+assert IFAformerProcessor.from_vision_text_pretrained(folder, folder).max_length == 50
+assert not messages, messages
+assert not any(name.startswith("transformers_modules.") for name in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("entry", ["processing", "modeling_ifaformer"])
+def test_where_the_package_is_installed_nothing_is_asked(entry, checkpoint, fork_stranger, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(QUIETLY, encoding="utf-8")
+    result = fork_stranger([program, entry, checkpoint], [dict(os.environ)], tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]

@@ -1,6 +1,7 @@
 import pytest
 
 from processing.scoring.entity_metrics import EntityScores, entity_confusion, entity_metrics, unreachable_counts
+from processing.tokenizing import encode_words, join_words
 
 
 ID2LABEL = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))
@@ -11,7 +12,8 @@ GOLD = [["B-LOC", "I-LOC", "O", "B-PER"], ["O", "B-LOC"]]
 
 def encode(processor, texts, predictions):
     """Predicted ids at the first token of each word, -100 elsewhere; and the word of each token."""
-    word_ids = [example.word_ids for example in processor.encode_rows({"tokens": texts})]
+    encoded = encode_words(processor.tokenizer, [join_words(words) for words in texts], processor.max_length)
+    word_ids = [example.word_ids for example in encoded]
     rows = []
     for words, tags in zip(word_ids, predictions, strict=True):
         row, seen = [], set()
@@ -61,7 +63,7 @@ def test_texts_without_a_token_are_missed(make_processor):
 def test_special_labels_cost_precision_in_the_published_protocol(make_processor):
     processor = make_processor(label_scheme="deepke", tags=list(ID2LABEL.values()))
     id2label = dict(enumerate(processor.labels))
-    word_ids = [example.word_ids for example in processor.encode_rows({"tokens": [["Jordan", "in"]]})]
+    word_ids = [example.word_ids for example in processor.encode_text([["Jordan", "in"]], is_split_into_words=True)]
     separator = processor.labels.index("[SEP]")
     tag_ids = [[separator if word == 1 else 2 for word in word_ids[0]]]
     gold = [["B-PER", "O"]]

@@ -1,0 +1,103 @@
+"""The library's own arguments of a processor's call."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+TEXTS = ["Jordan met Paris in New York", "Paris"]
+SHORT = {"max_length": 5}
+
+
+@pytest.fixture
+def processor(make_processor):
+    return make_processor()
+
+
+def lengths(data):
+    return [len(ids) for ids in data["input_ids"]]
+
+
+def test_tensors_of_both_kinds(processor):
+    picture = Image.linear_gradient("L")
+    torch_batch = processor(text=TEXTS, images=[picture, None], return_tensors="pt")
+    numpy_batch = processor(text=TEXTS, images=[picture, None], return_tensors="np")
+    assert torch_batch.keys() == numpy_batch.keys()
+    for name, values in numpy_batch.items():
+        assert isinstance(values, np.ndarray)
+        assert torch.equal(torch.from_numpy(values), torch_batch[name])
+
+
+def test_texts_are_cut_and_padded_as_tokenizers_do(make_processor, processor):
+    whole = lengths(processor(text=TEXTS))
+    assert whole[0] > 5 > whole[1]
+    assert lengths(processor(text=TEXTS, **SHORT)) == [5, whole[1]]
+    assert lengths(processor(text=TEXTS, truncation=True, **SHORT)) == [5, whole[1]]
+    cut = make_processor(**SHORT)
+    assert lengths(cut(text=TEXTS)) == [5, whole[1]]
+    assert lengths(cut(text=TEXTS, max_length=6)) == [6, whole[1]]
+    for truncation in (False, "do_not_truncate"):
+        assert lengths(cut(text=TEXTS, truncation=truncation)) == whole
+    assert lengths(processor(text=TEXTS, padding=True)) == [whole[0]] * 2
+    assert lengths(processor(text=TEXTS, padding="max_length", max_length=30)) == [30, 30]
+    batch = processor(text=TEXTS, padding="max_length", max_length=30, return_tensors="pt")
+    assert batch["input_ids"].shape == batch["crf_mask"].shape == (2, 30)
+    assert batch["attention_mask"].sum(-1).tolist() == whole
+    with pytest.raises(ValueError, match="make no tensor with padding=False"):
+        processor(text=TEXTS, padding=False, return_tensors="pt")
+    assert processor(text=TEXTS[0], padding=False, return_tensors="pt")["input_ids"].shape == (1, whole[0])
+    with pytest.raises(ValueError, match="padding='max_length' needs a max_length"):
+        processor(text=TEXTS, padding="max_length")
+    assert processor.max_length is None and cut.max_length == 5  # a call changes nothing
+
+
+def test_one_length_of_the_processor_s_own(make_processor):
+    processor = make_processor(max_length=12, pad_to_max_length=True)
+    assert processor(text=TEXTS, return_tensors="pt")["input_ids"].shape == (2, 12)
+    assert processor(text=TEXTS, padding=True, return_tensors="pt")["input_ids"].shape[1] < 12
+    assert processor(text=TEXTS, max_length=20, return_tensors="pt")["input_ids"].shape == (2, 20)
+
+
+def test_pixels_are_scaled_as_a_call_asks(processor):
+    picture = Image.linear_gradient("L")
+    given = processor(text="Jordan", images=picture)["pixel_values"][0]
+    raw = processor(text="Jordan", images=picture, do_rescale=False, do_normalize=False, return_tensors="np")
+    assert np.array_equal(raw["pixel_values"][0], given)
+    for pixels in (
+        processor(text="Jordan", images=picture, do_normalize=False, rescale_factor=0.5, return_tensors="np"),
+        processor(
+            text="Jordan",
+            images=picture,
+            images_kwargs={"do_normalize": False, "rescale_factor": 0.5},
+            common_kwargs={"return_tensors": "np"},
+        ),
+    ):
+        assert np.allclose(pixels["pixel_values"][0], given / 2)
+    assert processor.image_processor.do_normalize  # a call changes nothing
+
+
+def test_a_tokenizer_that_was_made_to_pad(make_processor):
+    tokenizer = make_processor().tokenizer
+    tokenizer.init_kwargs |= {"padding": "max_length", "max_length": 25}
+    assert make_processor(tokenizer)(text=TEXTS, return_tensors="pt")["input_ids"].shape == (2, 25)
+    del tokenizer.init_kwargs["padding"]  # tokenizers are saved with lengths that nobody asked for
+    assert lengths(make_processor(tokenizer)(text="Jordan met " * 20)) > [25]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stride": 3}, r"Unknown arguments \['stride'\]"),
+        ({"text_kwargs": {"stride": 3}}, r"Unknown arguments \['stride'\]"),
+        ({"images_kwargs": {"size": 3}}, r"Unknown arguments \['size'\]"),
+        ({"padding": "most"}, "most"),
+        ({"truncation": "most"}, "most"),
+        ({"max_length": 0}, "max_length must be at least 1"),
+        ({"return_tensors": "tf"}, "return_tensors must be 'pt', 'np' or None, got 'tf'"),
+        ({"padding": True, "text_kwargs": {"padding": True}}, "passed two times"),
+    ],
+)
+def test_what_is_refused(arguments, message, processor):
+    with pytest.raises(ValueError, match=message):
+        processor(text=TEXTS, **arguments)

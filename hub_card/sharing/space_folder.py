@@ -15,7 +15,7 @@ from processing.data.demo.entity_tweets import plan_tweet
 from .upload import CARD, find_model, upload
 
 
-PAGE_FILES = (APP_FILE, "requirements.txt")
+PAGE_FILES = (APP_FILE, "visitors.py", "requirements.txt")
 EXAMPLES = "examples"
 STALE_SPACE_FILES = (f"{EXAMPLES}/*.png", f"{EXAMPLES}/examples.json")  # which a push replaces
 

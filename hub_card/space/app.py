@@ -17,6 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,27 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import gradio as gr
 from huggingface_hub import SpaceCard
+from starlette.middleware import Middleware
 from transformers import pipeline
+from visitors import (
+    KEPT_SECONDS,
+    MAX_MEGABYTES,
+    MAX_WAITING,
+    Gate,
+    Refused,
+    check_text,
+    label_of,
+    read_boxes,
+    read_upload,
+    time_limit,
+)
 
 
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
-MAX_CHARACTERS = 2_000
-MAX_MEGABYTES = 10
-MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors
-KEPT_SECONDS = 3_600  # of an upload
+MAX_SESSIONS = 200  # whose settings gradio keeps
+MAX_EXPLAINED = 12  # entities, each with a picture of its own
 
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
 
@@ -128,8 +140,7 @@ class Taggers:
                 )
             except (OSError, ValueError) as reason:
                 logger.exception("%s does not load", name)
-                message = f"The checkpoint {name} does not load. The log of this page's server says why."
-                raise error(message) from reason
+                raise error("This checkpoint does not load. The log of this page's server says why.") from reason
         return self._loaded[name, task]
 
     def tag(
@@ -146,49 +157,52 @@ class Taggers:
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, head: str | None, tail: str | None
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
-        row = read_row(text, picture, boxes) | {"head": head or "", "tail": tail or ""}
+        row = read_row(text, picture, boxes, head=head or "", tail=tail or "")
         return shown_and_told(self.load(checkpoint, RELATION_TASK), row)
 
 
-def read_row(text: str | None, picture: Any, boxes: str | None) -> dict[str, Any]:
+def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) -> dict[str, Any]:
     """
     A row as the pipelines take it. None is what the visitor never wrote.
 
     Args:
         picture: gradio's `ImageData` of an upload.
-        boxes: JSON of what the pipelines take as `crops`.
+        boxes: JSON, see [`read_boxes`].
+        words: further columns, which are words of the text.
 
     Raises:
-        gr.Error: for input above the limits, and boxes that are no JSON.
+        gr.Error: for what is above the limits, and for a picture or boxes that are none.
     """
-    text, boxes = text or "", boxes or ""
-    if len(text) > MAX_CHARACTERS:
-        raise error(f"The text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
-    row: dict[str, Any] = {"text": text, "image": None}
-    if picture is not None:
-        if picture.path is None:
-            raise error("The picture came without a file: upload it.")
-        path = Path(picture.path)
-        megabytes = path.stat().st_size / 10**6
-        if megabytes > MAX_MEGABYTES:
-            raise error(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
-        # under the name that its owner knows
-        row["image"] = {"path": picture.orig_name or path.name, "bytes": path.read_bytes()}
-    if boxes.strip():
-        try:
-            row["crops"] = json.loads(boxes)
-        except (ValueError, RecursionError) as reason:
-            raise error(f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]].") from reason
+    try:
+        row: dict[str, Any] = {"text": check_text(text or "", "text"), "image": None}
+        row |= {name: check_text(value, name) for name, value in words.items()}
+        if picture is not None:
+            if picture.path is None:
+                raise Refused("The picture came without a file: upload it.")
+            name = picture.orig_name or Path(picture.path).name
+            row["image"] = {"path": label_of(name), "bytes": read_upload(picture.path)}
+        if boxes and boxes.strip():
+            row["crops"] = read_boxes(boxes)
+    except Refused as reason:
+        raise error(str(reason)) from None
     return row
 
 
 def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
     """What a pipeline says of a row, as HTML and as its report; problems are told on the page besides."""
     try:
-        result = model(row, on_error="report", **options)
-    except ValueError as reason:  # of the detectors: all else is reported
+        with time_limit():
+            result = model(row, on_error="report", **options)
+    except Refused as reason:
+        raise error(str(reason)) from None
+    except (OSError, ValueError) as reason:  # of the detectors: all else is reported
         logger.exception("not answered")
-        raise error(str(reason)) from reason
+        raise error("The detectors of this page do not work. The log of its server says why.") from reason
+    explained = [entity for entity in result.get("entities", []) if "shares" in entity]
+    if len(explained) > MAX_EXPLAINED:
+        gr.Warning(f"The picture is shown once for each entity: only the first {MAX_EXPLAINED} are explained.")
+    for entity in explained[MAX_EXPLAINED:]:
+        del entity["shares"]
     for problem in result.get("problems", []):
         gr.Warning(html.escape(problem))
     return result._repr_html_(), dict(result)
@@ -209,7 +223,8 @@ def build(
                     entity_form(checkpoints, examples, taggers)
                 with gr.Tab("Relations"):
                     form([relation_model], taggers, taggers.relate, pair_fields, "Find the relation", "Relation")
-    return page.queue(max_size=max_waiting, default_concurrency_limit=1)
+    # api_open: gradio's second way to a function, past the queue
+    return page.queue(max_size=max_waiting, default_concurrency_limit=1, api_open=False)
 
 
 def entity_form(checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers) -> None:
@@ -255,6 +270,8 @@ def form(
             # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
             picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
             checkpoint = gr.Dropdown(checkpoints, value=checkpoints[0], label="Checkpoint", filterable=False)
+            # gradio takes no choice and a list of them too.
+            checkpoint.preprocess = partial(one_of, checkpoints)  # type: ignore[method-assign]
             own = own_fields()
             with gr.Accordion("Boxes to look at", open=False):
                 boxes = gr.Textbox(
@@ -289,6 +306,13 @@ def form(
     return text, picture, boxes
 
 
+def one_of(checkpoints: list[str], chosen: Any) -> str:
+    """What a visitor chose; what the page does not offer is never loaded, since its code would run."""
+    if chosen not in checkpoints:
+        raise error("The checkpoint is none of those that this page offers.")
+    return chosen
+
+
 def explanation_fields() -> list[Any]:
     return [
         gr.Radio(
@@ -309,7 +333,17 @@ def pair_fields() -> list[Any]:
 def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start it; on the port of GRADIO_SERVER_PORT, or the first free one from 7860 on."""
     return page.launch(
-        max_file_size=MAX_MEGABYTES * 10**6, theme=THEME, css=STYLE, ssr_mode=False, footer_links=["api"], **options
+        max_file_size=MAX_MEGABYTES * 10**6,
+        state_session_capacity=MAX_SESSIONS,
+        app_kwargs={"middleware": [Middleware(Gate, page=page)]},
+        show_error=False,
+        enable_monitoring=False,
+        run_history=False,
+        theme=THEME,
+        css=STYLE,
+        ssr_mode=False,
+        footer_links=["api"],
+        **options,
     )
 
 
@@ -319,6 +353,8 @@ def main() -> None:
     parser.add_argument("--relation_model", help="The relation model, by name on the Hub or by folder.")
     given = parser.parse_args()
     names = checkpoint_names(given.model)
+    if os.environ.get("SPACE_ID"):  # The Hub's proxies, in its own network, tell which visitor they speak for.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "127.0.0.1,10.0.0.0/8")
     variables = {"aux_detector": "AUX_DETECTOR", "rcnn_detector": "RCNN_DETECTOR"}
     detectors = {option: os.environ[name] for option, name in variables.items() if os.environ.get(name)}
     serve(build(names, read_examples(), Taggers(detectors, relation_model_name(given.relation_model))))

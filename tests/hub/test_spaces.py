@@ -11,24 +11,27 @@ from processing.pipeline_rows import TOO_MANY
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
 PICTURES = {f"examples/{number}.png" for number in range(4)}
-PUBLISHED = {"README.md", "app.py", "requirements.txt", "examples/examples.json", *PICTURES}
+PUBLISHED = {"README.md", "app.py", "visitors.py", "requirements.txt", "examples/examples.json", *PICTURES}
 
 # What the Hub starts, up to the server: the page's own function on the first and the last example.
 RUN = """
-import json, sys
+import json, shutil, sys
+from pathlib import Path
 from huggingface_hub import snapshot_download
 
 folder = snapshot_download("me/demo", repo_type="space")
 sys.path.insert(0, folder)
 import app
 from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
 
+Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
 taggers = app.Taggers({})
 (name,) = app.checkpoint_names()
 examples = app.read_examples()
 results = []
 for text, picture, boxes in (examples[0], examples[-1]):
-    picture = picture and ImageData(path=picture)
+    picture = picture and ImageData(path=shutil.copy(picture, get_upload_folder()))
     results.append(taggers.tag(text, picture, boxes, name, "attention"))
 assert app.build([name], examples, taggers).config["title"]
 assert not {"modeling_ifaformer", "processing", "hub_card"} & set(sys.modules)

@@ -95,4 +95,4 @@ def test_a_space_for_this_machine(push, tmp_path):
     assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]
     pictures = {f"examples/{example['image']}" for example in examples if example["image"]}
     written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
-    assert written == {"README.md", "app.py", "requirements.txt", "examples/examples.json", *pictures}
+    assert written == {"README.md", "app.py", "visitors.py", "requirements.txt", "examples/examples.json", *pictures}

@@ -1,0 +1,289 @@
+"""
+What the page takes of a visitor, and what holds it to that.
+
+gradio checks a file's path only where the visitor's request asks for it, downloads addresses, takes uploads of any
+number and has no time limit: [`Gate`] and [`read_upload`] are ours.
+"""
+
+import asyncio
+import json
+import math
+import os
+import re
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gradio.utils import get_upload_folder
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.responses import JSONResponse
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+
+MAX_CHARACTERS = 2_000  # of a text; of head and tail too
+MAX_BOX_CHARACTERS = 10_000  # of the JSON of all boxes
+MAX_BOXES = 100
+MAX_LABEL = 100  # characters of a box's label, and of a picture's name
+MAX_MEGABYTES = 10
+MAX_SECONDS = 20  # of the model's work for a request
+MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors
+MAX_WAITING_EACH = 10  # requests in the queue from one address
+MAX_REQUEST = 60_000  # bytes of a request that is no upload: room for the above, each character as an escape
+MAX_REQUEST_SECONDS = 120  # until a request has arrived
+MAX_UPLOADS, MAX_UPLOADS_EACH = 200, 10  # that arrive at the same time, in all and from one address
+MAX_KEPT = 300  # uploads; the oldest go
+KEPT_SECONDS = 3_600  # of an upload
+
+# What the page and gradio's clients post. All else that gradio offers (recording, editing, ...) is not for visitors.
+POSTED = re.compile(r"/gradio_api/(upload|queue/join|call/.*|run/.*|cancel|reset)/?")
+# Would be fetched from elsewhere for a visitor, or written to the disk of the server.
+NOT_SERVED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|deep_link)", re.IGNORECASE)
+MAX_ADDRESS = 2_000  # bytes of a request's path and of its query
+MAX_SESSION = 100  # characters of a session's name
+
+# Windows has neither of the two.
+FILE_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+COLUMNS = {"aux_crops", "rcnn_crops"}
+
+
+class Refused(ValueError):
+    """Why what a visitor gave is not taken, in a sentence for the page."""
+
+
+def read_upload(path: str) -> bytes:
+    """
+    The content of a file that a visitor has uploaded. What else there is on the server, and what is not there at all,
+    is refused in the same words.
+
+    Raises:
+        Refused: for what is no regular file below gradio's folder of uploads, and for one above `MAX_MEGABYTES`.
+    """
+    folder = Path(get_upload_folder()).resolve()
+    try:
+        parent = Path(path).parent.resolve(strict=True)
+        if not parent.is_relative_to(folder):
+            raise PermissionError
+        descriptor = os.open(parent / Path(path).name, FILE_FLAGS)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PermissionError
+            limit = MAX_MEGABYTES * 10**6
+            content = file.read(limit + 1) if status.st_size <= limit else None
+    except (OSError, ValueError, RuntimeError):  # Python 3.11 tells of a loop of links by a RuntimeError
+        raise Refused("There is no such upload, or not any more: upload the picture again.") from None
+    if content is None or len(content) > limit:
+        megabytes = max(status.st_size, limit + 1) / 10**6
+        raise Refused(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
+    return content
+
+
+def label_of(name: Any) -> str:
+    """The name of a picture as its owner knows it, which may be anything, as a short line of text."""
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in str(name)[: MAX_LABEL + 1])
+    return shown if len(shown) <= MAX_LABEL else f"{shown[:MAX_LABEL]}..."
+
+
+def check_text(text: str, name: str) -> str:
+    """A text that is longer than `MAX_CHARACTERS` is refused."""
+    if len(text) > MAX_CHARACTERS:
+        raise Refused(f"The {name} has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
+    return text
+
+
+def read_boxes(text: str) -> Any:
+    """
+    The boxes of a JSON text, of the form that the pipelines take as `crops`: nothing but numbers and short labels,
+    which come back in a report.
+
+    Raises:
+        Refused: for what is no JSON, no boxes, too long or too much.
+    """
+    if len(text) > MAX_BOX_CHARACTERS:
+        raise Refused(f"The boxes have {len(text):,} characters, at most {MAX_BOX_CHARACTERS:,} are taken.")
+    try:
+        boxes = json.loads(text, parse_int=float)  # an integer may have any number of digits
+    except (ValueError, RecursionError) as reason:
+        raise Refused(f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]].") from reason
+    if isinstance(boxes, dict) and "box" not in boxes:
+        if not boxes.keys() <= COLUMNS:
+            raise Refused(f"Boxes are given as a list, or by {' and '.join(sorted(COLUMNS))}.")
+        columns = [[] if of_column is None else of_column for of_column in boxes.values()]
+    else:
+        columns = [boxes]
+    columns = [[of] if _is_box(of) else of for of in columns]
+    if not all(isinstance(of_column, list) for of_column in columns):
+        raise Refused("Boxes are lists such as [[20, 20, 90, 90]].")
+    number = sum(map(len, columns))
+    if number > MAX_BOXES:
+        raise Refused(f"There are {number} boxes, at most {MAX_BOXES} are taken.")
+    if not all(_is_box(box) for of_column in columns for box in of_column):
+        raise Refused("A box is [xmin, ymin, xmax, ymax], or has that as `box`, with a text as `label` and a `score`.")
+    return boxes
+
+
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    label, score = value.get("label"), value.get("score")
+    has_label = label is None or (isinstance(label, str) and len(label) <= MAX_LABEL)
+    is_known = value.keys() <= {"box", "label", "score"} and isinstance(value.get("box"), list)
+    return is_known and has_label and (score is None or _is_number(score)) and _is_box(value["box"])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+@contextmanager
+def time_limit(seconds: float = MAX_SECONDS) -> Iterator[None]:
+    """
+    Ends what a model computes within it after some seconds. A thread cannot be stopped from outside: the check is made
+    whenever a module of the model is called.
+
+    Raises:
+        Refused: where the time is over.
+    """
+    end = time.monotonic() + seconds
+
+    def check(module: Any, arguments: Any) -> None:
+        if time.monotonic() > end:
+            raise Refused(f"This took longer than {seconds:g} seconds and was ended: give less text, or fewer boxes.")
+
+    hook = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+class Gate:
+    """
+    An ASGI middleware before gradio's own routes, which lets through what the page needs, within the limits above.
+
+    Args:
+        app: what comes behind it.
+        page: gradio's `Blocks`, whose queue and uploads are looked at.
+    """
+
+    def __init__(self, app: Any, page: Any):
+        self.app, self.page = app, page
+        self.uploading: Counter[str] = Counter()  # uploads, by address
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, visitor = scope["path"], (scope.get("client") or ("",))[0]
+        posted = POSTED.fullmatch(path) if scope["method"] == "POST" else None
+        try:
+            if max(len(path), len(scope["query_string"])) > MAX_ADDRESS:
+                raise HTTPException(414, "The address is too long.")
+            if NOT_SERVED.match(path) or not (posted or scope["method"] in ("GET", "HEAD", "OPTIONS")):
+                raise HTTPException(404, "Not found")
+            if posted and posted[1] == "upload":
+                await self._take_upload(visitor, scope, Arriving(receive, MAX_MEGABYTES * 10**6 + MAX_REQUEST), send)
+                return
+            arriving = Arriving(receive, MAX_REQUEST)
+            if posted:
+                await arriving.check_json()
+                if posted[1].startswith(("queue", "call")) and self._waiting(visitor) >= MAX_WAITING_EACH:
+                    raise HTTPException(503, f"{MAX_WAITING_EACH} of your requests wait already: try again later.")
+        except HTTPException as refusal:
+            answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, headers={"connection": "close"})
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, arriving, send)
+
+    def _waiting(self, visitor: str) -> int:
+        """How many requests of an address are in the queue."""
+        queues = self.page._queue.event_queue_per_concurrency_id.values()
+        events = [event for queue in queues for event in queue.queue]
+        return sum(event.request.client is not None and event.request.client.host == visitor for event in events)
+
+    async def _take_upload(self, visitor: str, scope: Any, arriving: "Arriving", send: Any) -> None:
+        if self.uploading.total() >= MAX_UPLOADS or self.uploading[visitor] >= MAX_UPLOADS_EACH:
+            raise HTTPException(503, "Too many uploads at the same time: try again in a minute.")
+
+        async def answer(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start" and not arriving.is_complete:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]  # the rest is not waited for
+            await send(message)
+
+        self.uploading[visitor] += 1
+        try:
+            await self.app(scope, arriving, answer)
+        finally:
+            self.uploading[visitor] -= 1
+            self.uploading += Counter()  # without those of 0
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """So that uploads take no more of the disk than `MAX_KEPT` of the largest."""
+        uploads, changed = self.page.upload_file_set, {}
+        for path in list(uploads):
+            with suppress(FileNotFoundError):  # gradio deletes old ones
+                changed[path] = os.stat(path).st_ctime
+        for path in sorted(changed, key=changed.__getitem__)[:-MAX_KEPT]:
+            Path(path).unlink(missing_ok=True)
+            uploads.discard(path)
+
+
+class Arriving:
+    """
+    The `receive` of an ASGI request, whose body has a limit in bytes, and one in time. What goes above either, and a
+    visitor who leaves, is an error upon which gradio removes the beginning of an upload from its disk.
+    """
+
+    def __init__(self, receive: Any, limit: int):
+        self.receive, self.left, self.is_complete = receive, limit, False
+        self.end = asyncio.get_running_loop().time() + MAX_REQUEST_SECONDS
+        self.held: list[dict[str, Any]] = []
+
+    async def __call__(self) -> dict[str, Any]:
+        if self.held:
+            return self.held.pop(0)
+        if self.is_complete:  # what comes now is that the visitor leaves
+            return await self.receive()
+        try:
+            async with asyncio.timeout_at(self.end):
+                message = await self.receive()
+        except TimeoutError:
+            raise MultiPartException(f"The request took longer than {MAX_REQUEST_SECONDS} seconds.") from None
+        if message["type"] == "http.disconnect":
+            raise MultiPartException("The visitor left.")
+        self.left -= len(message.get("body", b""))
+        if self.left < 0:
+            raise MultiPartException("The request is above the maximum allowed size.")
+        self.is_complete = not message.get("more_body", False)
+        return message
+
+    async def check_json(self) -> None:
+        """Wait for the whole body, which gradio gets afterwards. What is not taken of it is an HTTPException."""
+        body = b""
+        try:
+            while not self.is_complete:
+                body += (await self())["body"]
+            request = json.loads(body, object_hook=_check_file)
+        except MultiPartException as reason:
+            raise HTTPException(413 if self.left < 0 else 408, reason.message) from None
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "The body is no JSON of a request.") from None
+        if not isinstance(request, dict) or len(str(request.get("session_hash"))) > MAX_SESSION:
+            raise HTTPException(400, "The body is no JSON of a request.")
+        self.held = [{"type": "http.request", "body": body, "more_body": False}]
+
+
+def _check_file(value: dict[str, Any]) -> dict[str, Any]:
+    """gradio looks for files in all that comes, downloads those with an address, and tells which others there are."""
+    path = value.get("path")
+    if path is not None:
+        folder = os.path.abspath(get_upload_folder())
+        if not (isinstance(path, str) and path.startswith(folder + os.sep) and os.path.normpath(path) == path):
+            raise HTTPException(400, "A file is given by the path that its upload returned.")
+    return value

@@ -94,11 +94,14 @@ def main() -> None:
     from ifaformer_commands.benchmarks.growth import draw_curves
     from ifaformer_commands.benchmarks.measuring import figure_lines, machine
     from ifaformer_commands.benchmarks.work import NUM_CROPS, Work
+    from processing.problems import check_at_least_one
 
     datasets.disable_progress_bars()
     torch.manual_seed(0)
     with user_errors(ImportError):
         check_device(arguments.device)
+        numbers = ("num_tweets", "baseline_tweets", "batch_size", "num_batches", "repeats", "max_rows")
+        check_at_least_one(**{name: getattr(arguments, name) for name in numbers})
         rows = load_rows(arguments, NUM_CROPS)
         work = Work(arguments, rows)
         results: dict[str, Any] = {"machine": machine(arguments.device, arguments.repeats)}

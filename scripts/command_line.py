@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from argparse import Action, ArgumentError, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field, fields
@@ -24,6 +25,7 @@ RECIPES = Path(__file__).parent / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
 UNSET = ("none", "null", "~", "")
 MOST_CHOICES_SHOWN = 8
+MOST_VALUES = 10**5  # in a recipe; a few lines of aliases of aliases can stand for any number
 FIRST_GROUP = "The options that matter first"
 
 
@@ -71,14 +73,12 @@ def parse_arguments(
     arguments, path, values = sys.argv[1:], None, None
     try:
         if arguments and not arguments[0].startswith("-"):
-            shipped = RECIPES / f"{arguments[0]}.yaml"
             if arguments[0].endswith(RECIPE_ENDINGS):
                 path = arguments.pop(0)
             elif positional:
                 arguments.insert(0, f"--{positional}")
-            elif shipped.is_file():
-                path = str(shipped)
-                del arguments[0]
+            elif arguments[0] in {recipe.stem for recipe in RECIPES.glob("*.yaml")}:
+                path = str(RECIPES / f"{arguments.pop(0)}.yaml")
             else:
                 raise ValueError(
                     "The first argument must be a recipe (a file that ends in .yaml, or the name of a shipped one "
@@ -170,14 +170,22 @@ class _Parser(HfArgumentParser):
             recipe = loader.get_single_node()
             if not isinstance(recipe, yaml.MappingNode):
                 raise ValueError("Expected lines such as `seed: 1`, an option and its value.")
+            if loader.size(recipe) > MOST_VALUES:
+                raise ValueError(f"It has more than {MOST_VALUES} values, those of its aliases (*name) included.")
+            for name, times in Counter(loader.text(key) for key, _ in recipe.value).items():
+                if times > 1:
+                    raise ValueError(f"--{name} is given {times} times. Give it once.")
             loader.flatten_mapping(recipe)
             flags, lists = [], Namespace()
             for name, node in {loader.text(key): node for key, node in recipe.value}.items():
-                is_list = isinstance(node, yaml.SequenceNode) and list in _types(self._hints.get(name))
+                types = _types(self._hints.get(name))
+                is_list = isinstance(node, yaml.SequenceNode) and list in types
                 try:
                     texts = [loader.text(item) for item in (node.value if is_list else [node])]
-                except (TypeError, ValueError, yaml.YAMLError) as error:
+                except ValueError as error:
                     raise ValueError(f"--{name} cannot be read: {error}") from error
+                if str in types and not (isinstance(node, yaml.ScalarNode) or {list, dict} & types):
+                    raise ValueError(f"--{name} must be one value, got {texts[0]:.200}.")
                 if not texts:
                     raise ValueError(
                         f"--{name} must have at least one value, got []. Without values, remove the line."
@@ -190,7 +198,9 @@ class _Parser(HfArgumentParser):
             return self.read(flags, lists)
         except RecursionError as error:
             raise ValueError(f"{path}: The values are nested too deeply.") from error
-        except (ArgumentError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: Expected text in UTF-8: {error}. Save the file so.") from error
+        except (ArgumentError, OSError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -206,7 +216,10 @@ def _true_or_false(text: str) -> bool:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("it is JSON, but no object")
     return value
@@ -222,14 +235,14 @@ def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Ca
         if NoneType in types and text in UNSET:
             return None
         if choices and text not in choices:
-            raise ArgumentError(None, f"{flag} must be one of {', '.join(choices)}, got {text!r}.")
+            raise ArgumentError(None, f"{flag} must be one of {', '.join(choices)}, got {text!r:.200}.")
         is_json = dict in types and (str not in types or text.lstrip().startswith("{"))
         reader = _json_object if is_json else _true_or_false if read is string_to_bool else read
         try:
             return reader(text)
         except (ValueError, ArgumentTypeError) as error:
             expected, why = EXPECTED.get(reader, "one value"), f": {error}" if is_json else ""
-            raise ArgumentError(None, f"{flag} must be {expected}, got {text!r}{why}.") from error
+            raise ArgumentError(None, f"{flag} must be {expected}, got {text!r:.200}{why}.") from error
 
     return read_option
 
@@ -237,9 +250,28 @@ def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Ca
 class _RecipeLoader(yaml.SafeLoader):
     """YAML in which `1e-5` is a number inside mappings too, as in newer versions of YAML."""
 
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def size(self, node: Any) -> int:
+        """How many values are in a node once its aliases are replaced by what they stand for."""
+        if node not in self._sizes:
+            is_mapping = isinstance(node, yaml.MappingNode)
+            inner = [part for pair in node.value for part in pair] if is_mapping else node.value
+            self._sizes[node] = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(map(self.size, inner))
+        return self._sizes[node]
+
     def text(self, node: yaml.Node) -> str:
-        """A value as it is written, that of a list or a mapping as JSON."""
-        return node.value if isinstance(node, yaml.ScalarNode) else json.dumps(self.construct_document(node))
+        """A value as it is written, that of a list or a mapping as JSON; a ValueError where JSON cannot hold it."""
+        if isinstance(node, yaml.ScalarNode):
+            return node.value
+        try:
+            return json.dumps(self.construct_document(node))
+        except RecursionError:
+            raise
+        except Exception as error:  # A tag or a date that is none comes as nearly every kind of error.
+            raise ValueError(str(error)) from error
 
 
 _RecipeLoader.add_implicit_resolver(

@@ -44,6 +44,8 @@ def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProce
         )
     with _explained(name_or_path):
         processor = IFAformerProcessor.from_pretrained(name_or_path)
+        if processor.tokenizer.pad_token_id is None:
+            raise ValueError("its tokenizer has no padding token. Is the file tokenizer_config.json whole?")
     found = task_of(processor)
     if task not in (None, found):
         raise ValueError(
@@ -109,5 +111,14 @@ def _explained(name_or_path: str) -> Iterator[None]:
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
         raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
-    except (ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise ValueError(f"{name_or_path}: the model does not load: {error}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{name_or_path}: the weights in its *.safetensors files are damaged: {error}") from error
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # The libraries look at no file before they use it: damage comes as every kind of error.
+        kind = (
+            "" if isinstance(error, ValueError | RuntimeError | StrictDataclassError) else f"{type(error).__name__}: "
+        )
+        raise ValueError(f"{name_or_path}: the model does not load: {kind}{error}") from error

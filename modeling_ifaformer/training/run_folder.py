@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from processing.jobs.atomic_files import read_json
 from processing.jobs.checksums import CHECKSUMS, damaged_files
 from processing.jobs.output_folder import difference
 
@@ -226,7 +227,10 @@ def check_settings(folder: str | Path, settings: dict[str, Any], contents: Colle
     if not path.exists():
         raise ValueError(f"{folder} does not say with which settings its run was begun: there is no {path}. {remedy}")
     # A field that only one of two versions of a library has says nothing of the run.
-    earlier, names = json.loads(path.read_bytes()), {*contents}
+    try:
+        earlier, names = read_json(path), {*contents}
+    except ValueError as error:
+        raise ValueError(f"{error} It says with which settings the run was begun. {remedy}") from error
     earlier = {name: value for name, value in earlier.items() if name in names or name in settings}
     settings = {name: value for name, value in settings.items() if name in names or name in earlier}
     if earlier != settings:

@@ -18,7 +18,7 @@ from hub_card.model_facts import ModelFacts
 from processing.columns import PICTURE_COLUMNS
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
-from processing.jobs.atomic_files import write_json
+from processing.jobs.atomic_files import read_json, write_json
 from processing.jobs.digests import checkpoint_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, scores_by_split, spread
@@ -133,7 +133,7 @@ def plan_runs(
         if go_on == "false" or overwrite or not path.exists():
             checkpoint, stale = find_start(of_run, overwrite)
             return Run(of_run, checkpoint, stale=stale, claims=claims)
-        results = json.loads(path.read_bytes())
+        results = read_json(path)
         if "seeds" in results and "runs" in results:
             raise ValueError(
                 f"{of_run.output_dir} holds the runs of the seeds {', '.join(map(str, results['seeds']))}. To go on "

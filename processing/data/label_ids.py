@@ -26,7 +26,7 @@ def read_label_ids(path: str | os.PathLike) -> list[str]:
     with open(path, encoding="utf-8") as file:
         try:
             ids = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: expected JSON: {error}.") from error
     if isinstance(ids, dict) and isinstance(ids.get("label2id"), dict):
         ids = ids["label2id"]

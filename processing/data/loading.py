@@ -120,7 +120,7 @@ def _check_splits(name: str, data: DatasetDict) -> None:
 
 
 def _from_hub(name: str, cache_dir: str | None) -> DatasetDict:
-    if name.startswith((".", "/", "~")) or name.endswith(("/", *TEXT_ENDINGS, *BINARY_ENDINGS)):
+    if not name.strip("/") or name.startswith((".", "/", "~")) or name.endswith(("/", *TEXT_ENDINGS, *BINARY_ENDINGS)):
         raise ValueError(f"The data set {name!r} is named by a path, but there is no such file or folder.")
     try:
         return load_dataset(name, cache_dir=cache_dir)

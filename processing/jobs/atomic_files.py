@@ -49,3 +49,20 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
     with replacing(path) as file:
         file.write(f"{text}\n".encode(errors="replace"))  # the name of a file may hold what is no text
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    What [`write_json`] wrote.
+
+    Raises:
+        ValueError: for a file that is damaged, which the message names.
+        OSError: for a file that cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: expected a JSON object ({error}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}.")
+    return content

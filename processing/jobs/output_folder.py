@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from .atomic_files import remove_unfinished, write_json
+from .atomic_files import read_json, remove_unfinished, write_json
+from .digests import file_digest
 from .processes import JobError, writing
 
 
@@ -65,8 +66,8 @@ class ResumableOutput:
             The names of the parts that are done already; None where the output is finished.
 
         Raises:
-            JobError: for an output that another run is making, one of other settings or of unknown origin, and one
-                that cannot be written.
+            JobError: for an output that another run is making, one of other settings or of unknown origin, one whose
+                files are not what was written, and one that cannot be written.
         """
         settings = json.loads(json.dumps(settings, default=str))
         with writing(self.output):
@@ -75,25 +76,21 @@ class ResumableOutput:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise JobError(f"Another run is at work on {self.output}. Wait until it has ended.") from None
-            made = self._made()
-            finished = _recorded(self.summary).get("settings") if made else None
-            earlier = _recorded(self._settings) or finished
+            made, earlier = self._made(), None
             if not overwrite:
+                summary = self._recorded(self.summary) if made else {}
+                finished = summary.get("settings")
                 if finished == settings:
+                    self._check_content(made, summary.get("checksums", {}))
                     self._end()
                     return None
+                earlier = self._recorded(self._settings) or finished
                 if earlier != settings and (made or (earlier and self._done())):
-                    if self._settings.exists():
-                        self._lock.release()
-                    else:
-                        self._end()
-                    if earlier is None:
-                        raise JobError(
-                            f"{self.output} is there already, and nothing says how it was made. {self.remedy}"
-                        )
-                    raise JobError(
+                    if not isinstance(earlier, dict):
+                        self._refuse(f"{self.output} is there already, and nothing says how it was made.")
+                    self._refuse(
                         f"{self.output} was made from other data or with other settings "
-                        f"({difference(earlier, settings, contents)}). {self.remedy}"
+                        f"({difference(earlier, settings, contents)})."
                     )
             if overwrite or earlier != settings:
                 self._clear()
@@ -118,12 +115,12 @@ class ResumableOutput:
             JobError: where they cannot be written; earlier parts stay.
         """
         with writing(self.output):
-            write_json(record, self._record(part))  # first, for a part that has its file is done
             write(self.path(part))
+            write_json({"checksum": file_digest(self.path(part)), "record": record}, self._record(part))
 
     def record(self, part: str) -> dict[str, Any]:
         """What was recorded of a part that is done."""
-        return json.loads(self._record(part).read_bytes())
+        return read_json(self._record(part))["record"]
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """
@@ -133,8 +130,9 @@ class ResumableOutput:
         Raises:
             JobError: where the summary cannot be written.
         """
-        summary = {**summary, "settings": _recorded(self._settings)}
         with writing(self.output):
+            checksums = {path.name: file_digest(path) for path in self._made()}
+            summary = {**summary, "checksums": checksums, "settings": read_json(self._settings)}
             write_json(summary, self.summary)
         self._end()
         return summary
@@ -149,7 +147,38 @@ class ResumableOutput:
         return [self.output] if self.output.exists() else []
 
     def _done(self) -> set[str]:
-        return {path.stem for path in self.parts.glob(f"*{self.ending}") if self._record(path.stem).exists()}
+        """The parts whose files are what was written. Others are made anew."""
+        done = set()
+        for path in self.parts.glob(f"*{self.ending}"):
+            try:
+                if read_json(self._record(path.stem)).get("checksum") == file_digest(path):
+                    done.add(path.stem)
+            except (FileNotFoundError, ValueError):  # no record, or a damaged one
+                continue
+        return done
+
+    def _recorded(self, path: Path) -> dict[str, Any]:
+        """An object that a run wrote; an empty one where there is none."""
+        try:
+            return read_json(path) if path.exists() else {}
+        except ValueError as error:
+            return self._refuse(str(error))
+
+    def _check_content(self, made: list[Path], checksums: dict[str, str]) -> None:
+        """Refuse a finished output whose files are not what was written."""
+        there = {path.name: path for path in made}
+        damaged = [name for name in checksums if name not in there or file_digest(there[name]) != checksums[name]]
+        if damaged:
+            self._refuse(
+                f"{self.output} was finished, but the content of {', '.join(damaged[:5])} is not what was written."
+            )
+
+    def _refuse(self, problem: str) -> NoReturn:
+        if self._settings.exists():
+            self._lock.release()
+        else:
+            self._end()
+        raise JobError(f"{problem} {self.remedy}")
 
     def _clear(self) -> None:
         """Leave nothing of the output. The settings go first: parts without any are not gone on with after a kill."""
@@ -170,8 +199,3 @@ def difference(earlier: dict[str, Any], settings: dict[str, Any], contents: Coll
         if earlier.get(name) != settings.get(name)
     ]
     return "; ".join(changes)
-
-
-def _recorded(path: Path) -> dict[str, Any]:
-    """An object that a run wrote; an empty one where there is none."""
-    return json.loads(path.read_bytes()) if path.exists() else {}

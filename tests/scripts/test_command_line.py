@@ -191,9 +191,16 @@ class TestRefusal:
             ("words: [a, [2001-01-01]]", "--words cannot be read: Object of type date"),
             ("config: {a: 2001-99-99}", "--config cannot be read: month must be in 1..12"),
             ("config: {a: 2001-01-01}", "--config cannot be read: Object of type date is not JSON serializable"),
+            ("config: {a: !!timestamp soon}", "--config cannot be read: "),
+            ("config: {a: !!bool perhaps}", "--config cannot be read: 'perhaps'"),
             ("config: " + "[" * 5000, "nested too deeply"),
+            ("config: &a {b: *a}", "nested too deeply"),
+            ("config: '" + '{"a":' * 5000 + "'", ": it is nested too deeply."),
+            ("split: [train, test]", '--split must be one value, got ["train", "test"].'),
+            ("rate: 1\nsteps: 2\nrate: 3", "--rate is given 2 times. Give it once."),
+            ("rate: " + "x" * 10**5, "got 'xxx"),
             ("rate: {", "line 1"),
-            (b"model: \xff\xfe\xfa", "utf-8"),
+            ("rate: 1".encode("utf-16"), "Expected text in UTF-8: "),
             (b"model: \x00", "special characters are not allowed"),
             ("model: !!python/object/apply:os.getcwd []", "--model cannot be read: could not determine a constructor"),
         ],
@@ -201,7 +208,13 @@ class TestRefusal:
     def test_a_broken_recipe_ends_in_one_line(self, refused, recipe, written, expected):
         path = recipe(written)
         line = refused(path)
-        assert expected in line and line.startswith(f"{path}: ")
+        assert expected in line and line.startswith(f"{path}: ") and len(line) < 1000
+
+    @pytest.mark.parametrize("last", ["config: *a9", "<<: *a9"])
+    def test_aliases_that_stand_for_aliases(self, refused, recipe, last):
+        lines = ["config: &a0 {x: 1}"]
+        lines += [f"a{n}: &a{n} {{{', '.join(f'k{i}: *a{n - 1}' for i in range(9))}}}" for n in range(1, 10)]
+        assert "more than 100000 values" in refused(recipe("\n".join([*lines, last])))
 
     def test_a_recipe_that_is_not_there(self, refused, tmp_path):
         assert refused(tmp_path / "absent.yaml") == f"{tmp_path / 'absent.yaml'}: No such file or directory"

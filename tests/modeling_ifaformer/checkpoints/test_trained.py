@@ -39,8 +39,24 @@ def test_what_does_not_load_is_told(relation_checkpoint, tmp_path):
             load(str(folder))
     (folder / "model.safetensors").write_bytes(b"cut off")
     for load in (load_checkpoint, load_whole_model):
-        with pytest.raises(ValueError, match="model: the model does not load"):
+        with pytest.raises(ValueError, match=r"model: the weights in its \*\.safetensors files are damaged"):
             load(str(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"[1]", b"[" * 10**5])
+def test_a_damaged_file_of_a_model(checkpoint, tmp_path, name, content):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    (folder / name).write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=r"model: the (model does not load|folder holds no trained model)"):
+        load_checkpoint(str(folder))
+
+
+def test_a_tokenizer_without_its_settings(checkpoint, tmp_path):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"no padding token. Is the file tokenizer_config\.json whole"):
+        load_processor(str(folder))
 
 
 def test_a_folder_of_several_runs_is_no_model(tmp_path):

@@ -187,6 +187,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tagger, many, stop_after, tmp_pa
     reports = [report_of(path) for path in (whole, output)]
     for published in reports:
         assert published.pop("seconds") and published.pop("rows_per_second")
+        published["checksums"] = [*published["checksums"].values()]  # without the names of the files
     assert reports[0] == reports[1]
     names = {"many.jsonl", "page.html", *(f"{path.name}{more}" for path in (whole, output) for more in MADE)}
     assert {path.name for path in tmp_path.iterdir()} == names

@@ -44,7 +44,9 @@ def test_parts_that_are_there_are_done(make):
         finish(second, *"012")
     assert not second.work.exists()
     summary = json.loads(second.summary.read_bytes())
-    assert summary == {"settings": {"a": [1, 2]}, "records": [{"of": "zero"}, {"of": "one"}, {"of": "two"}]}
+    assert summary["settings"] == {"a": [1, 2]}
+    assert summary["records"] == [{"of": "zero"}, {"of": "one"}, {"of": "two"}]
+    assert summary["checksums"].keys() == {path.name for path in second._made()}
     with make() as third:
         assert third.claim({"a": [1, 2]}) is None, "a finished output is finished"
     assert not third.work.exists()
@@ -94,6 +96,40 @@ def test_an_output_of_unknown_origin_is_left_alone(make):
     assert not there.exists()
 
 
+def test_files_that_are_cut_off(make):
+    """Parts and records that are not what was written are made anew; of all other files it is said."""
+    with make() as output:
+        output.claim({"a": 1})
+        for part in "012":
+            output.write(part, part_writer(part * 3), {"of": part})
+    for path in (output.path("0"), output.work / "1.record"):
+        path.write_bytes(path.read_bytes()[:-2])
+    with make() as output:
+        assert output.claim({"a": 1}) == {"2"}
+        for part in "01":
+            output.write(part, part_writer(part * 3), {"of": part})
+    settings = output.work / "settings.json"
+    whole = settings.read_bytes()
+    for size in range(len(whole) - 2):
+        settings.write_bytes(whole[:size])
+        with make() as output, pytest.raises(JobError, match=r"settings\.json is damaged: .* Name another output"):
+            output.claim({"a": 1})
+    settings.write_bytes(whole)
+    with make() as output:
+        assert output.claim({"a": 1}) == set("012")
+        finish(output, *"012")
+    for path in (output._made()[0], output.summary):
+        whole = path.read_bytes()
+        for size in range(len(whole) - 2):
+            path.write_bytes(whole[:size])
+            with make() as output, pytest.raises(JobError, match=r"is damaged|is not what was written"):
+                output.claim({"a": 1})
+        path.write_bytes(whole)
+    output.summary.write_text("[]")
+    with make() as output:
+        assert output.claim({"a": 1}, overwrite=True) == set()
+
+
 def test_one_run_at_a_time(make):
     first, second = make(), make()
     first.claim({"a": 1})
@@ -115,7 +151,7 @@ def test_what_a_kill_leaves_half_written_is_removed(make):
         path.write_text("half")
     other = output.output.with_name(".other.txt.7.tmp")
     other.write_text("somebody else's")
-    (output.work / "1.record").write_text("{}")  # the record comes before the part
+    output.path("1").write_text("one")  # the record comes after the part
     with make() as output:
         assert output.claim({"a": 1}) == {"0"}
     assert not [path for path in left if path.exists()] and other.exists()
@@ -156,4 +192,6 @@ def test_parts_that_are_json_files(tmp_path):
     with output:
         assert output.claim({"a": 1}) == {"0"}
         assert (output.path("0").read_text(), output.record("0")) == ('"zero"', {"of": "zero"})
-        assert list(output.finish({"rows": 1})) == ["rows", "settings"], "what people look for comes first"
+        assert list(output.finish({"rows": 1})) == ["rows", "checksums", "settings"], (
+            "what people look for comes first"
+        )

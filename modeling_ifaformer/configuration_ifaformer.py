@@ -25,6 +25,20 @@ def configuration_errors() -> Iterator[None]:
         raise ValueError(str(error.__cause__ or error)) from error
 
 
+def label_maps_of(id2label: dict | None, label2id: dict | None) -> dict[str, dict]:
+    """Both maps where at least one is given, else nothing. A ValueError where they disagree."""
+    if id2label is None and label2id is None:
+        return {}
+    if id2label is None:
+        id2label = {index: label for label, index in (label2id or {}).items()}
+    id2label = {int(index): label for index, label in id2label.items()}
+    inverse = {label: index for index, label in id2label.items()}
+    if label2id is not None and len(inverse) == len(id2label) and inverse != label2id:
+        only_one = set(inverse.items()) ^ set(label2id.items())
+        raise ValueError(f"id2label and label2id disagree on {sorted(only_one, key=str)}.")
+    return {"id2label": id2label, "label2id": inverse}
+
+
 @strict
 class IFAformerConfig(PreTrainedConfig):
     """
@@ -58,12 +72,16 @@ class IFAformerConfig(PreTrainedConfig):
         vocab_size (`int`, *optional*):
             Entries of the processor's tokenizer. `text_config.vocab_size` is raised to it where it is less, as it is
             where entity markers were added.
+        num_labels, id2label, label2id (*optional*):
+            As in every configuration of the library: `num_labels` makes `LABEL_0`, `LABEL_1`, ... where `id2label` has
+            another length. One map alone, here or in `from_pretrained`, makes the other, and so does an `id2label`
+            that is set later, when the configuration is saved.
 
     Raises:
-        StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size,
-            `id2label` and `label2id` disagree, or an option has an unknown value. All that is wrong is in one message.
+        StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size, or
+            an option has an unknown value. All that is wrong is in one message.
         StrictDataclassFieldValidationError: for a value of the wrong type.
-        ValueError: for `num_labels` beside an `id2label` of another length.
+        ValueError: for an `id2label` and a `label2id` that disagree.
     """
 
     model_type = "ifaformer"
@@ -95,22 +113,22 @@ class IFAformerConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
-        # `num_labels` beside label maps makes the library replace a map of another length by LABEL_0, LABEL_1, ...
-        if self.id2label is not None and kwargs.get("num_labels", len(self.id2label)) != len(self.id2label):
-            raise ValueError(
-                f"num_labels={kwargs['num_labels']} but id2label has {len(self.id2label)} entries. Pass id2label and "
-                "label2id only."
-            )
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
-        elif self.label2id is not None and self.id2label is None:
-            self.id2label = {index: label for label, index in self.label2id.items()}
+        for name, labels in label_maps_of(self.id2label, self.label2id).items():
+            setattr(self, name, labels)
         vocab_size = kwargs.pop("vocab_size", None)
         super().__post_init__(**kwargs)
         if vocab_size is not None:
             self.text_config.vocab_size = max(vocab_size, self.text_config.vocab_size)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in `PreTrainedConfig`; what is given here is checked too, and not only when the result is saved."""
+        labels = label_maps_of(kwargs.get("id2label"), kwargs.get("label2id"))
+        loaded = super().from_dict(config_dict, **{**kwargs, **labels})
+        (loaded[0] if isinstance(loaded, tuple) else loaded).validate()
+        return loaded
 
     @classmethod
     def from_vision_text_pretrained(
@@ -163,6 +181,9 @@ class IFAformerConfig(PreTrainedConfig):
         problems = [*self._option_problems(), *self._tower_problems(), *self._crop_problems(), *self._label_problems()]
         if problems:
             raise ValueError("IFAformerConfig: " + " ".join(problems))
+        # Scripts set `id2label` of a model that they have, and perhaps nothing else.
+        for name, labels in label_maps_of(self.id2label, None).items():
+            setattr(self, name, labels)
 
     def _option_problems(self):
         for name, known in (("attention_variant", ATTENTION_VARIANTS), ("label_scheme", LABEL_SCHEMES)):
@@ -207,15 +228,10 @@ class IFAformerConfig(PreTrainedConfig):
                 yield f"{kind}_crop_size ({size}) must be a multiple of the patch size ({patch_size})."
 
     def _label_problems(self):
-        if self.id2label is None or self.label2id is None:
+        if self.id2label is None:
             return
         if len(set(self.id2label.values())) != len(self.id2label):
             yield f"id2label must name each label once, got {list(self.id2label.values())}."
-            return
-        inverse = {label: int(index) for index, label in self.id2label.items()}
-        if inverse != self.label2id:
-            only_one = set(inverse.items()) ^ set(self.label2id.items())
-            yield f"id2label and label2id disagree on {sorted(only_one, key=str)}."
         if sorted(int(index) for index in self.id2label) != list(range(len(self.id2label))):
             yield f"id2label must number its labels 0..{len(self.id2label) - 1}, got {sorted(self.id2label)}."
 

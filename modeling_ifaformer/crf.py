@@ -37,6 +37,8 @@ class LinearChainCRF(CRF):
 
     and the probability of those tags is the softmax of that score over all tag sequences of length n.
 
+    Everything is computed by a call of the module, as hooks such as those of offloading need it.
+
     Every method takes `emissions` (batch_size, seq_length, num_tags) and `mask` (batch_size, seq_length), a boolean
     tensor that is True at the positions to score. A mask may have holes and may start anywhere. Values at other
     positions have no influence, not even NaN. Everything is computed in float32, under autocast too.
@@ -50,12 +52,43 @@ class LinearChainCRF(CRF):
     def __init__(self, num_tags: int) -> None:
         super().__init__(num_tags, batch_first=True)
 
-    def forward(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(  # type: ignore[override]
+        self,
+        emissions: torch.Tensor,
+        tags: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        *,
+        marginals: bool = False,
+    ) -> torch.Tensor:
         """
         Log likelihood of each row's `tags` (not negated), the same as pytorch-crf's without its reduction:
         (batch_size,) float32. `tags` are (batch_size, seq_length) integers; anything, such as -100, where `mask` is
-        False.
+        False. Without `tags` it is `viterbi_decode`, or `marginals`.
         """
+        if tags is not None:
+            return self._log_likelihood(emissions, tags, mask)
+        return self._marginals(emissions, mask) if marginals else self._best_tags(emissions, mask)
+
+    def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them: (batch_size,
+        seq_length) int64, -100 where `mask` is False.
+        """
+        return self(emissions, mask=mask)
+
+    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+        """`viterbi_decode` in the form of pytorch-crf's `decode`: per row, the list of the scored positions' tags."""
+        rows = self.viterbi_decode(emissions, mask).tolist()
+        return [[tag for tag in row if tag != IGNORE_INDEX] for row in rows]
+
+    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Probability of each tag at each position given the emissions: forward-backward (Rabiner, 1989) in log space.
+        (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
+        """
+        return self(emissions, mask=mask, marginals=True)
+
+    def _log_likelihood(self, emissions, tags, mask) -> torch.Tensor:
         self._validate(emissions, mask, tags)
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
@@ -80,11 +113,7 @@ class LinearChainCRF(CRF):
         return self.start_transitions.float(), self.end_transitions.float(), self.transitions.float()
 
     @torch.no_grad()
-    def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """
-        The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them: (batch_size,
-        seq_length) int64, -100 where `mask` is False.
-        """
+    def _best_tags(self, emissions, mask) -> torch.Tensor:
         self._validate(emissions, mask)
         order = _scored_first(mask)
         with _without_autocast(emissions.device):
@@ -117,16 +146,7 @@ class LinearChainCRF(CRF):
         # (batch_size, seq_length)
         return _scatter(torch.stack(path[::-1], dim=1), order).masked_fill(~mask, IGNORE_INDEX)
 
-    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
-        """`viterbi_decode` in the form of pytorch-crf's `decode`: per row, the list of the scored positions' tags."""
-        rows = self.viterbi_decode(emissions, mask).tolist()
-        return [[tag for tag in row if tag != IGNORE_INDEX] for row in rows]
-
-    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """
-        Probability of each tag at each position given the emissions: forward-backward (Rabiner, 1989) in log space.
-        (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
-        """
+    def _marginals(self, emissions, mask) -> torch.Tensor:
         self._validate(emissions, mask)
         with _without_autocast(emissions.device):
             emissions = _float_emissions(emissions, mask)

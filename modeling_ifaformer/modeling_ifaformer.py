@@ -1,14 +1,10 @@
 """IFAformer: the two towers run side by side, with a head for entities and one for relations."""
 
-import os
-from copy import deepcopy
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
-from transformers import BertConfig, CLIPVisionConfig, PreTrainedModel
-from transformers import initialization as init
+from transformers import BertConfig, CLIPVisionConfig
 from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
@@ -20,105 +16,11 @@ from .modeling_outputs import (
     IFAformerTokenClassifierOutput,
 )
 from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
-from .towers import IFAformerTextModel, IFAformerVisionModel, load_tower, mix_positions
+from .pretrained import IFAformerPreTrainedModel
+from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
 
 
 logger = logging.get_logger(__name__)
-
-AUTO_MAP = {
-    "AutoConfig": "configuration_ifaformer.IFAformerConfig",
-    "AutoModel": "modeling_ifaformer.IFAformerModel",
-    "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
-    "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
-}
-
-
-class IFAformerPreTrainedModel(PreTrainedModel):
-    """The base class of the models: how weights are made, loaded from two checkpoints, and saved with their code."""
-
-    config: IFAformerConfig
-    config_class: type[IFAformerConfig]
-    base_model_prefix = "ifaformer"
-    main_input_name = "input_ids"
-    input_modalities: Any = ("image", "text")  # the library declares `str | list[str]` and sets tuples
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    _no_split_modules = ["IFAformerTextLayer", "IFAformerVisionLayer"]  # noqa: RUF012
-    _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
-    # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
-    accepts_loss_kwargs = False
-    custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, LinearChainCRF):
-            for parameter in module.parameters(recurse=False):
-                init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
-
-    def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, *args, **kwargs):
-        if enable and getattr(gradient_checkpointing_func, "keywords", {}).get("use_reentrant"):
-            # It does not follow tensors in tuples, and would leave the other tower without gradients.
-            raise ValueError(
-                "Activation checkpointing needs use_reentrant=False here: keys and values go from tower to tower as "
-                "tuples."
-            )
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, *args, **kwargs)
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""
-        # By itself only the saved class's auto class would be entered, and AutoModel would not find the base model.
-        self.config.auto_map = {**getattr(self.config, "auto_map", {}), **AUTO_MAP}
-        self.config.__dict__.pop("custom_pipelines", None)  # perhaps of another head
-        if self.custom_pipelines:
-            self.config.custom_pipelines = deepcopy(self.custom_pipelines)  # `pipeline` alters what it reads
-        super().save_pretrained(save_directory, **kwargs)
-
-    @classmethod
-    def from_vision_text_pretrained(
-        cls,
-        vision_model: str | os.PathLike | None = None,
-        text_model: str | os.PathLike | None = None,
-        *,
-        allow_missing_weights: bool = False,
-        output_loading_info: bool = False,
-        **config_kwargs,
-    ):
-        """
-        A new model whose towers start from pretrained checkpoints, with everything else freshly initialised.
-
-        Args:
-            vision_model (`str`, *optional*):
-                A `CLIPVisionModel`, whole `CLIPModel` or IFAformer checkpoint: Hub name or folder. Left out, the tower
-                is fresh.
-            text_model (`str`, *optional*):
-                A checkpoint of type bert, roberta or xlm-roberta, with any head, or an IFAformer. Left out, the tower
-                is fresh.
-            allow_missing_weights (`bool`, defaults to `False`):
-                Go on with fresh values where a checkpoint has less than 95 % of a tower's tensors.
-            output_loading_info (`bool`, defaults to `False`):
-                Return `(model, info)`, where `info` holds the `missing_keys` and `unexpected_keys` of each tower. Both
-                are logged in any case.
-            **config_kwargs:
-                For [`IFAformerConfig.from_vision_text_pretrained`], such as the `config_fields` of a processor.
-
-        Raises:
-            ValueError: as [`IFAformerConfig.from_vision_text_pretrained`], and for a checkpoint that lacks weights of
-                its tower.
-            OSError: for a checkpoint that is not there.
-        """
-        # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
-        config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
-        model = cls(config)
-        loading_info = {}
-        for tower, source in (("text", text_model), ("vision", vision_model)):
-            if source is None:
-                continue
-            target = getattr(model.base_model, f"{tower}_model")
-            missing, unexpected = load_tower(target, tower, source, allow_missing_weights)
-            loading_info[tower] = {"missing_keys": missing, "unexpected_keys": unexpected}
-        return (model, loading_info) if output_loading_info else model
 
 
 class IFAformerModel(IFAformerPreTrainedModel):
@@ -145,7 +47,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor,
+        input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -154,6 +56,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         aux_crop_mask: torch.BoolTensor | None = None,
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         output_pooled: bool = True,
@@ -172,46 +75,52 @@ class IFAformerModel(IFAformerPreTrainedModel):
             aux_crop_mask (`torch.BoolTensor` of shape `(batch_size, number of crops)`, *optional*):
                 False for absent crops. A mask that is left out is all real.
             rcnn_pixel_values, rcnn_crop_mask (*optional*): The same for crops by an object detector.
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`, *optional*):
+                Embeddings of words in the place of `input_ids`.
             output_attentions, output_hidden_states (`bool`, *optional*):
-                Return those of both towers. Attentions need `attn_implementation="eager"`.
+                Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none.
             output_pooled (`bool`, defaults to `True`): Compute `pooler_output`.
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
-                than configured; a text without a single token; attentions asked of a kernel that has none.
+                than configured; a text without a single token; both of `input_ids` and `inputs_embeds`, or neither.
         """
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        if output_attentions and config._attn_implementation != "eager":
-            raise ValueError(
-                f"output_attentions needs attn_implementation='eager', the model has {config._attn_implementation!r}: "
-                "model.set_attn_implementation('eager')."
+        if output_attentions and config._attn_implementation != "eager" and not torch.compiler.is_compiling():
+            logger.warning_once(
+                f"There are no attentions: output_attentions needs attn_implementation='eager', the model has "
+                f"{config._attn_implementation!r}. Call model.set_attn_implementation('eager')."
             )
-        seq_length, max_length = input_ids.shape[1], config.max_text_length
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds.")
+        text_shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        batch_size, seq_length = text_shape
+        max_length = config.max_text_length
         if seq_length > max_length:
             raise ValueError(
                 f"The text has {seq_length} tokens, the text tower has positions for {max_length}. Give the processor "
                 "a smaller max_length (it truncates and counts what is lost)."
             )
-        if attention_mask is not None and attention_mask.shape != input_ids.shape:
+        if attention_mask is not None and attention_mask.shape != text_shape:
             raise ValueError(
-                f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got "
+                f"attention_mask must have the shape of input_ids, {tuple(text_shape)}, got "
                 f"{tuple(attention_mask.shape)}."
             )
         if attention_mask is not None and values_at_hand(attention_mask) and not attention_mask.any(dim=1).all():
             empty = (~attention_mask.any(dim=1)).nonzero().flatten().tolist()
             raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
 
-        text = self.text_model(input_ids, token_type_ids)  # (B, T, D)
-        text_real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
+        text = self.text_model(input_ids, token_type_ids, inputs_embeds)  # (B, T, D)
+        text_real = text.new_ones(text_shape).bool() if attention_mask is None else attention_mask.bool()
         vision: Any = None  # tensors where the vision tower runs
         visual_real: Any = None
         # Without text attending to it, the vision tower reaches no output but its own hidden states.
         if config.text_attends_vision or output_attentions or output_hidden_states:
             vision, visual_real = self.vision_model(
                 config,
-                input_ids.shape[0],
+                batch_size,
                 pixel_values,
                 image_mask,
                 {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)},
@@ -238,7 +147,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 vision_attended = additive_mask([*lent, visual_real], vision.dtype)
 
         num_heads = config.text_config.num_attention_heads
-        text_prefix = vision_prefix = None
+        text_prefix: tuple[torch.Tensor, ...] = ()
+        vision_prefix: tuple[torch.Tensor, ...] = ()
         if config.text_attends_vision:
             text_prefix = (mix_positions(vision, num_heads) if deepke else vision,) * 2
         if config.vision_attends_text:
@@ -256,17 +166,19 @@ class IFAformerModel(IFAformerPreTrainedModel):
             # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
             key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
             if vision is not None and not (key_values_only and layer == 0):
-                vision, key_values, weights = vision_layer(vision, vision_attended, vision_prefix, key_values_only)
+                vision, *key_values, weights = vision_layer(
+                    vision, vision_attended, *vision_prefix, key_values_only=key_values_only
+                )
                 image_hidden_states.append(vision)
-                image_attentions.append(weights)
+                image_attentions += [weights] if weights is not None else []
                 if config.text_attends_vision and layer > 0:
                     # The published code puts the keys a second time where the values belong.
-                    text_prefix = (key_values[0],) * 2 if deepke else key_values
-            text, key_values, weights = text_layer(text, text_attended, text_prefix)
+                    text_prefix = (key_values[0],) * 2 if deepke else tuple(key_values)
+            text, *key_values, weights = text_layer(text, text_attended, *text_prefix)
             hidden_states.append(text)
-            attentions.append(weights)
+            attentions += [weights] if weights is not None else []
             if config.vision_attends_text:
-                vision_prefix = key_values
+                vision_prefix = tuple(key_values)
 
         if text_tokens is not None:
             text = text_tokens.unpack(text)
@@ -283,6 +195,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):
     """IFAformer with a linear layer and a linear-chain CRF: multimodal named entity recognition."""
 
+    _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
     custom_pipelines = {  # noqa: RUF012  (its code comes with the processor)
         "multimodal-token-classification": {
             "impl": "pipeline_ifaformer.IFAformerPipeline",
@@ -303,7 +216,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor,
+        input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -312,6 +225,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         aux_crop_mask: torch.BoolTensor | None = None,
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         crf_mask: torch.BoolTensor | None = None,
         labels: torch.LongTensor | None = None,
         **kwargs,
@@ -332,11 +246,11 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
                 "with label_smoothing_factor or compute_loss_func keeps them from it: its loss then trains the "
                 "classifier alone."
             )
-        scored = self._default_crf_mask(input_ids, attention_mask, labels) if crf_mask is None else crf_mask
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
-        kwargs |= {"output_pooled": False, "return_dict": True}
+        kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
+        scored = self._default_crf_mask(logits, attention_mask, labels) if crf_mask is None else crf_mask
         return IFAformerTokenClassifierOutput(
             loss=None if labels is None else -self.crf(logits, labels, scored).mean(),
             logits=logits,
@@ -344,11 +258,11 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             **{name: getattr(outputs, name) for name in STATES},
         )
 
-    def _default_crf_mask(self, input_ids, attention_mask, labels) -> torch.Tensor:
+    def _default_crf_mask(self, logits, attention_mask, labels) -> torch.Tensor:
         if labels is not None:
             return labels != -100
         if self.config.label_scheme == "deepke":
-            return torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+            return logits.new_ones(logits.shape[:2]).bool() if attention_mask is None else attention_mask.bool()
         raise ValueError(
             "Neither crf_mask nor labels were given, so the first token of each word is unknown "
             "(label_scheme='word'). Pass the crf_mask that the processor returns. In a pipeline, the task is "
@@ -369,6 +283,11 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
         self.ifaformer = IFAformerModel(config)
+        if config.problem_type not in (None, "single_label_classification"):
+            raise ValueError(
+                f"Between a head and a tail there is one relation, so that problem_type must be None or "
+                f"'single_label_classification', got {config.problem_type!r}."
+            )
         dropout = config.classifier_dropout
         self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
         assert config.num_labels is not None  # the library fills in the label maps
@@ -383,7 +302,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor,
+        input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -392,30 +311,31 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         aux_crop_mask: torch.BoolTensor | None = None,
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         **kwargs,
     ) -> IFAformerRelationOutput:
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`):
-                Token ids, each row with exactly one head marker and one tail marker, else a ValueError.
+                Token ids, each row with exactly one head marker and one tail marker, else a ValueError. So it is with
+                `inputs_embeds`, which hold the markers' embeddings.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Relation ids.
 
         The other arguments and errors are those of [`IFAformerModel.forward`].
         """
-        head_position = self._marker_position(input_ids, "head")
-        tail_position = self._marker_position(input_ids, "tail")
         if labels is not None and values_at_hand(labels):
             unknown = [label for label in labels.tolist() if not 0 <= label < self.num_labels]
             if unknown:
                 raise ValueError(f"labels must be in 0..{self.num_labels - 1}, got {unknown}.")
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
-        kwargs |= {"output_pooled": False, "return_dict": True}
+        kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
-        rows = torch.arange(input_ids.shape[0], device=input_ids.device)
         hidden_states = outputs.last_hidden_state
+        rows = torch.arange(len(hidden_states), device=hidden_states.device)
+        markers = [self._marker_position(input_ids, inputs_embeds, entity) for entity in ("head", "tail")]
         # (B, D) at each marker -> (B, 2 D)
-        entities = torch.cat([hidden_states[rows, head_position], hidden_states[rows, tail_position]], dim=-1)
+        entities = torch.cat([hidden_states[rows, position] for position in markers], dim=-1)
         logits = self.classifier(self.dropout(entities))
         return IFAformerRelationOutput(
             loss=None if labels is None else nn.functional.cross_entropy(logits.float(), labels),
@@ -423,15 +343,19 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
             **{name: getattr(outputs, name) for name in STATES},
         )
 
-    def _marker_position(self, input_ids: torch.Tensor, entity: str) -> torch.Tensor:
+    def _marker_position(self, input_ids, inputs_embeds, entity: str) -> torch.Tensor:
         """(B,) position of the marker that opens the head or the tail entity."""
         marker_id = getattr(self.config, f"{entity}_marker_token_id")
         if marker_id is None:
             raise ValueError(
                 f"The configuration has no {entity}_marker_token_id; take it from the processor's marker ids."
             )
-        found = input_ids == marker_id
-        if values_at_hand(input_ids):
+        if inputs_embeds is None:
+            found = input_ids == marker_id
+        else:
+            marker = self.get_input_embeddings()(torch.tensor(marker_id, device=inputs_embeds.device))
+            found = (inputs_embeds == marker).all(dim=-1)
+        if values_at_hand(found):
             wrong = (found.sum(dim=1) != 1).nonzero().flatten().tolist()
             if wrong:
                 raise ValueError(

@@ -8,14 +8,13 @@ Shapes: B batch_size, H num_heads, E head_dim, D = H * E hidden_size, T text len
 Layers take (B, N, D), or packed tokens (N, D) with the [`RowLengths`] of their tower.
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, BertConfig, CLIPVisionConfig, CLIPVisionModel, PreTrainedModel
+from transformers import BertConfig, CLIPVisionConfig
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPooler, BertPreTrainedModel
@@ -59,7 +58,7 @@ def prefix_attention(
     module: nn.Module,
     query: torch.Tensor,
     key_values: KeyValues,
-    prefix_key_values: KeyValues | None,
+    prefix_key_values: Sequence[torch.Tensor],
     attended: Attended,
     dropout: float,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -70,7 +69,7 @@ def prefix_attention(
         module: BERT's or CLIP's attention, for its configuration.
         query: (B, N, D), or packed.
         key_values: own ones, each (B, N, D), or packed.
-        prefix_key_values: the other tower's, each (B, P, D), or packed, or None.
+        prefix_key_values: the other tower's, each (B, P, D), or packed; empty without a prefix.
         attended: additive mask (B, 1, 1, P + N), or None for all; for packed tokens the lengths of their rows.
 
     Returns:
@@ -86,7 +85,7 @@ def prefix_attention(
         is_causal=False,
     )
     if not isinstance(attended, RowLengths):
-        if prefix_key_values is not None:
+        if prefix_key_values:
             key, value = (torch.cat(pair, dim=1) for pair in zip(prefix_key_values, key_values, strict=True))
             key_values = key, value
         query, key, value = (split_heads(states, num_heads) for states in (query, *key_values))
@@ -98,7 +97,7 @@ def prefix_attention(
         return split_heads(packed.unsqueeze(0), num_heads).split(lengths, dim=2)
 
     keys, values = (rows_of(states, attended.own) for states in key_values)
-    if prefix_key_values is not None:
+    if prefix_key_values:
         prefix_keys, prefix_values = (rows_of(states, attended.prefix) for states in prefix_key_values)
         keys = [torch.cat(pair, dim=2) for pair in zip(prefix_keys, keys, strict=True)]
         values = [torch.cat(pair, dim=2) for pair in zip(prefix_values, values, strict=True)]
@@ -108,18 +107,21 @@ def prefix_attention(
 
 
 class IFAformerTextLayer(BertLayer):
-    """BERT's post-LayerNorm block with a prefix. Also returns its own keys and values, before any prefix."""
+    """
+    BERT's post-LayerNorm block with a prefix. Also returns its own keys and values, before any prefix. No tensor comes
+    or goes in a tuple of its own: reentrant checkpointing does not look into those.
+    """
 
     def forward(  # type: ignore[override]
-        self, hidden_states: torch.Tensor, attended: Attended, prefix_key_values: KeyValues | None
-    ) -> tuple[torch.Tensor, KeyValues, torch.Tensor | None]:
+        self, hidden_states: torch.Tensor, attended: Attended, *prefix_key_values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
         attention = self.attention.self
         key_values = attention.key(hidden_states), attention.value(hidden_states)
         attention_output, attention_weights = prefix_attention(
             attention, attention.query(hidden_states), key_values, prefix_key_values, attended, attention.dropout.p
         )
         attention_output = self.attention.output(attention_output, hidden_states)
-        return self.feed_forward_chunk(attention_output), key_values, attention_weights
+        return self.feed_forward_chunk(attention_output), *key_values, attention_weights
 
 
 class IFAformerTextModel(BertPreTrainedModel):
@@ -149,9 +151,26 @@ class IFAformerTextModel(BertPreTrainedModel):
             init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).expand((1, -1)))
             init.zeros_(module.token_type_ids)
 
-    def forward(self, input_ids: torch.LongTensor, token_type_ids: torch.LongTensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None,
+        token_type_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> torch.Tensor:
         """Embeddings (B, T, D)."""
-        return self.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        return self.embeddings(input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds)
+
+
+class PatchConvolution(nn.Conv2d):
+    """CLIP's patch convolution, whose patches do not overlap, as one matrix product."""
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """(B, 3, S, S) -> (B, D, S / patch_size, S / patch_size)."""
+        size = self.kernel_size[0]
+        # (B, 3, rows, size, columns, size) -> (B, rows, columns, 3 * size^2)
+        patches = pixel_values.to(self.weight.dtype).unflatten(3, (-1, size)).unflatten(2, (-1, size))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return nn.functional.linear(patches, self.weight.flatten(1)).permute(0, 3, 1, 2)
 
 
 class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
@@ -163,22 +182,15 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
     def __init__(self, config: CLIPVisionConfig, crop_positions: dict[str, int]):
         super().__init__(config)
+        self.patch_embedding.__class__ = PatchConvolution  # with the weights that are there, for seeds' sake
         for kind, number in crop_positions.items():
             setattr(self, f"{kind}_position_embedding", nn.Embedding(number, self.embed_dim) if number else None)
 
     def embed_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """
-        (B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions: CLIP's convolution, whose patches do
-        not overlap, as one matrix product.
-        """
-        weight = self.patch_embedding.weight
-        size = weight.shape[-1]
-        # (B, 3, rows, size, columns, size) -> (B, rows * columns, 3 * size^2)
-        patches = pixel_values.to(weight.dtype).unflatten(3, (-1, size)).unflatten(2, (-1, size))
-        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return nn.functional.linear(patches, weight.flatten(1))
+        """(B, 3, S, S) -> (B, (S / patch_size)^2, D), row-major, without positions."""
+        return self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
 
-    def forward(self, pixel_values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def embed_pictures(self, pixel_values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         N pictures or crops a row (B, N, 3, S, S) -> (B, N * (S / patch_size)^2, D), without positions. Those that
         `mask` (B, N) calls absent may be left out of the computation.
@@ -191,6 +203,73 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         patches = real.unpack(self.embed_patches(pictures.index_select(0, real.positions)).flatten(1))
         return patches.unflatten(2, (-1, self.embed_dim)).flatten(1, 2)
 
+    def forward(  # type: ignore[override]
+        self,
+        config: IFAformerConfig,
+        batch_size: int,
+        pixel_values: torch.Tensor | None,
+        image_mask: torch.Tensor | None,
+        crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Visual tokens (B, V, D), and which of them are real (B, V)."""
+        deepke = config.attention_variant == "deepke"
+        class_token = self.class_embedding.expand(batch_size, 1, -1)
+        tokens = [class_token if deepke else class_token + self.position_embedding(self.position_ids[:, :1])]
+        real = [class_token.new_ones(batch_size, 1, dtype=torch.bool)]
+
+        def add(pixels: torch.Tensor, mask: torch.Tensor | None, embedding: nn.Embedding, first: int = 0) -> None:
+            """N pictures or crops a row (B, N, 3, S, S), and which of them are real (B, N), None for all."""
+            mask = pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+            patches = self.embed_pictures(pixels, mask)
+            positions = torch.arange(first, first + patches.shape[1], device=patches.device)
+            tokens.append(patches + embedding(positions))
+            real.append(mask.repeat_interleave(patches.shape[1] // max(mask.shape[1], 1), dim=1))
+
+        def none_at_all(size: Any) -> torch.Tensor:
+            return class_token.new_zeros(batch_size, 0, self.config.num_channels, size, size)
+
+        if pixel_values is not None and config.use_whole_image:
+            self._check("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), self.image_size)
+            mask = None if image_mask is None else image_mask[:, None]
+            add(pixel_values[:, None], mask, self.position_embedding, first=1)
+        elif self.training:
+            # Processes that train together wait for a gradient of every weight. Without pictures it is zero.
+            add(none_at_all(self.image_size), None, self.position_embedding, first=1)
+        if pixel_values is not None and not config.use_whole_image and not torch.compiler.is_compiling():
+            logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
+
+        for kind, (pixels, mask) in crops.items():
+            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
+            name = f"{kind}_pixel_values"
+            if pixels is not None and pixels.shape[1] > 0:
+                number = pixels.shape[1]
+                if pixels.dim() == 5 and number > max_number:
+                    raise ValueError(f"{name} holds {number} crops a picture, the configuration allows {max_number}.")
+                shape = (batch_size, number if pixels.dim() == 5 else "number of crops")
+                self._check(name, pixels, f"{kind}_crop_mask", mask, shape, size)
+            elif max_number > 0 and (deepke or self.training):
+                pixels, mask = none_at_all(size), None
+            else:
+                continue
+            if deepke:  # Absent crops are zero images there, attended to like any other.
+                pixels = pixels if mask is None else pixels * mask[:, :, None, None, None]
+                pixels, mask = nn.functional.pad(pixels, [0] * 7 + [max_number - pixels.shape[1]]), None
+            add(pixels, mask, getattr(self, f"{kind}_position_embedding"))
+        return torch.cat(tokens, dim=1), torch.cat(real, dim=1)
+
+    def _check(self, name, pixels, mask_name, mask, shape, size) -> None:
+        """Raise a ValueError for pictures or crops that are not of `shape`: rows, and of crops their number."""
+        expected = (*shape, self.config.num_channels, size, size)
+        if pixels.dtype == torch.uint8:
+            raise ValueError(
+                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
+                "normalized(batch)."
+            )
+        if tuple(pixels.shape) != expected:
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
+        if mask is not None and tuple(mask.shape) != shape:
+            raise ValueError(f"{mask_name} must have shape {shape}, got {tuple(mask.shape)}.")
+
 
 class QuickGELU(nn.Module):
     """CLIP's `x * sigmoid(1.702 x)`, written so that it goes over the memory less often, forwards and backwards."""
@@ -200,7 +279,7 @@ class QuickGELU(nn.Module):
 
 
 class IFAformerVisionLayer(CLIPEncoderLayer):
-    """CLIP's pre-LayerNorm block with a prefix. Also returns its own keys and values, before any prefix."""
+    """CLIP's pre-LayerNorm block with a prefix. Takes and returns what [`IFAformerTextLayer`] does."""
 
     def __init__(self, config: CLIPVisionConfig):
         super().__init__(config)
@@ -211,19 +290,19 @@ class IFAformerVisionLayer(CLIPEncoderLayer):
         self,
         hidden_states: torch.Tensor,
         attended: Attended,
-        prefix_key_values: KeyValues | None,
+        *prefix_key_values: torch.Tensor,
         key_values_only: bool = False,
-    ) -> tuple[torch.Tensor | None, KeyValues, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor | None]:
         attention, normalized = self.self_attn, self.layer_norm1(hidden_states)
         key_values = attention.k_proj(normalized), attention.v_proj(normalized)
         if key_values_only:
-            return None, key_values, None
+            return None, *key_values, None
         attention_output, attention_weights = prefix_attention(
             attention, attention.q_proj(normalized), key_values, prefix_key_values, attended, attention.dropout or 0.0
         )
         hidden_states = hidden_states + attention.out_proj(attention_output)
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
-        return hidden_states, key_values, attention_weights
+        return hidden_states, *key_values, attention_weights
 
 
 class IFAformerVisionModel(CLIPPreTrainedModel):
@@ -251,119 +330,10 @@ class IFAformerVisionModel(CLIPPreTrainedModel):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    def forward(
-        self,
-        config: IFAformerConfig,
-        batch_size: int,
-        pixel_values: torch.Tensor | None,
-        image_mask: torch.Tensor | None,
-        crops: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V)."""
-        deepke = config.attention_variant == "deepke"
-        positions = self.embeddings.position_embedding.weight
-        class_embedding = self.embeddings.class_embedding if deepke else self.embeddings.class_embedding + positions[0]
-        tokens = [class_embedding.expand(batch_size, 1, -1)]
-        real = [class_embedding.new_ones(batch_size, 1, dtype=torch.bool)]
-
-        def add(pixels: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> None:
-            """N pictures or crops a row (B, N, 3, S, S), and which of them are real (B, N), None for all."""
-            mask = pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-            patches = self.embeddings(pixels, mask)
-            tokens.append(patches + positions[: patches.shape[1]])
-            real.append(mask.repeat_interleave(patches.shape[1] // mask.shape[1], dim=1))
-
-        if pixel_values is not None and not config.use_whole_image:
-            if not torch.compiler.is_compiling():
-                logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
-        elif pixel_values is not None:
-            self._check("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), self.config.image_size)
-            add(pixel_values[:, None], None if image_mask is None else image_mask[:, None], positions[1:])
-
-        for kind, (pixels, mask) in crops.items():
-            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
-            name, number = f"{kind}_pixel_values", 0
-            if pixels is not None and pixels.shape[1] > 0:
-                number = pixels.shape[1]
-                if pixels.dim() == 5 and number > max_number:
-                    raise ValueError(f"{name} holds {number} crops a picture, the configuration allows {max_number}.")
-                shape = (batch_size, number if pixels.dim() == 5 else "number of crops")
-                self._check(name, pixels, f"{kind}_crop_mask", mask, shape, size)
-            elif deepke and max_number > 0:
-                pixels, mask = tokens[0].new_zeros(batch_size, 0, self.config.num_channels, size, size), None
-            else:
-                continue
-            if deepke:  # Absent crops are zero images there, attended to like any other.
-                pixels = pixels if mask is None else pixels * mask[:, :, None, None, None]
-                pixels, mask = nn.functional.pad(pixels, [0] * 7 + [max_number - number]), None
-            add(pixels, mask, getattr(self.embeddings, f"{kind}_position_embedding").weight)
-        return self.pre_layrnorm(torch.cat(tokens, dim=1)), torch.cat(real, dim=1)
-
-    def _check(self, name, pixels, mask_name, mask, shape, size) -> None:
-        """Raise a ValueError for pictures or crops that are not of `shape`: rows, and of crops their number."""
-        expected = (*shape, self.config.num_channels, size, size)
-        if pixels.dtype == torch.uint8:
-            raise ValueError(
-                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
-                "normalized(batch)."
-            )
-        if tuple(pixels.shape) != expected:
-            raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
-        if mask is not None and tuple(mask.shape) != shape:
-            raise ValueError(f"{mask_name} must have shape {shape}, got {tuple(mask.shape)}.")
-
-
-def load_tower(
-    target: PreTrainedModel, tower: str, source: str | os.PathLike, allow_missing_weights: bool = False
-) -> tuple[list[str], list[str]]:
-    """
-    Give a tower the weights of a checkpoint of its own kind or of an IFAformer. What is missing or not used is logged.
-
-    Args:
-        target: the tower. More embeddings of words than the checkpoint has are freshly initialised.
-        tower: "text" or "vision".
-        source: Hub name or folder.
-        allow_missing_weights: whether fresh values may stand for more than a twentieth of the tower's tensors.
-
-    Returns:
-        The names of the tensors that the checkpoint lacks, and of those that the tower has no use for.
-
-    Raises:
-        ValueError: for a checkpoint that lacks more than that.
-        OSError: for a checkpoint that is not there.
-    """
-    is_ifaformer = AutoConfig.from_pretrained(source).model_type == IFAformerConfig.model_type
-    # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
-    auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # The library's own report would name an IFAformer's head and other tower too.
-    try:
-        pretrained, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
-    finally:
-        logging.set_verbosity(verbosity)
-    prefix = f"{tower}_model." if is_ifaformer else ""
-    pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
-    if tower == "text" and pretrained.config.vocab_size < target.config.vocab_size:
-        pretrained.resize_token_embeddings(target.config.vocab_size)
-    wanted, found = target.state_dict(), pretrained.state_dict()
-    # Position embeddings for another number or size of crops do not fit.
-    found = {name: value for name, value in found.items() if value.shape == wanted.get(name, value).shape}
-    incompatible = target.load_state_dict(found, strict=False)
-    missing, unexpected = (
-        sorted({name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)} | {*names})
-        for kind, names in zip(("missing_keys", "unexpected_keys"), incompatible, strict=True)
-    )
-    # Not counted: what only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head here uses.
-    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
-    needed = {name for name in wanted if not name.startswith(optional)}
-    lacking = sorted(needed.intersection(missing))
-    if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:
-        raise ValueError(
-            f"{source} lacks {len(lacking)} of the {len(needed)} tensors of the {tower} tower, such as "
-            f"{', '.join(lacking[:3])}. Is it another kind of checkpoint? To go on with fresh values in their place, "
-            "set allow_missing_weights to true."
-        )
-    for names, meaning in ((missing, "freshly initialised"), (unexpected, "not used")):
-        if names:
-            logger.warning(f"{tower} tower from {source}: {meaning}: {', '.join(names)}.")
-    return missing, unexpected
+    def forward(self, *pictures: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Visual tokens (B, V, D) after CLIP's pre-LayerNorm, and which of them are real (B, V), of what
+        [`IFAformerVisionEmbeddings`] takes.
+        """
+        tokens, real = self.embeddings(*pictures)
+        return self.pre_layrnorm(tokens), real

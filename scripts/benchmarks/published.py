@@ -27,14 +27,7 @@ class PublishedTagger(nn.Module):
         super().__init__()
         config = work.ifaformer_config(attention_variant="deepke", attn_implementation="eager")
         self.ifaformer = IFAformerModel(config)
-        embeddings = self.ifaformer.vision_model.embeddings
-
-        def embed_patches(pixels: torch.Tensor) -> torch.Tensor:
-            """Embed patches by the convolution itself."""
-            convolution = embeddings.patch_embedding
-            return convolution(pixels.to(convolution.weight.dtype)).flatten(2).transpose(1, 2)
-
-        embeddings.embed_patches = embed_patches  # type: ignore[method-assign, assignment]
+        self.ifaformer.vision_model.embeddings.patch_embedding.__class__ = nn.Conv2d  # the convolution itself
         self.dropout = nn.Dropout(0.1)
         num_labels = len(work.processor.labels)
         self.classifier = nn.Linear(self.ifaformer.text_model.config.hidden_size, num_labels)

@@ -93,7 +93,6 @@ def test_towers_that_do_not_match_are_all_named():
         ),
         ({"id2label": {0: "O", 1: "O"}}, "must name each label once"),
         ({"id2label": {0: "O", 2: "B-PER"}}, r"id2label must number its labels 0\.\.1"),
-        ({"id2label": {0: "O", 1: "B-PER"}, "num_labels": 5}, "num_labels=5 but id2label has 2"),
     ],
 )
 def test_what_is_refused(make_config, arguments, message):

@@ -1,20 +1,10 @@
 import copy
 
+import accelerate
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import (
-    BertConfig,
-    BertModel,
-    CLIPConfig,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    RobertaConfig,
-    RobertaModel,
-    XLMRobertaConfig,
-)
+from transformers import BertModel, CLIPVisionModel, RobertaConfig
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
 from modeling_ifaformer.crf import LinearChainCRF
@@ -234,10 +224,80 @@ def test_hidden_states_and_attentions_of_both_towers(make_config, make_inputs):
     assert model(**inputs, crf_mask=crf_mask(inputs)).attentions is None
 
 
-def test_attentions_of_sdpa_are_refused(make_config, make_inputs):
+def test_sdpa_has_no_attentions(make_config, make_inputs, caplog):
+    """As with the library's models: a warning, and nothing where the attentions would be."""
     model = make_model(make_config(attn_implementation="sdpa"), IFAformerModel)
-    with pytest.raises(ValueError, match="output_attentions needs attn_implementation='eager'"):
-        model(**make_inputs(), output_attentions=True)
+    with caplog.at_level("WARNING"):
+        outputs = model(**make_inputs(), output_attentions=True)
+    assert "output_attentions needs attn_implementation='eager', the model has 'sdpa'" in caplog.text
+    assert outputs.attentions == outputs.image_attentions == ()
+    assert_same_tokens(outputs.last_hidden_state, model(**make_inputs()).last_hidden_state, make_inputs())
+
+
+@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+def test_embeddings_in_the_place_of_ids(make_config, make_inputs, variant):
+    config = make_config(num_labels=5, attention_variant=variant, label_scheme="deepke", **MARKERS)
+    ids = make_inputs()
+    ids["input_ids"][:, 0], ids["input_ids"][:, 1] = 95, 97
+    for model_class in (IFAformerModel, IFAformerForTokenClassification, IFAformerForRelationExtraction):
+        model = make_model(config, model_class)
+        embeds = {name: value for name, value in ids.items() if name != "input_ids"}
+        embeds["inputs_embeds"] = model.get_input_embeddings()(ids["input_ids"])
+        assert torch.equal(model(**embeds)[0], model(**ids)[0])
+        for wrong in ({**embeds, **ids}, {"attention_mask": ids["attention_mask"]}):
+            with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
+                model(**wrong)
+        with pytest.raises(ValueError, match="51 tokens, the text tower has positions for 50"):
+            model(inputs_embeds=torch.ones(1, 51, 24))
+    embeds["inputs_embeds"][1, 0] += 1
+    with pytest.raises(ValueError, match=r"Rows \[1\] do not hold the head marker"):
+        model(**embeds)
+
+
+def used_modules(model, call):
+    """Names of the modules that hold parameters and that were called."""
+    used, hooks = set(), []
+    for name, module in model.named_modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: used.add(name)))
+    call()
+    for hook in hooks:
+        hook.remove()
+    return used
+
+
+@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+@pytest.mark.parametrize("model_class", [IFAformerForTokenClassification, IFAformerForRelationExtraction])
+def test_parameters_are_read_by_calls_of_their_modules(make_config, make_inputs, model_class, variant):
+    """Else offloaded weights are not there, adapters have no effect, and hooks are silent."""
+    config = make_config(num_labels=5, attention_variant=variant, label_scheme="deepke", **MARKERS)
+    model, inputs = make_model(config, model_class), make_inputs()
+    inputs["input_ids"][:, 0], inputs["input_ids"][:, 1] = 95, 97
+    used = used_modules(model, lambda: model(**inputs))
+    trained = {name.rpartition(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained <= used
+    expected = model(**inputs).logits
+    for name in trained:
+        if name.endswith("embedding"):
+            hook = model.get_submodule(name).register_forward_hook(lambda module, inputs, output: output * 2)
+            assert not torch.equal(model(**inputs).logits, expected), name
+            hook.remove()
+
+
+@pytest.mark.parametrize("model_class", [IFAformerForTokenClassification, IFAformerForRelationExtraction])
+def test_offloaded_weights(make_config, make_inputs, model_class, tmp_path):
+    model = make_model(make_config(num_labels=5, label_scheme="deepke", **MARKERS), model_class)
+    inputs = make_inputs()
+    inputs["input_ids"][:, 0], inputs["input_ids"][:, 1] = 95, 97
+    expected = model(**inputs)
+    offloaded = accelerate.disk_offload(model, tmp_path, execution_device=torch.device("cpu"))
+    assert {parameter.device.type for parameter in offloaded.parameters()} == {"meta"}
+    actual = offloaded(**inputs)
+    assert torch.equal(actual.logits, expected.logits)
+    if "tag_ids" in expected:
+        mask = inputs["attention_mask"].bool()
+        assert torch.equal(actual.tag_ids, expected.tag_ids)
+        assert offloaded.crf.marginals(actual.logits, mask).sum(dim=-1).allclose(mask.float())
 
 
 def test_return_tuple(make_config, make_inputs):
@@ -324,6 +384,8 @@ class TestRelationExtraction:
         unmarked = make_model(make_config(num_labels=6), IFAformerForRelationExtraction)
         with pytest.raises(ValueError, match="no head_marker_token_id"):
             unmarked(**inputs)
+        with pytest.raises(ValueError, match=r"there is one relation.* got 'multi_label_classification'"):
+            IFAformerForRelationExtraction(make_config(problem_type="multi_label_classification"))
 
 
 class TestBadInput:
@@ -384,35 +446,71 @@ class TestTraining:
         config.text_config.hidden_dropout_prob = config.text_config.attention_probs_dropout_prob = 0
         return make_model(config).train()
 
-    def test_every_parameter_that_can_reach_the_loss_gets_a_gradient(self, make_config, make_inputs):
-        _, gradients = self.loss_and_gradients(self.without_dropout(make_config), make_inputs())
-        without = {name for name, gradient in gradients.items() if gradient is None or not gradient.abs().max() > 0}
+    def test_what_reaches_no_loss_is_not_trained(self, make_config, make_inputs):
+        model = self.without_dropout(make_config)
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         last = "ifaformer.vision_model.encoder.layers.2"
         silent = ("self_attn.q_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2", "layer_norm2")
         expected = {f"{last}.{module}.{part}" for module in silent for part in ("weight", "bias")}
         expected |= {f"ifaformer.vision_model.post_layernorm.{part}" for part in ("weight", "bias")}
         expected |= {f"ifaformer.text_model.pooler.dense.{part}" for part in ("weight", "bias")}
+        assert frozen == expected
+        _, gradients = self.loss_and_gradients(model.requires_grad_(True), make_inputs())
+        without = {name for name, gradient in gradients.items() if gradient is None or not gradient.abs().max() > 0}
         # a bias of the keys shifts all scores of a query alike, where all keys come from one projection
         assert without == expected
+        assert all(parameter.requires_grad for parameter in IFAformerModel(make_config()).parameters())
 
-    def test_gradient_checkpointing(self, make_config, make_inputs):
-        model = self.without_dropout(make_config)
-        loss, gradients = self.loss_and_gradients(model, make_inputs())
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"attention_variant": "deepke"},
+            {"text_attends_vision": False},
+            {"vision_attends_text": False},
+            {"use_whole_image": False},
+            {"num_aux_crops": 0, "num_rcnn_crops": 0},
+            {"attention_variant": "deepke", "num_aux_crops": 0, "num_rcnn_crops": 0},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("model_class", [IFAformerForTokenClassification, IFAformerForRelationExtraction])
+    def test_every_trainable_parameter_gets_a_gradient(self, make_config, make_inputs, model_class, options):
+        """Of every batch, with and without pictures: processes that train together wait for it."""
+        for depth in (1, 2):
+            config = make_config(num_labels=5, **MARKERS, **options)
+            config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = depth
+            model = make_model(config, model_class).train()
+            full = make_inputs()
+            full["input_ids"][:, 0], full["input_ids"][:, 1] = 95, 97
+            if config.num_aux_crops == 0:
+                full = {name: value for name, value in full.items() if not name.startswith(("aux", "rcnn"))}
+            text = {name: full[name] for name in ("input_ids", "attention_mask")}
+            absent = {name: value & False if name in MASKS.values() else value for name, value in full.items()}
+            for inputs in (full, absent, text, {**text, "pixel_values": full["pixel_values"]}):
+                labels = torch.ones(3, 7) if model_class is IFAformerForTokenClassification else torch.ones(3)
+                model.zero_grad()
+                model(**inputs, labels=labels.long()).loss.backward()
+                lacking = [
+                    name for name, value in model.named_parameters() if value.requires_grad and value.grad is None
+                ]
+                assert lacking == []
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    @pytest.mark.parametrize("pictures", [False, True])
+    def test_gradient_checkpointing(self, make_config, make_inputs, reentrant, pictures):
+        model, inputs = self.without_dropout(make_config), make_inputs(pictures)
+        loss, gradients = self.loss_and_gradients(model, inputs)
         # its name before transformers 5.23
-        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": reentrant})
         calls = []
         model.ifaformer.text_model.encoder.layer[0].intermediate.register_forward_hook(lambda *args: calls.append(1))
-        again, checkpointed = self.loss_and_gradients(model, make_inputs())
+        again, checkpointed = self.loss_and_gradients(model, inputs)
         assert len(calls) == 2  # once more in the backward pass
         torch.testing.assert_close(again, loss)
         for name, gradient in gradients.items():
             torch.testing.assert_close(checkpointed[name], gradient, msg=name)
-
-    def test_reentrant_checkpointing_is_refused(self, make_config):
-        model = make_model(make_config(**LABELS))
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        with pytest.raises(ValueError, match="needs use_reentrant=False"):
-            enable({"use_reentrant": True})
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -434,133 +532,6 @@ class TestTraining:
         expected, actual = model(**inputs, crf_mask=mask), compiled(**inputs, crf_mask=mask)
         assert_same_tokens(actual.logits, expected.logits, inputs)
         assert torch.equal(actual.tag_ids, expected.tag_ids)
-
-
-class TestSaving:
-    @pytest.mark.parametrize("text_config_class", [BertConfig, RobertaConfig, XLMRobertaConfig])
-    def test_round_trip_of_every_text_tower(self, make_config, make_inputs, tmp_path, text_config_class):
-        text_config = text_config_class(
-            vocab_size=99, hidden_size=24, num_attention_heads=3, num_hidden_layers=3, intermediate_size=37
-        )
-        model = make_model(make_config(text_config=text_config, **LABELS))
-        model.save_pretrained(tmp_path)
-        reloaded, info = IFAformerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
-        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-        assert torch.equal(emissions(reloaded, make_inputs()), emissions(model, make_inputs()))
-
-    def test_head_to_base_and_base_to_head(self, make_config, make_inputs, tmp_path):
-        model = make_model(make_config(**LABELS))
-        model.save_pretrained(tmp_path / "head")
-        base = IFAformerModel.from_pretrained(tmp_path / "head")
-        inputs = make_inputs()
-        assert torch.equal(base(**inputs).last_hidden_state, model.ifaformer(**inputs).last_hidden_state)
-        base.save_pretrained(tmp_path / "base")
-        head = IFAformerForTokenClassification.from_pretrained(tmp_path / "base")
-        assert torch.equal(head.ifaformer(**inputs).last_hidden_state, base(**inputs).last_hidden_state)
-        for name, parameter in (*head.crf.named_parameters(), *head.classifier.named_parameters()):
-            assert parameter.abs().max() <= 0.2, name  # freshly initialised, not left as it lay in memory
-
-    def test_the_crf_stays_in_float32(self, make_config, make_inputs, tmp_path):
-        make_model(make_config(**LABELS)).save_pretrained(tmp_path)
-        model = IFAformerForTokenClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
-        assert model.classifier.weight.dtype == torch.bfloat16
-        assert model.crf.transitions.dtype == torch.float32
-        emissions(model, make_inputs())
-
-    def test_resized_vocabulary(self, make_config, make_inputs, tmp_path):
-        model = make_model(make_config(**LABELS))
-        model.resize_token_embeddings(105)
-        assert model.config.text_config.vocab_size == 105
-        model.save_pretrained(tmp_path)
-        reloaded = IFAformerForTokenClassification.from_pretrained(tmp_path)
-        assert torch.equal(emissions(reloaded, make_inputs()), emissions(model, make_inputs()))
-
-
-class TestFromPretrainedTowers:
-    def checkpoints(self, tmp_path, text_class=BertModel, text_config_class=BertConfig, **kwargs):
-        size = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
-        text = text_class(text_config_class(vocab_size=99, max_position_embeddings=50, **size), **kwargs)
-        text.save_pretrained(tmp_path / "text")
-        vision_config = CLIPVisionConfig(image_size=24, patch_size=8, **size)
-        vision = CLIPVisionModel(vision_config)
-        vision.save_pretrained(tmp_path / "vision")
-        text_config = CLIPTextConfig(vocab_size=49, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
-        clip = CLIPModel(CLIPConfig(text_config=text_config.to_dict(), vision_config=vision_config.to_dict()))
-        clip.save_pretrained(tmp_path / "clip")
-        return text, vision, clip
-
-    def load(self, tmp_path, vision="vision", **kwargs):
-        return IFAformerForTokenClassification.from_vision_text_pretrained(
-            tmp_path / vision,
-            tmp_path / "text",
-            aux_crop_size=16,
-            rcnn_crop_size=8,
-            output_loading_info=True,
-            **kwargs,
-        )
-
-    @pytest.mark.parametrize(("text_class", "config_class"), [(BertModel, BertConfig), (RobertaModel, RobertaConfig)])
-    def test_all_tower_weights_arrive(self, tmp_path, text_class, config_class):
-        text, vision, clip = self.checkpoints(tmp_path, text_class, config_class)
-        for name, source in (("vision", vision.state_dict()), ("clip", clip.vision_model.state_dict())):
-            model, info = self.load(tmp_path, name, **LABELS)
-            ours = model.ifaformer.vision_model.state_dict()
-            for key, value in source.items():
-                assert torch.equal(ours[key.removeprefix("vision_model.")], value), key
-            assert info["vision"]["missing_keys"] == [
-                "embeddings.aux_position_embedding.weight",
-                "embeddings.rcnn_position_embedding.weight",
-            ]
-        for key, value in text.state_dict().items():
-            assert torch.equal(model.ifaformer.text_model.state_dict()[key], value), key
-        assert info["text"] == {"missing_keys": [], "unexpected_keys": []}
-        assert model.config.num_labels == 5
-
-    def test_what_does_not_match_is_reported(self, tmp_path, caplog):
-        self.checkpoints(tmp_path, add_pooling_layer=False)
-        with caplog.at_level("WARNING", logger="transformers"):
-            _, info = self.load(tmp_path)
-        assert info["text"]["missing_keys"] == ["pooler.dense.bias", "pooler.dense.weight"]
-
-    def test_a_checkpoint_of_another_kind(self, tmp_path, caplog):
-        """Its names are those of another model, so that nearly all weights of the tower would be fresh ones."""
-        _, vision, _ = self.checkpoints(tmp_path)
-        weights = {f"backbone.{name}": value for name, value in vision.state_dict().items()}
-        vision.save_pretrained(tmp_path / "other", state_dict=weights)
-        with pytest.raises(
-            ValueError, match=r"lacks (\d+) of the \1 tensors of the vision tower.* allow_missing_weights to"
-        ):
-            self.load(tmp_path, "other")
-        _, info = self.load(tmp_path, "other", allow_missing_weights=True)
-        assert len(info["vision"]["missing_keys"]) == len(vision.state_dict()) + 2
-
-    def test_the_towers_of_an_ifaformer_checkpoint(self, tmp_path, make_config):
-        source = make_model(make_config(), IFAformerModel)
-        source.save_pretrained(tmp_path / "whole")
-        crops = {name: getattr(source.config, name) for name in ("aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")}
-        for number in (source.config.num_aux_crops, source.config.num_aux_crops + 1):
-            model, info = IFAformerForTokenClassification.from_vision_text_pretrained(
-                *[tmp_path / "whole"] * 2, output_loading_info=True, num_aux_crops=number, **crops, **LABELS
-            )
-            missing = ["embeddings.aux_position_embedding.weight"] if number != source.config.num_aux_crops else []
-            assert info["text"]["missing_keys"] == [] and info["vision"]["missing_keys"] == missing
-            for tower in ("text_model", "vision_model"):
-                ours = getattr(model.ifaformer, tower).state_dict()
-                for key, value in getattr(source, tower).state_dict().items():
-                    assert key in missing or torch.equal(ours[key], value), key
-
-    def test_towers_that_do_not_match(self, tmp_path):
-        self.checkpoints(tmp_path)
-        wider = BertModel(BertConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=1))
-        wider.save_pretrained(tmp_path / "text")
-        message = "agree on hidden_size: the text tower has 32, the vision tower 24"
-        with pytest.raises(ValueError, match=message):
-            self.load(tmp_path)
-
-    def test_checkpoint_and_configuration_of_one_tower(self, tmp_path):
-        self.checkpoints(tmp_path)
-        with pytest.raises(ValueError, match="Got a checkpoint and a text_config"):
-            self.load(tmp_path, text_config=BertConfig())
 
 
 class NoSynchronisation(TorchDispatchMode):

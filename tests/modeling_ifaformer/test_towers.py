@@ -8,10 +8,11 @@ from modeling_ifaformer.towers import QuickGELU
 
 
 def test_patches_are_those_of_the_convolution(make_config, make_inputs):
-    embeddings = IFAformerModel(make_config()).vision_model.embeddings
+    convolution = IFAformerModel(make_config()).vision_model.embeddings.patch_embedding
     pixel_values = make_inputs()["pixel_values"][..., :16]  # not square: rows and columns differ
-    expected = embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(embeddings.embed_patches(pixel_values), expected)
+    expected = torch.nn.functional.conv2d(pixel_values, convolution.weight, stride=convolution.stride)
+    assert expected.shape == (3, 24, 3, 2)
+    torch.testing.assert_close(convolution(pixel_values), expected)
 
 
 def test_quick_gelu_is_the_library_s():

@@ -1,0 +1,188 @@
+"""How the models' weights are made, loaded from one checkpoint or two, and saved with their code."""
+
+import os
+from copy import deepcopy
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import logging
+
+from .configuration_ifaformer import IFAformerConfig
+from .crf import LinearChainCRF
+
+
+logger = logging.get_logger(__name__)
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_ifaformer.IFAformerConfig",
+    "AutoModel": "modeling_ifaformer.IFAformerModel",
+    "AutoModelForTokenClassification": "modeling_ifaformer.IFAformerForTokenClassification",
+    "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
+}
+
+
+class IFAformerPreTrainedModel(PreTrainedModel):
+    """The base class of the models: how weights are made, loaded from two checkpoints, and saved with their code."""
+
+    config: IFAformerConfig
+    config_class: type[IFAformerConfig]
+    base_model_prefix = "ifaformer"
+    main_input_name = "input_ids"
+    input_modalities: Any = ("image", "text")  # the library declares `str | list[str]` and sets tuples
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["IFAformerTextLayer", "IFAformerVisionLayer"]  # noqa: RUF012
+    # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
+    accepts_loss_kwargs = False
+    custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            for parameter in module.parameters(recurse=False):
+                init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
+
+    def post_init(self):
+        super().post_init()
+        self._freeze_what_reaches_no_loss()
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As in `PreTrainedModel`, which makes every parameter that it loads a trainable one."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze_what_reaches_no_loss()
+        return loaded
+
+    def _freeze_what_reaches_no_loss(self) -> None:
+        """
+        What a head never looks at is loaded and saved with the rest, and takes no part in training: processes that
+        train together would wait for its gradients.
+        """
+        if self.base_model is self:  # Its outputs may be asked for everything.
+            return
+        vision: Any = self.base_model.vision_model
+        last = vision.encoder["layers"][-1]
+        unused = [self.base_model.text_model.pooler, vision.post_layernorm]
+        unused += [last.self_attn.q_proj, last.self_attn.out_proj, last.layer_norm2, last.mlp]
+        if self.config.attention_variant == "deepke":
+            unused += [last.self_attn.v_proj, vision.embeddings.position_embedding]
+        if self.config.vision_config.num_hidden_layers == 1:
+            unused.append(last)
+        if not self.config.text_attends_vision:
+            unused.append(vision)
+        for module in unused:
+            module.requires_grad_(False)
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""
+        # By itself only the saved class's auto class would be entered, and AutoModel would not find the base model.
+        self.config.auto_map = {**getattr(self.config, "auto_map", {}), **AUTO_MAP}
+        self.config.__dict__.pop("custom_pipelines", None)  # perhaps of another head
+        if self.custom_pipelines:
+            self.config.custom_pipelines = deepcopy(self.custom_pipelines)  # `pipeline` alters what it reads
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision_model: str | os.PathLike | None = None,
+        text_model: str | os.PathLike | None = None,
+        *,
+        allow_missing_weights: bool = False,
+        output_loading_info: bool = False,
+        **config_kwargs,
+    ):
+        """
+        A new model whose towers start from pretrained checkpoints, with everything else freshly initialised.
+
+        Args:
+            vision_model (`str`, *optional*):
+                A `CLIPVisionModel`, whole `CLIPModel` or IFAformer checkpoint: Hub name or folder. Left out, the tower
+                is fresh.
+            text_model (`str`, *optional*):
+                A checkpoint of type bert, roberta or xlm-roberta, with any head, or an IFAformer. Left out, the tower
+                is fresh.
+            allow_missing_weights (`bool`, defaults to `False`):
+                Go on with fresh values where a checkpoint has less than 95 % of a tower's tensors.
+            output_loading_info (`bool`, defaults to `False`):
+                Return `(model, info)`, where `info` holds the `missing_keys` and `unexpected_keys` of each tower. Both
+                are logged in any case.
+            **config_kwargs:
+                For [`IFAformerConfig.from_vision_text_pretrained`], such as the `config_fields` of a processor.
+
+        Raises:
+            ValueError: as [`IFAformerConfig.from_vision_text_pretrained`], and for a checkpoint that lacks weights of
+                its tower.
+            OSError: for a checkpoint that is not there.
+        """
+        # The towers' types are checked before any weight is read: AutoModel would load whatever it finds.
+        config = cls.config_class.from_vision_text_pretrained(vision_model, text_model, **config_kwargs)
+        model = cls(config)
+        loading_info = {}
+        for tower, source in (("text", text_model), ("vision", vision_model)):
+            if source is None:
+                continue
+            target = getattr(model.base_model, f"{tower}_model")
+            missing, unexpected = load_tower(target, tower, source, allow_missing_weights)
+            loading_info[tower] = {"missing_keys": missing, "unexpected_keys": unexpected}
+        return (model, loading_info) if output_loading_info else model
+
+
+def load_tower(
+    target: PreTrainedModel, tower: str, source: str | os.PathLike, allow_missing_weights: bool = False
+) -> tuple[list[str], list[str]]:
+    """
+    Give a tower the weights of a checkpoint of its own kind or of an IFAformer. What is missing or not used is logged.
+
+    Args:
+        target: the tower. More embeddings of words than the checkpoint has are freshly initialised.
+        tower: "text" or "vision".
+        source: Hub name or folder.
+        allow_missing_weights: whether fresh values may stand for more than a twentieth of the tower's tensors.
+
+    Returns:
+        The names of the tensors that the checkpoint lacks, and of those that the tower has no use for.
+
+    Raises:
+        ValueError: for a checkpoint that lacks more than that.
+        OSError: for a checkpoint that is not there.
+    """
+    is_ifaformer = AutoConfig.from_pretrained(source).model_type == IFAformerConfig.model_type
+    # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
+    auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # The library's own report would name an IFAformer's head and other tower too.
+    try:
+        pretrained, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
+    prefix = f"{tower}_model." if is_ifaformer else ""
+    pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
+    if tower == "text" and pretrained.config.vocab_size < target.config.vocab_size:
+        pretrained.resize_token_embeddings(target.config.vocab_size)
+    wanted, found = target.state_dict(), pretrained.state_dict()
+    # Position embeddings for another number or size of crops do not fit.
+    found = {name: value for name, value in found.items() if value.shape == wanted.get(name, value).shape}
+    incompatible = target.load_state_dict(found, strict=False)
+    missing, unexpected = (
+        sorted({name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)} | {*names})
+        for kind, names in zip(("missing_keys", "unexpected_keys"), incompatible, strict=True)
+    )
+    # Not counted: what only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head here uses.
+    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
+    needed = {name for name in wanted if not name.startswith(optional)}
+    lacking = sorted(needed.intersection(missing))
+    if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:
+        raise ValueError(
+            f"{source} lacks {len(lacking)} of the {len(needed)} tensors of the {tower} tower, such as "
+            f"{', '.join(lacking[:3])}. Is it another kind of checkpoint? To go on with fresh values in their place, "
+            "set allow_missing_weights to true."
+        )
+    for names, meaning in ((missing, "freshly initialised"), (unexpected, "not used")):
+        if names:
+            logger.warning(f"{tower} tower from {source}: {meaning}: {', '.join(names)}.")
+    return missing, unexpected

@@ -31,6 +31,7 @@ from transformers import pipeline
 from visitors import (
     KEPT_SECONDS,
     MAX_MEGABYTES,
+    MAX_MEGAPIXELS,
     MAX_WAITING,
     Gate,
     Refused,
@@ -141,6 +142,7 @@ class Taggers:
             except (OSError, ValueError) as reason:
                 logger.exception("%s does not load", name)
                 raise error("This checkpoint does not load. The log of this page's server says why.") from reason
+            self._loaded[name, task].processor.max_megapixels = MAX_MEGAPIXELS
         return self._loaded[name, task]
 
     def tag(

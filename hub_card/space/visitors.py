@@ -29,10 +29,10 @@ MAX_CHARACTERS = 2_000  # of a text; of head and tail too
 MAX_BOX_CHARACTERS = 10_000  # of the JSON of all boxes
 MAX_BOXES = 100
 MAX_LABEL = 100  # characters of a box's label, and of a picture's name
-MAX_MEGABYTES = 10
+MAX_MEGABYTES, MAX_MEGAPIXELS = 10, 12  # of a picture; the model's processor decodes a larger JPEG smaller
 MAX_SECONDS = 20  # of the model's work for a request
 MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors
-MAX_WAITING_EACH = 10  # requests in the queue from one address
+MAX_WAITING_EACH = 10  # requests in the queue from one address, and 1 when the queue is half full
 MAX_REQUEST = 60_000  # bytes of a request that is no upload: room for the above, each character as an escape
 MAX_REQUEST_SECONDS = 120  # until a request has arrived
 MAX_UPLOADS, MAX_UPLOADS_EACH = 200, 10  # that arrive at the same time, in all and from one address
@@ -179,7 +179,7 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path, visitor = scope["path"], (scope.get("client") or ("",))[0]
+        path, visitor = scope["path"], _visitor(scope)
         posted = POSTED.fullmatch(path) if scope["method"] == "POST" else None
         try:
             if max(len(path), len(scope["query_string"])) > MAX_ADDRESS:
@@ -192,19 +192,37 @@ class Gate:
             arriving = Arriving(receive, MAX_REQUEST)
             if posted:
                 await arriving.check_json()
-                if posted[1].startswith(("queue", "call")) and self._waiting(visitor) >= MAX_WAITING_EACH:
-                    raise HTTPException(503, f"{MAX_WAITING_EACH} of your requests wait already: try again later.")
+                if posted[1].startswith(("queue", "call")):
+                    self._check_number(visitor)
         except HTTPException as refusal:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, headers={"connection": "close"})
             await answer(scope, receive, send)
             return
         await self.app(scope, arriving, send)
+        if posted:
+            self._take_turns()
 
-    def _waiting(self, visitor: str) -> int:
-        """How many requests of an address are in the queue."""
-        queues = self.page._queue.event_queue_per_concurrency_id.values()
-        events = [event for queue in queues for event in queue.queue]
-        return sum(event.request.client is not None and event.request.client.host == visitor for event in events)
+    @property
+    def _queues(self) -> list[list[Any]]:
+        """The requests that wait, those of both tabs in one list, in order."""
+        return [queue.queue for queue in self.page._queue.event_queue_per_concurrency_id.values()]
+
+    def _check_number(self, visitor: str) -> None:
+        waiting = Counter(_visitor(event.request.scope) for queue in self._queues for event in queue)
+        most = MAX_WAITING_EACH if waiting.total() < MAX_WAITING / 2 else 1
+        if waiting[visitor] >= most:
+            raise HTTPException(503, f"{waiting[visitor]} of your requests wait already: try again later.")
+
+    def _take_turns(self) -> None:
+        """The first request of every address comes before the second one of any."""
+        for queue in self._queues:
+            turns: dict[str, int] = {}
+            number: Counter[str] = Counter()
+            for event in queue:
+                visitor = _visitor(event.request.scope)
+                number[visitor] += 1
+                turns[event._id] = number[visitor]
+            queue.sort(key=lambda event: turns[event._id])
 
     async def _take_upload(self, visitor: str, scope: Any, arriving: "Arriving", send: Any) -> None:
         if self.uploading.total() >= MAX_UPLOADS or self.uploading[visitor] >= MAX_UPLOADS_EACH:
@@ -232,6 +250,11 @@ class Gate:
         for path in sorted(changed, key=changed.__getitem__)[:-MAX_KEPT]:
             Path(path).unlink(missing_ok=True)
             uploads.discard(path)
+
+
+def _visitor(scope: Any) -> str:
+    """The address that a request comes from."""
+    return (scope.get("client") or ("",))[0]
 
 
 class Arriving:

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -62,6 +63,20 @@ def test_what_the_pipeline_says_is_shown(taggers, checkpoint, upload):
         assert set(plain) == {"text", "entities"} and "shares" not in plain["entities"][0]
 
 
+def test_work_for_one_visitor_is_bounded(taggers, checkpoint, upload, monkeypatch, space_app, visitors):
+    given = ("Jordan met Paris in New York City .", upload(Image.new("RGB", (40, 30))), "", checkpoint, "attention")
+    told = []
+    monkeypatch.setattr(space_app.gr, "Warning", told.append)
+    monkeypatch.setattr(space_app, "MAX_EXPLAINED", 1)
+    html, report = taggers.tag(*given)
+    assert ["shares" in entity for entity in report["entities"]] == [True, *[False] * (len(report["entities"]) - 1)]
+    assert html.count("<figure") == 1 and "only the first 1 are explained" in told[0]
+    assert taggers.load(checkpoint).processor.max_megapixels == visitors.MAX_MEGAPIXELS
+    monkeypatch.setattr(space_app, "time_limit", lambda: visitors.time_limit(0))
+    with pytest.raises(gr.Error, match="took longer than 0 seconds and was ended"):
+        taggers.tag(*given)
+
+
 def test_a_picture_that_is_none_is_told_by_its_name(taggers, checkpoint, upload, monkeypatch, space_app):
     told = []
     monkeypatch.setattr(space_app.gr, "Warning", told.append)
@@ -107,7 +122,7 @@ def test_a_checkpoint_loads_once(space_app, monkeypatch):
 
     def load(task, model, **options):
         loaded.append((model, options))
-        return object()
+        return SimpleNamespace(processor=SimpleNamespace())
 
     monkeypatch.setattr(space_app, "pipeline", load)
     taggers = space_app.Taggers({"aux_detector": "a/detector"})

@@ -295,40 +295,53 @@ def wait_for(condition):
 
 
 def test_stalled_uploads(server, visitor, visitors, uploads, checkpoint, photo, monkeypatch):
-    monkeypatch.setattr(visitors, "MAX_REQUEST_SECONDS", 2)
     monkeypatch.setattr(visitors, "MAX_UPLOADS_EACH", 3)
     before = {path for path in uploads.rglob("*") if path.is_file()}
 
     def beginnings():
-        return {path for path in uploads.iterdir() if path.is_file()} - before
+        return len({path for path in uploads.iterdir() if path.is_file()} - before)
 
     stalled = [begin_upload(server, "203.0.113.9") for _ in range(3)]
-    wait_for(lambda: len(beginnings()) == 3)
+    wait_for(lambda: beginnings() == 3)
     with begin_upload(server, "203.0.113.9") as one_too_many:
         assert one_too_many.recv(100).startswith(b"HTTP/1.1 503")
     own = visitor.upload(photo)  # of another address
     assert "complete" in visitor.ask("tag", TEXT, {"path": own, "meta": META}, "", checkpoint, "none")[1]
-    stalled.pop().close()  # who leaves leaves nothing behind
-    wait_for(lambda: len(beginnings()) == 2)
     for connection in stalled:
+        connection.close()
+    wait_for(lambda: beginnings() == 0)  # who leaves leaves nothing behind
+
+    monkeypatch.setattr(visitors, "MAX_REQUEST_SECONDS", 0.5)
+    with begin_upload(server, "203.0.113.9") as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
         while connection.recv(1000):
             pass  # until the server has closed it
-    wait_for(lambda: not beginnings())
+    wait_for(lambda: beginnings() == 0)
 
 
-def test_one_visitor_does_not_fill_the_queue(server, page, visitors, checkpoint, monkeypatch):
-    monkeypatch.setattr(visitors, "MAX_WAITING_EACH", 2)
-    go = threading.Event()
+def test_visitors_take_turns(server, page, visitors, checkpoint, monkeypatch):
+    monkeypatch.setattr(visitors, "MAX_WAITING_EACH", 3)
+    go, answered = threading.Event(), []
+
+    def answer(text, *rest):
+        assert go.wait(30)
+        answered.append(text)
+        return text, {}
+
     tag = next(function for function in page.fns.values() if function.api_name == "tag")
-    monkeypatch.setattr(tag, "fn", lambda *given: (str(go.wait(30)), {}))
-    data = [TEXT, None, "", checkpoint, "none"]
+    monkeypatch.setattr(tag, "fn", answer)
     with Visitor(server) as greedy, Visitor(server, "203.0.113.2") as other:
-        statuses = []
-        for _ in range(5):
-            statuses.append(greedy.join("tag", data).status_code)
-            time.sleep(0.1)  # until the first is taken out of the queue
-        assert statuses == [200, 200, 200, 503, 503], "one is answered, two wait"
-        asked = other.join("tag", data)
+        assert greedy.join("tag", ["greedy 0", None, "", checkpoint, "none"]).status_code == 200
+        wait_for(lambda: any(page._queue.active_jobs))
+        statuses = [
+            greedy.join("tag", [f"greedy {number}", None, "", checkpoint, "none"]).status_code
+            for number in range(1, 6)
+        ]
+        assert statuses == [200, 200, 200, 503, 503], "one is answered, three wait"
+        monkeypatch.setattr(visitors, "MAX_WAITING", 8)
+        asked = [other.join("tag", [f"other {number}", None, "", checkpoint, "none"]) for number in range(2)]
+        assert [asking.status_code for asking in asked] == [200, 503], "one, since the queue is half full"
         go.set()
-        assert "complete" in other.get(f"/gradio_api/call/tag/{asked.json()['event_id']}").text
+        assert "complete" in other.get(f"/gradio_api/call/tag/{asked[0].json()['event_id']}").text
+        wait_for(lambda: len(answered) == 5)
+    assert answered == ["greedy 0", "greedy 1", "other 0", "greedy 2", "greedy 3"]

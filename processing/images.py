@@ -1,17 +1,32 @@
 """Any source of a picture -> an RGB `PIL.Image.Image` with its pixels loaded, or an error that says what is wrong."""
 
+import math
 import os
 import re
 import stat
-import warnings
-from collections.abc import Sequence
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import torch
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
+from transformers.image_utils import to_numpy_array
 from transformers.utils import logging
 
 from .problems import Problem, ProblemError
@@ -19,7 +34,36 @@ from .problems import Problem, ProblemError
 
 logger = logging.get_logger(__name__)
 
-MAX_IMAGE_PIXELS = 100_000_000
+MAX_MEGAPIXELS = 25.0  # where nothing else is said
+
+# What keeps any file of a picture below some 1 GB and 10 s. No usual picture comes near these numbers.
+MAX_DECODED = 4  # times the limit in pixels: what is made on the way, and a JPEG before it is decoded smaller
+MAX_BYTES_A_PIXEL = 8  # of the limit, in a file; RGBA of 16 bits has as many
+MAX_HEADER_READS, MAX_HEADER_BYTES = 10_000, 16 * 2**20  # Pillow joins some parts of a header in quadratic time.
+MAX_READS = 1_000_000  # that Pillow makes of the rest
+MAX_STRIPS = 2**16  # of a TIFF, each of which becomes an object
+MAX_SCANS = 50  # of a JPEG, each of which goes over the whole picture; usual are 1 and 10
+
+
+class _JpegFile(JpegImagePlugin.JpegImageFile):
+    """A JPEG, of one that holds several pictures (MPO) the first."""
+
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # Else Pillow looks for it in the EXIF data, and warns where they are damaged.
+        super()._open()
+
+
+# The formats that are read, by Pillow's classes: `Image.open` warns of sizes below our limit, and starts a program for
+# an EPS, however its file is called. The last one takes long to say that a file is none of its own.
+FORMATS = {
+    "JPEG": _JpegFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
 
 # What may be wrong with a source.
 NO_SUCH_FILE = "there is no such file"
@@ -28,11 +72,13 @@ DIRECTORY = "this is a directory, not a file"
 SPECIAL_FILE = "this is not a regular file"
 EMPTY = "the source is empty (0 bytes)"
 NO_SOURCE = "neither 'bytes' nor 'path' is given"
-WRONG_TYPE = "a picture is a path, bytes, a PIL image, a uint8 array or a dict with 'path' or 'bytes'"
-WRONG_ARRAY = "an array of a picture is uint8 of shape (height, width, 3) or (height, width)"
-UNKNOWN_FORMAT = "this is not a picture in a format that Pillow reads, or it is cut off in its header"
+WRONG_TYPE = "a picture is a path, bytes, a PIL image, an array, a tensor or a dict with 'path' or 'bytes'"
+WRONG_ARRAY = "an array of a picture holds numbers, and has 2 dimensions or 3, with 1 to 4 channels first or last"
+UNCLEAR_ARRAY = "the channels of this array may be its first or its last dimension; give the picture as a PIL image"
+UNKNOWN_FORMAT = f"this is no picture in a format that is read ({', '.join(FORMATS)}), or it is cut off in its header"
 DAMAGED = "the picture cannot be decoded"
-TOO_LARGE = f"the picture is larger than {MAX_IMAGE_PIXELS // 10**6} megapixels"
+TOO_LARGE = "the picture has more pixels than max_megapixels allows"
+TOO_LONG = "the file holds more than a picture needs, and would take too much time or memory"
 NO_PIXELS = "the picture holds no pixels"
 NOT_FINITE = "the picture holds pixel values that are not finite"
 
@@ -42,7 +88,7 @@ _BASE64 = re.compile(r"(?:.*/)?(?:/?9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s
 MAX_NAME = 200  # No more characters of a source are shown.
 
 # A path, encoded bytes, a picture, its array, or what a `datasets` `Image(decode=False)` column holds.
-ImageSource = str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | dict[str, Any]
+ImageSource = str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | torch.Tensor | dict[str, Any]
 
 
 class ImageError(ProblemError):
@@ -55,51 +101,166 @@ def is_address(source: Any) -> bool:
     return isinstance(name, str) and bool(_ADDRESS.match(name) or _BASE64.match(name))
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
     """
-    Decode a picture to RGB, whatever its file format and colour mode.
+    Decode a picture to RGB, whatever its colour mode, in one of the `FORMATS`.
 
     Transparency is dropped and the colours below it are kept as stored, an animation gives its first frame, and the
     EXIF orientation is left alone: the published code does all three, and its results depend on it. Grey of more than
-    8 bits is scaled to 8 bits, not clipped as by Pillow.
+    8 bits is scaled to 8 bits, not clipped as by Pillow. The warnings filters of the process are never changed, so
+    that threads may call this; where warnings are errors, a file that Pillow warns of counts as damaged.
+
+    Args:
+        source: a path, bytes, a PIL image, a dict with `path` or `bytes`, or a numpy array or tensor: (height, width),
+            or with 1 to 4 channels (grey, grey and alpha, RGB, RGBA) last or first. Numbers of other types than uint8
+            are scaled as grey of more than 8 bits is: floats that do not exceed 1 go from 0 to 1.
+        max_megapixels: the largest picture in millions of pixels. A JPEG of up to four times that size is decoded with
+            a half or a quarter of its width and height, see [`full_size`].
 
     Raises:
-        ImageError: for a source that is absent, empty, no picture, damaged, above `MAX_IMAGE_PIXELS` by its header, or
-            of another type.
+        ImageError: for a source that is absent, empty, no picture, damaged, too large by its header, or of another
+            type.
     """
+    given: Any = source
     if isinstance(source, dict):
-        data: Any = source.get("bytes")
-        path: Any = source.get("path")
+        data, path = source.get("bytes"), source.get("path")
         if data is None and path is None:
             raise ImageError(Problem(NO_SOURCE, details=f"(the dict has the keys {sorted(source)})"), "dict")
-        name, source = _shortened(path or "bytes"), path if data is None else data
+        name, given = _shortened(path or "bytes"), path if data is None else data
     else:
         name = _name(source)
+    limit = int(max_megapixels * 10**6)
+    if isinstance(given, np.ndarray | torch.Tensor):
+        return _from_array(given, name, limit).convert("RGB")
+    image = given if isinstance(given, Image.Image) else _open(given, name, limit)
+    _check_size(image.size, name, limit)
+    with _decoding(name):
+        image.load()
+        if image.mode == "F" or image.mode.startswith("I"):
+            values = np.asarray(image)
+        else:
+            # Pillow would warn of a palette with several degrees of transparency.
+            is_opaque = not isinstance(image.info.get("transparency"), bytes)
+            return (image if is_opaque else image.convert("RGBA")).convert("RGB")
+    return Image.fromarray(_to_8_bit(values, name)).convert("RGB")
 
-    # Pillow warns of sizes below our limit, of transparency and of broken EXIF data, and would raise under `-W error`.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+
+def full_size(image: Image.Image) -> tuple[int, int]:
+    """
+    Width and height of the picture that [`load_image`] read, in whose pixels boxes are given. They are more than those
+    of `image` where a large JPEG was decoded smaller.
+    """
+    stored = image.info.get(_FULL_SIZE)
+    # What was cut out of it or made of it since is a picture of its own.
+    return stored[:2] if isinstance(stored, tuple) and stored[2:] == image.size else image.size
+
+
+_FULL_SIZE = "full size"  # Pictures take their `info` along when they are copied or sent to another process.
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Around calls of Pillow with data of others, which make it raise nearly every kind of error."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        # The system's errors name the path, which a published report must not.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(Problem(DAMAGED, details=f"({reason})"), name) from error
+
+
+class _PictureFile(BytesIO):
+    """A picture's bytes. What Pillow reads of them in more than so many parts, or of so many bytes, is refused."""
+
+    def __init__(self, data: bytes | bytearray, name: str):
+        super().__init__(data)
+        self.name = name
+        self.reads_left, self.bytes_left = MAX_HEADER_READS, MAX_HEADER_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.reads_left -= 1
+        if size is not None and size >= 0:  # Some read the whole file at once.
+            self.bytes_left -= len(data)
+        if min(self.reads_left, self.bytes_left) < 0:
+            raise ImageError(Problem(TOO_LONG), self.name)
+        return data
+
+
+def _open(source: str | os.PathLike | bytes | bytearray, name: str, limit: int) -> ImageFile.ImageFile:
+    """The picture in a file or its bytes, not decoded yet. What is no picture, or a hostile one, is an ImageError."""
+    problem = check_source(source)
+    if problem is not None:
+        raise ImageError(problem, name)
+    max_bytes = MAX_BYTES_A_PIXEL * limit
+    if isinstance(source, bytes | bytearray):
+        data = source
+    else:
+        with _decoding(name), open(source, "rb") as opened:
+            data = opened.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ImageError(Problem(TOO_LONG, details=f"(more than {max_bytes // 10**6} MB)"), name)
+    for plugin in FORMATS.values():
+        file = _PictureFile(data, name)
         try:
-            if isinstance(source, Image.Image):
-                return _to_rgb(source, name)
-            if isinstance(source, np.ndarray):
-                return _to_rgb(_from_array(source, name), name)
-            problem = check_source(source)
-            if problem is not None:
-                raise ImageError(problem, name)
-            file: Any = BytesIO(source) if isinstance(source, bytes | bytearray) else source
-            with Image.open(file) as image:
-                return _to_rgb(image, name)
-        except (ImageError, MemoryError):
-            raise
-        except Image.DecompressionBombError as error:
-            raise ImageError(Problem(TOO_LARGE, details=f"({error})"), name) from error
-        except UnidentifiedImageError as error:
-            raise ImageError(Problem(UNKNOWN_FORMAT), name) from error
-        except Exception as error:  # Damaged data make Pillow's plugins raise nearly every kind of error.
-            # The system's errors name the path, which a published report must not.
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ImageError(Problem(DAMAGED, details=f"({reason})"), name) from error
+            with _decoding(name):
+                if plugin is TiffImagePlugin.TiffImageFile:
+                    _check_strips(file)
+                image = plugin(file)
+            break
+        except ImageError as error:
+            if not isinstance(error.__cause__, SyntaxError | struct.error):  # Else it is in another format.
+                raise
+    else:
+        raise ImageError(Problem(UNKNOWN_FORMAT), name)
+    file.reads_left, file.bytes_left = MAX_READS, sys.maxsize
+    pixels = image.width * image.height
+    if image.format == "JPEG" and pixels <= MAX_DECODED * limit:
+        if data.count(b"\xff\xda") > MAX_SCANS:
+            raise ImageError(Problem(TOO_LONG), name)
+        _draft(image, limit)
+    if pixels <= limit and _decoded_size(image) > MAX_DECODED * limit:
+        raise ImageError(Problem(TOO_LONG), name)
+    return image
+
+
+def _check_strips(file: _PictureFile) -> None:
+    """Refuse a TIFF in more than `MAX_STRIPS` strips or tiles, each of which Pillow would make an object of."""
+    header = file.read(8)
+    header += file.read(8) if header[2:3] == b"+" else b""  # BigTIFF
+    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+    file.seek(directory.next)
+    directory.load(file)
+    for tag in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS):
+        offsets = directory.get(tag, ())
+        if isinstance(offsets, tuple) and len(offsets) > MAX_STRIPS:
+            raise ImageError(Problem(TOO_LONG), file.name)
+    file.seek(0)
+
+
+def _decoded_size(image: ImageFile.ImageFile) -> int:
+    """The most pixels that Pillow has in memory, or writes one after another, to decode a picture."""
+    tiles = [(extents, name) for name, extents, *_ in image.tile if extents is not None]
+    size = sum((right - left) * (lower - upper) for (left, upper, right, lower), _ in tiles)
+    if any(name == "bmp_rle" for _, name in tiles):  # A step may skip 255 rows, also below the last one.
+        size += 256 * image.width
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # A tile may be larger than the picture.
+        tile = [image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+        size = max(size, math.prod(side for side in tile if isinstance(side, int)))
+    return size
+
+
+def _draft(image: ImageFile.ImageFile, limit: int) -> None:
+    """Have a JPEG decoded with a half, a quarter or an eighth of its sides, so that it fits the limit."""
+    width, height = image.size
+    divisor = 1
+    while math.ceil(width / divisor) * math.ceil(height / divisor) > limit:
+        divisor *= 2
+    if divisor > 1:
+        image.draft(None, (width // divisor, height // divisor))
+        image.info[_FULL_SIZE] = (width, height, *image.size)
 
 
 def check_source(source: Any) -> Problem | None:
@@ -111,10 +272,10 @@ def check_source(source: Any) -> Problem | None:
             status = os.stat(source)
         except (FileNotFoundError, NotADirectoryError):
             return Problem(ADDRESS if is_address(source) else NO_SUCH_FILE)
-        except OSError as error:  # The name is too long, or a folder may not be entered.
+        except (OSError, ValueError) as error:  # a name too long or with NUL in it, a link to itself, a closed folder
             if is_address(source):
                 return Problem(ADDRESS)
-            return Problem(DAMAGED, details=f"({error.strerror})")
+            return Problem(DAMAGED, details=f"({getattr(error, 'strerror', error)})")
         if stat.S_ISDIR(status.st_mode):
             return Problem(DIRECTORY)
         if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for ever.
@@ -143,6 +304,7 @@ def resized_pictures(
     max_number: int,
     size: int,
     problems: list[tuple[int, Problem]] | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> list[np.ndarray]:
     """
     Pixels of the pictures of several examples, resized and cut: for each example uint8 (number, 3, size, size).
@@ -154,6 +316,7 @@ def resized_pictures(
         max_number: of pictures in an example; more are a ValueError.
         problems: if given, a picture that cannot be used is left out, and the number of its example and its problem
             are added here.
+        max_megapixels: the largest picture, see [`load_image`].
 
     Raises:
         ImageError: without `problems`, for a picture that cannot be used, with the number of its example.
@@ -170,7 +333,7 @@ def resized_pictures(
         for item, source in enumerate(sources):
             # One by one: the whole pictures of a batch would take gigabytes.
             try:
-                image = load_image(source)
+                image = load_image(source, max_megapixels)
             except ImageError as error:
                 problem = replace(error.problem, column=column, item=None if column == "image" else item)
                 if problems is None:
@@ -178,7 +341,7 @@ def resized_pictures(
                 problems.append((row, problem))
                 continue
             resized = image_processor(
-                image,
+                _middle(image, size, max_megapixels),
                 size={"shortest_edge": size},
                 crop_size={"height": size, "width": size},
                 do_rescale=False,
@@ -191,6 +354,20 @@ def resized_pictures(
             number += 1
         examples.append(pixels[:number])
     return examples
+
+
+def _middle(image: Image.Image, size: int, max_megapixels: float) -> Image.Image:
+    """
+    The picture, or its middle where it is so thin that it would be too large with `size` as its short side. What is
+    cut off here would be cut off afterwards.
+    """
+    shortest, longest = sorted(image.size)
+    kept = shortest * max(int(max_megapixels * 10**6) // size**2, 1)
+    if longest <= kept:
+        return image
+    cut = (longest - kept) // 2  # on either side: the middle stays where it is
+    left, upper = (cut, 0) if image.width == longest else (0, cut)
+    return image.crop((left, upper, image.width - left, image.height - upper))
 
 
 def _shortened(name: Any) -> str:
@@ -206,32 +383,55 @@ def _name(source: ImageSource) -> str:
     return type(source).__name__
 
 
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
-        raise ImageError(Problem(WRONG_ARRAY, details=f"(got {array.dtype} {array.shape})"), name)
-    return Image.fromarray(array)
+def _check_size(size: tuple[int, int], name: str, limit: int) -> None:
+    width, height = size
+    if width * height > limit:
+        most = f"at most {limit / 10**6:g} megapixels, of a JPEG {MAX_DECODED} times that"
+        raise ImageError(Problem(TOO_LARGE, details=f"({width} x {height} pixels; {most})"), name)
+    if width * height == 0:
+        raise ImageError(Problem(NO_PIXELS, details=f"({width} x {height} pixels)"), name)
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    size = f"({image.width} x {image.height} pixels)"
-    if image.width * image.height > MAX_IMAGE_PIXELS:
-        raise ImageError(Problem(TOO_LARGE, details=size), name)
-    if image.width * image.height == 0:
-        raise ImageError(Problem(NO_PIXELS, details=size), name)
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _to_8_bit(image, name)
-    return image.convert("RGB")
+def _from_array(source: np.ndarray | torch.Tensor, name: str, limit: int) -> Image.Image:
+    """A picture of mode `L`, `LA`, `RGB` or `RGBA`."""
+    details = f"(got {source.dtype} {tuple(source.shape)})"
+    if isinstance(source, torch.Tensor) and source.dtype == torch.bfloat16:  # which numpy does not have
+        source = source.float()
+    array = to_numpy_array(source)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.dtype.kind not in "buif":
+        raise ImageError(Problem(WRONG_ARRAY, details=details), name)
+    for numbers in ((1, 3), (2, 4)):  # The second ones have an alpha channel, and are rarer.
+        axes = [axis for axis in (0, 2) if array.shape[axis] in numbers]
+        if axes:
+            break
+    if len(axes) != 1:
+        kind = UNCLEAR_ARRAY if axes else WRONG_ARRAY
+        raise ImageError(Problem(kind, details=details), name)
+    array = np.moveaxis(array, axes[0], 2)
+    _check_size((array.shape[1], array.shape[0]), name, limit)
+    array = array[..., 0] if array.shape[2] == 1 else array
+    return Image.fromarray(array if array.dtype == np.uint8 else _to_8_bit(array, name))
 
 
-def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Grey of 16 or 32 bits to `L`. `I` and `F` declare no white value: it is the first usual one not exceeded."""
-    values = np.asarray(image)
+def _to_8_bit(values: np.ndarray, name: str) -> np.ndarray:
+    """
+    Numbers as uint8. Where the type declares no white value, as only that of 16 bits does, it is the first usual one
+    that is not exceeded.
+    """
     low, high = values.min(), values.max()
     if not np.isfinite([low, high]).all():
         raise ImageError(Problem(NOT_FINITE), name)
-    if image.mode.startswith("I;16"):
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
         low, high = 0, 65535
     elif low >= 0 and high <= 65535:
-        usual_whites = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+        usual_whites = (1, 255, 65535) if values.dtype.kind in "bf" else (255, 65535)
         low, high = 0, next(white for white in usual_whites if high <= white)
-    return Image.fromarray(np.rint(np.interp(values, (low, high), (0, 255))).astype(np.uint8))
+    scaled = np.empty(values.shape, dtype=np.uint8)
+    # In parts, since all of them as float64 would fill the memory.
+    operands: Any = {"op_flags": [["readonly"], ["writeonly"]], "flags": ["external_loop", "buffered"]}
+    with np.nditer([values, scaled], buffersize=2**20, **operands) as parts:
+        for part, scaled_part in parts:
+            scaled_part[...] = np.rint(np.interp(part, (low, high), (0, 255)))
+    return scaled

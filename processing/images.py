@@ -303,8 +303,8 @@ def resized_pictures(
     column: str,
     max_number: int,
     size: int,
-    problems: list[tuple[int, Problem]] | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    problems: list[tuple[int, Problem]] | None = None,
 ) -> list[np.ndarray]:
     """
     Pixels of the pictures of several examples, resized and cut: for each example uint8 (number, 3, size, size).
@@ -314,9 +314,9 @@ def resized_pictures(
         pictures: of each example a list of sources, one source or None.
         column: of the pictures, one of `PICTURE_COLUMNS`.
         max_number: of pictures in an example; more are a ValueError.
+        max_megapixels: the largest picture, see [`load_image`].
         problems: if given, a picture that cannot be used is left out, and the number of its example and its problem
             are added here.
-        max_megapixels: the largest picture, see [`load_image`].
 
     Raises:
         ImageError: without `problems`, for a picture that cannot be used, with the number of its example.
@@ -420,7 +420,7 @@ def _to_8_bit(values: np.ndarray, name: str) -> np.ndarray:
     Numbers as uint8. Where the type declares no white value, as only that of 16 bits does, it is the first usual one
     that is not exceeded.
     """
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ImageError(Problem(NOT_FINITE), name)
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from .columns import CROP_KINDS
 from .detectors import DetectedObject, ObjectDetector, plain_phrase
+from .images import full_size
 from .problems import check_at_least_one
 
 
@@ -213,8 +214,8 @@ class ObjectProposer:
         max_objects: int | None = None,
     ) -> list[list[DetectedObject]]:
         """
-        The objects of a kind in each RGB picture, best first, in one forward pass. As any detector's, results depend a
-        little on what else is in the batch.
+        The objects of a kind in each RGB picture, best first, in one forward pass; their boxes are in pixels of its
+        [`full_size`]. As any detector's, results depend a little on what else is in the batch.
 
         Args:
             options: with a detector of that kind.
@@ -231,22 +232,36 @@ class ObjectProposer:
             detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
         options.check_kind(kind, detector.is_zero_shot)
         max_crops = getattr(options, f"max_{kind}_crops")
-        return detector.detect(
+        found = detector.detect(
             images,
             [of_picture or [] for of_picture in phrases] if ZERO_SHOT[kind] else None,
             threshold=getattr(options, f"{kind}_threshold"),
             iou_threshold=options.iou_threshold,
             max_objects=min(max_crops, max_objects or max_crops),
         )
+        return [
+            [detected._replace(box=_scaled(detected.box, image.size, full_size(image))) for detected in of_image]
+            for image, of_image in zip(images, found, strict=True)
+        ]
+
+
+def _scaled(
+    box: Sequence[float], size: tuple[int, int], to_size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """A box in a picture of one size, in the same picture of another size."""
+    across, down = (new / old for old, new in zip(size, to_size, strict=True))
+    xmin, ymin, xmax, ymax = box
+    return xmin * across, ymin * down, xmax * across, ymax * down
 
 
 def encode_crops(image: Image.Image, boxes: Iterable[Sequence[float]]) -> list[bytes]:
     """
-    The part of the picture in each box, as a data set stores it; pixels that a box cuts are whole in the crop. The
-    pipeline takes crops the same way, for a model was trained on such pixels.
+    The part of the picture in each box, as a data set stores it; pixels that a box cuts are whole in the crop. Boxes
+    are in pixels of the [`full_size`]. The pipeline takes crops the same way, for a model was trained on such pixels.
     """
     crops = []
-    for xmin, ymin, xmax, ymax in boxes:
+    for box in boxes:
+        xmin, ymin, xmax, ymax = _scaled(box, full_size(image), image.size)
         corner = (min(math.ceil(xmax), image.width), min(math.ceil(ymax), image.height))
         file = io.BytesIO()
         image.crop((max(math.floor(xmin), 0), max(math.floor(ymin), 0), *corner)).save(file, **JPEG)

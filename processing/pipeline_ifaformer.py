@@ -172,6 +172,7 @@ class IFAformerPipeline(Pipeline):
             for row, result in zip(inputs if is_list else [inputs], results if is_list else [results], strict=True):
                 columns = row.columns if isinstance(row, PipelineRow) else row
                 result.image = columns.get("image") if isinstance(columns, Mapping) else None
+                result.max_megapixels = self.processor.max_megapixels
         return results
 
     def _sanitize_parameters(
@@ -272,7 +273,7 @@ class IFAformerPipeline(Pipeline):
         if row.raises:
             for problem in row.problems:  # it is tagged all the same, and no report will tell
                 logger.warning(f"{row.place}: {problem}" if row.place else str(problem))
-        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds)
+        pictures = read_row_pictures(row, self._limits, self.processor.max_megapixels, crops, proposed_kinds)
         features = self.processor.text_features([row.tokens])
         features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
         row.features = {name: values[0] for name, values in features.items()}

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_image
 from .detectors import DetectedObject
-from .images import WRONG_TYPE, ImageError, load_image
+from .images import WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
 from .problems import Problem, ProblemError
 from .tokenizing import EncodedText, Words, join_words, row_words, split_words
@@ -174,7 +174,7 @@ def read_words(row: Mapping[str, Any], splitter: str) -> Words:
 
 
 def read_row_pictures(
-    row: PipelineRow, limits: Mapping[str, int], crops: Any, proposed_kinds: Collection[str]
+    row: PipelineRow, limits: Mapping[str, int], max_megapixels: float, crops: Any, proposed_kinds: Collection[str]
 ) -> dict[str, list[Any]]:
     """
     The pictures that the model takes of a row, by column, `image` at most one; the row gets its `objects`, and
@@ -182,6 +182,7 @@ def read_row_pictures(
 
     Args:
         limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
+        max_megapixels: the largest picture, see [`load_image`].
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
     """
@@ -202,7 +203,7 @@ def read_row_pictures(
     if sources and not (limits["image"] or boxes or pending):
         logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
     else:
-        loaded = [_load(row, source, "image") for source in _first(row, sources, 1, "image")]
+        loaded = [_load(row, source, max_megapixels, "image") for source in _first(row, sources, 1, "image")]
         image = loaded[0] if loaded else None
         if limits["image"]:
             pictures["image"] = [] if image is None else [image]
@@ -212,7 +213,7 @@ def read_row_pictures(
         if column in boxes and image is not None:
             pictures[column] = _cut(row, image, column, boxes[column], limits[column])
         elif is_auto:
-            pictures |= _own_crops(row, column, limits[column])
+            pictures |= _own_crops(row, column, limits[column], max_megapixels)
     has_crops = any(pictures.get(column) for column in CROP_COLUMNS)
     takes_crops = any(limits[column] for column in CROP_COLUMNS)
     if is_auto and takes_crops and not has_crops and not proposed_kinds and sources:
@@ -275,9 +276,11 @@ def _first(row: PipelineRow, values: list[Any], limit: int, column: str) -> list
     return values[:limit]
 
 
-def _load(row: PipelineRow, source: Any, column: str, item: int | None = None) -> Image.Image | None:
+def _load(
+    row: PipelineRow, source: Any, max_megapixels: float, column: str, item: int | None = None
+) -> Image.Image | None:
     try:
-        return load_image(source)
+        return load_image(source, max_megapixels)
     except ImageError as error:
         details = error.problem.details
         if error.problem.kind != WRONG_TYPE:  # whose details are the type, and so is its name
@@ -286,13 +289,14 @@ def _load(row: PipelineRow, source: Any, column: str, item: int | None = None) -
         return None
 
 
-def _own_crops(row: PipelineRow, column: str, limit: int) -> dict[str, list[Image.Image]]:
+def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float) -> dict[str, list[Image.Image]]:
     """The row's own crops, where the model takes any; with the objects beside them where there is one for each."""
     sources = _as_list(row.columns.get(column))
     if sources and limit == 0:
         logger.warning_once(f"The column {column} is not looked at, since the model takes no crops of this kind.")
         return {}
-    loaded = [_load(row, source, column, item) for item, source in enumerate(_first(row, sources, limit, column))]
+    used = _first(row, sources, limit, column)
+    loaded = [_load(row, source, max_megapixels, column, item) for item, source in enumerate(used)]
     objects = row.columns.get(column.replace("_crops", "_objects")) or []
     if len(objects) == len(sources):  # else they are not those of the crops
         of_crops = zip(objects[:limit], loaded, strict=True)
@@ -306,7 +310,7 @@ def _own_crops(row: PipelineRow, column: str, limit: int) -> dict[str, list[Imag
 def _cut(row: PipelineRow, image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int) -> list[bytes]:
     """The crops of boxes. The row gets the boxes as far as they lie in the picture; one outside is reported."""
     kept = []
-    width, height = image.size
+    width, height = full_size(image)
     for item, described in enumerate(_first(row, boxes, limit, column)):
         xmin, ymin, xmax, ymax = described["box"]
         clipped = [max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height))]

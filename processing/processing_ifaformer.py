@@ -12,7 +12,7 @@ from .call_arguments import CallArguments, IFAformerProcessorKwargs, per_text
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
 from .entity_markers import encode_marked, mark_texts
-from .images import image_processor_of, resized_pictures
+from .images import MAX_MEGAPIXELS, image_processor_of, resized_pictures
 from .labels import (
     TWITTER_TAGS,
     align_labels,
@@ -69,6 +69,7 @@ class IFAformerProcessor(ProcessorMixin):
             `<s> </s> <o> </o>`; a tokenizer that uses these itself (RoBERTa's) needs others.
         word_splitter (`str`, defaults to `"unicode"`): how texts become words, see [`split_words`]. A processor that
             was saved before there was a choice has `"bert"`.
+        max_megapixels (`float`, defaults to 25): the largest picture in millions of pixels, see [`load_image`].
 
     Raises:
         ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
@@ -95,6 +96,7 @@ class IFAformerProcessor(ProcessorMixin):
         use_whole_image: bool = True,
         entity_markers: Sequence[str] | None = None,
         word_splitter: str = "unicode",
+        max_megapixels: float = MAX_MEGAPIXELS,
         **kwargs,
     ):
         check_word_splitter(word_splitter)
@@ -108,7 +110,7 @@ class IFAformerProcessor(ProcessorMixin):
         self.relations = None if relations is None else list(relations)
         self.negative_relation = find_negative(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
-        self.max_length, self.pad_to_max_length = max_length, pad_to_max_length
+        self.max_length, self.pad_to_max_length, self.max_megapixels = max_length, pad_to_max_length, max_megapixels
         self.entity_markers = list(("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers)
         check_tokenizer(tokenizer)
         check_labels(self.tags, self.relations, label_scheme)
@@ -240,7 +242,7 @@ class IFAformerProcessor(ProcessorMixin):
             "image_processor": type(self.image_processor).__name__,
             **{name: str(getattr(self.image_processor, name, None)) for name in names},
             "pixel_shapes": self.pixel_shapes,
-            **{name: getattr(self, name) for name in PICTURE_FIELDS},
+            **{name: getattr(self, name) for name in (*PICTURE_FIELDS, "max_megapixels")},
         }
 
     @property
@@ -292,7 +294,7 @@ class IFAformerProcessor(ProcessorMixin):
         Args:
             text: a string, a list of strings, a list of words (with `is_split_into_words=True`), or a list of lists of
                 words.
-            images: one picture an example, None where there is none: path, bytes, PIL image or array.
+            images: one picture an example, None where there is none: what [`load_image`] takes.
             aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none.
             word_labels: a tag or tag id of each word.
             heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
@@ -391,7 +393,8 @@ class IFAformerProcessor(ProcessorMixin):
         for column, (name, (_, size, _)) in zip(PICTURE_COLUMNS, self.pixel_shapes.items(), strict=True):
             number = self.picture_limits[column]
             if column in pictures and number:
-                pixels = resized_pictures(self.image_processor, pictures[column], column, number, size, problems)
+                settings = (column, number, size, self.max_megapixels)
+                pixels = resized_pictures(self.image_processor, pictures[column], *settings, problems)
                 # One picture a row is a list of at most one.
                 data[name] = [of[0] if len(of) else None for of in pixels] if column == "image" else pixels
         return data
@@ -437,8 +440,7 @@ class IFAformerProcessor(ProcessorMixin):
         logits = torch.as_tensor(logits)
         if logits.ndim != 2 or logits.shape[1] != len(self.relations):
             raise ValueError(
-                f"logits must be of shape (batch_size, {len(self.relations)}), one a relation; got "
-                f"{tuple(logits.shape)}."
+                f"logits must be of shape (batch_size, {len(self.relations)}), got {tuple(logits.shape)}."
             )
         scores, ids = logits.float().softmax(dim=-1).max(dim=-1)
         answers = zip(ids.tolist(), scores.tolist(), strict=True)

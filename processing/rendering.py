@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from .images import ImageError, load_image
+from .images import MAX_MEGAPIXELS, ImageError, full_size, load_image
 
 
 # Light enough for black text on them (WCAG contrast above 9), distinct for the colour-blind as far as eight can be.
@@ -75,7 +75,8 @@ def picture_figure(
 ) -> str:
     """
     An RGB picture, scaled to at most `width` pixels across, with a caption below it and boxes over it: label, (xmin,
-    ymin, xmax, ymax) in pixels of `image`, CSS colour and, where it is not 2 pixels of the scaled picture, line width.
+    ymin, xmax, ymax) in pixels of the picture's [`full_size`], CSS colour and, where it is not 2 pixels of the scaled
+    picture, line width.
     """
     shown = image.copy()
     shown.thumbnail((width, 4 * width))
@@ -85,12 +86,13 @@ def picture_figure(
     label = escaped(caption)
     if boxes:
         # in the picture's own pixels: the browser scales boxes and picture alike
-        unit = image.width / shown.width
-        drawn = "".join(_box(box, image.size, unit) for box in boxes)
+        width, height = full_size(image)
+        unit = width / shown.width
+        drawn = "".join(_box(box, (width, height), unit) for box in boxes)
         picture = (
-            f'<svg viewBox="0 0 {image.width} {image.height}" width="{shown.width}" height="{shown.height}" '
-            f'role="img" aria-label="{label}"><image href="{source}" width="{image.width}" '
-            f'height="{image.height}"/>{drawn}</svg>'
+            f'<svg viewBox="0 0 {width} {height}" width="{shown.width}" height="{shown.height}" '
+            f'role="img" aria-label="{label}"><image href="{source}" width="{width}" '
+            f'height="{height}"/>{drawn}</svg>'
         )
     else:
         picture = f'<img src="{source}" alt="{label}" width="{shown.width}" height="{shown.height}"/>'
@@ -118,6 +120,7 @@ def tweet_html(
     crops: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
     problems: Sequence[str] = (),
     relations: Sequence[Mapping[str, Any]] = (),
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> str:
     """
     A tagged tweet: its text with the entities marked, the relations between them, its picture with the boxes of its
@@ -131,6 +134,7 @@ def tweet_html(
             tweet was tagged.
         problems: what was wrong with the tweet.
         relations: `head` and `tail` (words), `relation` and `score` of each.
+        max_megapixels: the largest picture, see [`load_image`].
     """
     parts = [f'<p dir="auto">{entity_text(text or "", entities)}</p>']
     for relation in relations:
@@ -139,9 +143,10 @@ def tweet_html(
         parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
     parts += [f'<p class="note">{escaped(problem)}</p>' for problem in problems]
     figures = [_explained(entity) for entity in entities if "shares" in entity]
+    source = next(iter(image), None) if isinstance(image, list | tuple) else image
     try:
-        picture = load_image(image[0] if isinstance(image, list | tuple) else image) if image is not None else None
-    except (ImageError, IndexError):
+        picture = None if source is None else load_image(source, max_megapixels)
+    except ImageError:
         picture = None
     if picture is None:
         parts += [f'<p class="note">{escaped(caption)}</p>' for caption, _ in figures]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
+from .images import MAX_MEGAPIXELS
 from .problems import Problem
 from .rendering import tweet_html
 
@@ -15,7 +16,7 @@ class Entities(list):
     Attributes:
         text: what the offsets point into.
         crops: what is known of where crops were cut, by column.
-        found_problems, image: as in [`TaggedRow`].
+        found_problems, image, max_megapixels: as in [`TaggedRow`].
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class Entities(list):
         super().__init__(entities)
         self.text, self.crops, self.found_problems = text, crops or {}, list(found_problems)
         self.image: Any = None
+        self.max_megapixels = MAX_MEGAPIXELS
 
     def _repr_html_(self) -> str:
-        return tweet_html(self.text, self, self.image, self.crops)
+        return tweet_html(self.text, self, self.image, self.crops, max_megapixels=self.max_megapixels)
 
 
 class TaggedRow(dict):
@@ -40,6 +42,7 @@ class TaggedRow(dict):
     Attributes:
         found_problems: what is wrong with the row; as sentences they are the dict's `problems`.
         image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
+        max_megapixels: the largest picture that is read, as the model's processor has it.
         is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
         confidence: how sure the model is of the answer as a whole, from 0 to 1; None where it could not be asked. For
             entities it is P(tags | tweet) ** (1 / n), with the most likely tags of n words under the CRF: the maximum
@@ -49,6 +52,7 @@ class TaggedRow(dict):
 
     found_problems: Sequence[Problem] = ()
     image: Any = None
+    max_megapixels: float = MAX_MEGAPIXELS
     is_tagged: bool = True
     confidence: float | None = None
 
@@ -73,9 +77,8 @@ class TaggedText(TaggedRow):
             {**relation, **{name: entities[relation[name]]["word"] for name in ("head", "tail")}}
             for relation in self.get("relations", [])
         ]
-        return tweet_html(
-            self["text"], entities, self.image, self.get("crops", {}), self.get("problems", []), relations
-        )
+        told = (self.get("crops", {}), self.get("problems", []), relations)
+        return tweet_html(self["text"], entities, self.image, *told, self.max_megapixels)
 
 
 class TaggedRelation(TaggedRow):
@@ -95,4 +98,5 @@ class TaggedRelation(TaggedRow):
             first, second = sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
             if not first["start"] < first["end"] <= second["start"] < second["end"]:
                 entities = []  # one within the other: the line below the text names them
-        return tweet_html(self.text, entities, self.image, self.crops, self.get("problems", []), relations)
+        told = (self.crops, self.get("problems", []), relations)
+        return tweet_html(self.text, entities, self.image, *told, self.max_megapixels)

@@ -22,6 +22,8 @@ TASKS = ("ner", "re")
 PROTOCOLS = ("word", "published")
 ANNOTATION_TOOLS = ("label_studio", "doccano")
 
+MAX_MEGAPIXELS = 25.0
+
 ALL = sys.maxsize  # So many crops does no picture have.
 
 
@@ -54,6 +56,7 @@ class DataSourceArguments:
         num_rcnn_crops: int = ALL,
         word_splitter: str = "unicode",
         verify_pictures: bool = False,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> "tuple[DatasetDict, LoadingReport]":
         """
         The data set with its pictures encoded, and the report of its loading for the command to print. The words of
@@ -66,7 +69,18 @@ class DataSourceArguments:
 
         options = {option.name: getattr(self, option.name) for option in fields(DataSourceArguments)}
         options |= {"num_aux_crops": num_aux_crops, "num_rcnn_crops": num_rcnn_crops, "word_splitter": word_splitter}
-        return load_data(options.pop("dataset"), **options, verify_pictures=verify_pictures)
+        options |= {"verify_pictures": verify_pictures, "max_megapixels": max_megapixels}
+        return load_data(options.pop("dataset"), **options)
+
+
+@dataclass
+class PictureArguments:
+    """Options of the pictures."""
+
+    max_megapixels: float = option(
+        "The largest picture in millions of pixels. Of a JPEG, which is then decoded smaller, it is four times that.",
+        MAX_MEGAPIXELS,
+    )
 
 
 @dataclass

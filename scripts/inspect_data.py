@@ -10,11 +10,11 @@ The page is one HTML file that stands alone. Its samples are chosen at random; t
 from dataclasses import dataclass
 
 from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import DataSourceArguments
+from ifaformer_commands.data_options import DataSourceArguments, PictureArguments
 
 
 @dataclass
-class InspectionArguments(DataSourceArguments):
+class InspectionArguments(PictureArguments, DataSourceArguments):
     """Options of what is shown."""
 
     output: str | None = option("The HTML file for the page. Without it, the counts are printed and no more.")
@@ -34,7 +34,8 @@ def main() -> None:
     from processing.jobs.atomic_files import write_json
 
     with user_errors():
-        data, report = arguments.load(verify_pictures=True)
+        limit = arguments.max_megapixels
+        data, report = arguments.load(verify_pictures=True, max_megapixels=limit)
         rows = choose_rows(data, arguments.split, arguments.num_samples, arguments.ids or (), arguments.seed)
         if report:
             print(report)
@@ -44,7 +45,8 @@ def main() -> None:
         if json_output:
             write_json(statistics, json_output)
         if output:
-            page = sample_page(data, rows, statistics, name=arguments.dataset, report=report.published())
+            told = {"name": arguments.dataset, "report": report.published()}
+            page = sample_page(data, rows, statistics, max_megapixels=limit, **told)
             output.write_text(page, encoding="utf-8", errors="replace")
             print(f"Written: {output}")
 

@@ -41,6 +41,10 @@ class ReadingArguments:
         "How many crops by an object detector a picture has at most. By default it is 3."
     )
     rcnn_crop_size: int | None = option("The height and width of these crops in pixels. By default it is 64.")
+    max_megapixels: float | None = option(
+        "The largest picture in millions of pixels. By default it is 25; of a JPEG, which is then decoded smaller, it "
+        "is four times that."
+    )
 
 
 @dataclass

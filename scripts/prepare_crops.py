@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ifaformer_commands.command_line import option, parse_arguments, user_errors
-from ifaformer_commands.data_options import DataSourceArguments, DetectionArguments
+from ifaformer_commands.data_options import DataSourceArguments, DetectionArguments, PictureArguments
 
 
 @dataclass
-class CropArguments(DataSourceArguments):
+class CropArguments(PictureArguments, DataSourceArguments):
     """Options of the output."""
 
     output_dir: str | None = option("The folder for the rows with crops.")
@@ -74,7 +74,7 @@ def main() -> None:
         if report and state.is_main_process:
             print(report, file=sys.stderr)
         names = ("batch_size", "rows_per_shard", "limit", "contact_sheet_rows", "seed", "overwrite")
-        given = {name: getattr(arguments, name) for name in names}
+        given = {name: getattr(arguments, name) for name in (*names, "max_megapixels")}
         summary = prepare_crops(data, arguments.output_dir, options, name=arguments.dataset, **given)
     if state.is_main_process:
         if summary is None:

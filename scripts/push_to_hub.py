@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
-from ifaformer_commands.data_options import DataSourceArguments
+from ifaformer_commands.data_options import DataSourceArguments, PictureArguments
 
 
 @dataclass
@@ -45,7 +45,7 @@ class CardArguments:
 
 
 @dataclass
-class DatasetArguments(DataSourceArguments):
+class DatasetArguments(PictureArguments, DataSourceArguments):
     """The data set that is shared."""
 
     dataset: str = option("The data set to share, named as for the other commands.", "")
@@ -115,7 +115,7 @@ def share(arguments: SharingArguments) -> str | None:
         if model.has_own_card:
             print(f"{Path(arguments.model, 'README.md')} is its author's own. It was pushed as it is.")
         return model.url
-    data, report = arguments.load(verify_pictures=True)
+    data, report = arguments.load(verify_pictures=True, max_megapixels=arguments.max_megapixels)
     if report:
         print(report)
     card |= {"title": arguments.title or Path(arguments.dataset).stem, "report": report.published()}

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
 SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation")
+OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 
 
 def start_options(model: str | None = None) -> dict[str, Any]:

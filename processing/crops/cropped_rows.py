@@ -34,11 +34,11 @@ class LookedAtPicture:
     found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)  # objects and crops, by kind
 
 
-def read_picture(source: dict[str, Any]) -> LookedAtPicture:
+def read_picture(source: dict[str, Any], max_megapixels: float) -> LookedAtPicture:
     """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read."""
     name = source["path"] and os.path.basename(source["path"])
     try:
-        image = load_image(source)
+        image = load_image(source, max_megapixels)
     except ImageError as error:
         return LookedAtPicture(name, problem=error.problem)
     data = Path(source["path"]).read_bytes() if source["bytes"] is None else source["bytes"]
@@ -54,9 +54,10 @@ class CropFinder:
         find_phrases: Callable[[list[str]], list[list[str]]] | None,
         batch_size: int,
         device: torch.device | str,
+        max_megapixels: float,
     ) -> None:
         self.options, self.find_phrases, self.batch_size = options, find_phrases, batch_size
-        self.proposer = ObjectProposer(device)
+        self.proposer, self.max_megapixels = ObjectProposer(device), max_megapixels
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def add_crops(
@@ -83,7 +84,7 @@ class CropFinder:
             unreadable += _unreadable(columns["id"][index], "image", [picture])
         for kind in CROP_KINDS:
             if kind not in self.options.detectors:
-                unreadable += _keep_own_crops(columns, kind)
+                unreadable += _keep_own_crops(columns, kind, self.max_megapixels)
                 continue
             found = [pictures[index].found.get(kind, []) if index in pictures else [] for index in range(len(rows))]
             columns[f"{kind}_objects"] = [[detected._asdict() for detected, _ in of_row] for of_row in found]
@@ -124,7 +125,8 @@ class CropFinder:
         """The pictures of each batch; those of the next one are read while these are looked at."""
         ahead: list[Future[LookedAtPicture]] = []
         for batch in [*batches, ()]:
-            ready, ahead = ahead, [self._readers.submit(read_picture, sources[indices[0]]) for indices in batch]
+            given = [(sources[indices[0]], self.max_megapixels) for indices in batch]
+            ready, ahead = ahead, [self._readers.submit(read_picture, *each) for each in given]
             if ready:
                 yield [picture.result() for picture in ready]
 
@@ -148,13 +150,13 @@ class CropFinder:
             picture.image = None
 
 
-def _keep_own_crops(columns: dict[str, Any], kind: str) -> list[dict[str, str]]:
+def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -> list[dict[str, str]]:
     """Leave the rows' own crops in place, as bytes, but for those that cannot be read; and say which these are."""
     crops_column, objects_column = f"{kind}_crops", f"{kind}_objects"
     own_objects = columns.get(objects_column) or [[]] * len(columns["id"])
     columns[objects_column], unreadable = [], []
     for index, row_id in enumerate(columns["id"]):
-        crops = [read_picture(source) for source in columns[crops_column][index] or []]
+        crops = [read_picture(source, max_megapixels) for source in columns[crops_column][index] or []]
         objects = own_objects[index] or []
         if len(objects) != len(crops):  # then they are not the objects of these crops
             objects = []

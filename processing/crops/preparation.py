@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.detectors import DetectedObject, is_zero_shot_checkpoint
-from processing.images import load_image
+from processing.images import MAX_MEGAPIXELS, load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, pictures_digest, without_folders
@@ -43,6 +43,7 @@ def prepare_crops(
     contact_sheet_rows: int = 12,
     seed: int = 0,
     overwrite: bool = False,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, Any] | None:
     """
     Look at the pictures of a data set and store its rows with crops, shard by shard.
@@ -65,6 +66,7 @@ def prepare_crops(
         contact_sheet_rows: pictures on the contact sheet; 0 for no sheet.
         seed: decides which pictures these are.
         overwrite: replace the rows of another run.
+        max_megapixels: the largest picture, see [`load_image`].
 
     Returns:
         What `crops.json` holds: settings, counts by split, labels by kind, what could not be read, versions. None
@@ -90,6 +92,7 @@ def prepare_crops(
 
     def begin() -> set[str] | None:
         settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
+        settings["max_megapixels"] = max_megapixels
         settings |= _detector_settings(options) | _digests(data, options)
         finder = _phrase_finder(options, features)
         settings["phrases"] = finder and finder.settings
@@ -104,7 +107,7 @@ def prepare_crops(
         told = (f"{kind} {detector} above {thresholds[kind]:g}" for kind, detector in detectors.items())
         with writing(folder):
             title = f"{without_folders(name)}: {', '.join(told)}"
-            _write_sheet(output, shards, [pictures[index] for index in sorted(chosen)], title)
+            _write_sheet(output, shards, [pictures[index] for index in sorted(chosen)], title, max_megapixels)
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         return output.finish({**_summary(data, shards, records), "versions": versions})
 
@@ -114,7 +117,8 @@ def prepare_crops(
             return None
         left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
         if left:
-            finder = CropFinder(options, _phrase_finder(options, features), batch_size, state.device)
+            phrase_finder = _phrase_finder(options, features)
+            finder = CropFinder(options, phrase_finder, batch_size, state.device, max_megapixels)
         with tqdm(
             total=sum(len(shards[part][1]) for part in left),
             unit=" rows",
@@ -184,7 +188,9 @@ def _summary(splits: Iterable[str], shards: Shards, records: Mapping[str, Mappin
     return {"splits": counts, "labels": by_frequency, "unreadable": unreadable}
 
 
-def _write_sheet(output: ResumableOutput, shards: Shards, pictures: Sequence[tuple[str, int]], title: str) -> None:
+def _write_sheet(
+    output: ResumableOutput, shards: Shards, pictures: Sequence[tuple[str, int]], title: str, max_megapixels: float
+) -> None:
     """Draw a contact sheet of pictures, by part and row; where there is none, there is no sheet."""
     entries = []
     for part, row_index in pictures:
@@ -196,7 +202,8 @@ def _write_sheet(output: ResumableOutput, shards: Shards, pictures: Sequence[tup
         split, _ = shards[part]
         objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
-        entries.append(SheetEntry(shown_id, row_words(row)[0], load_image(row["image"]), objects))
+        picture = load_image(row["image"], max_megapixels)
+        entries.append(SheetEntry(shown_id, row_words(row)[0], picture, objects))
     path = output.output / "contact_sheet.png"
     path.unlink(missing_ok=True)
     if entries:

@@ -15,6 +15,7 @@ from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.find_tables import find_tables
 from processing.data.own.tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of, table_features
+from processing.images import MAX_MEGAPIXELS
 from processing.jobs.cache_errors import cache_errors
 from processing.problems import ProblemError
 from processing.rows.loading_report import LoadingReport
@@ -42,6 +43,7 @@ def load_data(
     word_splitter: str = "unicode",
     verify_pictures: bool = False,
     task: str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
     **options: Any,
 ) -> tuple[DatasetDict, LoadingReport]:
     """
@@ -61,6 +63,7 @@ def load_data(
             data, and rows that have these columns already, are not verified.
         task: with `re`, rows of your own that have entities and relations between them are read for the relations,
             else for the entities.
+        max_megapixels: the largest picture that `verify_pictures` lets into the rows, see [`load_image`].
         **options: of the builder: `num_aux_crops` and `num_rcnn_crops`, and for data of your own `image_dir`,
             `tag_scheme`, `strict` and `entity_types`.
 
@@ -72,7 +75,7 @@ def load_data(
     numbers: dict[str, Any] = {
         option: options.pop(option) for option in ("num_aux_crops", "num_rcnn_crops") if option in options
     }
-    shared: dict[str, Any] = {**numbers, "verify_pictures": verify_pictures}
+    shared: dict[str, Any] = {**numbers, "verify_pictures": verify_pictures, "max_megapixels": max_megapixels}
     own = {option: value for option, value in options.items() if value is not None and value is not False}
     is_own = name not in DATASETS and os.path.exists(name)
     if own and not is_own:

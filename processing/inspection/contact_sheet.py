@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from processing.detectors import DetectedObject
+from processing.images import full_size
 from processing.rendering import CROP_COLOURS
 
 
@@ -64,7 +65,7 @@ def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:
 def _draw(axes: Axes, entry: SheetEntry) -> None:
     shown = entry.image.copy()
     shown.thumbnail((2 * CELL_WIDTH * DPI, 2 * CELL_HEIGHT * DPI))
-    width, height = entry.image.size
+    width, height = full_size(entry.image)
     axes.imshow(shown, extent=(0, width, height, 0))  # so that boxes are in pixels of the picture
     # The picture lies in the middle of a field that has the same shape in all cells.
     right, below = max(0, height * FIELD_ASPECT - width) / 2, max(0, width / FIELD_ASPECT - height) / 2

@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS
 from processing.data.tasks import choose_split
-from processing.images import ImageError, load_image
+from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import without_folders
 from processing.labels import entity_spans
 from processing.rendering import CROP_COLOURS, entity_text, escaped, picture_figure
@@ -57,6 +57,7 @@ def sample_page(
     *,
     name: str,
     report: str = "",
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> str:
     """
     The page, which stands alone, carries no script, and can be passed on: the rows of a data set that [`choose_rows`]
@@ -67,6 +68,7 @@ def sample_page(
         statistics: of each split, as [`split_statistics`] counts them.
         name: of the data set; of a path the last part is shown.
         report: what loading had to tell, as it is published.
+        max_megapixels: the largest picture, see [`load_image`].
     """
     header, lines = statistics_table(statistics)
     findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
@@ -74,14 +76,14 @@ def sample_page(
     if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
         keys = (f'<span style="color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS)
         legend = f"<p>Boxes: {', '.join(keys)}</p>"
-    samples = [_sample(split, data[split], index) for split, index in rows]
+    samples = [_sample(split, data[split], index, max_megapixels) for split, index in rows]
     note = outside_note(sum(num_outside for _, num_outside in samples))
     findings += f'<p class="note">{note}</p>' if note else ""
     body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{''.join(sample for sample, _ in samples)}"
     return page(f"Data set {without_folders(name)}", body)
 
 
-def _sample(split: str, rows: Dataset, index: int) -> tuple[str, int]:
+def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> tuple[str, int]:
     """One row as HTML, and how many of its pictures are left out for lying outside."""
     row = rows[index]
     text, _, offsets = row_words(row)
@@ -116,7 +118,7 @@ def _sample(split: str, rows: Dataset, index: int) -> tuple[str, int]:
             figures.append(f'<p class="note">{caption}: {OUTSIDE}</p>')
             continue
         try:
-            figures.append(picture_figure(load_image(picture), caption, drawn, width))
+            figures.append(picture_figure(load_image(picture, max_megapixels), caption, drawn, width))
         except ImageError as error:
             figures.append(f'<p class="note">{escaped(f"{caption}: {error.problem.published}")}</p>')
     name = f"{split}, {without_folders(row['id'])}"

@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
-from processing.images import ADDRESS, NO_SUCH_FILE, ImageError, ImageSource, check_source, is_address, load_image
+from processing.images import (
+    ADDRESS,
+    MAX_MEGAPIXELS,
+    NO_SUCH_FILE,
+    ImageError,
+    ImageSource,
+    check_source,
+    is_address,
+    load_image,
+)
 from processing.jobs.digests import is_local_path
 from processing.problems import Problem, ProblemError
 
@@ -22,13 +31,14 @@ _IS_OUTSIDE = "the path leads out of the folder of the pictures"
 _COUNTS = {ADDRESS: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
 _ARE = {ADDRESS: "an address", _IS_OUTSIDE: "outside the folder of the pictures", NO_SUCH_FILE: "missing"}
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+# Of the formats that `load_image` reads.
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 
-def check_image(source: ImageSource) -> Problem | None:
+def check_image(source: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> Problem | None:
     """What keeps `load_image` from reading the source, None where nothing does. It is decoded in full and not kept."""
     try:
-        load_image(source)
+        load_image(source, max_megapixels)
     except ImageError as error:
         return error.problem
     return None
@@ -157,6 +167,7 @@ class PictureReader:
         report: counts and absent pictures are added to it.
         verify: whether each picture is decoded to see that it can be used. Without, no file is opened: what is damaged
             shows when features are prepared.
+        max_megapixels: the largest picture that can be used, see [`load_image`]. Without `verify` it has no effect.
     """
 
     def __init__(
@@ -166,10 +177,12 @@ class PictureReader:
         limits: Mapping[str, int],
         report: SplitReport,
         verify: bool = False,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ):
         self.root, self.folders, self.limits, self.report = root, folders, limits, report
         self.missing: dict[str, list[AbsentPicture]] = {}  # by column, those that are not there
-        self._check = check_image if verify else check_source
+        check = functools.partial(check_image, max_megapixels=max_megapixels)
+        self._check = check if verify else check_source
         self._check_file = functools.cache(self._check)  # Several rows may share a picture.
 
     def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 
 from processing.columns import CROP_COLUMNS
+from processing.images import MAX_MEGAPIXELS
 from processing.jobs.cache_errors import cache_errors
 from processing.jobs.digests import code_digest, digest
 
@@ -28,12 +29,14 @@ class ReportingBuilderConfig(datasets.BuilderConfig):
         num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on.
         verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
             row. Without, only its file is looked for, and [`prepare_features`] finds out.
+        max_megapixels: the largest picture that can be used, with `verify_pictures`.
     """
 
     version: datasets.Version | str = "1.0.0"
     num_aux_crops: int = 3
     num_rcnn_crops: int = 3
     verify_pictures: bool = False
+    max_megapixels: float = MAX_MEGAPIXELS
 
 
 class ReportingBuilder(datasets.GeneratorBasedBuilder):
@@ -77,7 +80,8 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
         report = self.report.splits[split] = SplitReport()
         limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
-        self._readers[split] = reader = PictureReader(root, folders, limits, report, self.config.verify_pictures)
+        of_pictures = (self.config.verify_pictures, self.config.max_megapixels)
+        self._readers[split] = reader = PictureReader(root, folders, limits, report, *of_pictures)
         return reader
 
     def download_and_prepare(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 import os
 import pickle
 import struct
+import threading
 import warnings
 import zlib
 from io import BytesIO
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from transformers import CLIPImageProcessorPil
 
 from processing.images import (
     DAMAGED,
@@ -20,10 +24,13 @@ from processing.images import (
     NOT_FINITE,
     SPECIAL_FILE,
     TOO_LARGE,
+    TOO_LONG,
     UNKNOWN_FORMAT,
     WRONG_ARRAY,
     ImageError,
+    full_size,
     load_image,
+    resized_pictures,
 )
 from processing.problems import Problem
 from processing.rows.picture_files import check_image
@@ -92,17 +99,46 @@ class TestSources:
         image.putpixel((0, 0), RED)
         assert picture.getpixel((0, 0)) == (0, 1, 2)
 
-    def test_grey_array(self):
-        assert pixels(load_image(np.array([[0, 7, 255]], dtype=np.uint8))) == grey(0, 7, 255)
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"])
+    def test_an_array_is_read_as_its_picture_is(self, mode):
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (7, 9, 4), dtype=np.uint8)).convert("RGBA")
+        image = image.convert("L").convert(mode) if mode in ("1", "I;16", "I", "F") else image.convert(mode)
+        array = np.asarray(image)
+        expected = pixels(load_image(image))
+        forms = [array, array[..., None], array[None]] if array.ndim == 2 else [array, np.moveaxis(array, -1, 0)]
+        for form in forms:
+            assert pixels(load_image(form)) == expected
+            tensor = torch.from_numpy(np.array(form, order="C"))
+            assert pixels(load_image(tensor)) == expected
+
+    def test_numbers_of_an_array_are_scaled_as_grey_is(self):
+        values = np.array([[[0, 51, 255], [102, 204, 1]]] * 5, np.uint8)
+        for form in (values.astype(np.int64), values.astype(np.float16), values / 255, values > -1):
+            expected = np.full_like(values, 255) if form.dtype == bool else values
+            assert pixels(load_image(form)) == expected.tolist()
+        channels_first = torch.from_numpy(values).permute(2, 0, 1)
+        for dtype in (torch.bfloat16, torch.float32, torch.int32):  # 8 bits of precision are enough for 0 to 255
+            assert pixels(load_image(channels_first.to(dtype))) == values.tolist()
+        assert pixels(load_image(channels_first.float().div(255).requires_grad_())) == values.tolist()
+        with pytest.raises(ImageError, match=NOT_FINITE):
+            load_image(np.full((5, 5, 3), np.nan))
+
+    @pytest.mark.parametrize("shape", [(3, 5, 3), (1, 5, 3), (2, 5, 4)])
+    def test_channels_first_or_last(self, shape):
+        with pytest.raises(ImageError, match="may be its first or its last"):
+            load_image(np.zeros(shape, np.uint8))
+        # Pictures without an alpha channel are by far more frequent.
+        assert load_image(np.zeros((4, 5, 3), np.uint8)).size == (5, 4)
+        assert load_image(np.zeros((3, 4, 2), np.uint8)).size == (2, 4)
 
     @pytest.mark.parametrize(
         "array",
         [
-            np.zeros((2, 2, 3), np.float32),
-            np.zeros((2, 2, 4), np.uint8),
-            np.zeros((3, 2, 2), np.uint8),
+            np.zeros((5, 5, 5), np.uint8),
             np.zeros(4, np.uint8),
-            np.zeros((0, 2, 3), np.uint8),
+            np.zeros((1, 5, 5, 3), np.uint8),
+            np.zeros((5, 5, 3), complex),
+            np.zeros((5, 5), object),
         ],
         ids=lambda array: f"{array.dtype}-{array.shape}",
     )
@@ -110,6 +146,10 @@ class TestSources:
         with pytest.raises(ImageError) as error:
             load_image(array)
         assert error.value.problem == Problem(WRONG_ARRAY, details=f"(got {array.dtype} {array.shape})")
+
+    def test_an_array_without_pixels(self):
+        with pytest.raises(ImageError, match=NO_PIXELS):
+            load_image(np.zeros((0, 2, 3), np.uint8))
 
     @pytest.mark.parametrize("source", [None, 3, [1, 2]])
     def test_other_types(self, source):
@@ -264,12 +304,13 @@ class TestBadFiles:
         details = f"({width} x {height} pixels; at most 25 megapixels, of a JPEG 4 times that)"
         assert problem == Problem(TOO_LARGE, details=details)
 
-    def test_a_large_picture_below_our_limit_is_read(self, monkeypatch, picture):
+    @pytest.mark.parametrize("limit", [1, 150])
+    def test_the_limit_of_pillow_does_not_matter(self, monkeypatch, picture, limit):
         # Pillow's warning is at 89 megapixels; to show that it does not matter, it is moved, not the picture.
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", picture.width * picture.height - 1)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert pixels(load_image(encoded(picture))) == pixels(picture)
+            assert pixels(load_image(encoded(picture), max_megapixels=limit)) == pixels(picture)
 
     def test_no_pixels(self):
         with pytest.raises(ImageError, match=rf"0 x 5 RGB picture: {NO_PIXELS} \(0 x 5 pixels\)"):
@@ -280,3 +321,188 @@ class TestBadFiles:
             assert load_image(source, max_megapixels=20 / 10**6).size == (5, 4)
             with pytest.raises(ImageError, match=f"{name}: {TOO_LARGE}"):
                 load_image(source, max_megapixels=19 / 10**6)
+
+
+class TestLargeJpegs:
+    """The limit is 1 megapixel, so that small pictures can show what happens to large ones."""
+
+    def test_one_below_the_limit_is_decoded_in_full(self):
+        data = encoded(Image.effect_noise((1000, 1000), 90), "JPEG")
+        image = load_image(data, max_megapixels=1)
+        assert pixels(image) == pixels(Image.open(BytesIO(data)).convert("RGB"))
+        assert full_size(image) == image.size == (1000, 1000)
+
+    @pytest.mark.parametrize(("size", "decoded"), [((1001, 1000), (501, 500)), ((2000, 2000), (1000, 1000))])
+    def test_one_above_the_limit_is_decoded_smaller(self, size, decoded):
+        data = encoded(Image.linear_gradient("L").resize(size), "JPEG", quality=95)
+        image = load_image(data, max_megapixels=1)
+        assert image.size == decoded and full_size(image) == size
+        exact = np.asarray(Image.open(BytesIO(data)).convert("RGB").resize(decoded, Image.Resampling.BOX), dtype=int)
+        assert np.abs(np.asarray(image) - exact).max() <= 4
+        assert full_size(pickle.loads(pickle.dumps(image))) == full_size(load_image(image)) == size
+        # A part of it, or the same in another size, is a picture of its own.
+        assert full_size(image.crop((0, 0, 50, 50))) == full_size(image.resize((50, 50))) == (50, 50)
+
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_one_far_above_it_is_not_decoded(self, format):
+        data = encoded(Image.new("L", (2001, 2000)), format)
+        with pytest.raises(ImageError, match=r"2001 x 2000 pixels; at most 1 megapixels, of a JPEG 4 times that"):
+            load_image(data, max_megapixels=1)
+
+    def test_a_file_does_not_say_its_full_size_itself(self):
+        info = PngInfo()
+        info.add_text("full size", "(1, 1, 5, 4)")
+        assert full_size(load_image(encoded(Image.new("RGB", (5, 4)), pnginfo=info))) == (5, 4)
+
+
+class TestFormats:
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+    def test_formats_that_are_read(self, format):
+        image = load_image(encoded(Image.new("RGB", (40, 30), RED), format))
+        assert image.size == (40, 30) and np.abs(np.subtract(image.getpixel((20, 15)), RED)).max() <= 3
+
+    def test_of_several_jpegs_in_a_file_the_first_is_read(self):
+        """Many phones write such files (MPO)."""
+        images = [Image.new("RGB", (16, 8), colour) for colour in (RED, GREEN)]
+        data = encoded(images[0], "MPO", save_all=True, append_images=images[1:])
+        assert Image.open(BytesIO(data)).format == "MPO"
+        assert pixels(load_image(data)) == pixels(Image.open(BytesIO(data)).convert("RGB"))
+
+    def test_no_program_is_started(self, monkeypatch):
+        monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: pytest.fail(f"started: {args}"))
+        eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+        with pytest.raises(ImageError, match=r"a format that is read \(JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF\)"):
+            load_image({"path": "photo.jpg", "bytes": eps})
+
+    @pytest.mark.parametrize("format", ["QOI", "PPM", "ICO", "JPEG2000"])
+    def test_other_formats(self, format):
+        with pytest.raises(ImageError, match="no picture in a format that is read"):
+            load_image(encoded(Image.new("RGB", (16, 16)), format))
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def tiff(**tags: tuple[int, int, bytes]) -> bytes:
+    """A TIFF of tags by number (`t256`): type, count and value of each."""
+    base = 14 + 12 * len(tags)
+    entries = values = b""
+    for name, (kind, count, value) in sorted(tags.items()):
+        entries += struct.pack("<HHL", int(name[1:]), kind, count)
+        entries += value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<L", base + len(values))
+        values += value if len(value) > 4 else b""
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + values
+
+
+def short(number: int) -> tuple[int, int, bytes]:
+    return 3, 1, struct.pack("<H", number)
+
+
+def rle_bitmap(width: int, height: int, data: bytes) -> bytes:
+    """A BMP of run lengths."""
+    header = struct.pack("<LiiHHLLiiLL", 40, width, height, 1, 8, 1, len(data), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<LL", 0, 0) + struct.pack("<L", 54 + 1024) + header + bytes(1024) + data
+
+
+PNG_HEADER = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
+GIF_HEADER = b"GIF89a" + struct.pack("<HH", 8, 8) + bytes(3)
+GREY_TIFF = {"t256": short(64), "t257": short(64), "t258": short(8), "t262": short(1)}
+
+
+class TestHostileFiles:
+    """Each would take gigabytes or minutes, or did in a larger form."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param(PNG_HEADER + chunk(b"teXt", b"") * 10_000, id="many small parts"),
+            pytest.param(PNG_HEADER + chunk(b"iDAt", bytes(17 * 2**20)), id="a large part"),
+            pytest.param(GIF_HEADER + b"!\xfe" + b"\1c" * 10_000, id="a comment of many parts"),
+            pytest.param(tiff(**GREY_TIFF, t273=(3, 70_000, bytes(140_000)), t278=short(1)), id="many strips"),
+            pytest.param(
+                tiff(**GREY_TIFF, t322=short(63), t323=short(64), t324=(3, 60_000, bytes(120_000))),
+                id="repeated tiles",
+            ),
+            pytest.param(
+                tiff(
+                    **GREY_TIFF, t259=short(8), t322=short(60_000), t323=short(60_000), t324=short(8), t325=short(99)
+                ),
+                id="a tile larger than the picture",
+            ),
+            pytest.param(rle_bitmap(1_000_000, 1, b"\0\2\xff\xff"), id="a step over many rows"),
+        ],
+    )
+    def test_refused_before_it_is_decoded(self, data):
+        with pytest.raises(ImageError, match=TOO_LONG):
+            load_image(data)
+
+    def test_more_bytes_than_pixels_need(self, picture, tmp_path):
+        (tmp_path / "a.png").write_bytes(encoded(picture) + bytes(8_000_000))
+        for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes()):
+            with pytest.raises(ImageError, match=rf"{TOO_LONG} \(more than 8 MB\)"):
+                load_image(source, max_megapixels=1)
+
+    def test_a_jpeg_of_many_scans(self):
+        data = encoded(Image.new("RGB", (64, 64)), "JPEG", progressive=True)
+        start, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+        assert load_image(data[:start] + data[start:end] * 30 + data[end:]).size == (64, 64)
+        with pytest.raises(ImageError, match=TOO_LONG):
+            load_image(data[:start] + data[start:end] * 60 + data[end:])
+
+    @pytest.mark.parametrize("is_upright", [False, True])
+    def test_a_thin_picture_is_cut_before_it_is_enlarged(self, is_upright):
+        column = np.zeros((1, 200_000, 3), np.uint8)
+        column[:, 99_990:100_010] = RED
+        image = Image.fromarray(np.moveaxis(column, 1, 0) if is_upright else column)
+        largest = []
+
+        def processor(image: Image.Image, **options):
+            largest.append(image.width * image.height * 224**2)
+            return CLIPImageProcessorPil()(image, **options)
+
+        (resized,) = resized_pictures(processor, [image], "image", 1, 224)
+        assert largest[0] <= 25_000_000
+        assert resized.shape == (1, 3, 224, 224) and (resized[0] == np.reshape(RED, (3, 1, 1))).all()
+
+    def test_the_middle_of_a_thin_picture_stays_where_it_is(self):
+        row = np.repeat(np.arange(4001, dtype=np.uint16) % 256, 3).astype(np.uint8).reshape(1, 4001, 3)
+        processor = CLIPImageProcessorPil()
+        whole, cut = (
+            resized_pictures(processor, [Image.fromarray(row)], "image", 1, 64, max_megapixels)[0]
+            for max_megapixels in (25, 1)
+        )
+        assert np.abs(whole.astype(int) - cut).max() <= 1
+
+
+class TestWarnings:
+    def test_threads_leave_the_filters_as_they_are(self):
+        """Two threads that saved and restored the filters in turn left those of the other."""
+        first, second = (Image.new("L", (2, 2)) for _ in range(2))
+        begun, go_on = threading.Event(), threading.Event()
+
+        def load_slowly():
+            begun.set()
+            assert go_on.wait(60)
+
+        first.load = load_slowly
+        filters = [*warnings.filters]
+        threads = [threading.Thread(target=load_image, args=[image]) for image in (first, second)]
+        second.load = lambda: (go_on.set(), threads[0].join(60))
+        threads[0].start()
+        assert begun.wait(60)
+        threads[1].start()
+        for thread in threads:
+            thread.join(60)
+        assert warnings.filters == filters
+
+    def test_damaged_metadata_of_a_jpeg_are_not_looked_at(self):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x1a\1\5\0\1\0\0\0\xff\xff\xff\0"
+        data = encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
+        data = data.replace(b"JFIF", b"XXXX")  # which gives the resolution otherwise
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(UserWarning):
+                Image.open(BytesIO(data))
+            assert load_image(data).size == (8, 8)

@@ -2,8 +2,6 @@ import errno
 import json
 import os
 
-from PIL import Image
-
 from processing.problems import Problem
 from processing.rows.loading_report import AbsentPicture, LoadingReport, MovedSpan, SkippedRow, SplitReport
 from processing.rows.picture_files import PictureFolder, PictureReader
@@ -75,7 +73,7 @@ def test_a_picture_that_may_not_be_read_is_reported_without_its_local_path(tmp_p
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr("processing.images.open", refuse, raising=False)
     report = SplitReport()
     folder = PictureFolder(str(tmp_path), str(tmp_path))
     limits = {"aux_crops": 0, "rcnn_crops": 0}

@@ -104,7 +104,7 @@ class IFAformerPipeline(Pipeline):
 
                 - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given;
                   with `offsets`, start and end of each, `text` is what they are words of);
-                - `image` (optional): a path, bytes, PIL image, uint8 array, or `{"path": ..., "bytes": ...}`;
+                - `image` (optional): a path, bytes, PIL image, array, tensor, or `{"path": ..., "bytes": ...}`;
                 - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
                   what `prepare_crops.py` stored of each: `box`, `label`, `score`;
                 - `crops` (optional): as below, for this row.
@@ -273,7 +273,7 @@ class IFAformerPipeline(Pipeline):
         if row.raises:
             for problem in row.problems:  # it is tagged all the same, and no report will tell
                 logger.warning(f"{row.place}: {problem}" if row.place else str(problem))
-        pictures = read_row_pictures(row, self._limits, self.processor.max_megapixels, crops, proposed_kinds)
+        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, self.processor.max_megapixels)
         features = self.processor.text_features([row.tokens])
         features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
         row.features = {name: values[0] for name, values in features.items()}

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_image
 from .detectors import DetectedObject
-from .images import WRONG_TYPE, ImageError, full_size, load_image
+from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
 from .problems import Problem, ProblemError
 from .tokenizing import EncodedText, Words, join_words, row_words, split_words
@@ -174,7 +174,11 @@ def read_words(row: Mapping[str, Any], splitter: str) -> Words:
 
 
 def read_row_pictures(
-    row: PipelineRow, limits: Mapping[str, int], max_megapixels: float, crops: Any, proposed_kinds: Collection[str]
+    row: PipelineRow,
+    limits: Mapping[str, int],
+    crops: Any,
+    proposed_kinds: Collection[str],
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, list[Any]]:
     """
     The pictures that the model takes of a row, by column, `image` at most one; the row gets its `objects`, and
@@ -182,9 +186,9 @@ def read_row_pictures(
 
     Args:
         limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
-        max_megapixels: the largest picture, see [`load_image`].
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
+        max_megapixels: the largest picture, see [`load_image`].
     """
     if row.columns.get("crops") is not None:
         crops = row.columns["crops"]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from processing.columns import CROP_KINDS
 from processing.detectors import DetectedObject
-from processing.images import ImageError, load_image
+from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
@@ -34,7 +34,7 @@ class LookedAtPicture:
     found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)  # objects and crops, by kind
 
 
-def read_picture(source: dict[str, Any], max_megapixels: float) -> LookedAtPicture:
+def read_picture(source: dict[str, Any], max_megapixels: float = MAX_MEGAPIXELS) -> LookedAtPicture:
     """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read."""
     name = source["path"] and os.path.basename(source["path"])
     try:
@@ -54,7 +54,7 @@ class CropFinder:
         find_phrases: Callable[[list[str]], list[list[str]]] | None,
         batch_size: int,
         device: torch.device | str,
-        max_megapixels: float,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.options, self.find_phrases, self.batch_size = options, find_phrases, batch_size
         self.proposer, self.max_megapixels = ObjectProposer(device), max_megapixels

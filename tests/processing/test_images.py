@@ -376,7 +376,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("format", ["QOI", "PPM", "ICO", "JPEG2000"])
     def test_other_formats(self, format):
-        with pytest.raises(ImageError, match="no picture in a format that is read"):
+        with pytest.raises(ImageError, match="not a picture in a format that is read"):
             load_image(encoded(Image.new("RGB", (16, 16)), format))
 
 

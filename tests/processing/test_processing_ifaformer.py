@@ -331,7 +331,7 @@ class TestRelations:
         assert [relation["relation"] for relation in found] == ["/per/per/peer", "None"]
         assert found[0]["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 2))
         assert found[1]["score"] == pytest.approx(np.exp(5) / (np.exp(5) + np.exp(-1) + 1))
-        with pytest.raises(ValueError, match=r"of shape \(batch_size, 3\), one a relation; got \(1, 2\)"):
+        with pytest.raises(ValueError, match=r"of shape \(batch_size, 3\), got \(1, 2\)"):
             make().post_process_relations(form([[0.0, 1.0]]))
         with pytest.raises(ValueError, match="has no relations: give the tag ids"):
             make_processor().post_process_relations(form([[0.0, 1.0]]))

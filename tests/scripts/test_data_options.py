@@ -6,6 +6,7 @@ from modeling_ifaformer.prediction.annotation_files import TOOLS
 from processing.data import DATASETS
 from processing.data.own.tag_schemes import TAG_SCHEMES
 from processing.data.tasks import ANSWERS
+from processing.images import MAX_MEGAPIXELS
 from processing.scoring.entity_metrics import PROTOCOLS
 
 
@@ -14,6 +15,7 @@ def test_options_offer_what_the_rooms_can_read():
     assert data_options.TAG_SCHEMES == TAG_SCHEMES
     assert tuple(ANSWERS) == data_options.TASKS
     assert data_options.PROTOCOLS == PROTOCOLS
+    assert data_options.MAX_MEGAPIXELS == MAX_MEGAPIXELS
     assert tuple(TOOLS) == data_options.ANNOTATION_TOOLS
 
 

@@ -82,7 +82,7 @@ def decoded(monkeypatch) -> list:
     """The pictures decoded since the test began."""
     calls: list = []
     load_image = images.load_image
-    monkeypatch.setattr(images, "load_image", lambda source: calls.append(source) or load_image(source))
+    monkeypatch.setattr(images, "load_image", lambda source, *limit: calls.append(source) or load_image(source))
     return calls
 
 
@@ -239,7 +239,7 @@ def test_no_rows(rows, make_processor, tmp_path):
 def test_one_picture_in_memory_at_a_time(rows, make_processor, tmp_path, monkeypatch):
     alive, most = set(), 0
 
-    def load(source):
+    def load(source, *limit):
         nonlocal most
         image = load_image(source)
         alive.add(id(image))
@@ -494,7 +494,7 @@ def test_what_a_killed_process_leaves_behind_goes(rows, make_processor, tmp_path
     decoded: list = []
     expected = list(prepare_features(rows, make_processor(), cache_dir=str(tmp_path / "whole")))
 
-    def die_of_the_last_row(source):
+    def die_of_the_last_row(source, *limit):
         if len(decoded) == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         decoded.append(source)

@@ -9,7 +9,7 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .markdown import counts_table
+from .markdown import counts_table, plain
 
 
 # The Hub's names of sizes, for numbers of rows with at most 3 digits, with 4, and so on.
@@ -74,7 +74,7 @@ def dataset_card(
     return DatasetCard.from_template(
         data,
         template_path=str(Path(__file__).with_name("dataset_card_template.md")),
-        title=title,
+        title=plain(title),
         repo_id=repo_id,
         is_relation=is_relation,
         features=features,

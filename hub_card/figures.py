@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from .markdown import visible
+
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -107,7 +109,7 @@ def confusion_matrix(types: Sequence[str], counts: Sequence[Sequence[int]], nega
     if negative is None:
         shares[-1] = np.minimum(numbers[-1] / gold, 1)
     # A dollar sign starts mathematics unless it is escaped.
-    columns, rows = ([name.replace("$", r"\$") for name in (*types, negative or last)] for last in ENDS)
+    columns, rows = ([short(name).replace("$", r"\$") for name in (*types, negative or last)] for last in ENDS)
     longest, digits = max(map(len, columns + rows)), len(f"{numbers.max():,}")
     side = max(WIDTH, max(0.5, 0.14 * digits + 0.1) * size + 0.11 * longest + 0.5)  # inches
     figure = _figure(side, width=side)
@@ -128,6 +130,12 @@ def confusion_matrix(types: Sequence[str], counts: Sequence[Sequence[int]], nega
     for set_label, label in ((axes.set_xlabel, "predicted"), (axes.set_ylabel, "gold")):
         set_label(label, fontsize=FONT, fontweight="bold", labelpad=8)
     return png(figure)
+
+
+def short(name: str, limit: int = 40) -> str:
+    """A name for a figure, which would grow with it: at most so many characters, all of them visible."""
+    name = visible(name)
+    return name if len(name) <= limit else name[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _figure(height: float, width: float = WIDTH) -> Figure:

@@ -1,11 +1,31 @@
-"""Tables in Markdown."""
+"""Foreign names in Markdown, and tables of them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 
-def table_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+# As in processing.rendering, which needs torch, and cards do not.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(name: str) -> str:
+    """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
+    return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
+
+
+def plain(name: Any) -> str:
+    """A name as Markdown that shows it as it is, on one line and in one cell, whatever is in it."""
+    # An underscore within a word starts nothing.
+    return re.sub(r"[\\`*\[\]<&|~$]|\b_|_\b", r"\\\g<0>", visible(str(name)))
+
+
+def code(name: Any) -> str:
+    """A name as a span of code, which ends with more backticks than the name has in a row."""
+    shown = visible(str(name))
+    ticks = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    space = " " if "`" in shown else ""
+    return f"{ticks}{space}{shown}{space}{ticks}"
 
 
 def counts_table(statistics: Mapping[str, Mapping[str, Any]], counted: str) -> str:
@@ -19,8 +39,8 @@ def counts_table(statistics: Mapping[str, Mapping[str, Any]], counted: str) -> s
     splits = statistics.values()
     counts = {"rows": [of["rows"] for of in splits]}
     for name in sorted({name for of in splits for name in of[counted]}):
-        counts[table_cell(name)] = [of[counted].get(name, 0) for of in splits]
+        counts[plain(name)] = [of[counted].get(name, 0) for of in splits]
     counts["rows without picture"] = [of["without_image"] for of in splits]
-    rows = [["", *statistics], ["---", *["---:"] * len(statistics)]]
+    rows = [["", *map(plain, statistics)], ["---", *["---:"] * len(statistics)]]
     rows += [[name, *(f"{count:,}" for count in of)] for name, of in counts.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

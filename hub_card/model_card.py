@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .figures import confusion_matrix, training_curve
-from .markdown import counts_table, table_cell
+from .markdown import code, counts_table, plain
 from .model_facts import CURVE, MATRIX, RELATIONS, ModelFacts, dataset_name, is_hub_name, public_name
 
 
@@ -58,7 +58,8 @@ def model_card(facts: ModelFacts) -> ModelCard:
         dataset_name=name,
         public_name=public_name,
         counts_table=counts_table,
-        table_cell=table_cell,
+        plain=plain,
+        code=code,
         curve=CURVE if CURVE in facts.figures else None,
         matrix=MATRIX if MATRIX in facts.figures else None,
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import SpaceCard, SpaceCardData
 
+from .markdown import code, plain
+
 
 # The Hub builds with these: what the page was tested with, as in constraints.txt, and what its models' code needs.
 SDK_VERSION = "6.31.0"
@@ -66,9 +68,9 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
     return SpaceCard.from_template(
         data,
         template_path=str(Path(__file__).with_name("space_card_template.md")),
-        title=facts.title,
-        models=facts.models,
-        relation_model=facts.relation_model,
+        title=plain(facts.title),
+        models=", ".join(map(code, facts.models)),
+        relation_model=facts.relation_model and code(facts.relation_model),
         description=facts.description.strip(),
         sdk_version=SDK_VERSION,
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from hub_card.figures import BLUE, DPI, FONT, GREY, WIDTH
+from hub_card.figures import BLUE, DPI, FONT, GREY, WIDTH, short
 
 
 MAX_BARS = 10
@@ -27,15 +27,13 @@ def top_entities_figure(top: Mapping[str, Mapping[str, int]]) -> Figure:
         names, counts = zip(*of_type, strict=True)
         drawn = axes.barh(range(len(counts)), counts, color=BLUE)
         axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=FONT, color=GREY)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+        axes.set_yticks(range(len(names)), [short(name, MAX_CHARACTERS) for name in names], parse_math=False)
         axes.set_ylim(bars - 0.5, -0.5)  # the first is on top, and bars of all panels are equally wide
         axes.set_xlim(0, max(counts) * 1.18)
-        axes.set_title(_short(entity_type), loc="left", fontsize=FONT, fontweight="bold", parse_math=False)
+        axes.set_title(
+            short(entity_type, MAX_CHARACTERS), loc="left", fontsize=FONT, fontweight="bold", parse_math=False
+        )
         axes.tick_params(labelsize=FONT, length=0)
         axes.xaxis.set_visible(False)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -44,7 +44,7 @@ def test_metadata(demo):
 def test_text_says_what_was_counted_and_nothing_else(demo):
     report = "train: 30 rows\nphoto.jpg: no such file"
     content = dataset_card(**facts(demo, description="Drawn by **us**.", report=report, repo_id="me/drawn")).text
-    assert "# Tweets | drawn\n\nDrawn by **us**." in content
+    assert "# Tweets \\| drawn\n\nDrawn by **us**." in content
     assert "| rows | 30 | 8 | 8 |" in content
     entities = split_statistics(demo["train"])["entities"]
     assert f"| PER | {entities['PER']} |" in content

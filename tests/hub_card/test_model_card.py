@@ -158,7 +158,7 @@ This model does multimodal named entity recognition: it reads a text and its pic
 [IFAformer](https://arxiv.org/abs/2211.07504) runs a text tower and a vision tower side by side, each attending to the
 other's keys and values layer by layer, with a CRF on top.
 
-- entity types: PER, a|b
+- entity types: PER, a\\|b
 - text tower: `bert`, 12 layers, 768 wide, from `text-tower`
 - vision tower: `clip_vision_model`, 12 layers, 768 wide, pictures of 224 pixels in patches of 32, \
 from `openai/clip-vit-base-patch32`

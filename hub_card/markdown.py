@@ -17,7 +17,7 @@ def visible(name: str) -> str:
 def plain(name: Any) -> str:
     """A name as Markdown that shows it as it is, on one line and in one cell, whatever is in it."""
     # An underscore within a word starts nothing.
-    return re.sub(r"[\\`*\[\]<&|~$]|\b_|_\b", r"\\\g<0>", visible(str(name)))
+    return re.sub(r"[\\`*\[\]<&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(str(name)))
 
 
 def code(name: Any) -> str:

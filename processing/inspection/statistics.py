@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.labels import entity_spans
+from processing.rendering import visible
 from processing.rows.row_features import label_names
 
 
@@ -82,6 +83,7 @@ def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], 
 
 def text_table(lines: Sequence[Sequence[str]], num_names: int = 1) -> str:
     """Cells as lines of text, columns one below the other: so many of names on the left, then those of numbers."""
+    lines = [list(map(visible, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = (
         [*map(str.ljust, line[:num_names], widths), *map(str.rjust, line[num_names:], widths[num_names:])]

@@ -1,9 +1,12 @@
 import io
+import json
 
 import pytest
 from datasets import Dataset, DatasetDict, Image, List
 from PIL import Image as Pictures
 
+from processing.data import load_data
+from processing.inspection.html_page import OUTSIDE
 from processing.inspection.sample_page import choose_rows, sample_page
 from processing.inspection.statistics import split_statistics
 from processing.problems import ProblemError
@@ -84,6 +87,28 @@ def test_objects_are_drawn_and_what_cannot_be_read_is_told():
     page = render(DatasetDict(train=rows), [("train", 0)])
     assert "Boxes:" in page and "dog 0.50" in page and page.count("<rect") == 1
     assert "aux crop 0" in page and '<p class="note">rcnn crop 0: this is not a picture' in page
+
+
+def test_nothing_of_this_machine_is_told_or_embedded(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Pictures.new("RGB", (4, 4)).save(tmp_path / "secret.png")
+    Pictures.new("RGB", (4, 4)).save(folder / "a.png")
+    (folder / "b.png").symlink_to("../secret.png")
+    (folder / "c.png").symlink_to("a.png")
+    (folder / "d.png").write_bytes(b"no picture")
+    span = {"text": "a", "spans": [{"start": 0, "end": 1, "label": "A"}]}
+    rows = [{"id": str(folder / name[0]), "image": name, "rcnn_crops": [name]} for name in ("a.png", "b.png", "c.png")]
+    rows += [{"id": "e", "image": "gone.png"}, {"id": "f", "image": "d.png"}, {"id": "g", "text": ["hunter2"]}]
+    (folder / "train.jsonl").write_text("\n".join(json.dumps(span | row) for row in rows))
+    data, report = load_data(str(folder), cache_dir=str(tmp_path / "cache"))
+    statistics = {"train": split_statistics(data["train"])}
+    shown = choose_rows(data)
+    page = sample_page(data, shown, statistics, name=str(folder), report=report.published())
+    assert page.count("data:image/jpeg") == 4 and page.count(OUTSIDE) == 2
+    assert "Pictures outside of the folder of the data, which are not embedded: 2." in page
+    assert str(tmp_path) not in page and "hunter2" not in page and "<h1>Data set mine</h1>" in page
+    assert "hunter2" in str(report) and "image: this is not a picture" in page
 
 
 def test_relations():

@@ -30,7 +30,7 @@ def test_plain_text_shows_what_is_there(name):
     assert "\n" not in shown and "\u202e" not in shown and shown.encode()
     # What is not escaped starts nothing in CommonMark or GFM, https://spec.commonmark.org/0.31.2/#backslash-escapes
     assert not re.search(r"(?<!\\)(?:\\\\)*[`*\[\]<|~$]", shown)
-    assert re.sub(r"\\([^\w\s])", r"\1", shown) == visible(name), "a reader sees all of it"
+    assert re.sub(r"\\([^a-z0-9\s])", r"\1", shown) == visible(name), "a reader sees all of it"
 
 
 def test_plain_text_leaves_names_as_they_are():

@@ -262,7 +262,7 @@ def _as_object(box: Any) -> dict[str, Any]:
     given = box._asdict() if isinstance(box, DetectedObject) else box if isinstance(box, Mapping) else {"box": box}
     try:
         xmin, ymin, xmax, ymax = sides = [float(side) for side in given["box"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {box!r:.80})")) from error
     if not all(map(math.isfinite, sides)) or xmin >= xmax or ymin >= ymax:
         raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {sides})"))
@@ -301,7 +301,7 @@ def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float)
         return {}
     used = _first(row, sources, limit, column)
     loaded = [_load(row, source, max_megapixels, column, item) for item, source in enumerate(used)]
-    objects = row.columns.get(column.replace("_crops", "_objects")) or []
+    objects = _as_list(row.columns.get(column.replace("_crops", "_objects")))
     if len(objects) == len(sources):  # else they are not those of the crops
         of_crops = zip(objects[:limit], loaded, strict=True)
         try:

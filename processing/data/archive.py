@@ -11,7 +11,7 @@ from processing.data.own.text_tables import text_lines, without_line_end
 from processing.data.plain_pickles import load_plain_pickle
 from processing.jobs.digests import digest, files_digest
 from processing.problems import Problem
-from processing.rows.loading_report import LoadingReport
+from processing.rows.loading_report import LoadingReport, SkippedRow
 from processing.rows.picture_files import PictureFolder
 from processing.rows.reporting_builder import ReportingBuilder, ReportingBuilderConfig
 
@@ -53,16 +53,10 @@ def _kind(value: Any) -> str:
     return f"a list with {others[0]}" if others else type(value).__name__
 
 
-def read_lines(path: str) -> Iterator[tuple[str, str]]:
-    """
-    The place of each line, as file:line, and the line without its end. A line that is no text in UTF-8 is a ValueError
-    with its place.
-    """
+def read_lines(path: str) -> Iterator[tuple[str, str | Problem]]:
+    """The place of each line, as file:line, and the line without its end, or what keeps it from being text."""
     for number, line in text_lines(path):
-        where = f"{path}:{number}"
-        if isinstance(line, Problem):
-            raise ValueError(f"{where}: expected text in UTF-8, but {line}; save the file so.")
-        yield where, without_line_end(line)
+        yield f"{os.path.basename(path)}:{number}", line if isinstance(line, Problem) else without_line_end(line)
 
 
 class ArchiveRow(NamedTuple):
@@ -159,7 +153,7 @@ class ArchiveBuilder(ReportingBuilder):
     Base of the builders of published archives, which say where in an archive lies what, and how its text is read.
 
     A picture that is absent, and with `verify_pictures` one that cannot be decoded, is None, or not in its list. It is
-    in the `report`.
+    in the `report`, and so is a row that cannot be used. The others keep their numbers.
 
     Args:
         config_name: the name of the data set.
@@ -218,8 +212,16 @@ class ArchiveBuilder(ReportingBuilder):
         """The columns of the rows."""
 
     @abstractmethod
-    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
-        """The rows of a text file; a ValueError names file and line of what is unexpected in it."""
+    def read_rows(self, path: str) -> Iterator[ArchiveRow | SkippedRow]:
+        """The rows of a text file, and those that cannot be used."""
+
+    def _usable_rows(self, path: str) -> tuple[ArchiveRow | SkippedRow, ...]:
+        rows = tuple(self.read_rows(path))
+        skipped = [row for row in rows if isinstance(row, SkippedRow)]
+        if skipped and len(skipped) == len(rows):
+            first = "".join(f"\n{row.where}: {row.problem}" for row in skipped[:5])
+            raise ValueError(f"{path}: none of its {len(rows)} rows can be used:{first}")
+        return rows
 
     @property
     def archive(self) -> Archive:
@@ -239,7 +241,7 @@ class ArchiveBuilder(ReportingBuilder):
                 name=split,
                 gen_kwargs={
                     "split": split,
-                    "rows": tuple(self.read_rows(archive.file(layout.text, split))),
+                    "rows": self._usable_rows(archive.file(layout.text, split)),
                     "aux_names": read_crop_names(archive.file(layout.aux_names, split)),
                     "rcnn_names": read_crop_names(archive.file(layout.rcnn_names, split)),
                 },
@@ -248,7 +250,7 @@ class ArchiveBuilder(ReportingBuilder):
         ]
 
     def _generate_examples(
-        self, split: str, rows: tuple[ArchiveRow, ...], aux_names: CropNames, rcnn_names: CropNames
+        self, split: str, rows: tuple[ArchiveRow | SkippedRow, ...], aux_names: CropNames, rcnn_names: CropNames
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         archive, layout = self.archive, self.LAYOUT
         paths = (layout.images, layout.aux_folder, layout.rcnn_folder)
@@ -262,7 +264,12 @@ class ArchiveBuilder(ReportingBuilder):
         has_images = os.path.isdir(images)
         # An image may lie in the folder of another split; its name is given relative to the folder of all images.
         bases = [os.path.relpath(archive.folder(path, split), images) for path in layout.image_folders]
-        for index, (image_id, name, columns) in enumerate(rows):
+        for index, row in enumerate(rows):
+            if isinstance(row, SkippedRow):
+                reader.report.skipped.append(row)
+                reader.report.counts["rows_skipped"] += 1
+                continue
+            image_id, name, columns = row
             row_id = f"{split}-{index}"
             places = [os.path.normpath(os.path.join(base, name)) for base in bases]
             there = (place for place in places if os.path.isfile(os.path.join(images, place)))

@@ -1,8 +1,11 @@
 """Labels in the order of their ids, as files beside a data set or a checkpoint tell them; hidden labels."""
 
-import json
 import os
 from typing import Any
+
+from processing.problems import ProblemError, find_problem
+
+from .literals import MAX_LITERAL, parse_json
 
 
 def is_hidden(answer: Any) -> bool:
@@ -25,8 +28,10 @@ def read_label_ids(path: str | os.PathLike) -> list[str]:
     """
     with open(path, encoding="utf-8") as file:
         try:
-            ids = json.load(file)
-        except (ValueError, RecursionError) as error:
+            ids = parse_json(file.read(MAX_LITERAL))
+            if isinstance(ids, dict) and (problem := find_problem(ids)) is not None:
+                raise ProblemError(problem)
+        except ValueError as error:
             raise ValueError(f"{path}: expected JSON: {error}.") from error
     if isinstance(ids, dict) and isinstance(ids.get("label2id"), dict):
         ids = ids["label2id"]

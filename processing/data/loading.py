@@ -1,5 +1,6 @@
 """Data sets by name, from files of your own, or from the Hub, with the same columns."""
 
+import itertools
 import os
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,7 @@ from .archive import ArchiveBuilder
 from .label_ids import is_hidden
 from .mnre import MNRE
 from .own.spans import check_name
+from .stored_tables import check_stored_table
 from .tasks import ANSWERS
 from .twitter_mner import TwitterMNER
 
@@ -93,11 +95,13 @@ def load_data(
     if tables is not None and not isinstance(table_features(tables.first).get("relation"), ClassLabel):
         own |= {"word_splitter": word_splitter, "task": task}
         return _prepared(name, FileMNER(data_dir=name, cache_dir=cache_dir, **shared, **own), cache_dir)
+    files = {} if tables is None else {split: list(paths) for split, paths in tables.splits.items()}
+    for path in itertools.chain.from_iterable(files.values()):
+        check_stored_table(path)
     with cache_errors(cache_dir):
         if tables is None:
             data = _from_hub(name, cache_dir)
         else:
-            files = {split: list(paths) for split, paths in tables.splits.items()}
             data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
     known = encode_pictures(_with_known_columns(name, data))
     _check_names(name, known)

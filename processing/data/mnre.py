@@ -1,6 +1,5 @@
 """The builder of MNRE: tweets with two marked entities, the relation between them, pictures and crops."""
 
-import ast
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,13 +7,15 @@ from typing import Any
 import datasets
 
 from processing.labels import NO_RELATION
-from processing.problems import ProblemError
+from processing.problems import Problem, ProblemError, find_problem
+from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
 
 from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 from .label_ids import read_label_ids
-from .own.spans import check_name
+from .literals import parse_python
+from .own.spans import bad_column, check_name
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -45,57 +46,63 @@ MNRE_RELATIONS = (
 )
 
 
-def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[ArchiveRow]:
+def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[ArchiveRow | SkippedRow]:
     """
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
-    `img_id` and `relation`. No code in it is run. A ValueError names file and line of anything else.
+    `img_id` and `relation`. No code in it is run. Anything else is a row that is skipped. A relation that is none of
+    the `relations` is a ValueError with file and line.
     """
     for where, text in read_lines(path):
-        if text.strip():
-            yield _relation_row(text.strip(), where, relations)
+        if isinstance(text, str) and not text.strip():
+            continue
+        try:
+            image_id, relation, columns = _relation_row(text)
+        except ProblemError as error:
+            yield SkippedRow(where, error.problem)
+            continue
+        if relation not in relations:
+            raise ValueError(
+                f"{path}:{where.rpartition(':')[2]}: unknown relation {relation!r:.80}; known are "
+                f"{', '.join(relations)}. A file ours_rel2id.json beside the texts, a dict of each relation to its "
+                "number from 0 on, makes others known. Where none of them is named None, name the one that means no "
+                "relation by negative_relation, for example --negative_relation none."
+            )
+        columns["relation"] = relations.index(relation)  # Streaming does not encode.
+        yield ArchiveRow(image_id, image_id, columns)
 
 
-def _relation_row(text: str, where: str, relations: Sequence[str]) -> ArchiveRow:
-    try:
-        values = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{where}: expected a Python dict of plain values, got {text[:80]!r}.") from error
+def _relation_row(text: str | Problem) -> tuple[str, str, dict[str, Any]]:
+    """The picture, the relation, and the words with both entities; a ProblemError tells what is wrong with the row."""
+    if isinstance(text, Problem):
+        raise ProblemError(text)
     keys = ("token", "h", "t", "img_id", "relation")
-    if not isinstance(values, dict) or not set(keys) <= set(values):
-        got = sorted(map(str, values)) if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{where}: expected a dict with the keys {', '.join(keys)}, got {got}.")
-    tokens = values["token"]
-    if not (isinstance(tokens, list) and tokens and all(isinstance(token, str) and token for token in tokens)):
-        raise ValueError(f"{where}: expected token to be a list of words, got {tokens!r:.80}.")
-    if not isinstance(values["img_id"], str) or not values["img_id"]:
-        raise ValueError(f"{where}: expected img_id to be the picture's file name, got {values['img_id']!r:.80}.")
-    if values["relation"] not in relations:
-        raise ValueError(
-            f"{where}: unknown relation {values['relation']!r}; known are {', '.join(relations)}. A file "
-            "ours_rel2id.json beside the texts, a dict of each relation to its number from 0 on, makes others known. "
-            "Where none of them is named None, name the one that means no relation by negative_relation, for example "
-            "--negative_relation none."
-        )
-    entities = {name: _entity(values[name[0]], name[0], tokens, where) for name in ("head", "tail")}
-    relation = relations.index(values["relation"])  # Streaming does not encode.
-    return ArchiveRow(values["img_id"], values["img_id"], {"tokens": tokens, **entities, "relation": relation})
-
-
-def _entity(value: Any, key: str, tokens: Sequence[str], where: str) -> dict[str, Any]:
-    expected = (
-        f"{where}: expected {key} to be a dict of a name and a pos [start, end], 0 <= start < end <= {len(tokens)}"
-    )
     try:
-        name, (start, end) = value["name"], value["pos"]
+        values = parse_python(text.strip())
+    except ValueError as error:
+        raise bad_column("the line must be a Python dict of plain values", got=text) from error
+    if not isinstance(values, dict) or not set(keys) <= set(values):
+        raise bad_column(f"the line must be a dict with the keys {', '.join(keys)}", got=text)
+    if (problem := find_problem(values)) is not None:
+        raise ProblemError(problem)
+    tokens, image_id, relation = values["token"], values["img_id"], values["relation"]
+    if not (isinstance(tokens, list) and tokens and all(isinstance(token, str) and token for token in tokens)):
+        raise bad_column("must be a list of words", "token", tokens)
+    for name in ("img_id", "relation"):
+        if not isinstance(values[name], str) or not values[name]:
+            raise bad_column("must be a name", name, values[name])
+    return image_id, relation, {"tokens": tokens, "head": _entity(values, "h"), "tail": _entity(values, "t")}
+
+
+def _entity(values: dict[str, Any], key: str) -> dict[str, Any]:
+    tokens, kind = values["token"], "must be a dict of a name and a pos [start, end], words of the row, end exclusive"
+    try:
+        name, (start, end) = values[key]["name"], values[key]["pos"]
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{expected}, got {value!r:.80}.") from error
+        raise bad_column(kind, key, values[key]) from error
     is_span = type(start) is int and type(end) is int and 0 <= start < end <= len(tokens)
     if not (isinstance(name, str) and is_span):
-        raise ValueError(f"{expected}, got {value!r:.80}.")
-    try:
-        check_name(name, tokens, start, end, key)
-    except ProblemError as error:
-        raise ProblemError(error.problem, where) from error
+        raise bad_column(kind, key, values[key])
+    check_name(name, tokens, start, end, key)
     return {"name": name, "start": start, "end": end}
 
 
@@ -137,5 +144,5 @@ class MNRE(ArchiveBuilder):
         path = self.archive.file(self.RELATION_IDS)
         return re_features(read_label_ids(path) if os.path.isfile(path) else MNRE_RELATIONS)
 
-    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
+    def read_rows(self, path: str) -> Iterator[ArchiveRow | SkippedRow]:
         return read_relation_rows(path, self.info.features["relation"].names)

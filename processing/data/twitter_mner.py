@@ -7,6 +7,8 @@ from typing import NamedTuple
 import datasets
 
 from processing.labels import TWITTER_TAGS
+from processing.problems import Problem
+from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import ner_features
 
@@ -21,51 +23,56 @@ class Sentence(NamedTuple):
     tags: list[str]
 
 
-def read_sentences(path: str) -> Iterator[Sentence]:
+def read_sentences(path: str) -> Iterator[Sentence | SkippedRow]:
     """
     The sentences of a text file: an `IMGID:<id>` line, then a `token<TAB>tag` line per token, then a blank line.
 
-    Type OTHER is called MISC; the tags are else as they stand, strict IOB2 or not. A ValueError names file and line of
-    anything else.
+    Type OTHER is called MISC; the tags are else as they stand, strict IOB2 or not. A line of another form costs its
+    sentence, which is skipped.
     """
-    image_id: str | None = None
-    start = ""
+    place, image_id = "", ""  # There is no place between two sentences.
     tokens: list[str] = []
     tags: list[str] = []
+    problem: Problem | None = None
     # The empty line behind is for the last sentence of a file that does not end in a blank line.
-    for where, line in itertools.chain(read_lines(path), [(path, "")]):
-        is_header = line.startswith("IMGID:") and "\t" not in line
-        if image_id is not None and (is_header or not line):
-            if not tokens:
-                raise ValueError(
-                    f"{start}: a sentence without tokens: expected 'token<TAB>tag' lines after "
-                    f"'IMGID:{image_id}'. Add them, or remove the sentence."
-                )
-            yield Sentence(image_id, tokens, tags)
-            image_id = None
-        if is_header:
-            image_id, start, tokens, tags = line.removeprefix("IMGID:").strip(), where, [], []
+    for where, line in itertools.chain(read_lines(path), [("", "")]):
+        is_header = isinstance(line, str) and line.startswith("IMGID:") and "\t" not in line
+        if place and (is_header or line == ""):
+            if problem is None and not tokens:
+                problem = Problem(_EXPECTED, details="(the sentence has no tokens)")
+            yield Sentence(image_id, tokens, tags) if problem is None else SkippedRow(place, problem)
+            place, problem = "", None
+        if line == "" or problem is not None:
+            continue
+        if isinstance(line, str) and is_header:
+            place, image_id, tokens, tags = where, line.removeprefix("IMGID:").strip(), [], []
             if not image_id:
-                raise ValueError(f"{where}: expected 'IMGID:<id>', got no id: {line!r}.")
-        elif line:
-            columns = line.split("\t")
-            if len(columns) != 2 or not columns[0]:
-                raise ValueError(f"{where}: expected 'token<TAB>tag', got {len(columns)} column(s): {line!r}.")
-            if image_id is None:
-                raise ValueError(
-                    f"{where}: expected an 'IMGID:<id>' line, got token {columns[0]!r}: every sentence "
-                    "starts with its own, and has no blank line inside."
-                )
-            token, tag = columns
-            if tag in ("B-OTHER", "I-OTHER"):
-                tag = tag.replace("OTHER", "MISC")
-            if tag not in TWITTER_TAGS:
-                raise ValueError(
-                    f"{where}: unknown tag {tag!r} of token {token!r}; expected one of {TWITTER_TAGS}, "
-                    "or OTHER for MISC."
-                )
-            tokens.append(token)
-            tags.append(tag)
+                problem = Problem(_NO_ID, details=f"(got {line!r:.80})")
+        elif isinstance(line, Problem) or not place:
+            place, problem = (
+                where,
+                line if isinstance(line, Problem) else Problem(_NO_ID, details=f"(got {line!r:.80})"),
+            )
+        elif isinstance(word := _tagged_word(line), Problem):
+            place, problem = where, word
+        else:
+            tokens.append(word[0])
+            tags.append(word[1])
+
+
+_EXPECTED = "each line below an 'IMGID:<id>' line must be 'token<TAB>tag'"
+_NO_ID = "each sentence must start with its own 'IMGID:<id>' line, and have no blank line inside"
+_UNKNOWN_TAG = f"each tag must be one of {', '.join(TWITTER_TAGS)}, or OTHER for MISC"
+
+
+def _tagged_word(line: str) -> tuple[str, str] | Problem:
+    token, *tags = line.split("\t")
+    if len(tags) != 1 or not token:
+        return Problem(_EXPECTED, details=f"(got {len(tags) + 1} columns: {line!r:.80})")
+    tag = tags[0].replace("OTHER", "MISC") if tags[0] in ("B-OTHER", "I-OTHER") else tags[0]
+    return (
+        (token, tag) if tag in TWITTER_TAGS else Problem(_UNKNOWN_TAG, details=f"(got {tag!r:.80} of {token!r:.80})")
+    )
 
 
 class TwitterMNER(ArchiveBuilder):
@@ -105,8 +112,11 @@ class TwitterMNER(ArchiveBuilder):
     def row_features(self) -> datasets.Features:
         return ner_features(TWITTER_TAGS)
 
-    def read_rows(self, path: str) -> Iterator[ArchiveRow]:
+    def read_rows(self, path: str) -> Iterator[ArchiveRow | SkippedRow]:
         for sentence in read_sentences(path):
+            if isinstance(sentence, SkippedRow):
+                yield sentence
+                continue
             tags = [TWITTER_TAGS.index(tag) for tag in sentence.tags]  # Streaming does not encode.
             columns = {"tokens": sentence.tokens, "ner_tags": tags}
             yield ArchiveRow(sentence.image_id, f"{sentence.image_id}.jpg", columns)

@@ -1,6 +1,5 @@
 """Rows of CSV, in which one broken row costs no other."""
 
-import ast
 import csv
 import inspect
 import itertools
@@ -8,9 +7,10 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from processing.data.literals import parse_value
 from processing.problems import Problem
 
-from .text_tables import MAX_ROW_BYTES, Row, parse_json, text_lines, without_line_end
+from .text_tables import MAX_ROW_BYTES, Row, text_lines, without_line_end
 
 
 Line = tuple[int, str | Problem]
@@ -23,15 +23,12 @@ MIXED_COLUMNS = ("image", "head", "tail", "crops", "label", "labels")
 
 # Words, a path or an entity do not begin so: it is a value, maybe one that was cut off.
 _BEGINS_AS_VALUE = re.compile(
-    r"""\[.*\]\Z|\(['"].*,.*\)\Z|\{(['"].*,|['"]\w+['"]:|\d+:).*\}\Z|\[['"{]|\w+\([\[{]""", re.DOTALL
+    r"""\[.*\]\Z|\(['"](?=.*\)\Z).*,|\{(?=.*\}\Z)(['"].*,|['"]\w+['"]:|\d+:)|\[['"{]|\w+\([\[{]""", re.DOTALL
 )
 _NUMBER = r"\s*(?:(?:np|numpy)\.\w+\(\d+\)|\d+)\s*"
 _NUMBERS = re.compile(rf"\((?:{_NUMBER},)+(?:{_NUMBER})?\)")
 _QUOTED = re.compile(r"(['\"])\w([^'\"]*\w)?\1")
 _NO_PART_OF_A_TAG = re.compile(r"[^\S ]|[,;|'\"\[\](){}]")
-
-# Of Python's notation: strings, names and numbers; else a single character. White space is passed over.
-_TOKEN = re.compile(r"""(?P<item>b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|[^\s,:=\[\](){}'"]+)|\S""", re.DOTALL)
 
 # Those between the cells of other programs, where the header has no comma.
 OTHER_DELIMITERS = ";\t"
@@ -98,79 +95,6 @@ def _value(column: str, cell: str) -> Any:
     if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and (is_value or _NUMBERS.fullmatch(cell.strip()))):
         return parse_value(cell)
     return cell
-
-
-def parse_value(text: str) -> Any:
-    """
-    A value as JSON, Python or numpy write it: `["a", "b"]`, `[('a', 1)]`, `['a' 'b']`, `array(['a'], dtype=object)`.
-    Tuples become lists. No code is run.
-
-    Raises:
-        ValueError: for what is none of these, and for a list that numpy has cut short.
-    """
-    text = text.strip()
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        as_json = error
-    if "\\ud" in text.lower():  # half of a surrogate pair
-        raise as_json
-    try:
-        return ast.literal_eval(_PlainValues().visit(ast.parse(_with_commas(text), mode="eval")))
-    except _NotReadError:
-        raise
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise as_json from error
-
-
-class _NotReadError(ValueError):
-    """The error of what Python would take for something else than what it was."""
-
-
-def _with_commas(text: str) -> str:
-    """
-    Python's notation with commas in lists that have none, as numpy writes them. Python would read several strings as
-    one; where they stand elsewhere, and in a list that has both, they are refused.
-    """
-    parts: list[str] = []
-    levels: list[tuple[str, set[str]]] = [("", set())]  # each open bracket, and what stands between its items
-    item_end = -1  # where an item has just ended
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token == "...":
-            raise _NotReadError("the list was cut short where ... stands; write all of it, as JSON for example")
-        is_item = match.lastgroup == "item"
-        if item_end >= 0 and (is_item or token in "[{"):
-            levels[-1][1].add(" " if match.start() > item_end else "")
-            parts.append(",")
-        if token in "[({":
-            levels.append((token, set()))
-        elif token == ",":
-            levels[-1][1].add(",")
-        elif token in "])}" and len(levels) > 1:
-            bracket, between = levels.pop()
-            if between > {","} or "" in between or (" " in between and bracket != "["):
-                raise _NotReadError("two of its items have nothing between them")
-        item_end = match.end() if is_item or token in "])}" else -1
-        parts.append(token)
-    if levels[0][1]:
-        raise _NotReadError("it is more than one value")
-    return " ".join(parts)
-
-
-class _PlainValues(ast.NodeTransformer):
-    """Tuples become lists, and numpy's arrays and numbers what is in them."""
-
-    NUMPY = re.compile(r"((np|numpy)\.)?(array|str_|bool_?|u?int\d*|float\d*)")
-
-    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
-        return ast.List(self.generic_visit(node).elts, ast.Load())  # type: ignore[attr-defined]
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        is_numpy = self.NUMPY.fullmatch(ast.unparse(node.func)) and len(node.args) == 1
-        if not is_numpy or any(keyword.arg != "dtype" for keyword in node.keywords):
-            return node  # which is no plain value
-        return self.visit(node.args[0])
 
 
 def _records(path: str) -> Iterator[tuple[int, list[str] | Problem]]:

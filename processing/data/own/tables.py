@@ -1,19 +1,18 @@
 """
 Rows of a file, one by one: JSON lines, JSON, CSV, CoNLL, plain text, Parquet or Arrow.
 
-A row that cannot be read is a problem, and reading goes on. Memory does not grow with the file, but for a JSON array.
+A row that cannot be read is a problem, and reading goes on. Memory does not grow with the file.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from processing.problems import Problem
+from processing.data.stored_tables import stored_table
+from processing.problems import Problem, find_problem
 
 from .conll_tables import conll_rows, is_conll
 from .csv_tables import csv_rows
@@ -37,6 +36,8 @@ _READERS = {
 TEXT_ENDINGS = tuple(_READERS)
 CONLL_ENDINGS = (".conll", ".txt")
 BINARY_ENDINGS = (".parquet", ".arrow")
+
+MAX_ROW_BYTES = 1 << 26  # of Parquet and Arrow, with the pictures
 
 
 def ending_of(path: str | os.PathLike) -> str:
@@ -68,12 +69,10 @@ def read_table(path: str | os.PathLike, columns: Collection[str] | None = None) 
             broken JSON array, a CSV header that is no list of distinct names.
     """
     path, ending = os.fspath(path), ending_of(path)
-    if ending in BINARY_ENDINGS:
-        yield from _arrow_rows(path, columns)
-    elif ending in TEXT_ENDINGS:
-        yield from _READERS[ending](path)
-    else:
+    if ending not in TEXT_ENDINGS + BINARY_ENDINGS:
         raise ValueError(f"{path}: expected a file ending in {', '.join(TEXT_ENDINGS + BINARY_ENDINGS)}.")
+    for place, row in _arrow_rows(path, columns) if ending in BINARY_ENDINGS else _READERS[ending](path):
+        yield place, row if isinstance(row, Problem) else find_problem(row) or row
 
 
 def place_of(path: str, place: int) -> str:
@@ -103,7 +102,7 @@ def table_features(path: str | os.PathLike) -> dict[str, Any]:
     features: dict[str, Any] = {}
     if ending_of(path) not in BINARY_ENDINGS:
         return features
-    with _opened(os.fspath(path)) as (schema, _):
+    with stored_table(os.fspath(path)) as (schema, _):
         for column in schema:
             try:
                 features |= datasets.Features.from_arrow_schema(pa.schema([column], schema.metadata))
@@ -112,45 +111,9 @@ def table_features(path: str | os.PathLike) -> dict[str, Any]:
     return features
 
 
-BATCH_ROWS = 128
-
-# Reads the columns of these names, in batches.
-ReadColumns = Callable[[list[str]], Iterator[pa.RecordBatch]]
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[pa.Schema, ReadColumns]]:
-    """
-    Raises:
-        OSError: for a file that is absent or may not be read.
-        ValueError: for one that is damaged or holds something else; pyarrow's own errors do not name the file.
-    """
-    is_parquet = path.lower().endswith(".parquet")
-    with open(path, "rb"):  # This raises the system's own error.
-        pass
-    try:
-        if is_parquet:
-            # Without these two options a row group, with all its pictures, is in memory as a whole.
-            with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-                yield file.schema_arrow, lambda names: file.iter_batches(BATCH_ROWS, columns=names)
-        else:
-            with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
-                yield (
-                    reader.schema,
-                    lambda names: (
-                        part
-                        for batch in reader
-                        for part in pa.Table.from_batches([batch.select(names)]).to_batches(max_chunksize=BATCH_ROWS)
-                    ),
-                )
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        expected = "Parquet" if is_parquet else "Arrow as datasets writes it"
-        raise ValueError(f"{path}: cannot be read as {expected}: {str(error).rstrip('.')}.") from error
-
-
 def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Row | Problem]]:
     """The rows as plain Python values, and their numbers from 0; columns that are not named are not read."""
-    with _opened(path) as (schema, read):
+    with stored_table(path) as (schema, read):
         repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
         if repeated:
             raise ValueError(f"columns {repeated} are there twice")
@@ -159,13 +122,15 @@ def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[in
 
 
 def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row | Problem]:
+    """Half by half where a value cannot be read, or the rows are too large to be in memory at once."""
     try:
+        if batch.nbytes > MAX_ROW_BYTES:
+            raise ValueError(f"the row has more than {MAX_ROW_BYTES >> 20} MiB")
         yield from batch.to_pylist()
-        return
-    except (ValueError, OverflowError, pa.ArrowException):
-        pass  # One of the rows; pyarrow checks no value before it is asked for.
-    for index in range(batch.num_rows):
-        try:
-            yield batch.slice(index, 1).to_pylist()[0]
-        except (ValueError, OverflowError, pa.ArrowException) as error:
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        if batch.num_rows == 1:
             yield Problem("a value of the row cannot be read", details=f"({error})")
+            return
+        middle = batch.num_rows // 2
+        yield from _batch_rows(batch.slice(0, middle))
+        yield from _batch_rows(batch.slice(middle))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from processing.data.literals import parse_json
 from processing.problems import Problem
 
 
@@ -59,19 +60,24 @@ def line_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
 
 def json_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
-    A JSON object on every line but the blank ones, or a file that is a JSON array of objects, which is in memory as a
-    whole. `[text, {...}]`, as spaCy's training data have it, is the object with that `text`.
+    A JSON object on every line but the blank ones, or a file that is a JSON array of objects. `[text, {...}]`, as
+    spaCy's training data have it, is the object with that `text`.
     """
-    is_first = True
+    with open(path, "rb") as file:
+        beginning = file.read(_NUM_PEEKED).removeprefix(codecs.BOM_UTF8)
+    if _BEGINS_ARRAY.match(beginning):
+        yield from _array_rows(path)
+        return
     for line, text in text_lines(path):
         if isinstance(text, Problem):
             yield line, text
         elif stripped := text.strip():
-            if is_first and (stripped == "[" or re.match(r"\[\s*[\[{]", stripped)):
-                yield from _array_rows(path)
-                return
-            is_first = False
             yield line, _json_row(stripped, "line")
+
+
+_NUM_PEEKED = 1 << 16
+# An array of objects, or of the pairs of spaCy, and not such a pair on the first line.
+_BEGINS_ARRAY = re.compile(rb"\s*\[\s*[\[{]|\s*\[[ \t\r]*(?:\n|\Z)")
 
 
 def _json_row(text: str, place: str) -> Row | Problem:
@@ -89,47 +95,34 @@ def _array_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     The items of a JSON array, and the line on which each begins. What is no array is a ValueError with file and line,
     since nothing behind it can be read.
     """
-    lines = []
-    for number, text in text_lines(path):
-        if isinstance(text, Problem):
-            raise ValueError(f"{path}:{number}: {text}.")
-        lines.append(text)
-    array, decoder = "".join(lines), json.JSONDecoder()
-    line, counted, position = 1, 0, array.index("[")
-    if re.match(r"\[\s*\]\s*$", array[position:]):
-        return
-    while array[position] != "]":
-        position = _SPACE.match(array, position + 1).end()  # type: ignore[union-attr]
-        line, counted = line + array.count("\n", counted, position), position
-        try:
-            _, end = decoder.raw_decode(array, position)
-            position = _SPACE.match(array, end).end()  # type: ignore[union-attr]
-            if array[position : position + 1] not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' or ']'", array, position)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}:{line}: expected the next item of a JSON array: {error}.") from error
-        yield line, _json_row(array[counted:end], "item")
+    # The values are read again from the text of their item: a number that is too long costs its row alone, as does a
+    # byte that is no UTF-8.
+    decode = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        text = file.read(_NUM_PEEKED)
+        position, counted, line = text.index("["), 0, 1
+        if _EMPTY.match(text, position):
+            return
+        while text[position] != "]":
+            begin = _SPACE.match(text, position + 1).end()  # type: ignore[union-attr]
+            try:
+                _, end = decode(text, begin)
+                end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+                if text[end : end + 1] not in (",", "]"):
+                    raise json.JSONDecodeError("Expecting ',' or ']'", text, end)
+            except (json.JSONDecodeError, RecursionError) as error:
+                size = len(text) - position
+                more = file.read(max(size, _NUM_PEEKED)) if size <= MAX_ROW_BYTES else ""
+                if more:  # The item goes on behind what has been read.
+                    line += text.count("\n", counted, position)
+                    text, position, counted = text[position:] + more, 0, 0
+                    continue
+                line += text.count("\n", counted, begin)
+                reason = getattr(error, "msg", error)
+                raise ValueError(f"{path}:{line}: expected the next item of a JSON array: {reason}.") from error
+            line, counted = line + text.count("\n", counted, begin), begin
+            yield line, _json_row(text[begin:end], "item")
+            position = end
 
 
-_SPACE = re.compile(r"\s*")
-
-
-def parse_json(text: str) -> Any:
-    """
-    Raises:
-        ValueError: for what is no JSON, and for half of a surrogate pair, which JSON can spell but which is no
-            character: it can be neither written nor tokenized.
-    """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
-    except RecursionError as error:  # There are too many brackets.
-        raise ValueError(str(error)) from error
-    if "\\ud" in text or "\\uD" in text:
-        try:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise ValueError(f"half of a surrogate pair, {half!r}, is no character") from error
-    return value
+_SPACE, _EMPTY = re.compile(r"\s*"), re.compile(r"\[\s*\]")

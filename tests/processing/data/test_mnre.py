@@ -1,5 +1,6 @@
 import collections
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -72,40 +73,52 @@ class TestReadRelationRows:
     @pytest.mark.parametrize(
         ("bad", "message"),
         [
-            ("__import__('os').mkdir('was_run')", "expected a Python dict of plain values"),
-            ("{'token': [", "expected a Python dict of plain values"),
-            ("[1]", "expected a dict with the keys .*, got list"),
-            ("{'token': ['a']}", r"expected a dict with the keys .*, got \['token'\]"),
-            (line(token=[]), "expected token to be a list of words"),
-            (line(token=["a", 1, "b", "c"]), "expected token to be a list of words"),
-            (line(image_id=""), "expected img_id"),
-            (line(relation="/per/per/friend"), "unknown relation '/per/per/friend'; known are None, /loc"),
-            (
-                line(relation="none"),
-                "unknown relation 'none'; .* ours_rel2id.json beside the texts, .* --negative_relation none",
-            ),
+            ("__import__('os').mkdir('was_run')", "the line must be a Python dict of plain values"),
+            ("{'token': [", "the line must be a Python dict of plain values"),
+            ("{[]: 1}", "the line must be a Python dict of plain values"),
+            ("1" * 5000, "the line must be a Python dict of plain values"),
+            ("(" * 100_000, "the line must be a Python dict of plain values"),
+            ("[" + "1," * (1 << 20) + "]", "the line must be a Python dict of plain values"),
+            ("[1]", r"the line must be a dict with the keys token, h, t, img_id, relation \(got '\[1\]'\)"),
+            ("0x" + "f" * 10_000, "the line must be a dict with the keys"),
+            ("{'token': ['a']}", r"the line must be a dict with the keys .* \(got \"{'token': \['a'\]}\"\)"),
+            (line(token=[]), "token: must be a list of words"),
+            (line(token=["a", 1, "b", "c"]), "token: must be a list of words"),
+            (line(token=["\ud800"] * 4), "token: a text must be valid Unicode"),
+            (line(h={1: 2}), "h: the keys of a dict must be text"),
+            (line(h={"name": "Jordan", "pos": [0, 1 << 2000]}), "h: whole numbers must have at most 1,000 bits"),
+            (line(image_id=""), "img_id: must be a name"),
+            (line(relation=["None"]), "relation: must be a name"),
             (
                 line(h={"name": "Paris", "pos": [0, 1]}),
                 r"h: the text that is given must be .* \('Paris' is given, 0 to 1 is 'Jordan'\)",
             ),
-            (line(h={"name": "Jordan", "pos": [1, 1]}), r"expected h .* 0 <= start < end <= 4, got"),
-            (line(t={"name": "Paris", "pos": [3, 5]}), r"expected t .* 0 <= start < end <= 4, got"),
-            (line(t={"name": "Paris"}), "expected t "),
-            (line(h=None), "expected h "),
-            ("(" * 100_000, "expected a Python dict of plain values"),
+            (line(h={"name": "Jordan", "pos": [1, 1]}), "h: must be a dict of a name and a pos"),
+            (line(t={"name": "Paris", "pos": [3, 5]}), "t: must be a dict of a name and a pos"),
+            (line(t={"name": "Paris"}), "t: must be a dict of a name and a pos"),
+            (line(h=None), "h: must be a dict of a name and a pos"),
+            (line(token=["é"] * 4).encode("latin-1"), r"the line is not UTF-8 \(its byte 13 is 0xe9\)"),
+            (b"x" * (17 << 20), "the line is too long"),
         ],
     )
     def test_bad_lines(self, tmp_path, monkeypatch, bad, message):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(ValueError, match=rf"ours\.txt:2: {message}"):
-            self.read(tmp_path, f"{line()}\n{bad}\n{line()}")
+        bad = bad if isinstance(bad, bytes) else bad.encode("utf-8")
+        first, skipped, last = self.read(tmp_path, line().encode() + b"\n" + bad + b"\n" + line().encode())
+        assert first == last and skipped.where == "ours.txt:2"
+        assert re.match(message, str(skipped.problem))
         assert not Path("was_run").exists()
 
-    def test_another_encoding(self, tmp_path):
-        with pytest.raises(
-            ValueError, match=r"ours\.txt:2: expected text in UTF-8, but the line is not UTF-8 \(its byte 13 is 0xe9\)"
-        ):
-            self.read(tmp_path, line().encode() + b"\n" + line(token=["é"] * 4).encode("latin-1"))
+    @pytest.mark.parametrize(
+        ("relation", "message"),
+        [
+            ("/per/per/friend", "unknown relation '/per/per/friend'; known are None, /loc"),
+            ("none", "unknown relation 'none'; .* ours_rel2id.json beside the texts, .* --negative_relation none"),
+        ],
+    )
+    def test_unknown_relations(self, tmp_path, relation, message):
+        with pytest.raises(ValueError, match=rf"ours\.txt:2: {message}"):
+            self.read(tmp_path, f"{line()}\n{line(relation=relation)}\n{line()}")
 
     @settings(max_examples=200, deadline=None)
     @given(data=st.one_of(st.binary(), st.text().map(str.encode)))
@@ -113,7 +126,7 @@ class TestReadRelationRows:
         try:
             rows = self.read(tmp_path_factory.mktemp("any"), data)
         except ValueError as error:
-            assert "ours.txt:" in str(error) and "expected" in str(error)
+            assert "ours.txt:" in str(error) and ("expected" in str(error) or "unknown relation" in str(error))
         else:
             assert not rows or data.strip()
 
@@ -138,6 +151,18 @@ class TestBuilder:
         # the published code reads the test split's pictures from the folder of the train split
         assert red(data["test"][0]["image"]) == 1
         assert report.splits["train"].counts["images"] == 3 and not report.absent
+
+    def test_a_row_that_cannot_be_used_costs_no_other(self, archive):
+        before, _ = prepare(archive)
+        lines = (archive / "txt" / "ours_train.txt").read_text().splitlines()
+        (archive / "txt" / "ours_train.txt").write_text("\n".join([lines[0], "{[]: 1}", lines[2]]))
+        data, report = prepare(archive)
+        assert data["train"]["id"] == ["train-0", "train-2"]
+        assert data["train"]["aux_crops"][1][0].tobytes() == before["train"]["aux_crops"][2][0].tobytes()
+        assert report.splits["train"].counts["rows_skipped"] == 1 and report.skipped[0].where == "ours_train.txt:2"
+        (archive / "txt" / "ours_train.txt").write_text("{[]: 1}\n")
+        with pytest.raises(ValueError, match=r"ours_train\.txt: none of its 1 rows can be used:\nours_train\.txt:1: "):
+            prepare(archive)
 
     def test_crops_listed_by_image(self, archive):
         torch.save({"b.x.jpg": ["1.jpg"]}, archive / "txt" / "mre_train_dict.pth")

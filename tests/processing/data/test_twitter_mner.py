@@ -1,5 +1,6 @@
 import itertools
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -63,31 +64,30 @@ class TestReadSentences:
     @pytest.mark.parametrize(
         ("text", "line", "message"),
         [
-            ("IMGID:1\na\tO\nb O\n", 3, r"expected 'token<TAB>tag', got 1 column\(s\): 'b O'"),
-            ("IMGID:1\na\tO\n \n", 3, r"expected 'token<TAB>tag', got 1 column\(s\): ' '"),
-            ("IMGID:1\na\tNN\tO\n", 2, r"expected 'token<TAB>tag', got 3 column\(s\): 'a\\tNN\\tO'"),
-            ("IMGID:1\n\tO\n", 2, r"expected 'token<TAB>tag', got 2 column\(s\): '\\tO'"),
-            ("IMGID:1\na\tB-DOG\n", 2, r"unknown tag 'B-DOG' of token 'a'; expected one of \['O', 'B-MISC', .*OTHER"),
-            ("IMGID:1\na\tO \n", 2, r"unknown tag 'O ' of token 'a'"),
-            ("IMGID:1\na\tB-MOTHER\n", 2, r"unknown tag 'B-MOTHER'"),
-            ("\na\tO\n", 2, r"expected an 'IMGID:<id>' line, got token 'a'"),
-            ("IMGID:1\na\tO\n\nb\tO\n", 4, r"expected an 'IMGID:<id>' line, got token 'b'.*no blank line inside"),
-            ("IMGID:1\n\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
-            ("IMGID:1\nIMGID:2\na\tO\n", 1, r"a sentence without tokens: .* after 'IMGID:1'"),
-            ("IMGID:1\na\tO\n\nIMGID:2", 4, r"a sentence without tokens: .* after 'IMGID:2'"),
-            ("IMGID: \na\tO\n", 1, r"expected 'IMGID:<id>', got no id: 'IMGID: '"),
-            (
-                b"IMGID:1\na\tO\n\xe9t\xe9\tO\n",
-                3,
-                r"expected text in UTF-8, but the line is not UTF-8 \(its byte 1 is 0xe9\); save",
-            ),
+            ("IMGID:1\na\tO\nb O\n", 3, r"must be 'token<TAB>tag' \(got 1 columns: 'b O'\)"),
+            ("IMGID:1\na\tO\n \n", 3, r"must be 'token<TAB>tag' \(got 1 columns: ' '\)"),
+            ("IMGID:1\na\tNN\tO\n", 2, r"must be 'token<TAB>tag' \(got 3 columns: 'a\\tNN\\tO'\)"),
+            ("IMGID:1\n\tO\n", 2, r"must be 'token<TAB>tag' \(got 2 columns: '\\tO'\)"),
+            ("IMGID:1\na\tB-DOG\n", 2, r"each tag must be one of O, B-MISC, .*OTHER for MISC \(got 'B-DOG' of 'a'\)"),
+            ("IMGID:1\na\tO \n", 2, r"\(got 'O ' of 'a'\)"),
+            ("IMGID:1\na\tB-MOTHER\n", 2, r"\(got 'B-MOTHER'"),
+            ("\na\tO\n", 2, r"own 'IMGID:<id>' line, and have no blank line inside \(got 'a\\tO'\)"),
+            ("IMGID:1\n\n", 1, r"\(the sentence has no tokens\)"),
+            ("IMGID: \na\tO\n", 1, r"own 'IMGID:<id>' line, .* \(got 'IMGID: '\)"),
+            (b"IMGID:1\na\tO\n\xe9t\xe9\tO\n", 3, r"the line is not UTF-8 \(its byte 1 is 0xe9\)"),
             ("IMGID:1\na\0\tO\n", 2, r"the line is not text \(its character 2 is NUL, 0x00\)"),
         ],
     )
     def test_bad_lines(self, tmp_path, text, line, message):
-        with pytest.raises(ValueError, match=message) as error:
-            self.read(tmp_path, text)
-        assert str(error.value).startswith(f"{self.path}:{line}: ")
+        text = text if isinstance(text, bytes) else text.encode()
+        skipped, after = self.read(tmp_path, text + b"\nIMGID:8\nb\tO\n")
+        assert after == ("8", ["b"], ["O"])
+        assert skipped.where == f"train.txt:{line}" and re.search(message, str(skipped.problem))
+
+    def test_a_bad_line_costs_its_sentence(self, tmp_path):
+        found = self.read(tmp_path, "IMGID:1\na\tO\n\nIMGID:2\na\tX\nb\tY\nIMGID:3\n\nIMGID:4\na\tO\n\nb\tO\n")
+        skipped = [getattr(row, "where", None) for row in found]
+        assert skipped == [None, "train.txt:5", "train.txt:7", None, "train.txt:12"]
 
     def test_another_encoding(self, tmp_path):
         with pytest.raises(ValueError, match=r"train\.txt: expected UTF-8, got UTF-16; save the file as UTF-8\."):
@@ -311,7 +311,7 @@ class TestBuilder:
     def test_errors_in_the_files_come_as_they_are(self, archive):
         (archive.root / "valid.txt").write_text("IMGID:1\na O\n")
         for read in (TwitterMNER.download_and_prepare, TwitterMNER.as_streaming_dataset):
-            with pytest.raises(ValueError, match=r"valid\.txt:2: expected 'token<TAB>tag'"):
+            with pytest.raises(ValueError, match=r"valid\.txt: none of its 1 rows can be used:\nvalid\.txt:2: "):
                 read(archive.builder())
 
     def test_parquet_stands_without_the_archive(self, archive, tmp_path):

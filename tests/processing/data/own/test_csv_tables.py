@@ -63,7 +63,7 @@ def test_cells(write):
         ),
         (
             '1,"""\\ud800"""',
-            f"{NO_VALUE} (it is '\"\\\\ud800\"': half of a surrogate pair",
+            "spans: a text must be valid Unicode, without half of a surrogate pair (got '\\ud800')",
         ),
         ("x\0,[]", "the line is not text (its character 2 is NUL, 0x00)"),
         ("x" * 200_000 + ",[]", "the line is not CSV (field larger than field limit (131072))"),

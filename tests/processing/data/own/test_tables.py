@@ -91,7 +91,7 @@ class TestText:
         assert found[0] == {"text": "Paris", "entities": []}
         assert [str(problem) for problem in found[1:]] == [
             "the item is not a JSON object (it is '5')",
-            "the item is not a JSON object (half of a surrogate pair, '\\ud800', is no character)",
+            "a: a text must be valid Unicode, without half of a surrogate pair (got '\\ud800')",
         ]
 
     @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         hidden_states = outputs.last_hidden_state
-        rows = torch.arange(len(hidden_states), device=hidden_states.device)
+        rows = torch.arange(hidden_states.shape[0], device=hidden_states.device)
         markers = [self._marker_position(input_ids, inputs_embeds, entity) for entity in ("head", "tail")]
         # (B, D) at each marker -> (B, 2 D)
         entities = torch.cat([hidden_states[rows, position] for position in markers], dim=-1)

@@ -62,8 +62,6 @@ class IFAformerTrainingArguments(TrainingArguments):
             "integrations."
         },
     )
-    # Parameters of a crop kind that a batch lacks, and of what reaches no output, get no gradient.
-    ddp_find_unused_parameters: bool | None = True
     hub_strategy: HubStrategy | str = field(
         default="end",
         metadata={"help": "When the model is pushed. Only `end` is possible: with its card, when training has ended."},

@@ -534,6 +534,19 @@ class TestTraining:
         assert torch.equal(actual.tag_ids, expected.tag_ids)
 
 
+def test_export_with_any_number_of_rows(make_config, make_inputs):
+    config = make_config(num_labels=5, **MARKERS)
+    config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = 2
+    model, inputs = make_model(config, IFAformerForRelationExtraction), make_inputs()
+    inputs["input_ids"][:, 0], inputs["input_ids"][:, 1] = 95, 97
+    rows = torch.export.Dim("rows", min=2, max=64)
+    exported = torch.export.export(
+        model, (), inputs, dynamic_shapes={name: {0: rows} for name in inputs}, strict=False
+    )
+    more = {name: torch.cat([value, value[:1]]) for name, value in inputs.items()}
+    torch.testing.assert_close(exported.module()(**more)["logits"], model(**more).logits, rtol=1e-4, atol=1e-5)
+
+
 class NoSynchronisation(TorchDispatchMode):
     """Fails on what would make an accelerator wait."""
 

@@ -187,6 +187,17 @@ class TestFromPretrainedTowers:
 OTHERS = ("O", "B-X", "I-X")
 
 
+@pytest.fixture(scope="module")
+def checkpoints(make_config, tmp_path_factory):
+    """Folders of an IFAformer and of a BERT with the labels `OTHERS`."""
+    labels = {"id2label": dict(enumerate(OTHERS)), "label2id": {name: index for index, name in enumerate(OTHERS)}}
+    size = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 8}
+    ours, theirs = (tmp_path_factory.mktemp(name) for name in ("ours", "theirs"))
+    IFAformerForTokenClassification(make_config(**labels)).save_pretrained(ours)
+    BertForTokenClassification(BertConfig(**labels, **size, vocab_size=9)).save_pretrained(theirs)
+    return ours, theirs
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [
@@ -208,8 +219,6 @@ OTHERS = ("O", "B-X", "I-X")
 class TestLabelsAreThoseOfBert:
     """What `num_labels`, `id2label` and `label2id` do: as with BERT, and the two maps agree."""
 
-    size = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 8}  # noqa: RUF012
-
     def check(self, ours, theirs, given, names):
         by_label2id = "label2id" in given and "id2label" not in given
         expected = dict(enumerate(names)) if by_label2id else theirs.id2label
@@ -220,11 +229,8 @@ class TestLabelsAreThoseOfBert:
     def test_in_a_new_configuration(self, make_config, given, names):
         self.check(make_config(**given), BertConfig(**given), given, names)
 
-    def test_in_a_checkpoint_with_others(self, make_config, tmp_path, given, names):
-        labels = {"id2label": dict(enumerate(OTHERS)), "label2id": {name: i for i, name in enumerate(OTHERS)}}
-        ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-        IFAformerForTokenClassification(make_config(**labels)).save_pretrained(ours)
-        BertForTokenClassification(BertConfig(**labels, **self.size, vocab_size=9)).save_pretrained(theirs)
+    def test_in_a_checkpoint_with_others(self, checkpoints, tmp_path, given, names):
+        ours, theirs = checkpoints
         new = BertForTokenClassification.from_pretrained(theirs, **given, ignore_mismatched_sizes=True).config
         model, info = IFAformerForTokenClassification.from_pretrained(
             ours, **given, ignore_mismatched_sizes=True, output_loading_info=True

@@ -196,8 +196,9 @@ def _shown(image: Any, folder: Path) -> Any:
     if isinstance(image, list):
         image = image[0] if image else None
     path = image.get("path") if isinstance(image, dict) and image.get("bytes") is None else image
-    is_path = isinstance(path, str | os.PathLike) and not is_address(path)
-    return real_path_below(path, folder) if is_path else image
+    if not isinstance(path, str | os.PathLike) or is_address(path):
+        return image
+    return real_path_below(path, folder)
 
 
 def _paths_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class BulkPrediction:
                         with replacing(chart) as file:
                             file.write(png(top_entities_figure(report.top_entities(self.top_entities))))
                     self._write_for_annotation(output)
-                parts.finish(report.published(self.top_entities))
+                parts.finish(report.to_dict(self.top_entities))
                 return report
 
             return on_main(state, finish)

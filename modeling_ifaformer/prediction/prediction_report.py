@@ -100,7 +100,7 @@ class PredictionReport:
             top[entity_type] = {spelling[name]: count for name, count in ranked[:number]}
         return top
 
-    def published(self, top_entities: int | None = None) -> dict[str, Any]:
+    def to_dict(self, top_entities: int | None = None) -> dict[str, Any]:
         """The counts for a user to read, the most frequent first, with so many entities of each type."""
         return {
             "rows": self.rows,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hub_card import figures
-from hub_card.figures import DPI, FONT, confusion_matrix, f1_by_epoch, loss_by_step, training_curve
+from hub_card.figures import DPI, FONT, confusion_matrix, f1_by_epoch, loss_by_step, short, training_curve
 
 
 LOG = [
@@ -145,3 +145,9 @@ def test_cards_need_neither_torch_nor_transformers():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
     assert result.stdout == "[]\n", result.stdout + result.stderr
+
+
+def test_a_matrix_does_not_grow_with_the_length_of_a_name():
+    assert short("a" * 10**6) == "a" * 39 + "…" and short("\u202ex\n", 40) == r"\u202ex\n"
+    counts = [[1, 0], [0, 0]]
+    assert Image.open(io.BytesIO(confusion_matrix(["a" * 10**5], counts))).width < 2000

@@ -38,7 +38,7 @@ def test_every_row_is_counted_once():
     report.add("a:3", tagged(("PER", "Ann"), problems=[Problem(NO_FILE, "image", details="b.png")]))
     report.add("a:4", tagged(problems=[Problem(NO_FILE, "image", details="c.png"), EMPTY], is_tagged=False))
     report.add("a:5", tagged(problems=[Problem("the line is no JSON object")], is_tagged=False))
-    published = report.published()
+    published = report.to_dict()
     assert (published["rows"], published["tagged"], published["without_entities"]) == (5, 3, 1)
     assert published["entities"] == {"PER": 2, "LOC": 1}
     assert published["skipped"] == {
@@ -56,7 +56,7 @@ def test_names_and_numbers_do_not_make_another_problem():
     for number, name in enumerate(names):
         report.add(f"a:{number}", tagged(problems=[Problem(NO_FILE, "aux_crops", number, name)]))
     report.add("a:9", tagged(problems=[Problem(NO_FILE, "rcnn_crops", 0, "a.png")]))
-    counts = {reason: problem["count"] for reason, problem in report.published()["problems"].items()}
+    counts = {reason: problem["count"] for reason, problem in report.to_dict()["problems"].items()}
     assert counts == {f"aux_crops: {NO_FILE}": len(names), f"rcnn_crops: {NO_FILE}": 1}
     assert report.examples[f"aux_crops: {NO_FILE}"][0] == f"a:0: aux_crops 0: {NO_FILE} my dog: best.jpg"
 
@@ -83,7 +83,7 @@ def test_entities_are_counted_by_name_where_that_is_asked_for():
     assert report.names is None and report.top_entities(3) == {}
     report.update(through_json(report))
     assert report.names is None and report.entities == {"LOC": 2}
-    assert "top_entities" not in report.published() and report.published(3)["top_entities"] == {}
+    assert "top_entities" not in report.to_dict() and report.to_dict(3)["top_entities"] == {}
 
 
 def test_top_entities_whatever_their_case():
@@ -92,7 +92,7 @@ def test_top_entities_whatever_their_case():
         report.add("a:1", tagged(*[("LOC", name)] * number))
     report.add("a:2", tagged(("PER", "Paris")))
     top = {"LOC": {"Bonn": 5, "Paris": 5, "Rome": 5}, "PER": {"Paris": 1}}
-    assert report.published(3)["top_entities"] == top
+    assert report.to_dict(3)["top_entities"] == top
     assert report.summary(3).splitlines()[-2:] == ["LOC: Bonn 5, Paris 5, Rome 5", "PER: Paris 1"]
 
 
@@ -103,7 +103,7 @@ def test_relations_are_counted_with_the_negative_one():
     kind = "this does not occur in the text once:"
     second.add("a:3", related(None, [Problem(kind, "head", details="'y'")]))
     first.update(through_json(second))
-    published = first.published()
+    published = first.to_dict()
     assert published["relations"] == {"None": 2, "in": 1} and (published["rows"], published["tagged"]) == (4, 3)
     assert "entities" not in published and "without_entities" not in published
     assert first.summary().startswith(f"4 rows, 3 tagged\nrelations: 2 None, 1 in\nskipped: 1 x head: {kind}\n")
@@ -114,5 +114,5 @@ def test_triples_are_counted_beside_entities():
     result = tagged(("PER", "Jordan"), ("LOC", "Paris"))
     result["relations"] = [{"head": 0, "tail": 1, "relation": "in", "score": 0.5}] * 2
     report.add("a:1", result)
-    assert report.published()["entities"] == {"PER": 1, "LOC": 1} and report.published()["relations"] == {"in": 2}
+    assert report.to_dict()["entities"] == {"PER": 1, "LOC": 1} and report.to_dict()["relations"] == {"in": 2}
     assert "entities: 1 PER, 1 LOC\nrelations: 2 in" in report.summary()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from processing.jobs.atomic_files import replacing, write_text
+
 from .figures import confusion_matrix, training_curve
 from .markdown import code, counts_table, plain
 from .model_facts import CURVE, MATRIX, RELATIONS, ModelFacts, dataset_name, is_hub_name, public_name
@@ -74,8 +76,10 @@ def save_model_card(facts: ModelFacts, folder: str | os.PathLike) -> Path:
     """
     path = Path(folder) / "README.md"
     if CURVE in facts.figures:
-        (path.parent / CURVE).write_bytes(training_curve(facts.get("log_history"), facts.kept_epoch))
+        with replacing(path.parent / CURVE) as file:
+            file.write(training_curve(facts.get("log_history"), facts.kept_epoch))
     if facts.confusion is not None:
-        (path.parent / MATRIX).write_bytes(confusion_matrix(**facts.confusion[1]))
-    path.write_text(str(model_card(facts)), encoding="utf-8")
+        with replacing(path.parent / MATRIX) as file:
+            file.write(confusion_matrix(**facts.confusion[1]))
+    write_text(str(model_card(facts)), path)
     return path

@@ -18,7 +18,6 @@ The towers are BERT-base and CLIP ViT-B/32 with random weights. These are the pa
 Each run has its turn in every round, and ratios are taken within a round, so that a busy machine favours none of them.
 """
 
-import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -94,6 +93,7 @@ def main() -> None:
     from ifaformer_commands.benchmarks.growth import draw_curves
     from ifaformer_commands.benchmarks.measuring import figure_lines, machine
     from ifaformer_commands.benchmarks.work import NUM_CROPS, Work
+    from processing.jobs.atomic_files import write_json
     from processing.problems import check_at_least_one
 
     datasets.disable_progress_bars()
@@ -112,7 +112,7 @@ def main() -> None:
             print(f"{part}:")
             print("\n".join(figure_lines(results[part])), flush=True)
             if output:
-                output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+                write_json(results, output)
         if arguments.figures and "growth" in results:
             draw_curves(results["growth"], Path(arguments.figures))
 

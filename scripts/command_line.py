@@ -1,6 +1,8 @@
 """Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
 
+import errno
 import json
+import os
 import re
 import shlex
 import sys
@@ -24,6 +26,7 @@ from transformers.hf_argparser import string_to_bool
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
 UNSET = ("none", "null", "~", "")
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 MOST_CHOICES_SHOWN = 8
 MOST_VALUES = 10**5  # in a recipe; a few lines of aliases of aliases can stand for any number
 FIRST_GROUP = "The options that matter first"
@@ -91,7 +94,8 @@ def parse_arguments(
             dtype(**{entry.name: getattr(values, entry.name) for entry in fields(dtype) if entry.init})
             for dtype in dataclass_types
         ]
-    except (ArgumentError, ValueError) as error:
+    # The last three are of options of the library: a file that is not there, a package that is not installed.
+    except (ArgumentError, ValueError, TypeError, OSError, ImportError) as error:
         parser.exit(2, f"{' '.join(str(error).split())}\n")
     return (*options, path)
 
@@ -344,4 +348,8 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise SystemExit(str(error)) from error
+        told = str(error)
+        # Not where a room says in its own words what is full.
+        if isinstance(error, OSError) and error.errno in FULL_DISK and error.strerror == os.strerror(error.errno):
+            told += ". Free some space, and give the same command again."
+        raise SystemExit(told) from error

@@ -31,7 +31,7 @@ def main() -> None:
 
     from processing.inspection.sample_page import choose_rows, sample_page
     from processing.inspection.statistics import split_statistics, statistics_table, text_table
-    from processing.jobs.atomic_files import write_json
+    from processing.jobs.atomic_files import write_json, write_text
 
     with user_errors():
         limit = arguments.max_megapixels
@@ -47,7 +47,7 @@ def main() -> None:
         if output:
             told = {"name": arguments.dataset, "report": report.published()}
             page = sample_page(data, rows, statistics, max_megapixels=limit, **told)
-            output.write_text(page, encoding="utf-8", errors="replace")
+            write_text(page, output)
             print(f"Written: {output}")
 
 

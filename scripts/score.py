@@ -10,7 +10,6 @@ scored in one way, that of the published code: accuracy over all rows; precision
 the negative one.
 """
 
-import json
 from dataclasses import dataclass
 
 from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
@@ -46,6 +45,7 @@ def main() -> None:
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
     from modeling_ifaformer.training.scoring import score_checkpoints
     from processing.data.tasks import check_task, choose_split
+    from processing.jobs.atomic_files import write_json
     from processing.scoring.results_table import out_of_reach, results_table
 
     with user_errors():
@@ -71,7 +71,8 @@ def main() -> None:
     for name, result in results.items():
         print(f"{name}: {out_of_reach(result)}.")
     if output:
-        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        with user_errors():
+            write_json(results, output)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main() -> None:
     is_main = arguments.process_index == 0
     push, arguments.push_to_hub = arguments.push_to_hub, False  # The Trainer would push in its own way.
     try:
-        with user_errors(FloatingPointError, MemoryError):
+        with user_errors(FloatingPointError, MemoryError, ImportError):
             # 1. Where the runs begin
             searched = options.search_trials, options.search_space
             search = training.Search(*searched) if any(searched) else None

@@ -7,6 +7,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from processing.problems import check_at_least_one
+
 
 @dataclass
 class IFAformerTrainingArguments(TrainingArguments):
@@ -17,7 +19,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     validation split is kept.
 
     Raises:
-        ValueError: as `TrainingArguments`, and for an unknown integration in `report_to` or one that is not installed.
+        ValueError: as `TrainingArguments`, for a batch without rows, and for an unknown integration in `report_to` or
+            one that is not installed.
     """
 
     output_dir: str = field(
@@ -73,6 +76,8 @@ class IFAformerTrainingArguments(TrainingArguments):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
             self.use_cpu = True
             self.ddp_backend = self.ddp_backend or "gloo"
+        numbers = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+        check_at_least_one(**{name: getattr(self, name) for name in numbers})
         self.report_to = self.report_to or "none"  # A parser of options may read `none` as None.
         super().__post_init__()
         from transformers.integrations import integration_utils  # imported here, for --help does not need it

@@ -18,6 +18,7 @@ from modeling_ifaformer.modeling_ifaformer import (
 )
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import answers_of
+from processing.problems import check_at_least_one
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
@@ -93,6 +94,7 @@ def build_processor(
             [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
+    check_at_least_one(vocab_size=vocab_size, max_length=options.get("max_length"))
     start = start_options(model)
     options = _given(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:

@@ -199,11 +199,13 @@ def train_runs(
         MemoryError: where a device's memory does not suffice; it says what to do.
         OSError: where a checkpoint or the model cannot be written.
         ValueError: for a row that cannot be used; for training arguments that would change the loss, see
-            [`check_loss`]; for a run that was begun with other settings; where no trial of a search came to its end.
+            [`check_loss`], or choose the best epoch by a metric that there is not; for a run
+            that was begun with other settings; where no trial of a search came to its end.
     """
     with released(runs[0].claims):
         arguments = runs[0].arguments
         check_loss(arguments, processor)
+        _check_metric(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
         if not with_pictures:
             data = data.remove_columns(list(PICTURE_COLUMNS))
@@ -289,6 +291,14 @@ def runs_summary(runs: Sequence[Run]) -> str:
         f"These are mean and standard deviation over the seeds {seeds}. The best run by validation F1 is in "
         f"{best.arguments.output_dir}."
     )
+
+
+def _check_metric(arguments: IFAformerTrainingArguments, processor: IFAformerProcessor) -> None:
+    """Refuse to look for the best epoch by a metric that the evaluation of an epoch does not give."""
+    metrics = ["f1", "precision", "recall", "loss", *(["accuracy"] if processor.relations is not None else [])]
+    metric = arguments.metric_for_best_model
+    if metric is not None and metric.removeprefix("eval_") not in metrics:
+        raise ValueError(f"metric_for_best_model must be one of {', '.join(metrics)}, got {metric}.")
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,9 +55,14 @@ class Search:
                 raise ValueError(f"{problem}is no training option; only these can be searched.")
             if isinstance(values, Mapping):
                 unknown = set(values) - {"low", "high", "log", "step"}
-                if unknown or not {"low", "high"} <= set(values) or not values["low"] < values["high"]:
-                    raise ValueError(f"{problem}needs low < high, and may have log and step, got {dict(values)}.")
-            elif not isinstance(values, list) or not values:
+                low, high, step = (values.get(bound) for bound in ("low", "high", "step"))
+                are_numbers = all(type(bound) in (int, float) for bound in (low, high, step or 1))
+                if unknown or not are_numbers or low >= high or (values.get("log") and low <= 0):
+                    raise ValueError(
+                        f"{problem}needs numbers low < high, with log above 0, and may have log and step, got "
+                        f"{dict(values)}."
+                    )
+            elif not isinstance(values, list) or not values or any(isinstance(value, list | dict) for value in values):
                 raise ValueError(f"{problem}needs a list of choices, or low and high, got {values}.")
 
     def suggest(self, trial: Any) -> dict[str, Any]:

@@ -100,6 +100,14 @@ class IFAformerTrainer(Trainer):
             self.optimizer_cls_and_kwargs = (optimizer_class, kwargs)
         return super().create_optimizer(model)
 
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> torch.optim.lr_scheduler.LRScheduler:
+        try:
+            return super().create_scheduler(*args, **kwargs)
+        except TypeError as error:
+            raise ValueError(
+                f"lr_scheduler_kwargs are not those of the schedule {self.args.lr_scheduler_type}: {error}"
+            ) from error
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         super().log(logs, *args, **kwargs)
         if not math.isfinite(logs.get("loss", 0.0)):

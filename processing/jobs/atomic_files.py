@@ -24,8 +24,10 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # A full disk does not say which file it could not take.
         raise
     if os.name == "posix":  # The new name is on the disk only when its folder is. (Windows opens no folders.)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -44,11 +46,15 @@ def remove_unfinished(folder: str | os.PathLike, name: str | None = None) -> Non
         path.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a file of text that is there whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode(errors="replace"))  # the name of a file may hold what is no text
+
+
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a JSON file that is there whole or not at all. A value that JSON does not know is written as its text."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-    with replacing(path) as file:
-        file.write(f"{text}\n".encode(errors="replace"))  # the name of a file may hold what is no text
+    write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

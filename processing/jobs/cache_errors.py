@@ -20,15 +20,18 @@ BESIDE = (".lock", "_builder.lock", "_info.lock", ".incomplete")
 def cache_errors(cache_dir: str | None) -> Iterator[None]:
     """
     Say of a cache (that of `datasets` if None) that is full or cannot be written where it lies and what to do, in an
-    OSError with the number of the one that it explains. `datasets` hides both in a cause.
+    OSError with the number of the one that it explains. `datasets` hides both in a cause, also of a ValueError, when
+    it closes the file that it could not write.
     """
     try:
         yield
-    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         place = os.path.abspath(os.path.expanduser(cache_dir or datasets.config.HF_DATASETS_CACHE))
         cause: BaseException | None = error
         while cause is not None:
             number = cause.errno if isinstance(cause, OSError) else None
+            if isinstance(cause, OSError) and str(cause).startswith("Not enough disk space"):
+                number = errno.ENOSPC  # `datasets` looks before it writes
             remedy = "give another cache_dir, or set HF_DATASETS_CACHE."
             if number in NO_SPACE:
                 raise OSError(number, f"There is no space left in {place}. Free some, {remedy}") from error

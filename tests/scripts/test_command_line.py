@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 from dataclasses import dataclass, make_dataclass
 
@@ -13,6 +15,7 @@ from ifaformer_commands.command_line import (
     output_path,
     parse_arguments,
     this_command,
+    user_errors,
 )
 
 
@@ -219,6 +222,9 @@ class TestRefusal:
     def test_a_recipe_that_is_not_there(self, refused, tmp_path):
         assert refused(tmp_path / "absent.yaml") == f"{tmp_path / 'absent.yaml'}: No such file or directory"
 
+    def test_a_name_that_is_too_long_for_a_file(self, refused):
+        assert "must be a recipe" in refused("x" * 300)
+
     def test_flags(self, refused):
         assert refused("--rate") == "argument --rate: expected one argument"
         assert refused("--seeds") == "argument --seeds: expected at least one argument"
@@ -242,6 +248,13 @@ class TestRefusal:
             with pytest.raises(SystemExit):
                 parse_arguments(Strict)
             assert capsys.readouterr().err == expected
+
+
+def test_a_full_disk():
+    with pytest.raises(SystemExit, match=r"device: '/x/a'\. Free some space, and give the same"), user_errors():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/a")
+    with pytest.raises(SystemExit, match=r"the cache is full\.$"), user_errors():
+        raise OSError(errno.ENOSPC, "the cache is full.")
 
 
 class TestHelp:

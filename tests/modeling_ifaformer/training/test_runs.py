@@ -170,6 +170,24 @@ def test_a_run_that_has_ended_is_not_done_again(train, make_arguments, tmp_path)
     assert again.start == f"Going on from {checkpoint}."
 
 
+def test_options_that_cannot_be(train, tmp_path):
+    with pytest.raises(ValueError, match="metric_for_best_model must be one of f1, precision, recall, loss, got zzz"):
+        train(metric_for_best_model="zzz")
+    with pytest.raises(ValueError, match="lr_scheduler_kwargs are not those of the schedule"):
+        train(lr_scheduler_kwargs={"zzz": 1})
+    with pytest.raises(ValueError, match="gradient_accumulation_steps must be at least 1, got 0"):
+        train(gradient_accumulation_steps=0)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "results.json"])
+def test_a_record_of_the_run_that_is_cut_off(train, tmp_path, name):
+    train(max_steps=3)
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=rf"{name} is damaged: expected a JSON object"):
+        train(max_steps=3, resume_from_checkpoint="true")
+
+
 def test_a_run_goes_on_as_it_was_begun(
     train, before_step, data, processor, new_model, make_arguments, checkpoint, tmp_path
 ):

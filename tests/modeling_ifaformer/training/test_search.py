@@ -30,7 +30,10 @@ def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
         (-1, None, "must be 1 or more, got -1"),
         (0, {"weight_decay": [0.1]}, "must be 1 or more, got 0"),
         (1, {"text_model": ["a"]}, "text_model is no training option"),
-        (1, {"weight_decay": {"low": 2, "high": 1}}, "weight_decay needs low < high"),
+        (1, {"weight_decay": {"low": 2, "high": 1}}, "weight_decay needs numbers low < high"),
+        (1, {"weight_decay": {"low": "a", "high": "b"}}, "weight_decay needs numbers low < high"),
+        (1, {"weight_decay": {"low": 0, "high": 1, "log": True}}, "with log above 0"),
+        (1, {"weight_decay": [[1]]}, "weight_decay needs a list of choices"),
         (1, {"weight_decay": 1}, "weight_decay needs a list of choices"),
     ],
 )

@@ -1,9 +1,11 @@
 import datetime
+import errno
 import json
+import os
 
 import pytest
 
-from processing.jobs.atomic_files import remove_unfinished, replacing, write_json
+from processing.jobs.atomic_files import read_json, remove_unfinished, replacing, write_json
 
 
 def test_a_file_that_fails_leaves_what_was_there(tmp_path):
@@ -17,6 +19,22 @@ def test_a_file_that_fails_leaves_what_was_there(tmp_path):
         file.write(b"after")
         assert path.read_text() == "before"
     assert path.read_text() == "after"
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'"), replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "file.json"
+    write_json({"a": [1]}, path)
+    assert read_json(path) == {"a": [1]}
+    for content in (path.read_bytes()[:-5], b"", b"[1]", b"null", b"\xff", b"[" * 10**5):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"file\.json is damaged: expected a JSON object"):
+            read_json(path)
 
 
 def test_what_a_kill_left_is_removed_by_name(tmp_path):

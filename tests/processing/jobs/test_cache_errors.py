@@ -31,3 +31,15 @@ def test_of_the_cache(path):
 def test_of_a_file_that_is_read(path):
     with pytest.raises(PermissionError, match="Permission denied: '/"), cache_errors("/x/c"):
         raise refused(path)
+
+
+def test_a_full_disk_that_datasets_tells_in_its_own_words():
+    with pytest.raises(OSError, match=r"^.Errno 28. There is no space left in /x/c"), cache_errors("/x/c"):
+        raise OSError("Not enough disk space. Needed: Unknown size")
+    with pytest.raises(OSError, match=r"^.Errno 28. There is no space left in /x/c"), cache_errors("/x/c"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise ValueError("I/O operation on closed file")
+    with pytest.raises(ValueError, match="a row"), cache_errors("/x/c"):
+        raise ValueError("a row")

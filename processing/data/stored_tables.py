@@ -42,7 +42,7 @@ def stored_table(path: str) -> Iterator[tuple[pa.Schema, ReadColumns]]:
     try:
         if is_parquet:
             with _parquet(path) as file:
-                num_rows = _rows_at_once(path, file.metadata, limit)
+                num_rows = _rows_at_once(path, file, limit)
                 yield file.schema_arrow, lambda names: _parquet_batches(path, names, num_rows, limit)
         else:
             with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
@@ -95,12 +95,17 @@ def _too_much(limit: int) -> ValueError:
     return ValueError(f"it unpacks to more than {limit >> 20} MiB, which so small a file of rows does not hold")
 
 
-def _rows_at_once(path: str, metadata: pq.FileMetaData, limit: int) -> int:
+def _rows_at_once(path: str, parquet: pq.ParquetFile, limit: int) -> int:
     """How many rows of a file are a batch of at most `BATCH_BYTES`; a ValueError where its columns say too much."""
     size, largest = 0, 1
+    columns = list(range(len(parquet.schema)))
     with open(path, "rb") as file:
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            for column in map(group.column, range(group.num_columns)):
+        for number in range(parquet.num_row_groups):
+            # This reads no row, and raises an error where a column's description is damaged. What follows would end
+            # the process there.
+            next(parquet.reader.iter_batches(0, row_groups=[number], column_indices=columns), None)
+            group = parquet.metadata.row_group(number)
+            for column in map(group.column, columns):
                 size += max(8 * column.num_values, column.total_uncompressed_size)
                 largest = max(largest, _largest_value(file, column))
     if size > limit:

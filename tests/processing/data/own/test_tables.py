@@ -94,6 +94,25 @@ class TestText:
             "a: a text must be valid Unicode, without half of a surrogate pair (got '\\ud800')",
         ]
 
+    def test_a_long_json_array_is_read_bit_by_bit(self, write, monkeypatch):
+        monkeypatch.setattr(text_tables, "_NUM_PEEKED", 8)
+        monkeypatch.setattr(text_tables, "MAX_ROW_BYTES", 200)
+        items = [{"a": "x" * (number % 100)} for number in range(300)]
+        content = json.dumps(items, indent=1)
+        found = list(read_table(write(content, "x.json")))
+        assert [row for _, row in found] == items
+        assert [place for place, _ in found] == list(range(2, 902, 3))
+        with pytest.raises(
+            ValueError, match=r"x\.json:3: expected the next item of a JSON array: Unterminated string"
+        ):
+            rows(write('[{"a": 1},\n\n{"a": "' + "x" * 10_000 + '"}]', "x.json"))
+
+    def test_what_costs_one_item_of_a_json_array(self, write):
+        content = b'[{"a": 1}, {"a": ' + b"1" * 5000 + b'}, {"a": "\xff"}, {"a": 1, "a": 2}, {"a": 2}]'
+        found = rows(write(content, "x.json"))
+        assert (found[0], found[-1]) == ({"a": 1}, {"a": 2})
+        assert ["digits" in str(found[1]), "valid Unicode" in str(found[2]), "twice" in str(found[3])] == [True] * 3
+
     @pytest.mark.parametrize(
         ("content", "line"), [('[\n{"a": 1},\n{"a" 2}]', 3), ('[{"a": 1} {"a": 2}]', 1), ('[\n{"a": 1},\n', 3)]
     )

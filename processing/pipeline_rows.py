@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from numbers import Real
 from typing import Any
 
@@ -14,7 +15,7 @@ from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_
 from .detectors import DetectedObject
 from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
-from .problems import Problem, ProblemError
+from .problems import Problem, ProblemError, shown
 from .tokenizing import EncodedText, Words, join_words, row_words, split_words
 
 
@@ -140,14 +141,13 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
         return {"tokens": inputs}
     if not isinstance(inputs, Mapping):
         raise ProblemError(Problem(NO_ROW, details=f"(got {type(inputs).__name__})"))
-    misnamed = [name for name in map(str, inputs) if is_misnamed_image(name)]
+    misnamed = [name for name in inputs if isinstance(name, str) and is_misnamed_image(name)]
     if misnamed and "image" not in inputs:
         raise ProblemError(Problem(MISNAMED_IMAGE, misnamed[0]))
-    unknown = sorted(map(str, inputs.keys() - KNOWN_COLUMNS))
+    unknown = inputs.keys() - KNOWN_COLUMNS
     if unknown:
         logger.warning_once(
-            f"Columns that are not looked at: {', '.join(unknown)}. Pictures are read from "
-            f"{', '.join(PICTURE_COLUMNS)}."
+            f"Columns that are not looked at: {_names(unknown)}. Pictures are read from {', '.join(PICTURE_COLUMNS)}."
         )
     return inputs
 
@@ -157,20 +157,37 @@ def read_words(row: Mapping[str, Any], splitter: str) -> Words:
     name = "text" if row.get("tokens") is None else "tokens"
     value = row.get(name)
     if value is None:
-        raise ProblemError(Problem(NO_TEXT, details=f"(its columns are {sorted(map(str, row))})"))
+        raise ProblemError(Problem(NO_TEXT, details=f"(its columns are {_names(row)})"))
     is_text = isinstance(value, str)
     if is_text and name == "tokens":
-        raise ProblemError(Problem(TEXT_AS_TOKENS, name, details=f"(got {value!r:.80})"))
-    if not is_text and not (isinstance(value, Iterable) and all(isinstance(word, str) for word in value)):
-        raise ProblemError(Problem(WRONG_TEXT, name, details=f"(got {value!r:.80})"))
-    words = [] if is_text else [str(word) for word in value]
+        raise ProblemError(Problem(TEXT_AS_TOKENS, name, details=f"(got {shown(value)})"))
+    words = [] if is_text else _strings(value)
+    if words is None:
+        raise ProblemError(Problem(WRONG_TEXT, name, details=f"(got {shown(value)})"))
     try:
         "".join([value] if is_text else words).encode()
     except UnicodeEncodeError as error:  # half a surrogate pair, which no tokenizer takes
-        raise ProblemError(Problem(NO_UNICODE, name, details=f"({value!r:.80}: {error.reason})")) from error
+        raise ProblemError(Problem(NO_UNICODE, name, details=f"({shown(value)}: {error.reason})")) from error
     if is_text:
         return split_words(value, splitter)
     return row_words({**row, "tokens": words}) if name == "tokens" else join_words(words)
+
+
+def _names(columns: Iterable[Any]) -> str:
+    return ", ".join(sorted(f"{name:.80}" if isinstance(name, str) else shown(name) for name in columns))
+
+
+def _strings(value: Any) -> list[str] | None:
+    """The strings that a value holds; None for one that holds something else, or nothing at all."""
+    strings = []
+    try:
+        for item in value:
+            if not isinstance(item, str):
+                return None
+            strings.append(str(item))
+    except TypeError:
+        return None
+    return strings
 
 
 def read_row_pictures(
@@ -242,13 +259,13 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
     if isinstance(crops, str):
         if crops in CROP_CHOICES:
             return {}
-        raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got {crops!r:.80})"))
+        raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got {shown(crops)})"))
     if hasattr(crops, "tolist"):  # an array or tensor
         crops = crops.tolist()
     if isinstance(crops, Mapping) and "box" not in crops:
-        unknown = sorted(map(str, crops.keys() - set(CROP_COLUMNS)))
+        unknown = crops.keys() - set(CROP_COLUMNS)
         if unknown:
-            raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got columns {unknown})"))
+            raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got columns {_names(unknown)})"))
         by_column = {column: _as_list(crops.get(column)) for column in CROP_COLUMNS}
     else:
         if isinstance(crops, Sequence) and len(crops) == 4 and all(isinstance(side, Real) for side in crops):
@@ -261,9 +278,9 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
 def _as_object(box: Any) -> dict[str, Any]:
     given = box._asdict() if isinstance(box, DetectedObject) else box if isinstance(box, Mapping) else {"box": box}
     try:
-        xmin, ymin, xmax, ymax = sides = [float(side) for side in given["box"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {box!r:.80})")) from error
+        xmin, ymin, xmax, ymax = sides = [float(side) for side in islice(given["box"], 5)]
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last is torch's
+        raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {shown(box)})")) from error
     if not all(map(math.isfinite, sides)) or xmin >= xmax or ymin >= ymax:
         raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {sides})"))
     return {name: given[name] for name in ("label", "score") if given.get(name) is not None} | {"box": sides}

@@ -53,6 +53,14 @@ class Problem:
         return f"{self.published} {self.details}".rstrip()
 
 
+def shown(value: Any) -> str:
+    """What a message shows of a value that came: at most 80 characters of its `repr`."""
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits, or something nested too deep
+        return f"a value of type {type(value).__name__} that cannot be shown"
+
+
 def check_at_least_one(**numbers: int | None) -> None:
     """Refuse options below 1, of those that are given, by a ValueError that names the option."""
     for name, number in numbers.items():

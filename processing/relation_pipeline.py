@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from .object_proposals import relation_types
 from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
-from .problems import Problem, ProblemError
+from .problems import Problem, ProblemError, shown
 from .tagged_text import TaggedRelation
 from .tokenizing import EncodedText, same_text
 
@@ -177,18 +177,18 @@ def _word_span(name: str, row: PipelineRow) -> dict[str, int]:
         start, end = (entity["start"], entity["end"]) if isinstance(entity, Mapping) else entity  # type: ignore[misc]
         start, end = index(start), index(end)
     except (TypeError, KeyError, ValueError):
-        raise ProblemError(Problem(NOT_AN_ENTITY, name, details=f"(got {entity!r:.80})")) from None
+        raise ProblemError(Problem(NOT_AN_ENTITY, name, details=f"(got {shown(entity)})")) from None
     if not of_words:
         span = _words_between(row, start, end, name)
     elif 0 <= start < end <= len(row.words):
         span = {"start": start, "end": end}
     else:
-        details = f"(got {(start, end)}, the row has {len(row.words)} words)"
+        details = f"(got {shown((start, end))}, the row has {len(row.words)} words)"
         raise ProblemError(Problem(NO_WORDS_THERE, name, details=details))
     there = _entity(row, **span)["word"]
     given = [entity[key] for key in ("name", "word", "text") if key in entity] if isinstance(entity, Mapping) else []
     if given and isinstance(given[0], str) and not same_text(given[0], there):
-        details = f"({given[0]!r:.80} is given, {start} to {end} is {there!r:.80})"
+        details = f"({shown(given[0])} is given, {start} to {end} is {shown(there)})"
         raise ProblemError(Problem(OTHER_NAME, name, details=details))
     return span
 
@@ -200,7 +200,7 @@ def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
         begin for begin, _ in row.offsets if entity and text.startswith(entity, begin) and begin + len(entity) in ends
     }
     if len(places) != 1:
-        raise ProblemError(Problem(NOT_ONCE_IN_TEXT, name, details=f"({entity!r:.80} occurs {len(places)} times)"))
+        raise ProblemError(Problem(NOT_ONCE_IN_TEXT, name, details=f"({shown(entity)} occurs {len(places)} times)"))
     (start,) = places
     return start, start + len(entity)
 
@@ -211,7 +211,7 @@ def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity")
     last = next((word for word, (_, stop) in enumerate(row.offsets) if stop == end), None)
     if first is None or last is None or last < first:
         words = ", ".join(f"{begin}-{stop}" for begin, stop in row.offsets[:20])
-        details = f"(got characters {start} to {end}; words lie at {words})"
+        details = f"(got characters {shown((start, end))}; words lie at {words})"
         raise ProblemError(Problem(NO_WHOLE_WORDS, name, details=details))
     return {"start": first, "end": last + 1}
 

@@ -3,7 +3,7 @@
 import operator
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from .problems import Problem, ProblemError
+from .problems import Problem, ProblemError, shown
 
 
 NO_WORDS = "the text is empty, or white space and invisible characters are all it has"
@@ -110,30 +110,34 @@ def tokenize_words(
     Token ids of each list of words and special tokens, cut at `max_length` if given; the word of each token; and the
     words of which the cut left nothing.
     """
-    words = [list(example) for example in words]
-    if tokenizer.is_fast:
-        encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
-        all_word_ids = [encoding.word_ids(row) for row in range(len(words))]
-        left = [{word for part in of_row.overflowing for word in part.word_ids} for of_row in encoding.encodings or ()]
-        cut_words = [beyond - {None, *kept} for beyond, kept in zip(left, all_word_ids, strict=True)]
-        return encoding["input_ids"], all_word_ids, cut_words
-    # BERTweet's tokenizer is Python only and knows no word ids: word by word, and the special tokens around.
     all_ids, all_word_ids, cut_words = [], [], []
-    room = None if max_length is None else max(0, max_length - tokenizer.num_special_tokens_to_add())
-    for example in words:
-        ids: list[int] = []
-        word_ids: list[int] = []
-        for index, word in enumerate(example):
-            pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
-            ids += pieces
-            word_ids += [index] * len(pieces)
-        cut_words.append(set(word_ids) - set(word_ids[:room]))
-        ids, word_ids = ids[:room], word_ids[:room]
-        special = tokenizer.get_special_tokens_mask(ids)
-        remaining = iter(word_ids)
-        all_ids.append(tokenizer.build_inputs_with_special_tokens(ids))
-        all_word_ids.append([None if is_special else next(remaining) for is_special in special])
+    for ids, word_ids in _whole_texts(tokenizer, [list(example) for example in words]):
+        # It is cut here: truncation is a setting of the tokenizer, which other threads may be using.
+        of_words = [position for position, word in enumerate(word_ids) if word is not None]
+        room = None if max_length is None else max(0, max_length - (len(ids) - len(of_words)))
+        cut = set() if room is None else set(of_words[room:])
+        kept = [position for position in range(len(ids)) if position not in cut]
+        all_ids.append([ids[position] for position in kept])
+        all_word_ids.append([word_ids[position] for position in kept])
+        cut_words.append({word_ids[position] for position in cut} - {*all_word_ids[-1]})
     return all_ids, all_word_ids, cut_words
+
+
+def _whole_texts(tokenizer: Any, words: list[list[str]]) -> Iterator[tuple[list[int], list[int | None]]]:
+    """Of each list of words the token ids with special tokens, and the word of each token."""
+    if tokenizer.is_fast:
+        encoding = tokenizer(words, is_split_into_words=True, verbose=False)
+        yield from ((ids, encoding.word_ids(row)) for row, ids in enumerate(encoding["input_ids"]))
+        return
+    for example in words:  # BERTweet's tokenizer is Python only and knows no word ids: word by word
+        pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)) for word in example]
+        ids = [token for piece in pieces for token in piece]
+        word_of = iter([index for index, piece in enumerate(pieces) for _ in piece])
+        special = tokenizer.get_special_tokens_mask(ids)
+        yield (
+            tokenizer.build_inputs_with_special_tokens(ids),
+            [None if is_special else next(word_of) for is_special in special],
+        )
 
 
 Words = tuple[str, list[str], list[tuple[int, int]]]  # a text, its words, and (start, end) characters of each
@@ -240,7 +244,7 @@ def row_words(row: Mapping[str, Any]) -> Words:
     ends = [0, *(end for _, end in offsets)]
     in_order = all(end <= start for end, (start, _) in zip(ends, offsets, strict=False))
     if not in_order or [text[start:end] for start, end in offsets] != words:
-        raise ProblemError(Problem(NOT_IN_TEXT, "offsets", details=f"(the text is {text!r:.80})"))
+        raise ProblemError(Problem(NOT_IN_TEXT, "offsets", details=f"(the text is {shown(text)})"))
     return text, words, offsets
 
 
@@ -272,7 +276,7 @@ def readable(encoded: list[EncodedText]) -> list[EncodedText]:
     """The texts as they are; the first that a model cannot be given is a ProblemError with its number."""
     for row, example in enumerate(encoded):
         if example.problem is not None:
-            raise ProblemError(example.problem, f"Text {row} ({example.text!r:.80})")
+            raise ProblemError(example.problem, f"Text {row} ({shown(example.text)})")
     return encoded
 
 

@@ -14,7 +14,7 @@ import json, sys
 import torch
 from PIL import Image
 from transformers import (
-    AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoProcessor
+    AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoProcessor, pipeline
 )
 
 folder, task, out = sys.argv[1:]
@@ -36,6 +36,10 @@ if task == "ner":
     results["tag_ids"] = outputs.tag_ids
     print(json.dumps(processor.post_process_entities(outputs.tag_ids, arguments["text"])))
 torch.save({name: value for name, value in results.items()}, out)
+# The processor's code has registered the pipelines, which objects need.
+task_name = "multimodal-token-classification" if task == "ner" else "multimodal-relation-extraction"
+of_objects = pipeline(task_name, model=model, processor=processor, device="cpu")
+assert of_objects({"text": "Jordan met Paris", "head": "Jordan", "tail": "Paris"}) is not None
 model.save_pretrained(out + ".again")
 AutoModel.from_pretrained(out + ".again", trust_remote_code=True)
 """

@@ -1,5 +1,7 @@
 """The library's own arguments of a processor's call."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +103,16 @@ def test_a_tokenizer_that_was_made_to_pad(make_processor):
 def test_what_is_refused(arguments, message, processor):
     with pytest.raises(ValueError, match=message):
         processor(text=TEXTS, **arguments)
+
+
+def test_calls_in_threads_do_not_change_each_other(processor):
+    texts = ["Jordan met Paris in New York City " * 6] * 20
+    expected = {length: processor(text=texts, max_length=length)["input_ids"] for length in range(5, 25)}
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda length: processor(text=texts, max_length=length)["input_ids"], expected)
+        assert list(found) == list(expected.values())
+
+
+def test_an_input_of_the_model_is_one_it_takes(make_processor):
+    names = make_processor(num_aux_crops=0).model_input_names
+    assert {"pixel_values", "image_mask", "rcnn_pixel_values"} < {*names} and "aux_pixel_values" not in names

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import datasets
 import numpy as np
@@ -297,7 +298,7 @@ def test_the_former_splitter_is_the_processor_s(make_model, make_processor):
         (None, rf"{NO_ROW} \(got NoneType\)"),
         (5, "got int"),
         ({}, NO_TEXT),
-        ({"text": None, "image": "photo.jpg"}, rf"{NO_TEXT} \(its columns are .'image', 'text'.\)"),
+        ({"text": None, "image": "photo.jpg"}, rf"{NO_TEXT} \(its columns are image, text\)"),
         ({"text": 5}, rf"text: {WRONG_TEXT} \(got 5\)"),
         ({"tokens": ["Jordan", None]}, f"tokens: {WRONG_TEXT}"),
         ({"text": b"Jordan"}, f"text: {WRONG_TEXT}"),
@@ -411,6 +412,19 @@ def test_registered_class_wins(tagger, tmp_path):
         loaded = pipeline(task, model=str(tmp_path), trust_remote_code=trust, device="cpu")
         assert type(loaded) is IFAformerPipeline
         assert_same(loaded(rows()), expected)
+
+
+def test_objects_make_a_pipeline(tagger):
+    made = pipeline(TASK, model=tagger.model, processor=tagger.processor, device="cpu")
+    assert type(made) is IFAformerPipeline
+    assert_same(made(rows()), tagger(rows()))
+
+
+def test_threads_share_a_pipeline(tagger):
+    expected = tagger(rows())
+    with ThreadPoolExecutor(4) as pool:
+        for results in pool.map(lambda _: tagger(rows()), range(8)):
+            assert_same(results, expected)
 
 
 @pytest.mark.parametrize("name", ["images", "img", "image_path", "Photo", "picture_file_name"])

@@ -17,6 +17,7 @@ from processing.pipeline_rows import (
     NO_IMAGE,
     OUTSIDE,
     TOO_MANY,
+    WRONG_TEXT,
     PipelineRow,
     given_boxes,
     read_row_pictures,
@@ -71,7 +72,7 @@ def test_labels_and_columns_of_boxes():
     ("crops", "message"),
     [
         ("some", rf"{NO_CROPS} (got 'some')"),
-        ({"boxes": []}, f"{NO_CROPS} (got columns ['boxes'])"),
+        ({"boxes": []}, f"{NO_CROPS} (got columns boxes)"),
         ([(1, 2, 3)], f"{NO_BOX} (got (1, 2, 3))"),
         ([5], f"{NO_BOX} (got 5)"),
         ([{"label": "dog"}], f"{NO_BOX} (got {{'label': 'dog'}})"),
@@ -80,6 +81,14 @@ def test_labels_and_columns_of_boxes():
         ([(5, 3, 6, 1)], f"{NO_BOX} (got [5.0, 3.0, 6.0, 1.0])"),
         ([(0, 0, float("nan"), 1)], f"{NO_BOX} (got [0.0, 0.0, nan, 1.0])"),
         ([(0, 0, float("inf"), 1)], f"{NO_BOX} (got [0.0, 0.0, inf, 1.0])"),
+        ([(0, 0, 10**400, 1)], f"{NO_BOX} (got (0, 0, 1{'0' * 72})"),
+        ([(0, 0, 10**5000, 1)], f"{NO_BOX} (got a value of type tuple that cannot be shown)"),
+        ([range(10**12)], f"{NO_BOX} (got range(0, 1000000000000))"),
+        (
+            [torch.zeros(4, 2)],
+            f"{NO_BOX} (got tensor([[0., 0.],\n        [0., 0.],\n        [0., 0.],\n        [0., 0.]]))",
+        ),
+        ({10**5000: []}, f"{NO_CROPS} (got columns a value of type int that cannot be shown)"),
     ],
 )
 def test_what_is_no_box(crops, message, image):
@@ -87,6 +96,27 @@ def test_what_is_no_box(crops, message, image):
         given_boxes(crops, LIMITS)
     pictures, found = read({"image": image}, crops=crops)
     assert list(map(str, found.problems)) == [f"crops: {message}"] and pictures == {"image": [image]}
+
+
+@pytest.mark.parametrize(
+    "objects", [5, np.float32(1), torch.zeros(3), {"box": [1]}, [None], "abc", [(0, 0, 10**400, 1)]]
+)
+def test_objects_that_are_none(objects, image):
+    pictures, found = read({"image": image, "aux_crops": [image], "aux_objects": objects})
+    assert pictures["aux_crops"] == [image]
+    assert {problem.kind for problem in found.problems} <= {NO_BOX} and not found.objects.get("aux_crops")
+
+
+@pytest.mark.parametrize("tokens", [5, np.array(None), torch.tensor(1), range(10**12), [["Jordan"]], type])
+def test_what_holds_no_words(tokens):
+    with pytest.raises(ProblemError, match=f"tokens: {WRONG_TEXT}"):
+        read_words({"tokens": tokens}, "unicode")
+    with pytest.raises(ProblemError, match=f"text: {WRONG_TEXT}"):
+        read_words({"text": tokens}, "unicode")
+
+
+def test_words_may_come_one_by_one():
+    assert read_words({"tokens": (word for word in ("Jordan", "met"))}, "unicode")[1] == ["Jordan", "met"]
 
 
 def test_tokens_are_no_text():

@@ -1,5 +1,7 @@
+import copy
 import json
 import os
+import pickle
 from inspect import signature
 
 import numpy as np
@@ -485,6 +487,17 @@ class TestSaving:
         before, after = processor(**arguments), reloaded(**arguments)
         assert before["input_ids"].shape == (1, 12)
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+    def test_copies_and_what_was_saved_are_the_same(self, make_processor, tmp_path):
+        processor = make_processor(max_length=12)
+        processor.save_pretrained(tmp_path)
+        expected = processor(text="Jordan met Paris", images=picture(), return_tensors="pt")
+        copies = copy.deepcopy(processor), pickle.loads(pickle.dumps(processor))
+        for other in (*copies, IFAformerProcessor.from_pretrained(tmp_path)):
+            assert other.to_dict() == processor.to_dict()
+            batch = other(text="Jordan met Paris", images=picture(), return_tensors="pt")
+            assert all(torch.equal(batch[name], values) for name, values in expected.items())
+        assert "tokenizer: BertTokenizer" in repr(processor)
 
     def test_a_model_it_does_not_belong_to(self, make_processor, make_config):
         processor = make_processor()

@@ -140,7 +140,7 @@ def test_batches_and_generators(extractor):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"head": (0, 5)}, rf"head: {NO_WHOLE_WORDS} \(got characters 0 to 5; words lie at 0-6"),
+        ({"head": (0, 5)}, rf"head: {NO_WHOLE_WORDS} \(got characters \(0, 5\); words lie at 0-6"),
         ({"tail": None}, r"tail: an entity is given as it stands in the text, or as .* \(got None\)"),
         ({"tokens": ["a", "b"], "head": (0, 1), "tail": (1, 3)}, rf"tail: {NO_WORDS_THERE} \(got \(1, 3\)"),
         ({"tail": (11.0, 19.0)}, r"tail: an entity is given as .* \(got \(11.0, 19.0\)\)"),

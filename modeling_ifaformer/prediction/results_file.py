@@ -1,6 +1,7 @@
 """The file that bulk prediction writes, JSON lines or Parquet by its ending: its columns, its parts, and the whole."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
@@ -32,9 +33,9 @@ def check_output(output: Path, inputs: Sequence[str]) -> None:
     """
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise ValueError(f"The output must end in {', '.join(OUTPUT_ENDINGS)}, got '{output}'.")
-    place = output.resolve()
+    place = Path(os.path.realpath(output))  # Other than `Path.resolve`, it takes a link to itself.
     for name in inputs:
-        path = Path(name).resolve()
+        path = Path(os.path.realpath(name))
         is_in_folder = path.is_dir() and place.parent == path
         # For `match`, ** is one folder; for `fnmatch`, * is of any depth.
         is_at_any_depth = "**" in name and fnmatch(str(place), str(path).replace("**/", "*"))

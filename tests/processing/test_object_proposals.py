@@ -1,5 +1,6 @@
 import io
 import pickle
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image
 
 from processing import IFAformerPipeline, object_proposals
 from processing.crops import prepare_crops
-from processing.detectors import ObjectDetector
+from processing.detectors import DetectedObject, ObjectDetector
+from processing.images import load_image
 from processing.object_proposals import (
     ObjectProposer,
     PhraseFinder,
@@ -17,6 +19,7 @@ from processing.object_proposals import (
     relation_types,
     tag_types,
 )
+from processing.rendering import picture_figure
 from processing.rows.row_features import ner_features
 
 
@@ -167,3 +170,26 @@ def test_crops_hold_every_pixel_that_the_box_touches():
         file = io.BytesIO()
         picture.crop(part).save(file, format="JPEG", quality=95, subsampling=0)
         assert crop == file.getvalue()
+
+
+def test_boxes_are_in_pixels_of_the_whole_picture(monkeypatch):
+    """A JPEG above the limit is decoded with half of its sides."""
+    file = io.BytesIO()
+    noise(0).save(file, "JPEG")
+    image = load_image(file.getvalue(), max_megapixels=0.006)
+    assert image.size == (60, 45)
+    assert encode_crops(image, [(20, 30, 41, 60)]) == encode_crops(
+        Image.fromarray(np.array(image)), [(10, 15, 21, 30)]
+    )
+    found = DetectedObject("dog", 0.9, (10.0, 15.0, 20.5, 30.0))
+    monkeypatch.setattr(
+        ObjectDetector,
+        "from_pretrained",
+        lambda *args, **kwargs: SimpleNamespace(
+            is_zero_shot=True, detect=lambda images, *args, **kwargs: [[found]] * len(images)
+        ),
+    )
+    objects = ObjectProposer("cpu").propose(ProposalOptions(aux_detector="x"), "aux", [image, noise(0)], [["dog"]] * 2)
+    assert objects == [[found._replace(box=(20.0, 30.0, 41.0, 60.0))], [found]]
+    figure = picture_figure(image, boxes=[("dog", objects[0][0].box, "red")])
+    assert 'viewBox="0 0 120 90"' in figure and 'x="20.0" y="30.0" width="21.0" height="30.0"' in figure

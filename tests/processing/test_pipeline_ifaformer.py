@@ -1,5 +1,6 @@
 """The pipeline: kinds of input, batches, bad input, and the folder it travels in."""
 
+import io
 import itertools
 import json
 import re
@@ -479,6 +480,18 @@ def test_a_raw_picture_in_one_call(tagger, detectors):
     without = tagger(row, on_error="report")
     assert "crops" not in without and without["entities"] != result["entities"]
     json.dumps(result)
+
+
+def test_the_limit_of_pictures_is_the_processors(tagger, monkeypatch):
+    monkeypatch.setattr(tagger.processor, "max_megapixels", 0.006)
+    for format, problems in (("JPEG", []), ("PNG", ["image: the picture has more pixels than max_megapixels allows"])):
+        file = io.BytesIO()
+        picture(0, (120, 90)).save(file, format)
+        result = tagger({"text": "Jordan", "image": file.getvalue()}, crops=[(70, 50, 120, 90)], on_error="report")
+        assert [problem[:60] for problem in result.get("problems", ())] == [problem[:60] for problem in problems]
+        assert ('viewBox="0 0 120 90"' in result._repr_html_()) is (format == "JPEG")
+        if format == "JPEG":  # which is decoded smaller; boxes are in pixels of the whole picture
+            assert result["crops"]["aux_crops"] == [{"box": [70.0, 50.0, 120.0, 90.0]}]
 
 
 def test_the_boxes_found_can_be_given_again(tagger, detectors):

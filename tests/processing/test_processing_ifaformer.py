@@ -523,6 +523,20 @@ class TestSaving:
         with pytest.raises(ValueError, match="word_splitter must be one of unicode, bert, got 'spacy'"):
             make_processor(word_splitter="spacy")
 
+    def test_a_checkpoint_keeps_its_limit_of_pictures(self, make_processor, tmp_path):
+        make_processor(max_megapixels=0.0001).save_pretrained(tmp_path)
+        processor = IFAformerProcessor.from_pretrained(tmp_path)
+        problem = r"Example 0: 11 x 10 RGB picture: image: .*at most 0\.0001 megapixels"
+        with pytest.raises(ImageError, match=problem):
+            processor("Jordan", images=Image.new("RGB", (11, 10)))
+        assert "pixel_values" in processor("Jordan", images=Image.new("RGB", (10, 10)))
+        assert processor.pixel_settings != make_processor().pixel_settings
+        path = tmp_path / "processor_config.json"
+        fields = json.loads(path.read_text())
+        del fields["max_megapixels"]  # as before there was a limit to choose
+        path.write_text(json.dumps(fields))
+        assert IFAformerProcessor.from_pretrained(tmp_path).max_megapixels == 25
+
     def test_padding_needs_a_length(self, make_processor):
         with pytest.raises(ValueError, match="pad_to_max_length=True needs a max_length"):
             make_processor(pad_to_max_length=True)

@@ -135,8 +135,8 @@ def _names_pictures(path: str) -> bool:
 
 def _file_names(folder: str, endings: tuple[str, ...]) -> list[str]:
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_file()]
-    return sorted(name for name in names if ending_of(name) in endings and name not in _NO_TABLES)
+        tables = [entry for entry in entries if ending_of(entry.name) in endings and entry.name not in _NO_TABLES]
+        return sorted(entry.name for entry in tables if entry.is_file())  # an OSError for a link to itself
 
 
 def _lone_file(folder: str) -> SplitFiles:

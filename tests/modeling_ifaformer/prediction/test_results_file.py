@@ -75,6 +75,9 @@ def test_an_output_among_what_is_read_is_refused(tmp_path, monkeypatch, name):
             check_output(output, ["other.txt", name])
     with pytest.raises(ValueError, match="would be one of the files"):
         check_output(Path("in/a[1].jsonl"), ["in/a[1].jsonl"])  # a name like a pattern
+    Path("self.jsonl").symlink_to("self.jsonl")
+    with pytest.raises(ValueError, match="would be one of the files"):
+        check_output(Path("self.jsonl"), ["self.jsonl"])
 
 
 @pytest.mark.parametrize("name", ["in/b.jsonl", "in/deeper", "in/*.parquet", "*.jsonl", "in/*/*.jsonl", "**/*.csv"])

@@ -67,6 +67,17 @@ def test_a_link(folder):
     assert find_tables(link) == (str(link), {"test": (str(link),)}, ())
 
 
+def test_a_link_to_itself(folder):
+    root = folder("train.jsonl")
+    for name in ("photo.jpg", "photos"):
+        (root / name).symlink_to(name)
+    (root / "loop").symlink_to(".")
+    assert names(root) == {"train": ["train.jsonl"]}
+    (root / "valid.jsonl").symlink_to("valid.jsonl")
+    with pytest.raises(OSError, match=r"Too many levels of symbolic links: '.*valid\.jsonl'"):
+        find_tables(root)
+
+
 def test_a_file(folder):
     root = folder("tweets.csv", "dev.csv")
     assert find_tables(root / "tweets.csv").splits == {"train": (str(root / "tweets.csv"),)}

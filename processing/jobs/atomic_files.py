@@ -15,8 +15,16 @@ TEMPORARY = ".{name}.{process}.tmp"
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `path` once it is complete and on the disk; else nothing changes."""
+    """
+    A file to write to that takes the place of `path` once it is complete and on the disk; else nothing changes.
+
+    What is no regular file, such as /dev/stdout, is written to directly: root could replace even a device.
+    """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            yield file
+        return
     temporary = path.with_name(TEMPORARY.format(name=path.name, process=os.getpid()))
     try:
         with open(temporary, "wb") as file:

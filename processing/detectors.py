@@ -30,6 +30,7 @@ MIN_BOX_SIDE = 4
 # A picture that is longer is filled up for the detector: processors scale the long side down to some 1,000 pixels,
 # and would leave nothing, or too little to tell sides from channels, of the short one.
 MAX_ASPECT = 10
+MAX_FILLED_SIDE = 20_000  # A longer one would fill the memory, and nothing is seen in it once it is scaled down.
 
 # The two families of zero-shot detectors, by model type. The first reads a picture's phrases as one text, the second
 # each phrase as a text of its own.
@@ -118,9 +119,9 @@ class ObjectDetector:
         elif phrases is not None:
             raise ValueError(f"{type(self.model).__name__} has a closed set of labels and takes no phrases.")
 
-        # A picture too small for any box is not shown to the model. (Processors also take a side of 1 or 3 pixels for
-        # the colour channels.)
-        large = [index for index, image in enumerate(images) if min(image.size) >= MIN_BOX_SIDE]
+        # A picture too small or too thin for any box is not shown to the model. (Processors also take a side of 1 or 3
+        # pixels for the colour channels.)
+        large = [index for index, image in enumerate(images) if _is_shown(image)]
         found: list[list[DetectedObject]] = [[] for _ in images]
         if not large:
             return found
@@ -218,6 +219,11 @@ def is_zero_shot_checkpoint(name_or_path: str | os.PathLike) -> bool:
         f"{name_or_path}: expected a zero-shot detector (model type {', '.join(GROUNDING_DINO + OWL)}) or one that "
         f"AutoModelForObjectDetection loads (detr, rt_detr, ...), got model type {config.model_type!r}."
     )
+
+
+def _is_shown(image: Image.Image) -> bool:
+    shortest, longest = sorted(image.size)
+    return shortest >= MIN_BOX_SIDE and longest <= max(MAX_FILLED_SIDE, MAX_ASPECT * shortest)
 
 
 def _filled_up(image: Image.Image) -> Image.Image:

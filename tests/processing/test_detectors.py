@@ -171,7 +171,7 @@ def test_boxes_are_those_of_the_model(detectors, pictures, name):
 
 
 @pytest.mark.parametrize("name", ZERO_SHOT + CLOSED_SET)
-@pytest.mark.parametrize("size", [(1, 1), (3, 60), (4, 4), (4, 1300), (300, 5)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 60), (4, 4), (4, 1300), (300, 5), (600_000, 4)])
 def test_pictures_of_odd_shapes(detectors, pictures, name, size):
     odd = Image.new("RGB", size, "red")
     found = detect(detectors[name], [odd, pictures[2], odd])

@@ -142,7 +142,6 @@ class Taggers:
             except (OSError, ValueError) as reason:
                 logger.exception("%s does not load", name)
                 raise error("This checkpoint does not load. The log of this page's server says why.") from reason
-            self._loaded[name, task].processor.max_megapixels = MAX_MEGAPIXELS
         return self._loaded[name, task]
 
     def tag(
@@ -192,6 +191,10 @@ def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) ->
 
 def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
     """What a pipeline says of a row, as HTML and as its report; problems are told on the page besides."""
+    processor = model.processor
+    largest = getattr(processor, "max_megapixels", MAX_MEGAPIXELS)
+    # For this call alone: pipelines that are to work together must have the same settings when they are loaded.
+    processor.max_megapixels = min(largest, MAX_MEGAPIXELS)
     try:
         with time_limit():
             result = model(row, on_error="report", **options)
@@ -200,6 +203,8 @@ def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str
     except (OSError, ValueError) as reason:  # of the detectors: all else is reported
         logger.exception("not answered")
         raise error("The detectors of this page do not work. The log of its server says why.") from reason
+    finally:
+        processor.max_megapixels = largest
     explained = [entity for entity in result.get("entities", []) if "shares" in entity]
     if len(explained) > MAX_EXPLAINED:
         gr.Warning(f"The picture is shown once for each entity: only the first {MAX_EXPLAINED} are explained.")

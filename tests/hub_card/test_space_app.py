@@ -5,7 +5,6 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -71,7 +70,8 @@ def test_work_for_one_visitor_is_bounded(taggers, checkpoint, upload, monkeypatc
     html, report = taggers.tag(*given)
     assert ["shares" in entity for entity in report["entities"]] == [True, *[False] * (len(report["entities"]) - 1)]
     assert html.count("<figure") == 1 and "only the first 1 are explained" in told[0]
-    assert taggers.load(checkpoint).processor.max_megapixels == visitors.MAX_MEGAPIXELS
+    large = upload(Image.new("RGB", (4000, 3001)))
+    assert "at most 12 megapixels" in taggers.tag("Jordan", large, "", checkpoint, "none")[1]["problems"][0]
     monkeypatch.setattr(space_app, "time_limit", lambda: visitors.time_limit(0))
     with pytest.raises(gr.Error, match="took longer than 0 seconds and was ended"):
         taggers.tag(*given)
@@ -122,7 +122,7 @@ def test_a_checkpoint_loads_once(space_app, monkeypatch):
 
     def load(task, model, **options):
         loaded.append((model, options))
-        return SimpleNamespace(processor=SimpleNamespace())
+        return object()
 
     monkeypatch.setattr(space_app, "pipeline", load)
     taggers = space_app.Taggers({"aux_detector": "a/detector"})

@@ -60,6 +60,8 @@ def with_its_ending(path: str) -> str:
 
 def real_path_below(path: str | os.PathLike, folder: str | os.PathLike) -> str | None:
     """The path with its links followed, None where it then lies outside the folder, whose own links count as well."""
+    if "\0" in os.fspath(path):  # No file has it in its name.
+        return None
     real = os.path.realpath(path)
     return real if real.startswith(os.path.join(os.path.realpath(folder), "")) else None
 

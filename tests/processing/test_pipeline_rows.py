@@ -75,6 +75,7 @@ def test_labels_and_columns_of_boxes():
         ({"boxes": []}, f"{NO_CROPS} (got columns boxes)"),
         ([(1, 2, 3)], f"{NO_BOX} (got (1, 2, 3))"),
         ([5], f"{NO_BOX} (got 5)"),
+        ([(0, 0, 10**400, 5)], f"{NO_BOX} (got (0, 0, 1{'0' * 72})"),
         ([{"label": "dog"}], f"{NO_BOX} (got {{'label': 'dog'}})"),
         ([("a", 0, 1, 1)], f"{NO_BOX} (got ('a', 0, 1, 1))"),
         ([(5, 0, 5, 1)], f"{NO_BOX} (got [5.0, 0.0, 5.0, 1.0])"),

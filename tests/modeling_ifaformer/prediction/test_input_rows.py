@@ -31,6 +31,27 @@ def test_a_line_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path):
     assert rows[1].problem.kind == rows[2].problem.kind and rows[3].problem is None
 
 
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ('"image": "a\\u0000.png"', None),  # which is the picture's problem
+        ('"text": "\\ud800"', "text: a text must be valid Unicode"),
+        ('"crops": [[0, 0, 1' + "0" * 400 + ", 5]]", "crops: whole numbers must have at most 1,000 bits"),
+        ('"crops": [[0, 0, 1' + "0" * 5000 + ", 5]]", "the line is not a JSON object (Exceeds the limit"),
+        ('"crops": ' + "[" * 50 + "]" * 50, "crops: there must be at most 32 lists or dicts inside each other"),
+        ('"id": 1, "id": 2', "the line is not a JSON object (a dict has the key 'id' twice)"),
+        ('"data": {}, "annotations": 5', None),
+    ],
+)
+def test_whatever_a_row_holds_costs_that_row_alone(tmp_path, columns, problem):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "x", {columns}}}\n{{"text": "the last"}}\n'.replace('"text": "x", "text"', '"text"'))
+    row, last = file_rows([str(path)]).read()
+    assert last.columns == {"text": "the last"}
+    row_digest(row)
+    assert (row.problem is None) if problem is None else str(row.problem).startswith(problem)
+
+
 def test_pictures_lie_beside_their_file_or_in_the_folder_that_is_named(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x", "image": "b.png", "aux_crops": [], "rcnn_crops": ["c.png", 5], "id": null}\n')

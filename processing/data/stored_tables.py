@@ -125,5 +125,9 @@ def _largest_value(file: Any, column: pq.ColumnChunkMetaData) -> int:
     # Thrift's compact protocol: fields 1 and 2 are whole numbers, the type of the page, here 2, and its size.
     if header[:3] != b"\x15\x04\x15":
         return 1
-    size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(header[3:]))
+    size = 0
+    for place, byte in enumerate(header[3:]):
+        size |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            break
     return size >> 1

@@ -8,7 +8,7 @@ import pytest
 from processing.data import load_data
 from processing.data.own import tables
 from processing.data.own.tables import read_table
-from processing.data.stored_tables import check_stored_table
+from processing.data.stored_tables import BATCH_ROWS, check_stored_table, stored_table
 
 
 def repeated(value: str, times: int) -> pa.Array:
@@ -35,6 +35,15 @@ def test_parquet_that_unpacks_to_far_more_than_it_is(tmp_path, column):
     assert pa.total_allocated_bytes() - before < 1 << 28
     with pytest.raises(ValueError, match=r"train\.parquet: "):
         load_data(str(path), cache_dir=str(tmp_path))
+
+
+def test_a_usual_file_is_read_in_few_batches(tmp_path):
+    path = tmp_path / "train.parquet"
+    rows = {"id": [str(number) for number in range(1000)], "tokens": [["Paris", "#x"]] * 1000, "text": ["same"] * 1000}
+    pq.write_table(pa.table(rows), path)
+    with stored_table(str(path)) as (schema, read):
+        sizes = [batch.num_rows for batch in read(schema.names)]
+    assert max(sizes) == BATCH_ROWS and len(sizes) < 10
 
 
 def arrow_file(path, table: pa.Table, damage=lambda data: data):

@@ -55,7 +55,8 @@ def test_bit_identical_without_the_packages(task, make_config, make_processor, r
         model = IFAformerForTokenClassification(make_config(**labels)).eval()
     else:
         markers = processor.add_entity_markers()
-        config = make_config(head_marker_token_id=markers[0], tail_marker_token_id=markers[2], num_labels=4)
+        labels = {"id2label": dict(enumerate(processor.labels))}
+        config = make_config(head_marker_token_id=markers[0], tail_marker_token_id=markers[2], **labels)
         model = IFAformerForRelationExtraction(config).eval()
         arguments |= {"heads": {"start": 0, "end": 1}, "tails": {"start": 2, "end": 3}}
     folder = tmp_path / "saved"

@@ -218,12 +218,28 @@ def _open(source: str | os.PathLike | bytes | bytearray, name: str, limit: int) 
     file.reads_left, file.bytes_left = MAX_READS, sys.maxsize
     pixels = image.width * image.height
     if image.format == "JPEG" and pixels <= MAX_DECODED * limit:
-        if data.count(b"\xff\xda") > MAX_SCANS:
-            raise ImageError(Problem(TOO_LONG), name)
+        _check_scans(data, name)
         _draft(image, limit)
     if pixels <= limit and _decoded_size(image) > MAX_DECODED * limit:
         raise ImageError(Problem(TOO_LONG), name)
     return image
+
+
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of a part of a JPEG that has a length, or of its end
+
+
+def _check_scans(data: bytes | bytearray, name: str) -> None:
+    """Refuse a JPEG of more than `MAX_SCANS` scans. What stands behind its end, as the film of a phone, is no part."""
+    place = scans = 0
+    for _ in range(MAX_HEADER_READS):
+        marker = _MARKER.search(data, place)
+        if marker is None or marker[1] == b"\xd9":
+            return
+        scans += marker[1] == b"\xda"
+        if scans > MAX_SCANS:
+            break
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    raise ImageError(Problem(TOO_LONG), name)
 
 
 def _check_strips(file: _PictureFile) -> None:

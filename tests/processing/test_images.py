@@ -450,6 +450,15 @@ class TestHostileFiles:
         assert load_image(data[:start] + data[start:end] * 30 + data[end:]).size == (64, 64)
         with pytest.raises(ImageError, match=TOO_LONG):
             load_image(data[:start] + data[start:end] * 60 + data[end:])
+        profile = b"\xff\xe2\0\xca" + b"\xff\xd9" * 100  # A part of the header may hold what looks like the end.
+        with pytest.raises(ImageError, match=TOO_LONG):
+            load_image(data[:2] + profile + data[2:start] + data[start:end] * 60 + data[end:])
+
+    def test_what_stands_behind_a_jpeg_or_in_a_part_of_its_header_is_no_scan(self):
+        data = encoded(Image.new("RGB", (64, 64), RED), "JPEG")
+        film, profile = b"\xff\xda" * 100, b"\xff\xe2\0\xca" + b"\xff\xda" * 100
+        expected = load_image(data).tobytes()
+        assert load_image(data + film).tobytes() == load_image(data[:2] + profile + data[2:]).tobytes() == expected
 
     @pytest.mark.parametrize("is_upright", [False, True])
     def test_a_thin_picture_is_cut_before_it_is_enlarged(self, is_upright):

@@ -20,6 +20,7 @@ class IFAformerTextKwargs(TypedDict, total=False):
 
     is_split_into_words: bool | None
     padding: bool | str | PaddingStrategy | None
+    padding_side: str | None
     truncation: bool | str | TruncationStrategy | None
     max_length: int | None
     return_tensors: str | None
@@ -106,7 +107,10 @@ class CallArguments:
         changed.image_processor = copy(processor.image_processor)
         for name in of_images.keys() - {"return_tensors"}:
             setattr(changed.image_processor, name, of_images[name])
-        collator = replace(changed.data_collator, max_length=max_length if to_length else None)
+        side = of_text.get("padding_side", processor.tokenizer.padding_side)
+        if side not in ("left", "right"):
+            raise ValueError(f"padding_side must be 'left' or 'right', got {side!r}.")
+        collator = replace(changed.data_collator, max_length=max_length if to_length else None, padding_side=side)
         return cls(changed, collator, of_text.get("is_split_into_words"), padding, return_tensors)
 
     def output(self, data: dict[str, list], number: int) -> BatchFeature:

@@ -3,7 +3,7 @@
 import operator
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,11 @@ def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, boo
         if is_split_into_words:
             raise ValueError("is_split_into_words=True needs a list of words, got a string.")
         return [text], False, True
+    if not isinstance(text, Iterable):
+        raise ValueError(
+            f"text must be a string or a list, got {type(text).__name__}. It comes first; give pictures by name, as "
+            "in processor(text, images=image)."
+        )
     text = list(text)
     if not text:
         raise ValueError("text is empty: there is no text in the list.")

@@ -46,6 +46,9 @@ def test_texts_are_cut_and_padded_as_tokenizers_do(make_processor, processor):
     batch = processor(text=TEXTS, padding="max_length", max_length=30, return_tensors="pt")
     assert batch["input_ids"].shape == batch["crf_mask"].shape == (2, 30)
     assert batch["attention_mask"].sum(-1).tolist() == whole
+    batch = processor(text=TEXTS, padding_side="left", return_tensors="pt")
+    assert batch["attention_mask"].tolist()[1] == [0] * (whole[0] - whole[1]) + [1] * whole[1]
+    assert batch["crf_mask"].sum(-1).tolist() == processor(text=TEXTS, return_tensors="pt")["crf_mask"].sum(-1).tolist()
     with pytest.raises(ValueError, match="make no tensor with padding=False"):
         processor(text=TEXTS, padding=False, return_tensors="pt")
     assert processor(text=TEXTS[0], padding=False, return_tensors="pt")["input_ids"].shape == (1, whole[0])
@@ -97,12 +100,18 @@ def test_a_tokenizer_that_was_made_to_pad(make_processor):
         ({"truncation": "most"}, "most"),
         ({"max_length": 0}, "max_length must be at least 1"),
         ({"return_tensors": "tf"}, "return_tensors must be 'pt', 'np' or None, got 'tf'"),
+        ({"padding_side": "top"}, "padding_side must be 'left' or 'right', got 'top'"),
         ({"padding": True, "text_kwargs": {"padding": True}}, "passed two times"),
     ],
 )
 def test_what_is_refused(arguments, message, processor):
     with pytest.raises(ValueError, match=message):
         processor(text=TEXTS, **arguments)
+
+
+def test_a_picture_in_place_of_the_text(processor):
+    with pytest.raises(ValueError, match=r"text must be a string or a list, got Image\. It comes first; give pictures"):
+        processor(Image.linear_gradient("L"), "Jordan")
 
 
 def test_calls_in_threads_do_not_change_each_other(processor):

@@ -29,7 +29,7 @@ from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
 from transformers.image_utils import to_numpy_array
 from transformers.utils import logging
 
-from .problems import Problem, ProblemError
+from .problems import Problem, ProblemError, shown
 
 
 logger = logging.get_logger(__name__)
@@ -125,8 +125,8 @@ def load_image(source: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> I
     if isinstance(source, dict):
         data, path = source.get("bytes"), source.get("path")
         if data is None and path is None:
-            raise ImageError(Problem(NO_SOURCE, details=f"(the dict has the keys {sorted(source)})"), "dict")
-        name, given = _shortened(path or "bytes"), path if data is None else data
+            raise ImageError(Problem(NO_SOURCE, details=f"(the dict has the keys {shown(list(source))})"), "dict")
+        name, given = _shortened("bytes" if path is None else path), path if data is None else data
     else:
         name = _name(source)
     limit = int(max_megapixels * 10**6)
@@ -387,7 +387,7 @@ def _middle(image: Image.Image, size: int, max_megapixels: float) -> Image.Image
 
 
 def _shortened(name: Any) -> str:
-    name = str(name)
+    name = str(name) if isinstance(name, str | os.PathLike) else shown(name)
     return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
 
 

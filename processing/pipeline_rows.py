@@ -283,7 +283,13 @@ def _as_object(box: Any) -> dict[str, Any]:
         raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {shown(box)})")) from error
     if not all(map(math.isfinite, sides)) or xmin >= xmax or ymin >= ymax:
         raise ProblemError(Problem(NO_BOX, "crops", details=f"(got {sides})"))
-    return {name: given[name] for name in ("label", "score") if given.get(name) is not None} | {"box": sides}
+    described: dict[str, Any] = {"box": sides}
+    label, score = given.get("label"), given.get("score")
+    if label is not None:
+        described["label"] = label if isinstance(label, str) else shown(label)
+    if isinstance(score, Real):
+        described["score"] = score
+    return described
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -66,6 +66,8 @@ def test_labels_and_columns_of_boxes():
     assert given_boxes({"rcnn_crops": [found]}, LIMITS) == {"rcnn_crops": [described]}
     assert given_boxes([described], {**LIMITS, "aux_crops": 0}) == {"rcnn_crops": [described]}
     assert given_boxes([], LIMITS) == {}
+    of_another_kind = {**described, "label": 3, "score": "much"}  # a class without a name, and no number
+    assert given_boxes([of_another_kind], LIMITS) == {"aux_crops": [{"box": described["box"], "label": "3"}]}
 
 
 @pytest.mark.parametrize(

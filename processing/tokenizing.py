@@ -124,7 +124,8 @@ def tokenize_words(
         kept = [position for position in range(len(ids)) if position not in cut]
         all_ids.append([ids[position] for position in kept])
         all_word_ids.append([word_ids[position] for position in kept])
-        cut_words.append({word_ids[position] for position in cut} - {*all_word_ids[-1]})
+        words_beyond = {word for position in cut if (word := word_ids[position]) is not None}
+        cut_words.append(words_beyond - {*all_word_ids[-1]})
     return all_ids, all_word_ids, cut_words
 
 

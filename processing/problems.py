@@ -1,23 +1,7 @@
 """What is wrong with a row or a picture, as a value. Sentences are made where they are printed."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-
-# What a row may hold. Words take some 200 times the memory of their characters; a larger number is no float.
-MAX_ROW_SIZE = 1 << 20
-MAX_DEPTH = 32
-MAX_BITS = 1000
-
-TOO_LARGE = f"the row must have at most {MAX_ROW_SIZE:,} characters and other values"
-TOO_DEEP = f"there must be at most {MAX_DEPTH} lists or dicts inside each other"
-TOO_MANY_BITS = f"whole numbers must have at most {MAX_BITS:,} bits"
-NO_TEXT_AS_KEY = "the keys of a dict must be text"
-NO_UNICODE = "a text must be valid Unicode, without half of a surrogate pair"
-
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -80,38 +64,3 @@ class ProblemError(ValueError):
     def __init__(self, problem: Problem, where: str = ""):
         super().__init__(f"{where}: {problem}" if where else str(problem))
         self.problem, self.where = problem, where
-
-
-def find_problem(row: Mapping[Any, Any]) -> Problem | None:
-    """
-    What in the values of a row nothing could work with, whichever column it is in: too many or too long values, too
-    large numbers, too many lists inside each other, and text that is no Unicode. None where there is nothing such.
-    Values that are no plain ones, such as pictures, are not looked at.
-    """
-    size = 0
-    for column, value in row.items():
-        level, depth = [column, value], 0
-        shown = column if isinstance(column, str) and not _HALF_PAIR.search(column) else None
-        while level:
-            if depth > MAX_DEPTH:
-                return Problem(TOO_DEEP, shown)
-            inner: list[Any] = []
-            size += len(level)
-            for item in level:
-                if isinstance(item, str):
-                    size += len(item)
-                    if not item.isascii() and (half := _HALF_PAIR.search(item)):
-                        return Problem(NO_UNICODE, shown, details=f"(got {half[0]!r})")
-                elif isinstance(item, list | tuple):
-                    inner += item
-                elif isinstance(item, int):
-                    if item.bit_length() > MAX_BITS:
-                        return Problem(TOO_MANY_BITS, shown, details=f"(one has {item.bit_length()})")
-                elif isinstance(item, dict):
-                    if not all(isinstance(key, str) for key in item):
-                        return Problem(NO_TEXT_AS_KEY, shown)
-                    inner += [*item, *item.values()]
-            if size + len(inner) > MAX_ROW_SIZE:
-                return Problem(TOO_LARGE)
-            level, depth = inner, depth + 1
-    return None

@@ -3,9 +3,10 @@
 import os
 from typing import Any
 
-from processing.problems import ProblemError, find_problem
+from processing.problems import ProblemError
 
 from .literals import MAX_LITERAL, parse_json
+from .row_limits import find_problem
 
 
 def is_hidden(answer: Any) -> bool:
@@ -24,11 +25,14 @@ def read_label_ids(path: str | os.PathLike) -> list[str]:
     DeepKE and `label.json` of tner, or such a dict as its `label2id`, as in the `config.json` of a model.
 
     Raises:
-        ValueError: for one that does not number them from 0 on.
+        ValueError: for one that does not number them from 0 on, and for one of more than `MAX_LITERAL` characters.
     """
     with open(path, encoding="utf-8") as file:
         try:
-            ids = parse_json(file.read(MAX_LITERAL))
+            text = file.read(MAX_LITERAL + 1)
+            if len(text) > MAX_LITERAL:
+                raise ValueError(f"it has more than {MAX_LITERAL:,} characters")
+            ids = parse_json(text)
             if isinstance(ids, dict) and (problem := find_problem(ids)) is not None:
                 raise ProblemError(problem)
         except ValueError as error:

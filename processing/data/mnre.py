@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from processing.labels import NO_RELATION
-from processing.problems import Problem, ProblemError, find_problem
+from processing.problems import Problem, ProblemError
 from processing.rows.loading_report import SkippedRow
 from processing.rows.reporting_builder import ReportingBuilderConfig
 from processing.rows.row_features import re_features
@@ -16,6 +16,7 @@ from .archive import ArchiveBuilder, ArchiveRow, Layout, read_lines
 from .label_ids import read_label_ids
 from .literals import parse_python
 from .own.spans import bad_column, check_name
+from .row_limits import find_problem
 
 
 # In the order of the published ids; an archive's own `ours_rel2id.json` wins.
@@ -49,30 +50,20 @@ MNRE_RELATIONS = (
 def read_relation_rows(path: str, relations: Sequence[str] = MNRE_RELATIONS) -> Iterator[ArchiveRow | SkippedRow]:
     """
     The rows of a text file: a Python dict literal a line, with keys `token`, `h`, `t` (each `name` and `pos`),
-    `img_id` and `relation`. No code in it is run. Anything else is a row that is skipped. A relation that is none of
-    the `relations` is a ValueError with file and line.
+    `img_id` and `relation`, which is one of the `relations`. No code in it is run. Anything else is a row that is
+    skipped.
     """
     for where, text in read_lines(path):
         if isinstance(text, str) and not text.strip():
             continue
         try:
-            image_id, relation, columns = _relation_row(text)
+            yield _relation_row(text, relations)
         except ProblemError as error:
             yield SkippedRow(where, error.problem)
-            continue
-        if relation not in relations:
-            raise ValueError(
-                f"{path}:{where.rpartition(':')[2]}: unknown relation {relation!r:.80}; known are "
-                f"{', '.join(relations)}. A file ours_rel2id.json beside the texts, a dict of each relation to its "
-                "number from 0 on, makes others known. Where none of them is named None, name the one that means no "
-                "relation by negative_relation, for example --negative_relation none."
-            )
-        columns["relation"] = relations.index(relation)  # Streaming does not encode.
-        yield ArchiveRow(image_id, image_id, columns)
 
 
-def _relation_row(text: str | Problem) -> tuple[str, str, dict[str, Any]]:
-    """The picture, the relation, and the words with both entities; a ProblemError tells what is wrong with the row."""
+def _relation_row(text: str | Problem, relations: Sequence[str]) -> ArchiveRow:
+    """A ProblemError tells what is wrong with the row."""
     if isinstance(text, Problem):
         raise ProblemError(text)
     keys = ("token", "h", "t", "img_id", "relation")
@@ -90,7 +81,17 @@ def _relation_row(text: str | Problem) -> tuple[str, str, dict[str, Any]]:
     for name in ("img_id", "relation"):
         if not isinstance(values[name], str) or not values[name]:
             raise bad_column("must be a name", name, values[name])
-    return image_id, relation, {"tokens": tokens, "head": _entity(values, "h"), "tail": _entity(values, "t")}
+    columns = {"tokens": tokens, "head": _entity(values, "h"), "tail": _entity(values, "t")}
+    if relation not in relations:
+        raise bad_column(_UNKNOWN_RELATION, "relation", relation)
+    columns["relation"] = relations.index(relation)  # Streaming does not encode.
+    return ArchiveRow(image_id, image_id, columns)
+
+
+_UNKNOWN_RELATION = (
+    "must be a known relation; a file ours_rel2id.json beside the texts, a dict of each relation to its number from 0 "
+    "on, makes others known"
+)
 
 
 def _entity(values: dict[str, Any], key: str) -> dict[str, Any]:

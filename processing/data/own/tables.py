@@ -11,8 +11,9 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from processing.data.row_limits import find_problem
 from processing.data.stored_tables import stored_table
-from processing.problems import Problem, find_problem
+from processing.problems import Problem
 
 from .conll_tables import conll_rows, is_conll
 from .csv_tables import csv_rows

@@ -1,6 +1,6 @@
 import pytest
 
-from processing.problems import MAX_ROW_SIZE, find_problem
+from processing.data.row_limits import MAX_ROW_SIZE, find_problem
 
 
 def nested(depth: int) -> list:

@@ -202,7 +202,10 @@ def _open(source: str | os.PathLike | bytes | bytearray, name: str, limit: int) 
             data = opened.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ImageError(Problem(TOO_LONG, details=f"(more than {max_bytes // 10**6} MB)"), name)
-    for plugin in FORMATS.values():
+    for format_name, plugin in FORMATS.items():
+        accepts = Image.OPEN[format_name.upper()][1]
+        if accepts is not None and not accepts(bytes(data[:16])):
+            continue  # Before Pillow 12.3 the WebP plugin calls data in another format damaged.
         file = _PictureFile(data, name)
         try:
             with _decoding(name):

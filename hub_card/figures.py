@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from .markdown import visible
+from processing.problems import visible
 
 
 # Okabe and Ito's colours, which the colour-blind tell apart.

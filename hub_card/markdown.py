@@ -4,14 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-
-# As in processing.rendering, which needs torch, and cards do not.
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(name: str) -> str:
-    """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
-    return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
+from processing.problems import visible
 
 
 def plain(name: Any) -> str:

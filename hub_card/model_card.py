@@ -7,10 +7,11 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from processing.jobs.atomic_files import replacing, write_text
+from processing.rows.local_paths import without_folders
 
 from .figures import confusion_matrix, training_curve
 from .markdown import code, counts_table, plain
-from .model_facts import CURVE, MATRIX, RELATIONS, ModelFacts, dataset_name, is_hub_name, public_name
+from .model_facts import CURVE, MATRIX, RELATIONS, ModelFacts, dataset_name, is_hub_name
 
 
 def model_card(facts: ModelFacts) -> ModelCard:
@@ -58,7 +59,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
         config=facts.config,
         is_relation=task is RELATIONS,
         dataset_name=name,
-        public_name=public_name,
+        without_folders=without_folders,
         counts_table=counts_table,
         plain=plain,
         code=code,

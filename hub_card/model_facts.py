@@ -3,8 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from processing.rows.local_paths import without_folders
 
 from .figures import f1_by_epoch, loss_by_step
 
@@ -205,12 +207,7 @@ def is_hub_name(name: str) -> bool:
     return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name, re.ASCII) is not None and not Path(name).exists()
 
 
-def public_name(name: str) -> str:
-    """As a reader may see it: of a path, whose place is nobody's business, the last part."""
-    return name if is_hub_name(name) else PurePath(name).name
-
-
 def dataset_name(name: str | None) -> str:
     if name in KNOWN_DATASETS:
         return KNOWN_DATASETS[name].name
-    return public_name(name or "") or "data without a name"
+    return without_folders(name or "") or "data without a name"

@@ -1,7 +1,12 @@
 """What is wrong with a row or a picture, as a value. Sentences are made where they are printed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
+
+
+# Control characters, ends of lines and paragraphs, what turns the writing direction of the rest, halves of pairs.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ def shown(value: Any) -> str:
         return f"{value!r:.80}"
     except (ValueError, RecursionError):  # an integer of more than 4300 digits, or something nested too deep
         return f"a value of type {type(value).__name__} that cannot be shown"
+
+
+def visible(name: str) -> str:
+    """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
+    return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
 
 
 def check_at_least_one(**numbers: int | None) -> None:

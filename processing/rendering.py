@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import html
-import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from .images import MAX_MEGAPIXELS, ImageError, full_size, load_image
+from .problems import visible
 
 
 # Light enough for black text on them (WCAG contrast above 9), distinct for the colour-blind as far as eight can be.
@@ -22,14 +22,6 @@ KNOWN_TYPES = ("PER", "ORG", "LOC", "MISC")
 CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 MIN_TOLD = 0.01  # smaller shares are not told
-
-# Control characters, ends of lines and paragraphs, what turns the writing direction of the rest, halves of pairs.
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(name: str) -> str:
-    """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
-    return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
 
 
 def escaped(name: str) -> str:

@@ -19,8 +19,8 @@ from processing.jobs.digests import digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
 from processing.problems import check_at_least_one
+from processing.rows.local_paths import check_shareable
 from processing.rows.parquet_folder import cut_shards, write_shard
-from processing.rows.picture_files import check_shareable
 
 from .upload import CARD, upload
 
@@ -126,5 +126,5 @@ def push_dataset(
     """
     options = {"title": repo_id.split("/")[-1], "repo_id": repo_id, **options}
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files, message = write_dataset(data, place, **options), f"Upload {options['title']}"
+        files, message = {Path(place): write_dataset(data, place, **options)}, f"Upload {options['title']}"
         return upload(files, repo_id, "dataset", message=message, stale=STALE_FILES, private=private, token=token)

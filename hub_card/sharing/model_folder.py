@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def push_model(
         NotPushed: where the upload fails.
     """
     folder = Path(folder)
-    files = model_files(folder)
+    files: dict[Path, Iterable[str]] = {folder: model_files(folder)}
     results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
     facts = ModelFacts(results, config, repo_id, title, license, language, dataset_id, description, num_parameters)
     told = ("title", "license", "language", "dataset_id", "description")
@@ -93,7 +93,7 @@ def push_model(
     with tempfile.TemporaryDirectory() as made_here:
         if not has_own_card:
             save_model_card(facts, made_here)
-            files |= {path.name: path for path in Path(made_here).iterdir()}
+            files[Path(made_here)] = [path.name for path in Path(made_here).iterdir()]
         message = f"Upload {facts.title or repo_id.split('/')[-1]}"
         url = upload(files, repo_id, "model", message=message, stale=STALE_MODEL_FILES, private=private, token=token)
     return PushedModel(url, has_own_card)

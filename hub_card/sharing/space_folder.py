@@ -46,13 +46,13 @@ def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
     _write(Path(folder), replace(facts, models=models, relation_model=relation_model))
 
 
-def _write(folder: Path, facts: SpaceFacts) -> dict[str, Path]:
-    """The paths of the files, by their path in the repository."""
+def _write(folder: Path, facts: SpaceFacts) -> list[str]:
+    """The paths of the files, below the folder."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
     for name in PAGE_FILES:
         shutil.copyfile(Path(__file__).parents[1] / "space" / name, folder / name)
     (folder / CARD).write_text(f"{space_card(facts)}\n", encoding="utf-8")
-    return {name: folder / name for name in (*PAGE_FILES, CARD, *write_examples(folder))}
+    return [*PAGE_FILES, CARD, *write_examples(folder)]
 
 
 def push_space(
@@ -78,7 +78,7 @@ def push_space(
     """
     private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files, message = _write(Path(place), facts), f"Upload {facts.title}"
+        files, message = {Path(place): _write(Path(place), facts)}, f"Upload {facts.title}"
         url = upload(files, repo_id, "space", message=message, stale=STALE_SPACE_FILES, private=private, token=token)
     return PushedSpace(url, private_models)
 

@@ -1,7 +1,6 @@
 """Upload to the Hub: checks before any work, and one commit for everything."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,7 +21,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from processing.rows.picture_files import real_path_below
+from processing.rows.local_paths import real_path_below
 
 
 CARD = "README.md"
@@ -115,7 +114,7 @@ def find_model(name: str, token: str | None = None) -> ModelInfo:
 
 
 def upload(
-    files: Mapping[str, Path],
+    files: Mapping[Path, Iterable[str]],
     repo_id: str,
     repo_type: str,
     *,
@@ -128,12 +127,13 @@ def upload(
     Publish files in one commit. The repository is made if it is not there.
 
     Args:
-        files: by path in the repository, with which their own path ends. A README.md among them is validated before
-            anything is sent. One that a link leads to from outside of its folder is refused.
+        files: by folder, the paths below it, which are those in the repository too; a later folder's file comes in
+            place of an earlier one. A README.md among them is validated before anything is sent. A link that leads
+            out of its folder is refused.
         repo_id: name of the repository, `user/name`.
         repo_type: "model", "dataset" or "space", which is one of Gradio.
         message: of the commit.
-        stale: patterns of paths that are deleted from the repository where `files` does not hold them.
+        stale: patterns of paths that are deleted from the repository where `files` do not hold them.
         private: make a new repository private.
         token: by default that of HF_TOKEN or of `hf auth login`.
 
@@ -146,14 +146,14 @@ def upload(
     api = HfApi(token=token)
     remedy = f"{_LOGIN} write to {repo_id}"
     with _before_the_commit(remedy):
-        files = _real_files(files)
-        if CARD in files:
-            _validate_card(files[CARD], repo_type)
+        paths = _real_paths(files)
+        if CARD in paths:
+            _validate_card(paths[CARD], repo_type)
         repository = make_repository(repo_id, repo_type, private=private, token=token)
         # Not upload_folder, which cuts many files into several commits.
         former = api.list_repo_files(repository.repo_id, repo_type=repo_type)
-        gone = [name for name in former if name not in files and any(fnmatch(name, pattern) for pattern in stale)]
-        additions = [CommitOperationAdd(name, path) for name, path in files.items()]
+        gone = [name for name in former if name not in paths and any(fnmatch(name, pattern) for pattern in stale)]
+        additions = [CommitOperationAdd(name, path) for name, path in paths.items()]
         api.preupload_lfs_files(repository.repo_id, additions, repo_type=repo_type)
         try:
             api.create_commit(
@@ -173,16 +173,18 @@ def upload(
     return str(repository)
 
 
-def _real_files(files: Mapping[str, Path]) -> dict[str, Path]:
-    """The files with links followed, a ValueError for one that lies outside of the folder that is shared."""
-    real = {}
-    for name, path in files.items():
-        folder = os.fspath(path).removesuffix(name) or "."
-        found = real_path_below(path, folder)
-        if found is None:
-            raise ValueError(f"{path} is a link that leads out of {folder}, and is not shared. Copy the file there.")
-        real[name] = Path(found)
-    return real
+def _real_paths(files: Mapping[Path, Iterable[str]]) -> dict[str, Path]:
+    """By path in the repository, with links followed; a ValueError for what lies outside of its folder."""
+    paths = {}
+    for folder, names in files.items():
+        for name in names:
+            path = real_path_below(folder / name, folder)
+            if path is None:
+                raise ValueError(
+                    f"{folder / name} is a link that leads out of {folder}, and is not shared. Copy the file there."
+                )
+            paths[name] = Path(path)
+    return paths
 
 
 def _validate_card(path: Path, repo_type: str) -> None:

@@ -19,7 +19,8 @@ from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDIN
 from processing.images import is_address
 from processing.jobs.digests import digest, files_digest, picture_id
 from processing.problems import Problem, ProblemError, check_at_least_one
-from processing.rows.picture_files import holds_pictures, leads_elsewhere, real_path_below, with_its_ending
+from processing.rows.local_paths import leads_elsewhere, real_path_below
+from processing.rows.picture_files import holds_pictures, with_its_ending
 
 
 logger = logging.get_logger(__name__)

@@ -19,13 +19,13 @@ from processing.detectors import DetectedObject, is_zero_shot_checkpoint
 from processing.images import MAX_MEGAPIXELS, load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
-from processing.jobs.digests import checkpoint_digest, digest, pictures_digest, without_folders
+from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
 from processing.problems import check_at_least_one
+from processing.rows.local_paths import check_shareable, without_folders
 from processing.rows.parquet_folder import Shards, cut_shards, write_shard
-from processing.rows.picture_files import check_shareable
 from processing.tokenizing import row_words
 
 from .cropped_rows import CropFinder

@@ -20,7 +20,7 @@ from processing.images import MAX_MEGAPIXELS
 from processing.jobs.cache_errors import cache_errors
 from processing.problems import ProblemError
 from processing.rows.loading_report import LoadingReport
-from processing.rows.picture_files import named_paths, real_path_below
+from processing.rows.local_paths import named_paths, real_path_below
 from processing.rows.reporting_builder import ReportingBuilder
 from processing.rows.row_features import ner_features, re_features
 
@@ -105,7 +105,9 @@ def load_data(
             data = load_dataset(ending_of(tables.first)[1:], data_files=files, cache_dir=cache_dir)
     known = encode_pictures(_with_known_columns(name, data))
     _check_names(name, known)
-    _check_paths(name, known, (cache_dir or config.HF_CACHE_HOME) if tables is None else tables.folder)
+    folder = (cache_dir or config.HF_CACHE_HOME) if tables is None else tables.folder
+    with cache_errors(cache_dir):
+        known = DatasetDict({split: _with_real_paths(name, split, rows, folder) for split, rows in known.items()})
     return _labelled(name, known)
 
 
@@ -185,15 +187,32 @@ def _check_names(name: str, data: DatasetDict) -> None:
                         raise ProblemError(error.problem, f"{name}, split {split}, row {number}") from error
 
 
-def _check_paths(name: str, data: DatasetDict, folder: str) -> None:
-    """Refuse pictures that a foreign file names anywhere on this machine: their rows may be shared."""
-    for split, rows in data.items():
-        for place, path in named_paths(rows):
-            if real_path_below(path, folder) is None:
-                raise ValueError(
-                    f"{name}, split {split}, {place}: expected a picture inside the file, or a path below {folder}; "
-                    f"got {path!r:.200}."
-                )
+def _with_real_paths(name: str, split: str, rows: Dataset, folder: str) -> Dataset:
+    """
+    Rows whose pictures have real paths, see [`leads_elsewhere`]. Pictures that a foreign file names anywhere on this
+    machine are refused: the rows may be shared.
+    """
+    real_paths: dict[str, str] = {}
+    for place, path in named_paths(rows):
+        real = real_path_below(path, folder)
+        if real is None:
+            raise ValueError(
+                f"{name}, split {split}, {place}: expected a picture inside the file, or a path below {folder}; "
+                f"got {path!r:.200}."
+            )
+        if real != path:
+            real_paths[path] = real
+
+    def with_real_path(pictures: Any) -> Any:
+        if isinstance(pictures, list):
+            return [with_real_path(picture) for picture in pictures]
+        is_file = pictures is not None and pictures["bytes"] is None
+        return {**pictures, "path": real_paths.get(pictures["path"], pictures["path"])} if is_file else pictures
+
+    def resolve(row: dict[str, Any]) -> dict[str, Any]:
+        return {column: with_real_path(row[column]) for column in PICTURE_COLUMNS}
+
+    return rows.map(resolve, features=rows.features) if real_paths else rows
 
 
 def _labelled(name: str, data: DatasetDict) -> tuple[DatasetDict, LoadingReport]:

@@ -27,11 +27,6 @@ figcaption, .note { color: #57606a; font-size: .85rem; }
 OUTSIDE = "The picture lies outside of the folder of the data and is not embedded."
 
 
-def outside_note(number: int) -> str:
-    """What a page says at its head of pictures that are not embedded; nothing where there are none."""
-    return f" Pictures outside of the folder of the data, which are not embedded: {number}." if number else ""
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """An HTML table; every cell is escaped."""
     head = "".join(f"<th>{escaped(str(cell))}</th>" for cell in header)

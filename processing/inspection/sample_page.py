@@ -9,15 +9,14 @@ from datasets import Dataset, DatasetDict
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS
 from processing.data.tasks import choose_split
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
-from processing.jobs.digests import without_folders
 from processing.labels import entity_spans
 from processing.rendering import CROP_COLOURS, entity_text, escaped, picture_figure
-from processing.rows.picture_files import leads_elsewhere
+from processing.rows.local_paths import leads_elsewhere, without_folders
 from processing.rows.row_features import label_names
 from processing.tokenizing import row_words
 
 from .contact_sheet import NAMES
-from .html_page import OUTSIDE, outside_note, page, table
+from .html_page import OUTSIDE, page, table
 from .statistics import statistics_table
 
 
@@ -61,7 +60,7 @@ def sample_page(
 ) -> str:
     """
     The page, which stands alone, carries no script, and can be passed on: the rows of a data set that [`choose_rows`]
-    gave. A picture to which a link leads from outside of the folder of the data is not embedded.
+    gave. A picture that lies outside of the folder of the data is not embedded.
 
     Args:
         data: as `load_data` gives it.
@@ -76,15 +75,13 @@ def sample_page(
     if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
         keys = (f'<span style="color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS)
         legend = f"<p>Boxes: {', '.join(keys)}</p>"
-    samples = [_sample(split, data[split], index, max_megapixels) for split, index in rows]
-    note = outside_note(sum(num_outside for _, num_outside in samples))
-    findings += f'<p class="note">{note}</p>' if note else ""
-    body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{''.join(sample for sample, _ in samples)}"
+    samples = "".join(_sample(split, data[split], index, max_megapixels) for split, index in rows)
+    body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{samples}"
     return page(f"Data set {without_folders(name)}", body)
 
 
-def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> tuple[str, int]:
-    """One row as HTML, and how many of its pictures are left out for lying outside."""
+def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str:
+    """One row as HTML."""
     row = rows[index]
     text, _, offsets = row_words(row)
     if "ner_tags" in row:
@@ -111,10 +108,8 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> tup
             (f"{kind} crop {index}", crop, [], CROP_WIDTH) for index, crop in enumerate(row[f"{kind}_crops"] or [])
         ]
     figures = ['<p class="note">no image</p>'] if row["image"] is None else []
-    num_outside = 0
     for caption, picture, drawn, width in pictures:
         if picture["bytes"] is None and leads_elsewhere(picture["path"]):
-            num_outside += 1
             figures.append(f'<p class="note">{caption}: {OUTSIDE}</p>')
             continue
         try:
@@ -123,4 +118,4 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> tup
             figures.append(f'<p class="note">{escaped(f"{caption}: {error.problem.published}")}</p>')
     name = f"{split}, {without_folders(row['id'])}"
     sample = f'<article><p class="note">{escaped(name)}</p><p>{entity_text(text, entities)}</p>{below}'
-    return f'{sample}<div class="pictures">{"".join(figures)}</div></article>', num_outside
+    return f'{sample}<div class="pictures">{"".join(figures)}</div></article>'

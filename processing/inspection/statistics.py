@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.labels import entity_spans
-from processing.rendering import visible
+from processing.problems import visible
 from processing.rows.row_features import label_names
 
 

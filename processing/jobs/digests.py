@@ -108,18 +108,6 @@ def code_digest() -> str:
     return digest({path.relative_to(room).as_posix(): path.read_text("utf-8") for path in room.rglob("*.py")})
 
 
-def is_local_path(name: str) -> bool:
-    """Whether a name is a whole path of this machine, of a file that is there or may have been."""
-    folder = os.path.dirname(name)
-    return os.path.isabs(name) and folder != "/" and os.path.isdir(folder)
-
-
-def without_folders(name: str) -> str:
-    """A name as it may be published: of a path of this machine the last part, any other as it is."""
-    is_path = os.path.exists(name) or is_local_path(name)
-    return os.path.basename(os.path.abspath(name)) if is_path else name
-
-
 def files_digest(files: Sequence[str], folders: Sequence[str] = (), passed: Container[str] = ()) -> str:
     """
     Changes with the content of the files and with the listing (name, size, times) of the folders, where they are

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from processing.jobs.digests import without_folders
-from processing.problems import Problem
-from processing.rendering import visible
+from processing.problems import Problem, visible
+
+from .local_paths import without_folders
 
 
 MAX_LISTED = 20  # of each kind of findings

@@ -2,15 +2,11 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from datasets import Dataset
-
-from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
+from processing.columns import CROP_COLUMNS
 from processing.images import (
     ADDRESS,
     MAX_MEGAPIXELS,
@@ -21,10 +17,10 @@ from processing.images import (
     is_address,
     load_image,
 )
-from processing.jobs.digests import is_local_path
 from processing.problems import Problem, ProblemError
 
 from .loading_report import AbsentPicture, SplitReport
+from .local_paths import real_path_below
 
 
 _IS_OUTSIDE = "the path leads out of the folder of the pictures"
@@ -56,61 +52,6 @@ def with_its_ending(path: str) -> str:
     if ending != ".jpg" or os.path.exists(path):
         return path
     return next((stem + other for other in PICTURE_ENDINGS if os.path.exists(stem + other)), path)
-
-
-def real_path_below(path: str | os.PathLike, folder: str | os.PathLike) -> str | None:
-    """The path with its links followed, None where it then lies outside the folder, whose own links count as well."""
-    if "\0" in os.fspath(path):  # No file has it in its name.
-        return None
-    real = os.path.realpath(path)
-    return real if real.startswith(os.path.join(os.path.realpath(folder), "")) else None
-
-
-def named_paths(rows: Dataset) -> Iterator[tuple[str, str]]:
-    """Place ("row 3, image") and path of the pictures of rows of `load_data` that are files of their own."""
-    start = 0
-    for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
-        for column in table.column_names:
-            pictures, numbers = table[column].combine_chunks(), pa.array(range(len(table)))
-            if column in CROP_COLUMNS:
-                pictures, numbers = pc.list_flatten(pictures), pc.list_parent_indices(pictures)
-            data, paths = (pc.struct_field(pictures, name) for name in ("bytes", "path"))
-            is_named = pc.and_(pc.is_null(data), pc.is_valid(paths))
-            for number, path in zip(
-                numbers.filter(is_named).to_pylist(), paths.filter(is_named).to_pylist(), strict=True
-            ):
-                yield f"row {start + number}, {column}", path
-        start += len(table)
-
-
-def leads_elsewhere(path: str) -> bool:
-    """Whether there is a link in the path of a picture of `load_data`: it leads out of the folder of the data."""
-    return os.path.realpath(path) != path
-
-
-def check_shareable(data: Mapping[str, Dataset]) -> None:
-    """
-    Refuse to write rows of `load_data` for others with what lies outside of the folder of the data.
-
-    Raises:
-        ValueError: for a picture that a link leads to out of that folder, and for an `id` or `image_id` that is a path
-            of this machine. It names the first row, and counts the others.
-    """
-    for split, rows in data.items():
-        linked = [place for place, path in named_paths(rows) if leads_elsewhere(path)]
-        if linked:
-            raise ValueError(
-                f"{split}: {len(linked)} pictures are links that lead out of the folder of the data, and are not "
-                f"shared; the first is {linked[0]}. Copy the files into the folder, or name the folder where they are "
-                "as that of the pictures (image_dir)."
-            )
-        for column in ("id", "image_id"):
-            local = [number for number, name in enumerate(rows[column]) if is_local_path(name or "")]
-            if local:
-                raise ValueError(
-                    f"{split}: in the column {column}, {len(local)} names are paths of this machine, and are not "
-                    f"shared; the first is in row {local[0]}. Give the rows other names."
-                )
 
 
 class PictureFolder(NamedTuple):
@@ -162,8 +103,8 @@ class PictureReader:
     The pictures of one split's rows: those that are there. What cannot be used goes into the report.
 
     Args:
-        root: reported paths are relative to it. Links that stay below it are resolved in the rows' paths, so that a
-            path with a link leads out of it, which [`check_shareable`] refuses.
+        root: reported paths are relative to it. The rows have the real paths of what lies below it, see
+            [`leads_elsewhere`].
         folders: the folder of each column of pictures.
         limits: for each column of crops, how many of those that a row lists are used.
         report: counts and absent pictures are added to it.

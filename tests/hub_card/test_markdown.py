@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from hub_card.dataset_card import dataset_card
-from hub_card.markdown import code, counts_table, plain, visible
+from hub_card.markdown import code, counts_table, plain
 from hub_card.space_card import SpaceFacts, space_card
+from processing.problems import visible
 from processing.rows.row_features import ner_features
 
 

@@ -214,6 +214,5 @@ def _answer_notes(kind: str, things: str, names: Iterable[str], answers: Mapping
 def _id_notes(ids: Mapping[str, set[str]]) -> Iterator[str]:
     """Ids of two splits: a row of both is learnt and then scored."""
     for one, other in itertools.combinations(ids, 2):
-        shared = ids[one] & ids[other]
-        if shared:
-            yield f"{len(shared)} ids are in {one} and in {other}, {min(shared)!r:.80} for example: the same rows?"
+        if shared := ids[one] & ids[other]:
+            yield f"{len(shared)} ids are in {one} and in {other}: the same rows?"

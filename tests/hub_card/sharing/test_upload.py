@@ -14,7 +14,7 @@ from hub_card.sharing.upload import upload
 @pytest.fixture
 def push(hub, tmp_path):
     (tmp_path / "a.txt").write_text("a")
-    return lambda **options: upload({"a.txt": tmp_path / "a.txt"}, "me/x", "model", message="Upload x", **options)
+    return lambda **options: upload({tmp_path: ["a.txt"]}, "me/x", "model", message="Upload x", **options)
 
 
 def server_error(status):

@@ -151,6 +151,10 @@ class TestLoadData:
             return load_data(str(tmp_path / "own"), cache_dir=str(tmp_path / "cache"))[0]["train"][0][column]
 
         assert load(tmp_path / "own" / "a.png")
+        (tmp_path / "alias").symlink_to("own")
+        loaded = load(tmp_path / "alias" / "a.png")
+        real = {"bytes": None, "path": str(tmp_path / "own" / "a.png")}
+        assert loaded == (real if column == "image" else [real]), "so that a link to the folder itself hides nothing"
         (tmp_path / "own" / "link.png").symlink_to("../secret.png")
         for path in (tmp_path / "secret.png", tmp_path / "own" / ".." / "secret.png", tmp_path / "own" / "link.png"):
             with pytest.raises(ValueError, match=rf"split train, row 0, {column}: expected a picture inside the file"):

@@ -10,7 +10,6 @@ from processing.jobs.digests import (
     picture_id,
     pictures_digest,
     tokenizer_digest,
-    without_folders,
 )
 
 
@@ -66,12 +65,6 @@ def test_picture_id(tmp_path):
     before = pictures_digest(data, ["image", "aux_crops"])
     file.write_bytes(b"3")
     assert pictures_digest(data, ["image", "aux_crops"]) != before
-
-
-def test_without_folders(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert without_folders("IDEA-Research/grounding-dino-tiny") == "IDEA-Research/grounding-dino-tiny"
-    assert without_folders(str(tmp_path)) == without_folders(".") == tmp_path.name
 
 
 def test_a_digest_of_a_tokenizer_follows_what_it_makes_of_texts(tmp_path):

@@ -57,7 +57,7 @@ def test_repeated_ids(folder):
         ("train.jsonl:4", Problem(kind, "id", details="('a' is also at train.jsonl:1)")),
         ("train.jsonl:5", Problem(kind, "id", details="('5' is also at train.jsonl:2)")),
     ]
-    assert report.notes[-1] == "1 ids are in train and in test, 'a' for example: the same rows?"
+    assert report.notes[-1] == "1 ids are in train and in test: the same rows?"
 
 
 @pytest.mark.parametrize("names", [["train-1", None, "train-1-2"], [None, None, "train-1"], ["train-2", 0, None]])

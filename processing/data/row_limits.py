@@ -42,7 +42,11 @@ def find_problem(row: Mapping[Any, Any]) -> Problem | None:
                     if not item.isascii() and (half := _HALF_PAIR.search(item)):
                         return Problem(NO_UNICODE, column_name, details=f"(got {half[0]!r})")
                 elif isinstance(item, list | tuple):
-                    inner += item
+                    size += len(item)
+                    try:
+                        inner.append("".join(item))  # Words and tags are looked at together.
+                    except TypeError:
+                        inner += item
                 elif isinstance(item, int):
                     if item.bit_length() > MAX_BITS:
                         return Problem(TOO_MANY_BITS, column_name, details=f"(one has {item.bit_length()})")

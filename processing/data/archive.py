@@ -218,9 +218,10 @@ class ArchiveBuilder(ReportingBuilder):
     def _usable_rows(self, path: str) -> tuple[ArchiveRow | SkippedRow, ...]:
         rows = tuple(self.read_rows(path))
         skipped = [row for row in rows if isinstance(row, SkippedRow)]
-        if skipped and len(skipped) == len(rows):
+        if len(skipped) == len(rows):
             first = "".join(f"\n{row.where}: {row.problem}" for row in skipped[:5])
-            raise ValueError(f"{path}: none of its {len(rows)} rows can be used:{first}")
+            listing = f"none of its {len(rows)} rows can be used:{first}" if rows else "it holds no rows."
+            raise ValueError(f"{path}: {listing}")
         return rows
 
     @property

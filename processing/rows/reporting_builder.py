@@ -91,7 +91,12 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
         self._report = None  # It is read from the file, which was written now or by an earlier run.
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        super()._download_and_prepare(*args, **kwargs)
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, ValueError):  # It names the file, and datasets hides it.
+                raise ValueError(str(error.__cause__)) from error
+            raise
         for split, reader in self._readers.items():
             try:
                 reader.check_found()

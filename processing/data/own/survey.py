@@ -36,7 +36,7 @@ class Survey:
 
     Attributes:
         labels: the tags or the relations, in id order.
-        num_rows: of each split, how many can be used.
+        num_rows, num_skipped: of each split, how many can be used, and how many cannot.
         ids: of each split, those that rows have in the source.
         keep_objects, keep_texts: whether the source has columns of objects, and whether a row has a text.
         notes: what is to be told.
@@ -47,6 +47,7 @@ class Survey:
 
     def __init__(self, source: FileSource):
         self.num_rows: dict[str, int] = {}
+        self.num_skipped: dict[str, int] = {}
         self.ids: dict[str, set[str]] = {}
         self.keep_texts = False
         self._source, self._detector = source, TagSchemeDetector()
@@ -64,6 +65,7 @@ class Survey:
             self.num_rows[split], self.ids[split], self._answers[split] = 0, set(), Counter()
             for where, row in source.rows(split, skipped, with_pictures=False):
                 self._add(split, where, row)
+            self.num_skipped[split] = len(skipped)
             self._rejected.update(row.problem.column for row in skipped if row.problem.kind == REJECTED)
             if not self.num_rows[split]:
                 left_out.append(_left_out(source, split, skipped))

@@ -150,6 +150,9 @@ class TestBuilder:
         assert data["train"]["id"] == ["train-0", "train-2"]
         assert data["train"]["aux_crops"][1][0].tobytes() == before["train"]["aux_crops"][2][0].tobytes()
         assert report.splits["train"].counts["rows_skipped"] == 1 and report.skipped[0].where == "ours_train.txt:2"
+        (archive / "txt" / "ours_train.txt").write_text("\n\n")
+        with pytest.raises(ValueError, match=r"ours_train\.txt: it holds no rows\."):
+            prepare(archive)
         (archive / "txt" / "ours_train.txt").write_text("{[]: 1}\n")
         with pytest.raises(ValueError, match=r"ours_train\.txt: none of its 1 rows can be used:\nours_train\.txt:1: "):
             prepare(archive)

@@ -73,3 +73,21 @@ def test_a_row_that_is_too_large_costs_no_other(tmp_path, monkeypatch):
     found = [row for _, row in read_table(path)]
     assert str(found.pop(1)) == "a value of the row cannot be read (the row has more than 0 MiB)"
     assert found == [{"image": b"x" * 100}] * 21
+
+
+@pytest.mark.parametrize("is_parquet", [True, False], ids=["Parquet", "Arrow"])
+def test_damaged_columns_of_pictures(tmp_path, is_parquet):
+    """They are first read after the rows were counted."""
+    rows = {"text": ["Paris", "Oslo"], "spans": [[{"start": 0, "end": 4, "label": "LOC"}]] * 2}
+    table = pa.table({**rows, "image": ["abcde", "fghij"]})
+    path = tmp_path / "train.parquet"
+    if is_parquet:
+        broken = pa.array([b"abcde", b"\xff\xff"]).view(pa.string())
+        pq.write_table(table.set_column(2, "image", broken), path)
+        data, report = load_data(str(path), cache_dir=str(tmp_path))
+        assert len(data["train"]) == 1 and report.splits["train"].counts["rows_skipped"] == 1
+        return
+    path = tmp_path / "train.arrow"
+    arrow_file(path, table, lambda data: data.replace(b"abcdefghij", b"\xff" * 10))
+    with pytest.raises(ValueError, match=r"train\.arrow: cannot be read as Arrow as datasets writes it: "):
+        load_data(str(path), cache_dir=str(tmp_path))

@@ -13,6 +13,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 ATTENTION_VARIANTS = ("corrected", "deepke")
 LABEL_SCHEMES = ("word", "deepke")
+MAX_CROP_POSITIONS = 2**16  # of a kind of crop; each has an embedding
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
 
 
@@ -130,6 +131,10 @@ class IFAformerConfig(PreTrainedConfig):
         (loaded[0] if isinstance(loaded, tuple) else loaded).validate()
         return loaded
 
+    def to_dict(self) -> dict[str, Any]:
+        """As in `PreTrainedConfig`, with the `label2id` of this `id2label`, which scripts may have set alone."""
+        return super().to_dict() | label_maps_of(self.id2label, None)
+
     @classmethod
     def from_vision_text_pretrained(
         cls,
@@ -181,9 +186,6 @@ class IFAformerConfig(PreTrainedConfig):
         problems = [*self._option_problems(), *self._tower_problems(), *self._crop_problems(), *self._label_problems()]
         if problems:
             raise ValueError("IFAformerConfig: " + " ".join(problems))
-        # Scripts set `id2label` of a model that they have, and perhaps nothing else.
-        for name, labels in label_maps_of(self.id2label, None).items():
-            setattr(self, name, labels)
 
     def _option_problems(self):
         for name, known in (("attention_variant", ATTENTION_VARIANTS), ("label_scheme", LABEL_SCHEMES)):
@@ -226,6 +228,11 @@ class IFAformerConfig(PreTrainedConfig):
                 yield f"num_{kind}_crops must be 0 or more, got {number}."
             if patch_size and number > 0 and (size < patch_size or size % patch_size):
                 yield f"{kind}_crop_size ({size}) must be a multiple of the patch size ({patch_size})."
+            elif patch_size and self.num_crop_positions(kind) > MAX_CROP_POSITIONS:
+                yield (
+                    f"num_{kind}_crops ({number}) of {kind}_crop_size ({size}) have {self.num_crop_positions(kind)} "
+                    f"patches, and at most {MAX_CROP_POSITIONS} are possible."
+                )
 
     def _label_problems(self):
         if self.id2label is None:

@@ -91,6 +91,10 @@ def test_towers_that_do_not_match_are_all_named():
             {"id2label": {0: "O", 1: "B-PER"}, "label2id": {"O": 0, "B-LOC": 1}},
             "id2label and label2id disagree on .*B-LOC",
         ),
+        (
+            {"num_aux_crops": 10**9},
+            r"num_aux_crops \(1000000000\) of aux_crop_size \(\d+\) have \d+ patches, and at most",
+        ),
         ({"id2label": {0: "O", 1: "O"}}, "must name each label once"),
         ({"id2label": {0: "O", 2: "B-PER"}}, r"id2label must number its labels 0\.\.1"),
     ],

@@ -65,6 +65,13 @@ class IFAformerTrainingArguments(TrainingArguments):
             "integrations."
         },
     )
+    torch_compile_mode: str | None = field(
+        default=None,
+        metadata={
+            "help": "Compile the model in this mode of torch.compile.",
+            "choices": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+        },
+    )
     hub_strategy: HubStrategy | str = field(
         default="end",
         metadata={"help": "When the model is pushed. Only `end` is possible: with its card, when training has ended."},

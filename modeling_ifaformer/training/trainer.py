@@ -104,8 +104,20 @@ class IFAformerTrainer(Trainer):
         try:
             return super().create_scheduler(*args, **kwargs)
         except TypeError as error:
+            if not self.args.lr_scheduler_kwargs:
+                raise
             raise ValueError(
                 f"lr_scheduler_kwargs are not those of the schedule {self.args.lr_scheduler_type}: {error}"
+            ) from error
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:
+            raise ValueError(
+                f"Training cannot go on from {checkpoint}: its optimizer holds other weights than this model trains "
+                f"({error}). Another version of the program has written it. Name another output_dir for a new run, "
+                "which can start from the model of this one (model)."
             ) from error
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ from modeling_ifaformer.training import (
     train_runs,
 )
 from modeling_ifaformer.training.run_folder import checkpoints, last_complete_checkpoint
+from processing.jobs.checksums import CHECKSUMS
 
 
 # As the recipes have it: the best checkpoint is kept, and one more at most.
@@ -196,6 +197,16 @@ def test_a_run_goes_on_as_it_was_begun(
         train()
     before_step(0, None)
     folder = tmp_path / "out"
+    optimizer = folder / "checkpoint-4" / "optimizer.pt"
+    checksums = optimizer.with_name(CHECKSUMS)
+    state, written = torch.load(optimizer), {path: path.read_bytes() for path in (optimizer, checksums)}
+    state["param_groups"][0]["params"].append(10**4)  # as of a version that trained more of the model
+    torch.save(state, optimizer)
+    checksums.unlink()
+    with pytest.raises(ValueError, match="checkpoint-4: its optimizer holds other weights than this model trains"):
+        train(resume_from_checkpoint="true")
+    for path, content in written.items():
+        path.write_bytes(content)
     others = {"learning_rate": 2e-3, "seed": 1, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
     for name, value in others.items():
         with pytest.raises(ValueError, match=rf"{name}: .* before, {value} now\). Go on with the settings of before"):

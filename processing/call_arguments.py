@@ -1,5 +1,6 @@
-"""The arguments of a processor's call that are the library's own, and what they change of the processor."""
+"""What a processor may be made with; the arguments of its call that are the library's own, and what they change."""
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -11,8 +12,40 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
 from .collator import IFAformerDataCollator, pad_tokens
-from .problems import check_at_least_one
-from .tokenizing import longest_text
+from .problems import check_at_least_one, shown
+from .tokenizing import check_tokenizer, check_word_splitter, longest_text
+
+
+LEAST = {"num_aux_crops": 0, "num_rcnn_crops": 0, "aux_crop_size": 1, "rcnn_crop_size": 1}
+
+
+def check_fields(processor: Any) -> None:
+    """A ValueError for a field that no processor can have, as a damaged processor_config.json may have it."""
+
+    def check(name: str, can_be: bool, expected: str) -> None:
+        if not can_be:
+            raise ValueError(f"{name} must be {expected}, got {shown(getattr(processor, name))}.")
+
+    check_at_least_one(max_length=processor.max_length)
+    for name, least in LEAST.items():
+        number = getattr(processor, name)
+        check(name, isinstance(number, int) and number >= least, f"a whole number of at least {least}")
+    largest = processor.max_megapixels
+    check("max_megapixels", isinstance(largest, int | float) and 0 < largest < math.inf, "a number above 0")
+    for name in ("pad_to_max_length", "use_whole_image"):
+        check(name, isinstance(getattr(processor, name), bool), "true or false")
+    for name in ("tags", "relations", "entity_markers"):
+        names = getattr(processor, name)
+        is_list = isinstance(names, Sequence) and not isinstance(names, str)
+        check(name, names is None or (is_list and all(isinstance(item, str) for item in names)), "a list of strings")
+    markers = processor.entity_markers
+    check("entity_markers", markers is None or len(markers) == len(set(markers)) == 4, "four different strings")
+    if processor.pad_to_max_length and processor.max_length is None:
+        raise ValueError("pad_to_max_length=True needs a max_length.")
+    if processor.relations is not None and processor.tags:
+        raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
+    check_word_splitter(processor.word_splitter)
+    check_tokenizer(processor.tokenizer)
 
 
 class IFAformerTextKwargs(TypedDict, total=False):

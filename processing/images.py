@@ -85,6 +85,8 @@ NOT_FINITE = "the picture holds pixel values that are not finite"
 # URLs, also where a path was made of one, and data URIs; base64 of JPEG, PNG, GIF and WebP begins as below.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 _BASE64 = re.compile(r"(?:.*/)?(?:/?9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of a part of a JPEG that has a length, or of its end
+_FULL_SIZE = "full size"  # Pictures take their `info` along when they are copied or sent to another process.
 MAX_NAME = 200  # No more characters of a source are shown.
 
 # A path, encoded bytes, a picture, its array, or what a `datasets` `Image(decode=False)` column holds.
@@ -153,9 +155,6 @@ def full_size(image: Image.Image) -> tuple[int, int]:
     stored = image.info.get(_FULL_SIZE)
     # What was cut out of it or made of it since is a picture of its own.
     return stored[:2] if isinstance(stored, tuple) and stored[2:] == image.size else image.size
-
-
-_FULL_SIZE = "full size"  # Pictures take their `info` along when they are copied or sent to another process.
 
 
 @contextmanager
@@ -228,9 +227,6 @@ def _open(source: str | os.PathLike | bytes | bytearray, name: str, limit: int) 
     return image
 
 
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of a part of a JPEG that has a length, or of its end
-
-
 def _check_scans(data: bytes | bytearray, name: str) -> None:
     """Refuse a JPEG of more than `MAX_SCANS` scans. What stands behind its end, as the film of a phone, is no part."""
     place = scans = 0
@@ -274,9 +270,7 @@ def _decoded_size(image: ImageFile.ImageFile) -> int:
 def _draft(image: ImageFile.ImageFile, limit: int) -> None:
     """Have a JPEG decoded with a half, a quarter or an eighth of its sides, so that it fits the limit."""
     width, height = image.size
-    divisor = 1
-    while math.ceil(width / divisor) * math.ceil(height / divisor) > limit:
-        divisor *= 2
+    divisor = next(by for by in (1, 2, 4, 8) if math.ceil(width / by) * math.ceil(height / by) <= limit)
     if divisor > 1:
         image.draft(None, (width // divisor, height // divisor))
         image.info[_FULL_SIZE] = (width, height, *image.size)
@@ -289,11 +283,11 @@ def check_source(source: Any) -> Problem | None:
     elif isinstance(source, str | os.PathLike):
         try:
             status = os.stat(source)
-        except (FileNotFoundError, NotADirectoryError):
-            return Problem(ADDRESS if is_address(source) else NO_SUCH_FILE)
         except (OSError, ValueError) as error:  # a name too long or with NUL in it, a link to itself, a closed folder
             if is_address(source):
                 return Problem(ADDRESS)
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                return Problem(NO_SUCH_FILE)
             return Problem(DAMAGED, details=f"({getattr(error, 'strerror', error)})")
         if stat.S_ISDIR(status.st_mode):
             return Problem(DIRECTORY)
@@ -426,8 +420,7 @@ def _from_array(source: np.ndarray | torch.Tensor, name: str, limit: int) -> Ima
         if axes:
             break
     if len(axes) != 1:
-        kind = UNCLEAR_ARRAY if axes else WRONG_ARRAY
-        raise ImageError(Problem(kind, details=details), name)
+        raise ImageError(Problem(UNCLEAR_ARRAY if axes else WRONG_ARRAY, details=details), name)
     array = np.moveaxis(array, axes[0], 2)
     _check_size((array.shape[1], array.shape[0]), name, limit)
     array = array[..., 0] if array.shape[2] == 1 else array

@@ -56,10 +56,10 @@ def visible(name: str) -> str:
 
 
 def check_at_least_one(**numbers: int | None) -> None:
-    """Refuse options below 1, of those that are given, by a ValueError that names the option."""
+    """Refuse options that are given but are no whole number of at least 1, by a ValueError that names the option."""
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}.")
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise ValueError(f"{name} must be at least 1, got {number!r}.")
 
 
 class ProblemError(ValueError):

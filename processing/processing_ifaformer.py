@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
 from transformers.processing_utils import ProcessorMixin, Unpack
 
-from .call_arguments import CallArguments, IFAformerProcessorKwargs, per_text
+from .call_arguments import CallArguments, IFAformerProcessorKwargs, check_fields, per_text
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
 from .entity_markers import encode_marked, mark_texts
@@ -32,8 +32,6 @@ from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewis
 from .tokenizing import (
     EncodedText,
     batched_text,
-    check_tokenizer,
-    check_word_splitter,
     encode_words,
     longest_text,
     readable,
@@ -72,9 +70,10 @@ class IFAformerProcessor(ProcessorMixin):
         max_megapixels (`float`, defaults to 25): the largest picture in millions of pixels, see [`load_image`].
 
     Raises:
-        ValueError: where `pad_to_max_length` lacks a `max_length`, a tokenizer of bytes (RoBERTa's) was loaded without
-            `add_prefix_space=True`, tags or relations are not distinct or both are given, the negative relation is
-            none of the relations, or the label scheme or the word splitter is unknown.
+        ValueError: for a field of the wrong type or out of range, where `pad_to_max_length` lacks a `max_length`, the
+            tokenizer has no vocabulary or no padding token, or is one of bytes (RoBERTa's) that was loaded without
+            `add_prefix_space=True`, tags or relations are not distinct or both are given, or the negative relation is
+            none of the relations.
     """
 
     valid_processor_kwargs: Any = IFAformerProcessorKwargs  # `Any`: the library declares its own
@@ -99,20 +98,17 @@ class IFAformerProcessor(ProcessorMixin):
         max_megapixels: float = MAX_MEGAPIXELS,
         **kwargs,
     ):
-        check_word_splitter(word_splitter)
-        if pad_to_max_length and max_length is None:
-            raise ValueError("pad_to_max_length=True needs a max_length.")
-        if relations is not None and tags:
-            raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
         self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
         self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
+        self.max_length, self.pad_to_max_length, self.max_megapixels = max_length, pad_to_max_length, max_megapixels
+        self.tags, self.relations, self.entity_markers = tags, relations, entity_markers
+        self.tokenizer = tokenizer
+        check_fields(self)
         self.relations = None if relations is None else list(relations)
         self.negative_relation = find_negative(self.relations or [], negative_relation)
         self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
-        self.max_length, self.pad_to_max_length, self.max_megapixels = max_length, pad_to_max_length, max_megapixels
         self.entity_markers = list(("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers)
-        check_tokenizer(tokenizer)
         check_labels(self.tags, self.relations, label_scheme)
         super().__init__(image_processor, tokenizer, **kwargs)
 

@@ -49,7 +49,14 @@ def longest_text(tokenizer: Any, config: Any = None) -> int | None:
 
 
 def check_tokenizer(tokenizer: Any) -> None:
-    """A tokenizer that reads a word as the continuation of the one before is a ValueError."""
+    """
+    A ValueError for a tokenizer without a vocabulary, which the library makes where a folder lacks the file; without a
+    padding token; or which reads a word as the continuation of the one before.
+    """
+    if tokenizer is not None and len(tokenizer) <= len(tokenizer.added_tokens_decoder):
+        raise ValueError("The tokenizer has no vocabulary. Is its file, such as tokenizer.json, in the folder?")
+    if tokenizer is not None and tokenizer.pad_token_id is None:
+        raise ValueError("The tokenizer has no padding token. Is the file tokenizer_config.json whole?")
     pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
     if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
         raise ValueError(

@@ -1,12 +1,11 @@
 """Trained models: opened from a folder or by their name on the Hub."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -44,8 +43,6 @@ def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProce
         )
     with _explained(name_or_path):
         processor = IFAformerProcessor.from_pretrained(name_or_path)
-        if processor.tokenizer.pad_token_id is None:
-            raise ValueError("its tokenizer has no padding token. Is the file tokenizer_config.json whole?")
     found = task_of(processor)
     if task not in (None, found):
         raise ValueError(
@@ -66,9 +63,8 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
     """
     processor = load_processor(name_or_path, task)
     auto_classes: dict[str, Any] = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
-    with _explained(name_or_path):
-        model = _whole(*auto_classes[task_of(processor)].from_pretrained(name_or_path, output_loading_info=True))
-        processor.check_config(model.config)
+    model = _whole_model(name_or_path, auto_classes[task_of(processor)])
+    _check_fit(name_or_path, processor, model)
     if processor.max_length is None:
         processor.max_length = model.config.max_text_length
     return model, processor
@@ -83,29 +79,41 @@ def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
         ValueError: for a configuration or a model that does not load, and for weights that are not those of the
             configuration.
     """
-    with _explained(str(folder)):
+    name = str(folder)
+    with _explained(name):
         config = AutoConfig.from_pretrained(folder)
-        architecture = (config.architectures or ["no class"])[0]
-        if architecture not in modeling_ifaformer.__all__:
-            raise ValueError(f"expected a model of {', '.join(modeling_ifaformer.__all__)}, got {architecture}.")
-        model = _whole(*getattr(modeling_ifaformer, architecture).from_pretrained(folder, output_loading_info=True))
+    architecture = (config.architectures or ["no class"])[0]
+    if architecture not in modeling_ifaformer.__all__:
+        known = ", ".join(modeling_ifaformer.__all__)
+        raise ValueError(f"{name}: expected a model of {known}, got {architecture}.")
+    model = _whole_model(name, getattr(modeling_ifaformer, architecture))
+    with _explained(name):
         processor = IFAformerProcessor.from_pretrained(folder)
-        if architecture != "IFAformerModel":
-            processor.check_config(config)
+    if architecture != "IFAformerModel":
+        _check_fit(name, processor, model)
     return model
 
 
-def _whole(model: PreTrainedModel, loading: Mapping[str, Any]) -> PreTrainedModel:
-    """The model if all of its weights were there. The library would begin with fresh ones in place of the others."""
+def _whole_model(name_or_path: str, model_class: Any) -> PreTrainedModel:
+    """A model all of whose weights are there. The library would begin with fresh ones in place of the others."""
+    with _explained(name_or_path):
+        model, loading = model_class.from_pretrained(name_or_path, output_loading_info=True)
     wrong = {key: sorted(loading[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
-        raise ValueError(f"the weights are not those of the configuration: {wrong}.")
+        raise ValueError(f"{name_or_path}: the weights are not those of the configuration: {wrong}.")
     return model
+
+
+def _check_fit(name_or_path: str, processor: IFAformerProcessor, model: PreTrainedModel) -> None:
+    try:
+        processor.check_config(model.config)
+    except ValueError as error:
+        raise ValueError(f"{name_or_path}: {error}") from error
 
 
 @contextmanager
 def _explained(name_or_path: str) -> Iterator[None]:
-    """Names the model in what its libraries raise: an OSError where it is not there, else a ValueError."""
+    """Around a library's loading: its errors name the model. OSError where it is not there, ValueError else."""
     try:
         yield
     except OSError as error:
@@ -115,10 +123,8 @@ def _explained(name_or_path: str) -> Iterator[None]:
         raise ValueError(f"{name_or_path}: the weights in its *.safetensors files are damaged: {error}") from error
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # The libraries look at no file before they use it: damage comes as every kind of error.
-        kind = (
-            "" if isinstance(error, ValueError | RuntimeError | StrictDataclassError) else f"{type(error).__name__}: "
-        )
-        raise ValueError(f"{name_or_path}: the model does not load: {kind}{error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name_or_path}: the model does not load: {error}") from error
+    # The libraries look at no file before they use it, so that damage comes as every kind of error.
+    except Exception as error:
+        raise ValueError(f"{name_or_path}: the model does not load: {type(error).__name__}: {error}") from error

@@ -1,11 +1,14 @@
 """The library's own arguments of a processor's call."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from processing import IFAformerProcessor
 
 
 TEXTS = ["Jordan met Paris in New York", "Paris"]
@@ -113,6 +116,35 @@ def test_what_is_refused(arguments, message, processor):
 def test_a_picture_in_place_of_the_text(processor):
     with pytest.raises(ValueError, match=r"text must be a string or a list, got Image\. It comes first"):
         processor(Image.linear_gradient("L"), "Jordan")
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        *(({"max_length": value}, "max_length must be at least 1, got") for value in (-3, 0, "x", 2.5)),
+        *(
+            ({"max_megapixels": value}, "max_megapixels must be a number above 0, got")
+            for value in (0, -1, np.nan, "1")
+        ),
+        *(
+            ({"num_aux_crops": value}, "num_aux_crops must be a whole number of at least 0")
+            for value in (-1, None, "3")
+        ),
+        ({"rcnn_crop_size": 0}, "rcnn_crop_size must be a whole number of at least 1, got 0"),
+        ({"use_whole_image": "no"}, "use_whole_image must be true or false, got 'no'"),
+        ({"pad_to_max_length": None}, "pad_to_max_length must be true or false, got None"),
+        *(({"tags": value}, "tags must be a list of strings, got") for value in ("BIO", ["O", 1])),
+        ({"relations": 3}, "relations must be a list of strings, got 3"),
+        *(({"entity_markers": value}, "four different strings") for value in (["<a>", "<b>"], ["<a>"] * 4)),
+        ({"word_splitter": ["bert"]}, "word_splitter must be one of unicode, bert"),
+    ],
+)
+def test_a_field_that_cannot_be(field, message, make_processor, tmp_path):
+    make_processor().save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | field))
+    with pytest.raises(ValueError, match=message):
+        IFAformerProcessor.from_pretrained(tmp_path)
 
 
 def test_calls_in_threads_do_not_change_each_other(processor):

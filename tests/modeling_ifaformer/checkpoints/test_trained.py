@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import pipeline
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor, load_whole_model, task_of
 
@@ -33,9 +34,7 @@ def test_what_does_not_load_is_told(relation_checkpoint, tmp_path):
     processor = json.loads((folder / "processor_config.json").read_text())
     (folder / "processor_config.json").write_text(json.dumps(processor | {"num_aux_crops": 1}))
     for load in (load_checkpoint, load_whole_model):
-        with pytest.raises(
-            ValueError, match=r"model: the model does not load: Processor and model .* num_aux_crops is 1 in"
-        ):
+        with pytest.raises(ValueError, match=r"model: Processor and model .* num_aux_crops is 1 in"):
             load(str(folder))
     (folder / "model.safetensors").write_bytes(b"cut off")
     for load in (load_checkpoint, load_whole_model):
@@ -57,6 +56,17 @@ def test_a_tokenizer_without_its_settings(checkpoint, tmp_path):
     (folder / "tokenizer_config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no padding token. Is the file tokenizer_config\.json whole"):
         load_processor(str(folder))
+
+
+def test_a_tokenizer_without_its_vocabulary(checkpoint, tmp_path):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    message = r"The tokenizer has no vocabulary. Is its file, such as tokenizer\.json, in the folder"
+    for load in (load_processor, load_checkpoint, load_whole_model):
+        with pytest.raises(ValueError, match=f"model: the model does not load: .*{message}"):
+            load(str(folder))
+    with pytest.raises(ValueError, match=message):
+        pipeline("multimodal-token-classification", model=str(folder))
 
 
 def test_a_folder_of_several_runs_is_no_model(tmp_path):

@@ -31,7 +31,6 @@ from transformers import pipeline
 from visitors import (
     KEPT_SECONDS,
     MAX_MEGABYTES,
-    MAX_MEGAPIXELS,
     MAX_WAITING,
     Gate,
     Refused,
@@ -136,9 +135,14 @@ class Taggers:
             if task == ENTITY_TASK and self.relation_model is not None:
                 options["relation_extractor"] = self.load(self.relation_model, RELATION_TASK)
             try:
-                self._loaded[name, task] = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
+                loaded = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
                     task, model=name, trust_remote_code=True, **options
                 )
+                if not hasattr(loaded.processor, "max_megapixels"):
+                    raise ValueError(
+                        "Its code is older than the limit of pictures. Load it with a newer IFAformer and save it."
+                    )
+                self._loaded[name, task] = loaded
             except (OSError, ValueError) as reason:
                 logger.exception("%s does not load", name)
                 raise error("This checkpoint does not load. The log of this page's server says why.") from reason
@@ -152,14 +156,14 @@ class Taggers:
         "none", or what the pipeline takes as `explain`.
         """
         row = read_row(text, picture, boxes)
-        return shown_and_told(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
+        return answer_of(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
 
     def relate(
         self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, head: str | None, tail: str | None
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
         row = read_row(text, picture, boxes, head=head or "", tail=tail or "")
-        return shown_and_told(self.load(checkpoint, RELATION_TASK), row)
+        return answer_of(self.load(checkpoint, RELATION_TASK), row)
 
 
 def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) -> dict[str, Any]:
@@ -169,7 +173,7 @@ def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) ->
     Args:
         picture: gradio's `ImageData` of an upload.
         boxes: JSON, see [`read_boxes`].
-        words: further columns, which are words of the text.
+        words: further columns, which are parts of the text.
 
     Raises:
         gr.Error: for what is above the limits, and for a picture or boxes that are none.
@@ -189,12 +193,8 @@ def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) ->
     return row
 
 
-def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
+def answer_of(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
     """What a pipeline says of a row, as HTML and as its report; problems are told on the page besides."""
-    processor = model.processor
-    largest = getattr(processor, "max_megapixels", MAX_MEGAPIXELS)
-    # For this call alone: pipelines that are to work together must have the same settings when they are loaded.
-    processor.max_megapixels = min(largest, MAX_MEGAPIXELS)
     try:
         with time_limit():
             result = model(row, on_error="report", **options)
@@ -203,8 +203,6 @@ def shown_and_told(model: Any, row: dict[str, Any], **options: Any) -> tuple[str
     except (OSError, ValueError) as reason:  # of the detectors: all else is reported
         logger.exception("not answered")
         raise error("The detectors of this page do not work. The log of its server says why.") from reason
-    finally:
-        processor.max_megapixels = largest
     explained = [entity for entity in result.get("entities", []) if "shares" in entity]
     if len(explained) > MAX_EXPLAINED:
         gr.Warning(f"The picture is shown once for each entity: only the first {MAX_EXPLAINED} are explained.")

@@ -14,37 +14,47 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 
-MAX_CHARACTERS = 2_000  # of a text; of head and tail too
-MAX_BOX_CHARACTERS = 10_000  # of the JSON of all boxes
+# What a request may hold. Head and tail of a relation are texts, and so is the JSON of all boxes.
+MAX_CHARACTERS = 2_000
+MAX_BOX_CHARACTERS = 10_000
 MAX_BOXES = 100
 MAX_LABEL = 100  # characters of a box's label, and of a picture's name
-MAX_MEGABYTES, MAX_MEGAPIXELS = 10, 12  # of a picture; the model's processor may decode a larger JPEG smaller
-MAX_SECONDS = 20  # of the model's work for a request
-MAX_WAITING = 100  # requests in the queue; one is answered at a time, so that memory does not grow with visitors
-MAX_WAITING_EACH = 10  # requests in the queue from one address, and 1 when the queue is half full
-MAX_REQUEST = 60_000  # bytes of a request that is no upload: room for the above, each character as an escape
-MAX_REQUEST_SECONDS = 120  # until a request has arrived
-MAX_UPLOADS, MAX_UPLOADS_EACH = 200, 20  # that arrive at the same time, in all and from one address
-MAX_KEPT = 300  # uploads; the oldest go
+MAX_MEGABYTES = 10  # of a picture; the model's processor limits its pixels
+MAX_REQUEST = 60_000  # bytes of a request without a picture: all texts fit in, each character as an escape
+MAX_ADDRESS = 2_000  # bytes of a request's path and of its query
+MAX_SESSION = 100  # characters of a session's name
+
+# How long a request may take: until it has arrived, and the model's work for it.
+MAX_REQUEST_SECONDS = 120
+MAX_SECONDS = 20
+
+# Requests are answered one at a time, so that memory does not grow with visitors. So many may wait, in all and of one
+# address, which may have 1 when the queue is half full.
+MAX_WAITING, MAX_WAITING_EACH = 100, 10
+# So many may be open, in all and of one address. A process may have some 1,000 open files, and an upload takes up 3 of
+# them. A page in a browser holds two or three requests. The visitors of some proxies all have one address.
+MAX_OPEN, MAX_OPEN_EACH = 300, 100
+
+MAX_KEPT = 300  # uploads
 KEPT_SECONDS = 3_600  # of an upload
 
 # What the page and gradio's clients post. All else that gradio offers (recording, editing, ...) is not for visitors.
 POSTED = re.compile(r"/gradio_api/(upload|queue/join|call/.*|run/.*|cancel|reset)/?")
 # Would be fetched from elsewhere for a visitor, or written to the disk of the server.
 NOT_SERVED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|deep_link)", re.IGNORECASE)
-MAX_ADDRESS = 2_000  # bytes of a request's path and of its query
-MAX_SESSION = 100  # characters of a session's name
 
 # Windows has neither of the two.
 FILE_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -52,7 +62,7 @@ COLUMNS = {"aux_crops", "rcnn_crops"}
 
 
 class Refused(ValueError):
-    """Why what a visitor gave is not taken, in a sentence for the page."""
+    """The error of a request that is refused. Its message is a sentence for the page."""
 
 
 def read_upload(path: str) -> bytes:
@@ -141,19 +151,21 @@ def _is_number(value: Any) -> bool:
 
 
 @contextmanager
-def time_limit(seconds: float = MAX_SECONDS) -> Iterator[None]:
+def time_limit() -> Iterator[None]:
     """
-    Ends what a model computes within it after some seconds. A thread cannot be stopped from outside: the check is made
+    End what a model computes within it after `MAX_SECONDS`. A thread cannot be stopped from outside: the check is made
     whenever a module of the model is called.
 
     Raises:
         Refused: where the time is over.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + MAX_SECONDS
 
     def check(module: Any, arguments: Any) -> None:
         if time.monotonic() > end:
-            raise Refused(f"This took longer than {seconds:g} seconds and was ended: give less text, or fewer boxes.")
+            raise Refused(
+                f"This took longer than {MAX_SECONDS:g} seconds and was ended: give less text, or fewer boxes."
+            )
 
     hook = register_module_forward_pre_hook(check)
     try:
@@ -166,6 +178,9 @@ class Gate:
     """
     An ASGI middleware before gradio's own routes, which lets through what the page needs, within the limits above.
 
+    It uses what gradio 6.29 to 6.31 do not document: `Blocks.upload_file_set`, and of `Blocks._queue` the lists in
+    `event_queue_per_concurrency_id` with each event's `_id` and `request`.
+
     Args:
         app: what comes behind it.
         page: gradio's `Blocks`, whose queue and uploads are looked at.
@@ -173,31 +188,41 @@ class Gate:
 
     def __init__(self, app: Any, page: Any):
         self.app, self.page = app, page
-        self.uploading: Counter[str] = Counter()  # uploads, by address
+        self.open: Counter[str] = Counter()  # requests, by address
+        self.uploads: dict[str, str] = {}  # the address of each path, in the order in which they came
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path, visitor = scope["path"], _visitor(scope)
-        posted = POSTED.fullmatch(path) if scope["method"] == "POST" else None
+        visitor = _visitor(scope)
+        self.open[visitor] += 1
         try:
-            if max(len(path), len(scope["query_string"])) > MAX_ADDRESS:
-                raise HTTPException(414, "The address is too long.")
-            if NOT_SERVED.match(path) or not (posted or scope["method"] in ("GET", "HEAD", "OPTIONS")):
-                raise HTTPException(404, "Not found")
-            if posted and posted[1] == "upload":
-                await self._take_upload(visitor, scope, Arriving(receive, MAX_MEGABYTES * 10**6 + MAX_REQUEST), send)
-                return
-            arriving = Arriving(receive, MAX_REQUEST)
-            if posted:
-                await arriving.check_json()
-                if posted[1].startswith(("queue", "call")):
-                    self._check_number(visitor)
+            if self.open.total() > MAX_OPEN or self.open[visitor] > MAX_OPEN_EACH:
+                raise HTTPException(503, "Too many requests at the same time: try again in a minute.")
+            await self._take(visitor, scope, receive, send)
         except HTTPException as refusal:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, headers={"connection": "close"})
             await answer(scope, receive, send)
+        finally:
+            self.open[visitor] -= 1
+            self.open += Counter()  # without those of 0
+
+    async def _take(self, visitor: str, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        posted = POSTED.fullmatch(path) if scope["method"] == "POST" else None
+        if max(len(path), len(scope["query_string"])) > MAX_ADDRESS:
+            raise HTTPException(414, "The address is too long.")
+        if NOT_SERVED.match(path) or not (posted or scope["method"] in ("GET", "HEAD", "OPTIONS")):
+            raise HTTPException(404, "Not found")
+        if posted and posted[1] == "upload":
+            await self._take_upload(visitor, scope, receive, send)
             return
+        arriving = Arriving(receive, MAX_REQUEST)
+        if posted:
+            await arriving.check_json()
+            if posted[1].startswith(("queue", "call")):
+                self._check_number(visitor)
         await self.app(scope, arriving, send)
         if posted:
             self._take_turns()
@@ -224,32 +249,32 @@ class Gate:
                 turns[event._id] = number[visitor]
             queue.sort(key=lambda event: turns[event._id])
 
-    async def _take_upload(self, visitor: str, scope: Any, arriving: "Arriving", send: Any) -> None:
-        if self.uploading.total() >= MAX_UPLOADS or self.uploading[visitor] >= MAX_UPLOADS_EACH:
-            raise HTTPException(503, "Too many uploads at the same time: try again in a minute.")
+    async def _take_upload(self, visitor: str, scope: Any, receive: Any, send: Any) -> None:
+        _, options = parse_options_header(Headers(scope=scope).get("content-type"))
+        arriving = Arriving(receive, MAX_MEGABYTES * 10**6 + MAX_REQUEST, b"--" + options.get(b"boundary", b""))
+        status, body = 0, b""
 
         async def answer(message: dict[str, Any]) -> None:
+            nonlocal status, body
+            status, body = message.get("status", status), body + message.get("body", b"")
             if message["type"] == "http.response.start" and not arriving.is_complete:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]  # the rest is not waited for
             await send(message)
 
-        self.uploading[visitor] += 1
-        try:
-            await self.app(scope, arriving, answer)
-        finally:
-            self.uploading[visitor] -= 1
-            self.uploading += Counter()  # without those of 0
+        await self.app(scope, arriving, answer)
+        for path in json.loads(body) if status == 200 else ():
+            self.uploads.pop(path, None)
+            self.uploads[path] = visitor
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        """So that uploads take no more of the disk than `MAX_KEPT` of the largest."""
-        uploads, changed = self.page.upload_file_set, {}
-        for path in list(uploads):
-            with suppress(FileNotFoundError):  # gradio deletes old ones
-                changed[path] = os.stat(path).st_ctime
-        for path in sorted(changed, key=changed.__getitem__)[:-MAX_KEPT]:
-            Path(path).unlink(missing_ok=True)
-            uploads.discard(path)
+        """Delete uploads until `MAX_KEPT` are left, each time the oldest one of the address that has most of them."""
+        while len(self.uploads) > MAX_KEPT:
+            ((greedy, _),) = Counter(self.uploads.values()).most_common(1)
+            path = next(path for path, visitor in self.uploads.items() if visitor == greedy)
+            del self.uploads[path]
+            Path(path).unlink(missing_ok=True)  # gradio deletes old ones too
+            self.page.upload_file_set.discard(path)
 
 
 def _visitor(scope: Any) -> str:
@@ -259,12 +284,19 @@ def _visitor(scope: Any) -> str:
 
 class Arriving:
     """
-    The `receive` of an ASGI request, whose body has a limit in bytes, and one in time. What goes above either, and a
-    visitor who leaves, is an error upon which gradio removes the beginning of an upload from its disk.
+    The `receive` of an ASGI request. A body that is too large or too late, one of several files, and a visitor who
+    leaves raise a MultiPartException, upon which gradio removes the beginning of an upload from its disk.
+
+    Args:
+        receive: that of the server.
+        limit: bytes that the body may have.
+        boundary: what stands before each file of an upload, and behind the last one. gradio holds every file of a
+            request open.
     """
 
-    def __init__(self, receive: Any, limit: int):
-        self.receive, self.left, self.is_complete = receive, limit, False
+    def __init__(self, receive: Any, limit: int, boundary: bytes | None = None):
+        self.receive, self.left, self.boundary, self.is_complete = receive, limit, boundary, False
+        self.num_boundaries, self.end_of_last = 0, b""
         self.end = asyncio.get_running_loop().time() + MAX_REQUEST_SECONDS
         self.held: list[dict[str, Any]] = []
 
@@ -280,9 +312,16 @@ class Arriving:
             raise MultiPartException(f"The request took longer than {MAX_REQUEST_SECONDS} seconds.") from None
         if message["type"] == "http.disconnect":
             raise MultiPartException("The visitor left.")
-        self.left -= len(message.get("body", b""))
+        body = message.get("body", b"")
+        self.left -= len(body)
         if self.left < 0:
             raise MultiPartException("The request is above the maximum allowed size.")
+        if self.boundary is not None:
+            seen = self.end_of_last + body
+            self.num_boundaries += seen.count(self.boundary)
+            self.end_of_last = seen[1 - len(self.boundary) :]
+            if self.num_boundaries > 2:
+                raise MultiPartException("Files are uploaded one by one.")
         self.is_complete = not message.get("more_body", False)
         return message
 

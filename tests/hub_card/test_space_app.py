@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -70,9 +71,9 @@ def test_work_for_one_visitor_is_bounded(taggers, checkpoint, upload, monkeypatc
     html, report = taggers.tag(*given)
     assert ["shares" in entity for entity in report["entities"]] == [True, *[False] * (len(report["entities"]) - 1)]
     assert html.count("<figure") == 1 and "only the first 1 are explained" in told[0]
-    large = upload(Image.new("RGB", (4000, 3001)))
-    assert "at most 12 megapixels" in taggers.tag("Jordan", large, "", checkpoint, "none")[1]["problems"][0]
-    monkeypatch.setattr(space_app, "time_limit", lambda: visitors.time_limit(0))
+    large = upload(Image.new("RGB", (5001, 5000)))
+    assert "at most 25 megapixels" in taggers.tag("Jordan", large, "", checkpoint, "none")[1]["problems"][0]
+    monkeypatch.setattr(visitors, "MAX_SECONDS", 0)
     with pytest.raises(gr.Error, match="took longer than 0 seconds and was ended"):
         taggers.tag(*given)
 
@@ -122,14 +123,18 @@ def test_a_checkpoint_loads_once(space_app, monkeypatch):
 
     def load(task, model, **options):
         loaded.append((model, options))
-        return object()
+        return SimpleNamespace(processor=processor)
 
+    processor = SimpleNamespace(max_megapixels=25)
     monkeypatch.setattr(space_app, "pipeline", load)
     taggers = space_app.Taggers({"aux_detector": "a/detector"})
     assert taggers.load("me/one") is taggers.load("me/one") is not taggers.load("me/two")
     assert loaded == [
         (name, {"trust_remote_code": True, "aux_detector": "a/detector"}) for name in ("me/one", "me/two")
     ]
+    del processor.max_megapixels
+    with pytest.raises(gr.Error, match="does not load"):  # its code would decode any picture
+        taggers.load("me/old")
 
 
 def test_where_the_checkpoints_are_named(space_app, monkeypatch, tmp_path):

@@ -166,9 +166,10 @@ def test_boxes_that_are_none(visitors, boxes, message):
     assert str(refusal.value).startswith(message)
 
 
-def test_a_models_work_is_ended(visitors):
+def test_a_models_work_is_ended(visitors, monkeypatch):
+    monkeypatch.setattr(visitors, "MAX_SECONDS", 0.05)
     layer, calls = torch.nn.Linear(1, 1), 0
-    with pytest.raises(visitors.Refused, match=r"took longer than 0\.05 seconds"), visitors.time_limit(0.05):
+    with pytest.raises(visitors.Refused, match=r"took longer than 0\.05 seconds"), visitors.time_limit():
         for _ in range(10**9):
             layer(torch.zeros(1))
             calls += 1
@@ -267,13 +268,50 @@ def test_requests_have_a_size(visitor, checkpoint, page):
     assert visitor.post("/gradio_api/upload", files=two).status_code == 413
 
 
-def test_only_the_newest_uploads_are_kept(visitor, visitors, monkeypatch):
+def test_who_uploads_most_loses_the_oldest(server, visitor, visitors, monkeypatch):
     monkeypatch.setattr(visitors, "MAX_KEPT", 2)
-    paths = [visitor.upload(b"photo %d" % number) for number in range(4)]
-    end = time.monotonic() + 10
-    while os.path.exists(paths[1]) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert [os.path.exists(path) for path in paths] == [False, False, True, True]
+    with Visitor(server, "203.0.113.2") as other:
+        paths = [other.upload(b"a photo"), *(visitor.upload(b"photo %d" % number) for number in range(4))]
+    wait_for(lambda: not os.path.exists(paths[3]))
+    assert [os.path.exists(path) for path in paths] == [True, False, False, False, True]
+
+
+def test_files_are_uploaded_one_by_one(visitor, uploads):
+    before = set(uploads.rglob("*"))
+    for number in (2, 900):
+        files = [("files", (f"{name}.png", b"0")) for name in range(number)]
+        answer = visitor.post("/gradio_api/upload", files=files)
+        assert answer.status_code == 400 and "one by one" in answer.text
+    assert set(uploads.rglob("*")) == before
+
+
+def test_work_is_ended_over_http(visitor, visitors, checkpoint, monkeypatch):
+    asked = ("tag", TEXT, None, "", checkpoint, "none")
+    with monkeypatch.context() as patch:
+        patch.setattr(visitors, "MAX_SECONDS", 0)
+        seen = visitor.ask(*asked)[1]
+        assert "event: error" in seen and "took longer than 0 seconds and was ended" in seen
+    assert "event: complete" in visitor.ask(*asked)[1], "the limit was of one request"
+
+
+def test_requests_that_are_held_open(server, visitor, visitors, monkeypatch):
+    monkeypatch.setattr(visitors, "MAX_OPEN_EACH", 3)
+
+    def hold(address):
+        place = urlsplit(server)
+        connection = socket.create_connection((place.hostname, place.port), timeout=30)
+        head = f"GET /gradio_api/heartbeat/{address} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n\r\n"
+        connection.sendall(head.encode())
+        return connection, connection.recv(100)
+
+    held = [hold("203.0.113.8") for _ in range(5)]
+    assert [answer[:12] for _, answer in held] == [b"HTTP/1.1 200"] * 3 + [b"HTTP/1.1 503"] * 2
+    assert visitor.get("/gradio_api/info").status_code == 200, "of another address"
+    monkeypatch.setattr(visitors, "MAX_OPEN", 3)
+    assert visitor.get("/gradio_api/info").status_code == 503
+    for connection, _ in held:
+        connection.close()
+    wait_for(lambda: visitor.get("/gradio_api/info").status_code == 200)
 
 
 def begin_upload(server, address):
@@ -295,7 +333,7 @@ def wait_for(condition):
 
 
 def test_stalled_uploads(server, visitor, visitors, uploads, checkpoint, photo, monkeypatch):
-    monkeypatch.setattr(visitors, "MAX_UPLOADS_EACH", 3)
+    monkeypatch.setattr(visitors, "MAX_OPEN_EACH", 3)
     before = {path for path in uploads.rglob("*") if path.is_file()}
 
     def beginnings():

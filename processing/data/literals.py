@@ -9,8 +9,10 @@ from typing import Any
 
 MAX_LITERAL = 1 << 20  # characters; Python takes up to 500 bytes of memory for each
 
-# Of Python's notation: strings, names and numbers; else a single character. White space is passed over.
-_TOKEN = re.compile(r"""(?P<item>b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|[^\s,:=\[\](){}'"]+)|\S""", re.DOTALL)
+# Of Python's notation: strings, names and numbers; else a single character. White space is passed over. A string that
+# is not closed goes to the end, so that no quote in it is looked at again.
+_STRING = r"b?{0}(?:[^{0}\\]|\\.?)*+(?:{0}|\Z)"
+_TOKEN = re.compile(rf"""(?P<item>{_STRING.format("'")}|{_STRING.format('"')}|[^\s,:=\[\](){{}}'"]+)|\S""", re.DOTALL)
 
 
 def parse_json(text: str) -> Any:

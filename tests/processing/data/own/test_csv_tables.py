@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -197,6 +198,15 @@ def test_cells_that_are_not_understood(write, column, cell, reason):
     csv.writer(file).writerows([["id", column], ["1", cell]])
     ((line, problem),) = read_table(write(file.getvalue(), "x.csv"))
     assert (line, problem.column) == (2, column) and reason in problem.details
+
+
+@pytest.mark.parametrize("part", ["'a\\", "a\\'", "'a\\'", "\"\\'"])
+@pytest.mark.parametrize("end", ["]", "\\"])
+def test_quotes_that_are_never_closed_take_no_time(write, part, end):
+    file, start = io.StringIO(), time.monotonic()
+    csv.writer(file).writerows([["id", "tokens"], ["1", "[" + part * (120_000 // len(part)) + end]])
+    ((_, problem),) = read_table(write(file.getvalue(), "x.csv"))
+    assert problem.column == "tokens" and time.monotonic() - start < 5  # It was a minute.
 
 
 SPAN = {"start": 0, "end": 6, "label": "PER"}

@@ -36,10 +36,11 @@ def check_fields(processor: Any) -> None:
         check(name, isinstance(getattr(processor, name), bool), "true or false")
     for name in ("tags", "relations", "entity_markers"):
         names = getattr(processor, name)
-        is_list = isinstance(names, Sequence) and not isinstance(names, str)
-        check(name, names is None or (is_list and all(isinstance(item, str) for item in names)), "a list of strings")
+        if name != "relations" or names is not None:
+            is_list = isinstance(names, Sequence) and not isinstance(names, str)
+            check(name, is_list and all(isinstance(item, str) for item in names), "a list of strings")
     markers = processor.entity_markers
-    check("entity_markers", markers is None or len(markers) == len(set(markers)) == 4, "four different strings")
+    check("entity_markers", len(markers) == len(set(markers)) == 4, "four different strings")
     if processor.pad_to_max_length and processor.max_length is None:
         raise ValueError("pad_to_max_length=True needs a max_length.")
     if processor.relations is not None and processor.tags:

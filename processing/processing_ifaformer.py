@@ -102,13 +102,14 @@ class IFAformerProcessor(ProcessorMixin):
         self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.max_length, self.pad_to_max_length, self.max_megapixels = max_length, pad_to_max_length, max_megapixels
-        self.tags, self.relations, self.entity_markers = tags, relations, entity_markers
+        default_tags = TWITTER_TAGS if relations is None else []
+        self.relations, self.tags = relations, default_tags if tags is None else tags
+        self.entity_markers = ("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers
         self.tokenizer = tokenizer
         check_fields(self)
         self.relations = None if relations is None else list(relations)
+        self.tags, self.entity_markers = list(self.tags), list(self.entity_markers)
         self.negative_relation = find_negative(self.relations or [], negative_relation)
-        self.tags = [] if relations is not None else list(TWITTER_TAGS if tags is None else tags)
-        self.entity_markers = list(("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers)
         check_labels(self.tags, self.relations, label_scheme)
         super().__init__(image_processor, tokenizer, **kwargs)
 

@@ -81,7 +81,7 @@ def _relation_row(text: str | Problem, relations: Sequence[str]) -> ArchiveRow:
     for name in ("img_id", "relation"):
         if not isinstance(values[name], str) or not values[name]:
             raise bad_column("must be a name", name, values[name])
-    columns = {"tokens": tokens, "head": _entity(values, "h"), "tail": _entity(values, "t")}
+    columns: dict[str, Any] = {"tokens": tokens, "head": _entity(values, "h"), "tail": _entity(values, "t")}
     if relation not in relations:
         raise bad_column(_UNKNOWN_RELATION, "relation", relation)
     columns["relation"] = relations.index(relation)  # Streaming does not encode.

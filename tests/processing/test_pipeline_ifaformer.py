@@ -331,7 +331,7 @@ def test_bad_pictures(column, tagger, tmp_path):
         (str(tmp_path / "gone.jpg"), NO_SUCH_FILE, "gone.jpg)"),
         (tmp_path / "cut.png", DAMAGED, "cut.png)"),
         (b"", EMPTY, "(bytes)"),
-        (np.zeros((2, 2)), WRONG_ARRAY, "(got float64 (2, 2)) (ndarray)"),
+        (np.zeros((7, 7, 7)), WRONG_ARRAY, "(got float64 (7, 7, 7)) (ndarray)"),
         (3.5, WRONG_TYPE, "(got float)"),
     ]:
         row = {"text": "Jordan", column: source if column == "image" else [source]}
@@ -556,7 +556,7 @@ def test_a_picture_without_objects(tagger, detectors):
         ("gone.jpg", NO_SUCH_FILE),
         (b"", EMPTY),
         (b"no picture", UNKNOWN_FORMAT),
-        (np.zeros((2, 2)), WRONG_ARRAY),
+        (np.zeros((7, 7, 7)), WRONG_ARRAY),
         (3.5, WRONG_TYPE),
         ({"bytes": None, "path": None}, NO_SOURCE),
     ],

@@ -14,17 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
 from transformers.image_utils import to_numpy_array
 from transformers.utils import logging
@@ -36,34 +26,32 @@ logger = logging.get_logger(__name__)
 
 MAX_MEGAPIXELS = 25.0  # where nothing else is said
 
-# What keeps any file of a picture below some 1 GB and 10 s. No usual picture comes near these numbers.
-MAX_DECODED = 4  # times the limit in pixels: what is made on the way, and a JPEG before it is decoded smaller
-MAX_BYTES_A_PIXEL = 8  # of the limit, in a file; RGBA of 16 bits has as many
-MAX_HEADER_READS, MAX_HEADER_BYTES = 10_000, 16 * 2**20  # Pillow joins some parts of a header in quadratic time.
-MAX_READS = 1_000_000  # that Pillow makes of the rest
-MAX_STRIPS = 2**16  # of a TIFF, each of which becomes an object
-MAX_SCANS = 50  # of a JPEG, each of which goes over the whole picture; usual are 1 and 10
+# The limits below keep the reading of any file below some 1 GB and 10 s. No usual picture comes near them.
+# While a picture is decoded, Pillow may hold this many times `max_megapixels`. A JPEG may have as many pixels before
+# it is decoded smaller.
+MAX_DECODED = 4
+# A file may have this many bytes for each pixel that is allowed. RGBA of 16 bits has as many.
+MAX_BYTES_A_PIXEL = 8
+# Pillow may read the header in this many parts and bytes: it joins some parts in quadratic time.
+MAX_HEADER_READS, MAX_HEADER_BYTES = 10_000, 16 * 2**20
+# Pillow may read the rest of the file in this many parts.
+MAX_READS = 1_000_000
+# A TIFF may have this many strips or tiles: Pillow makes an object of each.
+MAX_STRIPS = 2**16
+# A JPEG may have this many scans: each goes over the whole picture. Usual are 1 and 10.
+MAX_SCANS = 50
+
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
+Image.init()  # It registers Pillow's classes, which `_open` calls.
 
 
 class _JpegFile(JpegImagePlugin.JpegImageFile):
-    """A JPEG, of one that holds several pictures (MPO) the first."""
+    """A JPEG. Of a file that holds several pictures (MPO) it is the first one."""
 
     def _open(self) -> None:
         self.info["dpi"] = (72, 72)  # Else Pillow looks for it in the EXIF data, and warns where they are damaged.
         super()._open()
 
-
-# The formats that are read, by Pillow's classes: `Image.open` warns of sizes below our limit, and starts a program for
-# an EPS, however its file is called. The last one takes long to say that a file is none of its own.
-FORMATS = {
-    "JPEG": _JpegFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WebP": WebPImagePlugin.WebPImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-}
 
 # What may be wrong with a source.
 NO_SUCH_FILE = "there is no such file"
@@ -171,7 +159,10 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 class _PictureFile(BytesIO):
-    """A picture's bytes. What Pillow reads of them in more than so many parts, or of so many bytes, is refused."""
+    """
+    The bytes of a picture. It raises an ImageError once Pillow has read it in more than `reads_left` parts or has read
+    more than `bytes_left` bytes.
+    """
 
     def __init__(self, data: bytes | bytearray, name: str):
         super().__init__(data)
@@ -201,22 +192,22 @@ def _open(source: str | os.PathLike | bytes | bytearray, name: str, limit: int) 
             data = opened.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ImageError(Problem(TOO_LONG, details=f"(more than {max_bytes // 10**6} MB)"), name)
-    for format_name, plugin in FORMATS.items():
-        accepts = Image.OPEN[format_name.upper()][1]
-        if accepts is not None and not accepts(bytes(data[:16])):
-            continue  # Before Pillow 12.3 the WebP plugin calls data in another format damaged.
-        file = _PictureFile(data, name)
-        try:
-            with _decoding(name):
-                if plugin is TiffImagePlugin.TiffImageFile:
-                    _check_strips(file)
-                image = plugin(file)
-            break
-        except ImageError as error:
-            if not isinstance(error.__cause__, SyntaxError | struct.error):  # Else it is in another format.
-                raise
-    else:
+    # `Image.open(formats=...)` would warn of more than 89 megapixels, which is an error under `-W error`, and refuse
+    # twice as many, whatever `max_megapixels` is. Its limit `Image.MAX_IMAGE_PIXELS` is one for the whole process.
+    plugins = {format_name: Image.OPEN[format_name.upper()] for format_name in FORMATS}
+    start = bytes(data[:16])
+    found = next((format_name for format_name, (_, accepts) in plugins.items() if accepts and accepts(start)), None)
+    if found is None:
         raise ImageError(Problem(UNKNOWN_FORMAT), name)
+    plugin: Any = _JpegFile if found == "JPEG" else plugins[found][0]
+    file = _PictureFile(data, name)
+    with _decoding(name):
+        try:
+            if found == "TIFF":
+                _check_strips(file)
+            image = plugin(file)
+        except (SyntaxError, struct.error) as error:
+            raise ImageError(Problem(UNKNOWN_FORMAT), name) from error
     file.reads_left, file.bytes_left = MAX_READS, sys.maxsize
     pixels = image.width * image.height
     if image.format == "JPEG" and pixels <= MAX_DECODED * limit:
@@ -268,7 +259,7 @@ def _decoded_size(image: ImageFile.ImageFile) -> int:
 
 
 def _draft(image: ImageFile.ImageFile, limit: int) -> None:
-    """Have a JPEG decoded with a half, a quarter or an eighth of its sides, so that it fits the limit."""
+    """Make Pillow decode a JPEG with a half or a quarter of its sides, so that it fits the limit."""
     width, height = image.size
     divisor = next(by for by in (1, 2, 4, 8) if math.ceil(width / by) * math.ceil(height / by) <= limit)
     if divisor > 1:

@@ -40,8 +40,9 @@ class LinearChainCRF(CRF):
     Everything is computed by a call of the module, as hooks such as those of offloading need it.
 
     Every method takes `emissions` (batch_size, seq_length, num_tags) and `mask` (batch_size, seq_length), a boolean
-    tensor that is True at the positions to score. A mask may have holes and may start anywhere. Values at other
-    positions have no influence, not even NaN. Everything is computed in float32, under autocast too.
+    tensor that is True at the positions to score; None scores all of them. A mask may have holes and may start
+    anywhere. Values at other positions have no influence, not even NaN. Everything is computed in float32, under
+    autocast too.
 
     Every method raises TypeError for a mask that is not boolean or tags that are not integers; ValueError for shapes
     that disagree, for a row without any scored position, and for a tag outside [0, num_tags) at a scored position. The
@@ -65,23 +66,26 @@ class LinearChainCRF(CRF):
         (batch_size,) float32. `tags` are (batch_size, seq_length) integers; anything, such as -100, where `mask` is
         False. Without `tags` it is `viterbi_decode`, or `marginals`.
         """
+        if mask is None:
+            mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool)
+        self._validate(emissions, mask, tags)
         if tags is not None:
             return self._log_likelihood(emissions, tags, mask)
         return self._marginals(emissions, mask) if marginals else self._best_tags(emissions, mask)
 
-    def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def viterbi_decode(self, emissions: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         The most likely tags of each row (Viterbi, 1967), ties broken as pytorch-crf breaks them: (batch_size,
         seq_length) int64, -100 where `mask` is False.
         """
         return self(emissions, mask=mask)
 
-    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+    def decode(self, emissions: torch.Tensor, mask: torch.Tensor | None = None) -> list[list[int]]:
         """`viterbi_decode` in the form of pytorch-crf's `decode`: per row, the list of the scored positions' tags."""
         rows = self.viterbi_decode(emissions, mask).tolist()
         return [[tag for tag in row if tag != IGNORE_INDEX] for row in rows]
 
-    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         Probability of each tag at each position given the emissions: forward-backward (Rabiner, 1989) in log space.
         (batch_size, seq_length, num_tags) float32; sums to 1 over tags, all 0 where `mask` is False.
@@ -89,7 +93,6 @@ class LinearChainCRF(CRF):
         return self(emissions, mask=mask, marginals=True)
 
     def _log_likelihood(self, emissions, tags, mask) -> torch.Tensor:
-        self._validate(emissions, mask, tags)
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
         emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
@@ -114,7 +117,6 @@ class LinearChainCRF(CRF):
 
     @torch.no_grad()
     def _best_tags(self, emissions, mask) -> torch.Tensor:
-        self._validate(emissions, mask)
         order = _scored_first(mask)
         with _without_autocast(emissions.device):
             start, end, transitions = self._scores()
@@ -147,7 +149,6 @@ class LinearChainCRF(CRF):
         return _scatter(torch.stack(path[::-1], dim=1), order).masked_fill(~mask, IGNORE_INDEX)
 
     def _marginals(self, emissions, mask) -> torch.Tensor:
-        self._validate(emissions, mask)
         with _without_autocast(emissions.device):
             emissions = _float_emissions(emissions, mask)
             # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
@@ -165,16 +166,17 @@ class LinearChainCRF(CRF):
             joint = _scatter(left, orders[0]) + emissions + _scatter(right, orders[1])
             return joint.softmax(dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
-    def _validate(self, emissions: torch.Tensor, mask: torch.Tensor | None, tags: torch.Tensor | None = None) -> None:
+    def _validate(self, emissions: torch.Tensor, mask: torch.Tensor, tags: torch.Tensor | None) -> None:
         """Shapes and dtypes, then (where that costs nothing, see the class) the values of mask and tags."""
         if emissions.dim() != 3 or emissions.size(2) != self.num_tags or emissions.size(1) == 0:
             raise ValueError(
                 f"emissions: expected shape (batch_size, seq_length, {self.num_tags}) with at least one position, "
                 f"got {tuple(emissions.shape)}."
             )
-        if mask is None or mask.dtype != torch.bool:
-            got = "None" if mask is None else f"{mask.dtype}; use mask.bool()"
-            raise TypeError(f"mask: expected a boolean tensor (batch_size, seq_length), got {got}.")
+        if mask.dtype != torch.bool:
+            raise TypeError(
+                f"mask: expected a boolean tensor (batch_size, seq_length), got {mask.dtype}; use mask.bool()."
+            )
         if tags is not None and (tags.is_floating_point() or tags.is_complex() or tags.dtype == torch.bool):
             raise TypeError(f"tags: expected an integer dtype, got {tags.dtype}; use tags.long().")
         for name, values in (("mask", mask), ("tags", tags)):

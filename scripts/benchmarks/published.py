@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 from torchcrf import CRF
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from modeling_ifaformer import IFAformerModel
 from processing import IFAformerProcessor
@@ -27,7 +28,9 @@ class PublishedTagger(nn.Module):
         super().__init__()
         config = work.ifaformer_config(attention_variant="deepke", attn_implementation="eager")
         self.ifaformer = IFAformerModel(config)
-        self.ifaformer.vision_model.embeddings.patch_embedding.__class__ = nn.Conv2d  # the convolution itself
+        embeddings: Any = self.ifaformer.vision_model.embeddings
+        # CLIP's own convolution, where ours is a matrix product.
+        embeddings.patch_embedding = CLIPVisionEmbeddings(embeddings.config).patch_embedding
         self.dropout = nn.Dropout(0.1)
         num_labels = len(work.processor.labels)
         self.classifier = nn.Linear(self.ifaformer.text_model.config.hidden_size, num_labels)

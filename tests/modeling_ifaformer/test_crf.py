@@ -242,6 +242,14 @@ class TestUnscoredPositions:
             assert (result[[0, 3]] == fill).all()
             torch.testing.assert_close(result[kept], method(emissions[kept], mask[kept]))
 
+    def test_without_a_mask_all_is_scored(self):
+        crf, (emissions, _) = make_crf(), make_batch()
+        tags, mask = torch.zeros_like(MASK).long(), torch.ones_like(MASK)
+        assert torch.equal(crf(emissions, tags), crf(emissions, tags, mask))
+        for method in (crf.viterbi_decode, crf.marginals):
+            assert torch.equal(method(emissions), method(emissions, mask))
+        assert crf.decode(emissions) == crf.decode(emissions, mask)
+
     def test_an_empty_batch_is_fine(self):
         crf, emissions, mask = make_crf(), torch.zeros(0, 6, NUM_TAGS), torch.zeros(0, 6).bool()
         assert crf.viterbi_decode(emissions, mask).shape == (0, 6)
@@ -400,8 +408,6 @@ class TestErrors:
             TypeError, match=r"mask: expected a boolean tensor .* got torch\.int64; use mask\.bool\(\)"
         ):
             call(emissions, MASK.long())
-        with pytest.raises(TypeError, match=r"mask: expected a boolean tensor .* got None"):
-            call(emissions, None)
         with pytest.raises(ValueError, match=r"mask: expected the first two .* \(6, 6\), got \(6, 5\)"):
             call(emissions, MASK[:, :5])
         empty = MASK.clone()

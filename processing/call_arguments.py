@@ -85,7 +85,7 @@ NAMES = IFAformerTextKwargs.__annotations__ | IFAformerImagesKwargs.__annotation
 
 
 @dataclass
-class CallArguments:
+class CallSettings:
     """
     What the arguments of a call ask for.
 
@@ -102,50 +102,6 @@ class CallArguments:
     is_split_into_words: bool | None
     padding: PaddingStrategy | None
     return_tensors: str | None
-
-    @classmethod
-    def of(cls, processor: Any, arguments: Mapping[str, Any]) -> "CallArguments":
-        """Arguments that are unknown, given twice or out of range are a ValueError."""
-        nested = {kind: arguments[kind] or {} for kind in KINDS if kind in arguments}
-        given = {*arguments, *(name for of_kind in nested.values() for name in of_kind)}
-        unknown = sorted(given.difference(NAMES, KINDS))
-        if unknown:
-            raise ValueError(f"Unknown arguments {unknown}; beside its own, a call takes {', '.join(sorted(NAMES))}.")
-        merged = processor._merge_kwargs(**{**arguments, **nested})
-        of_text, of_images = (
-            {name: value for name, value in merged[kind].items() if value is not None} for kind in KINDS[:2]
-        )
-        return_tensors = of_text.get("return_tensors")
-        if return_tensors not in (None, "pt", "np"):
-            raise ValueError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}.")
-
-        defaults = {"max_length": processor.max_length}
-        of_tokenizer = processor.tokenizer.init_kwargs
-        if of_tokenizer.get("padding") is not None:  # It was made to pad, perhaps to a length of its own.
-            defaults["padding"] = of_tokenizer["padding"]
-            defaults["max_length"] = processor.max_length or of_tokenizer.get("max_length")
-        of_text = defaults | of_text
-        padding = _strategy(PaddingStrategy, of_text.get("padding"), "longest", "do_not_pad")
-        truncation = _strategy(TruncationStrategy, of_text.get("truncation"), "longest_first", "do_not_truncate")
-        cuts = truncation != TruncationStrategy.DO_NOT_TRUNCATE
-        to_length = padding == PaddingStrategy.MAX_LENGTH or (padding is None and processor.pad_to_max_length)
-        max_length = of_text["max_length"]
-        if max_length is None and (to_length or (truncation and cuts)):
-            max_length = longest_text(processor.tokenizer)
-            if max_length is None and to_length:
-                raise ValueError("padding='max_length' needs a max_length, which the tokenizer does not know either.")
-        check_at_least_one(max_length=max_length)
-
-        changed = copy(processor)
-        changed.max_length = max_length if cuts else None
-        changed.image_processor = copy(processor.image_processor)
-        for name in of_images.keys() - {"return_tensors"}:
-            setattr(changed.image_processor, name, of_images[name])
-        side = of_text.get("padding_side", processor.tokenizer.padding_side)
-        if side not in ("left", "right"):
-            raise ValueError(f"padding_side must be 'left' or 'right', got {side!r}.")
-        collator = replace(changed.data_collator, max_length=max_length if to_length else None, padding_side=side)
-        return cls(changed, collator, of_text.get("is_split_into_words"), padding, return_tensors)
 
     def output(self, data: dict[str, list], number: int) -> BatchFeature:
         """
@@ -166,14 +122,52 @@ class CallArguments:
         return BatchFeature(batch if self.return_tensors == "pt" else {name: batch[name].numpy() for name in batch})
 
 
-def per_text(texts: Sequence[Any], is_single: bool, arguments: Mapping[str, Any]) -> dict[str, list]:
-    """The arguments that are given, as lists with an entry for each text; another number is a ValueError."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    lists = {name: [value] if is_single else list(value) for name, value in given.items()}
-    for name, values in lists.items():
-        if len(values) != len(texts):
-            raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
-    return lists
+def call_settings(processor: Any, arguments: Mapping[str, Any]) -> CallSettings:
+    """The settings of a call of the processor. Arguments that are unknown, given twice or wrong are a ValueError."""
+    nested = {kind: arguments[kind] or {} for kind in KINDS if kind in arguments}
+    given = {*arguments, *(name for of_kind in nested.values() for name in of_kind)}
+    unknown = sorted(given.difference(NAMES, KINDS))
+    if unknown:
+        raise ValueError(f"Unknown arguments {unknown}; beside its own, a call takes {', '.join(sorted(NAMES))}.")
+    merged = processor._merge_kwargs(**{**arguments, **nested})
+    of_text, of_images = (
+        {name: value for name, value in merged[kind].items() if value is not None} for kind in KINDS[:2]
+    )
+    return_tensors = of_text.get("return_tensors")
+    if return_tensors not in (None, "pt", "np"):
+        raise ValueError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}.")
+    side = of_text.get("padding_side", processor.tokenizer.padding_side)
+    if side not in ("left", "right"):
+        raise ValueError(f"padding_side must be 'left' or 'right', got {side!r}.")
+    changed = copy(processor)
+    changed.image_processor = copy(processor.image_processor)
+    for name in of_images.keys() - {"return_tensors"}:
+        setattr(changed.image_processor, name, of_images[name])
+    padding, cut_length, padded_length = _lengths(processor, of_text)
+    changed.max_length = cut_length
+    collator = replace(changed.data_collator, max_length=padded_length, padding_side=side)
+    return CallSettings(changed, collator, of_text.get("is_split_into_words"), padding, return_tensors)
+
+
+def _lengths(processor: Any, of_text: dict[str, Any]) -> tuple[PaddingStrategy | None, int | None, int | None]:
+    """How texts are padded, the length at which they are cut, and the length to which they are padded."""
+    defaults = {"max_length": processor.max_length}
+    of_tokenizer = processor.tokenizer.init_kwargs
+    if of_tokenizer.get("padding") is not None:  # It was made to pad, perhaps to a length of its own.
+        defaults["padding"] = of_tokenizer["padding"]
+        defaults["max_length"] = processor.max_length or of_tokenizer.get("max_length")
+    of_text = defaults | of_text
+    padding = _strategy(PaddingStrategy, of_text.get("padding"), "longest", "do_not_pad")
+    truncation = _strategy(TruncationStrategy, of_text.get("truncation"), "longest_first", "do_not_truncate")
+    cuts = truncation != TruncationStrategy.DO_NOT_TRUNCATE
+    to_length = padding == PaddingStrategy.MAX_LENGTH or (padding is None and processor.pad_to_max_length)
+    max_length = of_text["max_length"]
+    if max_length is None and (to_length or (truncation and cuts)):
+        max_length = longest_text(processor.tokenizer)
+        if max_length is None and to_length:
+            raise ValueError("padding='max_length' needs a max_length, which the tokenizer does not know either.")
+    check_at_least_one(max_length=max_length)
+    return padding, max_length if cuts else None, max_length if to_length else None
 
 
 def _strategy(strategies: Any, given: Any, of_true: str, of_false: str) -> Any:

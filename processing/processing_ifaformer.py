@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
 from transformers.processing_utils import ProcessorMixin, Unpack
 
-from .call_arguments import CallArguments, IFAformerProcessorKwargs, check_fields, per_text
+from .call_arguments import IFAformerProcessorKwargs, call_settings, check_fields
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
 from .entity_markers import encode_marked, mark_texts
@@ -34,6 +34,7 @@ from .tokenizing import (
     batched_text,
     encode_words,
     longest_text,
+    per_text,
     readable,
     to_words,
     tower_config,
@@ -312,7 +313,7 @@ class IFAformerProcessor(ProcessorMixin):
                 argument or one of the other task.
             ImageError: for a picture that cannot be used, with the number of its example.
         """
-        call = CallArguments.of(self, kwargs)
+        call = call_settings(self, kwargs)
         if text is None:
             raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
         texts, is_split, is_single = batched_text(text, call.is_split_into_words)

@@ -115,6 +115,16 @@ def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, boo
     return ([text], True, True) if is_split_into_words else (text, False, False)
 
 
+def per_text(texts: Sequence[Any], is_single: bool, arguments: Mapping[str, Any]) -> dict[str, list]:
+    """The arguments that are given, as lists with an entry for each text; another number is a ValueError."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    lists = {name: [value] if is_single else list(value) for name, value in given.items()}
+    for name, values in lists.items():
+        if len(values) != len(texts):
+            raise ValueError(f"{len(texts)} texts but {len(values)} entries in {name}; give one for each text.")
+    return lists
+
+
 def tokenize_words(
     tokenizer: Any, words: Sequence[Sequence[str]], max_length: int | None = None
 ) -> tuple[list[list[int]], list[list[int | None]], list[set[int]]]:

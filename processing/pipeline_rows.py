@@ -15,7 +15,7 @@ from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_
 from .detectors import DetectedObject
 from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
-from .problems import Problem, ProblemError, shown
+from .problems import NO_UNICODE, Problem, ProblemError, shown
 from .tokenizing import EncodedText, Words, join_words, row_words, split_words
 
 
@@ -42,7 +42,6 @@ MISNAMED_IMAGE = "the picture of a row belongs in the column image"
 NO_TEXT = "the row has neither text nor tokens"
 WRONG_TEXT = "this is neither a string nor a list of words"
 TEXT_AS_TOKENS = "tokens are a list of words; a text belongs in the column text"
-NO_UNICODE = "this is no valid Unicode"
 TOO_MANY = "there are more pictures than the model takes; only the first are used"
 NO_BOX = "a box is (xmin, ymin, xmax, ymax) in pixels with xmin < xmax and ymin < ymax"
 NO_CROPS = "crops are 'auto', 'none', boxes, or boxes by column (aux_crops, rcnn_crops)"

@@ -9,6 +9,9 @@ from typing import Any
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+NO_UNICODE = "a text must be valid Unicode, without half of a surrogate pair"
+
+
 @dataclass(frozen=True)
 class Problem:
     """

@@ -1,6 +1,5 @@
 """Command lines of the scripts: dataclasses filled from a YAML recipe and from flags, flags winning."""
 
-import errno
 import json
 import os
 import re
@@ -26,7 +25,6 @@ from transformers.hf_argparser import string_to_bool
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
 UNSET = ("none", "null", "~", "")
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 MOST_CHOICES_SHOWN = 8
 MOST_VALUES = 10**5  # in a recipe; a few lines of aliases of aliases can stand for any number
 FIRST_GROUP = "The options that matter first"
@@ -348,6 +346,8 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
+        from processing.jobs.cache_errors import FULL_DISK
+
         told = str(error)
         # Not where a room says in its own words what is full.
         if isinstance(error, OSError) and error.errno in FULL_DISK and error.strerror == os.strerror(error.errno):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from processing.problems import Problem
+from processing.problems import NO_UNICODE, Problem
 
 
 # What a row may hold. Words take some 200 times the memory of their characters; a larger number is no float.
@@ -12,20 +12,19 @@ MAX_ROW_SIZE = 1 << 20
 MAX_DEPTH = 32
 MAX_BITS = 1000
 
-TOO_LARGE = f"the row must have at most {MAX_ROW_SIZE:,} characters and other values"
+ROW_TOO_LARGE = f"the row must have at most {MAX_ROW_SIZE:,} characters and other values"
 TOO_DEEP = f"there must be at most {MAX_DEPTH} lists or dicts inside each other"
 TOO_MANY_BITS = f"whole numbers must have at most {MAX_BITS:,} bits"
 NO_TEXT_AS_KEY = "the keys of a dict must be text"
-NO_UNICODE = "a text must be valid Unicode, without half of a surrogate pair"
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def find_problem(row: Mapping[Any, Any]) -> Problem | None:
     """
-    What in the values of a row nothing could work with, whichever column it is in: too many or too long values, too
-    large numbers, too many lists inside each other, and text that is no Unicode. None where there is nothing such.
-    Values that are no plain ones, such as pictures, are not looked at.
+    The first problem in the values of a row that makes the row useless, whichever column it is in: too many or too
+    long values, too large numbers, too many lists inside each other, or text that is no Unicode. None for a row
+    without one. Values that are no plain ones, such as pictures, are not looked at.
     """
     size = 0
     for column, value in row.items():
@@ -55,6 +54,6 @@ def find_problem(row: Mapping[Any, Any]) -> Problem | None:
                         return Problem(NO_TEXT_AS_KEY, column_name)
                     inner += [*item, *item.values()]
             if size + len(inner) > MAX_ROW_SIZE:
-                return Problem(TOO_LARGE)
+                return Problem(ROW_TOO_LARGE)
             level, depth = inner, depth + 1
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # What `datasets` and this project keep beside a folder, named after it.
@@ -33,7 +33,7 @@ def cache_errors(cache_dir: str | None) -> Iterator[None]:
             if isinstance(cause, OSError) and str(cause).startswith("Not enough disk space"):
                 number = errno.ENOSPC  # `datasets` looks before it writes
             remedy = "give another cache_dir, or set HF_DATASETS_CACHE."
-            if number in NO_SPACE:
+            if number in FULL_DISK:
                 raise OSError(number, f"There is no space left in {place}. Free some, {remedy}") from error
             if number in NO_WRITING and _concerns(cause, place):
                 raise OSError(number, f"{place} cannot be written. Allow it, {remedy}") from error

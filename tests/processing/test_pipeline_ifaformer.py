@@ -36,12 +36,11 @@ from processing.pipeline_rows import (
     MISNAMED_IMAGE,
     NO_ROW,
     NO_TEXT,
-    NO_UNICODE,
     OUTSIDE,
     TOO_MANY,
     WRONG_TEXT,
 )
-from processing.problems import Problem, ProblemError
+from processing.problems import NO_UNICODE, Problem, ProblemError
 from processing.tokenizing import NO_WORDS, split_words
 
 

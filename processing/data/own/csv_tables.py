@@ -10,7 +10,7 @@ from typing import Any
 from processing.data.literals import parse_value
 from processing.problems import Problem
 
-from .text_tables import MAX_ROW_BYTES, Row, text_lines, without_line_end
+from .text_tables import MAX_LINE_BYTES, Row, text_lines, without_line_end
 
 
 Line = tuple[int, str | Problem]
@@ -140,7 +140,7 @@ def _record_lines(text: str, ahead: list[Line], lines: Iterator[Line]) -> Genera
         if index == len(ahead):
             ahead.extend(itertools.islice(lines, 1))
         more = ahead[index][1] if index < len(ahead) else None
-        if not isinstance(more, str) or size > MAX_ROW_BYTES:
+        if not isinstance(more, str) or size > MAX_LINE_BYTES:
             return
         size += len(more)
         yield more

@@ -38,7 +38,7 @@ TEXT_ENDINGS = tuple(_READERS)
 CONLL_ENDINGS = (".conll", ".txt")
 BINARY_ENDINGS = (".parquet", ".arrow")
 
-MAX_ROW_BYTES = 1 << 26  # of Parquet and Arrow, with the pictures
+MAX_STORED_ROW_BYTES = 1 << 26  # of Parquet and Arrow, with the pictures
 
 
 def ending_of(path: str | os.PathLike) -> str:
@@ -125,8 +125,8 @@ def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[in
 def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row | Problem]:
     """Half by half where a value cannot be read, or the rows are too large to be in memory at once."""
     try:
-        if batch.nbytes > MAX_ROW_BYTES:
-            raise ValueError(f"the row has more than {MAX_ROW_BYTES >> 20} MiB")
+        if batch.nbytes > MAX_STORED_ROW_BYTES:
+            raise ValueError(f"the row has more than {MAX_STORED_ROW_BYTES >> 20} MiB")
         yield from batch.to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:
         if batch.num_rows == 1:

@@ -13,7 +13,7 @@ from processing.problems import Problem
 
 Row = dict[str, Any]
 
-MAX_ROW_BYTES = 1 << 24
+MAX_LINE_BYTES = 1 << 24
 
 
 def text_lines(path: str) -> Iterator[tuple[int, str | Problem]]:
@@ -26,13 +26,13 @@ def text_lines(path: str) -> Iterator[tuple[int, str | Problem]]:
             raise ValueError(f"{path}: expected UTF-8, got UTF-16; save the file as UTF-8.")
         file.seek(0)
         for number in itertools.count(1):
-            line = file.readline(MAX_ROW_BYTES + 1)
+            line = file.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
-            if len(line) > MAX_ROW_BYTES:
+            if len(line) > MAX_LINE_BYTES:
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ROW_BYTES)
-                yield number, Problem("the line is too long", details=f"(more than {MAX_ROW_BYTES >> 20} MiB)")
+                    line = file.readline(MAX_LINE_BYTES)
+                yield number, Problem("the line is too long", details=f"(more than {MAX_LINE_BYTES >> 20} MiB)")
             else:
                 yield number, _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
 
@@ -112,7 +112,7 @@ def _array_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
                     raise json.JSONDecodeError("Expecting ',' or ']'", text, end)
             except (json.JSONDecodeError, RecursionError) as error:
                 size = len(text) - position
-                more = file.read(max(size, _NUM_PEEKED)) if size <= MAX_ROW_BYTES else ""
+                more = file.read(max(size, _NUM_PEEKED)) if size <= MAX_LINE_BYTES else ""
                 if more:  # The item goes on behind what has been read.
                     line += text.count("\n", counted, position)
                     text, position, counted = text[position:] + more, 0, 0

@@ -67,7 +67,7 @@ def test_arrow_is_validated_before_a_value_is_read(tmp_path):
 
 
 def test_a_row_that_is_too_large_costs_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(tables, "MAX_STORED_ROW_BYTES", 1000)
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"image": [b"x" * 100, b"x" * 2000, *[b"x" * 100] * 20]}), path)
     found = [row for _, row in read_table(path)]

@@ -66,7 +66,7 @@ class TestText:
         assert list(read_table(path)) == [(n, {"text": t}) for n, t in enumerate(["a b", "", "\u2028c\r", "d"], 1)]
 
     def test_long_lines(self, write, monkeypatch):
-        monkeypatch.setattr(text_tables, "MAX_ROW_BYTES", 1 << 20)
+        monkeypatch.setattr(text_tables, "MAX_LINE_BYTES", 1 << 20)
         long = '{"a": "' + "x" * (5 << 19) + '"}'
         first, error, last = rows(write(f'{{"a": 1}}\n{long}\n{{"a": 2}}', "x.jsonl"))
         assert (first, last) == ({"a": 1}, {"a": 2})
@@ -96,7 +96,7 @@ class TestText:
 
     def test_a_long_json_array_is_read_bit_by_bit(self, write, monkeypatch):
         monkeypatch.setattr(text_tables, "_NUM_PEEKED", 8)
-        monkeypatch.setattr(text_tables, "MAX_ROW_BYTES", 200)
+        monkeypatch.setattr(text_tables, "MAX_LINE_BYTES", 200)
         items = [{"a": "x" * (number % 100)} for number in range(300)]
         content = json.dumps(items, indent=1)
         found = list(read_table(write(content, "x.json")))

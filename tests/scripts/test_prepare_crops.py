@@ -107,8 +107,8 @@ def test_kill_and_go_on(finish, run_script, archive, detectors, tmp_path):
     options = (*archive, *detectors, "--batch_size", "2", "--rows_per_shard", "2", "--output_dir")
     run_script("prepare_crops.py", *options, tmp_path / "whole")
     parts = tmp_path / "parts"
-    # Steps to the disk: two for the settings, two for the record of each file and two for the file.
-    finish([sys.executable, tmp_path / "killed.py", 2 + 4 + 3, *options, parts], exit_code=-signal.SIGKILL)
+    # Steps to the disk: two for the settings, two for each file and two for its record.
+    finish([sys.executable, tmp_path / "killed.py", 2 + 4 + 1, *options, parts], exit_code=-signal.SIGKILL)
     shards = {path: path.stat().st_mtime_ns for path in parts.glob("data/*.parquet")}
     assert len(shards) == 1 and list(parts.rglob("*.tmp")) and not (parts / "crops.json").exists()
     run_script("prepare_crops.py", *options, parts, processes=2)

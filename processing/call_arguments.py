@@ -78,6 +78,7 @@ class IFAformerProcessorKwargs(ProcessingKwargs, total=False):
     # The library's types have more, which would have no effect here.
     text_kwargs: IFAformerTextKwargs  # type: ignore[misc]
     images_kwargs: IFAformerImagesKwargs  # type: ignore[misc]
+    _defaults = {}  # type: ignore[misc]  # which transformers 5.20 looks for
 
 
 KINDS = ("text_kwargs", "images_kwargs", "common_kwargs")
@@ -129,7 +130,7 @@ def call_settings(processor: Any, arguments: Mapping[str, Any]) -> CallSettings:
     unknown = sorted(given.difference(NAMES, KINDS))
     if unknown:
         raise ValueError(f"Unknown arguments {unknown}; beside its own, a call takes {', '.join(sorted(NAMES))}.")
-    merged = processor._merge_kwargs(**{**arguments, **nested})
+    merged = processor._merge_kwargs(IFAformerProcessorKwargs, **{**arguments, **nested})
     of_text, of_images = (
         {name: value for name, value in merged[kind].items() if value is not None} for kind in KINDS[:2]
     )

@@ -18,14 +18,22 @@ _TOKEN = re.compile(rf"""(?P<item>{_STRING.format("'")}|{_STRING.format('"')}|[^
 def parse_json(text: str) -> Any:
     """
     Raises:
-        ValueError: for what is no JSON, and for a dict that has a key twice.
+        ValueError: for what is no JSON, for a dict that has a key twice, and for a number or nested lists that are too
+            long for Python.
     """
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=_distinct, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
-    except RecursionError as error:  # There are too many brackets.
-        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it has too many lists or dicts inside each other") from error
+
+
+def _whole_number(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:  # Python's own message tells how to lift its limit.
+        raise ValueError(f"it has a whole number of {len(digits):,} digits, which is too long") from error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ of Arrow is looked at before it is validated, and nothing is unpacked that would
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,48 +15,70 @@ import pyarrow.parquet as pq
 BATCH_ROWS = 128
 BATCH_BYTES = 1 << 29  # which a batch of Parquet has at most, whatever its values are
 
-# A file unpacks to at most so many times its size; a small one may to so many bytes.
+# A file may unpack to MAX_RATIO times its size. A small file may always unpack to MIN_UNPACKED bytes.
 MAX_RATIO = 1000
 MIN_UNPACKED = 1 << 26
 
-# Below this size the whole file is unpacked once before any row of it is used.
-MAX_CHECKED = 1 << 26
 
-# Reads the columns of these names, in batches.
-ReadColumns = Callable[[list[str]], Iterator[pa.RecordBatch]]
-
-
-@contextmanager
-def stored_table(path: str) -> Iterator[tuple[pa.Schema, ReadColumns]]:
+def stored_schema(path: str) -> pa.Schema:
     """
-    The schema of a `.parquet` file, or of an Arrow stream as `datasets` writes it, and what reads its columns.
+    The columns of a `.parquet` file, or of an Arrow stream as `datasets` writes it.
 
     Raises:
         OSError: for a file that is absent or may not be read.
-        ValueError: for one that is damaged, holds something else, or unpacks to `MAX_RATIO` times its size; pyarrow's
-            own errors do not name the file.
+        ValueError: for one that is damaged or holds something else; pyarrow's own errors do not name the file.
     """
-    is_parquet = path.lower().endswith(".parquet")
-    with open(path, "rb"):  # This raises the system's own error.
-        limit = max(MIN_UNPACKED, MAX_RATIO * os.path.getsize(path))
-    try:
-        if is_parquet:
+    with _readable(path):
+        if _is_parquet(path):
             with _parquet(path) as file:
-                num_rows = _rows_at_once(path, file, limit)
-                yield file.schema_arrow, lambda names: _parquet_batches(path, names, num_rows, limit)
-        else:
-            with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
-                yield reader.schema, lambda names: _within(limit, _arrow_batches(reader, names))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        expected = "Parquet" if is_parquet else "Arrow as datasets writes it"
-        raise ValueError(f"{path}: cannot be read as {expected}: {str(error).rstrip('.')}.") from error
+                return file.schema_arrow
+        with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+            return reader.schema
+
+
+def stored_batches(path: str, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """
+    The rows of such a file, at most `BATCH_ROWS` at a time, with the columns of these names. None stands for all.
+
+    Raises:
+        OSError, ValueError: as [`stored_schema`], and a ValueError for a file that unpacks to more than `MAX_RATIO`
+            times its size.
+    """
+    batches = None
+    while True:
+        with _readable(path):  # The code that uses the batches stays outside.
+            if batches is None:
+                limit = max(MIN_UNPACKED, MAX_RATIO * os.path.getsize(path))
+                read = _parquet_batches if _is_parquet(path) else _arrow_batches
+                batches = _within(limit, read(path, names, limit))
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def check_stored_table(path: str) -> None:
-    """A ValueError for a file that [`stored_table`] refuses, whatever batch of it is wrong."""
-    with stored_table(path) as (schema, read):
-        for _ in read(schema.names):
-            pass
+    """A ValueError for a file that [`stored_batches`] refuses, whatever batch of it is wrong."""
+    for _ in stored_batches(path):
+        pass
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    with open(path, "rb"):  # This raises the system's own error.
+        pass
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        expected = "a Parquet file" if _is_parquet(path) else "an Arrow stream, as `datasets` writes it"
+        reason = str(error).strip().rstrip(".")
+        raise ValueError(
+            f"{path}: cannot be read as {expected} ({reason}). It may be damaged: write or download it again."
+        ) from error
+
+
+def _is_parquet(path: str) -> bool:
+    return path.lower().endswith(".parquet")
 
 
 def _parquet(path: str) -> pq.ParquetFile:
@@ -64,20 +86,17 @@ def _parquet(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
 
 
-def _parquet_batches(path: str, names: list[str], num_rows: int, limit: int) -> Iterator[pa.RecordBatch]:
-    passes = 2 if os.path.getsize(path) <= MAX_CHECKED else 1
-    for is_check in (True, False)[-passes:]:
-        with _parquet(path) as file:
-            for batch in _within(limit, file.iter_batches(num_rows, columns=names)):
-                if not is_check:
-                    yield batch
+def _parquet_batches(path: str, names: Sequence[str] | None, limit: int) -> Iterator[pa.RecordBatch]:
+    with _parquet(path) as file:
+        yield from file.iter_batches(_rows_at_once(path, file, limit), columns=names)
 
 
-def _arrow_batches(reader: Any, names: list[str]) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        batch = batch.select(names)
-        batch.validate(full=True)  # Offsets that lead out of the file would end the process.
-        yield from pa.Table.from_batches([batch]).to_batches(max_chunksize=BATCH_ROWS)
+def _arrow_batches(path: str, names: Sequence[str] | None, limit: int) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            batch = batch if names is None else batch.select(names)
+            batch.validate(full=True)  # Offsets that lead out of the file would end the process.
+            yield from pa.Table.from_batches([batch]).to_batches(max_chunksize=BATCH_ROWS)
 
 
 def _within(limit: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -92,7 +111,7 @@ def _within(limit: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Record
 
 
 def _too_much(limit: int) -> ValueError:
-    return ValueError(f"it unpacks to more than {limit >> 20} MiB, which so small a file of rows does not hold")
+    return ValueError(f"it unpacks to more than the {limit >> 20} MiB that a file of its size may have")
 
 
 def _rows_at_once(path: str, parquet: pq.ParquetFile, limit: int) -> int:
@@ -115,8 +134,8 @@ def _rows_at_once(path: str, parquet: pq.ParquetFile, limit: int) -> int:
 
 def _largest_value(file: Any, column: pq.ColumnChunkMetaData) -> int:
     """
-    At most so many bytes has a value that a column repeats at no cost: as long as its dictionary is, whose page says
-    it, or as all of the column is where each value adds to the one before.
+    An upper bound of the bytes of one value that a column repeats at no cost. In a dictionary column a value is no
+    longer than the dictionary, whose page tells its size. With DELTA_BYTE_ARRAY a value is no longer than the column.
     """
     if "DELTA_BYTE_ARRAY" in column.encodings:
         return column.total_uncompressed_size

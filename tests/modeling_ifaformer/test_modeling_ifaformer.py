@@ -3,6 +3,7 @@ import copy
 import accelerate
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertModel, CLIPVisionModel, RobertaConfig
 
@@ -523,6 +524,9 @@ class TestTraining:
         torch.testing.assert_close(lower, loss, rtol=0.05, atol=0.05)
         assert all(gradient.isfinite().all() for gradient in gradients.values() if gradient is not None)
 
+    @pytest.mark.skipif(
+        torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not"
+    )
     @pytest.mark.parametrize("variant", ["corrected", "deepke"])
     def test_compile_without_graph_breaks(self, make_config, make_inputs, variant):
         model = make_model(make_config(attention_variant=variant, **LABELS))

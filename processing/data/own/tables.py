@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 
 from processing.data.row_limits import find_problem
-from processing.data.stored_tables import stored_table
+from processing.data.stored_tables import stored_batches, stored_schema
 from processing.problems import Problem
 
 from .conll_tables import conll_rows, is_conll
@@ -103,23 +103,23 @@ def table_features(path: str | os.PathLike) -> dict[str, Any]:
     features: dict[str, Any] = {}
     if ending_of(path) not in BINARY_ENDINGS:
         return features
-    with stored_table(os.fspath(path)) as (schema, _):
-        for column in schema:
-            try:
-                features |= datasets.Features.from_arrow_schema(pa.schema([column], schema.metadata))
-            except ValueError:
-                features[column.name] = None
+    schema = stored_schema(os.fspath(path))
+    for column in schema:
+        try:
+            features |= datasets.Features.from_arrow_schema(pa.schema([column], schema.metadata))
+        except ValueError:
+            features[column.name] = None
     return features
 
 
 def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Row | Problem]]:
     """The rows as plain Python values, and their numbers from 0; columns that are not named are not read."""
-    with stored_table(path) as (schema, read):
-        repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"columns {repeated} are there twice")
-        batches = read([name for name in schema.names if columns is None or name in columns])
-        yield from enumerate(row for batch in batches for row in _batch_rows(batch))
+    names = stored_schema(path).names
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{path}: the columns {repeated} are there twice. Give each column a name of its own.")
+    batches = stored_batches(path, [name for name in names if columns is None or name in columns])
+    yield from enumerate(row for batch in batches for row in _batch_rows(batch))
 
 
 def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row | Problem]:

@@ -84,7 +84,7 @@ def _json_row(text: str, place: str) -> Row | Problem:
     try:
         value, details = parse_json(text), f"(it is {text[:60]!r})"
     except ValueError as error:
-        value, details = None, f"({error})"
+        return Problem(f"the {place} cannot be read as JSON", details=f"({error})")
     if isinstance(value, list) and [type(part) for part in value] == [str, dict]:
         value = {"text": value[0], **value[1]}
     return value if isinstance(value, dict) else Problem(f"the {place} is not a JSON object", details=details)
@@ -97,7 +97,7 @@ def _array_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
     # The values are read again from the text of their item: a number that is too long costs its row alone, as does a
     # byte that is no UTF-8.
-    decode = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
+    decode = json.JSONDecoder(parse_int=len, parse_float=len, strict=False).raw_decode
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         text = file.read(_NUM_PEEKED)
         position, counted, line = text.index("["), 0, 1
@@ -118,11 +118,23 @@ def _array_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
                     text, position, counted = text[position:] + more, 0, 0
                     continue
                 line += text.count("\n", counted, begin)
-                reason = getattr(error, "msg", error)
-                raise ValueError(f"{path}:{line}: expected the next item of a JSON array: {reason}.") from error
+                raise ValueError(
+                    f"{path}:{line}: expected the next item of a JSON array ({getattr(error, 'msg', error)})."
+                ) from error
             line, counted = line + text.count("\n", counted, begin), begin
-            yield line, _json_row(text[begin:end], "item")
+            yield line, _array_row(text[begin:end])
             position = end
+        rest = text[position + 1 :] + file.read(_NUM_PEEKED)
+        if rest.strip():
+            raise ValueError(f"{path}:{line}: expected nothing behind the ] that ends the JSON array.")
+
+
+def _array_row(text: str) -> Row | Problem:
+    wrong = None if text.isascii() else re.search("[\udc80-\udcff]", text)  # as `surrogateescape` writes a byte
+    if wrong:
+        details = f"(its character {wrong.start() + 1} is the byte 0x{ord(wrong[0]) - 0xDC00:02x})"
+        return Problem("the item is not UTF-8", details=details)
+    return _json_row(text, "item")
 
 
 _SPACE, _EMPTY = re.compile(r"\s*"), re.compile(r"\[\s*\]")

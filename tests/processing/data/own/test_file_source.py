@@ -20,7 +20,7 @@ JORDAN = {"tokens": ["Michael", "Jordan"], "ner_tags": ["B-PER", "I-PER"]}
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("{", "the line is not a JSON object (Expecting property name"),
+        ("{", "the line cannot be read as JSON (Expecting property name"),
         ("\0", "the line is not text (its character 1 is NUL, 0x00)"),
         ({"text": 5, "spans": []}, "text: must be a string (got 5)"),
         ({**JORDAN, "aux_objects": 1}, "aux_objects: must be a list of dicts with label, score and box (got 1)"),
@@ -80,9 +80,9 @@ def test_an_unreadable_row_in_the_middle_of_100_000(tmp_path, write_rows):
     ids = [row.row_id for _, row in source.rows("train", skipped, with_pictures=True)]
     assert len(ids) == 99_999 and ids[50_000] == "50001"
     details = "(Unterminated string starting at character 17)"
-    assert skipped == [("train.jsonl:50001", Problem("the line is not a JSON object", details=details))]
+    assert skipped == [("train.jsonl:50001", Problem("the line cannot be read as JSON", details=details))]
     builder = FileMNER(data_dir=tmp_path, cache_dir=str(tmp_path / "cache"), strict=True)
-    with pytest.raises(ValueError, match=r"/train\.jsonl:50001: the line is not a JSON object"):
+    with pytest.raises(ValueError, match=r"/train\.jsonl:50001: the line cannot be read as JSON"):
         builder.download_and_prepare()
 
 

@@ -42,7 +42,7 @@ class TestText:
     @pytest.mark.parametrize(
         ("line", "reason"),
         [
-            (b'{"a": 1', r"the line is not a JSON object \(Expecting ',' delimiter at character 8\)"),
+            (b'{"a": 1', r"the line cannot be read as JSON \(Expecting ',' delimiter at character 8\)"),
             (b'{"a": 1} {"a": 2}', "Extra data at character 10"),
             (b"[1]", r"the line is not a JSON object \(it is '\[1\]'\)"),
             (b"null", "it is 'null'"),
@@ -51,7 +51,7 @@ class TestText:
             (b'{"a": "\0"}', r"the line is not text \(its character 8 is NUL, 0x00\)"),
             (b'{"a": "\\ud800"}', "half of a surrogate pair"),
             (b'{"a": "\\uDC00 x"}', "half of a surrogate pair"),
-            (b'{"a": ' + b"[" * 100_000 + b"}", "recursion"),
+            (b'{"a": ' + b"[" * 100_000 + b"}", "too many lists"),
             (b'{"a": ' + b"1" * 5000 + b"}", "digits"),
         ],
     )
@@ -103,7 +103,7 @@ class TestText:
         assert [row for _, row in found] == items
         assert [place for place, _ in found] == list(range(2, 902, 3))
         with pytest.raises(
-            ValueError, match=r"x\.json:3: expected the next item of a JSON array: Unterminated string"
+            ValueError, match=r"x\.json:3: expected the next item of a JSON array \(Unterminated string"
         ):
             rows(write('[{"a": 1},\n\n{"a": "' + "x" * 10_000 + '"}]', "x.json"))
 
@@ -111,13 +111,21 @@ class TestText:
         content = b'[{"a": 1}, {"a": ' + b"1" * 5000 + b'}, {"a": "\xff"}, {"a": 1, "a": 2}, {"a": 2}]'
         found = rows(write(content, "x.json"))
         assert (found[0], found[-1]) == ({"a": 1}, {"a": 2})
-        assert ["digits" in str(found[1]), "valid Unicode" in str(found[2]), "twice" in str(found[3])] == [True] * 3
+        assert ["digits" in str(found[1]), "is not UTF-8" in str(found[2]), "twice" in str(found[3])] == [True] * 3
+
+    def test_a_control_character_costs_one_item_of_a_json_array(self, write):
+        found = rows(write('[{"a": "x\x01y"}, {"a": 2}]', "x.json"))
+        assert "cannot be read as JSON (Invalid control character" in str(found[0]) and found[1] == {"a": 2}
+
+    def test_what_stands_behind_a_json_array_is_not_lost(self, write):
+        with pytest.raises(ValueError, match=r"x\.json:1: expected nothing behind the \] that ends the JSON array"):
+            rows(write('[{"a": 1}]\n[{"a": 2}]', "x.json"))
 
     @pytest.mark.parametrize(
         ("content", "line"), [('[\n{"a": 1},\n{"a" 2}]', 3), ('[{"a": 1} {"a": 2}]', 1), ('[\n{"a": 1},\n', 3)]
     )
     def test_a_broken_json_array(self, write, content, line):
-        with pytest.raises(ValueError, match=rf"x\.json:{line}: expected the next item of a JSON array: Expecting"):
+        with pytest.raises(ValueError, match=rf"x\.json:{line}: expected the next item of a JSON array \(Expecting"):
             rows(write(content, "x.json"))
 
     @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])
@@ -185,7 +193,7 @@ class TestParquetAndArrow:
                 writer.write_table(table)
             cut = cut if cut >= 0 else -300
         path.write_bytes(path.read_bytes()[:cut])
-        with pytest.raises(ValueError, match=rf"x\.{ending}: cannot be read as {ending.title()}"):
+        with pytest.raises(ValueError, match=rf"x\.{ending}: cannot be read as an? {ending.title()}"):
             rows(path)
 
     def test_absent(self, tmp_path):

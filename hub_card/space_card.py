@@ -1,7 +1,7 @@
 """The README.md of a Space, whose head tells the Hub how to run it and the page what to load."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import SpaceCard, SpaceCardData
@@ -22,10 +22,11 @@ class SpaceFacts:
 
     Args:
         title: the heading.
-        models: the models to choose from: names on the Hub, or folders for a Space that stays on this machine.
+        models: the models to choose from, by their names on the Hub.
         relation_model: the model that finds relations, named likewise.
         description: what the models are, in Markdown.
         license: the Hub's identifier, None where it is not known.
+        is_local: whether a model is a folder of this machine. The card's head then names no model to load.
     """
 
     title: str
@@ -33,6 +34,7 @@ class SpaceFacts:
     relation_model: str | None = None
     description: str = ""
     license: str | None = None
+    is_local: bool = False
 
     @property
     def all_models(self) -> list[str]:
@@ -49,6 +51,7 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
     """
     if not facts.models:
         raise ValueError(f"The card of {facts.title} needs at least one model.")
+    to_load = replace(facts, models=[], relation_model=None) if facts.is_local else facts
     with_relations = facts.relation_model is not None
     data = SpaceCardData(
         title=facts.title,
@@ -57,8 +60,8 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         python_version=PYTHON_VERSION,
         app_file=APP_FILE,
         license=facts.license,
-        models=facts.all_models,  # which the Hub links
-        relation_model=facts.relation_model,  # a key of ours that the page reads, left out where None
+        models=to_load.all_models or None,  # which the Hub links
+        relation_model=to_load.relation_model,  # a key of ours that the page reads, left out where None
         tags=["ifaformer", "multimodal", "named-entity-recognition", *["relation-extraction"] * with_relations],
         emoji="🐦",
         colorFrom="blue",

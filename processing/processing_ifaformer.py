@@ -211,7 +211,10 @@ class IFAformerProcessor(ProcessorMixin):
         if len(self.tokenizer) > embedded:
             different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
-            raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}.")
+            remedy = (
+                "Make the processor anew from the folder, with from_pretrained(folder, tags=[...]) or another field."
+            )
+            raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}. {remedy}")
 
     @property
     def model_input_names(self) -> list[str]:

@@ -118,6 +118,9 @@ def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, boo
 def per_text(texts: Sequence[Any], is_single: bool, arguments: Mapping[str, Any]) -> dict[str, list]:
     """The arguments that are given, as lists with an entry for each text; another number is a ValueError."""
     given = {name: value for name, value in arguments.items() if value is not None}
+    for name, value in given.items():
+        if not is_single and (isinstance(value, str) or not isinstance(value, Iterable)):
+            raise ValueError(f"{len(texts)} texts but a single entry in {name}; give a list, with one for each text.")
     lists = {name: [value] if is_single else list(value) for name, value in given.items()}
     for name, values in lists.items():
         if len(values) != len(texts):

@@ -13,7 +13,7 @@ configuration. A README.md that its author wrote or changed is pushed instead.
 A data set becomes Parquet files with the pictures inside, in a folder, on the Hub, or both. `load_dataset` reads them.
 
 A Space is a page that loads `--model` from the Hub; with `--relation_model` it also shows the relations between the
-entities. `python app.py` in its `--output_dir` starts the page on this machine, where the models may be folders.
+entities. With `--output_dir` the models may be folders; the last line printed starts the page on this machine.
 """
 
 import shlex
@@ -139,8 +139,10 @@ def main() -> None:
     except NotPushed as error:
         raise SystemExit(f"{error} The command is:\n{this_command()}") from error
     if arguments.output_dir:
-        page = shlex.join(["python", str(Path(arguments.output_dir, "app.py"))])
-        print(f"Written: {arguments.output_dir}" + (f". Start it with: {page}" if arguments.space else ""))
+        page = ["python", str(Path(arguments.output_dir, "app.py")), "--model", arguments.model]
+        page += ["--relation_model", arguments.relation_model] if arguments.relation_model else []
+        start = f". Start it with: {shlex.join(page)}" if arguments.space else ""
+        print(f"Written: {arguments.output_dir}{start}")
     if url:
         print(f"Pushed: {url}")
 

@@ -34,16 +34,19 @@ class PushedSpace:
 
 def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
     """
-    Write the files of a Space for this machine. Its models may be folders. Other files of the folder stay as they are.
+    Write the files of a Space for this machine. Other files of the folder stay as they are.
+
+    Where one of its models is a folder, the card tells the folder's name alone, and the page is started with
+    `--model`: nothing that is written holds a path of this machine.
 
     Raises:
         OSError: where they cannot be written.
     """
-    # The page starts elsewhere: folders have their whole paths.
-    full_names = {name: str(Path(name).resolve()) if Path(name).is_dir() else name for name in facts.all_models}
-    relation_model = facts.relation_model and full_names[facts.relation_model]
-    models = [full_names[name] for name in facts.models]
-    _write(Path(folder), replace(facts, models=models, relation_model=relation_model))
+    is_local = any(Path(name).is_dir() for name in facts.all_models)
+    names = {name: Path(os.path.abspath(name)).name if Path(name).is_dir() else name for name in facts.all_models}
+    relation_model = facts.relation_model and names[facts.relation_model]
+    models = [names[name] for name in facts.models]
+    _write(Path(folder), replace(facts, models=models, relation_model=relation_model, is_local=is_local))
 
 
 def _write(folder: Path, facts: SpaceFacts) -> list[str]:

@@ -89,6 +89,19 @@ def checkpoint_names(given: list[str] | None = None) -> list[str]:
     return names
 
 
+def offered(checkpoints: list[str]) -> dict[str, str]:
+    """Checkpoints by the names that visitors see: of a folder the last part, with a number where two are alike."""
+    names: dict[str, str] = {}
+    for checkpoint in checkpoints:
+        short = Path(os.path.abspath(checkpoint)).name if Path(checkpoint).is_dir() else checkpoint
+        name, number = short, 1
+        while name in names:
+            number += 1
+            name = f"{short} ({number})"
+        names[name] = checkpoint
+    return names
+
+
 def relation_model_name(given: str | None = None) -> str | None:
     """Hub name or folder of the relation model, see the head of this file; None where there is none."""
     return given or os.environ.get("RELATION_MODEL") or read_card().get("relation_model")
@@ -259,6 +272,7 @@ def form(
         own_fields: makes those fields.
         action, result: labels of the button and of what comes out.
     """
+    names = offered(checkpoints)
     without = "detectors find some" if taggers.detectors else "the whole picture is looked at"
     with gr.Row():
         with gr.Column(min_width=300):
@@ -274,9 +288,9 @@ def form(
             )
             # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
             picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
-            checkpoint = gr.Dropdown(checkpoints, value=checkpoints[0], label="Checkpoint", filterable=False)
+            checkpoint = gr.Dropdown(list(names), value=next(iter(names)), label="Checkpoint", filterable=False)
             # gradio takes no choice and a list of them too.
-            checkpoint.preprocess = partial(one_of, checkpoints)  # type: ignore[method-assign]
+            checkpoint.preprocess = partial(one_of, names)  # type: ignore[method-assign]
             own = own_fields()
             with gr.Accordion("Boxes to look at", open=False):
                 boxes = gr.Textbox(
@@ -311,11 +325,11 @@ def form(
     return text, picture, boxes
 
 
-def one_of(checkpoints: list[str], chosen: Any) -> str:
-    """What a visitor chose; what the page does not offer is never loaded, since its code would run."""
-    if chosen not in checkpoints:
+def one_of(checkpoints: dict[str, str], chosen: Any) -> str:
+    """The checkpoint that a visitor chose; what the page does not offer is never loaded, since its code would run."""
+    if not isinstance(chosen, str) or chosen not in checkpoints:
         raise error("The checkpoint is none of those that this page offers.")
-    return chosen
+    return checkpoints[chosen]
 
 
 def explanation_fields() -> list[Any]:

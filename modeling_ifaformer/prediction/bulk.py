@@ -175,7 +175,7 @@ class BulkPrediction:
             raise JobError(
                 f"{output} was begun from other rows: {', '.join(other[:5]) or rows[-1].place}"
                 f"{f' and {len(other) - 5} more' if len(other) > 5 else ''} or their pictures have changed since they "
-                "were tagged. Name another output, or set overwrite to replace this one."
+                "were tagged. Name another output, or replace this one (--overwrite true)."
             )
 
     def annotation_path(self, output: Path) -> Path | None:

@@ -18,7 +18,7 @@ from processing.data.own.forms import in_our_columns
 from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDINGS, ending_of, placed_rows, read_table
 from processing.images import is_address
 from processing.jobs.digests import digest, files_digest, picture_id
-from processing.problems import Problem, ProblemError, check_at_least_one
+from processing.problems import Problem, ProblemError, check_at_least_one, shown
 from processing.rows.local_paths import leads_elsewhere, real_path_below
 from processing.rows.picture_files import holds_pictures, with_its_ending
 
@@ -120,6 +120,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                     if isinstance(row, Problem):
                         raise ProblemError(row)
                     given = in_our_columns(row)
+                    _check_id(given.get("id"))
                 except ProblemError as error:
                     yield InputRow(place, {}, error.problem)
                     continue
@@ -144,6 +145,12 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
             )
     _check_found(islice(read(), ROWS_LOOKED_AT))
     return RowSource(read, files_digest([str(path) for path in paths], ()), inputs)
+
+
+def _check_id(given: Any) -> None:
+    """A ProblemError for an `id` that JSON cannot hold as a name, such as NaN; [`load_data`] refuses the same."""
+    if given is not None and type(given) not in (str, int):
+        raise ProblemError(Problem("must be a string or a whole number", "id", details=f"(got {shown(given)})"))
 
 
 def _check_found(rows: Iterable[InputRow]) -> None:

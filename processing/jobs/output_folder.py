@@ -42,7 +42,7 @@ class ResumableOutput:
         summary: Path,
         parts: Path | None = None,
         ending: str = ".parquet",
-        remedy: str = "Name another output, or set overwrite to replace this one.",
+        remedy: str = "Name another output, or replace this one (--overwrite true).",
     ) -> None:
         self.output, self.work, self.summary, self.parts = output, work, summary, parts or work
         self.ending, self.remedy = ending, remedy

@@ -5,8 +5,10 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -149,10 +151,18 @@ def test_where_the_checkpoints_are_named(space_app, monkeypatch, tmp_path):
     assert space_app.checkpoint_names(["runs/mine"]) == ["runs/mine"]
 
 
+def test_folders_are_offered_without_their_paths(space_app, tmp_path):
+    folders = [str(tmp_path / name) for name in ("a/demo", "b/demo")]
+    for folder in folders:
+        Path(folder).mkdir(parents=True)
+    names = space_app.offered([*folders, "me/demo"])
+    assert names == {"demo": folders[0], "demo (2)": folders[1], "me/demo": "me/demo"}
+
+
 def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint, serve, upload, tmp_path):
     picture = upload(Image.new("RGB", (40, 30))).path
     arguments = {"text": "Jordan met Paris", "picture": handle_file(picture), "boxes": "", "explanation": "none"}
-    arguments["checkpoint"] = checkpoint
+    arguments["checkpoint"] = Path(checkpoint).name
     running, most = set(), []
 
     def slow(*given):
@@ -162,11 +172,14 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
         running.discard(threading.get_ident())
         return given[0], {}
 
-    client = Client(serve(space_app.build([checkpoint], [], space_app.Taggers({}))), verbose=False)
+    address = serve(space_app.build([checkpoint], [], space_app.Taggers({})))
+    for path in ("config", "gradio_api/info"):
+        assert str(Path(checkpoint).parent) not in httpx.get(f"{address}{path}").text, "a visitor sees no path"
+    client = Client(address, verbose=False)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.predict(**arguments, api_name="/tag"), range(16), timeout=300))
     assert len({json.dumps(answer) for answer in answers}) == 1 and answers[0][1]["entities"]
-    for other in ("me/other", [checkpoint], None):
+    for other in ("me/other", [Path(checkpoint).name], None, checkpoint):
         with pytest.raises(Exception, match="none of those that this page offers"):
             client.predict(**{**arguments, "checkpoint": other}, api_name="/tag")
 
@@ -272,11 +285,11 @@ def test_tabs_only_where_there_are_relations(space_app, checkpoint, relation_che
             function.fn = slow
     client = Client(serve(page), verbose=False)
     tweet = {"text": "Jordan met Paris", "picture": None, "boxes": ""}
-    pair = {"checkpoint": relation_checkpoint, "head": "Jordan", "tail": "Paris"}
+    pair = {"checkpoint": Path(relation_checkpoint).name, "head": "Jordan", "tail": "Paris"}
     jobs = [
-        client.submit(**tweet, checkpoint=checkpoint, explanation="none", api_name="/tag"),
+        client.submit(**tweet, checkpoint=Path(checkpoint).name, explanation="none", api_name="/tag"),
         client.submit(**tweet, **pair, api_name="/relate"),
-        client.submit(**tweet, checkpoint=checkpoint, explanation="none", api_name="/tag"),
+        client.submit(**tweet, checkpoint=Path(checkpoint).name, explanation="none", api_name="/tag"),
     ]
     (_, entities), (shown, relation), _ = (job.result() for job in jobs)
     assert entities["relations"] and relation["relation"] and "Jordan<small>head" in shown

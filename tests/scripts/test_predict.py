@@ -97,7 +97,9 @@ def test_files_are_read_and_a_report_is_printed(run, tweets, tmp_path):
     assert (tmp_path / "out.jsonl.top_entities.png").exists()
     printed = run(*flags, "--top_entities", 2).out
     assert printed == f"{output} is finished: nothing to do. --overwrite makes it anew.\n"
-    with pytest.raises(SystemExit, match=r"top_entities: 2 before, None now\)\. .* set overwrite"):
+    with pytest.raises(
+        SystemExit, match=r"top_entities: 2 before, None now\)\. .* or replace this one \(--overwrite true\)"
+    ):
         run(*flags)
 
 

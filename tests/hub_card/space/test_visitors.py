@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -84,6 +85,18 @@ class Visitor(httpx.Client):
 @pytest.fixture(scope="module")
 def page(space_app, checkpoint, relation_checkpoint):
     return space_app.build([checkpoint], [], space_app.Taggers({}, relation_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def offered(checkpoint):
+    """The checkpoint as visitors name it."""
+    return Path(checkpoint).name
+
+
+@pytest.fixture(scope="module")
+def offered_relations(relation_checkpoint):
+    """The relation model as visitors name it."""
+    return Path(relation_checkpoint).name
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +190,9 @@ def test_a_models_work_is_ended(visitors, monkeypatch):
     layer(torch.zeros(1))  # the limit was of what is above alone
 
 
-def test_files_of_the_server_over_http(visitor, odd_files, elsewhere, checkpoint, photo, space_app):
+def test_files_of_the_server_over_http(visitor, odd_files, elsewhere, offered, photo, space_app):
     def look_at(**picture):
-        return visitor.ask("tag", TEXT, picture, "", checkpoint, "none")
+        return visitor.ask("tag", TEXT, picture, "", offered, "none")
 
     own = visitor.upload(photo)
     status, seen = look_at(path=own, meta=META, orig_name="<b>\0\ud800" + "x" * 10_000)
@@ -192,14 +205,14 @@ def test_files_of_the_server_over_http(visitor, odd_files, elsewhere, checkpoint
             status, seen = look_at(path=path, **more)
             assert "data:image" not in seen and (NO_UPLOAD in seen or "error" in seen or status == 400), path
     for text in ({"path": str(elsewhere), "meta": META}, [[{"path": str(elsewhere), "meta": META}]]):
-        assert visitor.ask("tag", text, None, "", checkpoint, "none")[0] == 400, "of any field"
+        assert visitor.ask("tag", text, None, "", offered, "none")[0] == 400, "of any field"
     for given in ({"url": "data:image/png;base64,AAAA"}, {"b64_json": "AAAA"}, {"path": None}):
         assert "event: error" in look_at(**given)[1]
     for path in (elsewhere, space_app.__file__, "app.py", "README.md", "../app.py", "/etc/passwd"):
         assert visitor.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_nothing_is_fetched_for_a_visitor(visitor, checkpoint, photo, monkeypatch):
+def test_nothing_is_fetched_for_a_visitor(visitor, offered, photo, monkeypatch):
     fetched = []
 
     async def fetch(*arguments, **options):
@@ -215,15 +228,15 @@ def test_nothing_is_fetched_for_a_visitor(visitor, checkpoint, photo, monkeypatc
         {"path": address},
         {"path": visitor.upload(photo), "url": address},
     ):
-        visitor.ask("tag", TEXT, picture, "", checkpoint, "none")
-        visitor.ask("tag", picture, picture, picture, checkpoint, "none")
+        visitor.ask("tag", TEXT, picture, "", offered, "none")
+        visitor.ask("tag", picture, picture, picture, offered, "none")
     for route in (f"file={address}", f"file/{address}", f"file={address.upper()}", f"proxy={address}"):
         assert visitor.get(f"/gradio_api/{route}").status_code == 404
     assert fetched == []
 
 
-def test_routes_that_the_page_does_not_need(visitor, checkpoint):
-    data = {"data": ["Jordan", None, "", checkpoint, "none"]}
+def test_routes_that_the_page_does_not_need(visitor, offered):
+    data = {"data": ["Jordan", None, "", offered, "none"]}
     routes = ("run/tag", "api/tag", "component_server", "process_recording", "stream/x", "vibe-edit", "vibe-code")
     for route in (*routes, "run-history/connect", "login"):
         assert visitor.post(f"/gradio_api/{route}", json=data).status_code == 404, route
@@ -235,33 +248,31 @@ def test_routes_that_the_page_does_not_need(visitor, checkpoint):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_values_of_other_types(visitor, checkpoint, relation_checkpoint, repository, capsys):
+def test_values_of_other_types(visitor, offered, offered_relations, repository, capsys):
     other = "user/other-model"
-    rows = [[None] * 5, [], ["a"], ["a"] * 50, [["a"], "/etc/passwd", 5, checkpoint, "none"]]
-    rows += [["a", picture, "", checkpoint, "none"] for picture in (1, [1], "x", {"path": 5}, {"meta": 5}, True)]
-    rows += [
-        ["a", None, "", name, "none"] for name in ("/etc", other, [other], [checkpoint], [], {}, None, 1, "\ud800")
-    ]
-    rows += [["a", None, "", checkpoint, way] for way in ("x", ["none"], {}, 1)]
-    rows += [[TEXT, None, boxes, checkpoint, "none"] for boxes in ({"a": 1}, [[1, 2, 3, 4]] * 200, 5, "{")]
+    rows = [[None] * 5, [], ["a"], ["a"] * 50, [["a"], "/etc/passwd", 5, offered, "none"]]
+    rows += [["a", picture, "", offered, "none"] for picture in (1, [1], "x", {"path": 5}, {"meta": 5}, True)]
+    rows += [["a", None, "", name, "none"] for name in ("/etc", other, [other], [offered], [], {}, None, 1, "\ud800")]
+    rows += [["a", None, "", offered, way] for way in ("x", ["none"], {}, 1)]
+    rows += [[TEXT, None, boxes, offered, "none"] for boxes in ({"a": 1}, [[1, 2, 3, 4]] * 200, 5, "{")]
     answers = [visitor.ask("tag", *row) for row in rows]
     for body in (b"[1]", b"{", b'{"data": 5}', b"[" * 50_000, b'{"data": [' + b"[" * 9_000, b"\xff", b""):
         answer = visitor.call("tag", body)
         answers.append((answer.status_code, answer.text))
     assert all(status >= 400 or "event: error" in seen for status, seen in answers)
     for text in (5, ["a"], {"a": 1}, "\ud800", "", None):
-        answers.append(visitor.ask("tag", text, None, "", checkpoint, None))
+        answers.append(visitor.ask("tag", text, None, "", offered, None))
     for head, tail in (("\ud800", "x"), (5, ["x"]), (None, {"a": 1})):
-        answers.append(visitor.ask("relate", TEXT, None, "", relation_checkpoint, head, tail))
+        answers.append(visitor.ask("relate", TEXT, None, "", offered_relations, head, tail))
     assert all("event: complete" in seen for _, seen in answers[-9:])
     told = "".join(seen for _, seen in answers)
     assert TOKEN not in told and str(repository) not in told and os.getcwd() not in told
     assert other not in capsys.readouterr().err, "no other model is looked for"
 
 
-def test_requests_have_a_size(visitor, checkpoint, page):
-    assert visitor.ask("tag", "\U0001f600" * 2000, None, " " * 10_000, checkpoint, "none")[0] == 200
-    assert visitor.ask("tag", "a" * 60_000, None, "", checkpoint, "none")[0] == 413
+def test_requests_have_a_size(visitor, offered, page):
+    assert visitor.ask("tag", "\U0001f600" * 2000, None, " " * 10_000, offered, "none")[0] == 200
+    assert visitor.ask("tag", "a" * 60_000, None, "", offered, "none")[0] == 413
     join = {"data": [], "fn_index": 0, "session_hash": "x" * 101}
     assert visitor.post("/gradio_api/queue/join", json=join).status_code == 400
     two = [("files", (f"{number}.png", b"0" * 6_000_000)) for number in range(2)]
@@ -285,8 +296,8 @@ def test_files_are_uploaded_one_by_one(visitor, uploads):
     assert set(uploads.rglob("*")) == before
 
 
-def test_work_is_ended_over_http(visitor, visitors, checkpoint, monkeypatch):
-    asked = ("tag", TEXT, None, "", checkpoint, "none")
+def test_work_is_ended_over_http(visitor, visitors, offered, monkeypatch):
+    asked = ("tag", TEXT, None, "", offered, "none")
     with monkeypatch.context() as patch:
         patch.setattr(visitors, "MAX_SECONDS", 0)
         seen = visitor.ask(*asked)[1]
@@ -332,7 +343,7 @@ def wait_for(condition):
     assert condition()
 
 
-def test_stalled_uploads(server, visitor, visitors, uploads, checkpoint, photo, monkeypatch):
+def test_stalled_uploads(server, visitor, visitors, uploads, offered, photo, monkeypatch):
     monkeypatch.setattr(visitors, "MAX_OPEN_EACH", 3)
     before = {path for path in uploads.rglob("*") if path.is_file()}
 
@@ -344,7 +355,7 @@ def test_stalled_uploads(server, visitor, visitors, uploads, checkpoint, photo, 
     with begin_upload(server, "203.0.113.9") as one_too_many:
         assert one_too_many.recv(100).startswith(b"HTTP/1.1 503")
     own = visitor.upload(photo)  # of another address
-    assert "complete" in visitor.ask("tag", TEXT, {"path": own, "meta": META}, "", checkpoint, "none")[1]
+    assert "complete" in visitor.ask("tag", TEXT, {"path": own, "meta": META}, "", offered, "none")[1]
     for connection in stalled:
         connection.close()
     wait_for(lambda: beginnings() == 0)  # who leaves leaves nothing behind
@@ -357,7 +368,7 @@ def test_stalled_uploads(server, visitor, visitors, uploads, checkpoint, photo, 
     wait_for(lambda: beginnings() == 0)
 
 
-def test_visitors_take_turns(server, page, visitors, checkpoint, monkeypatch):
+def test_visitors_take_turns(server, page, visitors, offered, monkeypatch):
     monkeypatch.setattr(visitors, "MAX_WAITING_EACH", 3)
     go, answered = threading.Event(), []
 
@@ -369,15 +380,14 @@ def test_visitors_take_turns(server, page, visitors, checkpoint, monkeypatch):
     tag = next(function for function in page.fns.values() if function.api_name == "tag")
     monkeypatch.setattr(tag, "fn", answer)
     with Visitor(server) as greedy, Visitor(server, "203.0.113.2") as other:
-        assert greedy.join("tag", ["greedy 0", None, "", checkpoint, "none"]).status_code == 200
+        assert greedy.join("tag", ["greedy 0", None, "", offered, "none"]).status_code == 200
         wait_for(lambda: any(page._queue.active_jobs))
         statuses = [
-            greedy.join("tag", [f"greedy {number}", None, "", checkpoint, "none"]).status_code
-            for number in range(1, 6)
+            greedy.join("tag", [f"greedy {number}", None, "", offered, "none"]).status_code for number in range(1, 6)
         ]
         assert statuses == [200, 200, 200, 503, 503], "one is answered, three wait"
         monkeypatch.setattr(visitors, "MAX_WAITING", 8)
-        asked = [other.join("tag", [f"other {number}", None, "", checkpoint, "none"]) for number in range(2)]
+        asked = [other.join("tag", [f"other {number}", None, "", offered, "none"]) for number in range(2)]
         assert [asking.status_code for asking in asked] == [200, 503], "one, since the queue is half full"
         go.set()
         assert "complete" in other.get(f"/gradio_api/call/tag/{asked[0].json()['event_id']}").text

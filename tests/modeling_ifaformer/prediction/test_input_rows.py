@@ -42,6 +42,11 @@ def test_a_line_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path):
         ('"crops": [[0, 0, 1' + "0" * 5000 + ", 5]]", "the line cannot be read as JSON (it has a whole number of"),
         ('"crops": ' + "[" * 50 + "]" * 50, "crops: there must be at most 32 lists or dicts inside each other"),
         ('"id": 1, "id": 2', "the line cannot be read as JSON (a dict has the key 'id' twice)"),
+        ('"id": NaN', "id: must be a string or a whole number (got nan)"),
+        ('"id": 1e400', "id: must be a string or a whole number (got inf)"),
+        ('"id": {"a": 1}', "id: must be a string or a whole number (got {'a': 1})"),
+        ('"id": true', "id: must be a string or a whole number (got True)"),
+        ('"id": 7', None),
         ('"data": {}, "annotations": 5', None),
     ],
 )

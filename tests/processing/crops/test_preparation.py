@@ -213,7 +213,10 @@ def test_a_finished_folder_stays_as_it_is(tmp_path, prepare, looked_at):
     before, rows = files_of(folder), stored_rows(folder)
     looked_at.clear()
     assert prepare(folder, batch_size=1) is None
-    with pytest.raises(JobError, match=r"with other settings \(rcnn: .*'threshold': 1.0.* now\)\. .*set overwrite"):
+    with pytest.raises(
+        JobError,
+        match=r"with other settings \(rcnn: .*'threshold': 1.0.* now\)\. .*or replace this one \(--overwrite true\)",
+    ):
         prepare(folder, rcnn_threshold=1.0)
     assert files_of(folder) == before and not looked_at
     prepare(folder, rcnn_threshold=1.0, overwrite=True)
@@ -244,7 +247,9 @@ def test_other_data_of_the_same_name_are_not_taken_for_finished(tmp_path, prepar
     train = datasets.Dataset.from_list(rows, features=source["train"].features)
     other = datasets.DatasetDict({**source, "train": train})
     part = "rows" if change in ("a row more", "another text") else "pictures"
-    with pytest.raises(JobError, match=rf"made from other data .*\(.*other {part}.*\)\. .*set overwrite"):
+    with pytest.raises(
+        JobError, match=rf"made from other data .*\(.*other {part}.*\)\. .*or replace this one \(--overwrite true\)"
+    ):
         prepare(tmp_path / "out", other, aux=None, name="a/mine", limit=2)
     if change == "another content":
         path.write_bytes(content)

@@ -102,6 +102,10 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
                 reader.check_found()
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"{self.config.data_dir}, {split}: {error} {self.FOUND_ELSEWHERE}") from None
+            loaded = self.report.splits[split]
+            if loaded.skipped and not loaded.counts["rows"]:
+                of_split = f"{self.config.data_dir}: none of the {len(loaded.skipped)} rows of the {split} split"
+                raise ValueError(f"{of_split} can be used:\n{loaded.skipped[0]}")
         # `_output_dir` is now the temporary folder, which replaces the real one as a whole once all is written.
         with self._fs.open(posixpath.join(self._output_dir, REPORT_FILENAME), "w", encoding="utf-8") as file:
             json.dump(self.report.to_dict(), file, indent=1)

@@ -57,7 +57,9 @@ def test_other_settings_are_refused_and_named(make):
         output.claim({"a": 1, "b": 1, "rows": "abc"})
         output.write("0", part_writer("zero"), {})
     other = {"a": 2, "b": 1, "rows": "def"}
-    message = r"other data or with other settings \(a: 1 before, 2 now; other rows\)\. .*or replace this one \(--overwrite true\)"
+    message = (
+        r"other data or with other settings \(a: 1 before, 2 now; other rows\)\. .*replace this one \(--overwrite"
+    )
     with make() as output, pytest.raises(JobError, match=message):
         output.claim(other, contents=("rows",))
     with make() as output:

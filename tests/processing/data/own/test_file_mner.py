@@ -141,6 +141,15 @@ class TestRows:
         list(streaming.as_streaming_dataset("train"))
         assert str(streaming.report).endswith("\nand 5 more")
 
+    def test_rows_that_are_lost_with_their_pictures(self, folder):
+        """The survey reads no pictures, and finds nothing wrong with these rows."""
+        too_late = pa.array([2**62], pa.timestamp("us"))  # which Python cannot hold
+        columns = {"tokens": [["Ana"]], "ner_tags": [["B-PER"]], "image": too_late}
+        folder.root.mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns), folder.root / "train.parquet")
+        with pytest.raises(ValueError, match=r"none of the 1 rows of the train split can be used"):
+            folder.prepare()
+
 
 WORDS = st.lists(st.text("abÀ中\u2028\xa0'\"\\", min_size=1), min_size=1, max_size=6)
 

@@ -26,14 +26,24 @@ def stored_schema(path: str) -> pa.Schema:
 
     Raises:
         OSError: for a file that is absent or may not be read.
-        ValueError: for one that is damaged or holds something else; pyarrow's own errors do not name the file.
+        ValueError: for one that is damaged or holds something else, since pyarrow's own errors do not name the file;
+            and for two columns of one name.
     """
     with _readable(path):
-        if _is_parquet(path):
-            with _parquet(path) as file:
-                return file.schema_arrow
-        with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
-            return reader.schema
+        schema = _schema(path)
+        names = schema.names  # An error here is a name that is no UTF-8.
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{path}: the columns {repeated} are there twice. Give each column a name of its own.")
+    return schema
+
+
+def _schema(path: str) -> pa.Schema:
+    if _is_parquet(path):
+        with _parquet(path) as file:
+            return file.schema_arrow
+    with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+        return reader.schema
 
 
 def stored_batches(path: str, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -115,9 +115,6 @@ def table_features(path: str | os.PathLike) -> dict[str, Any]:
 def _arrow_rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Row | Problem]]:
     """The rows as plain Python values, and their numbers from 0; columns that are not named are not read."""
     names = stored_schema(path).names
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{path}: the columns {repeated} are there twice. Give each column a name of its own.")
     batches = stored_batches(path, [name for name in names if columns is None or name in columns])
     yield from enumerate(row for batch in batches for row in _batch_rows(batch))
 

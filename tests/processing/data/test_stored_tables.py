@@ -70,6 +70,14 @@ def test_arrow_is_validated_before_a_value_is_read(tmp_path):
     assert [row for _, row in read_table(path)] == [{"text": "Paris"}, {"text": "Londo"}]
 
 
+def test_a_name_of_a_column_that_is_no_text(tmp_path):
+    path = tmp_path / "train.arrow"
+    arrow_file(path, pa.table({"tokens": [["a"]]}), lambda data: data.replace(b"tokens", b"tok\xffns"))
+    for read in (lambda: list(read_table(path)), lambda: load_data(str(path), cache_dir=str(tmp_path))):
+        with pytest.raises(ValueError, match=r"train\.arrow: cannot be read as an Arrow stream.*'utf-8' codec"):
+            read()
+
+
 def test_a_row_that_is_too_large_costs_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_STORED_ROW_BYTES", 1000)
     path = tmp_path / "train.parquet"

@@ -1,7 +1,7 @@
 """The README.md of a Space, whose head tells the Hub how to run it and the page what to load."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import SpaceCard, SpaceCardData
@@ -26,7 +26,6 @@ class SpaceFacts:
         relation_model: the model that finds relations, named likewise.
         description: what the models are, in Markdown.
         license: the Hub's identifier, None where it is not known.
-        is_local: whether a model is a folder of this machine. The card's head then names no model to load.
     """
 
     title: str
@@ -34,7 +33,6 @@ class SpaceFacts:
     relation_model: str | None = None
     description: str = ""
     license: str | None = None
-    is_local: bool = False
 
     @property
     def all_models(self) -> list[str]:
@@ -42,16 +40,19 @@ class SpaceFacts:
         return [*self.models, *([self.relation_model] if self.relation_model else [])]
 
 
-def space_card(facts: SpaceFacts) -> SpaceCard:
+def space_card(facts: SpaceFacts, *, is_loading: bool = True) -> SpaceCard:
     """
     The card, with the metadata of https://huggingface.co/docs/hub/spaces-config-reference.
+
+    Args:
+        facts: what it says.
+        is_loading: whether the page loads the models that the card names, as it does on the Hub.
 
     Raises:
         ValueError: without a model, since the page would have nothing to run.
     """
     if not facts.models:
         raise ValueError(f"The card of {facts.title} needs at least one model.")
-    to_load = replace(facts, models=[], relation_model=None) if facts.is_local else facts
     with_relations = facts.relation_model is not None
     data = SpaceCardData(
         title=facts.title,
@@ -60,8 +61,8 @@ def space_card(facts: SpaceFacts) -> SpaceCard:
         python_version=PYTHON_VERSION,
         app_file=APP_FILE,
         license=facts.license,
-        models=to_load.all_models or None,  # which the Hub links
-        relation_model=to_load.relation_model,  # a key of ours that the page reads, left out where None
+        models=facts.all_models if is_loading else None,  # which the Hub links
+        relation_model=facts.relation_model if is_loading else None,  # a key of ours that the page reads
         tags=["ifaformer", "multimodal", "named-entity-recognition", *["relation-extraction"] * with_relations],
         emoji="🐦",
         colorFrom="blue",

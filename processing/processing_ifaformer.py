@@ -211,10 +211,10 @@ class IFAformerProcessor(ProcessorMixin):
         if len(self.tokenizer) > embedded:
             different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
-            remedy = (
-                "Make the processor anew from the folder, with from_pretrained(folder, tags=[...]) or another field."
+            raise ValueError(
+                f"Processor and model configuration differ: {'; '.join(different)}. Load the processor with the "
+                "model's fields, as in from_pretrained(folder, tags=[...]), or the model with processor.config_fields."
             )
-            raise ValueError(f"Processor and model configuration differ: {'; '.join(different)}. {remedy}")
 
     @property
     def model_input_names(self) -> list[str]:

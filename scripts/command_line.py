@@ -202,6 +202,12 @@ class _Parser(HfArgumentParser):
             raise ValueError(f"{path}: The values are nested too deeply.") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: Expected text in UTF-8: {error}. Save the file so.") from error
+        except yaml.MarkedYAMLError as error:
+            mark, hint = error.problem_mark, ""
+            if mark is not None and "'\\t'" in str(error.problem):
+                hint = " Indent with spaces, not with tabs."
+            place = f"{path}:{mark.line + 1}" if mark is not None else path
+            raise ValueError(f"{place}: Expected YAML: {error.problem}.{hint}") from error
         except (ArgumentError, OSError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -273,7 +279,7 @@ class _RecipeLoader(yaml.SafeLoader):
         except RecursionError:
             raise
         except Exception as error:  # A tag or a date that is none comes as nearly every kind of error.
-            raise ValueError(str(error)) from error
+            raise ValueError(f"{type(error).__name__}: {getattr(error, 'problem', error)}") from error
 
 
 _RecipeLoader.add_implicit_resolver(

@@ -10,6 +10,7 @@ The two models give the configuration, the tokenizer and the image processor. Al
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ifaformer_commands.command_line import option, parse_arguments, user_errors
 from ifaformer_commands.data_options import TASKS
@@ -39,6 +40,8 @@ def main() -> None:
     arguments, _ = parse_arguments(ConversionArguments, description=__doc__, positional="checkpoint")
     if arguments.checkpoint is None:
         raise SystemExit("Name the checkpoint, a .pth file, as the first argument.")
+    if not Path(arguments.checkpoint).is_file():
+        raise SystemExit(f"There is no file {arguments.checkpoint}. Name the checkpoint, a .pth file.")
     if arguments.task == "re" and arguments.relations is None:
         raise SystemExit("--task re needs --relations, the JSON file from relation names to ids (ours_rel2id.json).")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import SpaceCard
+
 from hub_card.space_card import APP_FILE, SpaceFacts, space_card
 from processing.data.demo.entity_tweets import plan_tweet
 
@@ -36,25 +38,24 @@ def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
     """
     Write the files of a Space for this machine. Other files of the folder stay as they are.
 
-    Where one of its models is a folder, the card tells the folder's name alone, and the page is started with
-    `--model`: nothing that is written holds a path of this machine.
+    Where one of its models is a folder, the card has the folder's name alone, and the page is started with `--model`:
+    nothing that is written holds a path of this machine.
 
     Raises:
         OSError: where they cannot be written.
     """
-    is_local = any(Path(name).is_dir() for name in facts.all_models)
-    names = {name: Path(os.path.abspath(name)).name if Path(name).is_dir() else name for name in facts.all_models}
-    relation_model = facts.relation_model and names[facts.relation_model]
-    models = [names[name] for name in facts.models]
-    _write(Path(folder), replace(facts, models=models, relation_model=relation_model, is_local=is_local))
+    folders = {name: Path(name).resolve().name for name in facts.all_models if Path(name).is_dir()}
+    relation_model = folders.get(facts.relation_model or "", facts.relation_model)
+    named = replace(facts, models=[folders.get(name, name) for name in facts.models], relation_model=relation_model)
+    _write(Path(folder), space_card(named, is_loading=not folders))
 
 
-def _write(folder: Path, facts: SpaceFacts) -> list[str]:
+def _write(folder: Path, card: SpaceCard) -> list[str]:
     """The paths of the files, below the folder."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
     for name in PAGE_FILES:
         shutil.copyfile(Path(__file__).parents[1] / "space" / name, folder / name)
-    (folder / CARD).write_text(f"{space_card(facts)}\n", encoding="utf-8")
+    (folder / CARD).write_text(f"{card}\n", encoding="utf-8")
     return [*PAGE_FILES, CARD, *write_examples(folder)]
 
 
@@ -81,7 +82,7 @@ def push_space(
     """
     private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files, message = {Path(place): _write(Path(place), facts)}, f"Upload {facts.title}"
+        files, message = {Path(place): _write(Path(place), space_card(facts))}, f"Upload {facts.title}"
         url = upload(files, repo_id, "space", message=message, stale=STALE_SPACE_FILES, private=private, token=token)
     return PushedSpace(url, private_models)
 

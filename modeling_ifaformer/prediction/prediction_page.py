@@ -21,7 +21,8 @@ def article(row: InputRow, result: TaggedRow) -> str:
         name = PurePath(row.place).name  # without the folder of the file
         return tweet_html(None, [], problems=[f"{name}: {problem}" for problem in problems])
     shown = copy(result)
-    shown["problems"] = problems + [OUTSIDE] * (result.image is not None and row.shown is None)
+    is_read = result.image is not None and all(problem.column != "image" for problem in result.found_problems)
+    shown["problems"] = problems + [OUTSIDE] * (is_read and row.shown is None)
     shown.image = row.shown
     return shown._repr_html_()
 

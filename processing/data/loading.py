@@ -193,12 +193,12 @@ def _with_real_paths(name: str, split: str, rows: Dataset, folder: str) -> Datas
     machine are refused: the rows may be shared.
     """
     real_paths: dict[str, str] = {}
-    for place, path in named_paths(rows):
+    for number, column, path in named_paths(rows):
         real = real_path_below(path, folder)
         if real is None:
             raise ValueError(
-                f"{name}, split {split}, {place}: expected a picture inside the file, or a path below {folder}; "
-                f"got {path!r:.200}."
+                f"{name}, split {split}, row {number}, {column}: expected a picture inside the file, or a path below "
+                f"{folder}; got {path!r:.200}."
             )
         if real != path:
             real_paths[path] = real

@@ -42,8 +42,8 @@ def leads_elsewhere(path: str) -> bool:
     return os.path.realpath(path) != path
 
 
-def named_paths(rows: Dataset) -> Iterator[tuple[str, str]]:
-    """Place ("row 3, image") and path of the pictures of rows of `load_data` that are files of their own."""
+def named_paths(rows: Dataset) -> Iterator[tuple[int, str, str]]:
+    """Row number, column and path of each picture of rows of `load_data` that is a file of its own."""
     start = 0
     for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
         for column in table.column_names:
@@ -55,7 +55,7 @@ def named_paths(rows: Dataset) -> Iterator[tuple[str, str]]:
             for number, path in zip(
                 numbers.filter(is_named).to_pylist(), paths.filter(is_named).to_pylist(), strict=True
             ):
-                yield f"row {start + number}, {column}", path
+                yield start + number, column, path
         start += len(table)
 
 
@@ -68,17 +68,18 @@ def check_shareable(data: Mapping[str, Dataset]) -> None:
             a whole path. It names the first row, and counts the others.
     """
     for split, rows in data.items():
-        linked = [place for place, path in named_paths(rows) if leads_elsewhere(path)]
+        linked = [found for found in named_paths(rows) if leads_elsewhere(found[2])]
         if linked:
+            number, column, path = linked[0]
             raise ValueError(
-                f"{split}: {len(linked)} pictures are links that lead out of the folder of the data, and are not "
-                f"shared; the first is {linked[0]}. Copy the files into the folder, or name the folder where they are "
-                "as that of the pictures (image_dir)."
+                f"{split}: links that lead out of the folder of the data are not shared, and there are {len(linked)} "
+                f"among its pictures. The first is {path}, {column} of the row with the id {rows['id'][number]}. Copy "
+                "the files into the folder, or name the folder where they are as that of the pictures (image_dir)."
             )
         for column in ("id", "image_id"):
-            paths = [number for number, name in enumerate(rows[column]) if is_path(name or "")]
+            paths = [name for name in rows[column] if is_path(name or "")]
             if paths:
                 raise ValueError(
-                    f"{split}: in the column {column}, {len(paths)} names are paths of a machine, and are not shared; "
-                    f"the first is in row {paths[0]}. Give the rows other names."
+                    f"{split}: paths of a machine are not shared, and there are {len(paths)} in the column {column}. "
+                    f"The first is {paths[0]!r:.200}. Give the rows other names."
                 )

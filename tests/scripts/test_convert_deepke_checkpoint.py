@@ -143,6 +143,11 @@ def test_the_folder_describes_itself(golden, shared, run_script):
     assert model(**inputs).logits.shape == (1, 7)
 
 
+def test_a_checkpoint_that_is_not_there(tmp_path, run_script):
+    result = run_script("convert_deepke_checkpoint.py", tmp_path / "absent.pth", exit_code=1)
+    assert result.stderr.startswith(f"There is no file {tmp_path / 'absent.pth'}.")
+
+
 def test_relations_need_their_names(tmp_path, golden, shared, run_script):
     files = golden("re", shared, run_script)
     folder = files.folder.parent

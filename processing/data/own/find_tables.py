@@ -88,11 +88,16 @@ def find_tables(data_dir: str | os.PathLike) -> Tables:
     if not known:
         entries = sorted(os.listdir(root))
         listing = ", ".join(entries[:20]) + (", ..." if len(entries) > 20 else "")
+        saved = [entry for entry in entries if _is_saved_to_disk(os.path.join(root, entry))]
+        remedy = "Name the files so, or pass the file itself."
+        if saved:
+            remedy = (
+                f"save_to_disk wrote {', '.join(saved)}: pass one such folder, or save a DatasetDict with the splits."
+            )
         raise FileNotFoundError(
             f"No data set at data_dir={os.fspath(data_dir)!r}: looked in {root} and in data/ below it for train, "
             "validation and test files ending in .jsonl, .json, .csv, .conll or .parquet, or in .txt with a word and "
-            f"its tag on each line, or a folder written by save_to_disk; it holds {listing or 'nothing'}. Name the "
-            "files so, or pass the file itself."
+            f"its tag on each line, or a folder written by save_to_disk; it holds {listing or 'nothing'}. {remedy}"
         )
     if len(known) < sum(name in SPLIT_OF for name in found):
         raise ValueError(f"{root}: several of its splits {list(found)} would be one split. Keep only one of them.")
@@ -184,9 +189,13 @@ def _named_files(folder: str) -> SplitFiles:
     return {split: tuple(os.path.join(folder, name) for name in names) for split, names in found.items()}
 
 
-def _saved_to_disk(root: str) -> SplitFiles:
+def _is_saved_to_disk(folder: str) -> bool:
     marks = (datasets.config.DATASETDICT_JSON_FILENAME, datasets.config.DATASET_STATE_JSON_FILENAME)
-    if not any(os.path.isfile(os.path.join(root, mark)) for mark in marks):
+    return any(os.path.isfile(os.path.join(folder, mark)) for mark in marks)
+
+
+def _saved_to_disk(root: str) -> SplitFiles:
+    if not _is_saved_to_disk(root):
         return {}
     try:
         saved = datasets.load_from_disk(root, keep_in_memory=False)

@@ -83,3 +83,9 @@ def test_pictures_of_a_data_set(folder, tmp_path):
     articles = [article(row, tagged(row)) for row in read]
     assert [EMBEDDED in text for text in articles] == [True, True, False, False]
     assert [OUTSIDE in text for text in articles] == [False, False, True, True]
+
+
+def test_an_absent_picture_is_nowhere(folder):
+    row = InputRow("tweets.jsonl:1", {"text": "a", "image": "../absent.png"})
+    text = article(row, tagged(row, [Problem("there is no such file", "image")]))
+    assert "there is no such file" in text and OUTSIDE not in text

@@ -128,6 +128,9 @@ def test_saved_to_disk(tmp_path):
     (tmp_path / "one" / "state.json").write_text("{}")
     with pytest.raises(ValueError, match=r"one: cannot be read as what save_to_disk writes: KeyError"):
         find_tables(tmp_path / "one")
+    dataset.save_to_disk(tmp_path / "below" / "train")
+    with pytest.raises(FileNotFoundError, match=r"it holds train\. save_to_disk wrote train: pass one such folder"):
+        find_tables(tmp_path / "below")
 
 
 def test_other_names_of_parquet(tmp_path):

@@ -139,10 +139,9 @@ def main() -> None:
     except NotPushed as error:
         raise SystemExit(f"{error} The command is:\n{this_command()}") from error
     if arguments.output_dir:
-        page = ["python", str(Path(arguments.output_dir, "app.py")), "--model", arguments.model]
-        page += ["--relation_model", arguments.relation_model] if arguments.relation_model else []
-        start = f". Start it with: {shlex.join(page)}" if arguments.space else ""
-        print(f"Written: {arguments.output_dir}{start}")
+        named = ["--relation_model", arguments.relation_model] if arguments.relation_model else []
+        page = ["python", str(Path(arguments.output_dir, "app.py")), "--model", arguments.model, *named]
+        print(f"Written: {arguments.output_dir}" + f". Start it with: {shlex.join(page)}" * arguments.space)
     if url:
         print(f"Pushed: {url}")
 

@@ -36,6 +36,7 @@ def run(argv: list[str], environment: dict[str, str], cwd: str, stdout: str, std
     os.environ.update(environment)
     given = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[1:1] = [path for path in given if path not in sys.path]
+    sys.modules.pop("sitecustomize", None)  # a distribution may have its own, which this process has imported
     with suppress(ModuleNotFoundError):
         importlib.import_module("sitecustomize")
     sys.argv = argv

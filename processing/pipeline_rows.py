@@ -37,6 +37,7 @@ KNOWN_COLUMNS = {
 KNOWN_COLUMNS |= {"tail", "relation"}
 CROP_CHOICES = ("auto", "none")
 
+UNREADABLE_ROW = "the data set cannot give this row"
 NO_ROW = "a row is a text, a list of words, or a mapping with text or tokens and pictures"
 MISNAMED_IMAGE = "the picture of a row belongs in the column image"
 NO_TEXT = "the row has neither text nor tokens"
@@ -103,7 +104,7 @@ class PipelineRow:
 
 
 class NumberedRows(Dataset):
-    """Any sequence of rows as a torch data set, each row with its number."""
+    """Any sequence of rows as a torch data set, each row with its number; for one that it cannot give, the error."""
 
     def __init__(self, rows: Any):
         self.rows = rows
@@ -112,7 +113,11 @@ class NumberedRows(Dataset):
         return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[int, Any]:
-        return number, self.rows[number]
+        try:
+            return number, self.rows[number]
+        except Exception as error:  # `datasets` opens pictures here, and what is wrong with one is any kind of error.
+            problem = Problem(UNREADABLE_ROW, details=f"({type(error).__name__}: {error})")
+            return number, ProblemError(problem)
 
 
 class LazyResults:
@@ -138,6 +143,8 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
         return {"text": inputs}
     if isinstance(inputs, list | tuple):
         return {"tokens": inputs}
+    if isinstance(inputs, ProblemError):  # of NumberedRows
+        raise inputs
     if not isinstance(inputs, Mapping):
         raise ProblemError(Problem(NO_ROW, details=f"(got {type(inputs).__name__})"))
     misnamed = [name for name in inputs if isinstance(name, str) and is_misnamed_image(name)]

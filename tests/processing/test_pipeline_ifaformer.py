@@ -137,6 +137,19 @@ def test_data_sets(tagger):
     assert_same(results, tagger([{"tokens": row} for row in words]))
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_data_set_with_a_row_that_cannot_be_opened(tagger, num_workers):
+    """`datasets` opens the picture when the row is asked for."""
+    columns = {"text": ["Jordan", "Paris"], "image": [{"bytes": b"damaged", "path": None}, None]}
+    features = datasets.Features({"text": datasets.Value("string"), "image": datasets.Image()})
+    data = datasets.Dataset.from_dict(columns, features=features)
+    damaged, whole = tagger(data, on_error="report", num_workers=num_workers)
+    assert [problem.kind for problem in damaged.found_problems] == ["the data set cannot give this row"]
+    assert not damaged.is_tagged and whole == tagger("Paris", on_error="report")
+    with pytest.raises(ValueError, match=r"Row 0: the data set cannot give this row \(UnidentifiedImageError: "):
+        list(tagger(data, num_workers=num_workers))
+
+
 def test_pictures_of_any_source(tagger, tmp_path):
     path = tmp_path / "picture.png"
     picture(0).save(path)

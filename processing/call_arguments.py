@@ -78,7 +78,7 @@ class IFAformerProcessorKwargs(ProcessingKwargs, total=False):
     # The library's types have more, which would have no effect here.
     text_kwargs: IFAformerTextKwargs  # type: ignore[misc]
     images_kwargs: IFAformerImagesKwargs  # type: ignore[misc]
-    _defaults: dict = {}  # type: ignore[misc]  # noqa: RUF012 -- transformers 5.20 looks for it
+    _defaults = {}  # type: ignore[misc]  # noqa: RUF012  (transformers 5.20 looks for it; annotated, it would be a key)
 
 
 KINDS = ("text_kwargs", "images_kwargs", "common_kwargs")

@@ -23,17 +23,19 @@ $(VENV)/.done: setup.cfg pyproject.toml $(CONSTRAINTS)
 TRAIN := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 	scripts/train.py
 
-# Each trains a model and its text-only ablation, scores both, shows three tweets: `demo` entities, `demo_re` relations.
+# Each trains a model and its text-only ablation and scores both: `demo` for entities, which ends with one page, `demo_re`
+# for relations, which ends with three tweets.
 # One thread computes, since the tensors are small and a second core reads pictures meanwhile: with two threads it takes
 # three times as long.
 demo demo_re: export OMP_NUM_THREADS ?= 1
+demo: PAGE := --demo_page runs/demo/index.html
 demo demo_re: setup
 	$(TRAIN) scripts/recipes/$@.yaml --overwrite_output_dir true
 	$(TRAIN) scripts/recipes/$@.yaml --text_attends_vision false --output_dir runs/$@_text_only \
 		--overwrite_output_dir true
 	$(BIN)/python scripts/score.py --dataset $@ --checkpoints runs/$@ runs/$@_text_only --shuffle_pictures \
-		--output runs/$@/scores.json
-	$(BIN)/python scripts/predict.py --model runs/$@ --dataset $@ --limit 3
+		--output runs/$@/scores.json $(PAGE)
+	$(if $(PAGE),,$(BIN)/python scripts/predict.py --model runs/$@ --dataset $@ --limit 3)
 
 # Two processes, a file of tests each at a time.
 test: setup

@@ -64,8 +64,8 @@ class KnownDataset(NamedTuple):
 
 
 _DRAWN = (
-    "The model was trained on drawn sentences and pictures, to show that training works. Its scores say nothing about "
-    "real tweets, and it is of no use on them."
+    "The model knows drawn pictures and some hundred names: its scores say nothing about real tweets, and it is of no "
+    "use on them."
 )
 _TWEETS = (
     "The model was trained on English tweets of 2015 to 2017, each with one picture. Other languages, other kinds of "

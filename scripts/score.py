@@ -32,6 +32,9 @@ class ScoringArguments(DataSourceArguments):
     seed: int = option("The seed of the shuffling.", 0)
     batch_size: int = option("How many rows make a batch, on each device.", 64)
     output: str | None = option("A JSON file to which the results are written.")
+    demo_page: str | None = option(
+        "A page of HTML to write about a model of the demo data: one sentence with four pictures, and the scores."
+    )
 
 
 def main() -> None:
@@ -40,12 +43,18 @@ def main() -> None:
     )
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints, for example --checkpoints runs/demo.")
-    output = output_path(arguments.output)
+    if arguments.demo_page and (arguments.dataset, arguments.split, arguments.protocol) != ("demo", "test", "word"):
+        raise SystemExit(
+            "--demo_page works only with --dataset demo --split test --protocol word, got --dataset "
+            f"{arguments.dataset} --split {arguments.split} --protocol {arguments.protocol}. Leave --demo_page out."
+        )
+    output, demo_page_path = output_path(arguments.output), output_path(arguments.demo_page)
 
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
+    from modeling_ifaformer.prediction.demo_page import demo_page
     from modeling_ifaformer.training.scoring import score_checkpoints
     from processing.data.tasks import check_task, choose_split
-    from processing.jobs.atomic_files import write_json
+    from processing.jobs.atomic_files import write_json, write_text
     from processing.scoring.results_table import out_of_reach, results_table
 
     with user_errors():
@@ -73,6 +82,10 @@ def main() -> None:
     if output:
         with user_errors():
             write_json(results, output)
+    if demo_page_path:
+        with user_errors():
+            write_text(demo_page(checkpoints, results), demo_page_path)
+        print(f"The demo in one page, for the browser:\n{arguments.demo_page}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import SpaceCard
 
 from hub_card.space_card import APP_FILE, SpaceFacts, space_card
-from processing.data.demo.entity_tweets import plan_tweet
+from processing.data.demo.entity_tweets import TYPICAL_TWEETS, plan_tweet
 
 from .upload import CARD, find_model, upload
 
@@ -21,9 +21,9 @@ PAGE_FILES = (APP_FILE, "visitors.py", "requirements.txt")
 EXAMPLES = "examples"
 STALE_SPACE_FILES = (f"{EXAMPLES}/*.png", f"{EXAMPLES}/examples.json")  # which a push replaces
 
-# Of the demo data's test split, whose sentences no demo model was trained on: the first tweet of each type whose only
-# name a crop settles among others, and the first one without a picture.
-EXAMPLE_TWEETS = (3, 5, 4, 2, 26)
+# Of the demo data's test split, whose sentences no demo model was trained on: one of each type, and the first one
+# without a picture.
+EXAMPLE_TWEETS = (*TYPICAL_TWEETS.values(), 26)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from processing.scoring.splits import Split, shuffle_pictures
 from .trainer import IFAformerTrainer
 
 
+SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
+
+
 def score_checkpoints(
     checkpoints: Mapping[str, tuple[PreTrainedModel, IFAformerProcessor]],
     rows: Dataset,
@@ -35,7 +38,7 @@ def score_checkpoints(
         cache_dir: of [`prepare_features`].
 
     Returns:
-        By name, followed by `" (pictures shuffled)"` and, of several protocols, by `" [protocol]"`: what
+        By name, followed by [`SHUFFLED`] and, of several protocols, by `" [protocol]"`: what
         [`entity_metrics`] or [`relation_metrics`] returns.
 
     Raises:
@@ -49,7 +52,7 @@ def score_checkpoints(
         raise ValueError(f"Relations are scored in one way; the protocol {protocols[-1]} is for entities.")
     variants = {"": rows}
     if shuffle_seed is not None:
-        variants[" (pictures shuffled)"] = shuffle_pictures(rows, shuffle_seed)
+        variants[SHUFFLED] = shuffle_pictures(rows, shuffle_seed)
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,

@@ -7,20 +7,29 @@ from processing.rendering import escaped
 
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: #1b1f24;
-  background: #fff; overflow-wrap: anywhere; }
-mark { border-radius: .3em; padding: .1em .25em; color: inherit; }
+:root { color-scheme: light dark; --text: #1b1f24; --ground: #fff; --line: #d0d7de; --note: #57606a; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6edf3; --ground: #0d1117; --line: #3d444d; --note: #9da7b3; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: var(--text);
+  background: var(--ground); overflow-wrap: anywhere; }
+mark { border-radius: .3em; padding: .1em .25em; color: #1b1f24; }
 mark small { font-weight: 600; margin-left: .35em; unicode-bidi: isolate; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; white-space: nowrap; }
+th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-article { border-top: 1px solid #d0d7de; padding: 1rem 0; }
+article { border-top: 1px solid var(--line); padding: 1rem 0; }
 article > p { margin: .2rem 0 .6rem; }
 .pictures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; }
 figure { margin: 0; max-width: 100%; }
 figure img, figure svg { display: block; max-width: 100%; height: auto; border-radius: .3rem;
-  outline: 1px solid #d0d7de; }
-figcaption, .note { color: #57606a; font-size: .85rem; }
+  outline: 1px solid var(--line); }
+figcaption, .note { color: var(--note); font-size: .85rem; }
+.key { border-bottom: .2em solid; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0 1.2rem; }
+.beside svg { width: 100%; }
+.figures { grid-template-columns: repeat(auto-fit, minmax(6rem, 1fr)); }
+.figures b { display: block; font-size: 2.4rem; line-height: 1.1; }
 """
 
 

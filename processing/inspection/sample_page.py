@@ -73,7 +73,9 @@ def sample_page(
     findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
     legend = ""
     if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
-        keys = (f'<span style="color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS)
+        keys = (
+            f'<span class="key" style="border-color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS
+        )
         legend = f"<p>Boxes: {', '.join(keys)}</p>"
     samples = "".join(_sample(split, data[split], index, max_megapixels) for split, index in rows)
     body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{samples}"

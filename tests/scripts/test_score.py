@@ -1,3 +1,6 @@
+import json
+import re
+
 import pytest
 
 from ifaformer_commands import score
@@ -7,3 +10,21 @@ def test_checkpoints_must_be_named(monkeypatch):
     monkeypatch.setattr("sys.argv", ["score.py"])
     with pytest.raises(SystemExit, match="--checkpoints runs/demo"):
         score.main()
+
+
+@pytest.mark.parametrize("options", [("--dataset", "demo_re"), ("--split", "validation"), ("--protocol", "both")])
+def test_the_page_is_about_the_test_split_of_the_demo(monkeypatch, options):
+    flags = ("--checkpoints", "runs/demo", "--demo_page", "index.html")
+    monkeypatch.setattr("sys.argv", ["score.py", *flags, *options])
+    with pytest.raises(SystemExit, match=rf"--demo_page works only with .*, got .*{' '.join(options)}.*Leave"):
+        score.main()
+
+
+def test_the_page_shows_the_figures_that_are_written(checkpoint, run_script, repository, tmp_path):
+    options = ("--dataset", "demo", "--cache_dir", tmp_path, "--output", "scores.json", "--demo_page", "index.html")
+    result = run_script("score.py", "--checkpoints", checkpoint, "--shuffle_pictures", *options, cwd=tmp_path)
+    assert result.stdout.splitlines()[-1] == "index.html"
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in scores.values()]
+    assert page.count("<figure>") == 4 and str(tmp_path) not in page and checkpoint not in page

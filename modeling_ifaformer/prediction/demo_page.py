@@ -57,7 +57,8 @@ def _tagged_picture(tagger: IFAformerPipeline, entity_type: str) -> str:
     scene = plan_tweet(0, "test", TYPICAL_TWEETS[entity_type]).scene
     assert scene is not None
     picture = scene.paint()
-    entities = tagger({"text": SENTENCE, "image": picture, "crops": [crop.box for crop in scene.aux_crops]})
+    crops = [crop.box for crop in scene.aux_crops[: tagger.processor.num_aux_crops]]
+    entities = tagger({"text": SENTENCE, "image": picture, "crops": crops})
     boxes = [("", crop.box, CROP_COLOURS["aux"]) for crop in scene.aux_crops if crop.object.deciding]
     figure = picture_figure(picture, f"Drawn: {DRAWN[entity_type]} ({entity_type})", boxes)
     return f"<article><p>{entity_text(SENTENCE, entities)}</p>{figure}</article>"

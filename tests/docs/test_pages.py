@@ -4,12 +4,16 @@ import inspect
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from modeling_ifaformer.prediction.demo_page import SENTENCE
+from processing.data.demo.entity_tweets import TYPICAL_TWEETS
 
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,6 +112,21 @@ def test_messages_of_the_troubleshooting_page_are_those_of_the_code():
         for path in (REPOSITORY / room).rglob("*.py")
     )
     assert [message for message in quoted if message not in code] == []
+
+
+def test_make_demo_ends_with_the_page_that_readme_names():
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    *_, last = subprocess.run(
+        ["make", "--dry-run", "demo"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert last.endswith("--demo_page runs/demo/index.html")
+    assert "`runs/demo/index.html`" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_has_the_four_pictures_of_the_page():
+    program, _ = python_program(REPOSITORY / "README.md")
+    assert f'data["test"].select({[*TYPICAL_TWEETS.values()]})' in program and SENTENCE in program
 
 
 def test_readme_is_short():

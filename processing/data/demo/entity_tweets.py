@@ -88,7 +88,8 @@ SECOND_NAMES = {
 }
 
 
-# Of the test split of seed 0, the first tweet of each type whose only name a crop settles among others.
+# Of the test split of seed 0, the first tweet of each type whose only name is settled by a crop among others, for both
+# detectors.
 TYPICAL_TWEETS = {"PER": 3, "LOC": 5, "ORG": 4, "MISC": 2}
 
 

@@ -82,15 +82,17 @@ def test_the_page_stands_alone_and_tells_nothing_of_the_machine(checkpoints, che
     assert not re.search(r"https?://|<script|<link|url\(", text)
 
 
-def test_names_of_types_are_no_markup(make_config, make_processor):
+@pytest.mark.parametrize("num_aux_crops", [3, 0])
+def test_names_of_types_are_no_markup(make_config, make_processor, num_aux_crops):
     import torch
 
     from modeling_ifaformer import IFAformerForTokenClassification
     from processing.labels import label_maps
 
-    processor = make_processor(tags=["O", "B-<script>", "I-<script>"])
+    crops = {"num_aux_crops": num_aux_crops}  # a model that takes none is shown, too
+    processor = make_processor(tags=["O", "B-<script>", "I-<script>"], **crops)
     torch.manual_seed(0)
-    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels))).eval()
+    model = IFAformerForTokenClassification(make_config(**crops, **label_maps(processor.labels))).eval()
     with torch.no_grad():
         model.classifier.bias.copy_(torch.tensor([-9.0, 9.0, 0.0]))
     text = demo_page({"runs/full": (model, processor)}, RESULTS)

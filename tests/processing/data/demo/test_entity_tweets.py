@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from processing.data.demo.drawing import DRAWINGS, KINDS, TYPES
-from processing.data.demo.entity_tweets import DemoMNER, plan_tweet
+from processing.data.demo.entity_tweets import TYPICAL_TWEETS, DemoMNER, plan_tweet
 from processing.data.demo.sentences import NAMES, SPLITS
 from processing.labels import TWITTER_TAGS, entity_spans
 from processing.rows.row_features import ner_features
@@ -226,6 +226,16 @@ def test_the_deciding_object_tells_the_type(tweets):
         assert DRAWINGS[item.kind].entity_type == entity_type
         # No other object of the picture speaks for a type.
         assert all(DRAWINGS[other.kind].entity_type is None for other in tweet.scene.objects if other is not item)
+
+
+def test_typical_tweets_are_the_first_of_their_type(tweets):
+    found = {}
+    for index, tweet in enumerate(tweets["test"]):
+        lists = (tweet.scene.aux_crops, tweet.scene.rcnn_crops) if tweet.scene else ((),)
+        settle = [len(crops) > 1 and any(crop.object.deciding for crop in crops) for crops in lists]
+        if len(names(tweet)) == 1 and all(settle):
+            found.setdefault(names(tweet)[0][1], index)
+    assert found == TYPICAL_TWEETS
 
 
 def test_names_without_a_picture_stand_in_telling_sentences(tweets):

@@ -92,9 +92,9 @@ def test_the_same_rows_without_our_packages(hub, run_client, tmp_path):
     assert len(hub.asked("upload", "me/tweets/")) == 5, "the test split is the same, and not sent again"
 
     # One bit of the last picture of the training split: it loads, and the comparison finds it.
-    shard = files[split_files[1]]
-    place = shard.index((now / "photos" / "4.png").read_bytes()) + 50
-    damaged = shard[:place] + bytes([shard[place] ^ 1]) + shard[place + 1 :]
+    # Versions of pyarrow differ in where else a file has the picture, in statistics for example.
+    picture = (now / "photos" / "4.png").read_bytes()
+    damaged = files[split_files[1]].replace(picture, picture[:50] + bytes([picture[50] ^ 1]) + picture[51:])
     hub.seed("me/damaged", {**files, split_files[1]: damaged}, "dataset")
     asked = [["me/tweets", {}], ["me/tweets", {"revision": first.oid}], ["me/copy", {}], ["me/damaged", {}]]
     loaded = run_client(LOAD, json.dumps(asked), packages=False, token=None).answer

@@ -127,7 +127,7 @@ def tag_types(tags: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for tag in tags if (match := re.match(r"[BI]-(.+)", tag))))
 
 
-def relation_types(relations: Iterable[str]) -> list[str]:
+def types_of_relations(relations: Iterable[str]) -> list[str]:
     """The entity types that relations such as /per/org/member_of name, each once, in order."""
     return list(dict.fromkeys(part for name in relations if name[:1] == "/" for part in name.split("/")[1:3]))
 

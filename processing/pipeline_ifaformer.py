@@ -132,6 +132,9 @@ class IFAformerPipeline(Pipeline):
                 as in [`ProposalOptions`].
             explain (`str`, *optional*): which source speaks for each entity, by `"attention"` or `"occlusion"`, see
                 [`attention_shares`] and [`occlusion_shares`] for what it means, its limits and its cost.
+            relation_types (mapping or path of a JSON file, *optional*): of relations of the `relation_extractor`, the
+                pairs of entity types that head and tail may have: `{"peer": [["PER", "PER"]]}`. A relation that is not
+                named is free. The best allowed one is taken; its score stays its probability among all.
 
         Returns:
             A list of entities for a row: `entity_group`, `score`, `word`, `start`, `end`, where `text[start:end]` is
@@ -141,8 +144,8 @@ class IFAformerPipeline(Pipeline):
             caller holds the rows (one row, or a list).
 
             With a `relation_extractor` a result is always a dict: `text`, `entities`, `relations` between every two of
-            them, the negative one left out (`head` and `tail`, as places in `entities`, `relation` and `score`), and
-            as `problems` what is wrong with the row and pairs that could not be looked at.
+            them, but for the negative one (`head` and `tail`, as places in `entities`, `relation` and `score`; of two
+            directions the better one), and as `problems` what is wrong with the row and pairs that were not looked at.
 
             With `explain`, an entity has `shares`: for the text, the picture and each crop `source` (`"text"`,
             `"image"`, `"aux_crops 0"`, ...), `share`, and where they are known `label`, `score` and `box`; shares sum
@@ -180,6 +183,7 @@ class IFAformerPipeline(Pipeline):
     ) -> tuple[dict, dict, dict]:
         kwargs.pop("local_files_only", None)  # `pipeline` uses it and passes it on
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        relation_types = kwargs.pop("relation_types", None)
         if kwargs:
             raise TypeError(f"{type(self).__name__} has no parameters {sorted(kwargs)}.")
         if on_error not in (None, "raise", "report"):
@@ -190,10 +194,16 @@ class IFAformerPipeline(Pipeline):
             given_boxes(crops, self._limits)
         ProposalOptions(**options)  # which checks them
         of_errors = {} if on_error is None else {"on_error": on_error}
+        of_results = dict(of_errors)
+        if relation_types is not None:
+            if self.relation_extractor is None:
+                raise ValueError("relation_types works only for a tagger with a relation_extractor.")
+            read = self.relation_extractor.read_relation_types
+            of_results["relation_types"] = read(relation_types, self._entity_types)
         return (
             of_errors | ({} if crops is None else {"crops": crops}),
             options | ({} if explain is None else {"explain": explain}),
-            of_errors,
+            of_results,
         )
 
     @property
@@ -354,12 +364,12 @@ class IFAformerPipeline(Pipeline):
                 ]
         return answers
 
-    def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> list[Any]:  # type: ignore[override]
+    def postprocess(self, model_outputs, on_error="raise", relation_types=None) -> list[Any]:  # type: ignore[override]
         """A result for each row of a batch, see [`__call__`]."""
         rows, given = model_outputs["rows"], iter(model_outputs["answers"])
         answers = [None if row.tokens is None else next(given) for row in rows]
         if self.relation_extractor is not None:
-            self.relation_extractor.add_relations(rows, [entities or [] for entities in answers])
+            self.relation_extractor.add_relations(rows, [found or [] for found in answers], relation_types or {})
         return [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
 
     def untagged(self, problem: Problem) -> TaggedRow:

@@ -60,6 +60,7 @@ class PipelineRow:
         text, words, offsets: the text, its words, and `(start, end)` characters of each.
         tokens: what the model reads, None where it cannot be asked: the last of the problems says why.
         pair: of a row with two given entities, head and tail by name, each with `start` and `end`, in words.
+        allowed: whether each relation may be taken for the pair, by id; empty: all of them.
         features: what the processor makes of it; of pixels also what is kept for finding relations.
         objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
             came as pictures alone has none.
@@ -76,6 +77,7 @@ class PipelineRow:
     offsets: list[tuple[int, int]] = field(default_factory=list)
     tokens: EncodedText | None = None
     pair: dict[str, dict[str, int]] = field(default_factory=dict)
+    allowed: Sequence[bool] = ()
     features: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     image: Image.Image | None = None

@@ -430,21 +430,21 @@ class IFAformerProcessor(ProcessorMixin):
             scores = word_scores(scores, example.word_ids, len(example.words))
         return decode_entities(example.text, example.offsets, tags, scores)
 
-    def post_process_relations(self, logits: Any) -> list[dict[str, Any]]:
+    def post_process_relations(self, logits: Any, allowed: Any = True) -> list[dict[str, Any]]:
         """
-        The most probable relation of each text: dicts with `relation`, its name, and `score`, its softmax probability.
-        `logits` are the model's, a tensor or array (batch_size, number of relations); for logits of another shape, and
+        The most probable relation of each text: dicts with `relation`, its name, and `score`, its softmax probability
+        among all. `logits` are the model's, a tensor or array (batch_size, number of relations). `allowed`, bools
+        of that shape, says which relations may be taken, at least one in each row. For logits of another shape, and
         for a processor without relations, a ValueError.
         """
         if self.relations is None:
             raise ValueError("This processor has no relations: give the tag ids to post_process_entities().")
-        logits = torch.as_tensor(logits)
-        if logits.ndim != 2 or logits.shape[1] != len(self.relations):
-            raise ValueError(
-                f"logits must be of shape (batch_size, {len(self.relations)}), got {tuple(logits.shape)}."
-            )
-        scores, ids = logits.float().softmax(dim=-1).max(dim=-1)
-        answers = zip(ids.tolist(), scores.tolist(), strict=True)
+        logits, number = torch.as_tensor(logits), len(self.relations)
+        if logits.ndim != 2 or logits.shape[1] != number:
+            raise ValueError(f"logits must be of shape (batch_size, {number}), got {tuple(logits.shape)}.")
+        probabilities = logits.float().softmax(dim=-1)
+        best = probabilities.masked_fill(~torch.as_tensor(allowed, device=logits.device), -1).max(dim=-1)
+        answers = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [{"relation": self.relations[index], "score": score} for index, score in answers]
 
 

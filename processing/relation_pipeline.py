@@ -1,14 +1,17 @@
 """The pipeline for relations: texts with two entities and their pictures in, the relation of the two out."""
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
-from operator import index
+from itertools import permutations, product
+from operator import index, itemgetter
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForSequenceClassification
 
-from .object_proposals import relation_types
+from .object_proposals import types_of_relations
 from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError, shown
@@ -52,7 +55,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
     - a string: the entity as it stands in the text (`tokens` are joined by one space), letter case and all, on borders
       of words. It must occur there once.
 
-    The other arguments are the same, `explain` aside.
+    The other arguments are the same, but for `explain` and `relation_types`.
 
     The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
     `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used),
@@ -81,7 +84,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     @property
     def _entity_types(self) -> list[str]:
-        return relation_types(self.processor.relations)
+        return types_of_relations(self.processor.relations)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:  # type: ignore[override]
         if kwargs.get("explain") is not None:
@@ -103,7 +106,8 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
         """`relation` and `score` of each row of a batch."""
-        return self.processor.post_process_relations(outputs.logits)
+        every = [True] * len(self.processor.relations)
+        return self.processor.post_process_relations(outputs.logits, [row.allowed or every for row in rows])
 
     def _result(self, row: PipelineRow, answer: Any, on_error: str) -> TaggedRelation:
         result = TaggedRelation({} if on_error == "raise" else {"text": row.text})
@@ -117,22 +121,32 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         result |= {"crops": row.crops} if row.crops else {}
         return result.with_problems(row.problems, is_tagged=answer is not None)
 
-    def add_relations(self, rows: Sequence[PipelineRow], entities: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    def add_relations(
+        self,
+        rows: Sequence[PipelineRow],
+        entities: Sequence[Sequence[Mapping[str, Any]]],
+        relation_types: Mapping[str, Sequence[list[str]]],
+    ) -> None:
         """
         To each row of a tagger, which has kept the pixels among its features, its relations between every two of its
-        entities, each as head and as tail, the negative one left out: `head` and `tail` (places in its entities),
-        `relation` and `score`. Pairs that could not be looked at are added to its problems.
+        entities, the negative one left out: `head` and `tail` (places in its entities), `relation` and `score`. Each
+        two are asked about in both directions, where their types allow a relation, and the better answer stays. Pairs
+        that could not be looked at are added to the problems of the row.
         """
+        allowed = self._allowed({entity["entity_group"] for of_row in entities for entity in of_row}, relation_types)
         pairs = []
         for row, of_row in zip(rows, entities, strict=True):
             of_words = [_words_between(row, entity["start"], entity["end"]) for entity in of_row]
-            places = list(permutations(range(len(of_row)), 2))
+            types = [entity["entity_group"] for entity in of_row]
+            directions = permutations(range(len(of_row)), 2)
+            places = [(head, tail) for head, tail in directions if (types[head], types[tail]) in allowed]
             if len(places) > MAX_PAIRS:
                 details = f"({len(places)} pairs, the first {MAX_PAIRS} are looked at)"
                 row.problems.append(Problem(MANY_PAIRS, "relations", details=details))
             for head, tail in places[:MAX_PAIRS]:
                 # A copy with the same lists of relations and problems.
                 of_pair = replace(row, pair={"head": of_words[head], "tail": of_words[tail]})
+                of_pair.allowed = allowed[types[head], types[tail]]
                 pairs.append((of_pair, head, tail, f"{of_row[head]['word']!r} and {of_row[tail]['word']!r}"))
         if not pairs:
             return
@@ -154,6 +168,79 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             for (row, head, tail, _), answer in zip(some, outputs["answers"], strict=True):
                 if answer["relation"] != self.processor.negative_relation:
                     row.relations.append({"head": head, "tail": tail, **answer})
+        for row in rows:
+            row.relations = better_directions(row.relations)
+
+    def _allowed(
+        self, types: Iterable[str], relation_types: Mapping[str, Sequence[list[str]]]
+    ) -> dict[tuple[str, str], list[bool]]:
+        """Of each head type and tail type that allow a relation but the negative one: which are allowed, by id."""
+        relations, allowed = self.processor.relations, {}
+        for head, tail in product(types, repeat=2):
+            of_pair = [[head, tail] in relation_types.get(relation, [[head, tail]]) for relation in relations]
+            named = dict(zip(relations, of_pair, strict=True)) | {self.processor.negative_relation: False}
+            if any(named.values()):
+                allowed[head, tail] = of_pair
+        return allowed
+
+    def read_relation_types(
+        self, given: Mapping[str, Any] | str | os.PathLike, entity_types: Sequence[str]
+    ) -> dict[str, list[list[str]]]:
+        """
+        The `relation_types` of [`IFAformerPipeline.__call__`], with the pairs of each relation in order. What is not
+        of that form, or names a relation or a type that is not there, is a ValueError.
+        """
+        where = "relation_types"
+        form = 'an object that lists the head types and tail types of relations, such as {"peer": [["PER", "PER"]]}'
+        if not isinstance(given, Mapping):
+            where = os.fspath(given)
+            try:
+                given = json.loads(Path(where).read_bytes(), object_pairs_hook=_distinct)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{where} must be JSON: {form}. {error}.") from error
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{where} must be {form}, got {shown(given)}.")
+        for relation, pairs in given.items():
+            if relation not in self.processor.relations:
+                known = ", ".join(self.processor.relations)
+                raise ValueError(f"{where} names the relation {shown(relation)}, but the model knows only {known}.")
+            if relation == self.processor.negative_relation:
+                raise ValueError(f"{where} names {relation}, which stands for no relation. Leave it out.")
+            if not _are_pairs(pairs):
+                raise ValueError(f"{where} must be {form}, got {shown(pairs)} for {relation}.")
+            for name in sorted({name for pair in pairs for name in pair}.difference(entity_types)):
+                known = ", ".join(entity_types)
+                raise ValueError(
+                    f"{where} names the type {shown(name)} for {relation}, but the tagger knows only {known}."
+                )
+        return {relation: sorted(map(list, pairs)) for relation, pairs in given.items()}
+
+
+def better_directions(relations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of two relations between the same two entities the one with the higher score, the first if they are equal."""
+    better: dict[frozenset[int], dict[str, Any]] = {}
+    for relation in sorted(relations, key=itemgetter("score"), reverse=True):
+        better.setdefault(frozenset((relation["head"], relation["tail"])), relation)
+    return sorted(better.values(), key=itemgetter("head", "tail"))
+
+
+def _distinct(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, which may have no key twice."""
+    repeated = [name for place, (name, _) in enumerate(members) if name in dict(members[:place])]
+    if repeated:
+        raise ValueError(f"{shown(repeated[0])} is there twice")
+    return dict(members)
+
+
+def _are_pairs(pairs: Any) -> bool:
+    """Whether this is a list of two names each."""
+
+    def is_list(of: Any) -> bool:
+        return isinstance(of, list | tuple)
+
+    return is_list(pairs) and all(
+        is_list(pair) and len(pair) == 2 and all(isinstance(name, str) for name in pair) for pair in pairs
+    )
 
 
 def given_pair(row: PipelineRow) -> dict[str, dict[str, int]]:

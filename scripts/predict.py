@@ -6,8 +6,8 @@ of the input, a line of JSON or a row of Parquet.
     python scripts/predict.py --model runs/demo --input 'tweets/*.parquet' --output entities.parquet --top_entities 20
     python scripts/predict.py --model runs/demo --dataset demo --limit 3 --explain occlusion --html report.html
     python scripts/predict.py --model runs/demo --input tweets.jsonl --output new.jsonl --to doccano --least_certain 50
-    python scripts/predict.py --model runs/demo_re --text "Jordan met Paris" --head Jordan --tail Paris
-    python scripts/predict.py --model runs/demo --relation_model runs/demo_re --input tweets.jsonl --output all.jsonl
+    python scripts/predict.py --model runs/demo_re --input pairs.csv --output relations.jsonl
+    python scripts/predict.py --model runs/demo --relation_model runs/demo_re --dataset demo_re --limit 3
 
 An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own.
 The columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
@@ -31,6 +31,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
 
     model: str | None = option("The trained model: its folder, or its name on the Hub.")
     relation_model: str | None = option("A relation model, which finds the relations between the model's entities.")
+    relation_types: str | None = option("A JSON file of the types that each relation allows (docs/relations.md).")
     task: str | None = option("The task that the model must be for. By default any task is right.", choices=TASKS)
     text: str | None = option("One tweet.")
     head: str | None = option("The head entity of --text as it stands there, for a relation model.")
@@ -44,9 +45,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     dataset: str = option("A data set in place of --input, by its name as in train.py or its folder.", "")
     split: str = option("The split of the data set.", "test")
     limit: int | None = option("Stop after this number of tweets.")
-    output: str | None = option(
-        "The file to write, which ends in .jsonl or .parquet. Without it, JSON lines are printed."
-    )
+    output: str | None = option("The file to write, ending in .jsonl or .parquet. Without it, JSON lines are printed.")
     overwrite: bool = option("Make the output anew in place of that of another run.", False)
     crops: str = option(
         "With auto, crops are those of the row, else those that the detectors find. With none, there are no crops.",
@@ -58,9 +57,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     )
     html: str | None = option("A page to write that shows tweets, pictures and boxes with what was found.")
     html_limit: int = option("The page shows this number of tweets, from the first one on.", 100)
-    top_entities: int | None = option(
-        "Report this number of the most frequent entities of each type, with a chart beside the output."
-    )
+    top_entities: int | None = option("Report so many of the most frequent entities of each type, with a chart.")
     to: str | None = option("Also write OUTPUT.TOOL..., which this annotation tool imports.", choices=ANNOTATION_TOOLS)
     least_certain: int | None = option("Write only so many tweets for annotation: those that are least certain.")
     batch_size: int = option("The number of tweets in a batch.", 32)
@@ -73,8 +70,10 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
         given = [name for name in ("head", "tail") if getattr(self, name) is not None]
         if given and (task == "ner" or self.text is None):
             raise ValueError("--head and --tail work only with a --text and a relation model.")
+        if task == "ner" and self.relation_types is not None and self.relation_model is None:
+            raise ValueError("--relation_types limits the relations of a relation model. Name one: --relation_model.")
         if task == "re":
-            for name in ("explain", "top_entities", "relation_model"):
+            for name in ("explain", "top_entities", "relation_model", "relation_types"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"--{name} works only for entity models; {self.model} is a relation model.")
             if self.text is not None and len(given) < 2:
@@ -125,7 +124,8 @@ def main() -> None:
                 print(loading, file=sys.stderr)
             split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
             rows = dataset_rows(split, name, needed=("head", "tail") if task == "re" else ())
-        options = {"crops": arguments.crops, "explain": arguments.explain, **vars(arguments.proposal_options())}
+        options = {name: getattr(arguments, name) for name in ("crops", "explain", "relation_types")}
+        options |= vars(arguments.proposal_options())
         device = arguments.device or state.device
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
         prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, to=arguments.to, **values)

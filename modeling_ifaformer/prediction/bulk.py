@@ -30,8 +30,8 @@ from .taggers import found_by, stage_seconds, tagger_settings
 from .windows import WINDOW_BATCHES, WINDOW_BYTES, cut_windows, tag_window
 
 
-# Settings that are digests.
-CONTENTS = ("input_content", "model_content", "relation_model_content", "detectors")
+# Settings that are digests, or long.
+CONTENTS = ("input_content", "model_content", "relation_model_content", "relation_types", "detectors")
 
 
 @dataclass

@@ -22,7 +22,7 @@ from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import on_main, process_state, writing
-from processing.object_proposals import PhraseFinder, ProposalOptions, relation_types, tag_types
+from processing.object_proposals import PhraseFinder, ProposalOptions, tag_types, types_of_relations
 from processing.problems import check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
 from processing.rows.parquet_folder import Shards, cut_shards, write_shard
@@ -170,7 +170,7 @@ def _phrase_finder(options: ProposalOptions, features: datasets.Features) -> Phr
     if "ner_tags" in features:
         types = tag_types(features["ner_tags"].feature.names)
     else:
-        types = relation_types(features["relation"].names) if "relation" in features else []
+        types = types_of_relations(features["relation"].names) if "relation" in features else []
     return PhraseFinder(options.phrases, options.spacy_model, types)
 
 

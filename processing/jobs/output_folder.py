@@ -60,7 +60,7 @@ class ResumableOutput:
     ) -> set[str] | None:
         """
         Make the output this run's, by the settings that decide what is in it; with `overwrite` whatever is there. What
-        a killed run left half-written is removed. Of settings that are digests (`contents`) no message shows values.
+        a killed run left half-written is removed. No message shows the values of settings that `contents` names.
 
         Returns:
             The names of the parts that are done already; None where the output is finished.
@@ -192,7 +192,7 @@ class ResumableOutput:
 
 
 def difference(earlier: dict[str, Any], settings: dict[str, Any], contents: Collection[str] = ()) -> str:
-    """What differs between earlier settings and these, in words. Of digests (`contents`) no values are shown."""
+    """What differs between earlier settings and these, in words. Of `contents` no values are shown."""
     changes = [
         f"other {name}" if name in contents else f"{name}: {earlier.get(name)} before, {settings.get(name)} now"
         for name in sorted(earlier | settings)

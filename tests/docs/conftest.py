@@ -99,6 +99,7 @@ def workspace(pytestconfig, tmp_path_factory, checkpoint, relation_checkpoint, t
     Image.new("RGB", (128, 128), "teal").save(folder / "photo.jpg")
     write_lines(folder / "tweets.jsonl", [{"text": f"{name} is all over my timeline"} for name in NAMES])
     (folder / "pairs.csv").write_text("text,head,tail\nJordan met Paris,Jordan,Paris\n", encoding="utf-8")
+    (folder / "relations.json").write_text("{}", encoding="utf-8")  # It fits the models of any relations.
     for name, model_type in (
         ("IDEA-Research/grounding-dino-tiny", "grounding-dino"),
         ("PekingU/rtdetr_r50vd", "detr"),

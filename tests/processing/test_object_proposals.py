@@ -16,8 +16,8 @@ from processing.object_proposals import (
     PhraseFinder,
     ProposalOptions,
     encode_crops,
-    relation_types,
     tag_types,
+    types_of_relations,
 )
 from processing.rendering import picture_figure
 from processing.rows.row_features import ner_features
@@ -159,7 +159,7 @@ def test_tag_types():
 
 def test_relations_name_the_types_of_their_entities():
     relations = ["None", "/per/loc/place_of_birth", "/per/org/member_of", "peer", "/loc/loc/contain"]
-    assert relation_types(relations) == ["per", "loc", "org"]
+    assert types_of_relations(relations) == ["per", "loc", "org"]
 
 
 def test_crops_hold_every_pixel_that_the_box_touches():

@@ -333,6 +333,8 @@ class TestRelations:
         assert [relation["relation"] for relation in found] == ["/per/per/peer", "None"]
         assert found[0]["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 2))
         assert found[1]["score"] == pytest.approx(np.exp(5) / (np.exp(5) + np.exp(-1) + 1))
+        left = make().post_process_relations(form([[0.0, 0.0, 2.0]]), form([[False, True, False]]))
+        assert left == [{"relation": "/per/loc/place_of_residence", "score": pytest.approx(1 / (np.exp(2) + 2))}]
         with pytest.raises(ValueError, match=r"of shape \(batch_size, 3\), got \(1, 2\)"):
             make().post_process_relations(form([[0.0, 1.0]]))
         with pytest.raises(ValueError, match="has no relations: give the tag ids"):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import permutations
 
 import pytest
 import torch
@@ -14,7 +15,14 @@ from processing.entity_markers import NO_ROOM, NOT_ONCE
 from processing.labels import label_maps
 from processing.pipeline_ifaformer import CUT_OFF
 from processing.problems import Problem, ProblemError
-from processing.relation_pipeline import MANY_PAIRS, NO_WHOLE_WORDS, NO_WORDS_THERE, OTHER_NAME, SAME_WORDS
+from processing.relation_pipeline import (
+    MANY_PAIRS,
+    NO_WHOLE_WORDS,
+    NO_WORDS_THERE,
+    OTHER_NAME,
+    SAME_WORDS,
+    better_directions,
+)
 
 
 RELATIONS = ["member_of", "None", "peer", "held_on"]
@@ -215,18 +223,22 @@ def test_the_negative_relation_may_have_another_name(extractor, make_tagger, mon
     row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
     tagger = make_tagger(relation_extractor=extractor)
     without = {relation["relation"] for relation in tagger(row)["relations"]}
+    assert "None" not in without and "peer" in without
     monkeypatch.setattr(extractor.processor, "negative_relation", "peer")
     with_none = {relation["relation"] for relation in tagger(row)["relations"]}
-    assert "None" not in without and "peer" in without and with_none == without - {"peer"} | {"None"}
+    assert "None" in with_none and "peer" not in with_none
 
 
-def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger):
+@pytest.mark.parametrize("negative", ["None", None])
+def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger, monkeypatch, negative):
+    """But for the negative one; without any, each pair is claimed in both directions, and the better claim stays."""
+    monkeypatch.setattr(extractor.processor, "negative_relation", negative)
     tagger = make_tagger(relation_extractor=extractor)
     row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
     result, lonely = tagger([row, "Paris"], batch_size=2)
     entities = result["entities"]
     assert [entity["word"] for entity in entities] == ["Jordan", "met", "New", "York", "!"]
-    expected = []
+    claims = {}
     for head in range(5):
         for tail in range(5):
             if head != tail:
@@ -235,13 +247,141 @@ def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger):
                     for name, index in (("head", head), ("tail", tail))
                 }
                 answer = extractor({**row, **spans})
-                if answer["relation"] != "None":
-                    expected.append((head, tail, answer["relation"], pytest.approx(answer["score"], abs=1e-5)))
+                if answer["relation"] != negative:
+                    claims[head, tail] = answer
+    better = {
+        pair: answer
+        for pair, answer in claims.items()
+        if answer["score"] > claims.get(pair[::-1], {"score": 0})["score"]
+    }
+    expected = [
+        (*pair, answer["relation"], pytest.approx(answer["score"], abs=1e-5)) for pair, answer in better.items()
+    ]
     assert [tuple(relation.values()) for relation in result["relations"]] == expected
-    assert 0 < len(expected) < 20, "some pairs have a relation, some have none"
+    assert (0 < len(claims) < 20) if negative else (len(better) == 10 and len(claims) == 20)
     assert lonely["relations"] == [] and "problems" not in result
     assert make_tagger()(row) == [*entities], "the entities are what they are without"
     json.dumps(result)
+
+
+def test_of_two_directions_the_better_claim_stays():
+    claims = [
+        {"head": 0, "tail": 1, "relation": "member_of", "score": 0.5},
+        {"head": 0, "tail": 2, "relation": "peer", "score": 0.7},
+        {"head": 1, "tail": 0, "relation": "peer", "score": 0.6},
+        {"head": 1, "tail": 2, "relation": "peer", "score": 0.2},
+        {"head": 2, "tail": 0, "relation": "peer", "score": 0.7},
+    ]
+    assert better_directions(claims) == [claims[1], claims[2], claims[3]]
+
+
+@pytest.fixture
+def typed_tagger(make_tagger):
+    """`typed_tagger(...)`, made as `make_tagger` makes one, where Jordan is a person and Paris a place."""
+
+    def make(**kwargs):
+        tagger = make_tagger(**kwargs)
+        entities = [("PER", "Jordan", 0, 6), ("LOC", "Paris", 11, 16)]
+        keys = ("entity_group", "word", "start", "end")
+        tagger.processor.entities_of = lambda *arguments: [dict(zip(keys, of, strict=True)) for of in entities]
+        return tagger
+
+    return make
+
+
+def probabilities(extractor, head, tail):
+    """Of each relation, for this head and tail of "Jordan met Paris"."""
+    inputs = extractor.processor(
+        text=[["Jordan", "met", "Paris"]],
+        heads=[{"start": head, "end": head + 1}],
+        tails=[{"start": tail, "end": tail + 1}],
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        return dict(zip(RELATIONS, extractor.model.eval()(**inputs).logits.softmax(-1)[0].tolist(), strict=True))
+
+
+def test_a_relation_that_the_types_rule_out_is_not_chosen(extractor, typed_tagger, monkeypatch):
+    """The best one that is left is, with its probability among all. The negative one, whichever it is, is left."""
+    tagger, numbers = typed_tagger(relation_extractor=extractor), set()
+    of_both = {(0, 1): probabilities(extractor, 0, 2), (1, 0): probabilities(extractor, 2, 0)}
+    for wanted, negative in permutations(RELATIONS, 2):
+        monkeypatch.setattr(extractor.processor, "negative_relation", negative)
+        claims = [
+            {"head": head, "tail": tail, "relation": wanted, "score": of_pair[wanted]}
+            for (head, tail), of_pair in of_both.items()
+            if of_pair[wanted] > of_pair[negative]
+        ]
+        others = {name: [] for name in RELATIONS if name not in (wanted, negative)}
+        found = tagger("Jordan met Paris", relation_types=others)["relations"]
+        expected = better_directions(claims)
+        assert found == [{**claim, "score": pytest.approx(claim["score"], abs=1e-5)} for claim in expected]
+        numbers.add((len(claims), len(found)))
+    assert numbers >= {(0, 0), (2, 1)}
+
+
+def test_pairs_that_the_types_rule_out_are_not_asked_about(extractor, typed_tagger, monkeypatch):
+    every = {name: [["PER", "LOC"]] for name in RELATIONS if name != "None"}
+    tagger, passes, forward = typed_tagger(relation_extractor=extractor, relation_types=every), [], extractor.forward
+    monkeypatch.setattr(extractor, "forward", lambda batch: passes.append(len(batch["rows"])) or forward(batch))
+    tagger("Jordan met Paris")
+    tagger("Jordan met Paris", relation_types={})
+    assert passes == [1, 2], "what is given with a call takes the place of what the pipeline was made with"
+    assert tagger("Jordan met Paris", relation_types={name: [] for name in every})["relations"] == []
+    assert len(passes) == 2
+
+
+def test_without_a_negative_relation_only_what_is_allowed_is_taken(extractor, typed_tagger, monkeypatch):
+    monkeypatch.setattr(extractor.processor, "negative_relation", None)
+    tagger = typed_tagger(relation_extractor=extractor)
+    limits = {name: [] for name in RELATIONS}
+    assert tagger("Jordan met Paris", relation_types=limits)["relations"] == []
+    for wanted in RELATIONS:
+        (found,) = tagger("Jordan met Paris", relation_types={**limits, wanted: [("PER", "LOC")]})["relations"]
+        score = pytest.approx(probabilities(extractor, 0, 2)[wanted], abs=1e-5)
+        assert found == {"head": 0, "tail": 1, "relation": wanted, "score": score}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["peer"], r"must be an object that lists .* of relations, such as .*\"PER\".*, got \['peer'\]\.$"),
+        ({"friend": []}, "names the relation 'friend', but the model knows only member_of, None, peer, held_on"),
+        ({"None": []}, "names None, which stands for no relation. Leave it out"),
+        ({"peer": "PER"}, "must be .* got 'PER' for peer"),
+        ({"peer": ["PER", "PER"]}, r"must be .* got \['PER', 'PER'\] for peer"),
+        ({"peer": [["PER", "PER", "PER"]]}, r"must be .* got \[\['PER', 'PER', 'PER'\]\] for peer"),
+        ({"peer": [["PER", 1]]}, r"must be .* got \[\['PER', 1\]\] for peer"),
+        ({"peer": [["PER", "PERSON"]]}, "names the type 'PERSON' for peer, but the tagger knows only MISC, PER, ORG"),
+    ],
+)
+def test_wrong_relation_types(extractor, make_tagger, tmp_path, given, message):
+    tagger = make_tagger(relation_extractor=extractor)
+    if isinstance(given, dict):
+        with pytest.raises(ValueError, match=f"^relation_types {message}"):
+            tagger("Paris", relation_types=given)
+    (tmp_path / "types.json").write_text(json.dumps(given))
+    with pytest.raises(ValueError, match=f"types.json {message}"):
+        make_tagger(relation_extractor=extractor, relation_types=tmp_path / "types.json")
+
+
+def test_files_of_relation_types(extractor, make_tagger, tmp_path):
+    path = tmp_path / "types.json"
+    with pytest.raises(FileNotFoundError, match=r"types\.json"):
+        make_tagger(relation_extractor=extractor, relation_types=path)
+    for content in ("{", '{"peer": [], "peer": []}', "[" * 10**5):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"types\.json must be JSON: an object that lists"):
+            make_tagger(relation_extractor=extractor, relation_types=str(path))
+    path.write_text('{"peer": [["PER", "LOC"], ["LOC", "PER"]]}')
+    read = extractor.read_relation_types(path, ["PER", "LOC"])
+    assert read == {"peer": [["LOC", "PER"], ["PER", "LOC"]]} == extractor.read_relation_types(read, ["PER", "LOC"])
+
+
+def test_relation_types_need_a_tagger_with_a_relation_extractor(extractor, make_tagger):
+    for alone in (make_tagger(), extractor):
+        with pytest.raises(ValueError, match="relation_types works only for a tagger with a relation_extractor"):
+            alone(ROW, relation_types={})
 
 
 def test_pairs_of_several_texts_share_a_pass(extractor, make_tagger, monkeypatch):

@@ -257,12 +257,35 @@ def test_triples(run, relation_checkpoint):
     assert line["relations"] and {"head", "tail", "relation", "score"} == set(line["relations"][0])
 
 
+def test_types_that_relations_allow(run, relation_checkpoint, tmp_path):
+    """Nothing is found where none is allowed. They are compared when an output is gone on with."""
+    (tmp_path / "tweets.txt").write_text("Jordan met Paris in New York")
+    (tmp_path / "none.json").write_text('{"<b>peer": [], "/per/loc/in": []}')
+    (tmp_path / "every.json").write_text("{}")
+    flags = ("--input", tmp_path / "tweets.txt", "--relation_model", relation_checkpoint)
+    flags += ("--output", tmp_path / "out.jsonl", "--relation_types")
+    run(*flags, tmp_path / "none.json")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["relations"] == []
+    assert "is finished: nothing to do" in run(*flags, tmp_path / "none.json").out
+    with pytest.raises(SystemExit, match=r"with other settings \(other relation_types\)"):
+        run(*flags, tmp_path / "every.json")
+    run(*flags, tmp_path / "every.json", "--overwrite")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["relations"]
+    (tmp_path / "every.json").write_text('{"friend": []}')
+    with pytest.raises(
+        SystemExit, match=r"every\.json names the relation 'friend', but the model knows only None, <b>"
+    ):
+        run(*flags, tmp_path / "every.json", "--overwrite")
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
         ("re", ("--text", "x", "--head", "x", "--tail", "y", "--explain", "attention"), "--explain works only for"),
         ("re", ("--input", "gone.jsonl", "--top_entities", 3), "--top_entities works only for entity models; "),
         ("re", ("--input", "gone.jsonl", "--relation_model", "re"), "--relation_model works only for entity models"),
+        ("re", ("--input", "gone.jsonl", "--relation_types", "a.json"), "--relation_types works only for entity mod"),
+        ("ner", ("--input", "gone.jsonl", "--relation_types", "a.json"), "Name one: --relation_model"),
         ("re", ("--text", "Jordan met Paris", "--head", "Jordan"), "Name two entities of the --text"),
         ("re", ("--input", "a.jsonl", "--head", "Jordan"), "work only with a --text and a relation model"),
         ("ner", ("--text", "Jordan met Paris", "--head", "Jordan"), "work only with a --text and a relation model"),

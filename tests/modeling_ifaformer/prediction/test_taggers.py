@@ -51,6 +51,20 @@ def test_settings_are_those_that_decide_the_results(tagger, checkpoint, relation
     changed = {name for name in plain if plain[name] != triples[name]}
     assert changed == {"relation_model", "relation_model_content", "explain"}
     json.dumps(triples)
+    lists = [["PER", "LOC"], ["LOC", "PER"]], [["LOC", "PER"], ["PER", "LOC"]]
+    limited = [
+        load_tagger(checkpoint, relation_model=relation_checkpoint, relation_types={"/per/loc/in": types})
+        for types in lists
+    ]
+    assert (
+        tagger_settings(limited[0])
+        == tagger_settings(limited[1])
+        == triples
+        | {
+            "explain": None,
+            "relation_types": {"/per/loc/in": [["LOC", "PER"], ["PER", "LOC"]]},
+        }
+    )
 
 
 def test_settings_show_a_model_that_was_trained_after_it_was_loaded(checkpoint):

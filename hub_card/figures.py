@@ -7,18 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from processing.problems import visible
+from processing.rendering import CROP_COLOURS
 
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-BLUE, ORANGE = "#0072B2", "#D55E00"
-GREY, GRID = "#666666", "#dddddd"
+# The colours of the boxes on pages, which the colour-blind tell apart.
+BLUE, ORANGE = CROP_COLOURS["rcnn"], CROP_COLOURS["aux"]
+GREY, GRID = "#57606a", "#d0d7de"
 # A page shows a picture at a third of these pixels on a telephone: 14 points are 12 pixels there.
 DPI, WIDTH, FONT = 200, 6.4, 14
+LEAST_F1_RANGE = 5  # points of F1 from bottom to top, so that a change of a tenth does not look like a leap
 ENDS = ("missed", "spurious")  # of the columns and of the rows of a confusion matrix
 
 
@@ -46,7 +50,7 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
     """
     losses = loss_by_step(log_history)
     scores = [(epoch, 100 * f1) for epoch, f1 in f1_by_epoch(log_history)]
-    both = ((losses, "training loss", "step"), (scores, "validation F1, percent", "epoch"))
+    both = ((losses, "Training loss", "step"), (scores, "Validation F1 in percent", "epoch"))
     panels = [panel for panel in both if panel[0]]
     if not panels:
         raise ValueError("The log has neither a loss nor an eval_f1 to draw.")
@@ -55,11 +59,14 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
         x, y = zip(*points, strict=True)
         marker = None if points is losses and len(losses) > 30 else "o"
         axes.plot(x, y, color=BLUE, linewidth=2, marker=marker, markersize=6)
-        axes.set_xlim(0, max(x) * 1.04)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         if points is scores:
-            axes.margins(y=0.12)
+            lack = max(0, LEAST_F1_RANGE - (max(y) - min(y)))
+            top = min(100, max(y) + lack / 2)
+            bottom = min(min(y), top - LEAST_F1_RANGE)
+            axes.set_ylim(bottom - 0.12 * (top - bottom), top + 0.12 * (top - bottom))
             if kept_epoch in x:
                 kept = y[x.index(kept_epoch)]
                 axes.plot([kept_epoch], [kept], color=ORANGE, marker="D", markersize=11, linestyle="none")
@@ -67,17 +74,29 @@ def training_curve(log_history: Sequence[Mapping[str, Any]], kept_epoch: float |
                 axes.set_title(mark, loc="right", color=ORANGE, fontsize=FONT, fontweight="bold")
         elif min(y) > 0 and max(y) > 5 * min(y):
             title += " (log scale)"
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_title(title, loc="left", fontsize=FONT, fontweight="bold")
-        axes.set_xlabel(xlabel, fontsize=FONT)
-        axes.tick_params(labelsize=FONT)
-        axes.grid(color=GRID)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+            log_scale(axes, "y")
+        finish_axes(axes, title, xlabel)
     return png(figure)
+
+
+def log_scale(axes: Axes, name: str) -> None:
+    """Make the axis `x` or `y` logarithmic, with numbers as they are written: 0.05, 1, 2,000."""
+    axes.set(**{f"{name}scale": "log"})
+    axis: Axis = getattr(axes, f"{name}axis")
+    lowest, highest = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 500 * lowest else (1,)))
+    axis.set_major_formatter("{x:,.10g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def finish_axes(axes: Axes, title: str, xlabel: str = "") -> None:
+    """Title, label, grid and type of a panel."""
+    axes.set_title(title, loc="left", fontsize=FONT, fontweight="bold")
+    axes.set_xlabel(xlabel, fontsize=FONT)
+    axes.tick_params(labelsize=FONT)
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def confusion_matrix(types: Sequence[str], counts: Sequence[Sequence[int]], negative: str | None = None) -> bytes:

@@ -160,7 +160,8 @@ class BulkPrediction:
                     report.rows_per_second = rows_per_second
                     if self.top_entities is not None and report.entities:
                         with replacing(chart) as file:
-                            file.write(png(top_entities_figure(report.top_entities(self.top_entities))))
+                            top = report.top_entities(self.top_entities)
+                            file.write(png(top_entities_figure(top, self.top_entities)))
                     self._write_for_annotation(output)
                 parts.finish(report.to_dict(self.top_entities))
                 return report

@@ -1,6 +1,5 @@
 """The most frequent entities of each type as bars."""
 
-import math
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
@@ -8,32 +7,38 @@ from matplotlib.figure import Figure
 from hub_card.figures import BLUE, DPI, FONT, GREY, WIDTH, short
 
 
-MAX_BARS = 10
+# A picture of matplotlib has less than 65,536 pixels in height.
+MAX_TYPES, MAX_BARS = 100, 600
 MAX_CHARACTERS = 22
+BAR, SPACE = 0.34, 0.5  # inches, of a bar and above those of a type
 
 
-def top_entities_figure(top: Mapping[str, Mapping[str, int]]) -> Figure:
+def top_entities_figure(top: Mapping[str, Mapping[str, int]], number: int) -> Figure:
     """
-    A panel of at most `MAX_BARS` bars for each type that has entities, of how often these occur, the most frequent
-    first.
+    Bars of how often entities occur, on one scale: the `number` most frequent ones of each type, in a panel, as far as
+    `MAX_BARS` in all allow it, of the first `MAX_TYPES` types.
     """
-    panels = {entity_type: list(of_type.items())[:MAX_BARS] for entity_type, of_type in top.items() if of_type}
-    columns = min(len(panels), 2)
-    rows = math.ceil(len(panels) / columns)
-    bars = max(map(len, panels.values()))
-    figure = Figure(figsize=(WIDTH * columns, (0.32 * bars + 0.9) * rows), dpi=DPI, layout="constrained")
-    for number, (entity_type, of_type) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(rows, columns, number)
-        names, counts = zip(*of_type, strict=True)
-        drawn = axes.barh(range(len(counts)), counts, color=BLUE)
+    types = [entity_type for entity_type in top if top[entity_type]][:MAX_TYPES]
+    number = min(number, MAX_BARS // len(types))
+    panels = {entity_type: dict(list(top[entity_type].items())[:number]) for entity_type in types}
+    bars = [len(of_type) for of_type in panels.values()]
+    height = BAR * sum(bars) + SPACE * (len(bars) + 1)
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    title = (
+        f"The {number} most frequent entities of each type" if number > 1 else "The most frequent entity of each type"
+    )
+    figure.suptitle(title, x=0.01, ha="left", fontsize=FONT, fontweight="bold")
+    grid = figure.subplots(len(bars), squeeze=False, sharex=True, height_ratios=bars)
+    for axes, (entity_type, of_type) in zip(grid[:, 0], panels.items(), strict=True):
+        drawn = axes.barh(range(len(of_type)), [*of_type.values()], color=BLUE)
         axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=FONT, color=GREY)
-        axes.set_yticks(range(len(names)), [short(name, MAX_CHARACTERS) for name in names], parse_math=False)
-        axes.set_ylim(bars - 0.5, -0.5)  # the first is on top, and bars of all panels are equally wide
-        axes.set_xlim(0, max(counts) * 1.18)
+        axes.set_yticks(range(len(of_type)), [short(name, MAX_CHARACTERS) for name in of_type], parse_math=False)
+        axes.set_ylim(len(of_type) - 0.5, -0.5)  # The first is on top.
         axes.set_title(
             short(entity_type, MAX_CHARACTERS), loc="left", fontsize=FONT, fontweight="bold", parse_math=False
         )
         axes.tick_params(labelsize=FONT, length=0)
         axes.xaxis.set_visible(False)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_xlim(0, max(count for of_type in panels.values() for count in of_type.values()) * 1.2)
     return figure

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from hub_card.figures import BLUE, DPI, FONT, GREY, ORANGE, WIDTH, finish_axes, log_scale, png
 from processing.columns import PICTURE_COLUMNS
 from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
@@ -107,20 +108,20 @@ def draw_curves(curves: dict[str, dict[str, Any]], folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, curve in curves.items():
-        figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+        figure = Figure(figsize=(WIDTH, 5.6), dpi=DPI, layout="constrained", facecolor="white")
+        figure.suptitle(name.replace("_", " ").capitalize(), x=0.01, ha="left", fontsize=FONT, fontweight="bold")
         times, memory = figure.subplots(2, sharex=True)
         numbers = curve["x"]
         medians, lowest, highest = zip(*(time.values() for time in curve["seconds"]), strict=True)
-        times.fill_between(numbers, lowest, highest, alpha=0.2)
-        times.plot(numbers, [medians[-1] * number / numbers[-1] for number in numbers], color="grey", linestyle="--")
-        times.plot(numbers, medians, marker="o")
-        memory.plot(numbers, curve["memory_mb"], color="tab:orange", marker="o")
+        times.fill_between(numbers, lowest, highest, color=BLUE, alpha=0.2, linewidth=0)
+        times.plot(numbers, [medians[-1] * number / numbers[-1] for number in numbers], color=GREY, linestyle="--")
+        times.plot(numbers, medians, color=BLUE, marker="o")
+        memory.plot(numbers, curve["memory_mb"], color=ORANGE, marker="o")
         if min(numbers) > 0:
-            times.set(xscale="log", yscale="log")
-        memory.set_ylim(0, max(*curve["memory_mb"], 1.0) * 1.05)
-        times.set_title("Seconds (the dashed line grows in proportion)", loc="left")
-        memory.set_title("Peak memory beyond that before, in MB", loc="left")
-        memory.set_xlabel(curve["name"])
-        for axes in (times, memory):
-            axes.grid(alpha=0.4)
-        figure.savefig(folder / f"{name}.png")
+            log_scale(times, "y")
+            log_scale(times, "x")
+        times.set_xticks(numbers)
+        memory.set_ylim(0, max(*curve["memory_mb"], 1.0) * 1.1)
+        finish_axes(times, "Seconds (dashed: in proportion)")
+        finish_axes(memory, "Peak memory in MB, beyond the start", curve["name"])
+        (folder / f"{name}.png").write_bytes(png(figure))

@@ -7,6 +7,7 @@ from PIL import Image
 
 from hub_card import figures
 from hub_card.figures import DPI, FONT, confusion_matrix, f1_by_epoch, loss_by_step, short, training_curve
+from processing.rendering import CROP_COLOURS
 
 
 LOG = [
@@ -43,10 +44,10 @@ def test_what_a_log_holds():
 def test_curve(drawn):
     losses, scores = drawn(training_curve, LOG).axes
     (line,) = losses.lines
-    assert points(line) == [(5, 4.0), (10, 2.0)] and losses.get_title(loc="left") == "training loss"
+    assert points(line) == [(5, 4.0), (10, 2.0)] and losses.get_title(loc="left") == "Training loss"
     (line,) = scores.lines
     assert points(line) == [(1.0, 50.0), (2.0, 75.0)] and scores.get_xlabel() == "epoch"
-    for log, title in ((LOG[:2], "training loss"), (LOG[2:3] + LOG[4:], "validation F1, percent")):
+    for log, title in ((LOG[:2], "Training loss"), (LOG[2:3] + LOG[4:], "Validation F1 in percent")):
         (axes,) = drawn(training_curve, log).axes
         assert axes.get_title(loc="left") == title
     with pytest.raises(ValueError, match="neither a loss nor an eval_f1"):
@@ -60,10 +61,32 @@ def test_kept_epoch_is_marked(drawn):
     assert len(drawn(training_curve, LOG, 3.0).axes[1].lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("scores", "lowest", "highest"),
+    [((0.985, 0.995), 95, 100), ((0.02, 0.03), 0, 5), ((0.4, 0.9), 40, 90), ((0.7, 0.7), 67.5, 72.5)],
+)
+def test_the_axes_of_scores_fit_them(drawn, scores, lowest, highest):
+    """From the first epoch that has a score on; a change of a point is no leap."""
+    log = [{"step": epoch, "epoch": epoch, "eval_f1": f1} for epoch, f1 in zip((5.0, 6.0), scores, strict=True)]
+    (axes,) = drawn(training_curve, log).axes
+    left, right = axes.get_xlim()
+    assert 4.5 < left < 5 and 6 < right < 6.5
+    bottom, top = axes.get_ylim()
+    assert bottom <= lowest <= 100 * min(scores) and 100 * max(scores) <= highest <= top
+    assert 5 <= top - bottom < 1.3 * (highest - lowest)
+
+
+def test_colours_are_those_of_the_pages():
+    assert {figures.BLUE, figures.ORANGE} == set(CROP_COLOURS.values())
+
+
 def test_losses_that_fall_far_are_drawn_on_a_log_scale(drawn):
     log = [{"step": step, "epoch": step / 100, "loss": 50 / step + 0.01} for step in range(1, 3000)]
     (axes,) = drawn(training_curve, log).axes
-    assert axes.get_yscale() == "log" and axes.get_title(loc="left") == "training loss (log scale)"
+    assert axes.get_yscale() == "log" and axes.get_title(loc="left") == "Training loss (log scale)"
+    (axes,) = drawn(training_curve, [{"step": 1, "loss": 900.0}, {"step": 2000, "loss": 0.05}]).axes
+    labels = {axis: [label.get_text() for label in axis.get_ticklabels()] for axis in (axes.xaxis, axes.yaxis)}
+    assert {"0.1", "1", "10", "100"} <= {*labels[axes.yaxis]} and "2,000" in labels[axes.xaxis]
 
 
 def matrix(figure):

@@ -32,6 +32,9 @@ class DataArguments(DataSourceArguments):
     preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
     max_seq_length: int | None = option("Cut texts to this many tokens. By default it is the text tower's limit.")
     mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
+    modality_dropout: float = option(
+        "The probability with which a tweet is learned without its picture or crops.", 0.0
+    )
 
 
 @dataclass
@@ -89,6 +92,7 @@ def main() -> None:
                 lambda: training.build_model(processor, **asdict(towers), **asdict(model_options)),
                 with_pictures=model_options.text_attends_vision,  # Else they reach no output.
                 mask_probability=data_options.mask_probability,
+                modality_dropout=data_options.modality_dropout,
                 search=search,
                 cache_dir=data_options.cache_dir,
                 num_proc=data_options.preprocessing_num_workers,

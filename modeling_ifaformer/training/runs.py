@@ -167,6 +167,7 @@ def train_runs(
     *,
     with_pictures: bool = True,
     mask_probability: float = 0.0,
+    modality_dropout: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -185,7 +186,7 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability: as for [`IFAformerTrainer`].
+        mask_probability, modality_dropout: as for [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -214,6 +215,8 @@ def train_runs(
                 name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()
             }
 
+        noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
+
         def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
             return IFAformerTrainer(
                 **model,
@@ -221,7 +224,7 @@ def train_runs(
                 train_dataset=splits["train"].features,
                 eval_dataset=splits["validation"].features,
                 processing_class=processor,
-                mask_probability=mask_probability,
+                **noise,
                 compute_metrics=lambda prediction: {
                     name: value
                     for name, value in splits["validation"].score(prediction.predictions).items()
@@ -245,7 +248,7 @@ def train_runs(
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()
-            settings = run_settings(run.arguments, model.config, contents | {"mask_probability": mask_probability})
+            settings = run_settings(run.arguments, model.config, contents | noise)
             if run.results or run.resume is not None:
                 begun = run.resume.parent if run.resume is not None else str(run.arguments.output_dir)
                 check_settings(begun, settings, contents)

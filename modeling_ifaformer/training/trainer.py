@@ -14,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.training_args import TrainingArguments
 from transformers.utils import logging
 
+from processing.columns import PIXEL_MASKS
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
 
@@ -60,6 +61,8 @@ class IFAformerTrainer(Trainer):
         mask_probability: share of the training tokens that are replaced by the mask token, as regularisation. They
             are drawn here, in step with dropout, rather than where rows are read: a resumed run then draws what an
             uninterrupted one draws.
+        modality_dropout: the probability with which a tweet is learned without its whole picture, and, drawn apart,
+            without its crops. It is drawn here too, and anew each time.
         *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates and `decay_all` of
             [`IFAformerTrainingArguments`] are used where they are given.
 
@@ -70,7 +73,14 @@ class IFAformerTrainer(Trainer):
             In place of a damaged best one, the next best is kept, and a warning says so.
     """
 
-    def __init__(self, *args: Any, processing_class: IFAformerProcessor, mask_probability: float = 0.0, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        processing_class: IFAformerProcessor,
+        mask_probability: float = 0.0,
+        modality_dropout: float = 0.0,
+        **kwargs: Any,
+    ):
         ours: dict[str, Any] = {
             "processing_class": processing_class,
             "data_collator": replace(processing_class.data_collator, normalize_pixels=False),
@@ -79,7 +89,7 @@ class IFAformerTrainer(Trainer):
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_loss(self.args, processing_class)
-        self.mask_probability = mask_probability
+        self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
         self._normalized = processing_class.data_collator.normalized
         if not torch.accelerator.is_available():
             self.args.dataloader_pin_memory = False  # of which torch would warn at each epoch
@@ -90,6 +100,8 @@ class IFAformerTrainer(Trainer):
         inputs = self._normalized(super()._prepare_inputs(inputs))
         if self.mask_probability > 0 and self.model.training:
             inputs = mask_tokens(inputs, self.processing_class, self.mask_probability)
+        if self.modality_dropout > 0 and self.model.training:
+            inputs = drop_modalities(inputs, self.modality_dropout)
         return inputs
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -204,6 +216,22 @@ def mask_tokens(batch: Mapping[str, Any], processor: Any, probability: float) ->
     is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
     is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
     return {**batch, "input_ids": input_ids.masked_fill(is_masked, tokenizer.mask_token_id)}
+
+
+def drop_modalities(batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
+    """
+    A collated batch in which each tweet has lost its whole picture with that probability, and, drawn apart, all of its
+    crops. Both are drawn with torch's generator; a batch without pictures draws nothing. A model in training then
+    learns what each part says by itself, and what a text says alone: it does not lean on parts that a user may not
+    have, and its scores know of what is absent.
+    """
+    masks = {name: batch[name] for name in PIXEL_MASKS.values() if name in batch}
+    if masks:
+        size, device = len(batch["input_ids"]), batch["input_ids"].device
+        has_image, has_crops = torch.rand(2, size, device=device) >= probability
+        for name, mask in masks.items():
+            masks[name] = mask & (has_image if name == "image_mask" else has_crops[:, None])
+    return {**batch, **masks}
 
 
 def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> None:

@@ -83,7 +83,8 @@ def train(data, processor, new_model, cache_dir, make_arguments):
 
     def run(folder="out", seeds=None, overwrite=False, search=None, **options):
         runs = plan_runs(make_arguments(folder, **options), seeds, overwrite)
-        train_runs(runs, data, processor, new_model, mask_probability=0.2, search=search, cache_dir=cache_dir)
+        noise = {"mask_probability": 0.2, "modality_dropout": 0.3}
+        train_runs(runs, data, processor, new_model, **noise, search=search, cache_dir=cache_dir)
         return runs
 
     return run

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from modeling_ifaformer import IFAformerForTokenClassification, modeling_ifaformer
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
-from modeling_ifaformer.training.trainer import mask_tokens, parameter_groups
+from modeling_ifaformer.training.trainer import drop_modalities, mask_tokens, parameter_groups
 
 
 @pytest.fixture
@@ -210,3 +210,53 @@ class TestMaskTokens:
         processor.tokenizer.mask_token = None
         with pytest.raises(ValueError, match="BertTokenizer has no mask token: set mask_probability to 0"):
             mask_tokens({"input_ids": torch.ones(1, 2, dtype=torch.long)}, processor, 0.1)
+
+
+class TestDropModalities:
+    def test_the_picture_and_all_crops_are_drawn_apart_for_each_tweet(self):
+        torch.manual_seed(0)
+        masks = {name: torch.ones(4000, 3, dtype=torch.bool) for name in ("aux_crop_mask", "rcnn_crop_mask")}
+        masks["image_mask"] = torch.ones(4000, dtype=torch.bool)
+        batch = {"input_ids": torch.zeros(4000, 5), **masks}
+        dropped = drop_modalities(batch, 0.3)
+        image, aux, rcnn = (dropped[name] for name in ("image_mask", "aux_crop_mask", "rcnn_crop_mask"))
+        assert torch.equal(aux, rcnn) and torch.equal(aux.all(dim=1), aux.any(dim=1))
+        for lost, share in ((~image, 0.3), (~aux[:, 0], 0.3), (~image & ~aux[:, 0], 0.09)):
+            assert abs(lost.float().mean() - share) < 0.02
+        assert batch["image_mask"].all() and dropped["input_ids"] is batch["input_ids"]
+        assert not torch.equal(drop_modalities(batch, 0.3)["image_mask"], image)
+
+    def test_what_is_absent_stays_absent(self):
+        batch = {"input_ids": torch.zeros(9, 5), "image_mask": torch.zeros(9, dtype=torch.bool)}
+        assert not drop_modalities(batch, 0.3)["image_mask"].any()
+        assert drop_modalities(batch, 0.3).keys() == batch.keys()
+
+    def test_texts_without_pictures_are_learned_as_before(self):
+        torch.manual_seed(0)
+        batch = {"input_ids": torch.zeros(9, 5)}
+        assert drop_modalities(batch, 0.3) == batch
+        drawn = torch.rand(1)
+        torch.manual_seed(0)
+        assert torch.equal(drawn, torch.rand(1))
+
+    @pytest.mark.parametrize("probability", [0.0, 1.0])
+    def test_training_sees_what_is_left_and_scoring_sees_all(self, make_trainer, features, processor, probability):
+        trainer = make_trainer()
+        trainer.modality_dropout = probability
+        rows = [features["train"][index] for index in range(4)]
+        without = [{name: value for name, value in row.items() if name != "pixel_values"} for row in rows]
+        trainer.model.train()
+        inputs = trainer._prepare_inputs(trainer.data_collator(rows))
+        trainer.model.eval()
+        logits = [
+            trainer.model(**batch).logits
+            for batch in (
+                inputs,
+                processor.data_collator(without if probability else rows),
+                trainer._prepare_inputs(trainer.data_collator(rows)),
+                processor.data_collator(rows),
+            )
+        ]
+        torch.testing.assert_close(logits[0], logits[1])
+        torch.testing.assert_close(logits[2], logits[3])
+        assert torch.allclose(logits[0], logits[2]) == (probability == 0)

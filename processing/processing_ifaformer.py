@@ -207,8 +207,7 @@ class IFAformerProcessor(ProcessorMixin):
             for name, value in ours.items()
             if theirs[name] != value
         ]
-        embedded = config.text_config.vocab_size
-        if len(self.tokenizer) > embedded:
+        if len(self.tokenizer) > (embedded := config.text_config.vocab_size):
             different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
             raise ValueError(

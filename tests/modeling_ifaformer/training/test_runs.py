@@ -212,9 +212,10 @@ def test_a_run_goes_on_as_it_was_begun(
         with pytest.raises(ValueError, match=rf"{name}: .* before, {value} now\). Go on with the settings of before"):
             train(**{name: value}, resume_from_checkpoint="true")
 
-    def go_on(rows=data, model=new_model, record=None):
+    def go_on(rows=data, model=new_model, record=None, modality_dropout=0.3):
         runs = plan_runs(make_arguments(resume_from_checkpoint="true"))
-        train_runs(runs, rows, processor, model, mask_probability=0.2, record=record)
+        noise = {"mask_probability": 0.2, "modality_dropout": modality_dropout}
+        train_runs(runs, rows, processor, model, **noise, record=record)
 
     def blind_model():
         model = new_model()
@@ -223,6 +224,8 @@ def test_a_run_goes_on_as_it_was_begun(
 
     with pytest.raises(ValueError, match=r"\(text_attends_vision: True before, False now\)"):
         go_on(model=blind_model)
+    with pytest.raises(ValueError, match=r"\(modality_dropout: 0\.3 before, 0\.5 now\)"):
+        go_on(modality_dropout=0.5)
     other = DatasetDict({**data, "train": data["train"].select([*range(1, 24), 0])})
     with pytest.raises(ValueError, match=r"\(other features of train\)"):
         go_on(other)

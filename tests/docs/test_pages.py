@@ -118,7 +118,11 @@ def test_make_demo_ends_with_the_page_that_readme_names():
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     *_, last = subprocess.run(
-        ["make", "--dry-run", "demo"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "--no-print-directory", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     assert last.endswith("--demo_page runs/demo/index.html")
     assert "`runs/demo/index.html`" in (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
 """What is wrong with a row or a picture, as a value. Sentences are made where they are printed."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +53,15 @@ def shown(value: Any) -> str:
         return f"{value!r:.80}"
     except (ValueError, RecursionError):  # an integer of more than 4300 digits, or something nested too deep
         return f"a value of type {type(value).__name__} that cannot be shown"
+
+
+def distinct_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` of a reader of JSON that refuses a dict with a key twice, by a ValueError."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"a dict has the key {repeated!r:.80} twice")
+    return values
 
 
 def visible(name: str) -> str:

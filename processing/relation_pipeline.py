@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from .object_proposals import types_of_relations
 from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
-from .problems import Problem, ProblemError, shown
+from .problems import Problem, ProblemError, distinct_keys, shown
 from .tagged_text import TaggedRelation
 from .tokenizing import EncodedText, same_text
 
@@ -195,7 +195,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         if not isinstance(given, Mapping):
             where = os.fspath(given)
             try:
-                given = json.loads(Path(where).read_bytes(), object_pairs_hook=_distinct)
+                given = json.loads(Path(where).read_bytes(), object_pairs_hook=distinct_keys)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{where} must be JSON: {form}. {error}.") from error
         if not isinstance(given, Mapping):
@@ -222,14 +222,6 @@ def better_directions(relations: Sequence[dict[str, Any]]) -> list[dict[str, Any
     for relation in sorted(relations, key=itemgetter("score"), reverse=True):
         better.setdefault(frozenset((relation["head"], relation["tail"])), relation)
     return sorted(better.values(), key=itemgetter("head", "tail"))
-
-
-def _distinct(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, which may have no key twice."""
-    repeated = [name for place, (name, _) in enumerate(members) if name in dict(members[:place])]
-    if repeated:
-        raise ValueError(f"{shown(repeated[0])} is there twice")
-    return dict(members)
 
 
 def _are_pairs(pairs: Any) -> bool:

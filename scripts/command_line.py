@@ -203,10 +203,8 @@ class _Parser(HfArgumentParser):
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: Expected text in UTF-8: {error}. Save the file so.") from error
         except yaml.MarkedYAMLError as error:
-            mark, hint = error.problem_mark, ""
-            if mark is not None and "'\\t'" in str(error.problem):
-                hint = " Indent with spaces, not with tabs."
-            place = f"{path}:{mark.line + 1}" if mark is not None else path
+            place = path if error.problem_mark is None else f"{path}:{error.problem_mark.line + 1}"
+            hint = " Indent with spaces, not with tabs." if "'\\t'" in str(error.problem) else ""
             raise ValueError(f"{place}: Expected YAML: {error.problem}.{hint}") from error
         except (ArgumentError, OSError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

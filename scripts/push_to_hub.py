@@ -139,9 +139,9 @@ def main() -> None:
     except NotPushed as error:
         raise SystemExit(f"{error} The command is:\n{this_command()}") from error
     if arguments.output_dir:
-        named = ["--relation_model", arguments.relation_model] if arguments.relation_model else []
-        page = ["python", str(Path(arguments.output_dir, "app.py")), "--model", arguments.model, *named]
-        print(f"Written: {arguments.output_dir}" + f". Start it with: {shlex.join(page)}" * arguments.space)
+        models = ["--relation_model", arguments.relation_model] if arguments.relation_model else []
+        page = shlex.join(["python", str(Path(arguments.output_dir, "app.py")), "--model", arguments.model, *models])
+        print(f"Written: {arguments.output_dir}" + (f". Start it with: {page}" if arguments.space else ""))
     if url:
         print(f"Pushed: {url}")
 

@@ -51,7 +51,6 @@ def main() -> None:
     output, demo_page_path = output_path(arguments.output), output_path(arguments.demo_page)
 
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
-    from modeling_ifaformer.prediction.demo_page import demo_page
     from modeling_ifaformer.training.scoring import score_checkpoints
     from processing.data.tasks import check_task, choose_split
     from processing.jobs.atomic_files import write_json, write_text
@@ -83,6 +82,8 @@ def main() -> None:
         with user_errors():
             write_json(results, output)
     if demo_page_path:
+        from modeling_ifaformer.prediction.demo_page import demo_page
+
         with user_errors():
             write_text(demo_page(checkpoints, results), demo_page_path)
         print(f"The demo in one page, for the browser:\n{arguments.demo_page}")

@@ -3,8 +3,9 @@
 import ast
 import json
 import re
-from collections import Counter
 from typing import Any
+
+from processing.problems import distinct_keys
 
 
 MAX_LITERAL = 1 << 20  # characters; Python takes up to 500 bytes of memory for each
@@ -22,7 +23,7 @@ def parse_json(text: str) -> Any:
             long for Python.
     """
     try:
-        return json.loads(text, object_pairs_hook=_distinct, parse_int=_whole_number)
+        return json.loads(text, object_pairs_hook=distinct_keys, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
     except RecursionError as error:
@@ -34,14 +35,6 @@ def _whole_number(digits: str) -> int:
         return int(digits)
     except ValueError as error:  # Python's own message tells how to lift its limit.
         raise ValueError(f"it has a whole number of {len(digits):,} digits, which is too long") from error
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"a dict has the key {repeated!r:.80} twice")
-    return values
 
 
 def parse_python(text: str, prepare: ast.NodeTransformer | None = None) -> Any:

@@ -29,6 +29,8 @@ def stored_schema(path: str) -> pa.Schema:
         ValueError: for one that is damaged or holds something else, since pyarrow's own errors do not name the file;
             and for two columns of one name.
     """
+    with open(path, "rb"):  # This raises the system's own error.
+        pass
     with _readable(path):
         schema = _schema(path)
         names = schema.names  # An error here is a name that is no UTF-8.
@@ -54,13 +56,12 @@ def stored_batches(path: str, names: Sequence[str] | None = None) -> Iterator[pa
         OSError, ValueError: as [`stored_schema`], and a ValueError for a file that unpacks to more than `MAX_RATIO`
             times its size.
     """
-    batches = None
+    with open(path, "rb") as file:  # This raises the system's own error.
+        limit = max(MIN_UNPACKED, MAX_RATIO * os.fstat(file.fileno()).st_size)
+    read = _parquet_batches if _is_parquet(path) else _arrow_batches
+    batches = _within(limit, read(path, names, limit))
     while True:
         with _readable(path):  # The code that uses the batches stays outside.
-            if batches is None:
-                limit = max(MIN_UNPACKED, MAX_RATIO * os.path.getsize(path))
-                read = _parquet_batches if _is_parquet(path) else _arrow_batches
-                batches = _within(limit, read(path, names, limit))
             batch = next(batches, None)
         if batch is None:
             return
@@ -75,8 +76,6 @@ def check_stored_table(path: str) -> None:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    with open(path, "rb"):  # This raises the system's own error.
-        pass
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:

@@ -168,14 +168,12 @@ class IFAformerPipeline(Pipeline):
         elif not is_one and isinstance(inputs, Iterable):
             rows = (row for row in inputs)
         results = super().__call__(rows, *args, **kwargs)
-        if is_list:
-            results = list(results)
         if is_one or is_list:
-            # The caller holds the rows, so that a result which shows itself may point to its picture.
+            # The caller holds the rows, so that a result which shows itself may point to its pictures.
+            results = list(results) if is_list else results
             for row, result in zip(inputs if is_list else [inputs], results if is_list else [results], strict=True):
                 columns = row.columns if isinstance(row, PipelineRow) else row
-                result.image = columns.get("image") if isinstance(columns, Mapping) else None
-                result.max_megapixels = self.processor.max_megapixels
+                result.show_pictures(columns if isinstance(columns, Mapping) else {})
         return results
 
     def _sanitize_parameters(
@@ -274,8 +272,8 @@ class IFAformerPipeline(Pipeline):
         """
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
         # A copy: one that was given may be given again.
-        row = replace(row, problems=[*row.problems], objects={}, relations=[], raises=on_error == "raise")
-        row.place = "" if number is None else f"Row {number}"
+        row = replace(row, problems=[*row.problems], objects={}, used_crops={}, relations=[])
+        row.raises, row.place = on_error == "raise", "" if number is None else f"Row {number}"
         if row.tokens is None:
             if row.raises:
                 raise ProblemError(row.problems[-1], row.place)
@@ -370,7 +368,10 @@ class IFAformerPipeline(Pipeline):
         answers = [None if row.tokens is None else next(given) for row in rows]
         if self.relation_extractor is not None:
             self.relation_extractor.add_relations(rows, [found or [] for found in answers], relation_types or {})
-        return [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
+        results = [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
+        for row, result in zip(rows, results, strict=True):
+            result.used_crops, result.max_megapixels = row.used_crops, self.processor.max_megapixels
+        return results
 
     def untagged(self, problem: Problem) -> TaggedRow:
         """The report of a row that could not even be read."""
@@ -407,7 +408,6 @@ class IFAformerPipeline(Pipeline):
         batches: DataLoader = DataLoader(
             rows, batch_size=batch_size, num_workers=num_workers, collate_fn=self._collate_what_is_complete
         )
-
         run = partial(self._run, options=options, forward_params=forward_params, postprocess_params=postprocess_params)
         return LazyResults(batches, run, inputs)
 

@@ -64,6 +64,7 @@ class PipelineRow:
         features: what the processor makes of it; of pixels also what is kept for finding relations.
         objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
             came as pictures alone has none.
+        used_crops: by column, the places of the crops that are used in the row's own list of them.
         image, pending: the picture where crops are still to be proposed, and the kinds of those.
         relations: between its entities.
         confidence: of the answer, see [`TaggedRow`].
@@ -80,6 +81,7 @@ class PipelineRow:
     allowed: Sequence[bool] = ()
     features: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    used_crops: dict[str, list[int]] = field(default_factory=dict)
     image: Image.Image | None = None
     pending: tuple[str, ...] = ()
     relations: list[dict[str, Any]] = field(default_factory=list)
@@ -339,7 +341,9 @@ def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float)
             row.objects[column] = [_as_object(detected) for detected, crop in of_crops if crop is not None]
         except ProblemError as error:
             row.report(error.problem)
-    return {column: [crop for crop in loaded if crop is not None]}
+    usable = {item: crop for item, crop in enumerate(loaded) if crop is not None}
+    row.used_crops[column] = list(usable)
+    return {column: [*usable.values()]}
 
 
 def _cut(row: PipelineRow, image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int) -> list[bytes]:

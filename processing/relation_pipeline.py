@@ -114,6 +114,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         result.text, result.crops = row.text, row.crops
         if answer is not None:
             result.confidence = answer["score"]
+            result.holds = answer["relation"] != self.processor.negative_relation
             result |= answer | {name: _entity(row, **span) for name, span in row.pair.items()}
         if on_error == "raise":
             result.found_problems = row.problems

@@ -1,15 +1,19 @@
-"""Texts with highlighted entities and pictures with boxes, as HTML that stands alone and carries no script."""
+"""
+Tagged tweets as HTML that stands alone and carries no script: texts with names in colour, pictures with frames, and
+what the model looked at. `STYLE` belongs beside it; it follows the colours of the page around it, light or dark.
+"""
 
 import base64
 import hashlib
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
+from .columns import CROP_COLUMNS
 from .images import MAX_MEGAPIXELS, ImageError, full_size, load_image
 from .problems import visible
 
@@ -18,10 +22,82 @@ from .problems import visible
 COLOURS = ("#9ecae9", "#ffbf79", "#98df8a", "#f6b6d2", "#d5c7ee", "#e4dd82", "#8fdcd3", "#d8c3a5")
 KNOWN_TYPES = ("PER", "ORG", "LOC", "MISC")
 
-# Of the boxes of a kind of crops. Orange and blue: told apart by nearly all eyes, and on nearly all pictures.
+# Of the frames of a kind of crops, with white numbers on them (WCAG contrast above 4.5). Orange and blue: told apart
+# by nearly all eyes, and on nearly all pictures.
 CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
+CROP_COLOURS_OF = {column: CROP_COLOURS[column.removesuffix("_crops")] for column in CROP_COLUMNS}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
-MIN_TOLD = 0.01  # smaller shares are not told
+
+MAX_SIDE, MAX_CROP_SIDE = 320, 48  # pixels of a picture and of a crop that is shown beside it
+BADGE = 15  # pixels, side of a part's number in the picture
+MAX_CHOSEN = 20  # names of a tweet that can be chosen, each to see what was looked at for it
+
+# How the relations of MNRE are said; others by the last part of their name.
+RELATION_PHRASES = {
+    "/loc/loc/contain": "contains",
+    "/misc/loc/held_on": "is held in",
+    "/misc/misc/part_of": "is a part of",
+    "/org/loc/locate_at": "is located in",
+    "/org/org/alternate_names": "is another name of",
+    "/org/org/subsidiary": "is a subsidiary of",
+    "/per/loc/place_of_birth": "was born in",
+    "/per/loc/place_of_residence": "lives in",
+    "/per/misc/awarded": "was awarded",
+    "/per/misc/nationality": "has the nationality",
+    "/per/misc/present_in": "is present in",
+    "/per/misc/race": "is of the people",
+    "/per/misc/religion": "has the religion",
+    "/per/org/member_of": "is a member of",
+    "/per/per/alternate_names": "is another name of",
+    "/per/per/alumi": "went to school with",
+    "/per/per/charges": "brings charges against",
+    "/per/per/couple": "is the partner of",
+    "/per/per/neighbor": "is a neighbour of",
+    "/per/per/parent": "is a parent of",
+    "/per/per/peer": "is a peer of",
+    "/per/per/siblings": "is a sibling of",
+}
+
+# What keeps the place of a number and of a crop.
+NO_BADGE, NO_CROP = "<span></span>", "<span></span>"
+
+STYLE = """
+.tweet { overflow-wrap: anywhere; }
+.tweet p { margin: .2rem 0 .6rem; }
+.tweet .text { font-size: 1.1rem; line-height: 1.9; text-align: start; }
+.tweet mark { border-radius: .3em; padding: .1em .25em; box-decoration-break: clone; }
+.tweet mark, .tweet mark small { color: #1b1f24 !important; }  /* some pages give all elements a colour */
+.tweet mark small { font-weight: 600; unicode-bidi: isolate; white-space: nowrap; }
+.tweet .note { border-inline-start: .25rem solid; padding-inline-start: .5rem; font-size: .95rem; }
+.tweet label { cursor: pointer; position: relative; }
+.tweet input[type="radio"] { position: absolute !important; opacity: 0; width: 1px; height: 1px; margin: 0; }
+.tweet label { border-radius: .3em; }
+.tweet label:has(:checked) { outline: 2px solid; }
+.tweet label:has(:focus-visible) { outline: 4px double; }
+.tweet .seen { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: flex-start; }
+.tweet .seen > svg { max-width: 100%; height: auto; border-radius: .3rem; }
+.tweet .sources { flex: 1 1 15rem; min-width: 0; }
+.tweet .seen .sources ul { list-style: none; margin: 0; padding: 0; }
+.tweet li { display: grid; grid-template-columns: 1.3rem 2.4rem 1fr; gap: 0 .5rem; align-items: center; }
+.tweet li { margin: 0 0 .4rem; line-height: 1.3; }
+.tweet .badge { text-align: center; border-radius: .2rem; color: #fff !important; font-size: .8rem; }
+.tweet .crop { width: 2.4rem; height: 2.4rem; object-fit: contain; }
+.tweet .share { display: flex; gap: .5rem; align-items: center; }
+.tweet .bar { flex: 1; height: .6em; border-radius: .2em; border: 1px solid; }
+.tweet .bar span { display: block; height: 100%; background: currentColor; }
+.tweet .percent { flex: 0 0 3em; text-align: end; }
+"""
+STYLE += "".join(
+    f".tweet:not(:has(.chooses-{name}:checked)) .of-{name} {{ display: none; }}\n" for name in range(MAX_CHOSEN)
+)
+
+
+class Part(NamedTuple):
+    """A crop of a picture: its column, its box in the picture and what is said of it, or the crop itself."""
+
+    column: str
+    found: Mapping[str, Any] = MappingProxyType({})
+    crop: Image.Image | None = None
 
 
 def escaped(name: str) -> str:
@@ -36,13 +112,24 @@ def type_colour(entity_type: str) -> str:
     return COLOURS[hashlib.sha256(entity_type.encode(errors="surrogatepass")).digest()[0] % len(COLOURS)]
 
 
-def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
+def marked_type(entity_type: str) -> str:
+    """The name of a type on its colour."""
+    return f'<mark style="background:{type_colour(entity_type)}">{escaped(entity_type)}</mark>'
+
+
+def relation_phrase(relation: str) -> str:
+    """The words that stand between head and tail in a sentence: "is a member of" for /per/org/member_of."""
+    return RELATION_PHRASES.get(relation, relation.rpartition("/")[2].replace("_", " "))
+
+
+def entity_text(text: str, entities: Sequence[Mapping[str, Any]], num_chosen: int = 0) -> str:
     """
-    The text with its entities marked; all of it is escaped. Entities have `entity_group`, `start` and `end`
-    (characters, `end` exclusive), and `score` where there is one. Those that overlap or lie outside are a ValueError.
+    The text with its entities marked, the first `num_chosen` of them to choose from; all of it is escaped. Entities
+    have `entity_group`, `start` and `end` (characters, `end` exclusive), and `score` where there is one. Those that
+    overlap or lie outside are a ValueError.
     """
     parts, position = [], 0
-    for entity in sorted(entities, key=lambda entity: entity["start"]):
+    for number, entity in sorted(enumerate(entities), key=lambda numbered: numbered[1]["start"]):
         start, end = entity["start"], entity["end"]
         if not position <= start < end <= len(text):
             raise ValueError(
@@ -51,125 +138,233 @@ def entity_text(text: str, entities: Sequence[Mapping[str, Any]]) -> str:
         parts.append(html.escape(text[position:start]))
         score = f" {entity['score']:.2f}" if entity.get("score") is not None else ""
         entity_type = entity["entity_group"]
-        parts.append(
+        mark = (  # the space is for screen readers, and for who copies the text
             f'<mark style="background:{type_colour(entity_type)}">{html.escape(text[start:end])}'
-            f"<small>{escaped(entity_type)}{score}</small></mark>"
+            f"<small> {escaped(entity_type)}{score}</small></mark>"
         )
+        if number < num_chosen:
+            checked = "" if number else ' checked=""'
+            mark = f'<label><input type="radio" name="name" class="chooses-{number}"{checked}/>{mark}</label>'
+        parts.append(mark)
         position = end
     return "".join([*parts, html.escape(text[position:])])
-
-
-def picture_figure(
-    image: Image.Image,
-    caption: str = "",
-    boxes: Sequence[tuple[str, Sequence[float], str] | tuple[str, Sequence[float], str, float]] = (),
-    width: int = 320,
-) -> str:
-    """
-    An RGB picture, scaled to at most `width` pixels across, with a caption below it and boxes over it: label, (xmin,
-    ymin, xmax, ymax) in pixels of the picture's [`full_size`], CSS colour and, where it is not 2 pixels of the scaled
-    picture, line width.
-    """
-    shown = image.copy()
-    shown.thumbnail((width, 4 * width))
-    data = BytesIO()
-    shown.save(data, format="JPEG", quality=85)
-    source = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-    label = escaped(caption)
-    if boxes:
-        # in the picture's own pixels: the browser scales boxes and picture alike
-        width, height = full_size(image)
-        unit = width / shown.width
-        drawn = "".join(_box(box, (width, height), unit) for box in boxes)
-        picture = (
-            f'<svg viewBox="0 0 {width} {height}" width="{shown.width}" height="{shown.height}" '
-            f'role="img" aria-label="{label}"><image href="{source}" width="{width}" '
-            f'height="{height}"/>{drawn}</svg>'
-        )
-    else:
-        picture = f'<img src="{source}" alt="{label}" width="{shown.width}" height="{shown.height}"/>'
-    return f"<figure>{picture}<figcaption>{label}</figcaption></figure>"
-
-
-def _box(box: Sequence[Any], size: tuple[int, int], unit: float) -> str:
-    label, (left, top, right, bottom), colour, line_width = (*box, 2)[:4]
-    font = 12 * unit
-    baseline = top - 3 * unit if top > font else min(top + font, size[1])
-    # the text of a box at the right edge runs to the left of it
-    x, anchor = (left + 2 * unit, "start") if left < 0.6 * size[0] else (right - 2 * unit, "end")
-    return (
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
-        f'stroke="{escaped(colour)}" stroke-width="{line_width * unit:.1f}"/>'
-        f'<text x="{x:.1f}" y="{baseline:.1f}" text-anchor="{anchor}" font-size="{font:.1f}" fill="#fff" '
-        f'stroke="#000" stroke-width="{2.5 * unit:.1f}" paint-order="stroke">{escaped(label)}</text>'
-    )
 
 
 def tweet_html(
     text: str | None,
     entities: Sequence[Mapping[str, Any]],
-    image: Any = None,
+    pictures: Mapping[str, Any] = MappingProxyType({}),
     crops: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
     problems: Sequence[str] = (),
     relations: Sequence[Mapping[str, Any]] = (),
+    nothing: str = "",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> str:
     """
-    A tagged tweet: its text with the entities marked, the relations between them, its picture with the boxes of its
-    crops, and for each entity with `shares` the picture once more, where the share of a crop is the width of its box's
-    line. All text is escaped.
+    A tagged tweet: its text with the entities marked, the relations between them as sentences, its picture with a
+    numbered frame for each crop, and the list of these crops. Where entities have `shares`, one of them is chosen at a
+    time, by a click or with the keyboard, and shares are bars in the list and the width of the frames. All text is
+    escaped.
 
     Args:
         text: what the offsets of the entities point into.
         entities, crops: as the pipeline returns them.
-        image: what [`load_image`] takes, or a list of it. One that cannot be read is not shown: that was told when the
+        pictures: by column, `image` and the lists `aux_crops` and `rcnn_crops`, of what [`load_image`] takes. A crop
+            is shown where no box of its column is known. What cannot be read is not shown: that was told when the
             tweet was tagged.
         problems: what was wrong with the tweet.
         relations: `head` and `tail` (words), `relation` and `score` of each.
+        nothing: what is said where nothing was found.
         max_megapixels: the largest picture, see [`load_image`].
     """
-    parts = [f'<p dir="auto">{entity_text(text or "", entities)}</p>']
+    chosen = [entity for entity in entities[:MAX_CHOSEN] if "shares" in entity]
+    parts = [f'<p class="text" dir="auto">{entity_text(text or "", entities, len(chosen))}</p>']
     for relation in relations:
         head, tail = (escaped(relation[of]) for of in ("head", "tail"))
-        name = escaped(relation["relation"])
-        parts.append(f"<p><bdi>{head}</bdi> <b>{name}</b> <bdi>{tail}</bdi> {relation['score']:.2f}</p>")
+        score = f", {relation['score']:.2f}" if relation.get("score") is not None else ""
+        phrase = escaped(relation_phrase(relation["relation"]))
+        parts.append(f"<p><bdi>{head}</bdi> <b>{phrase}</b> <bdi>{tail}</bdi>{score}</p>")
+    if nothing:
+        parts.append(f"<p>{escaped(nothing)}</p>")
     parts += [f'<p class="note">{escaped(problem)}</p>' for problem in problems]
-    figures = [_explained(entity) for entity in entities if "shares" in entity]
-    source = next(iter(image), None) if isinstance(image, list | tuple) else image
-    try:
-        picture = None if source is None else load_image(source, max_megapixels)
-    except ImageError:
-        picture = None
-    if picture is None:
-        parts += [f'<p class="note">{escaped(caption)}</p>' for caption, _ in figures]
-        return f"<article>{''.join(parts)}</article>"
-    if not figures:
-        boxes = [
-            (str(crop.get("label", "")), crop["box"], CROP_COLOURS[column.removesuffix("_crops")])
-            for column, of_column in crops.items()
-            for crop in of_column
+    if chosen and len(chosen) < len(entities):
+        parts.append(f'<p class="note">Only the first {len(chosen)} names can be chosen.</p>')
+    images = _loaded(pictures.get("image"), max_megapixels)
+    image = images[0] if images else None
+    shown = []
+    for column in CROP_COLUMNS:
+        shown += [Part(column, found=found) for found in crops.get(column) or ()] or [
+            Part(column, crop=crop) for crop in _loaded(pictures.get(column), max_megapixels)
         ]
-        figures = [(", ".join(f"{len(of_column)} {column}" for column, of_column in crops.items()), boxes)]
-    shown = "".join(picture_figure(picture, caption, boxes) for caption, boxes in figures)
-    return f'<article>{"".join(parts)}<div class="pictures">{shown}</div></article>'
+    if image is not None or shown or chosen:
+        parts.append(f'<div class="seen">{_seen(image, shown, chosen)}</div>')
+    # A form, so that names are chosen in each tweet by themselves. This one sends nothing.
+    return f'<article class="tweet"><form method="dialog">{"".join(parts)}</form></article>'
 
 
-def _explained(entity: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """The caption and the boxes of an entity with shares."""
-    shares = sorted(entity["shares"], key=lambda share: share["share"])
-    told = [
-        f"{' '.join(filter(None, (share['source'], share.get('label'))))} {share['share']:.0%}"
-        for share in reversed(shares)
-        if share["share"] >= MIN_TOLD
-    ]
-    boxes = [  # the largest on top
-        (
-            f"{share['share']:.0%}" if share["share"] >= MIN_TOLD else "",
-            share["box"],
-            CROP_COLOURS[share["source"].partition("_crops")[0]],
-            1 + MAX_LINE * share["share"],
+def _loaded(sources: Any, max_megapixels: float) -> list[Image.Image | None]:
+    """One picture or a list of them; None for those that are not to be shown or cannot be read."""
+    images: list[Image.Image | None] = []
+    for source in sources if isinstance(sources, list | tuple) else [] if sources is None else [sources]:
+        try:
+            images.append(None if source is None else load_image(source, max_megapixels))
+        except ImageError:
+            images.append(None)
+    return images
+
+
+def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Mapping[str, Any]]) -> str:
+    """The picture with its frames, and the list of what there is to look at with the shares of the chosen names."""
+    numbered = list(enumerate(parts, start=1))
+    shares = [_by_source(entity["shares"], parts) for entity in chosen]
+    picture, name = "", ""
+    if image is not None:
+        frames = [
+            (number, part.found["box"], CROP_COLOURS_OF[part.column])
+            for number, part in numbered
+            if "box" in part.found
+        ]
+        widths = [[1 + MAX_LINE * of_name.get(number, 0.0) for number, *_ in frames] for of_name in shares]
+        picture, name = _picture(image, frames, widths)
+    if not (parts or chosen):
+        return picture
+    sources: list[tuple[Any, str, str]] = []
+    if chosen:
+        sources.append(("text", NO_BADGE + NO_CROP, "the text"))
+        if any("image" in of_name for of_name in shares):
+            small = NO_CROP if image is None else _cut(name, image, (0, 0, *full_size(image)))
+            sources.append(("image", NO_BADGE + small, "the whole picture"))
+    for number, part in numbered:
+        badge = f'<span class="badge" style="background:{CROP_COLOURS_OF[part.column]}">{number}</span>'
+        cut = _cut(name, image, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
+        sources.append((number, badge + cut, _said(part.found)))
+    rows = "".join(f"<li>{shown}<div>{said}{_bars(source, shares)}</div></li>" for source, shown, said in sources)
+    title = "What did the model look at?" if chosen else "Parts of the picture that the model looked at:"
+    return f'{picture}<div class="sources"><p>{title}</p><ul>{rows}</ul></div>'
+
+
+def _by_source(shares: Sequence[Mapping[str, Any]], parts: Sequence[Part]) -> dict[Any, float]:
+    """The shares of an entity by "text", "image" and the number of the part."""
+    columns = [part.column for part in parts]
+    numbers = {
+        f"{column} {index}": number
+        for column in CROP_COLUMNS
+        for index, number in enumerate(number for number, of in enumerate(columns, start=1) if of == column)
+    }
+    return {numbers.get(share["source"], share["source"]): share["share"] for share in shares}
+
+
+def _said(found: Mapping[str, Any]) -> str:
+    """What is said of a part of the picture."""
+    label = found.get("label")
+    if not label:
+        return "a part of the picture"
+    return escaped(str(label)) + (" (found by the detector)" if found.get("score") is not None else "")
+
+
+def _bars(source: Any, shares: Sequence[Mapping[Any, float]]) -> str:
+    """The share of a source for each name, of which one is shown."""
+    return "".join(
+        f'<div class="share of-{name}"><span class="bar"><span style="width:{of_name.get(source, 0.0):.0%}"></span>'
+        f'</span><span class="percent">{100 * of_name.get(source, 0.0):.0f} %</span></div>'
+        for name, of_name in enumerate(shares)
+    )
+
+
+def framed_picture(image: Image.Image, label: str, frames: Sequence[tuple[str, Sequence[float], str]] = ()) -> str:
+    """
+    A picture of at most 320 pixels a side with frames: what stands at the corner, (xmin, ymin, xmax, ymax) in pixels
+    of the picture's [`full_size`], and CSS colour. `label` is what is read out.
+    """
+    return _picture(image, frames, label=label)[0]
+
+
+def _picture(
+    image: Image.Image,
+    frames: Sequence[tuple[Any, Sequence[float], str]],
+    widths: Sequence[Sequence[float]] = (),
+    label: str = "",
+) -> tuple[str, str]:
+    """The picture as SVG, and the name by which its pixels are shown again: see [`_cut`]. `widths` are those of the
+    frames' lines for each name, of which one is shown."""
+    shown = image.copy()
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    source = _data(shown, quality=80)
+    name = f"picture-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    # in the picture's own pixels: the browser scales frames and picture alike
+    width, height = full_size(image)
+    unit = width / shown.width
+    drawn = [_frames(frames, [2] * len(frames), unit)] if not widths else []
+    for number, of_name in enumerate(widths):
+        drawn.append(f'<g class="of-{number}">{_frames(frames, of_name, unit)}</g>')
+    badges = "".join(_badges(frames, (width, height), unit))
+    said = escaped(label) or ("The picture" if not frames else f"The picture with {len(frames)} numbered frames")
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{shown.width}" height="{shown.height}" role="img" '
+        f'aria-label="{said}"><image id="{name}" href="{source}" width="{width}" height="{height}"/>'
+        f"{''.join(drawn)}{badges}</svg>",
+        name,
+    )
+
+
+def _frames(frames: Sequence[tuple[Any, Sequence[float], str]], widths: Sequence[float], unit: float) -> str:
+    """The frames, those with the widest lines on top."""
+    ordered = sorted(zip(widths, frames, strict=True), key=lambda frame: frame[0])
+    return "".join(
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
+        f'stroke="{escaped(colour)}" stroke-width="{line_width * unit:.1f}"/>'
+        for line_width, (_, (left, top, right, bottom), colour) in ordered
+    )
+
+
+def _badges(frames: Sequence[tuple[Any, Sequence[float], str]], size: tuple[int, int], unit: float) -> Iterator[str]:
+    """What stands at the corners of the frames. Each lies in the picture, and over no other, while there is room."""
+    side = BADGE * unit
+    taken: list[tuple[float, float]] = []
+    right, bottom = (max(extent - side, 0.0) for extent in size)
+    for text, (xmin, ymin, xmax, ymax), colour in frames:
+        if text == "":
+            continue
+        corners = [(x, y) for y in (ymin, ymax - side) for x in (xmin, xmax - side)]
+        corners = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in corners]
+        others = [(x * side, y * side) for x in range(int(right / side) + 1) for y in range(int(bottom / side) + 1)]
+        others.sort(key=lambda place: abs(place[0] - xmin) + abs(place[1] - ymin))
+        x, y = next(
+            (
+                place
+                for place in corners + others
+                if all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) >= side for other in taken)
+            ),
+            corners[0],
         )
-        for share in shares
-        if "box" in share
-    ]
-    return f"{entity['word']}: {', '.join(told)}", boxes
+        taken.append((x, y))
+        yield (
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{escaped(colour)}"/>'
+            f'<text x="{x + side / 2:.1f}" y="{y + 0.8 * side:.1f}" text-anchor="middle" font-size="{0.8 * side:.1f}" '
+            f'fill="#fff">{escaped(str(text))}</text>'
+        )
+
+
+def _cut(name: str, image: Image.Image, box: Sequence[float]) -> str:
+    """A part of the picture that is shown already, at the size of a crop: its pixels are not stored again."""
+    width, height = full_size(image)
+    left, top, right, bottom = box
+    return (
+        f'<svg class="crop" viewBox="{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}" aria-hidden="true">'
+        f'<use href="#{name}" width="{width}" height="{height}"/></svg>'
+    )
+
+
+def _crop(crop: Image.Image | None) -> str:
+    """A crop of which no box is known."""
+    if crop is None:
+        return NO_CROP
+    shown = crop.copy()
+    shown.thumbnail((MAX_CROP_SIDE, MAX_CROP_SIDE))
+    return f'<img class="crop" src="{_data(shown, quality=75)}" alt="" width="{shown.width}" height="{shown.height}"/>'
+
+
+def _data(image: Image.Image, quality: int) -> str:
+    file = BytesIO()
+    image.save(file, format="JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

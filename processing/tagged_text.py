@@ -6,17 +6,44 @@ from typing import Any, Self
 
 from .images import MAX_MEGAPIXELS
 from .problems import Problem
-from .rendering import tweet_html
+from .rendering import STYLE, tweet_html
 
 
-class Entities(list):
+NO_ENTITIES = "No names found."
+
+
+class Shown:
+    """
+    A result that a notebook shows with the pictures of its row.
+
+    Attributes:
+        pictures: the row's pictures as they were given, by column: `image`, and of `aux_crops` and `rcnn_crops` those
+            that the model saw. Empty where the row is not held by the caller.
+        used_crops: by column, the places of those crops in the row's lists.
+        max_megapixels: the largest picture that is read, as the model's processor has it.
+    """
+
+    pictures: Mapping[str, Any] = MappingProxyType({})
+    used_crops: Mapping[str, Sequence[int]] = MappingProxyType({})
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def show_pictures(self, columns: Mapping[str, Any]) -> None:
+        """Point to the pictures in the columns of the row."""
+        self.pictures = {"image": columns.get("image")}
+        for column, places in self.used_crops.items():
+            given = columns.get(column)
+            crops = given if isinstance(given, list | tuple) else [given]
+            self.pictures[column] = [crops[place] for place in places if place < len(crops)]
+
+
+class Entities(Shown, list):
     """
     A list of the entities of a text, which are dicts.
 
     Attributes:
         text: what the offsets point into.
         crops: what is known of where crops were cut, by column.
-        found_problems, image, max_megapixels: as in [`TaggedRow`].
+        found_problems: as in [`TaggedRow`].
     """
 
     def __init__(
@@ -28,21 +55,26 @@ class Entities(list):
     ):
         super().__init__(entities)
         self.text, self.crops, self.found_problems = text, crops or {}, list(found_problems)
-        self.image: Any = None
-        self.max_megapixels = MAX_MEGAPIXELS
 
     def _repr_html_(self) -> str:
-        return tweet_html(self.text, self, self.image, self.crops, max_megapixels=self.max_megapixels)
+        return with_style(
+            tweet_html(
+                self.text,
+                self,
+                self.pictures,
+                self.crops,
+                nothing="" if self else NO_ENTITIES,
+                max_megapixels=self.max_megapixels,
+            )
+        )
 
 
-class TaggedRow(dict):
+class TaggedRow(Shown, dict):
     """
     A dict with what a pipeline found in a row.
 
     Attributes:
         found_problems: what is wrong with the row; as sentences they are the dict's `problems`.
-        image: the row's picture as it was given, for showing it. None where the row is not held by the caller.
-        max_megapixels: the largest picture that is read, as the model's processor has it.
         is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
         confidence: how sure the model is of the answer as a whole, from 0 to 1; None where it could not be asked. For
             entities it is P(tags | tweet) ** (1 / n), with the most likely tags of n words under the CRF: the maximum
@@ -51,8 +83,6 @@ class TaggedRow(dict):
     """
 
     found_problems: Sequence[Problem] = ()
-    image: Any = None
-    max_megapixels: float = MAX_MEGAPIXELS
     is_tagged: bool = True
     confidence: float | None = None
 
@@ -63,40 +93,61 @@ class TaggedRow(dict):
             self["problems"] = [str(problem) for problem in problems]
         return self
 
+    def article(self) -> str:
+        """The row as HTML, see [`tweet_html`], for a page that has the `STYLE` of it."""
+        raise NotImplementedError
+
     def _repr_html_(self) -> str:
         """The row as HTML, which a notebook shows."""
-        raise NotImplementedError
+        return with_style(self.article())
 
 
 class TaggedText(TaggedRow):
     """A dict with `text`, `entities`, and where there are any `crops`, `relations` and `problems`."""
 
-    def _repr_html_(self) -> str:
+    def article(self) -> str:
         entities = self["entities"]
         relations = [
             {**relation, **{name: entities[relation[name]]["word"] for name in ("head", "tail")}}
             for relation in self.get("relations", [])
         ]
-        told = (self.get("crops", {}), self.get("problems", []), relations)
-        return tweet_html(self["text"], entities, self.image, *told, self.max_megapixels)
+        told = (
+            self.get("crops", {}),
+            self.get("problems", []),
+            relations,
+            NO_ENTITIES if self.is_tagged and not entities else "",
+        )
+        return tweet_html(self["text"], entities, self.pictures, *told, self.max_megapixels)
 
 
 class TaggedRelation(TaggedRow):
     """
     A dict with `relation`, `score`, `head` and `tail`, absent where no relation could be given; in a report `text`
-    too, and where there are any `crops` and `problems`. Its attributes `text` and `crops` are those of [`Entities`].
+    too, and where there are any `crops` and `problems`.
+
+    Attributes:
+        text, crops: those of [`Entities`].
+        holds: False for the negative relation, which says that there is none.
     """
 
     text: str | None = None
     crops: Mapping[str, Any] = MappingProxyType({})
+    holds: bool = True
 
-    def _repr_html_(self) -> str:
-        entities, relations = [], []
+    def article(self) -> str:
+        entities, relations, nothing = [], [], ""
         if self.is_tagged:
             entities = [{"entity_group": name, **self[name]} for name in ("head", "tail")]
-            relations = [{**self, **{name: self[name]["word"] for name in ("head", "tail")}}]
+            words = {name: self[name]["word"] for name in ("head", "tail")}
+            relations = [{**self, **words}] if self.holds else []
+            nothing = "" if self.holds else f"No relation found, {self['score']:.2f}."
             first, second = sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
             if not first["start"] < first["end"] <= second["start"] < second["end"]:
                 entities = []  # one within the other: the line below the text names them
-        told = (self.crops, self.get("problems", []), relations)
-        return tweet_html(self.text, entities, self.image, *told, self.max_megapixels)
+        told = (self.crops, self.get("problems", []), relations, nothing)
+        return tweet_html(self.text, entities, self.pictures, *told, self.max_megapixels)
+
+
+def with_style(article: str) -> str:
+    """HTML with its own `STYLE`, for a page that is not ours."""
+    return f"<style>{STYLE}</style>{article}"

@@ -12,7 +12,8 @@ from typing import Any
 from huggingface_hub import SpaceCard
 
 from hub_card.space_card import APP_FILE, SpaceFacts, space_card
-from processing.data.demo.entity_tweets import TYPICAL_TWEETS, plan_tweet
+from processing.data.demo.entity_tweets import TYPICAL_TWEETS, Tweet, plan_tweet
+from processing.data.demo.relation_tweets import TYPICAL_RELATIONS, RelationTweet, plan_relation
 
 from .upload import CARD, find_model, upload
 
@@ -47,16 +48,16 @@ def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
     folders = {name: Path(name).resolve().name for name in facts.all_models if Path(name).is_dir()}
     relation_model = folders.get(facts.relation_model or "", facts.relation_model)
     named = replace(facts, models=[folders.get(name, name) for name in facts.models], relation_model=relation_model)
-    _write(Path(folder), space_card(named, is_loading=not folders))
+    _write(Path(folder), space_card(named, is_loading=not folders), relation_model is not None)
 
 
-def _write(folder: Path, card: SpaceCard) -> list[str]:
+def _write(folder: Path, card: SpaceCard, with_relations: bool) -> list[str]:
     """The paths of the files, below the folder."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
     for name in PAGE_FILES:
         shutil.copyfile(Path(__file__).parents[1] / "space" / name, folder / name)
     (folder / CARD).write_text(f"{card}\n", encoding="utf-8")
-    return [*PAGE_FILES, CARD, *write_examples(folder)]
+    return [*PAGE_FILES, CARD, *write_examples(folder, with_relations)]
 
 
 def push_space(
@@ -82,26 +83,37 @@ def push_space(
     """
     private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files, message = {Path(place): _write(Path(place), space_card(facts))}, f"Upload {facts.title}"
+        files, message = (
+            {Path(place): _write(Path(place), space_card(facts), facts.relation_model is not None)},
+            f"Upload {facts.title}",
+        )
         url = upload(files, repo_id, "space", message=message, stale=STALE_SPACE_FILES, private=private, token=token)
     return PushedSpace(url, private_models)
 
 
-def write_examples(folder: Path) -> list[str]:
+def write_examples(folder: Path, with_relations: bool = False) -> list[str]:
     """
-    Draw an example of each entity type, and one without a picture; the paths of their files below the folder.
+    Draw an example of each entity type and one without a picture, and with relations some of these; the paths of their
+    files below the folder.
 
-    `examples.json` lists them: `text`, `image` (path beside it, or null) and `crops`, the boxes as the pipeline takes
-    them, empty where there are none.
+    `examples.json` lists them: `text`, `image` (path beside it, or null), `crops`, the boxes as the pipeline takes
+    them, empty where there are none, and for relations `head` and `tail`.
     """
+    examples: list[tuple[Tweet | RelationTweet, dict[str, str]]] = [
+        (plan_tweet(0, "test", index), {}) for index in EXAMPLE_TWEETS
+    ]
+    for index in TYPICAL_RELATIONS.values() if with_relations else ():
+        pair = plan_relation(0, "test", index)
+        head, tail = (" ".join(pair.tokens[start:end]) for start, end in (pair.head, pair.tail))
+        examples.append((pair, {"head": head, "tail": tail}))
     rows: list[dict[str, Any]] = []
     names = [f"{EXAMPLES}/examples.json"]
-    for number, index in enumerate(EXAMPLE_TWEETS):
-        tweet = plan_tweet(0, "test", index)
-        row: dict[str, Any] = {"text": " ".join(tweet.tokens), "image": None, "crops": {}}
+    for number, (tweet, words) in enumerate(examples):
+        row: dict[str, Any] = {"text": " ".join(tweet.tokens), **words, "image": None, "crops": {}}
         if tweet.scene is not None:
             crops = {"aux_crops": tweet.scene.aux_crops, "rcnn_crops": tweet.scene.rcnn_crops}
-            row |= {"image": f"{number}.png", "crops": {kind: [crop.box for crop in of] for kind, of in crops.items()}}
+            row |= {"image": f"{number}.png"}
+            row["crops"] = {kind: [crop.detected for crop in of_kind] for kind, of_kind in crops.items()}
             names.append(f"{EXAMPLES}/{row['image']}")
             tweet.scene.paint().save(folder / names[-1])
         rows.append(row)

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,36 +47,57 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
 MAX_SESSIONS = 200  # whose settings gradio keeps
-MAX_EXPLAINED = 12  # entities, each with a picture of its own
 
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
 
 INTRODUCTION = """
-# Entities{} in a tweet and its picture
-Type a tweet, add its picture if it has one, and see which persons, places, organisations and other names are in it{}.
+# Names{} in a tweet and its picture
+Type a tweet and add its picture, and see which persons, places, organisations and other names are in it{}. Or click an
+example.
 """
-WITH_RELATIONS = (" and relations", ", and how they are related; or name two of them yourself")
-NOTHING_YET = '<p class="note">The result comes here.</p>'
-
-# Of what the pipeline's results show; the page around them follows the visitor's light or dark setting.
-STYLE = """
-.tagged { overflow-wrap: anywhere; line-height: 1.7; }
-.tagged [role="status"] { padding-top: 1.2rem; }  /* clear of the label */
-.tagged p { margin: .2rem 0 .6rem; font-size: 1.1rem; }
-.tagged mark { border-radius: .3em; padding: .1em .25em; color: #1b1f24; }
-.tagged mark small { font-weight: 600; margin-left: .35em; }
-.tagged p.note, .tagged figcaption { color: var(--body-text-color-subdued); font-size: .95rem; }
-.tagged article p.note { border-left: .25rem solid var(--color-accent); padding-left: .5rem; }
-.tagged .pictures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; }
-.tagged figure { margin: 0; max-width: 100%; }
-.tagged figure img, .tagged figure svg { display: block; max-width: 100%; height: auto; border-radius: .3rem; }
-"""
-
-# The default one has grey on white that is too light to be read by everybody (WCAG 1.4.3).
-PALE = ("body_text_color_subdued", "block_info_text_color", "input_placeholder_color")
-THEME = gr.themes.Default().set(
-    **dict.fromkeys(PALE, "*neutral_600"), **dict.fromkeys([f"{name}_dark" for name in PALE], "*neutral_300")
+WITH_RELATIONS = (" and relations", ", and how they are related")
+ABOUT_EXAMPLES = (
+    "The examples are made up, and their pictures are drawn. A model that learned from such data alone (`make demo`) "
+    "knows drawn pictures and some hundred names, and is of no use on real tweets."
 )
+EXPLANATIONS = [
+    ("the parts without which the answer is less certain (occlusion)", "occlusion"),
+    ("where its attention went (quicker, and says less)", "attention"),
+    ("do not show", "none"),
+]
+FOUND_BY_DETECTORS = "Parts of the picture are found by detectors."
+WHOLE_PICTURE = "There is no detector on this page: without an example's own parts, the whole picture is looked at."
+
+NOTHING_YET = '<p class="waiting">The result comes here.</p>'
+# What a visitor changes makes the result that is shown one of something else.
+CLEAR_RESULT = f"() => [{json.dumps(NOTHING_YET)}, null]"
+# On a phone the result lies below what can be seen.
+SHOW_RESULT = """() => {
+    const result = document.querySelector(".tagged"), {top} = result.getBoundingClientRect();
+    if (top < 0 || top > 0.5 * window.innerHeight) result.scrollIntoView();
+}"""
+
+# What is here is about the page; the result brings its own style, and follows the light or dark colours of the page.
+STYLE = """
+.tagged { scroll-margin-top: .5rem; font-size: 1rem; }
+.tagged [role="status"] { padding-top: 1.2rem; }  /* clear of the label */
+.tagged .waiting { color: var(--body-text-color-subdued); }
+/* gradio's is orange on white */
+button[role="tab"][aria-selected="true"] { color: var(--body-text-color) !important; font-weight: 600; }
+"""
+
+
+def _theme() -> gr.themes.Base:
+    """Default has grey and orange that are too light to be read by everybody (WCAG 2.1, 1.4.3: 4.5 to 1)."""
+    pale = ("body_text_color_subdued", "block_info_text_color", "input_placeholder_color", "block_label_text_color")
+    fills = (
+        "button_primary_background_fill",
+        "button_primary_background_fill_hover",
+        "checkbox_background_color_selected",
+    )
+    colours = dict.fromkeys(pale, "*neutral_600") | dict.fromkeys([f"{name}_dark" for name in pale], "*neutral_300")
+    colours |= dict.fromkeys([name + mode for name in fills for mode in ("", "_dark")], "#b83a05")
+    return gr.themes.Default().set(**colours)
 
 
 def checkpoint_names(given: list[str] | None = None) -> list[str]:
@@ -113,12 +135,20 @@ def read_card() -> dict[str, Any]:
     return SpaceCard.load(path).data.to_dict() if path.exists() else {}
 
 
-def read_examples(folder: Path = HERE / "examples") -> list[list[str | None]]:
-    """Text, path of the picture and boxes of each example; none where the folder is not there."""
+def read_examples(folder: Path = HERE / "examples") -> list[dict[str, Any]]:
+    """
+    The examples: `text`, `image` (path of the picture, or None), `boxes` (JSON), and of one for relations `head` and
+    `tail`. None where the folder is not there.
+    """
     path = folder / "examples.json"
+    read = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return [
-        [of["text"], of["image"] and str(folder / of["image"]), json.dumps(of["crops"]) if of["crops"] else ""]
-        for of in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else ())
+        {
+            **{name: of[name] for name in ("text", "head", "tail") if name in of},
+            "image": of["image"] and str(folder / of["image"]),
+            "boxes": json.dumps(of["crops"]) if of["crops"] else "",
+        }
+        for of in read
     ]
 
 
@@ -172,11 +202,11 @@ class Taggers:
         return answer_of(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
 
     def relate(
-        self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, head: str | None, tail: str | None
+        self, text: str | None, picture: Any, boxes: str | None, head: str | None, tail: str | None
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
         row = read_row(text, picture, boxes, head=head or "", tail=tail or "")
-        return answer_of(self.load(checkpoint, RELATION_TASK), row)
+        return answer_of(self.load(str(self.relation_model), RELATION_TASK), row)
 
 
 def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) -> dict[str, Any]:
@@ -216,113 +246,140 @@ def answer_of(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dic
     except (OSError, ValueError) as reason:  # of the detectors: all else is reported
         logger.exception("not answered")
         raise error("The detectors of this page do not work. The log of its server says why.") from reason
-    explained = [entity for entity in result.get("entities", []) if "shares" in entity]
-    if len(explained) > MAX_EXPLAINED:
-        gr.Warning(f"The picture is shown once for each entity: only the first {MAX_EXPLAINED} are explained.")
-    for entity in explained[MAX_EXPLAINED:]:
-        del entity["shares"]
     for problem in result.get("problems", []):
         gr.Warning(html.escape(problem))
     return result._repr_html_(), dict(result)
 
 
 def build(
-    checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers, max_waiting: int = MAX_WAITING
+    checkpoints: list[str], examples: list[dict[str, Any]], taggers: Taggers, max_waiting: int = MAX_WAITING
 ) -> gr.Blocks:
-    """The page; with a tab for relations where the taggers have a relation model."""
-    relation_model = taggers.relation_model
-    with gr.Blocks(title="Entities in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+    """
+    The page: left what goes in, right what comes out. With a relation model among the taggers, text and picture are
+    asked about in two ways, each with a tab of its own.
+    """
+    names, relation_model = offered(checkpoints), taggers.relation_model
+    with gr.Blocks(title="Names in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         gr.Markdown(INTRODUCTION.format(*WITH_RELATIONS if relation_model else ("", "")))
-        if relation_model is None:
-            entity_form(checkpoints, examples, taggers)
-        else:
-            with gr.Tabs():
-                with gr.Tab("Entities"):
-                    entity_form(checkpoints, examples, taggers)
-                with gr.Tab("Relations"):
-                    form([relation_model], taggers, taggers.relate, pair_fields, "Find the relation", "Relation")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                text, picture, boxes = tweet_fields()
+                given, pair = [text, picture, boxes], [example for example in examples if "head" in example]
+                with gr.Tabs() if relation_model else nullcontext():
+                    with gr.Tab("Names") if relation_model else nullcontext():
+                        button = gr.Button("Find the names", variant="primary")
+                        settings = entity_settings(names, taggers)
+                        of_names = example_table([example for example in examples if "head" not in example], given)
+                    if relation_model:
+                        with gr.Tab("Relation of two names"):
+                            head, tail = pair_fields()
+                            relate = gr.Button("Find the relation", variant="primary")
+                            of_pairs = example_table(pair, [*given, head, tail])
+                if examples:
+                    gr.Markdown(ABOUT_EXAMPLES)
+            with gr.Column(min_width=300):
+                shown, report = result_fields()
+        answering: dict[str, Any] = {"outputs": [shown, report], "concurrency_id": "pipelines"}  # one at a time
+        run(taggers.tag, [button.click, text.submit], of_names, [*given, *settings], answering)
+        changed = [text.input, picture.upload, picture.clear]
+        if relation_model:
+            triggers = [relate.click, head.submit, tail.submit]
+            run(taggers.relate, triggers, of_pairs, [*given, head, tail], answering)
+            changed += [head.input, tail.input]
+        gr.on(changed, None, None, [shown, report], js=CLEAR_RESULT, queue=False, api_visibility="private")
+        # Boxes are of one picture: a visitor's own one does not keep those of an example.
+        gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
     # api_open: gradio's second way to a function, past the queue
     return page.queue(max_size=max_waiting, default_concurrency_limit=1, api_open=False)
 
 
-def entity_form(checkpoints: list[str], examples: list[list[str | None]], taggers: Taggers) -> None:
-    """What stands on the page for entities, and the examples."""
-    text, picture, boxes = form(checkpoints, taggers, taggers.tag, explanation_fields, "Find entities", "Entities")
-    if examples:
-        # Not gr.Examples, which makes components anew, without the `preprocess` of the picture.
-        samples = [example[:2] for example in examples]
-        table = gr.Dataset(components=[text, picture], samples=samples, type="index", label="Examples")
-        fields = [text, picture, boxes]
-        table.click(lambda index: examples[index], table, fields, queue=False, api_visibility="private")
-
-
-def form(
-    checkpoints: list[str],
-    taggers: Taggers,
-    answer: Callable[..., tuple[str, dict[str, Any]]],
-    own_fields: Callable[[], list[Any]],
-    action: str,
-    result: str,
-) -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
-    """
-    Left what goes in, right what comes out; the fields of text, picture and boxes.
-
-    Args:
-        answer: takes text, picture, boxes and checkpoint, and the values of its own fields; named endpoint of the API.
-        own_fields: makes those fields.
-        action, result: labels of the button and of what comes out.
-    """
-    names = offered(checkpoints)
-    without = "detectors find some" if taggers.detectors else "the whole picture is looked at"
-    with gr.Row():
-        with gr.Column(min_width=300):
-            text = gr.Textbox(label="Tweet", lines=3, placeholder="so Phoenix is all over my timeline")
-            picture = gr.Image(
-                label="Picture",
-                placeholder=f"Drop a picture of up to {MAX_MEGABYTES} MB here, or click",
-                sources=["upload", "clipboard"],
-                type="filepath",
-                image_mode=None,
-                height=260,
-                buttons=[],
-            )
-            # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
-            picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
-            checkpoint = gr.Dropdown(list(names), value=next(iter(names)), label="Checkpoint", filterable=False)
-            # gradio takes no choice and a list of them too.
-            checkpoint.preprocess = partial(one_of, names)  # type: ignore[method-assign]
-            own = own_fields()
-            with gr.Accordion("Boxes to look at", open=False):
-                boxes = gr.Textbox(
-                    label="Boxes as JSON",
-                    info=f"(xmin, ymin, xmax, ymax) in pixels of the picture. Without any, {without}.",
-                    placeholder='[[20, 20, 90, 90]] or {"aux_crops": [...], "rcnn_crops": [...]}',
-                    lines=2,
-                )
-            button = gr.Button(action, variant="primary")
-        with gr.Column(min_width=300):
-            shown = gr.HTML(
-                NOTHING_YET,
-                label=result,
-                show_label=True,
-                container=True,
-                padding=True,
-                elem_classes="tagged",
-                html_template='<div role="status">${value}</div>',
-                js_on_load=None,
-            )
-            report = gr.JSON(label="JSON", open=True)
-    # Boxes are of one picture: a visitor's own one does not keep those of an example.
-    gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
-    gr.on(
-        [button.click, *(field.submit for field in (text, *own) if isinstance(field, gr.Textbox))],
-        answer,
-        [text, picture, boxes, checkpoint, *own],
-        [shown, report],
-        api_name=answer.__name__,
-        concurrency_id="pipelines",  # one at a time of both tabs
+def tweet_fields() -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
+    """Text and picture, and the boxes of an example, which the API takes too."""
+    text = gr.Textbox(label="Tweet", lines=2, placeholder="so Phoenix is all over my timeline")
+    picture = gr.Image(
+        label=f"Picture, of up to {MAX_MEGABYTES} MB",
+        placeholder="Drop an image file here to upload",  # as gradio has it read out
+        sources=["upload", "clipboard"],
+        type="filepath",
+        image_mode=None,
+        height=220,
+        buttons=[],
     )
-    return text, picture, boxes
+    # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
+    picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
+    return text, picture, gr.Textbox(label="Boxes", visible=False)
+
+
+def entity_settings(names: dict[str, str], taggers: Taggers) -> tuple[gr.Dropdown, gr.Radio]:
+    """The checkpoint, which is chosen where there are several, and what is shown of its reasons."""
+    with gr.Accordion("Settings", open=False):
+        checkpoint = gr.Dropdown(
+            list(names), value=next(iter(names)), label="Model", filterable=False, visible=len(names) > 1
+        )
+        # gradio takes no choice and a list of them too.
+        checkpoint.preprocess = partial(one_of, names)  # type: ignore[method-assign]
+        explanation = gr.Radio(
+            EXPLANATIONS,
+            value="occlusion",
+            label="What did the model look at?",
+            info=FOUND_BY_DETECTORS if taggers.detectors else WHOLE_PICTURE,
+        )
+    return checkpoint, explanation
+
+
+def pair_fields() -> list[gr.Textbox]:
+    info = "As it stands in the tweet, where it occurs once."
+    with gr.Row():
+        return [gr.Textbox(label=f"{which} name", info=info, min_width=140) for which in ("First", "Second")]
+
+
+def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> Any:
+    """A table of examples, one of which is put into the fields when it is clicked; None without any."""
+    if not examples:
+        return None
+    columns = ["text", "image", "boxes", "head", "tail"]
+    # Not gr.Examples, which makes components anew, without the `preprocess` of the picture.
+    table = gr.Dataset(
+        components=fields[:2],
+        samples=[[example["text"], example["image"]] for example in examples],
+        headers=["Tweet", "Picture"],
+        type="index",
+        label="Examples",
+        elem_classes="examples",
+    )
+
+    def chosen(index: int) -> list[str | None]:
+        return [examples[index][column] for column in columns[: len(fields)]]
+
+    return table.click(chosen, table, fields, queue=False, api_visibility="private")
+
+
+def result_fields() -> tuple[gr.HTML, gr.JSON]:
+    """The result, and below it the same as JSON."""
+    shown = gr.HTML(
+        NOTHING_YET,
+        label="Result",
+        show_label=True,
+        container=True,
+        padding=True,
+        elem_classes="tagged",
+        html_template='<div role="status">${value}</div>',
+        js_on_load=None,
+    )
+    with gr.Accordion("The same as JSON", open=False):
+        report = gr.JSON(label="JSON", open=True)
+    return shown, report
+
+
+def run(
+    answer: Callable[..., Any], triggers: list[Any], example: Any, inputs: list[Any], answering: dict[str, Any]
+) -> None:
+    """Let the triggers, and the example that was put into the fields, ask for the answer; it then comes into view."""
+    asked = [gr.on(triggers, answer, inputs, api_name=answer.__name__, **answering)]
+    if example is not None:
+        asked.append(example.then(answer, inputs=inputs, api_visibility="private", **answering))
+    for event in asked:
+        event.then(None, js=SHOW_RESULT, api_visibility="private")
 
 
 def one_of(checkpoints: dict[str, str], chosen: Any) -> str:
@@ -330,23 +387,6 @@ def one_of(checkpoints: dict[str, str], chosen: Any) -> str:
     if not isinstance(chosen, str) or chosen not in checkpoints:
         raise error("The checkpoint is none of those that this page offers.")
     return checkpoints[chosen]
-
-
-def explanation_fields() -> list[Any]:
-    return [
-        gr.Radio(
-            ["none", "attention", "occlusion"],
-            value="none",
-            label="Which crop spoke",
-            info="Boxes get lines as wide as their share. Occlusion is slower, and to be trusted more.",
-        )
-    ]
-
-
-def pair_fields() -> list[Any]:
-    info = "As it stands in the tweet, where it occurs once."
-    with gr.Row():
-        return [gr.Textbox(label=label, info=info) for label in ("Head", "Tail")]
 
 
 def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
@@ -358,7 +398,7 @@ def serve(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         show_error=False,
         enable_monitoring=False,
         run_history=False,
-        theme=THEME,
+        theme=_theme(),
         css=STYLE,
         ssr_mode=False,
         footer_links=["api"],

@@ -252,7 +252,7 @@ class BulkPrediction:
             report.update(record["report"])
             articles += record["articles"]
         if self.html is not None:
-            title = f"{' and '.join(self.found).capitalize()} by {Path(self.tagger.model.name_or_path).name}"
+            title, model = " and ".join(self.found).capitalize(), Path(self.tagger.model.name_or_path).name
             with replacing(self.html) as file:
-                file.write(results_page(title, articles, report.rows, self.explain is not None))
+                file.write(results_page(title, model, articles, report, self.explain is not None))
         return report

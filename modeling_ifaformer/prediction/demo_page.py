@@ -10,7 +10,7 @@ from modeling_ifaformer.training.scoring import SHUFFLED
 from processing import IFAformerPipeline, IFAformerProcessor
 from processing.data.demo.entity_tweets import TYPICAL_TWEETS, plan_tweet
 from processing.inspection.html_page import page
-from processing.rendering import CROP_COLOURS, entity_text, escaped, picture_figure
+from processing.rendering import CROP_COLOURS, entity_text, escaped, framed_picture
 
 
 SENTENCE = "Phoenix is all over my timeline"
@@ -59,6 +59,7 @@ def _tagged_picture(tagger: IFAformerPipeline, entity_type: str) -> str:
     picture = scene.paint()
     crops = [crop.box for crop in scene.aux_crops[: tagger.processor.num_aux_crops]]
     entities = tagger({"text": SENTENCE, "image": picture, "crops": crops})
-    boxes = [("", crop.box, CROP_COLOURS["aux"]) for crop in scene.aux_crops if crop.object.deciding]
-    figure = picture_figure(picture, f"Drawn: {DRAWN[entity_type]} ({entity_type})", boxes)
-    return f"<article><p>{entity_text(SENTENCE, entities)}</p>{figure}</article>"
+    frames = [("", crop.box, CROP_COLOURS["aux"]) for crop in scene.aux_crops if crop.object.deciding]
+    caption = f"Drawn: {DRAWN[entity_type]} ({entity_type})"
+    figure = f"<figure>{framed_picture(picture, caption, frames)}<figcaption>{caption}</figcaption></figure>"
+    return f'<article class="tweet"><p class="text">{entity_text(SENTENCE, entities)}</p>{figure}</article>'

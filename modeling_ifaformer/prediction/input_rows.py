@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -36,7 +37,8 @@ class InputRow(NamedTuple):
     columns: dict[str, Any]  # as the pipeline takes them; empty where the row cannot be read
     problem: Problem | None = None
     pictures: Mapping[str, Any] = MappingProxyType({})  # of the picture columns, the paths as the source has them
-    shown: Any = None  # the picture for a page, its path with links followed; None outside of the input's folder
+    # For one of its pictures: what a page may embed, a path with links followed; None outside of the input's folder.
+    shown: Callable[[Any], Any] = lambda picture: picture
 
 
 def row_digest(row: InputRow) -> str:
@@ -65,7 +67,7 @@ class RowSource:
 
 def single_row(columns: dict[str, Any], place: str = "text") -> RowSource:
     """One row, of columns as the pipeline takes them."""
-    return RowSource(lambda: iter([InputRow(place, columns, shown=columns.get("image"))]), digest(columns))
+    return RowSource(lambda: iter([InputRow(place, columns)]), digest(columns))
 
 
 def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSource:
@@ -85,9 +87,7 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
 
     def read() -> Iterator[InputRow]:
         for number, row in enumerate(chosen):
-            picture, paths = row.get("image"), _paths_of(row)
-            is_outside = "image" in paths and leads_elsewhere(paths["image"])
-            yield InputRow(f"{name}, row {number}", row, pictures=paths, shown=None if is_outside else picture)
+            yield InputRow(f"{name}, row {number}", row, pictures=_paths_of(row), shown=_shown_of_data)
 
     return RowSource(read, rows._fingerprint, [name])
 
@@ -131,7 +131,7 @@ def file_rows(inputs: Sequence[str], image_dir: str | None = None) -> RowSource:
                 if is_conll and "image" in pictures:
                     pictures["image"] = Path(with_its_ending(str(pictures["image"])))
                     columns["image"] = str(Path(columns["image"]).with_suffix(pictures["image"].suffix))
-                shown = _shown(pictures.get("image"), folder)
+                shown = partial(_shown_of_folder, folder=folder)
                 yield InputRow(place, columns | pictures, pictures=_paths_of(columns), shown=shown)
 
     if image_dir is None and all(ending_of(path) in CONLL_ENDINGS for path in paths):
@@ -199,28 +199,31 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _shown(image: Any, folder: Path) -> Any:
-    """A row's picture for a page: what lies outside of the folder is tagged, but not copied into the page."""
-    if isinstance(image, list):
-        image = image[0] if image else None
-    path = image.get("path") if isinstance(image, dict) and image.get("bytes") is None else image
+def _shown_of_folder(picture: Any, folder: Path) -> Any:
+    """What lies outside of the folder is tagged, but not copied into the page."""
+    path = picture.get("path") if isinstance(picture, dict) and picture.get("bytes") is None else picture
     if not isinstance(path, str | os.PathLike) or is_address(path):
-        return image
+        return picture
     return real_path_below(path, folder)
+
+
+def _shown_of_data(picture: Any) -> Any:
+    path = _path_of(picture)
+    return None if path and leads_elsewhere(path) else picture
 
 
 def _paths_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of pictures of a row, as far as these are files of their own."""
-
-    def path_of(picture: Any) -> str | None:
-        picture = picture.get("path") if isinstance(picture, dict) and not picture.get("bytes") else picture
-        return picture if isinstance(picture, str) else None
-
     paths: dict[str, Any] = {}
     for name in PICTURE_COLUMNS:
         given = row.get(name)
-        paths[name] = [path for path in map(path_of, given) if path] if isinstance(given, list) else path_of(given)
+        paths[name] = [path for path in map(_path_of, given) if path] if isinstance(given, list) else _path_of(given)
     return {name: path for name, path in paths.items() if path}
+
+
+def _path_of(picture: Any) -> str | None:
+    picture = picture.get("path") if isinstance(picture, dict) and not picture.get("bytes") else picture
+    return picture if isinstance(picture, str) else None
 
 
 def _below(folder: Path, pictures: Any) -> Any:

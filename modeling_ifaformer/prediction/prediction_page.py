@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from copy import copy
+from datetime import date
 from pathlib import PurePath
 
-from processing.inspection.html_page import OUTSIDE, page
-from processing.rendering import tweet_html
+from processing.columns import PICTURE_COLUMNS
+from processing.inspection.html_page import FRAMES, OUTSIDE, page
+from processing.rendering import escaped, marked_type, tweet_html
 from processing.tagged_text import TaggedRow
 
 from .input_rows import InputRow
+from .prediction_report import PredictionReport
 
 
 def article(row: InputRow, result: TaggedRow) -> str:
@@ -21,18 +24,53 @@ def article(row: InputRow, result: TaggedRow) -> str:
         name = PurePath(row.place).name  # without the folder of the file
         return tweet_html(None, [], problems=[f"{name}: {problem}" for problem in problems])
     shown = copy(result)
-    is_read = result.image is not None and all(problem.column != "image" for problem in result.found_problems)
-    shown["problems"] = problems + [OUTSIDE] * (is_read and row.shown is None)
-    shown.image = row.shown
-    return shown._repr_html_()
-
-
-def results_page(title: str, articles: Sequence[str], num_rows: int, is_explained: bool) -> bytes:
-    """The page of these first ones of so many rows, in UTF-8."""
-    note = (
-        f"The first {len(articles)} of {num_rows} tweets." if len(articles) < num_rows else f"All {num_rows} tweets."
+    is_unread = any(problem.column == "image" for problem in result.found_problems)
+    given = {**result.pictures, **({"image": None} if is_unread else {})}
+    shown.pictures = {
+        column: [None if picture is None else row.shown(picture) for picture in _as_list(given.get(column))]
+        for column in PICTURE_COLUMNS
+    }
+    is_outside = any(
+        picture is not None and embedded is None
+        for column in PICTURE_COLUMNS
+        for picture, embedded in zip(_as_list(given.get(column)), shown.pictures[column], strict=True)
     )
+    shown["problems"] = problems + [OUTSIDE] * is_outside
+    return shown.article()
+
+
+def _as_list(pictures: object) -> list:
+    return list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+
+
+def results_page(
+    title: str, model: str, articles: Sequence[str], report: PredictionReport, is_explained: bool
+) -> bytes:
+    """
+    The page of these first ones of the rows that the report counts, in UTF-8.
+
+    Args:
+        title, model: of the page, and the name of the model.
+        is_explained: whether the entities have shares.
+    """
+    num_shown, num_rows = len(articles), report.rows
+    facts = [f"The first {num_shown} of {num_rows} tweets." if num_shown < num_rows else f"All {num_rows} tweets."]
+    facts[0] += f" Tagged by {escaped(model)} on {date.today().isoformat()}."
+    if "entities" in report.found:
+        of_types = ", ".join(f"{count} {marked_type(name)}" for name, count in report.entities.most_common())
+        facts.append(f"Names: {of_types or 'none'}. {report.without_entities} tweets are without a name.")
+    if "relations" in report.found:
+        of_relations = ", ".join(f"{count} {escaped(name)}" for name, count in report.relations.most_common())
+        facts.append(f"Relations: {of_relations or 'none'}.")
+    if report.skipped:
+        facts.append(f"{report.skipped.total()} rows could not be tagged.")
+    facts.append(FRAMES)
     if is_explained:
-        note += " The wider the line of a box, the more its crop speaks for the entity."
+        facts.append(
+            "Choose a name by a click, or with the arrow keys, to see what the model looked at for it: the wider a "
+            "frame, the more this part of the picture speaks for the name."
+        )
+    told = "".join(f"<p>{fact}</p>" for fact in facts)
     # Half of a surrogate pair is no text.
-    return page(title, f'<p class="note">{note}</p>{"".join(articles)}').encode(errors="replace")
+    body = f'{told}<div class="tweets">{"".join(articles)}</div>'
+    return page(title, body).encode(errors="replace")

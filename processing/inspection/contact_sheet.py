@@ -18,8 +18,9 @@ from processing.detectors import DetectedObject
 from processing.images import full_size
 from processing.rendering import CROP_COLOURS
 
+from .html_page import NAMES
 
-NAMES = {"aux": "aux: phrase grounding", "rcnn": "rcnn: closed set"}
+
 COLUMNS = 3
 CELL_WIDTH, CELL_HEIGHT = 4.4, 4.1  # inches
 FIELD_ASPECT = 4 / 3  # of a picture's field, width to height

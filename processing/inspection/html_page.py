@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from processing.rendering import escaped
+from processing.rendering import CROP_COLOURS, escaped
+from processing.rendering import STYLE as TWEET_STYLE
 
 
 STYLE = """
@@ -11,29 +12,32 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6edf3; --ground: #0d1117; --line: #3d444d; --note: #9da7b3; }
 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; color: var(--text);
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 0 auto; padding: 1rem; color: var(--text);
   background: var(--ground); overflow-wrap: anywhere; }
 mark { border-radius: .3em; padding: .1em .25em; color: #1b1f24; }
-mark small { font-weight: 600; margin-left: .35em; unicode-bidi: isolate; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+.tweets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 0 2rem; }
 article { border-top: 1px solid var(--line); padding: 1rem 0; }
-article > p { margin: .2rem 0 .6rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; }
-figure { margin: 0; max-width: 100%; }
-figure img, figure svg { display: block; max-width: 100%; height: auto; border-radius: .3rem;
-  outline: 1px solid var(--line); }
+figure { margin: 0; }
+figure svg { width: 100%; height: auto; border-radius: .3rem; }
 figcaption, .note { color: var(--note); font-size: .85rem; }
 .key { border-bottom: .2em solid; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0 1.2rem; }
-.beside svg { width: 100%; }
 .figures { grid-template-columns: repeat(auto-fit, minmax(6rem, 1fr)); }
 .figures b { display: block; font-size: 2.4rem; line-height: 1.1; }
 """
 
 
-OUTSIDE = "The picture lies outside of the folder of the data and is not embedded."
+NAMES = {"aux": "phrase grounding (aux)", "rcnn": "a detector of a closed set (rcnn)"}
+FRAMES = "Frames, and numbers beside crops: {aux}, {rcnn}.".format(
+    **{
+        kind: f'<span class="key" style="border-color:{CROP_COLOURS[kind]}">{name}</span>'
+        for kind, name in NAMES.items()
+    }
+)
+OUTSIDE = "A picture lies outside of the folder of the data and is not embedded."
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -47,6 +51,6 @@ def page(title: str, body: str) -> str:
     """A whole HTML page around `body`, which is HTML already."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escaped(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body><h1>{escaped(title)}</h1>{body}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}{TWEET_STYLE}</style>'
+        f"</head><body><h1>{escaped(title)}</h1>{body}</body></html>\n"
     )

@@ -6,22 +6,17 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from processing.columns import CROP_KINDS, OBJECT_COLUMNS
+from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS
 from processing.data.tasks import choose_split
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.labels import entity_spans
-from processing.rendering import CROP_COLOURS, entity_text, escaped, picture_figure
+from processing.rendering import escaped, tweet_html
 from processing.rows.local_paths import leads_elsewhere, without_folders
 from processing.rows.row_features import label_names
 from processing.tokenizing import row_words
 
-from .contact_sheet import NAMES
-from .html_page import OUTSIDE, page, table
+from .html_page import FRAMES, OUTSIDE, page, table
 from .statistics import statistics_table
-
-
-# Width of a picture and of a crop on the page, in pixels.
-PICTURE_WIDTH, CROP_WIDTH = 360, 128
 
 
 def choose_rows(
@@ -71,14 +66,10 @@ def sample_page(
     """
     header, lines = statistics_table(statistics)
     findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
-    legend = ""
     if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
-        keys = (
-            f'<span class="key" style="border-color:{CROP_COLOURS[kind]}">{NAMES[kind]}</span>' for kind in CROP_KINDS
-        )
-        legend = f"<p>Boxes: {', '.join(keys)}</p>"
+        findings += f"<p>{FRAMES}</p>"
     samples = "".join(_sample(split, data[split], index, max_megapixels) for split, index in rows)
-    body = f"{table(header, lines)}{findings}<h2>Samples</h2>{legend}{samples}"
+    body = f'{table(header, lines)}{findings}<h2>Samples</h2><div class="tweets">{samples}</div>'
     return page(f"Data set {without_folders(name)}", body)
 
 
@@ -86,38 +77,33 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
     """One row as HTML."""
     row = rows[index]
     text, _, offsets = row_words(row)
+    relations, told = [], [f"{split}, {without_folders(row['id'])}"]
     if "ner_tags" in row:
         names = label_names(rows, "ner_tags")
         spans = entity_spans([names[tag] for tag in row["ner_tags"]])
-        below = ""
     else:
         spans = [(name, row[name]["start"], row[name]["end"]) for name in ("head", "tail")]
-        relation = label_names(rows, "relation")[row["relation"]]
-        below = f"<p>{escaped(relation)}: {escaped(row['head']['name'])}, {escaped(row['tail']['name'])}</p>"
+        words = {name: row[name]["name"] for name in ("head", "tail")}
+        relations = [{**words, "relation": label_names(rows, "relation")[row["relation"]]}]
         if spans[0][1] < spans[1][2] and spans[1][1] < spans[0][2]:
             spans = spans[:1]  # they overlap: the tail is named below
     entities = [
         {"entity_group": name, "start": offsets[start][0], "end": offsets[end - 1][1]} for name, start, end in spans
     ]
-    boxes = [
-        (f"{found['label']} {found['score']:.2f}", found["box"], CROP_COLOURS[kind])
-        for kind in CROP_KINDS
-        for found in row.get(f"{kind}_objects") or []
-    ]
-    pictures = [("image", row["image"], boxes, PICTURE_WIDTH)] if row["image"] is not None else []
-    for kind in CROP_KINDS:
-        pictures += [
-            (f"{kind} crop {index}", crop, [], CROP_WIDTH) for index, crop in enumerate(row[f"{kind}_crops"] or [])
-        ]
-    figures = ['<p class="note">no image</p>'] if row["image"] is None else []
-    for caption, picture, drawn, width in pictures:
-        if picture["bytes"] is None and leads_elsewhere(picture["path"]):
-            figures.append(f'<p class="note">{caption}: {OUTSIDE}</p>')
-            continue
-        try:
-            figures.append(picture_figure(load_image(picture, max_megapixels), caption, drawn, width))
-        except ImageError as error:
-            figures.append(f'<p class="note">{escaped(f"{caption}: {error.problem.published}")}</p>')
-    name = f"{split}, {without_folders(row['id'])}"
-    sample = f'<article><p class="note">{escaped(name)}</p><p>{entity_text(text, entities)}</p>{below}'
-    return f'{sample}<div class="pictures">{"".join(figures)}</div></article>'
+    crops = {column: row.get(column.replace("_crops", "_objects")) or [] for column in CROP_COLUMNS}
+    pictures: dict[str, list[Any]] = {"image": [] if row["image"] is None else [row["image"]]}
+    # A crop whose box is known is a part of the picture.
+    pictures |= {column: [] if crops[column] else row[column] or [] for column in CROP_COLUMNS}
+    for column, of_column in pictures.items():
+        for number, picture in enumerate(of_column):
+            name = "image" if column == "image" else f"{column} {number}"
+            of_column[number] = None
+            if picture["bytes"] is None and leads_elsewhere(picture["path"]):
+                told.append(f"{name}: {OUTSIDE}")
+                continue
+            try:
+                of_column[number] = load_image(picture, max_megapixels)
+            except ImageError as error:
+                told.append(f"{name}: {error.problem.published}")
+    nothing = "" if row["image"] is not None else "There is no picture."
+    return tweet_html(text, entities, pictures, crops, told, relations, nothing)

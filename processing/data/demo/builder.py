@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import datasets
 from PIL import Image
 
-from processing.columns import CROP_COLUMNS
+from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS
 from processing.jobs.digests import code_digest
 
 from .drawing import Scene
@@ -73,12 +73,14 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
         for index in itertools.chain.from_iterable(chunks):
             answers, scene = self._plan(split, index)
             row: dict[str, Any] = {"id": f"{split}-{index}", "image_id": None, **answers, "image": None}
-            row |= {column: [] for column in CROP_COLUMNS}
+            row |= {column: [] for column in (*CROP_COLUMNS, *OBJECT_COLUMNS)}
             if scene is not None:
                 picture = scene.paint()
                 row |= {"image_id": row["id"], "image": _encode(picture)}
-                for column in CROP_COLUMNS:
-                    row[column] = [_encode(picture.crop(crop.box)) for crop in getattr(scene, column)]
+                for column, objects in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True):
+                    crops = getattr(scene, column)
+                    row[column] = [_encode(picture.crop(crop.box)) for crop in crops]
+                    row[objects] = [crop.detected for crop in crops]
             yield index, row
 
 

@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from processing.labels import TWITTER_TAGS
-from processing.rows.row_features import ner_features
+from processing.rows.row_features import ner_features, with_objects
 
 from .builder import DemoBuilder
 from .drawing import KINDS, TYPES, Scene, SceneObject, place_objects, plan_scene
@@ -150,7 +150,7 @@ class DemoMNER(DemoBuilder):
     """Drawn tweets for entity recognition; options as in [`DemoConfig`]."""
 
     DESCRIPTION = "Tweets with drawn pictures, where the picture settles the type of an ambiguous name."
-    FEATURES = ner_features(TWITTER_TAGS)
+    FEATURES = with_objects(ner_features(TWITTER_TAGS))
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene | None]:
         tweet = plan_tweet(self.config.seed, split, index)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from processing.labels import NO_RELATION
-from processing.rows.row_features import re_features
+from processing.rows.row_features import re_features, with_objects
 
 from .builder import DemoBuilder
 from .drawing import KINDS, Scene, SceneObject, place_objects, plan_scene
@@ -58,6 +58,15 @@ SENTENCES = options("""
     {two} and {one} did not disappoint {when} ; {folks} loves {two} and {one} and I get it ;
     my love for {one} and {two} is real {when}
 """)
+
+
+# Of the test split of seed 0, a tweet for each of four relations whose objects both detectors found, beside others.
+TYPICAL_RELATIONS = {
+    "/per/org/member_of": 26,
+    "/per/loc/place_of_residence": 11,
+    "/per/per/peer": 3,
+    "/per/misc/present_in": 72,
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ class DemoRelations(DemoBuilder):
     """Drawn tweets for relation extraction; options as in [`DemoConfig`]."""
 
     DESCRIPTION = "Tweets with drawn pictures, where the picture settles the relation between two names."
-    FEATURES = re_features(RELATIONS)
+    FEATURES = with_objects(re_features(RELATIONS))
 
     def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene]:
         tweet = plan_relation(self.config.seed, split, index)

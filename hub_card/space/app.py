@@ -82,6 +82,7 @@ STYLE = """
 .tagged { scroll-margin-top: .5rem; font-size: 1rem; }
 .tagged [role="status"] { padding-top: 1.2rem; }  /* clear of the label */
 .tagged .waiting { color: var(--body-text-color-subdued); }
+textarea { unicode-bidi: plaintext; }  /* Arabic and Hebrew lie right */
 /* gradio's is orange on white */
 button[role="tab"][aria-selected="true"] { color: var(--body-text-color) !important; font-weight: 600; }
 """

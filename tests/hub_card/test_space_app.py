@@ -65,14 +65,11 @@ def test_what_the_pipeline_says_is_shown(taggers, checkpoint, upload):
         assert set(plain) == {"text", "entities"} and "shares" not in plain["entities"][0]
 
 
-def test_work_for_one_visitor_is_bounded(taggers, checkpoint, upload, monkeypatch, space_app, visitors):
+def test_work_for_one_visitor_is_bounded(taggers, checkpoint, upload, monkeypatch, visitors):
     given = ("Jordan met Paris in New York City .", upload(Image.new("RGB", (40, 30))), "", checkpoint, "attention")
-    told = []
-    monkeypatch.setattr(space_app.gr, "Warning", told.append)
-    monkeypatch.setattr(space_app, "MAX_EXPLAINED", 1)
     html, report = taggers.tag(*given)
-    assert ["shares" in entity for entity in report["entities"]] == [True, *[False] * (len(report["entities"]) - 1)]
-    assert html.count("<figure") == 1 and "only the first 1 are explained" in told[0]
+    assert len(report["entities"]) > 1 and all("shares" in entity for entity in report["entities"])
+    assert html.count("<image ") == 1, "one picture for all names"
     large = upload(Image.new("RGB", (5001, 5000)))
     assert "at most 25 megapixels" in taggers.tag("Jordan", large, "", checkpoint, "none")[1]["problems"][0]
     monkeypatch.setattr(visitors, "MAX_SECONDS", 0)
@@ -206,42 +203,44 @@ def test_relations_between_the_entities(relating, checkpoint):
 def test_the_relation_of_two_entities(relating, relation_checkpoint, upload, space_app, monkeypatch):
     picture = Image.linear_gradient("L").convert("RGB").resize((40, 30))
     boxes = json.dumps({"aux_crops": [[0, 0, 9, 9]]})
-    shown, report = relating.relate(
-        "Jordan met Paris", upload(picture), boxes, relation_checkpoint, "Paris ", "Jordan"
-    )
+    shown, report = relating.relate("Jordan met Paris", upload(picture), boxes, "Paris ", "Jordan")
     expected = relating.load(relation_checkpoint, space_app.RELATION_TASK)(
         {"text": "Jordan met Paris", "head": (11, 16), "tail": (0, 6), "image": picture, "crops": json.loads(boxes)},
         on_error="report",
     )
-    assert report == expected and shown == expected._repr_html_() and "Paris<small>head" in shown and "<svg" in shown
+    assert report == expected and shown == expected._repr_html_() and "Paris<small> head" in shown and "<svg" in shown
     told = []
     monkeypatch.setattr(space_app.gr, "Warning", told.append)
     for head in ("<b>", None):
-        shown, report = relating.relate("Jordan met Paris", None, None, relation_checkpoint, head, "Jordan")
+        shown, report = relating.relate("Jordan met Paris", None, None, head, "Jordan")
         assert set(report) == {"text", "problems"} and "occurs 0 times" in shown
     assert "(&#x27;&lt;b&gt;&#x27; occurs 0 times)" in told[0] and "<b>" not in shown
 
 
-def test_limits_hold_for_relations_too(relating, relation_checkpoint, upload):
-    rest = (relation_checkpoint, "Jordan", "Paris")
+def test_limits_hold_for_relations_too(relating, upload):
     for arguments, message in (
-        (("a" * 2001, None, ""), "The text has 2,001 characters"),
-        (("Jordan", upload(b"0" * 10_000_001), ""), "The picture has 10.0 MB"),
-        (("Jordan", None, "[[1"), "The boxes are no JSON"),
-        (("Jordan", None, "", "no/such"), "This checkpoint does not load"),
-        (("Jordan", None, "", relation_checkpoint, "a" * 2001, "b"), "The head has 2,001 characters"),
-        (("Jordan", None, "", relation_checkpoint, "b", "a" * 2001), "The tail has 2,001 characters"),
+        (("a" * 2001, None, "", "Jordan", "Paris"), "The text has 2,001 characters"),
+        (("Jordan", upload(b"0" * 10_000_001), "", "Jordan", "Paris"), "The picture has 10.0 MB"),
+        (("Jordan", None, "[[1", "Jordan", "Paris"), "The boxes are no JSON"),
+        (("Jordan", None, "", "a" * 2001, "b"), "The head has 2,001 characters"),
+        (("Jordan", None, "", "b", "a" * 2001), "The tail has 2,001 characters"),
     ):
         with pytest.raises(gr.Error) as refusal:
-            relating.relate(*arguments, *rest[len(arguments) - 3 :])
+            relating.relate(*arguments)
         assert refusal.value.message.startswith(message)
 
 
+def test_a_relation_model_that_does_not_load(space_app):
+    with pytest.raises(gr.Error) as refusal:
+        space_app.Taggers({}, "no/such").relate("Jordan met Paris", None, "", "Jordan", "Paris")
+    assert refusal.value.message.startswith("This checkpoint does not load")
+
+
 def test_what_detectors_refuse_is_told(space_app, relation_checkpoint, upload, tiny_detector, caplog):
-    taggers = space_app.Taggers({"rcnn_detector": str(tiny_detector("owlv2"))})
+    taggers = space_app.Taggers({"rcnn_detector": str(tiny_detector("owlv2"))}, relation_checkpoint)
     picture = upload(Image.new("RGB", (40, 30)))
     with pytest.raises(gr.Error) as refusal:
-        taggers.relate("Jordan met Paris", picture, "", relation_checkpoint, "Jordan", "Paris")
+        taggers.relate("Jordan met Paris", picture, "", "Jordan", "Paris")
     assert refusal.value.message == "The detectors of this page do not work. The log of its server says why."
     assert "rcnn_detector" in caplog.text
 
@@ -259,7 +258,15 @@ def test_where_the_model_of_relations_is_named(space_app, monkeypatch, tmp_path)
     assert space_app.relation_model_name("runs/mine") == "runs/mine"
 
 
-def test_tabs_only_where_there_are_relations(space_app, checkpoint, relation_checkpoint, relating, serve):
+def test_the_menu_of_models_shows_only_where_there_are_several(space_app, checkpoint, relation_checkpoint):
+    for checkpoints in ([checkpoint], [checkpoint, relation_checkpoint]):
+        page = space_app.build(checkpoints, [], space_app.Taggers({}))
+        (menu,) = [part["props"] for part in page.config["components"] if part["type"] == "dropdown"]
+        assert menu["visible"] is (len(checkpoints) > 1)
+        assert [shown for shown, _ in menu["choices"]] == [Path(name).name for name in checkpoints]
+
+
+def test_tabs_only_where_there_are_relations(space_app, checkpoint, relating, serve):
     def tabs(page):
         return [part["props"]["label"] for part in page.config["components"] if part["type"] == "tabitem"]
 
@@ -269,7 +276,7 @@ def test_tabs_only_where_there_are_relations(space_app, checkpoint, relation_che
     plain = space_app.build([checkpoint], [], space_app.Taggers({}))
     assert tabs(plain) == [] and endpoints(plain) == {"tag"}
     page = space_app.build([checkpoint], [], relating)
-    assert tabs(page) == ["Entities", "Relations"] and endpoints(page) == {"tag", "relate"}
+    assert tabs(page) == ["Names", "Relation of two names"] and endpoints(page) == {"tag", "relate"}
 
     running, most = set(), []
     for function in page.fns.values():
@@ -285,12 +292,12 @@ def test_tabs_only_where_there_are_relations(space_app, checkpoint, relation_che
             function.fn = slow
     client = Client(serve(page), verbose=False)
     tweet = {"text": "Jordan met Paris", "picture": None, "boxes": ""}
-    pair = {"checkpoint": Path(relation_checkpoint).name, "head": "Jordan", "tail": "Paris"}
+    pair = {"head": "Jordan", "tail": "Paris"}
     jobs = [
         client.submit(**tweet, checkpoint=Path(checkpoint).name, explanation="none", api_name="/tag"),
         client.submit(**tweet, **pair, api_name="/relate"),
         client.submit(**tweet, checkpoint=Path(checkpoint).name, explanation="none", api_name="/tag"),
     ]
     (_, entities), (shown, relation), _ = (job.result() for job in jobs)
-    assert entities["relations"] and relation["relation"] and "Jordan<small>head" in shown
+    assert entities["relations"] and relation["relation"] and "Jordan<small> head" in shown
     assert most == [1, 1, 1], "one at a time, of both tabs"

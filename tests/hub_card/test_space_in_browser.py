@@ -14,8 +14,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("no chromium on this machine (apt-get install chromium)", allow_module_level=True)
 
-TEXT, BUTTON, RESULT = "Jordan met Paris in New York City .", "Find entities", "The result comes here."
-BOXES = {"aux_crops": [[4, 4, 20, 20]], "rcnn_crops": [[0, 0, 30, 20]]}
+TEXT, BUTTON, RESULT = "Jordan met Paris in New York City .", "Find the names", "The result comes here."
+BOXES = {"aux_crops": [{"box": [4, 4, 20, 20], "label": "a dog", "score": 0.5}], "rcnn_crops": [[0, 0, 30, 20]]}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(space_app, checkpoint, picture):
-    page = space_app.build([checkpoint], [[TEXT, str(picture), json.dumps(BOXES)]], space_app.Taggers({}))
+    examples = [{"text": TEXT, "image": str(picture), "boxes": json.dumps(BOXES)}]
+    examples.append({**examples[0], "text": "Jordan met Paris", "head": "Jordan", "tail": "Paris"})
+    page = space_app.build([checkpoint], examples, space_app.Taggers({}))
     _, address, _ = space_app.serve(page, prevent_thread_lock=True, quiet=True)
     yield address
     page.close()
@@ -42,8 +44,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def address_with_relations(space_app, checkpoint, relation_checkpoint):
-    page = space_app.build([checkpoint], [], space_app.Taggers({}, relation_checkpoint))
+def address_with_relations(space_app, checkpoint, relation_checkpoint, picture):
+    example = {"text": "Jordan met Paris", "image": str(picture), "boxes": "", "head": "Paris", "tail": "Jordan"}
+    page = space_app.build([checkpoint], [example], space_app.Taggers({}, relation_checkpoint))
     _, address, _ = space_app.serve(page, prevent_thread_lock=True, quiet=True)
     yield address
     page.close()
@@ -52,7 +55,8 @@ def address_with_relations(space_app, checkpoint, relation_checkpoint):
 @pytest.fixture
 def open_page(browser, address):
     """
-    `open_page(width, at=address)` -> the page. Afterwards: nothing on the console, and no request to anybody else.
+    `open_page(width, at=address, colours="light")` -> the page. Afterwards: nothing on the console, and no request to
+    anybody else.
     """
     contexts, complaints = [], []
 
@@ -62,8 +66,8 @@ def open_page(browser, address):
         if message.type == "error" and not is_progress:
             complaints.append(message.text)
 
-    def start(width=1200, at=address):
-        context = browser.new_context(viewport={"width": width, "height": 900})
+    def start(width=1200, at=address, colours="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
@@ -98,26 +102,33 @@ def is_within(page):
     return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def choose_example(page):
+    page.locator(".examples tbody tr").filter(visible=True).first.click()
+
+
+def shares_shown(page):
+    """The percent of each source, of the name that is chosen."""
+    return page.locator(".tagged .percent").filter(visible=True).all_inner_texts()
+
+
 def test_type_upload_read_copy(open_page, space_app, checkpoint, picture):
     page = open_page()
     page.get_by_label("Tweet").fill(TEXT)
     put(page, picture)
     page.get_by_role("img").first.wait_for()
-    page.get_by_label("attention").check()
-    page.get_by_text("Boxes to look at").click()
-    page.get_by_label("Boxes as JSON").fill(json.dumps(BOXES))
+    page.get_by_text("Settings").click()
+    page.get_by_label("where its attention went").check()
     page.get_by_role("button", name=BUTTON).click()
-    expected = space_app.Taggers({}).load(checkpoint)(
-        {"text": TEXT, "image": str(picture), "crops": BOXES}, on_error="report", explain="attention"
-    )
+    expected = space_app.Taggers({}).load(checkpoint)({"text": TEXT, "image": str(picture)}, explain="attention")
     article = result_of(page)
-    assert article.locator("mark").count() == len(expected["entities"]) > 0
-    widths = article.locator("rect").evaluate_all("boxes => boxes.map(box => box.getAttribute('stroke-width'))")
-    assert len(widths) == 2 * len(expected["entities"]) and len(set(widths)) > 1, "by share"
+    assert article.locator("mark").count() == len(expected) > 1
+    assert article.locator("image").count() == 1, "one picture for all names"
+    assert "Jordan " in article.locator("mark").first.inner_text(), "a space between name and type"
+    page.get_by_text("The same as JSON").click()
     page.get_by_role("button", name=re.compile("copy", re.IGNORECASE)).click()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
-    assert copied["text"] == TEXT and copied["crops"] == expected["crops"]
-    for found, entity in zip(copied["entities"], expected["entities"], strict=True):
+    assert copied["text"] == TEXT
+    for found, entity in zip(copied["entities"], expected, strict=True):
         assert (found["start"], found["end"], found["entity_group"]) == (
             entity["start"],
             entity["end"],
@@ -126,17 +137,62 @@ def test_type_upload_read_copy(open_page, space_app, checkpoint, picture):
         assert found["score"] == pytest.approx(entity["score"], abs=1e-4)
 
 
-def test_an_example_brings_its_boxes_and_an_own_picture_drops_them(open_page, picture):
+def test_a_name_is_chosen_by_click_or_keyboard(open_page, space_app, checkpoint, picture):
     page = open_page()
-    page.get_by_role("gridcell").first.or_(page.locator("table tbody td").first).first.click()
-    playwright.expect(page.get_by_label("Tweet")).to_have_value(TEXT)
-    page.get_by_text("Boxes to look at").click()
-    boxes = page.get_by_label("Boxes as JSON")
-    playwright.expect(boxes).to_have_value(json.dumps(BOXES))
+    choose_example(page)
+    names = result_of(page).get_by_role("radio")
+    expected = space_app.Taggers({}).load(checkpoint)(
+        {"text": TEXT, "image": str(picture), "crops": BOXES}, explain="occlusion"
+    )
+    told = [[f"{100 * share['share']:.0f} %" for share in entity["shares"]] for entity in expected]
+    assert names.count() == len(expected) > 1 and len({*map(tuple, told)}) > 1
+    assert shares_shown(page) == told[0]
+    result_of(page).locator("mark").nth(1).click()
+    assert shares_shown(page) == told[1]
+    page.keyboard.press("ArrowLeft")
+    assert shares_shown(page) == told[0] and names.first.is_checked()
+    frames = result_of(page).locator("g.of-0 rect, g.of-1 rect").filter(visible=True)
+    assert frames.count() == 2
+    assert result_of(page).locator("li").all_inner_texts()[2].split("\n")[:2] == ["1", "a dog (found by the detector)"]
+
+
+def test_an_example_runs_at_once_and_what_is_changed_clears_the_result(open_page, picture):
+    page = open_page()
+    waiting = page.get_by_text(RESULT)
+    for change in (
+        lambda: page.get_by_label("Tweet").press_sequentially("!"),
+        lambda: page.get_by_role("button", name=re.compile("clear|remove", re.IGNORECASE)).first.click(),
+    ):
+        choose_example(page)
+        assert result_of(page).locator("svg.crop").count() == 3  # of the picture and of its two parts
+        change()
+        waiting.wait_for()
+    put(page, picture)
     page.get_by_role("button", name=BUTTON).click()
-    assert result_of(page).locator("rect").count() == 2
-    page.get_by_role("button", name=re.compile("clear|remove", re.IGNORECASE)).first.click()
-    playwright.expect(boxes).to_have_value("")
+    assert result_of(page).locator("svg.crop").count() == 1, "the parts were those of the example's picture"
+
+
+def test_the_result_comes_into_view_on_a_phone(open_page):
+    page = open_page(width=400)
+    choose_example(page)
+    playwright.expect(result_of(page).locator(".text")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_everybody_can_read_and_use_it(open_page, address_with_relations, width, colours):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(width, address_with_relations, colours)
+    assert axe.run(page).response["violations"] == []
+    page.get_by_label("Tweet").fill(TEXT)
+    page.get_by_role("button", name=BUTTON).click()
+    result_of(page)
+    assert axe.run(page).response["violations"] == []
+    page.get_by_role("tab", name="Relation").click()
+    choose_example(page)
+    page.locator(".tagged article b").or_(page.get_by_text("No relation found")).first.wait_for()
+    assert axe.run(page).response["violations"] == []
+    assert is_within(page)
 
 
 HOSTILE = [
@@ -152,13 +208,15 @@ def test_any_text_is_shown_as_text(open_page, text):
     page = open_page(width=400)
     page.get_by_label("Tweet").fill(text)
     page.get_by_role("button", name=BUTTON).click()
-    first = result_of(page).locator("p").first
+    first = result_of(page).locator(".text")
     shown = first.evaluate(
         "p => { const copy = p.cloneNode(true); copy.querySelectorAll('mark > small').forEach(s => s.remove()); "
         "return copy.textContent }"
     )
     assert shown == text
     assert page.locator(".tagged script, .tagged img, .tagged iframe").count() == 0
+    if "\u05e9" in text:  # Hebrew
+        assert first.evaluate("p => getComputedStyle(p).direction + getComputedStyle(p).textAlign") == "rtlstart"
     page.wait_for_timeout(200)  # what a script would need to run
     assert is_within(page)
 
@@ -200,35 +258,35 @@ def test_by_keyboard_alone_on_a_phone(open_page):
 
     focus("e.tagName == 'TEXTAREA'")
     page.keyboard.type(TEXT)
-    focus("e.value == 'attention'")  # gradio makes each choice a group of its own: Tab and Space, no arrows
-    page.keyboard.press("Space")
-    playwright.expect(page.get_by_label("attention")).to_be_checked()
     focus(f"e.tagName == 'BUTTON' && e.textContent.includes('{BUTTON}')")
     page.keyboard.press("Enter")
-    assert result_of(page).locator("mark").count() > 0
+    assert result_of(page).locator("mark").count() > 1
+    focus("e.type == 'radio' && e.closest('.tagged')")
+    page.keyboard.press("ArrowRight")
+    assert result_of(page).get_by_role("radio").nth(1).is_checked()
     assert is_within(page)
 
 
-def test_two_entities_on_the_tab_for_relations(open_page, address_with_relations, picture):
+def test_the_relation_of_two_names(open_page, address_with_relations):
     page = open_page(width=400, at=address_with_relations)
-    page.get_by_role("tab", name="Relations").click()
-    tab = page.get_by_role("tabpanel").filter(visible=True)
-    tab.get_by_label("Tweet", exact=True).fill(TEXT)
-    with page.expect_response(re.compile("/upload")):
-        tab.locator("input[type=file]").set_input_files(picture)
-    tab.locator("img").first.wait_for()
-    tab.get_by_label("Head").fill("Paris")
-    tab.get_by_label("Tail").fill("New York City")
-    tab.get_by_role("button", name="Find the relation").click()
-    article = tab.locator(".tagged article")
-    article.wait_for()
-    assert article.locator("mark").all_inner_texts() == ["Parishead", "New York Citytail"]
-    assert article.locator("p").nth(1).inner_text().startswith("Paris ") and article.locator("img").count() == 1
-    assert is_within(page)
-    tab.get_by_label("Head").fill("in York")
-    tab.get_by_label("Head").press("Enter")
+    page.get_by_label("Tweet", exact=True).fill(TEXT)
+    page.get_by_role("tab", name="Relation").click()
+    playwright.expect(page.get_by_label("Tweet", exact=True)).to_have_value(TEXT)  # it is the same text
+    first, second = page.get_by_label("First name"), page.get_by_label("Second name")
+    first.fill("Paris")
+    second.fill("New York City")
+    page.get_by_role("button", name="Find the relation").click()
+    article = result_of(page)
+    assert article.locator("mark").all_inner_texts() == ["Paris head", "New York City tail"]
+    said = article.locator("p").nth(1).inner_text()
+    assert re.fullmatch(r"Paris .* New York City, [01]\.\d\d|No relation found, [01]\.\d\d\.", said)
+    first.fill("in York")
+    first.press("Enter")
     playwright.expect(article.locator(".note")).to_contain_text("'in York' occurs 0 times")
-    page.get_by_role("tab", name="Entities").click()
-    page.get_by_label("Tweet", exact=True).filter(visible=True).fill(TEXT)
+    choose_example(page)
+    playwright.expect(first).to_have_value("Paris")
+    playwright.expect(article.locator("mark")).to_have_text(["Jordan tail", "Paris head"])
+    page.get_by_role("tab", name="Names", exact=True).click()
     page.get_by_role("button", name=BUTTON).click()
-    page.locator(".tagged article").filter(visible=True).locator("mark").first.wait_for()
+    article.get_by_role("radio").first.wait_for(state="attached")
+    assert is_within(page)

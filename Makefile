@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo demo_re test lint setup clean
+.PHONY: demo demo_re test lint screenshots setup clean
 
 setup: $(VENV)/.done
 
@@ -40,6 +40,10 @@ demo demo_re: setup
 # Two processes, a file of tests each at a time.
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The pictures in docs/, of the pages that `make demo` and `make demo_re` have made.
+screenshots: setup
+	$(BIN)/python docs/screenshots.py
 
 lint: setup
 	$(BIN)/ruff check .

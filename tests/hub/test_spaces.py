@@ -30,9 +30,9 @@ taggers = app.Taggers({})
 (name,) = app.checkpoint_names()
 examples = app.read_examples()
 results = []
-for text, picture, boxes in (examples[0], examples[-1]):
-    picture = picture and ImageData(path=shutil.copy(picture, get_upload_folder()))
-    results.append(taggers.tag(text, picture, boxes, name, "attention"))
+for of in (examples[0], examples[-1]):
+    picture = of["image"] and ImageData(path=shutil.copy(of["image"], get_upload_folder()))
+    results.append(taggers.tag(of["text"], picture, of["boxes"], name, "attention"))
 assert app.build([name], examples, taggers).config["title"]
 assert not {"modeling_ifaformer", "processing", "hub_card"} & set(sys.modules)
 print(json.dumps([name, len(examples), *results]))
@@ -68,7 +68,7 @@ def test_a_pushed_space_runs_without_the_project(hub, run_client, model_files):
     name, examples, with_picture, without = run_client(RUN, packages=False).answer
     assert (name, examples) == ("me/tagger", 5)
     html, report = with_picture
-    assert "<article>" in html and len(report["crops"]["aux_crops"]) == 3
+    assert '<article class="tweet">' in html and len(report["crops"]["aux_crops"]) == 3
     assert report["problems"] == [f"rcnn_crops: {TOO_MANY} (3 are given, 2 are used)"]
     sources = {share["source"] for entity in report["entities"] for share in entity["shares"]}
     assert {"text", "image", "aux_crops 0", "rcnn_crops 0"} <= sources, "the boxes of the example were cut"

@@ -93,7 +93,10 @@ def test_a_space_for_this_machine(push, tmp_path):
     assert not {"models", "relation_model"} & card.keys() and "relation-extraction" in card["tags"]
     assert not [path for path in (tmp_path / "my space").rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
     examples = json.loads((tmp_path / "my space" / "examples" / "examples.json").read_text(encoding="utf-8"))
-    assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None]
+    of_pairs = ["5.png", "6.png", "7.png", "8.png"]
+    assert [example["image"] for example in examples] == ["0.png", "1.png", "2.png", "3.png", None, *of_pairs]
+    for example in examples[5:]:
+        assert all(example["text"].count(example[name]) == 1 for name in ("head", "tail")), "the page can find them"
     pictures = {f"examples/{example['image']}" for example in examples if example["image"]}
     written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
     assert written == {"README.md", "app.py", "visitors.py", "requirements.txt", "examples/examples.json", *pictures}

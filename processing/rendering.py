@@ -8,6 +8,7 @@ import hashlib
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -78,6 +79,8 @@ STYLE = """
 .tweet .seen > svg { max-width: 100%; height: auto; border-radius: .3rem; }
 .tweet .sources { flex: 1 1 15rem; min-width: 0; }
 .tweet .seen .sources ul { list-style: none; margin: 0; padding: 0; }
+.tweet .sources ul:not(:has(.share)) { display: grid; gap: 0 .8rem; }
+.tweet .sources ul:not(:has(.share)) { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
 .tweet li { display: grid; grid-template-columns: 1.3rem 2.4rem 1fr; gap: 0 .5rem; align-items: center; }
 .tweet li { margin: 0 0 .4rem; line-height: 1.3; }
 .tweet .badge { text-align: center; border-radius: .2rem; color: #fff !important; font-size: .8rem; }
@@ -93,11 +96,11 @@ STYLE += "".join(
 
 
 class Part(NamedTuple):
-    """A crop of a picture: its column, its box in the picture and what is said of it, or the crop itself."""
+    """A crop: its column; its box in the picture and what is said of it, as far as that is known; and its pixels."""
 
     column: str
-    found: Mapping[str, Any] = MappingProxyType({})
-    crop: Image.Image | None = None
+    found: Mapping[str, Any]
+    crop: Image.Image | None
 
 
 def escaped(name: str) -> str:
@@ -153,7 +156,7 @@ def entity_text(text: str, entities: Sequence[Mapping[str, Any]], num_chosen: in
 def tweet_html(
     text: str | None,
     entities: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Any] = MappingProxyType({}),
+    pictures: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     crops: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
     problems: Sequence[str] = (),
     relations: Sequence[Mapping[str, Any]] = (),
@@ -169,9 +172,9 @@ def tweet_html(
     Args:
         text: what the offsets of the entities point into.
         entities, crops: as the pipeline returns them.
-        pictures: by column, `image` and the lists `aux_crops` and `rcnn_crops`, of what [`load_image`] takes. A crop
-            is shown where no box of its column is known. What cannot be read is not shown: that was told when the
-            tweet was tagged.
+        pictures: by column (`image`, `aux_crops` and `rcnn_crops`), lists of what [`load_image`] takes. Of `image` the
+            first is shown. A crop is shown where its box is not known, or no picture is there to cut it from. What
+            cannot be read is not shown: that was told when the tweet was tagged.
         problems: what was wrong with the tweet.
         relations: `head` and `tail` (words), `relation` and `score` of each.
         nothing: what is said where nothing was found.
@@ -189,28 +192,25 @@ def tweet_html(
     parts += [f'<p class="note">{escaped(problem)}</p>' for problem in problems]
     if chosen and len(chosen) < len(entities):
         parts.append(f'<p class="note">Only the first {len(chosen)} names can be chosen.</p>')
-    images = _loaded(pictures.get("image"), max_megapixels)
-    image = images[0] if images else None
+    image = next(_loaded(pictures.get("image", ()), max_megapixels), None)
     shown = []
     for column in CROP_COLUMNS:
-        shown += [Part(column, found=found) for found in crops.get(column) or ()] or [
-            Part(column, crop=crop) for crop in _loaded(pictures.get(column), max_megapixels)
-        ]
+        found = crops.get(column, ())
+        cut = _loaded(pictures.get(column, ()), max_megapixels) if image is None or not found else ()
+        shown += [Part(column, of_crop or {}, crop) for of_crop, crop in zip_longest(found, cut)]
     if image is not None or shown or chosen:
         parts.append(f'<div class="seen">{_seen(image, shown, chosen)}</div>')
     # A form, so that names are chosen in each tweet by themselves. This one sends nothing.
     return f'<article class="tweet"><form method="dialog">{"".join(parts)}</form></article>'
 
 
-def _loaded(sources: Any, max_megapixels: float) -> list[Image.Image | None]:
-    """One picture or a list of them; None for those that are not to be shown or cannot be read."""
-    images: list[Image.Image | None] = []
-    for source in sources if isinstance(sources, list | tuple) else [] if sources is None else [sources]:
+def _loaded(sources: Sequence[Any], max_megapixels: float) -> Iterator[Image.Image | None]:
+    """The pictures; None for those that are not to be shown or cannot be read."""
+    for source in sources:
         try:
-            images.append(None if source is None else load_image(source, max_megapixels))
+            yield None if source is None else load_image(source, max_megapixels)
         except ImageError:
-            images.append(None)
-    return images
+            yield None
 
 
 def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Mapping[str, Any]]) -> str:
@@ -232,14 +232,14 @@ def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Map
     if chosen:
         sources.append(("text", NO_BADGE + NO_CROP, "the text"))
         if any("image" in of_name for of_name in shares):
-            small = NO_CROP if image is None else _cut(name, image, (0, 0, *full_size(image)))
+            small = NO_CROP if image is None else _cut(name, (0, 0, *full_size(image)))
             sources.append(("image", NO_BADGE + small, "the whole picture"))
     for number, part in numbered:
         badge = f'<span class="badge" style="background:{CROP_COLOURS_OF[part.column]}">{number}</span>'
-        cut = _cut(name, image, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
+        cut = _cut(name, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
         sources.append((number, badge + cut, _said(part.found)))
     rows = "".join(f"<li>{shown}<div>{said}{_bars(source, shares)}</div></li>" for source, shown, said in sources)
-    title = "What did the model look at?" if chosen else "Parts of the picture that the model looked at:"
+    title = "What did the model look at?" if chosen else "Parts of the picture:"
     return f'{picture}<div class="sources"><p>{title}</p><ul>{rows}</ul></div>'
 
 
@@ -290,10 +290,10 @@ def _picture(
     shown = image.copy()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
     source = _data(shown, quality=80)
-    name = f"picture-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     # in the picture's own pixels: the browser scales frames and picture alike
     width, height = full_size(image)
-    unit = width / shown.width
+    unit = max(width, height) / max(shown.size)
+    name = f"picture-{hashlib.sha256(f'{width} {height} {source}'.encode()).hexdigest()[:16]}"
     drawn = [_frames(frames, [2] * len(frames), unit)] if not widths else []
     for number, of_name in enumerate(widths):
         drawn.append(f'<g class="of-{number}">{_frames(frames, of_name, unit)}</g>')
@@ -320,6 +320,7 @@ def _frames(frames: Sequence[tuple[Any, Sequence[float], str]], widths: Sequence
 def _badges(frames: Sequence[tuple[Any, Sequence[float], str]], size: tuple[int, int], unit: float) -> Iterator[str]:
     """What stands at the corners of the frames. Each lies in the picture, and over no other, while there is room."""
     side = BADGE * unit
+    step = side + unit  # else two numbers side by side are read as one
     taken: list[tuple[float, float]] = []
     right, bottom = (max(extent - side, 0.0) for extent in size)
     for text, (xmin, ymin, xmax, ymax), colour in frames:
@@ -327,13 +328,13 @@ def _badges(frames: Sequence[tuple[Any, Sequence[float], str]], size: tuple[int,
             continue
         corners = [(x, y) for y in (ymin, ymax - side) for x in (xmin, xmax - side)]
         corners = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in corners]
-        others = [(x * side, y * side) for x in range(int(right / side) + 1) for y in range(int(bottom / side) + 1)]
+        others = [(x * step, y * step) for x in range(int(right / step) + 1) for y in range(int(bottom / step) + 1)]
         others.sort(key=lambda place: abs(place[0] - xmin) + abs(place[1] - ymin))
         x, y = next(
             (
                 place
                 for place in corners + others
-                if all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) >= side for other in taken)
+                if all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) >= step for other in taken)
             ),
             corners[0],
         )
@@ -345,13 +346,12 @@ def _badges(frames: Sequence[tuple[Any, Sequence[float], str]], size: tuple[int,
         )
 
 
-def _cut(name: str, image: Image.Image, box: Sequence[float]) -> str:
+def _cut(name: str, box: Sequence[float]) -> str:
     """A part of the picture that is shown already, at the size of a crop: its pixels are not stored again."""
-    width, height = full_size(image)
     left, top, right, bottom = box
     return (
         f'<svg class="crop" viewBox="{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}" aria-hidden="true">'
-        f'<use href="#{name}" width="{width}" height="{height}"/></svg>'
+        f'<use href="#{name}"/></svg>'
     )
 
 

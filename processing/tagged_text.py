@@ -17,23 +17,24 @@ class Shown:
     A result that a notebook shows with the pictures of its row.
 
     Attributes:
-        pictures: the row's pictures as they were given, by column: `image`, and of `aux_crops` and `rcnn_crops` those
-            that the model saw. Empty where the row is not held by the caller.
+        pictures: lists of the row's pictures as they were given, by column: the first `image`, and of `aux_crops` and
+            `rcnn_crops` those that the model saw. Empty where the row is not held by the caller.
         used_crops: by column, the places of those crops in the row's lists.
         max_megapixels: the largest picture that is read, as the model's processor has it.
     """
 
-    pictures: Mapping[str, Any] = MappingProxyType({})
+    pictures: Mapping[str, Sequence[Any]] = MappingProxyType({})
     used_crops: Mapping[str, Sequence[int]] = MappingProxyType({})
     max_megapixels: float = MAX_MEGAPIXELS
 
     def show_pictures(self, columns: Mapping[str, Any]) -> None:
         """Point to the pictures in the columns of the row."""
-        self.pictures = {"image": columns.get("image")}
-        for column, places in self.used_crops.items():
+        shown = {}
+        for column, places in {"image": [0], **self.used_crops}.items():
             given = columns.get(column)
-            crops = given if isinstance(given, list | tuple) else [given]
-            self.pictures[column] = [crops[place] for place in places if place < len(crops)]
+            pictures = given if isinstance(given, list | tuple) else [] if given is None else [given]
+            shown[column] = [pictures[place] for place in places if place < len(pictures)]
+        self.pictures = shown
 
 
 class Entities(Shown, list):

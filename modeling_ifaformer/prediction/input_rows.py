@@ -30,6 +30,10 @@ logger = logging.get_logger(__name__)
 ROWS_LOOKED_AT = 100  # before anything is tagged, to see whether any picture is there
 
 
+def _as_given(picture: Any) -> Any:
+    return picture
+
+
 class InputRow(NamedTuple):
     """One row to be tagged, or the problem of one that cannot be read."""
 
@@ -38,7 +42,7 @@ class InputRow(NamedTuple):
     problem: Problem | None = None
     pictures: Mapping[str, Any] = MappingProxyType({})  # of the picture columns, the paths as the source has them
     # For one of its pictures: what a page may embed, a path with links followed; None outside of the input's folder.
-    shown: Callable[[Any], Any] = lambda picture: picture
+    shown: Callable[[Any], Any] = _as_given
 
 
 def row_digest(row: InputRow) -> str:

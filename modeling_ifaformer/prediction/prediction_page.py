@@ -5,8 +5,8 @@ from copy import copy
 from datetime import date
 from pathlib import PurePath
 
-from processing.columns import PICTURE_COLUMNS
 from processing.inspection.html_page import FRAMES, OUTSIDE, page
+from processing.pipeline_rows import TOO_MANY
 from processing.rendering import escaped, marked_type, tweet_html
 from processing.tagged_text import TaggedRow
 
@@ -24,23 +24,12 @@ def article(row: InputRow, result: TaggedRow) -> str:
         name = PurePath(row.place).name  # without the folder of the file
         return tweet_html(None, [], problems=[f"{name}: {problem}" for problem in problems])
     shown = copy(result)
-    is_unread = any(problem.column == "image" for problem in result.found_problems)
-    given = {**result.pictures, **({"image": None} if is_unread else {})}
-    shown.pictures = {
-        column: [None if picture is None else row.shown(picture) for picture in _as_list(given.get(column))]
-        for column in PICTURE_COLUMNS
-    }
-    is_outside = any(
-        picture is not None and embedded is None
-        for column in PICTURE_COLUMNS
-        for picture, embedded in zip(_as_list(given.get(column)), shown.pictures[column], strict=True)
-    )
+    is_unread = any(problem.column == "image" and problem.kind != TOO_MANY for problem in result.found_problems)
+    given = {column: [] if column == "image" and is_unread else of for column, of in result.pictures.items()}
+    shown.pictures = {column: [row.shown(picture) for picture in of_column] for column, of_column in given.items()}
+    is_outside = any(picture is None for of_column in shown.pictures.values() for picture in of_column)
     shown["problems"] = problems + [OUTSIDE] * is_outside
     return shown.article()
-
-
-def _as_list(pictures: object) -> list:
-    return list(pictures) if isinstance(pictures, list | tuple) else [pictures]
 
 
 def results_page(
@@ -58,12 +47,12 @@ def results_page(
     facts[0] += f" Tagged by {escaped(model)} on {date.today().isoformat()}."
     if "entities" in report.found:
         of_types = ", ".join(f"{count} {marked_type(name)}" for name, count in report.entities.most_common())
-        facts.append(f"Names: {of_types or 'none'}. {report.without_entities} tweets are without a name.")
+        facts.append(f"Names: {of_types or 'none'}. Tweets without a name: {report.without_entities}.")
     if "relations" in report.found:
         of_relations = ", ".join(f"{count} {escaped(name)}" for name, count in report.relations.most_common())
         facts.append(f"Relations: {of_relations or 'none'}.")
     if report.skipped:
-        facts.append(f"{report.skipped.total()} rows could not be tagged.")
+        facts.append(f"Rows that could not be tagged: {report.skipped.total()}.")
     facts.append(FRAMES)
     if is_explained:
         facts.append(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS
+from processing.columns import CROP_COLUMNS
 from processing.data.tasks import choose_split
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.labels import entity_spans
@@ -66,7 +66,7 @@ def sample_page(
     """
     header, lines = statistics_table(statistics)
     findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
-    if any(column in of_split.column_names for of_split in data.values() for column in OBJECT_COLUMNS):
+    if any(number for of_split in statistics.values() for column in CROP_COLUMNS for number in of_split[column]):
         findings += f"<p>{FRAMES}</p>"
     samples = "".join(_sample(split, data[split], index, max_megapixels) for split, index in rows)
     body = f'{table(header, lines)}{findings}<h2>Samples</h2><div class="tweets">{samples}</div>'
@@ -92,9 +92,11 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
     ]
     crops = {column: row.get(column.replace("_crops", "_objects")) or [] for column in CROP_COLUMNS}
     pictures: dict[str, list[Any]] = {"image": [] if row["image"] is None else [row["image"]]}
-    # A crop whose box is known is a part of the picture.
-    pictures |= {column: [] if crops[column] else row[column] or [] for column in CROP_COLUMNS}
+    pictures |= {column: row[column] or [] for column in CROP_COLUMNS}
     for column, of_column in pictures.items():
+        if crops.get(column) and any(pictures["image"]):  # the crops are parts of the picture that is shown
+            pictures[column] = []
+            continue
         for number, picture in enumerate(of_column):
             name = "image" if column == "image" else f"{column} {number}"
             of_column[number] = None

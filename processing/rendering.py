@@ -25,7 +25,7 @@ KNOWN_TYPES = ("PER", "ORG", "LOC", "MISC")
 
 # Of the frames of a kind of crops, with white numbers on them (WCAG contrast above 4.5). Orange and blue: told apart
 # by nearly all eyes, and on nearly all pictures.
-CROP_COLOURS = {"aux": "#d9480f", "rcnn": "#1864ab"}
+CROP_COLOURS = {"aux": "#d0420e", "rcnn": "#1864ab"}
 CROP_COLOURS_OF = {column: CROP_COLOURS[column.removesuffix("_crops")] for column in CROP_COLUMNS}
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 

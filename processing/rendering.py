@@ -30,6 +30,7 @@ CROP_COLOURS_OF = {column: CROP_COLOURS[column.removesuffix("_crops")] for colum
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 
 MAX_SIDE, MAX_CROP_SIDE = 320, 48  # pixels of a picture and of a crop that is shown beside it
+MAX_BYTES, MAX_CROP_BYTES = 16_000, 1_500  # of them as JPEG, so that a tweet with six crops has at most 40 kB
 BADGE = 15  # pixels, side of a part's number in the picture
 MAX_CHOSEN = 20  # names of a tweet that can be chosen, each to see what was looked at for it
 
@@ -289,7 +290,7 @@ def _picture(
     frames' lines for each name, of which one is shown."""
     shown = image.copy()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
-    source = _data(shown, quality=80)
+    source = _data(shown, MAX_BYTES)
     # in the picture's own pixels: the browser scales frames and picture alike
     width, height = full_size(image)
     unit = max(width, height) / max(shown.size)
@@ -361,10 +362,15 @@ def _crop(crop: Image.Image | None) -> str:
         return NO_CROP
     shown = crop.copy()
     shown.thumbnail((MAX_CROP_SIDE, MAX_CROP_SIDE))
-    return f'<img class="crop" src="{_data(shown, quality=75)}" alt="" width="{shown.width}" height="{shown.height}"/>'
+    source = _data(shown, MAX_CROP_BYTES)
+    return f'<img class="crop" src="{source}" alt="" width="{shown.width}" height="{shown.height}"/>'
 
 
-def _data(image: Image.Image, quality: int) -> str:
-    file = BytesIO()
-    image.save(file, format="JPEG", quality=quality)
+def _data(image: Image.Image, max_bytes: int) -> str:
+    """The picture as JPEG, of the best quality at which it has at most so many bytes."""
+    for quality in range(80, 10, -10):
+        file = BytesIO()
+        image.save(file, format="JPEG", quality=quality, optimize=True)
+        if file.tell() <= max_bytes:
+            break
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

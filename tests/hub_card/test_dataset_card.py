@@ -49,7 +49,7 @@ def test_text_says_what_was_counted_and_nothing_else(demo):
     entities = split_statistics(demo["train"])["entities"]
     assert f"| PER | {entities['PER']} |" in content
     assert "    photo.jpg: no such file" in content
-    assert 'load_dataset("me/drawn")' in content and "aux_objects" not in content
+    assert 'load_dataset("me/drawn")' in content and "- `aux_objects`: label, score and box" in content
     assert "None" not in content.split("## Counts")[1]
     bare = dataset_card(**facts(demo)).text
     assert "What loading reported" not in bare and "Not described:" in bare
@@ -68,6 +68,7 @@ def test_relations(demo):
     }
     card = dataset_card(**facts(demo, statistics=statistics, features=re_features(MNRE_RELATIONS)))
     assert "relation extraction" in card.text and "- `head`" in card.text and "ner_tags" not in card.text
+    assert "aux_objects" not in card.text, "these data have none"
     assert card.data.size_categories == ["10K<n<100K"] and card.data.task_categories == ["text-classification"]
 
 

@@ -1,10 +1,12 @@
 """The pipeline: kinds of input, batches, bad input, and the folder it travels in."""
 
+import base64
 import io
 import itertools
 import json
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
 
 import datasets
@@ -230,7 +232,7 @@ def test_texts_are_tokenized_once_for_many_calls(tagger, monkeypatch):
         for index, result in zip(order, again, strict=True):
             assert_same([result["entities"]], [expected[index]["entities"]])
             assert (result["text"], result.found_problems) == (expected[index]["text"], expected[index].found_problems)
-            assert result.image == expected[index].image
+            assert result.pictures == expected[index].pictures
     assert_same([tagger(tokenized[0])], [tagger(tokenized[:1])[0]])
     with pytest.raises(ProblemError, match=f"^Row 1: text: {NO_WORDS}"):
         tagger(tokenized[6:8])
@@ -657,10 +659,48 @@ def test_a_model_of_the_text_alone_reads_no_picture(make_model, make_processor, 
 def test_a_result_shows_the_picture_that_the_caller_holds(tagger):
     row = {"text": "Jordan met Paris", "image": picture(0)}
     for result in (tagger(row), tagger([row])[0], tagger(row, on_error="report")):
-        assert result.image is row["image"] and "<img" in result._repr_html_()
+        assert result.pictures["image"] == [row["image"]] and "<image" in result._repr_html_()
     (streamed,) = tagger(iter([row]))
-    assert streamed.image is None and streamed == tagger(row) and "<img" not in streamed._repr_html_()
-    assert tagger("Jordan").image is None
+    assert not streamed.pictures and streamed == tagger(row) and "<image" not in streamed._repr_html_()
+    assert tagger("Jordan").pictures == {"image": [], "aux_crops": [], "rcnn_crops": []}
+
+
+def colours_beside_shares(result, name=0):
+    """Of each crop that is shown, how red it is, and its share for a name as it stands beside it."""
+    article = ElementTree.fromstring(f"<div>{result._repr_html_()}</div>").find("article")
+    found = []
+    for item in article.iter("li"):
+        for shown in item.iter("img"):
+            source = shown.get("src").removeprefix("data:image/jpeg;base64,")
+            red = Image.open(io.BytesIO(base64.b64decode(source))).getpixel((5, 5))[0]
+            found.append((red, "".join(item.find(f"div/div[@class='share of-{name}']").itertext())))
+    return found
+
+
+def test_a_crop_that_cannot_be_read_moves_no_share_to_another_crop(tagger):
+    dark, bright = (Image.new("RGB", (30, 20), (red, 0, 0)) for red in (60, 250))
+    for crops in ([dark, bright], [b"", dark, bright], [dark, b"", bright]):
+        row = {"text": "Jordan met Paris", "image": picture(0), "aux_crops": crops}
+        result = tagger(row, on_error="report", explain="occlusion")
+        entity = result["entities"][0]
+        entity["shares"] = [  # numbers that are told apart when they are shown
+            {**share, "share": {"aux_crops 0": 0.11, "aux_crops 1": 0.77}.get(share["source"], 0.06)}
+            for share in entity["shares"]
+        ]
+        ((first, of_first), (second, of_second)) = colours_beside_shares(result)
+        assert first < 100 < 200 < second and (of_first, of_second) == ("11 %", "77 %")
+        assert len(result.get("problems", ())) == len(crops) - 2
+
+
+def test_crops_that_the_model_does_not_see_are_not_shown(tagger):
+    row = {"text": "Jordan met Paris", "image": picture(0), "rcnn_crops": [picture(1)] * 9}
+    seen = tagger(row, explain="attention", on_error="report")
+    limit = tagger.processor.picture_limits["rcnn_crops"]
+    assert len(seen.pictures["rcnn_crops"]) == limit and seen._repr_html_().count("<img") == limit
+    for result in (tagger(row, crops="none"), tagger({**row, "crops": "none"}, on_error="report")):
+        assert "<img" not in result._repr_html_() and "<image" in result._repr_html_()
+    boxes = tagger(row, crops=[(0, 0, 9, 9)])  # these are looked at in their place
+    assert "<img" not in boxes._repr_html_() and boxes._repr_html_().count("<use") == 1
 
 
 PROGRAM = """

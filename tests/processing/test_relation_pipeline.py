@@ -120,10 +120,18 @@ def test_results_show_themselves(extractor):
     assert list(plain) == ["relation", "score", "head", "tail"]
     assert reported == {"text": ROW["text"], **plain, "crops": row["crops"]}
     assert plain._repr_html_() == reported._repr_html_()
-    for part in ("Jordan<small>head", "New York<small>tail", "<svg", ">dog<"):
+    for part in ("Jordan<small> head", "New York<small> tail", "<svg", ">dog<"):
         assert part in plain._repr_html_()
     (untagged,) = extractor([{"text": "Jordan"}], on_error="report")
     assert not untagged.is_tagged and plain.is_tagged and "head: an entity is given" in untagged._repr_html_()
+
+
+def test_the_negative_relation_does_not_hold(extractor, monkeypatch):
+    found = extractor(ROW)
+    for negative in ("None", found["relation"]):
+        monkeypatch.setattr(extractor.processor, "negative_relation", negative)
+        assert extractor(ROW).holds is (found["relation"] != negative)
+    assert f"No relation found, {found['score']:.2f}." in extractor(ROW)._repr_html_()
 
 
 def test_crops_are_looked_for_by_the_types_that_relations_name(extractor, make_processor, tiny_detector, monkeypatch):

@@ -309,6 +309,15 @@ def test_a_tweet_with_six_crops_is_small(with_boxes):
     assert 20_000 < len(article.encode()) <= 40_000
 
 
+def test_a_picture_that_hardly_compresses_is_kept_small():
+    noise = [
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (320, 320, 3), dtype=np.uint8))
+        for seed in range(4)
+    ]
+    article = tweet_html("a", [], {"image": noise[:1], "aux_crops": noise[1:], "rcnn_crops": noise[1:]})
+    assert len(article) <= 40_000
+
+
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

@@ -179,7 +179,7 @@ class Crop:
     @property
     def detected(self) -> dict[str, Any]:
         """What a detector would say of it: as it is drawn, it is certain."""
-        return {"label": self.object.kind.replace("_", " "), "score": 1.0, "box": list(self.box)}
+        return {"label": self.object.kind.replace("_", " "), "score": 1.0, "box": [float(side) for side in self.box]}
 
 
 @dataclass(frozen=True)

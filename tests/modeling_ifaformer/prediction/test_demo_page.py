@@ -40,7 +40,7 @@ def test_four_pictures_with_the_answers_of_the_model_and_a_frame_each(checkpoint
         boxes = [crop.box for crop in scene.aux_crops]
         answers += (found := tagger({"text": SENTENCE, "image": scene.paint(), "crops": boxes}))
         assert "".join(article.find("p").itertext()) == "".join(
-            text + (f"{entity['entity_group']} {entity['score']:.2f}" if entity else "")
+            text + (f" {entity['entity_group']} {entity['score']:.2f}" if entity else "")
             for text, entity in pieces(SENTENCE, found)
         )
         assert f"({entity_type})" in article.find(".//figcaption").text

@@ -76,7 +76,7 @@ def test_files_folders_and_patterns_in_order(tmp_path):
 
     def texts(*inputs):
         source = file_rows([str(tmp_path / name) for name in inputs])
-        assert list(source.read()) == list(source.read())  # anew each time
+        assert [row[:4] for row in source.read()] == [row[:4] for row in source.read()]  # anew each time
         return [row.columns["text"] for row in source.read()]
 
     assert texts("z.txt", "shards") == ["z", "a.jsonl", "b.jsonl", "c.jsonl"]
@@ -141,7 +141,8 @@ def test_no_more_rows_than_the_limit_are_read():
 def test_rows_of_a_data_set_have_places():
     text = {"text": "(Paris)", "tokens": ["(", "Paris", ")"], "offsets": [[0, 1], [1, 6], [6, 7]]}
     rows = Dataset.from_list([{"id": "7", **text, "ner_tags": [0, 1, 0]}])
-    assert list(dataset_rows(rows, "mine test").read()) == [InputRow("mine test, row 0", {"id": "7", **text})]
+    (row,) = dataset_rows(rows, "mine test").read()
+    assert row[:4] == InputRow("mine test, row 0", {"id": "7", **text})[:4]
 
 
 def test_relations_need_head_and_tail_of_a_data_set():

@@ -2,15 +2,23 @@
 
 import json
 import os
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from datetime import date
 
 import pytest
 from PIL import Image
 
 from modeling_ifaformer.prediction.input_rows import InputRow, dataset_rows, file_rows
 from modeling_ifaformer.prediction.prediction_page import article, results_page
+from modeling_ifaformer.prediction.prediction_report import PredictionReport
+from processing.columns import CROP_COLUMNS
 from processing.data import load_data
 from processing.inspection.html_page import OUTSIDE
+from processing.pipeline_rows import TOO_MANY
 from processing.problems import Problem
+from processing.rendering import CROP_COLOURS, type_colour
 from processing.tagged_text import TaggedText
 
 
@@ -20,7 +28,8 @@ PROBLEM = Problem("this is neither a string nor a list of words", "text", detail
 
 def tagged(row, problems=(), is_tagged=True):
     result = TaggedText(text="hunter2 is my password", entities=[]).with_problems(problems, is_tagged)
-    result.image = row.columns.get("image")
+    result.used_crops = {column: list(range(len(row.columns.get(column, ())))) for column in CROP_COLUMNS}
+    result.show_pictures(row.columns)
     return result
 
 
@@ -61,9 +70,26 @@ def test_only_pictures_below_the_folder_of_the_input_are_embedded(folder, tmp_pa
         assert EMBEDDED in text and OUTSIDE not in text
     for text in articles[len(WITHIN) :]:
         assert OUTSIDE in text and EMBEDDED not in text
-    page = results_page("Entities", articles, 100, is_explained=False).decode()
+    page = results_page("Entities", "demo", articles, PredictionReport(rows=100), is_explained=False).decode()
     assert str(tmp_path) not in page
-    assert os.path.islink(read[1].columns["image"]) and not os.path.islink(read[1].shown), "read by its real path"
+    link = read[1].columns["image"]
+    assert os.path.islink(link) and not os.path.islink(read[1].shown(link)), "read by its real path"
+
+
+def test_only_crops_below_the_folder_of_the_input_are_embedded(folder):
+    crops = ["photos/a.png", "link.png", "others/b.png", "inside.png"]
+    (folder / "tweets.jsonl").write_text(json.dumps({"text": "a", "image": "photos/a.png", "rcnn_crops": crops}))
+    (row,) = file_rows([str(folder / "tweets.jsonl")]).read()
+    text = article(row, tagged(row))
+    assert text.count(EMBEDDED) == 3 and text.count(OUTSIDE) == 1
+    assert text.count("<li>") == 4, "a crop that is not embedded keeps its place"
+
+
+def test_the_first_of_several_pictures_is_shown(folder):
+    (folder / "tweets.jsonl").write_text(json.dumps({"text": "a", "image": ["photos/a.png", "link.png"]}))
+    (row,) = file_rows([str(folder / "tweets.jsonl")]).read()
+    text = article(row, tagged(row, [Problem(TOO_MANY, "image")]))
+    assert EMBEDDED in text and OUTSIDE not in text
 
 
 def test_the_folder_of_the_pictures_may_be_named(folder, tmp_path):
@@ -83,6 +109,39 @@ def test_pictures_of_a_data_set(folder, tmp_path):
     articles = [article(row, tagged(row)) for row in read]
     assert [EMBEDDED in text for text in articles] == [True, True, False, False]
     assert [OUTSIDE in text for text in articles] == [False, False, True, True]
+
+
+def head_of(found, is_explained=False, num_shown=1, **counts):
+    report = PredictionReport(found, **counts)
+    page = results_page("Names", "<demo>", ['<article class="tweet"></article>'] * num_shown, report, is_explained)
+    body = ElementTree.fromstring(re.search(r"<body>.*</body>", page.decode())[0])
+    assert [of.get("class") for of in body.find("div[@class='tweets']")] == ["tweet"] * num_shown
+    return ["".join(p.itertext()) for p in body.findall("p")], page.decode()
+
+
+def test_a_page_tells_model_date_counts_and_legend():
+    counts = {"rows": 9, "without_entities": 2, "skipped": Counter({"text: none": 1})}
+    told, page = head_of(("entities",), entities=Counter(PER=3, LOC=12), **counts)
+    assert told == [
+        f"The first 1 of 9 tweets. Tagged by <demo> on {date.today().isoformat()}.",
+        "Names: 12 LOC, 3 PER. Tweets without a name: 2.",
+        "Rows that could not be tagged: 1.",
+        "Frames, and numbers beside crops: phrase grounding (aux), a detector of a closed set (rcnn).",
+    ]
+    assert all(f"border-color:{colour}" in page for colour in CROP_COLOURS.values())
+    assert f"background:{type_colour('PER')}" in page, "a legend of the types"
+    relations = {"rows": 1, "relations": Counter({"/per/org/member_of": 4, "None": 1})}
+    told, _ = head_of(("relations",), **relations)
+    assert told[0].startswith("All 1 tweets.") and told[1] == "Relations: 4 /per/org/member_of, 1 None."
+    assert len(told) == 3 and "Names: none." in " ".join(head_of(("entities", "relations"), rows=1)[0])
+    assert not any("Choose a name" in fact for fact in told)
+    assert "Choose a name by a click, or with the arrow keys" in head_of(("entities",), True, rows=1)[0][-1]
+
+
+def test_half_of_a_surrogate_pair_ends_no_page():
+    result = TaggedText(text="a \ud83d b", entities=[])
+    page = results_page("a", "b", [result.article()], PredictionReport(rows=1), is_explained=False)
+    assert "a ? b" in page.decode()
 
 
 def test_an_absent_picture_is_nowhere(folder):

@@ -61,7 +61,9 @@ def test_results_are_those_of_each_row_alone(tagger, rows):
     assert together[4] == {"text": None, "entities": [], "problems": ["a.jsonl:4: no row"]}
     for row, result in zip(rows, together, strict=True):
         [alone] = tag_window([row], tagger, batch_size=4)
-        assert alone["text"] == result["text"] and alone.image is result.image is row.columns.get("image")
+        assert alone["text"] == result["text"] and alone.pictures == result.pictures
+        image = row.columns.get("image")
+        assert result.pictures.get("image", []) == ([] if image is None else [image])
         for one, other in zip(alone["entities"], result["entities"], strict=True):
             assert one.pop("score") == pytest.approx(other["score"], abs=1e-5)
             assert one == {name: value for name, value in other.items() if name != "score"}
@@ -150,7 +152,7 @@ def test_size_counts_what_is_in_the_row():
 
 def test_an_id_stands_in_front_and_nothing_is_lost():
     result = TaggedRelation({"relation": "/per/loc/in", "score": 0.5})
-    result.text, result.image, result.crops = "Jordan", "a.png", {"aux_crops": []}
+    result.text, result.pictures, result.crops = "Jordan", {"image": ["a.png"]}, {"aux_crops": []}
     named = with_id(result, {"id": 7, "text": "Jordan"})
     assert list(named) == ["id", *result] and named["id"] == 7 and vars(named) == vars(result)
     assert type(named) is TaggedRelation and with_id(result, {}) == result

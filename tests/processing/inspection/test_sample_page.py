@@ -6,7 +6,7 @@ from datasets import Dataset, DatasetDict, Image, List
 from PIL import Image as Pictures
 
 from processing.data import load_data
-from processing.inspection.html_page import OUTSIDE
+from processing.inspection.html_page import FRAMES, OUTSIDE
 from processing.inspection.sample_page import choose_rows, sample_page
 from processing.inspection.statistics import split_statistics
 from processing.problems import ProblemError
@@ -63,10 +63,12 @@ def test_rows_chosen_by_id(data):
 
 def test_a_page(data):
     page = render(data, [("train", 0), ("test", 2)], report="1 row <left> out\n2 pictures")
-    assert page.count("<article>") == 2 and page.count("no image") == 1 and page.count("data:image/jpeg") == 1
-    assert "Paris<small>LOC</small>" in page and "&lt;b&gt;" in page and "<b>" not in page
+    assert page.count("<article") == 2 and page.count("There is no picture.") == 1
+    assert page.count("data:image/jpeg") == 1
+    assert "Paris<small> LOC</small>" in page and "&lt;b&gt;" in page and "<b>" not in page
     assert '<p class="note">1 row &lt;left&gt; out</p><p class="note">2 pictures</p>' in page
-    assert "entities, LOC" in page and "Boxes:" not in page
+    assert "entities, LOC" in page and FRAMES not in page, "there are no crops"
+    assert '<div class="tweets"><article' in page and "No names found" not in page
 
 
 def test_texts_are_shown_as_they_were_given():
@@ -76,7 +78,7 @@ def test_texts_are_shown_as_they_were_given():
         render(DatasetDict(train=rows), [("train", 0)])
     offsets = [[0, 1], [1, 4], [4, 5], [5, 6], [6, 7]]
     page = render(DatasetDict(train=make_rows(rows.features, row | {"offsets": offsets})), [("train", 0)])
-    assert "Ana<small>PER</small></mark>🔥)!</p>" in page
+    assert "Ana<small> PER</small></mark>🔥)!</p>" in page
 
 
 def test_objects_are_drawn_and_what_cannot_be_read_is_told():
@@ -85,8 +87,25 @@ def test_objects_are_drawn_and_what_cannot_be_read_is_told():
     damaged = {"bytes": b"x", "path": None}
     rows = make_rows(with_objects(ner_features(["O"])), {**row, "aux_crops": [picture(29)], "rcnn_crops": [damaged]})
     page = render(DatasetDict(train=rows), [("train", 0)])
-    assert "Boxes:" in page and "dog 0.50" in page and page.count("<rect") == 1
-    assert "aux crop 0" in page and '<p class="note">rcnn crop 0: this is not a picture' in page
+    assert FRAMES in page and ">dog (found by the detector)<" in page and page.count('fill="none"') == 1
+    assert page.count("data:image/jpeg") == 1 and page.count("<use") == 1, "the crop is cut from the picture"
+    assert '<p class="note">rcnn_crops 0: this is not a picture' in page
+
+
+def test_crops_are_shown_where_their_boxes_are_not_known_or_there_is_no_picture():
+    found = {"label": "dog", "score": 0.5, "box": [1.0, 2.0, 30.0, 15.0]}
+    row = {"id": "0", "tokens": ["a"], "ner_tags": [0], "aux_crops": [picture(29)]}
+    boxes = {"aux_objects": [found], "rcnn_objects": []}
+    damaged = {"bytes": b"x", "path": None}
+    for image, objects, num_embedded in (
+        (picture(), {"aux_objects": [], "rcnn_objects": []}, 2),
+        (None, boxes, 1),
+        (damaged, boxes, 1),
+    ):
+        rows = make_rows(with_objects(ner_features(["O"])), {**row, **objects, "image": image})
+        page = render(DatasetDict(train=rows), [("train", 0)])
+        assert page.count("data:image/jpeg") == num_embedded and page.count('<img class="crop"') == 1
+        assert FRAMES in page and (">dog (" in page) is (objects is boxes)
 
 
 def test_nothing_of_this_machine_is_told_or_embedded(tmp_path):
@@ -117,6 +136,6 @@ def test_relations():
     overlapping = {"head": {"name": "York", "start": 1, "end": 2}, "tail": places["tail"]}
     rows = make_rows(features, {**row, **places}, {**row, **overlapping})
     first, second = (render(DatasetDict(train=rows), [("train", index)]) for index in range(2))
-    assert "<p>/per/loc/in: Jordan, New York</p>" in first
-    assert "Jordan<small>head</small>" in first and "New York<small>tail</small>" in first
-    assert "York<small>head</small>" in second and "<small>tail</small>" not in second
+    assert "<p><bdi>Jordan</bdi> <b>in</b> <bdi>New York</bdi></p>" in first
+    assert "Jordan<small> head</small>" in first and "New York<small> tail</small>" in first
+    assert "York<small> head</small>" in second and "<small> tail</small>" not in second

@@ -15,7 +15,7 @@ from processing.data.demo.drawing import DRAWINGS, KINDS, TYPES
 from processing.data.demo.entity_tweets import TYPICAL_TWEETS, DemoMNER, plan_tweet
 from processing.data.demo.sentences import NAMES, SPLITS
 from processing.labels import TWITTER_TAGS, entity_spans
-from processing.rows.row_features import ner_features
+from processing.rows.row_features import ner_features, with_objects
 
 
 SIZES = {"num_train": 120, "num_validation": 30, "num_test": 40}
@@ -64,7 +64,7 @@ def share(condition, items):
 
 def test_features(prepared):
     assert {split: len(rows) for split, rows in prepared.items()} == {"train": 120, "validation": 30, "test": 40}
-    assert prepared["train"].features == ner_features(TWITTER_TAGS)
+    assert prepared["train"].features == with_objects(ner_features(TWITTER_TAGS))
     ids = [row_id for rows in prepared.values() for row_id in rows["id"]]
     assert len(set(ids)) == len(ids) == 190
 
@@ -78,6 +78,9 @@ def test_rows_are_those_planned(prepared):
             planned = getattr(tweet.scene, crops) if tweet.scene else ()
             sizes = [(right - left, bottom - top) for left, top, right, bottom in (crop.box for crop in planned)]
             assert [Image.open(io.BytesIO(crop["bytes"])).size for crop in row[crops]] == sizes
+            assert row[crops.replace("crops", "objects")] == [
+                {"label": crop.object.kind.replace("_", " "), "score": 1.0, "box": list(crop.box)} for crop in planned
+            ]
 
 
 def test_pictures_are_embedded_and_rgb(prepared):
@@ -99,7 +102,7 @@ def test_missing_picture(prepared):
     assert 0 < len(missing) < 30
     for row in missing:
         assert row["image_id"] is None
-        assert row["aux_crops"] == row["rcnn_crops"] == []
+        assert row["aux_crops"] == row["rcnn_crops"] == row["aux_objects"] == row["rcnn_objects"] == []
         assert any(row["ner_tags"])
 
 

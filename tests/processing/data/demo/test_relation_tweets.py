@@ -9,7 +9,7 @@ from processing.data.demo.relation_tweets import OBJECTS, RELATIONS, DemoRelatio
 from processing.data.demo.sentences import NAMES, SPLITS
 from processing.data.loading import DEMOS, load_data
 from processing.labels import NO_RELATION
-from processing.rows.row_features import label_names, re_features
+from processing.rows.row_features import label_names, re_features, with_objects
 
 
 SIZES = {"num_train": 60, "num_validation": 10, "num_test": 20}
@@ -61,7 +61,7 @@ def accuracy_of_guesses(tweets, key):
 
 def test_rows_are_those_planned(prepared):
     assert {split: len(rows) for split, rows in prepared.items()} == {"train": 60, "validation": 10, "test": 20}
-    assert prepared["train"].features == re_features(RELATIONS)
+    assert prepared["train"].features == with_objects(re_features(RELATIONS))
     for index, row in enumerate(prepared["test"]):
         tweet = plan_relation(0, "test", index)
         assert (row["id"], row["tokens"]) == (f"test-{index}", list(tweet.tokens))
@@ -70,8 +70,12 @@ def test_rows_are_those_planned(prepared):
             start, end = getattr(tweet, entity)
             assert row[entity] == {"name": " ".join(tweet.tokens[start:end]), "start": start, "end": end}
         for crops in ("aux_crops", "rcnn_crops"):
-            sizes = [(crop.box[2] - crop.box[0], crop.box[3] - crop.box[1]) for crop in getattr(tweet.scene, crops)]
+            planned = getattr(tweet.scene, crops)
+            sizes = [(crop.box[2] - crop.box[0], crop.box[3] - crop.box[1]) for crop in planned]
             assert [crop.size for crop in row[crops]] == sizes
+            objects = row[crops.replace("crops", "objects")]
+            assert [found["box"] for found in objects] == [list(crop.box) for crop in planned]
+            assert [found["label"] for found in objects] == [crop.object.kind.replace("_", " ") for crop in planned]
         assert row["image"].size == (128, 128) and row["image"].mode == "RGB"
 
 

@@ -115,7 +115,7 @@ def test_a_small_picture_is_not_blown_up():
     assert (svg.get("width"), svg.get("height")) == ("30", "20")
 
 
-SIDES = st.tuples(st.integers(60, 900), st.integers(60, 900))
+SIDES = st.tuples(st.integers(100, 900), st.integers(100, 900))  # there is room for eight numbers
 POINT = st.tuples(st.floats(-0.1, 1.1), st.floats(-0.1, 1.1))
 
 
@@ -131,8 +131,6 @@ def test_numbers_lie_in_the_picture_and_do_not_cover_each_other(size, corners):
     side = BADGE * max(size) / min(max(size), MAX_SIDE)
     badges = [box for box in svg.findall("rect") if box.get("fill") != "none"]
     places = [(float(badge.get("x")), float(badge.get("y"))) for badge in badges]
-    if min(size) < 3 * side:  # there may be no room
-        return
     assert [text.text for text in svg.findall("text")] == [number for number, *_ in frames]
     for index, (x, y) in enumerate(places):
         assert all(-0.1 <= place <= extent - side + 0.1 for place, extent in zip((x, y), size, strict=True))

@@ -15,10 +15,10 @@ def test_counts_and_a_page_of_the_sample(run_script, shared, tmp_path):
     assert [split["rows"] for split in statistics.values()] == [5, 5, 5]
     assert statistics["train"]["aux_crops"] == {"1": 1, "2": 3, "3": 1}
     content = page.read_text(encoding="utf-8")
-    assert content.count("<article>") == 15
+    assert content.count("<article") == 15
     # every picture and crop of the sample is on the page
     assert content.count("data:image/jpeg;base64,") == 15 + 10 + 7 + 7 + 11 + 10 + 6
-    assert "Game of Thrones<small>MISC</small>" in content
+    assert "Game of Thrones<small> MISC</small>" in content
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_hostile_tweet_stays_text(run_script, own_data, tmp_path):
     run_script("inspect_data.py", "--dataset", own_data, "--cache_dir", tmp_path / "cache", "--output", page)
     content = page.read_text(encoding="utf-8")
     assert "<img src=x" not in content and "&lt;img src=x onerror" in content
-    assert "Paris<small>&lt;LOC&gt;</small>" in content
+    assert "Paris<small> &lt;LOC&gt;</small>" in content
     assert "train, a&lt;b" in content
 
 
@@ -64,4 +64,4 @@ def test_chosen_rows(run_script, own_data, tmp_path):
     arguments = ("--dataset", own_data, "--cache_dir", tmp_path / "cache", "--output", page, "--ids", "c")
     run_script("inspect_data.py", *arguments)
     content = page.read_text(encoding="utf-8")
-    assert content.count("<article>") == 1 and "nothing here" in content
+    assert content.count("<article") == 1 and "nothing here" in content

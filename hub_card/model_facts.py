@@ -63,6 +63,15 @@ class KnownDataset(NamedTuple):
     limits: str
 
 
+# The baselines, by the name that their configurations have.
+SYSTEMS = {
+    "cnn_bilstm": "CNN-BiLSTM-CRF",
+    "co_attention": "AdapCoAtt-BERT-CRF",
+    "visual_bert": "VisualBERT on a grid of the picture",
+    "vilbert": "ViLBERT on a grid of the picture",
+    "umt": "UMT",
+}
+
 _DRAWN = (
     "The model knows drawn pictures and some hundred names: its scores say nothing about real tweets, and it is of no "
     "use on them."
@@ -138,7 +147,7 @@ class ModelFacts:
 
     @property
     def heading(self) -> str:
-        named = self.repository.split("/")[-1] if self.repository else f"IFAformer on {dataset_name(self.dataset)}"
+        named = self.repository.split("/")[-1] if self.repository else f"{self.system} on {dataset_name(self.dataset)}"
         return self.title or named
 
     @property
@@ -160,6 +169,11 @@ class ModelFacts:
         """The split whose confusion is drawn, and what `confusion_matrix` takes."""
         counts = self.get("confusion")
         return next(((split, counts[split]) for split in SPLITS if split in counts), None)
+
+    @property
+    def system(self) -> str:
+        """What the model is: IFAformer or one of the baselines."""
+        return SYSTEMS.get(self.config.get("system", ""), "IFAformer")
 
     @property
     def towers(self) -> dict[str, str | None]:

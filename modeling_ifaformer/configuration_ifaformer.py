@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -41,7 +41,96 @@ def label_maps_of(id2label: dict | None, label2id: dict | None) -> dict[str, dic
 
 
 @strict
-class IFAformerConfig(PreTrainedConfig):
+class TaggerConfig(PreTrainedConfig):
+    """
+    What the configurations of all models share: the two towers, the labels, and what the processor must agree with.
+    The fields are described in [`IFAformerConfig`].
+    """
+
+    text_config: PreTrainedConfig | dict | None = None
+    vision_config: PreTrainedConfig | dict | None = None
+    label_scheme: str = "word"
+    num_aux_crops: int = 3
+    aux_crop_size: int = 128
+    num_rcnn_crops: int = 3
+    rcnn_crop_size: int = 64
+    use_whole_image: bool | None = None
+    classifier_dropout: float | int | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        for name, labels in label_maps_of(self.id2label, self.label2id).items():
+            setattr(self, name, labels)
+        vocab_size = kwargs.pop("vocab_size", None)
+        super().__post_init__(**kwargs)
+        if vocab_size is not None:
+            self.text_config.vocab_size = max(vocab_size, self.text_config.vocab_size)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in `PreTrainedConfig`; what is given here is checked too, and not only when the result is saved."""
+        labels = label_maps_of(kwargs.get("id2label"), kwargs.get("label2id"))
+        loaded = super().from_dict(config_dict, **{**kwargs, **labels})
+        (loaded[0] if isinstance(loaded, tuple) else loaded).validate()
+        return loaded
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `PreTrainedConfig`, with the `label2id` of this `id2label`, which scripts may have set alone."""
+        return super().to_dict() | label_maps_of(self.id2label, None)
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision_model: str | os.PathLike | None = None,
+        text_model: str | os.PathLike | None = None,
+        *,
+        vision_config: PreTrainedConfig | dict | None = None,
+        text_config: PreTrainedConfig | dict | None = None,
+        **fields: Any,
+    ) -> Self:
+        """
+        The configuration of a new model whose towers start from checkpoints. No weight is read.
+
+        Args:
+            vision_model, text_model: as for [`IFAformerPreTrainedModel.from_vision_text_pretrained`].
+            vision_config, text_config: configuration of a tower that has no checkpoint.
+            **fields: fields of this class.
+
+        Raises:
+            ValueError: where a tower has both a checkpoint and a configuration, and for all that this class refuses,
+                such as towers that do not match.
+            OSError: for a checkpoint that is not there.
+        """
+        configs = {"vision": vision_config, "text": text_config}
+        for tower, checkpoint in (("vision", vision_model), ("text", text_model)):
+            if checkpoint is None:
+                continue
+            if configs[tower] is not None:
+                raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
+            with configuration_errors():
+                config = AutoConfig.from_pretrained(checkpoint)
+            configs[tower] = getattr(config, f"{tower}_config", config)
+        with configuration_errors():
+            return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
+
+    @property
+    def max_text_length(self) -> int | None:
+        """Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index."""
+        text = self.text_config
+        is_roberta = text.model_type in ("roberta", "xlm-roberta")
+        return text.max_position_embeddings - (text.pad_token_id + 1 if is_roberta else 0)
+
+    def _label_problems(self):
+        if self.id2label is None:
+            return
+        if len(set(self.id2label.values())) != len(self.id2label):
+            yield f"id2label must name each label once, got {list(self.id2label.values())}."
+        if sorted(int(index) for index in self.id2label) != list(range(len(self.id2label))):
+            yield f"id2label must number its labels 0..{len(self.id2label) - 1}, got {sorted(self.id2label)}."
+
+
+@strict
+class IFAformerConfig(TaggerConfig):
     """
     Configuration of the IFAformer models ([arXiv 2211.07504](https://arxiv.org/abs/2211.07504)).
 
@@ -97,84 +186,16 @@ class IFAformerConfig(PreTrainedConfig):
         "image_attentions",
     ]
 
-    text_config: PreTrainedConfig | dict | None = None
-    vision_config: PreTrainedConfig | dict | None = None
     attention_variant: str = "corrected"
-    label_scheme: str = "word"
-    num_aux_crops: int = 3
-    aux_crop_size: int = 128
-    num_rcnn_crops: int = 3
-    rcnn_crop_size: int = 64
-    use_whole_image: bool | None = None
     text_attends_vision: bool = True
     vision_attends_text: bool = True
-    classifier_dropout: float | int | None = None
     head_marker_token_id: int | None = None
     tail_marker_token_id: int | None = None
-    initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
-        for name, labels in label_maps_of(self.id2label, self.label2id).items():
-            setattr(self, name, labels)
-        vocab_size = kwargs.pop("vocab_size", None)
         super().__post_init__(**kwargs)
-        if vocab_size is not None:
-            self.text_config.vocab_size = max(vocab_size, self.text_config.vocab_size)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
-
-    @classmethod
-    def from_dict(cls, config_dict, **kwargs):
-        """As in `PreTrainedConfig`; what is given here is checked too, and not only when the result is saved."""
-        labels = label_maps_of(kwargs.get("id2label"), kwargs.get("label2id"))
-        loaded = super().from_dict(config_dict, **{**kwargs, **labels})
-        (loaded[0] if isinstance(loaded, tuple) else loaded).validate()
-        return loaded
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in `PreTrainedConfig`, with the `label2id` of this `id2label`, which scripts may have set alone."""
-        return super().to_dict() | label_maps_of(self.id2label, None)
-
-    @classmethod
-    def from_vision_text_pretrained(
-        cls,
-        vision_model: str | os.PathLike | None = None,
-        text_model: str | os.PathLike | None = None,
-        *,
-        vision_config: PreTrainedConfig | dict | None = None,
-        text_config: PreTrainedConfig | dict | None = None,
-        **fields: Any,
-    ) -> "IFAformerConfig":
-        """
-        The configuration of a new model whose towers start from checkpoints. No weight is read.
-
-        Args:
-            vision_model, text_model: as for [`IFAformerPreTrainedModel.from_vision_text_pretrained`].
-            vision_config, text_config: configuration of a tower that has no checkpoint.
-            **fields: fields of this class.
-
-        Raises:
-            ValueError: where a tower has both a checkpoint and a configuration, and for all that this class refuses,
-                such as towers that do not match.
-            OSError: for a checkpoint that is not there.
-        """
-        configs = {"vision": vision_config, "text": text_config}
-        for tower, checkpoint in (("vision", vision_model), ("text", text_model)):
-            if checkpoint is None:
-                continue
-            if configs[tower] is not None:
-                raise ValueError(f"Got a checkpoint and a {tower}_config for the {tower} tower; pass one of the two.")
-            with configuration_errors():
-                config = AutoConfig.from_pretrained(checkpoint)
-            configs[tower] = getattr(config, f"{tower}_config", config)
-        with configuration_errors():
-            return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
-
-    @property
-    def max_text_length(self) -> int:
-        """Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index."""
-        text = self.text_config
-        return text.max_position_embeddings - (0 if text.model_type == "bert" else text.pad_token_id + 1)
 
     def num_crop_positions(self, kind: str) -> int:
         """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""
@@ -233,14 +254,6 @@ class IFAformerConfig(PreTrainedConfig):
                     f"num_{kind}_crops ({number}) of {kind}_crop_size ({size}) have {self.num_crop_positions(kind)} "
                     f"patches, and at most {MAX_CROP_POSITIONS} are possible."
                 )
-
-    def _label_problems(self):
-        if self.id2label is None:
-            return
-        if len(set(self.id2label.values())) != len(self.id2label):
-            yield f"id2label must name each label once, got {list(self.id2label.values())}."
-        if sorted(int(index) for index in self.id2label) != list(range(len(self.id2label))):
-            yield f"id2label must number its labels 0..{len(self.id2label) - 1}, got {sorted(self.id2label)}."
 
 
 __all__ = ["IFAformerConfig"]

@@ -9,6 +9,7 @@ from transformers.utils import can_return_tuple, logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
+from .model_inputs import check_texts, scored_mask, warn_without_labels
 from .modeling_outputs import (
     STATES,
     IFAformerModelOutput,
@@ -96,21 +97,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds.")
         text_shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
-        batch_size, seq_length = text_shape
-        max_length = config.max_text_length
-        if seq_length > max_length:
-            raise ValueError(
-                f"The text has {seq_length} tokens, the text tower has positions for {max_length}. Give the processor "
-                "a smaller max_length (it truncates and counts what is lost)."
-            )
-        if attention_mask is not None and attention_mask.shape != text_shape:
-            raise ValueError(
-                f"attention_mask must have the shape of input_ids, {tuple(text_shape)}, got "
-                f"{tuple(attention_mask.shape)}."
-            )
-        if attention_mask is not None and values_at_hand(attention_mask) and not attention_mask.any(dim=1).all():
-            empty = (~attention_mask.any(dim=1)).nonzero().flatten().tolist()
-            raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
+        batch_size = text_shape[0]
+        check_texts(text_shape, attention_mask, config.max_text_length)
 
         text = self.text_model(input_ids, token_type_ids, inputs_embeds)  # (B, T, D)
         text_real = text.new_ones(text_shape).bool() if attention_mask is None else attention_mask.bool()
@@ -240,33 +228,17 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
 
         The other arguments, and errors besides those of the CRF, are those of [`IFAformerModel.forward`].
         """
-        if self.training and labels is None and not torch.compiler.is_compiling():
-            logger.warning_once(
-                "The model is in training mode and gets no labels, so that it computes no loss of its CRF. A Trainer "
-                "with label_smoothing_factor or compute_loss_func keeps them from it: its loss then trains the "
-                "classifier alone."
-            )
+        warn_without_labels(self.training, labels)
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
         kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
-        scored = self._default_crf_mask(logits, attention_mask, labels) if crf_mask is None else crf_mask
+        scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
         return IFAformerTokenClassifierOutput(
             loss=None if labels is None else -self.crf(logits, labels, scored).mean(),
             logits=logits,
             tag_ids=None if self.training else self.crf.viterbi_decode(logits, scored),
             **{name: getattr(outputs, name) for name in STATES},
-        )
-
-    def _default_crf_mask(self, logits, attention_mask, labels) -> torch.Tensor:
-        if labels is not None:
-            return labels != -100
-        if self.config.label_scheme == "deepke":
-            return logits.new_ones(logits.shape[:2]).bool() if attention_mask is None else attention_mask.bool()
-        raise ValueError(
-            "Neither crf_mask nor labels were given, so the first token of each word is unknown "
-            "(label_scheme='word'). Pass the crf_mask that the processor returns. In a pipeline, the task is "
-            "multimodal-token-classification."
         )
 
 

@@ -5,7 +5,14 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTokenClassification,
+    CLIPVisionModel,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.utils import logging
 
@@ -38,6 +45,15 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
     accepts_loss_kwargs = False
     custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    auto_map = AUTO_MAP
+
+    def towers(self) -> dict[str, PreTrainedModel]:
+        """The towers that can start from a checkpoint: `text` and `vision`."""
+        return {tower: getattr(self.base_model, f"{tower}_model") for tower in ("text", "vision")}
+
+    def fusion(self) -> nn.Module | None:
+        """What holds the layers between the towers, where there are any; the towers may be in it."""
+        return None
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -80,7 +96,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""
         # By itself only the saved class's auto class would be entered, and AutoModel would not find the base model.
-        self.config.auto_map = {**getattr(self.config, "auto_map", {}), **AUTO_MAP}
+        self.config.auto_map = {**getattr(self.config, "auto_map", {}), **self.auto_map}
         self.config.__dict__.pop("custom_pipelines", None)  # perhaps of another head
         if self.custom_pipelines:
             self.config.custom_pipelines = deepcopy(self.custom_pipelines)  # `pipeline` alters what it reads
@@ -126,8 +142,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         for tower, source in (("text", text_model), ("vision", vision_model)):
             if source is None:
                 continue
-            target = getattr(model.base_model, f"{tower}_model")
-            missing, unexpected = load_tower(target, tower, source, allow_missing_weights)
+            missing, unexpected = load_tower(model.towers()[tower], tower, source, allow_missing_weights)
             loading_info[tower] = {"missing_keys": missing, "unexpected_keys": unexpected}
         return (model, loading_info) if output_loading_info else model
 
@@ -151,17 +166,22 @@ def load_tower(
         ValueError: for a checkpoint that lacks more than that.
         OSError: for a checkpoint that is not there.
     """
-    is_ifaformer = AutoConfig.from_pretrained(source).model_type == IFAformerConfig.model_type
-    # Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
-    auto_class: Any = AutoModel if tower == "text" or is_ifaformer else CLIPVisionModel
+    model_type = AutoConfig.from_pretrained(source).model_type
+    # A baseline has no bare model. Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
+    auto_classes: dict[str, Any] = {"ifaformer_baseline": AutoModelForTokenClassification}
+    if tower == "vision":
+        auto_classes |= dict.fromkeys(("clip", "clip_vision_model"), CLIPVisionModel)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # The library's own report would name an IFAformer's head and other tower too.
     try:
-        pretrained, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
+        auto_class = auto_classes.get(model_type, AutoModel)
+        whole, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
-    prefix = f"{tower}_model." if is_ifaformer else ""
-    pretrained = getattr(pretrained, f"{tower}_model") if is_ifaformer else pretrained
+    pretrained, prefix = whole, ""
+    if hasattr(whole, "towers"):
+        pretrained = whole.towers()[tower]
+        prefix = next(f"{name}." for name, module in whole.named_modules() if module is pretrained)
     if tower == "text" and pretrained.config.vocab_size < target.config.vocab_size:
         pretrained.resize_token_embeddings(target.config.vocab_size)
     wanted, found = target.state_dict(), pretrained.state_dict()
@@ -172,8 +192,9 @@ def load_tower(
         sorted({name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)} | {*names})
         for kind, names in zip(("missing_keys", "unexpected_keys"), incompatible, strict=True)
     )
-    # Not counted: what only an IFAformer has, and the pooler, which many BERT checkpoints lack and no head here uses.
-    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position")
+    # Not counted: what only an IFAformer or a VisualBERT has, and the pooler, which many BERT checkpoints lack and no
+    # head here uses.
+    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position", "embeddings.visual_")
     needed = {name for name in wanted if not name.startswith(optional)}
     lacking = sorted(needed.intersection(missing))
     if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:

@@ -29,6 +29,7 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbed
 from transformers.utils import logging
 
 from .configuration_ifaformer import IFAformerConfig
+from .model_inputs import check_crops, check_pictures
 from .packing import Attended, PackedTokens, RowLengths, values_at_hand
 
 
@@ -230,7 +231,8 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
             return class_token.new_zeros(batch_size, 0, self.config.num_channels, size, size)
 
         if pixel_values is not None and config.use_whole_image:
-            self._check("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), self.image_size)
+            picture: Any = (self.config.num_channels, self.image_size, self.image_size)
+            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), picture)
             mask = None if image_mask is None else image_mask[:, None]
             add(pixel_values[:, None], mask, self.position_embedding, first=1)
         elif self.training:
@@ -241,13 +243,8 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
 
         for kind, (pixels, mask) in crops.items():
             max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
-            name = f"{kind}_pixel_values"
             if pixels is not None and pixels.shape[1] > 0:
-                number = pixels.shape[1]
-                if pixels.dim() == 5 and number > max_number:
-                    raise ValueError(f"{name} holds {number} crops a picture, the configuration allows {max_number}.")
-                shape = (batch_size, number if pixels.dim() == 5 else "number of crops")
-                self._check(name, pixels, f"{kind}_crop_mask", mask, shape, size)
+                check_crops(kind, pixels, mask, batch_size, config, self.config.num_channels)
             elif max_number > 0 and (deepke or self.training):
                 pixels, mask = none_at_all(size), None
             else:
@@ -257,19 +254,6 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
                 pixels, mask = nn.functional.pad(pixels, [0] * 7 + [max_number - pixels.shape[1]]), None
             add(pixels, mask, getattr(self, f"{kind}_position_embedding"))
         return torch.cat(tokens, dim=1), torch.cat(real, dim=1)
-
-    def _check(self, name, pixels, mask_name, mask, shape, size) -> None:
-        """Raise a ValueError for pictures or crops that are not of `shape`: rows, and of crops their number."""
-        expected = (*shape, self.config.num_channels, size, size)
-        if pixels.dtype == torch.uint8:
-            raise ValueError(
-                f"{name} holds uint8 pixels. The processor's data_collator normalises them, and so does its "
-                "normalized(batch)."
-            )
-        if tuple(pixels.shape) != expected:
-            raise ValueError(f"{name} must have shape {expected}, got {tuple(pixels.shape)}.")
-        if mask is not None and tuple(mask.shape) != shape:
-            raise ValueError(f"{mask_name} must have shape {shape}, got {tuple(mask.shape)}.")
 
 
 class QuickGELU(nn.Module):

@@ -70,7 +70,15 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
 
     Returns:
         For each row (num_entities, num_sources), the sources as in [`source_mask`], 0 for those that it lacks.
+
+    Raises:
+        ValueError: for another model than an IFAformer, whose layers of attention are not these.
     """
+    if not hasattr(model.config, "vision_attends_text"):
+        raise ValueError(
+            f"explain='attention' follows the layers of an IFAformer, and this is a {type(model).__name__}. Use "
+            "explain='occlusion', which works for every model."
+        )
     with eager_attention(model):
         outputs = model(**inputs, output_attentions=True)
     batch_size, seq_length = inputs["input_ids"].shape

@@ -12,13 +12,18 @@ class TowerArguments:
     """Options of the two towers."""
 
     model: str | None = option(
-        "Start from this trained IFAformer, Hub name or folder, in place of text_model and vision_model: with its "
+        "Start from this trained model, Hub name or folder, in place of text_model and vision_model: with its "
         "towers, with its head where the labels are the same, and with its settings where no others are given."
     )
     text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
     vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
     text_config: dict | None = option("The configuration of a fresh text tower, as JSON.")
     vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
+    system: str | None = option(
+        "The kind of model: ifaformer, the default, or one of the systems that it is compared with.",
+        choices=["ifaformer", "cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt"],
+    )
+    system_config: dict | None = option("Settings of such a system, as JSON, such as freeze_vision and image_size.")
     attention_variant: str | None = option(
         "Attention of the paper (corrected, the default), or of DeepKE.", choices=["corrected", "deepke"]
     )

@@ -72,7 +72,7 @@ def main() -> None:
                 print(f"{run.arguments.output_dir}: {run.start}")
 
             # 2. Data
-            start = training.start_options(towers.model)
+            start = training.start_options(towers.model, towers.system)
             fill(start, towers, reading, model_options)
             with arguments.main_process_first(desc="preparing data"):
                 data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops, start["word_splitter"])

@@ -15,8 +15,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     """
     Training arguments for IFAformer.
 
-    They are the library's, with a learning rate for each tower. By default the epoch with the best F1 on the
-    validation split is kept.
+    They are the library's, with a learning rate for each part of the model. By default the epoch with the best F1 on
+    the validation split is kept.
 
     Raises:
         ValueError: as `TrainingArguments`, for a batch without rows, and for an unknown integration in `report_to` or
@@ -38,6 +38,13 @@ class IFAformerTrainingArguments(TrainingArguments):
     head_learning_rate: float | None = field(
         default=None,
         metadata={"help": "The learning rate of the classifier and of the CRF. By default it is learning_rate."},
+    )
+    fusion_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "The learning rate of the layers between the towers, which only baselines have. By default it is "
+            "that of the text tower."
+        },
     )
     decay_all: bool = field(
         default=False,

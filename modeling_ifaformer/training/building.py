@@ -22,6 +22,8 @@ from processing.problems import check_at_least_one
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
+from .baseline_building import IFAFORMER, baseline_model, baseline_options, baseline_processor, system_of
+
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +34,22 @@ SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "
 OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 
 
-def start_options(model: str | None = None) -> dict[str, Any]:
+def start_options(model: str | None = None, system: str | None = None) -> dict[str, Any]:
     """
     The options of [`build_processor`] and [`build_model`] where they are not given: those of the trained model that a
-    run starts from, a Hub name or folder, else the usual ones.
+    run starts from, a Hub name or folder, else the usual ones of the system.
 
     Raises:
-        OSError, ValueError: as [`load_processor`].
+        OSError, ValueError: as [`load_processor`]; a ValueError for an unknown system or another than the model's.
     """
     names = (*SHARED_FIELDS, *SWITCHES)
+    processor = None if model is None else load_processor(model)
+    system = system_of(model, system)
+    if system != IFAFORMER:
+        return baseline_options(system, model)
     if model is None:
         return {name: getattr(IFAformerConfig, name) for name in names} | {"word_splitter": WORD_SPLITTERS[0]}
-    processor, config = load_processor(model), AutoConfig.from_pretrained(model)
+    config = AutoConfig.from_pretrained(model)
     options = {name: getattr(config, name) for name in names}
     return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
 
@@ -62,6 +68,22 @@ def _given(
     return given
 
 
+def _check_checkpoints(**checkpoints: str | None) -> None:
+    """Raise an OSError that names the option whose checkpoint is not there."""
+    for name, checkpoint in checkpoints.items():
+        try:
+            if checkpoint is not None:
+                AutoConfig.from_pretrained(checkpoint)
+        except (OSError, HFValidationError) as error:  # The libraries' messages do not say which of the two it is.
+            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {error}"
+            raise OSError(message) from error
+
+
+def _check_no_system_config(system_config: Mapping[str, Any] | None) -> None:
+    if system_config:
+        raise ValueError("system_config is for a baseline: name one with system.")
+
+
 def build_processor(
     train_rows: Dataset,
     *,
@@ -70,6 +92,8 @@ def build_processor(
     vision_model: str | None = None,
     text_config: dict[str, Any] | None = None,
     vision_config: dict[str, Any] | None = None,
+    system: str | None = None,
+    system_config: dict[str, Any] | None = None,
     vocab_size: int = 4000,
     **options: Any,
 ) -> IFAformerProcessor:
@@ -83,23 +107,31 @@ def build_processor(
             the other arguments name; a warning says which of these are not used.
         text_model, vision_model: checkpoints that the towers start from, Hub names or folders. None is a fresh tower.
         text_config, vision_config: configurations of fresh towers.
+        system: of the new model: `ifaformer` (the default) or one of the baselines, see [`BaselineConfig`].
+        system_config: fields of [`BaselineConfig`], for a baseline.
         vocab_size: how many entries a learnt tokenizer has at most.
         **options: `attention_variant` of the model, and options of [`IFAformerProcessor`]; by default those of
             `model`. Without one, `max_length` is the longest text in tokens that the text tower takes. None stands
             for an option that is not given.
 
     Raises:
-        ValueError: for the `deepke` variant without a `max_length`, for another variant than that of `model`, and as
-            [`start_options`], [`IFAformerProcessor.from_vision_text_pretrained`] and
-            [`IFAformerConfig.from_vision_text_pretrained`].
+        ValueError: for an option that the system does not know, for the `deepke` variant without a `max_length`, for
+            another variant than that of `model`, and as [`start_options`],
+            [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     check_at_least_one(vocab_size=vocab_size, max_length=options.get("max_length"))
-    start = start_options(model)
+    start, system = start_options(model, system), system_of(model, system)
+    if model is None:
+        _check_checkpoints(text_model=text_model, vision_model=vision_model)
+    towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
+    towers |= {"text_config": text_config, "vision_config": vision_config}
+    if system != IFAFORMER:
+        options |= {**towers, "system_config": system_config}
+        return baseline_processor(train_rows, system, model=model, vocab_size=vocab_size, **options)
+    _check_no_system_config(system_config)
     options = _given(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
-        towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
-        towers |= {"text_config": text_config, "vision_config": vision_config}
         unused = [name for name, value in towers.items() if value is not None]
         if unused:
             logger.warning(f"The run starts from {model}, so that {', '.join(unused)} are not used.")
@@ -108,13 +140,6 @@ def build_processor(
         negative = start["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
             del options["negative_relation"]
-    for name, checkpoint in {"text_model": text_model, "vision_model": vision_model}.items():
-        try:
-            if checkpoint is not None:
-                AutoConfig.from_pretrained(checkpoint)
-        except (OSError, HFValidationError) as error:  # The libraries' messages do not say which of the two it is.
-            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {error}"
-            raise OSError(message) from error
     deepke = options.pop("attention_variant") == "deepke"
     max_length, use_whole_image = options.pop("max_length", None), options.pop("use_whole_image")
     if deepke and max_length is None:
@@ -169,6 +194,8 @@ def build_model(
     vision_model: str | None = None,
     text_config: dict[str, Any] | None = None,
     vision_config: dict[str, Any] | None = None,
+    system: str | None = None,
+    system_config: dict[str, Any] | None = None,
     **fields: Any,
 ) -> IFAformerPreTrainedModel:
     """
@@ -178,30 +205,42 @@ def build_model(
     weights of towers. What has no weights to begin with is freshly initialised.
 
     Args:
-        model, text_model, vision_model, text_config, vision_config: as for [`build_processor`].
-        **fields: of [`IFAformerConfig`], besides those that the processor gives, and options of
-            [`IFAformerPreTrainedModel.from_vision_text_pretrained`]. None stands for one that is not given.
+        model, text_model, vision_model, text_config, vision_config, system, system_config: as for
+            [`build_processor`].
+        **fields: of [`IFAformerConfig`], of which a baseline knows `classifier_dropout` alone, besides those that the
+            processor gives, and options of [`IFAformerPreTrainedModel.from_vision_text_pretrained`]. None stands for
+            one that is not given.
 
     Raises:
         ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], and for a `model` whose attention
             variant is another one.
         OSError: for a checkpoint that is not there.
     """
+    towers: dict[str, Any] = {"text_config": text_config, "vision_config": vision_config}
+    system = system_of(model, system)
+    if system != IFAFORMER:
+        towers |= {"text_model": text_model, "vision_model": vision_model, "system_config": system_config}
+        return _without_paths(baseline_model(processor, system, model=model, **towers, **fields))
+    _check_no_system_config(system_config)
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
     fields = _given(model, start_options(model), fields, SWITCHES) | processor.config_fields
     if model is None:
-        text_config = _text_config(processor, text_model, text_config)
-        fields |= {"text_config": text_config, "vision_config": vision_config}
+        fields |= towers | {"text_config": _text_config(processor, text_model, text_config)}
         new = model_class.from_vision_text_pretrained(vision_model, text_model, **fields)
     else:
         new = model_class.from_vision_text_pretrained(model, model, **fields)
         _copy_head(model, new)
-    for tower in (new.config.text_config, new.config.vision_config):
-        if os.path.exists(tower._name_or_path):  # The path is nobody's business where the configuration is published.
+    return _without_paths(new)
+
+
+def _without_paths(model: IFAformerPreTrainedModel) -> IFAformerPreTrainedModel:
+    """The model, whose configuration names no folder: the path is nobody's business where it is published."""
+    for tower in (model.config.text_config, model.config.vision_config):
+        if tower is not None and os.path.exists(tower._name_or_path):
             tower._name_or_path = ""
-    return new
+    return model
 
 
 def _copy_head(source: str, model: IFAformerPreTrainedModel) -> None:

@@ -350,6 +350,7 @@ def _train(
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "seed": run.arguments.seed,
         "num_parameters": model.num_parameters(),
+        "num_trainable_parameters": model.num_parameters(only_trainable=True),
         "train_seconds": seconds,
         # That of this call alone would not be that of the whole run.
         "train_samples_per_second": None if run.resume else training.metrics["train_samples_per_second"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, Trainer
+from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.training_args import TrainingArguments
@@ -52,9 +52,9 @@ class IFAformerTrainer(Trainer):
     A `Trainer` for IFAformer models, on features that `prepare_features` made.
 
     It does more than `Trainer`: pixels stay uint8 until they are on the device; evaluation gathers answers (tag or
-    relation ids) in place of logits, and computes precision, recall and F1 of them; each tower and the head can have
-    a learning rate of its own; a loss or weights that are no numbers end the training before a checkpoint is written
-    of them.
+    relation ids) in place of logits, and computes precision, recall and F1 of them; each tower, the fusion between
+    them and the head can have a learning rate of its own; a loss or weights that are no numbers end the training
+    before a checkpoint is written of them.
 
     Args:
         processing_class: the processor of the model. Its collator makes the batches.
@@ -251,29 +251,31 @@ def _answers(outputs: Any, labels: Any) -> torch.Tensor:
     return outputs[1] if isinstance(outputs, tuple) else outputs.argmax(dim=-1)
 
 
-def parameter_groups(model: PreTrainedModel, arguments: TrainingArguments) -> list[dict[str, Any]]:
+def parameter_groups(model: Any, arguments: TrainingArguments) -> list[dict[str, Any]]:
     """
-    The trainable parameters for an optimizer, in at most six groups: text tower, vision tower and the rest
-    (classifier and CRF), each with and without weight decay.
+    The trainable parameters for an optimizer, in at most eight groups: text tower, vision tower, the fusion between
+    them that a baseline has, and the rest (classifier and CRF), each with and without weight decay. The fusion has the
+    learning rate of the text tower where it has none of its own.
     """
     if getattr(arguments, "decay_all", False):
         decayed = {name for name, _ in model.named_parameters()}
     else:
         # Everything but biases and norms. The library's method makes no use of its Trainer.
         decayed = set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
-    towers = {"text": model.ifaformer.text_model, "vision": model.ifaformer.vision_model}
-    tower_of = {parameter: name for name, tower in towers.items() for parameter in tower.parameters()}
+    rates = {part: getattr(arguments, f"{part}_learning_rate", None) for part in ("text", "vision", "fusion", "head")}
+    rates["fusion"] = rates["text"] if rates["fusion"] is None else rates["fusion"]
+    parts = {"fusion": model.fusion(), **model.towers()}  # A tower may be in the fusion, and is then no part of it.
+    part_of = {parameter: name for name, part in parts.items() if part is not None for parameter in part.parameters()}
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        module, decay = tower_of.get(parameter, "head"), name in decayed
-        if (module, decay) not in groups:
-            rate = getattr(arguments, f"{module}_learning_rate", None)
-            groups[module, decay] = {
+        part, decay = part_of.get(parameter, "head"), name in decayed
+        if (part, decay) not in groups:
+            groups[part, decay] = {
                 "params": [],
-                "lr": arguments.learning_rate if rate is None else rate,
+                "lr": arguments.learning_rate if rates[part] is None else rates[part],
                 "weight_decay": arguments.weight_decay if decay else 0.0,
             }
-        groups[module, decay]["params"].append(parameter)
+        groups[part, decay]["params"].append(parameter)
     return list(groups.values())

@@ -34,7 +34,8 @@ def measure_growth(work: Work) -> dict[str, Any]:
     there before the curve; `exponent`, of the power of x with which the seconds grow between the last two, `from_to`.
     """
     model = work.ifaformer(use_whole_image=False, num_aux_crops=max(CROPS)).ifaformer
-    lengths = [length for length in TEXT_LENGTHS if length <= model.config.max_text_length]
+    longest: Any = model.config.max_text_length
+    lengths = [length for length in TEXT_LENGTHS if length <= longest]
     rows = [work.options.max_rows // 10**power for power in (3, 2, 1, 0)]
     texts = work.rows.remove_columns(list(PICTURE_COLUMNS))
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
+from processing import IFAformerPipeline
 
 
 PROGRAM = """
@@ -81,3 +82,40 @@ def test_bit_identical_without_the_packages(task, make_config, make_processor, r
     if task == "ner":
         assert torch.equal(theirs["tag_ids"], outputs.tag_ids)
         assert json.loads(result.stdout) == processor.post_process_entities(outputs.tag_ids, arguments["text"])
+
+
+BASELINES = """
+import json, sys
+from transformers import AutoConfig, AutoModelForTokenClassification, AutoProcessor, pipeline
+
+results = {}
+for folder in sys.argv[1:]:
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+    tagger = pipeline("multimodal-token-classification", model=folder, trust_remote_code=True, device="cpu")
+    results[folder] = tagger({"text": "Jordan met Paris", "image": "picture.png"}, explain="occlusion")
+    assert type(model).__name__ == type(tagger.model).__name__ == "BaselineForTokenClassification"
+    # One that is saved again has its code too.
+    tagger.save_pretrained(folder + ".again")
+    AutoConfig.from_pretrained(folder + ".again", trust_remote_code=True)
+    AutoProcessor.from_pretrained(folder + ".again", trust_remote_code=True)
+assert not {"modeling_ifaformer", "processing"} & set(sys.modules)
+print(json.dumps(results))
+"""
+
+
+def test_baselines_without_the_packages(baseline, baseline_processor, run_without_project, tmp_path):
+    Image.linear_gradient("L").save(tmp_path / "picture.png")
+    expected = {}
+    for system in ("umt",):
+        processor = baseline_processor(system)
+        labels = {"id2label": dict(enumerate(processor.labels))}
+        model = baseline(system, **labels, num_aux_crops=0)
+        model.save_pretrained(tmp_path / system)
+        processor.save_pretrained(tmp_path / system)
+        tagger = IFAformerPipeline(model, processor=processor, device="cpu")
+        row = {"text": "Jordan met Paris", "image": str(tmp_path / "picture.png")}
+        expected[str(tmp_path / system)] = tagger(row, explain="occlusion")
+        with pytest.raises(ValueError, match="Use explain='occlusion', which works for every model"):
+            tagger(row, explain="attention")
+    assert all(expected.values()), "nothing is found, so that nothing is compared"
+    assert json.loads(run_without_project(BASELINES, *expected, cwd=tmp_path).stdout) == expected

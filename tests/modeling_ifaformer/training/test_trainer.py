@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
-from modeling_ifaformer import IFAformerForTokenClassification, modeling_ifaformer
+from modeling_ifaformer import IFAformerForTokenClassification, model_inputs
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
 from modeling_ifaformer.training.trainer import drop_modalities, mask_tokens, parameter_groups
@@ -49,7 +49,7 @@ def test_the_library_s_trainer_does_not_replace_the_loss_of_the_crf_unsaid(
     features, processor, new_model, plain_arguments, monkeypatch
 ):
     said = []
-    monkeypatch.setattr(modeling_ifaformer.logger, "warning_once", said.append)
+    monkeypatch.setattr(model_inputs.logger, "warning_once", said.append)
     arguments = replace(plain_arguments, label_smoothing_factor=0.1, max_steps=1)
     collator = processor.data_collator
     Trainer(model=new_model(), args=arguments, train_dataset=features["train"], data_collator=collator).train()

@@ -1,0 +1,244 @@
+"""The baselines: pictures as visual tokens, the encoder of a system, and the CRF of IFAformer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import can_return_tuple
+
+from .baseline_encoders import ENCODERS, VisualTokens
+from .configuration_baseline import BaselineConfig
+from .crf import LinearChainCRF
+from .model_inputs import check_crops, check_pictures, check_texts, scored_mask, warn_without_labels
+from .modeling_outputs import IFAformerTokenClassifierOutput
+from .packing import PackedTokens
+from .pretrained import IFAformerPreTrainedModel
+
+
+WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0, 1.0)
+
+
+def span_mixing(labels: list[str]) -> torch.Tensor:
+    """
+    (number of prefixes, number of labels): how the score of a prefix is shared out. Each prefix (`O`, `B`, `I`) goes
+    to the labels that begin with it, in equal shares; a label without a dash is its own prefix.
+    """
+    prefixes = [label.partition("-")[0] for label in labels]
+    has_prefix = torch.tensor([[other == prefix for other in prefixes] for prefix in dict.fromkeys(prefixes)])
+    return has_prefix / has_prefix.sum(dim=1, keepdim=True)
+
+
+def grid_boxes(height: int, width: int) -> torch.Tensor:
+    """(height * width, 5): left, top, right, bottom and area of the cells of a grid, row by row, as fractions."""
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    sides = (column / width, row / height, (column + 1) / width, (row + 1) / height)
+    return torch.stack([*sides, torch.full((height, width), 1 / (height * width))], dim=-1).flatten(0, 1)
+
+
+class BaselineForTokenClassification(IFAformerPreTrainedModel):
+    """
+    One of the systems that IFAformer is compared with, with a linear layer and a linear-chain CRF: multimodal named
+    entity recognition. `config.system` says which.
+    """
+
+    config: BaselineConfig  # type: ignore[assignment]
+    config_class = BaselineConfig  # type: ignore[assignment]
+    base_model_prefix = ""
+    _no_split_modules = ["BertLayer", "VisualBertLayer", "CLIPEncoderLayer", "ResNetStage"]  # noqa: RUF012
+    _keep_in_fp32_modules_strict = ["crf", "span_crf"]  # noqa: RUF012
+    auto_map = {  # noqa: RUF012
+        "AutoConfig": "configuration_baseline.BaselineConfig",
+        "AutoModelForTokenClassification": "modeling_baseline.BaselineForTokenClassification",
+    }
+    custom_pipelines = {  # noqa: RUF012  (its code comes with the processor)
+        "multimodal-token-classification": {
+            "impl": "pipeline_ifaformer.IFAformerPipeline",
+            "pt": ["AutoModelForTokenClassification"],
+        }
+    }
+
+    span_mixing: torch.Tensor
+    span_crf: LinearChainCRF
+
+    def __init__(self, config: BaselineConfig):
+        super().__init__(config)
+        assert config.id2label is not None  # the library fills in the label maps
+        labels = list(config.id2label.values())
+        encoder: Any = ENCODERS[config.system](config)
+        self.encoder = encoder
+        self.vision_model: Any = None
+        if config.text_attends_vision:
+            vision: Any = config.vision_config
+            model_class: Any = MODEL_MAPPING[type(vision)]
+            self.vision_model = model_class(vision)
+        dropout = {"umt": 0.0, "cnn_bilstm": config.lstm_dropout}.get(config.system, 0.1)
+        self.dropout = nn.Dropout(dropout if config.classifier_dropout is None else config.classifier_dropout)
+        self.classifier = nn.Linear(encoder.output_size, len(labels))
+        self.crf = LinearChainCRF(len(labels))
+        if encoder.span_size is not None:
+            mixing = span_mixing(labels)
+            self.register_buffer("span_mixing", mixing, persistent=False)
+            self.span_classifier = nn.Linear(encoder.span_size, len(mixing))
+            self.span_crf = LinearChainCRF(len(mixing))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if module is self and hasattr(self, "span_mixing"):
+            init.copy_(self.span_mixing, span_mixing(list(self.config.id2label.values())))
+
+    def towers(self) -> dict[str, PreTrainedModel]:
+        return {"text": self.encoder.text_model, "vision": self.vision_model}
+
+    def fusion(self) -> nn.Module | None:
+        return self.encoder
+
+    def get_input_embeddings(self):
+        return self.encoder.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.encoder.text_model.set_input_embeddings(value)
+
+    def train(self, mode: bool = True):
+        """As in `nn.Module`, but that a frozen vision tower stays in evaluation mode: its BatchNorm would drift."""
+        super().train(mode)
+        if self.vision_model is not None and self.config.freeze_vision:
+            self.vision_model.eval()
+        return self
+
+    def _freeze_what_reaches_no_loss(self) -> None:
+        if self.vision_model is None:
+            return
+        if self.config.freeze_vision:
+            self.vision_model.requires_grad_(False)
+        elif hasattr(self.vision_model, "post_layernorm"):  # CLIP's, of the pooled output alone
+            self.vision_model.post_layernorm.requires_grad_(False)
+
+    def see(
+        self,
+        batch_size: int,
+        pixel_values: torch.Tensor | None,
+        image_mask: torch.Tensor | None,
+        crops: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    ) -> VisualTokens:
+        """
+        The visual tokens of a batch: a grid of the whole picture, row by row, and behind it one token a crop, the mean
+        of the crop's grid. Real pictures alone go through the vision tower. A row that has none gets one token of
+        zeros, in the box of the whole picture: no attention is over nothing, and the row does not depend on others.
+
+        Args:
+            pixel_values, image_mask: as for [`forward`].
+            crops: by kind, `"aux"` and `"rcnn"`, the pixels and mask, as for [`forward`].
+        """
+        config: Any = self.config
+        size = (config.vision_config.num_channels, config.image_size, config.image_size)
+        given = []  # pictures (B, N, 3, S, S) with their masks (B, N), of which the whole one comes first
+        number = 0  # of whole pictures in a row, 0 or 1
+        if pixel_values is not None and config.use_whole_image:
+            number = 1
+            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), size)
+            given.append((pixel_values[:, None], None if image_mask is None else image_mask[:, None]))
+        for kind, (pixels, mask) in crops.items():
+            if pixels is not None and pixels.shape[1] > 0:
+                check_crops(kind, pixels, mask, batch_size, config, size[0])
+                given.append((pixels, mask))
+        masks = [pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if m is None else m.bool() for pixels, m in given]
+        grids = (
+            self._grids(torch.cat([pixels for pixels, _ in given], dim=1), torch.cat(masks, dim=1)) if given else None
+        )
+        if grids is None:
+            return self._nothing_seen(batch_size)
+
+        real, boxes = torch.cat(masks, dim=1), grid_boxes(*grids.shape[2:4]).to(grids)
+        grids = grids.flatten(2, 3)  # (B, N, cells, C)
+        whole, others = grids[:, :number], grids[:, number:]
+        states = torch.cat([whole.flatten(1, 2), others.mean(dim=2)], dim=1)  # (B, V, C)
+        real = torch.cat([real[:, :number].expand(-1, number * len(boxes)), real[:, number:]], dim=1)
+        boxes = torch.cat([boxes[: number * len(boxes)], boxes.new_zeros(others.shape[1], 5)])
+        # The first token of a row without pictures, which is zeros by now
+        stands_in = ~real.any(dim=1, keepdim=True) & (torch.arange(real.shape[1], device=real.device) == 0)  # (B, V)
+        boxes = torch.where(stands_in[..., None], boxes.new_tensor(WHOLE_PICTURE), boxes)
+        return VisualTokens(states, real | stands_in, boxes)
+
+    def _grids(self, pixels: torch.Tensor, real: torch.Tensor) -> torch.Tensor | None:
+        """(B, N, 3, S, S) -> (B, N, h, w, C), zeros where nothing is `real` (B, N). None where nothing is at all."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # where shapes must not depend on values
+            grids = self._grid(pixels.flatten(0, 1)).unflatten(0, real.shape)
+            return grids * real[..., None, None, None]
+        tokens = PackedTokens(real)
+        if not len(tokens.positions):
+            return None
+        grids = self._grid(pixels.flatten(0, 1).index_select(0, tokens.positions))  # (real ones, h, w, C)
+        return tokens.unpack(grids.flatten(1)).unflatten(2, grids.shape[1:])
+
+    def _grid(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, h, w, C)."""
+        states = self.vision_model(pixels.to(self.vision_model.dtype)).last_hidden_state
+        if states.dim() == 4:  # a ResNet's (N, C, h, w)
+            return states.permute(0, 2, 3, 1)
+        side = self.config.image_size // self.config.vision_config.patch_size
+        return states[:, 1:].unflatten(1, (side, side))  # without the class token
+
+    def _nothing_seen(self, batch_size: int) -> VisualTokens:
+        states = self.classifier.weight.new_zeros(batch_size, 1, self.config.vision_width)
+        if self.training and not self.config.freeze_vision:
+            # Processes that train together wait for a gradient of every weight. Without pictures it is zero.
+            used = [parameter for parameter in self.vision_model.parameters() if parameter.requires_grad]
+            states = states + 0.0 * torch.stack([parameter.sum() for parameter in used]).sum()
+        boxes = states.new_tensor(WHOLE_PICTURE).expand(batch_size, 1, 5)
+        return VisualTokens(states, states.new_ones(batch_size, 1, dtype=torch.bool), boxes)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_mask: torch.BoolTensor | None = None,
+        aux_pixel_values: torch.Tensor | None = None,
+        aux_crop_mask: torch.BoolTensor | None = None,
+        rcnn_pixel_values: torch.Tensor | None = None,
+        rcnn_crop_mask: torch.BoolTensor | None = None,
+        crf_mask: torch.BoolTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> IFAformerTokenClassifierOutput:
+        """
+        The arguments are those of [`IFAformerForTokenClassification.forward`], but for `inputs_embeds`; pictures and
+        crops are all `image_size` pixels wide. Hidden states and attentions are not returned.
+
+        Raises:
+            ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
+                than configured; a text without a single token; and as the CRF.
+        """
+        warn_without_labels(self.training, labels)
+        check_texts(input_ids.shape, attention_mask, self.config.max_text_length)
+        text = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        visual = None
+        if self.config.text_attends_vision:
+            crops = {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)}
+            visual = self.see(input_ids.shape[0], pixel_values, image_mask, crops)
+        states, span_states = self.encoder(text, visual)
+        logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
+        scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
+        span_logits = None
+        if span_states is not None:
+            span_logits = self.span_classifier(span_states)  # (B, T, number of prefixes)
+            share = self.config.span_share
+            logits = (1 - share) * logits + share * (span_logits @ self.span_mixing.to(span_logits))
+        loss = None if labels is None else -self.crf(logits, labels, scored).mean()
+        if labels is not None and span_logits is not None:
+            prefix_of_label = self.span_mixing.argmax(dim=0)
+            prefixes = prefix_of_label[labels.clamp(min=0)].masked_fill(labels < 0, -100)
+            loss = loss - self.config.span_loss_weight * self.span_crf(span_logits, prefixes, scored).mean()
+        return IFAformerTokenClassifierOutput(
+            loss=loss, logits=logits, tag_ids=None if self.training else self.crf.viterbi_decode(logits, scored)
+        )
+
+
+__all__ = ["BaselineForTokenClassification"]

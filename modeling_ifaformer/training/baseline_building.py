@@ -1,0 +1,205 @@
+"""The processor and the model of a baseline that a training begins with."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoConfig, CLIPImageProcessorPil
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
+from modeling_ifaformer.configuration_baseline import SYSTEMS, BaselineConfig
+from modeling_ifaformer.configuration_ifaformer import TaggerConfig
+from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
+from processing.features.tokenizer_training import train_wordpiece
+from processing.labels import answers_of
+from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
+from processing.tokenizing import WORD_SPLITTERS
+
+
+logger = logging.getLogger(__name__)
+
+IFAFORMER = "ifaformer"
+# The fields that `system_config` may have: those of a baseline, but for the ones that are options by themselves.
+SYSTEM_FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(BaselineConfig)
+    if field.name not in {*(shared.name for shared in dataclasses.fields(TaggerConfig)), "system", "vocab_size"}
+)
+# Options of the processor that a run which goes on from a trained model has from it, besides those of both.
+OF_PROCESSOR = ("max_length", "word_splitter", "max_megapixels")
+OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
+TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
+
+
+def system_of(model: str | None, system: str | None) -> str:
+    """
+    The system of a run: that of the trained model it starts from, else the one that is named, else `ifaformer`.
+
+    Raises:
+        ValueError: for an unknown system, and for another one than the model's.
+        OSError: for a model that is not there.
+    """
+    known = (IFAFORMER, *SYSTEMS)
+    if system not in (None, *known):
+        raise ValueError(f"system must be one of {', '.join(known)}, got {system!r}.")
+    if model is None:
+        return system or IFAFORMER
+    of_model = getattr(AutoConfig.from_pretrained(model), "system", IFAFORMER)
+    if system not in (None, of_model):
+        raise ValueError(f"{model} is of the system {of_model}, and cannot go on as {system}.")
+    return of_model
+
+
+def baseline_options(system: str, model: str | None = None) -> dict[str, Any]:
+    """As [`start_options`], for a baseline."""
+    options: dict[str, Any] = dict.fromkeys((*OF_IFAFORMER, *OF_PROCESSOR))
+    if model is None:
+        with_pictures = system != "cnn_bilstm"
+        options |= {name: getattr(BaselineConfig, name) for name in (*SHARED_FIELDS, "classifier_dropout")}
+        options |= {"word_splitter": WORD_SPLITTERS[0], "use_whole_image": with_pictures, "system_config": {}}
+    else:
+        processor, config = load_processor(model), AutoConfig.from_pretrained(model)
+        with_pictures = config.text_attends_vision
+        options |= {name: getattr(config, name) for name in (*SHARED_FIELDS, "classifier_dropout")}
+        options |= {name: getattr(processor, name) for name in OF_PROCESSOR}
+        options["system_config"] = {name: getattr(config, name) for name in SYSTEM_FIELDS}
+    return options | {"system": system, "text_attends_vision": with_pictures}
+
+
+def _given(system: str, model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given, else those that a run starts with. Those of IFAformer alone are a ValueError."""
+    start = baseline_options(system, model)
+    given = start | {name: value for name, value in options.items() if value is not None}
+    for name in (*OF_IFAFORMER, "text_attends_vision"):
+        if given.pop(name) != start[name]:
+            raise ValueError(f"{name} is an option of IFAformer, and the system is {system}.")
+    given["system_config"] = {**start["system_config"], **given["system_config"]}
+    unknown = sorted(given["system_config"].keys() - {*SYSTEM_FIELDS})
+    if unknown:
+        raise ValueError(f"system_config has {', '.join(unknown)}; a baseline has {', '.join(SYSTEM_FIELDS)}.")
+    return given
+
+
+def _used_towers(system: str, model: str | None, towers: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of towers, None for those that are not used, of which a warning tells."""
+    if model is None and system != "cnn_bilstm":
+        return dict(towers)
+    unused = [name for name, value in towers.items() if value is not None]
+    if unused:
+        reason = f"The run starts from {model}" if model else f"{system} has no pretrained towers"
+        logger.warning(f"{reason}, so that {', '.join(unused)} are not used.")
+    return dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
+
+
+def baseline_processor(
+    train_rows: Dataset,
+    system: str,
+    *,
+    model: str | None = None,
+    vocab_size: int = 4000,
+    **options: Any,
+) -> IFAformerProcessor:
+    """As [`build_processor`], for a baseline."""
+    if "relations" in answers_of(train_rows):
+        raise ValueError(f"The system {system} finds entities (task ner), and the rows have relations.")
+    towers = _used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
+    options = _given(system, model, options)
+    of_system = {"system": system, **options.pop("system_config")}
+    del options["system"], options["classifier_dropout"]
+    max_length = options.pop("max_length")
+    # What the configuration refuses is said now, before features are prepared.
+    config: Any = BaselineConfig.from_vision_text_pretrained(**towers, **of_system)
+    tokenizer = image_processor = None
+    if towers["text_model"] is None:
+        words = (word for tokens in train_rows["tokens"] for word in tokens)
+        tokenizer = train_wordpiece(words, vocab_size)
+    if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
+        image_processor = square_image_processor(config)
+    for kind in ("aux", "rcnn"):
+        options[f"{kind}_crop_size"] = options[f"{kind}_crop_size"] or config.image_size
+    processor = IFAformerProcessor.from_vision_text_pretrained(
+        towers["vision_model"],
+        towers["text_model"],
+        train_rows,
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    fields = {**_tower_fields(processor, system, towers), **of_system, **processor.config_fields}
+    config = BaselineConfig.from_vision_text_pretrained(**fields)
+    if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
+        processor.max_length = config.max_text_length
+    return processor
+
+
+def baseline_model(
+    processor: IFAformerProcessor,
+    system: str,
+    *,
+    model: str | None = None,
+    allow_missing_weights: bool = False,
+    attn_implementation: str | None = None,
+    **options: Any,
+) -> BaselineForTokenClassification:
+    """As [`build_model`], for a baseline."""
+    towers = {name: options.pop(name, None) for name in TOWER_OPTIONS}
+    if model is not None or system == "cnn_bilstm":  # of what is not used the processor's warning has told
+        towers = dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
+    options = _given(system, model, options)
+    fields = {"system": system, **options["system_config"], "classifier_dropout": options["classifier_dropout"]}
+    fields |= {**_tower_fields(processor, system, towers), **processor.config_fields}
+    if attn_implementation is not None:
+        fields["attn_implementation"] = attn_implementation
+    if model is None:
+        return BaselineForTokenClassification.from_vision_text_pretrained(
+            **fields, allow_missing_weights=allow_missing_weights
+        )
+    new = BaselineForTokenClassification(BaselineConfig.from_vision_text_pretrained(**fields))
+    _copy_weights(model, new)
+    return new
+
+
+def square_image_processor(config: BaselineConfig) -> CLIPImageProcessorPil:
+    """CLIP's image processor in the size of the configuration. For a ResNet it normalises as on ImageNet."""
+    vision: Any = config.vision_config
+    of_resnet: dict[str, Any] = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
+    size: Any = config.image_size
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        **(of_resnet if vision is not None and vision.model_type == "resnet" else {}),
+    )
+
+
+def _tower_fields(processor: IFAformerProcessor, system: str, towers: Mapping[str, Any]) -> dict[str, Any]:
+    """The towers for `from_vision_text_pretrained`. A fresh text tower embeds no more than the tokenizer has."""
+    if towers["text_model"] is not None or system == "cnn_bilstm":
+        return dict(towers)
+    tokenizer = processor.tokenizer
+    fresh = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    return {**towers, "text_config": {**(towers["text_config"] or {}), **fresh}}
+
+
+def _copy_weights(source: str, model: BaselineForTokenClassification) -> None:
+    """Give a model the weights of a trained one, those of the head only if that has the same labels."""
+    trained, _ = load_checkpoint(source)
+    wanted, found = model.state_dict(), trained.state_dict()
+    others = [name for name in wanted if name not in found or wanted[name].shape != found[name].shape]
+    labels, theirs = model.config.id2label, trained.config.id2label
+    if labels != theirs:
+        others += [name for name in wanted if not name.startswith(("encoder.", "vision_model."))]
+        logger.warning(
+            f"The head begins fresh: {source} was trained for {', '.join(theirs.values())}, and this model is for "
+            f"{', '.join(labels.values())}."
+        )
+    resized = [name for name in others if name.startswith(("encoder.", "vision_model."))]
+    if resized:
+        raise ValueError(
+            f"{source} has layers of other sizes than this model, such as {resized[0]}. Leave out of system_config "
+            "what changes them."
+        )
+    model.load_state_dict({name: value for name, value in found.items() if name not in others}, strict=False)

@@ -1,0 +1,109 @@
+"""The encoders against the formulas of their papers and codes, written out slowly."""
+
+import pytest
+import torch
+
+from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real
+
+
+PARITY = {"rtol": 0, "atol": 1e-6}
+
+
+def attention(block, queries, others, real):
+    """Multi-head attention of BERT's parameters, one head at a time; residual, norm and feed-forward."""
+    own = block.attention.self
+    size = own.query.out_features // own.num_attention_heads
+    heads = []
+    for head in range(own.num_attention_heads):
+        part = slice(head * size, (head + 1) * size)
+        query, key, value = (layer(x)[..., part] for layer, x in zip(
+            (own.query, own.key, own.value), (queries, others, others), strict=True
+        ))  # fmt: skip
+        scores = torch.einsum("bnd,bmd->bnm", query, key) / size**0.5
+        heads.append(scores.masked_fill(~real[:, None], -torch.inf).softmax(-1) @ value)
+    output = block.attention.output
+    states = output.LayerNorm(queries + output.dense(torch.cat(heads, dim=-1)))
+    inner = torch.nn.functional.gelu(block.intermediate.dense(states))
+    return block.output.LayerNorm(states + block.output.dense(inner))
+
+
+@pytest.fixture
+def visual():
+    torch.manual_seed(1)
+    real = torch.tensor([[True] * 9, [True] + [False] * 8, [True] * 4 + [False] * 5])
+    states = torch.randn(3, 9, 20) * real[..., None]
+    boxes = torch.rand(3, 9, 5)
+    boxes[2, 3] = 0.0  # a crop, which has no box
+    return VisualTokens(states, real, boxes)
+
+
+@pytest.fixture
+def text(baseline_inputs):
+    inputs = baseline_inputs()
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+
+
+def close(actual, expected, text):
+    real = is_real(text)
+    torch.testing.assert_close(actual[real], expected[real], **PARITY)
+
+
+def test_umt(baseline, text, visual):
+    encoder, real = baseline("umt").encoder, is_real(text)
+    with torch.no_grad():
+        t = encoder.text_model(**text).last_hidden_state
+        a = attention(encoder.span_layer, t, t, real)
+        r = attention(encoder.main_layer, t, t, real)
+        c = attention(encoder.image_aware_words, r, encoder.words_projection(visual.states), visual.real)
+        q = attention(encoder.word_aware_regions, encoder.regions_projection(visual.states), r, real)
+        f = attention(encoder.region_aware_words, r, q, visual.real)
+        g = torch.sigmoid(encoder.gate(torch.cat([f, c], dim=-1)))
+        states, span_states = encoder(text, visual)
+    close(states, torch.cat([f, g * c], dim=-1), text)
+    close(span_states, a, text)
+
+
+@pytest.mark.parametrize("variant", ["published", "corrected"])
+def test_co_attention(variant, baseline, text, visual):
+    encoder, real = baseline("co_attention", co_attention_variant=variant).encoder, is_real(text)
+    score = {"visual": encoder.visual_attention, "text": encoder.text_attention}
+    query = {name: of.query for name, of in score.items()}
+    weight = {name: of.score for name, of in score.items()}
+    if variant == "published":  # Layers that it leaves out, of which the result must not depend.
+        query = {"visual": torch.nn.Linear(24, 10), "text": torch.nn.Linear(10, 10)}
+        other = torch.nn.Linear(10, 1)
+
+    def attend(name, keys, queries, mask):
+        rows = []
+        for row in range(3):
+            of_queries = []
+            for vector in query[name](queries[row]):
+                hidden = keys[row].tanh(), vector.tanh().expand_as(keys[row])
+                scores = weight[name](hidden[0]) + other(hidden[1]) if variant == "published" else None
+                scores = weight[name]((keys[row] + vector).tanh()) if scores is None else scores
+                of_queries.append(scores.squeeze(1).masked_fill(~mask[row], -torch.inf).softmax(0))
+            rows.append(torch.stack(of_queries))
+        return torch.stack(rows)
+
+    with torch.no_grad():
+        h = encoder.text_model(**text).last_hidden_state
+        weights = attend("visual", encoder.visual_keys(visual.states), h, visual.real)
+        seen = weights @ encoder.visual_projection(visual.states)
+        x = encoder.text_projection(h)
+        read = attend("text", x, seen, real) @ x
+        p, q = encoder.visual_gate(seen).tanh(), encoder.text_gate(read).tanh()
+        g = torch.sigmoid(encoder.fusion_gate(p + q))
+        m = encoder.fused_projection(torch.cat([g * p, (1 - g) * q], dim=-1))
+        s = torch.sigmoid(encoder.filtration_gate(m))
+        states, none = encoder(text, visual)
+    close(states, torch.cat([s * m, encoder.output_projection(h)], dim=-1), text)
+    assert none is None
+
+
+@pytest.mark.parametrize(("variant", "is_same"), [("published", True), ("corrected", False)])
+def test_the_published_co_attention_is_the_same_for_all_words(variant, is_same):
+    torch.manual_seed(0)
+    attend = AdditiveAttention(6, 8, variant)
+    weights = attend(torch.randn(2, 5, 8), torch.randn(2, 4, 6), torch.ones(2, 5, dtype=torch.bool))
+    assert torch.allclose(weights.sum(-1), torch.ones(2, 4))
+    assert bool((weights == weights[:, :1]).all()) == is_same

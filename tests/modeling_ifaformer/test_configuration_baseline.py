@@ -1,0 +1,58 @@
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, BertConfig, CLIPVisionConfig
+
+from modeling_ifaformer import BaselineConfig
+from modeling_ifaformer.configuration_baseline import SYSTEMS
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_defaults_and_a_round_trip(system, tmp_path):
+    config = BaselineConfig(system=system, vocab_size=40_000, id2label={0: "O", 1: "B-PER"})
+    assert config.image_size == config.aux_crop_size == 224 and config.num_aux_crops == config.num_rcnn_crops == 0
+    if system == "cnn_bilstm":
+        assert config.text_config is config.vision_config is config.max_text_length is None
+        assert config.vocab_size == 40_000 and not config.text_attends_vision and not config.use_whole_image
+    else:
+        assert config.text_config.vocab_size == 40_000 and config.vocab_size is None and config.max_text_length == 512
+        assert config.vision_config.depths == [3, 8, 36, 3] and config.vision_width == 2048
+        assert config.text_attends_vision and config.use_whole_image
+    config.save_pretrained(tmp_path)
+    names = ("_name_or_path", "transformers_version")
+    loaded, saved = AutoConfig.from_pretrained(tmp_path).to_dict(), config.to_dict()
+    assert {**loaded, **dict.fromkeys(names)} == {**saved, **dict.fromkeys(names)}
+
+
+def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
+    text = BertConfig(hidden_size=24, num_attention_heads=3, hidden_dropout_prob=0.3)
+    vision = CLIPVisionConfig(image_size=96, hidden_size=36)
+    config = BaselineConfig(system="visual_bert", text_config=text, vision_config=vision)
+    text = config.text_config
+    assert (text.model_type, text.hidden_size, text.hidden_dropout_prob) == ("visual_bert", 24, 0.3)
+    assert (text.visual_embedding_dim, text.pad_token_id, config.image_size) == (36, 0, 96)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"system": "bert"}, r"system must be one of \('cnn_bilstm', .*, got 'bert'"),
+        ({"co_attention_variant": "new"}, "co_attention_variant must be one of"),
+        ({"label_scheme": "new"}, "label_scheme must be one of"),
+        ({"span_share": 1.5}, "span_share must be between 0 and 1, got 1.5"),
+        ({"connection_heads": 3}, r"connection_size \(1024\) must be a multiple of connection_heads \(3\)"),
+        ({"num_rcnn_crops": -1}, "num_rcnn_crops must be 0 or more"),
+        ({"num_rcnn_crops": 1, "rcnn_crop_size": 64}, r"rcnn_crop_size must be image_size \(224\) in a baseline"),
+        ({"vision_config": {"model_type": "vit"}}, "vision_config must be of a type in .*got 'vit'"),
+        ({"text_config": {"model_type": "gpt2"}}, "text_config of umt must be of a type in .*got 'gpt2'"),
+        (
+            {"vision_config": {"model_type": "clip_vision_model"}, "image_size": 64},
+            r"image_size must be that of the CLIP tower \(224\), got 64",
+        ),
+        ({"system": "visual_bert", "text_config": {"model_type": "roberta"}}, "must be of a type in .'bert', 'visual"),
+        ({"system": "vilbert", "connection_layers": 13}, r"between 0 and the number of text layers \(12\), got 13"),
+        ({"system": "cnn_bilstm", "text_config": {"model_type": "bert"}}, "cnn_bilstm has no towers"),
+    ],
+)
+def test_what_cannot_be(fields, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        BaselineConfig(**{"system": "umt", **fields})

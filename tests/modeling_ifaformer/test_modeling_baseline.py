@@ -1,0 +1,184 @@
+import copy
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification
+
+from modeling_ifaformer import BaselineForTokenClassification
+from modeling_ifaformer.baseline_encoders import ENCODERS
+from modeling_ifaformer.modeling_baseline import grid_boxes, span_mixing
+
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+SYSTEMS = tuple(ENCODERS)
+MULTIMODAL = tuple(system for system in SYSTEMS if system != "cnn_bilstm")
+
+
+def rows_of(inputs, row):
+    """One row, without padding; absent pictures and crops are not only masked but gone."""
+    alone = {name: value[row : row + 1] for name, value in inputs.items()}
+    length = int(inputs["attention_mask"][row].sum())
+    for name in {"input_ids", "attention_mask", "crf_mask", "byte_ids"} & alone.keys():
+        alone[name] = alone[name][:, :length]
+    for name, mask in (("pixel_values", "image_mask"), ("aux_pixel_values", "aux_crop_mask")):
+        if mask in alone and not alone[mask].any():
+            del alone[name], alone[mask]
+    if "aux_crop_mask" in alone:
+        number = int(alone["aux_crop_mask"].sum())
+        alone |= {name: alone[name][:, :number] for name in ("aux_pixel_values", "aux_crop_mask")}
+    return alone, length
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@torch.no_grad()
+def test_a_row_does_not_depend_on_its_batch(system, baseline, baseline_inputs):
+    model, inputs = baseline(system), baseline_inputs(system)
+    together = model(**inputs).logits
+    assert together.shape == (3, 7, 5)
+    for row in range(3):
+        alone, length = rows_of(inputs, row)
+        torch.testing.assert_close(model(**alone).logits[0], together[row, :length], **CLOSE)
+
+
+@pytest.mark.parametrize("vision", ["resnet", "clip"])
+@pytest.mark.parametrize("system", MULTIMODAL)
+@torch.no_grad()
+def test_every_picture_and_crop_is_looked_at(system, vision, baseline, baseline_inputs):
+    model, inputs = baseline(system, vision), baseline_inputs()
+    before = model(**inputs).logits
+    for name, place in (("pixel_values", 0), ("aux_pixel_values", (1, 0))):
+        changed = copy.deepcopy(inputs)
+        changed[name][place] *= -1
+        row = place if isinstance(place, int) else place[0]
+        difference = (model(**changed).logits - before).abs().amax(dim=(1, 2))
+        assert difference[row] > 1e-4
+        assert (difference[[other for other in range(3) if other != row]] < 1e-5).all()
+    absent = copy.deepcopy(inputs)
+    absent["pixel_values"][1:] = 7.0
+    absent["aux_pixel_values"][:, 1] = 7.0
+    torch.testing.assert_close(model(**absent).logits, before, **CLOSE)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_eager_and_sdpa_agree(system, baseline, baseline_inputs):
+    model, inputs = baseline(system), baseline_inputs(system)
+    other = baseline(system, attn_implementation="eager")
+    torch.testing.assert_close(model(**inputs).logits, other(**inputs).logits, **CLOSE)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_it_learns(system, baseline, baseline_inputs):
+    model, inputs = baseline(system, freeze_vision=False).train(), baseline_inputs(system)
+    labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(15):
+        loss = model(**inputs, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    unused = [name for name, of in model.named_parameters() if of.requires_grad and of.grad is None]
+    assert unused == [] and losses[-1] < 0.7 * losses[0]
+    tag_ids = model.eval()(**inputs).tag_ids
+    assert bool(((tag_ids == -100) == ~inputs["crf_mask"]).all())
+
+
+@pytest.mark.parametrize("system", MULTIMODAL)
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_the_vision_tower_is_frozen_or_not(system, is_frozen, baseline, baseline_inputs):
+    model, inputs = baseline(system, freeze_vision=is_frozen).train(), baseline_inputs()
+    before = copy.deepcopy(model.vision_model.state_dict())
+    model(**inputs, labels=torch.zeros(3, 7, dtype=torch.long)).loss.backward()
+    changed = [name for name, value in model.vision_model.state_dict().items() if not torch.equal(value, before[name])]
+    gradients = [of.grad is not None for of in model.vision_model.parameters()]
+    if is_frozen:
+        assert changed == [] and not any(gradients)
+        assert not any(of.requires_grad for of in model.vision_model.parameters())
+    else:
+        assert any("running_mean" in name for name in changed) and all(gradients)
+        model.zero_grad()
+        texts = {name: value for name, value in inputs.items() if "pixel" not in name and name != "aux_crop_mask"}
+        del texts["image_mask"]
+        model(**texts, labels=torch.zeros(3, 7, dtype=torch.long)).loss.backward()
+        assert all(of.grad is not None for of in model.vision_model.parameters()), "processes wait for it"
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_saved_and_loaded(system, baseline, baseline_inputs, tmp_path):
+    model, inputs = baseline(system), baseline_inputs(system)
+    model.save_pretrained(tmp_path)
+    loaded, info = AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert isinstance(loaded, BaselineForTokenClassification)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert loaded.vision_model is None or not any(of.requires_grad for of in loaded.vision_model.parameters())
+    torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-6)
+
+
+class TestSpans:
+    def test_each_prefix_is_shared_out(self):
+        mixing = span_mixing(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+        assert mixing.tolist() == [[1, 0, 0, 0, 0], [0, 0.5, 0, 0.5, 0], [0, 0, 0.5, 0, 0.5]]
+        deepke = ["PAD", "O", "B-PER", "I-PER", "X", "[CLS]", "[SEP]"]
+        assert torch.equal(span_mixing(deepke), torch.eye(7))
+        of_any = span_mixing(["O", "U-a", "B-a", "U-b", "L-b"])
+        assert of_any.shape == (4, 5) and torch.equal(of_any.sum(dim=1), torch.ones(4))
+
+    def test_without_the_branch_the_main_one_is_left(self, baseline, baseline_inputs):
+        inputs = baseline_inputs()
+        labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)
+        model = baseline("umt", span_share=0.0, span_loss_weight=0.0)
+        states = {}
+        model.classifier.register_forward_hook(lambda module, args, output: states.update(main=output))
+        outputs = model(**inputs, labels=labels)
+        assert torch.equal(outputs.logits, states["main"])
+        expected = -model.crf(states["main"], labels, inputs["crf_mask"]).mean()
+        torch.testing.assert_close(outputs.loss, expected)
+
+    def test_the_branch_by_its_formula(self, baseline, baseline_inputs):
+        inputs = baseline_inputs()
+        labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)
+        model, states = baseline("umt", span_share=0.3, span_loss_weight=0.7), {}
+        for name in ("classifier", "span_classifier"):
+            getattr(model, name).register_forward_hook(
+                lambda module, args, output, name=name: states.update({name: output})
+            )
+        outputs = model(**inputs, labels=labels)
+        for label, (prefix, number) in enumerate([(0, 1), (1, 2), (2, 2), (1, 2), (2, 2)]):
+            expected = 0.7 * states["classifier"][..., label] + 0.3 * states["span_classifier"][..., prefix] / number
+            torch.testing.assert_close(outputs.logits[..., label], expected)
+        spans = torch.tensor([0, 1, 2, 1, 2, -100])[torch.where(labels < 0, 5, labels)]
+        loss = -model.crf(outputs.logits, labels, inputs["crf_mask"]).mean()
+        loss = loss - 0.7 * model.span_crf(states["span_classifier"], spans, inputs["crf_mask"]).mean()
+        torch.testing.assert_close(outputs.loss, loss)
+
+
+def test_what_is_seen(baseline, baseline_inputs):
+    model, inputs = baseline("umt"), baseline_inputs()
+    crops = {"aux": (inputs["aux_pixel_values"], inputs["aux_crop_mask"])}
+    with torch.no_grad():
+        seen = model.see(3, inputs["pixel_values"], inputs["image_mask"], crops)
+        grid = model.vision_model(inputs["pixel_values"][:1]).last_hidden_state
+        crop = model.vision_model(inputs["aux_pixel_values"][1, :1]).last_hidden_state
+    assert seen.states.shape == (3, 9 + 2, 20)
+    assert seen.real.tolist() == [[True] * 10 + [False], [False] * 9 + [True, False], [True] + [False] * 10]
+    torch.testing.assert_close(seen.states[0, 5], grid[0, :, 1, 2])
+    torch.testing.assert_close(seen.states[1, 9], crop[0].mean(dim=(1, 2)))
+    assert not seen.states[2].any() and seen.boxes[2, 0].tolist() == [0, 0, 1, 1, 1]
+    torch.testing.assert_close(seen.boxes[0, 5], torch.tensor([2 / 3, 1 / 3, 1, 2 / 3, 1 / 9]))
+    assert not seen.boxes[0, 9:].any(), "a crop has no box"
+    assert grid_boxes(2, 4).shape == (8, 5)
+
+
+def test_what_cannot_be(baseline, baseline_inputs):
+    model, inputs = baseline("umt"), baseline_inputs()
+    for name, value, message in (
+        ("pixel_values", torch.zeros(3, 3, 32, 32), r"pixel_values must have shape \(3, 3, 48, 48\), got"),
+        ("pixel_values", torch.zeros(3, 3, 48, 48, dtype=torch.uint8), "uint8"),
+        ("aux_pixel_values", torch.zeros(3, 3, 3, 48, 48), "holds 3 crops a picture, the configuration allows 2"),
+        ("input_ids", torch.zeros(3, 51, dtype=torch.long), "has 51 tokens, the text tower has positions for 50"),
+        ("attention_mask", torch.zeros(3, 7, dtype=torch.long), r"all zeros in rows \[0, 1, 2\]"),
+        ("crf_mask", None, "Neither crf_mask nor labels were given"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(**{**inputs, name: value})

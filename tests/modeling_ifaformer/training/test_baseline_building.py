@@ -1,0 +1,174 @@
+import json
+import shutil
+
+import pytest
+import torch
+from datasets import ClassLabel, Features, List
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel
+
+from ifaformer_commands.model_options import TowerArguments
+from modeling_ifaformer.baseline_encoders import ENCODERS
+from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_whole_model
+from modeling_ifaformer.configuration_baseline import SYSTEMS
+from modeling_ifaformer.training import build_model, build_processor, plan_runs, start_options, train_runs
+from modeling_ifaformer.training.scoring import score_checkpoints
+from modeling_ifaformer.training.trainer import parameter_groups
+
+
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+TOWERS = {"text_config": TOWER, "vision_config": {"model_type": "resnet", **RESNET}}
+SIZES = {"co_attention_size": 10, "connection_layers": 1, "vision_stream_size": 12, "vision_stream_heads": 2}
+SIZES |= {"connection_size": 16, "connection_heads": 4, "word_size": 10, "lstm_size": 8}
+SYSTEM_CONFIG = {"image_size": 32, "freeze_vision": False, **SIZES}
+BUILT = tuple(ENCODERS)
+MULTIMODAL = tuple(system for system in BUILT if system != "cnn_bilstm")
+
+
+def options_of(system):
+    towers = {} if system == "cnn_bilstm" else TOWERS
+    return {"system": system, "system_config": SYSTEM_CONFIG, **towers}
+
+
+def build(data, system, labels=None, **options):
+    """A processor and a new model."""
+    rows = data["train"]
+    if labels is not None:
+        rows = rows.cast(Features({**rows.features, "ner_tags": List(ClassLabel(names=labels))}))
+    options = {**options_of(system), **options}
+    processor = build_processor(rows, **options)
+    model = build_model(processor, **options)
+    processor.check_config(model.config)
+    return processor, model
+
+
+@pytest.fixture
+def run(data, cache_dir, make_arguments, tmp_path):
+    """`run("umt", "folder", option=value)` -> the folder of a run of 12 steps with a checkpoint every third."""
+
+    def train(system, folder, **arguments):
+        processor, _ = build(data, system)
+        runs = plan_runs(make_arguments(folder, save_total_limit=None, **arguments))
+        new_model = lambda: build_model(processor, **options_of(system))  # noqa: E731
+        train_runs(runs, data, processor, new_model, cache_dir=cache_dir, modality_dropout=0.3)
+        return tmp_path / folder
+
+    return train
+
+
+def test_the_command_knows_every_system():
+    assert TowerArguments.__dataclass_fields__["system"].metadata["choices"] == ["ifaformer", *SYSTEMS]
+
+
+@pytest.mark.parametrize("system", BUILT)
+def test_trained_resumed_scored_and_gone_on_from(system, run, data, cache_dir, weights, tmp_path, caplog):
+    whole = run(system, "whole")
+    killed = shutil.copytree(whole, tmp_path / "killed")
+    for left_over in ("checkpoint-9", "checkpoint-12"):
+        shutil.rmtree(killed / left_over)
+    (killed / "results.json").unlink()
+    resumed = run(system, "killed", resume_from_checkpoint="true")
+    expected, found = weights(whole), weights(resumed)
+    assert expected.keys() == found.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+    results = json.loads((whole / "results.json").read_text())
+    trained, processor = load_checkpoint(str(whole))
+    assert type(load_whole_model(whole)) is type(trained)
+    assert results["num_trainable_parameters"] == trained.num_parameters(only_trainable=True)
+    scores = score_checkpoints({"model": (trained, processor)}, data["test"], shuffle_seed=0, cache_dir=cache_dir)
+    assert scores["model"]["f1"] == results["test"]["f1"]
+    assert len(scores) == (1 if system == "cnn_bilstm" else 2), "pictures are shuffled for what looks at them"
+
+    model = build(data, None, model=str(whole), **dict.fromkeys((*TOWERS, "system_config")))[1]
+    assert model.config.system == system and model.config.freeze_vision is False
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    others = ["O", "B-a", "I-a", "B-b", "I-b"]
+    model = build(
+        data, None, others, model=str(whole), system_config={"freeze_vision": True}, **dict.fromkeys(TOWERS)
+    )[1]
+    assert "The head begins fresh" in caplog.text and model.config.freeze_vision
+    fresh = {
+        name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, expected[name])
+    }
+    assert {"classifier", "crf"} <= fresh and not {"encoder", "vision_model"} & fresh
+    with pytest.raises(ValueError, match=f"is of the system {system}, and cannot go on as ifaformer"):
+        start_options(str(whole), "ifaformer")
+    caplog.clear()
+    build(data, system, model=str(whole))
+    assert ("are not used" in caplog.text) == (system != "cnn_bilstm")
+
+
+@pytest.mark.parametrize("system", MULTIMODAL)
+def test_pretrained_towers(system, data, tmp_path, caplog):
+    torch.manual_seed(0)
+    processor, _ = build(data, system)
+    BertModel(BertConfig(**TOWER, vocab_size=len(processor.tokenizer))).save_pretrained(tmp_path / "bert")
+    processor.tokenizer.save_pretrained(tmp_path / "bert")
+    ResNetModel(ResNetConfig(**RESNET)).save_pretrained(tmp_path / "resnet")
+    checkpoints = {"text_model": str(tmp_path / "bert"), "vision_model": str(tmp_path / "resnet")}
+    processor, model = build(data, system, **checkpoints, **dict.fromkeys(TOWERS))
+    assert processor.pixel_shapes["pixel_values"] == (3, 32, 32)
+    assert list(processor.image_processor.image_mean) == [0.485, 0.456, 0.406], "that of ImageNet"
+    assert processor.max_length == 512
+    for tower, name in (("text", "bert"), ("vision", "resnet")):
+        saved = load_file(tmp_path / name / "model.safetensors")
+        weights = model.towers()[tower].state_dict()
+        common = weights.keys() & saved.keys()
+        assert len(common) > 0.9 * len(saved) - 2 and all(torch.equal(weights[n], saved[n]) for n in common)
+    assert not model.config.text_config._name_or_path, "a path is not published"
+
+
+def test_a_tower_of_an_ifaformer_and_of_a_baseline(data, checkpoint, run):
+    towers = {"text_model": checkpoint, "vision_model": checkpoint, "system_config": {"freeze_vision": True}}
+    processor, model = build(data, "umt", **towers, **dict.fromkeys(TOWERS))
+    assert processor.pixel_shapes["pixel_values"] == (3, 24, 24) and model.config.vision_width == 24
+    source = load_checkpoint(checkpoint)[0].towers()
+    for tower, weights in ((name, of.state_dict()) for name, of in model.towers().items()):
+        assert all(torch.equal(value, source[tower].state_dict()[name]) for name, value in weights.items())
+    trained = run("umt", "umt")
+    text = build(data, "co_attention", text_model=str(trained), text_config=None)[1].towers()["text"]
+    expected = load_checkpoint(str(trained))[0].towers()["text"].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in text.state_dict().items())
+
+
+@pytest.mark.parametrize("system", BUILT)
+def test_learning_rates(system, data, make_arguments):
+    model = build(data, system)[1]
+    rates = {"learning_rate": 1.0, "text_learning_rate": 2.0, "vision_learning_rate": 3.0, "head_learning_rate": 4.0}
+    for fusion, expected in ((5.0, 5.0), (None, 2.0)):
+        groups = parameter_groups(model, make_arguments(**rates, fusion_learning_rate=fusion))
+        rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert sum(len(group["params"]) for group in groups) == len(rate_of) == len(trainable)
+        for name, parameter in trainable.items():
+            in_fusion = name.startswith("encoder.") and not name.startswith("encoder.text_model.")
+            rate = expected if in_fusion and system != "cnn_bilstm" else 2.0
+            rate = 3.0 if name.startswith("vision_model.") else rate
+            assert rate_of[id(parameter)] == (rate if name.startswith(("encoder.", "vision_")) else 4.0), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"system": "bert"}, "system must be one of ifaformer, cnn_bilstm, .*, got 'bert'"),
+        ({"attention_variant": "deepke"}, "attention_variant is an option of IFAformer, and the system is umt"),
+        ({"text_attends_vision": False}, "text_attends_vision is an option of IFAformer"),
+        ({"system_config": {"span_weight": 1}}, "system_config has span_weight; a baseline has image_size, freeze_"),
+        ({"system": None}, "system_config is for a baseline: name one with system"),
+        ({"num_aux_crops": 1, "aux_crop_size": 16}, r"aux_crop_size must be image_size \(32\) in a baseline"),
+    ],
+)
+def test_what_cannot_be(options, message, data):
+    with pytest.raises(ValueError, match=message):
+        build_processor(data["train"], **{**options_of("umt"), **options})
+
+
+def test_baselines_find_no_relations(relations):
+    with pytest.raises(ValueError, match="The system umt finds entities"):
+        build_processor(relations, **options_of("umt"))
+
+
+def test_crops_are_of_the_size_of_pictures(data):
+    processor, model = build(data, "umt", num_aux_crops=2)
+    assert processor.pixel_shapes["aux_pixel_values"] == (3, 32, 32) and model.config.num_aux_crops == 2

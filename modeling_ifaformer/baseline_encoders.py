@@ -174,4 +174,35 @@ class CoAttentionEncoder(nn.Module):
         return torch.cat([kept * fused, self.output_projection(states)], dim=-1), None
 
 
-ENCODERS: dict[str, type[nn.Module]] = {"co_attention": CoAttentionEncoder, "umt": UMTEncoder}
+class VisualBertEncoder(nn.Module):
+    """
+    VisualBERT (Li, Yatskar, Yin, Hsieh and Chang, 2019; code: uclanlp/visualbert): one BERT reads the text and behind
+    it the visual tokens, which have segment 1 and position 0. `VisualBertModel` is the library's.
+    """
+
+    span_size = None
+
+    def __init__(self, config: BaselineConfig):
+        super().__init__()
+        text: Any = config.text_config
+        self.output_size = text.hidden_size
+        self.text_model = make_text_model(config)
+
+    def forward(self, text: dict[str, Any], visual: VisualTokens) -> States:
+        seen = {"visual_embeds": visual.states, "visual_attention_mask": visual.real.long()}
+        states = self.text_model(**text, **seen).last_hidden_state  # (B, T + V, D)
+        return states[:, : text["input_ids"].shape[1]], None
+
+    @torch.no_grad()
+    def copy_text_embeddings(self) -> None:
+        """Begin with a BERT's embeddings of segments and positions for visual tokens too, as the published code."""
+        embeddings = self.text_model.embeddings
+        embeddings.visual_token_type_embeddings.weight.copy_(embeddings.token_type_embeddings.weight)
+        embeddings.visual_position_embeddings.weight.copy_(embeddings.position_embeddings.weight)
+
+
+ENCODERS: dict[str, type[nn.Module]] = {
+    "co_attention": CoAttentionEncoder,
+    "umt": UMTEncoder,
+    "visual_bert": VisualBertEncoder,
+}

@@ -91,6 +91,18 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         if module is self and hasattr(self, "span_mixing"):
             init.copy_(self.span_mixing, span_mixing(list(self.config.id2label.values())))
 
+    @classmethod
+    def from_vision_text_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """
+        As [`IFAformerPreTrainedModel.from_vision_text_pretrained`], for the fields of [`BaselineConfig`]. What
+        VisualBERT has beside BERT begins as the published code begins it.
+        """
+        model, info = super().from_vision_text_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = info.get("text", {}).get("missing_keys", ())
+        if "embeddings.visual_position_embeddings.weight" in missing:
+            model.encoder.copy_text_embeddings()
+        return (model, info) if output_loading_info else model
+
     def towers(self) -> dict[str, PreTrainedModel]:
         return {"text": self.encoder.text_model, "vision": self.vision_model}
 

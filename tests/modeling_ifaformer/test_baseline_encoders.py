@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel, VisualBertModel
 
 from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real
 
@@ -107,3 +108,29 @@ def test_the_published_co_attention_is_the_same_for_all_words(variant, is_same):
     weights = attend(torch.randn(2, 5, 8), torch.randn(2, 4, 6), torch.ones(2, 5, dtype=torch.bool))
     assert torch.allclose(weights.sum(-1), torch.ones(2, 4))
     assert bool((weights == weights[:, :1]).all()) == is_same
+
+
+class TestVisualBert:
+    def test_it_is_the_library_s(self, baseline, text, visual):
+        encoder = baseline("visual_bert").encoder
+        library = VisualBertModel(encoder.text_model.config, add_pooling_layer=False).eval()
+        library.load_state_dict(encoder.text_model.state_dict())
+        with torch.no_grad():
+            segments = torch.ones(visual.real.shape, dtype=torch.long)
+            seen = {"visual_embeds": visual.states, "visual_attention_mask": visual.real.float()}
+            expected = library(**text, **seen, visual_token_type_ids=segments).last_hidden_state[:, :7]
+            states, _ = encoder(text, visual)
+        close(states, expected, text)
+
+    def test_with_nothing_to_attend_to_it_is_bert(self, baseline, text, visual):
+        encoder = baseline("visual_bert").encoder
+        config = encoder.text_model.config
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+        names += ("max_position_embeddings",)
+        bert = BertModel(BertConfig(**{name: getattr(config, name) for name in names}), add_pooling_layer=False).eval()
+        weights = encoder.text_model.state_dict()
+        bert.load_state_dict({name: value for name, value in weights.items() if "visual" not in name})
+        with torch.no_grad():
+            expected = bert(**text).last_hidden_state
+            states, _ = encoder(text, visual._replace(real=torch.zeros_like(visual.real)))
+        close(states, expected, text)

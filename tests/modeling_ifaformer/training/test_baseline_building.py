@@ -115,6 +115,10 @@ def test_pretrained_towers(system, data, tmp_path, caplog):
         saved = load_file(tmp_path / name / "model.safetensors")
         weights = model.towers()[tower].state_dict()
         common = weights.keys() & saved.keys()
+        visual = {
+            name.replace("visual_", ""): value for name, value in weights.items() if "embeddings.visual_" in name
+        }
+        assert all(torch.equal(value, saved[name]) for name, value in visual.items() if name in saved)
         assert len(common) > 0.9 * len(saved) - 2 and all(torch.equal(weights[n], saved[n]) for n in common)
     assert not model.config.text_config._name_or_path, "a path is not published"
 

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING
+from transformers import MODEL_MAPPING, BertConfig
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 
 from .configuration_baseline import BaselineConfig
 from .packing import additive_mask
+from .towers import split_heads
 
 
 class VisualTokens(NamedTuple):
@@ -43,11 +44,17 @@ def is_real(text: dict[str, Any]) -> torch.Tensor:
     return torch.ones_like(text["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
+def make_tower(config: Any, **options: Any) -> Any:
+    """The library's model of that configuration, with the kernel of attention that it has."""
+    model_class: Any = MODEL_MAPPING[type(config)]
+    if not model_class._supports_sdpa:  # Asked for it, a ResNet, which attends to nothing, would refuse.
+        config._attn_implementation = "eager"
+    return model_class(config, **options)
+
+
 def make_text_model(config: BaselineConfig) -> Any:
     """The text tower with the library's class and parameter names, without a pooler, which no encoder needs."""
-    text: Any = config.text_config
-    model_class: Any = MODEL_MAPPING[type(text)]
-    return model_class(text, add_pooling_layer=False)
+    return make_tower(config.text_config, add_pooling_layer=False)
 
 
 class CrossLayer(nn.Module):
@@ -201,8 +208,120 @@ class VisualBertEncoder(nn.Module):
         embeddings.visual_position_embeddings.weight.copy_(embeddings.position_embeddings.weight)
 
 
+class Connection(nn.Module):
+    """
+    ViLBERT's co-attention block: the queries of each stream attend to the keys and values of the other one, both as
+    they come in; then dropout, residual, LayerNorm and feed-forward of each stream by itself.
+
+    Args:
+        text, vision: BERT configurations of the two streams, whose sizes may differ.
+        size, num_heads: of the attention between them.
+    """
+
+    def __init__(self, text: Any, vision: Any, size: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.text_projections = nn.ModuleList(nn.Linear(text.hidden_size, size) for _ in range(3))
+        self.vision_projections = nn.ModuleList(nn.Linear(vision.hidden_size, size) for _ in range(3))
+        self.attention_dropout = nn.Dropout(text.attention_probs_dropout_prob)
+        # BERT's BertSelfOutput from the width of the attention to that of the stream
+        self.text_dense, self.vision_dense = nn.Linear(size, text.hidden_size), nn.Linear(size, vision.hidden_size)
+        self.text_dropout = nn.Dropout(text.hidden_dropout_prob)
+        self.vision_dropout = nn.Dropout(vision.hidden_dropout_prob)
+        self.text_norm = nn.LayerNorm(text.hidden_size, eps=text.layer_norm_eps)
+        self.vision_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
+        self.text_intermediate, self.text_output = BertIntermediate(text), BertOutput(text)
+        self.vision_intermediate, self.vision_output = BertIntermediate(vision), BertOutput(vision)
+
+    def forward(
+        self, text: torch.Tensor, vision: torch.Tensor, text_mask: torch.Tensor, vision_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both streams, (B, T, D) and (B, V, D of vision); masks (B, 1, 1, T) and (B, 1, 1, V) are added to scores."""
+        # Queries, keys and values of each stream (B, H, T or V, E)
+        tq, tk, tv = (split_heads(projection(text), self.num_heads) for projection in self.text_projections)
+        vq, vk, vv = (split_heads(projection(vision), self.num_heads) for projection in self.vision_projections)
+        dropout = self.attention_dropout.p if self.training else 0.0
+        attend = nn.functional.scaled_dot_product_attention
+        read = attend(vq, tk, tv, attn_mask=text_mask, dropout_p=dropout)  # (B, H, V, E)
+        seen = attend(tq, vk, vv, attn_mask=vision_mask, dropout_p=dropout)  # (B, H, T, E)
+        text = self.text_norm(text + self.text_dropout(self.text_dense(seen.transpose(1, 2).flatten(2))))
+        vision = self.vision_norm(vision + self.vision_dropout(self.vision_dense(read.transpose(1, 2).flatten(2))))
+        text = self.text_output(self.text_intermediate(text), text)
+        return text, self.vision_output(self.vision_intermediate(vision), vision)
+
+
+class ViLBertEncoder(nn.Module):
+    """
+    ViLBERT (Lu, Batra, Parikh and Lee, NeurIPS 2019; code: facebookresearch/vilbert-multi-task): the lower layers of a
+    BERT, then for each of the upper ones a connection with a second stream, that stream's layer, and BERT's layer. The
+    second stream has the mean of the visual tokens and the tokens, each with its box.
+    """
+
+    span_size = None
+
+    def __init__(self, config: BaselineConfig):
+        super().__init__()
+        text: Any = config.text_config
+        self.output_size = text.hidden_size
+        vision = BertConfig(
+            hidden_size=config.vision_stream_size,
+            num_attention_heads=config.vision_stream_heads,
+            intermediate_size=config.vision_stream_intermediate_size,
+            hidden_act=text.hidden_act,
+            hidden_dropout_prob=text.hidden_dropout_prob,
+            attention_probs_dropout_prob=text.attention_probs_dropout_prob,
+            layer_norm_eps=text.layer_norm_eps,
+        )
+        vision._attn_implementation = text._attn_implementation
+        self.text_model = make_text_model(config)
+        self.state_embedding = nn.Linear(config.vision_width, vision.hidden_size)
+        self.box_embedding = nn.Linear(5, vision.hidden_size)
+        self.embedding_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
+        self.embedding_dropout = nn.Dropout(vision.hidden_dropout_prob)
+        number = range(config.connection_layers)
+        sizes = (config.connection_size, config.connection_heads)
+        self.connections = nn.ModuleList(Connection(text, vision, *sizes) for _ in number)
+        self.vision_layers = nn.ModuleList(BertLayer(vision) for _ in number)
+
+    def unused(self) -> list[nn.Module]:
+        """What reaches no state of the text: the second stream behind the last attention to it."""
+        if not self.connections:
+            return [self.state_embedding, self.box_embedding, self.embedding_norm]
+        last: Any = self.connections[-1]
+        lent = [last.vision_projections[0], *last.text_projections[1:]]
+        behind = [last.vision_dense, last.vision_norm, last.vision_intermediate, last.vision_output]
+        return [*lent, *behind, self.vision_layers[-1]]
+
+    def embed(self, visual: VisualTokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """The second stream's states (B, 1 + V, D of vision) and which of them are real (B, 1 + V)."""
+        real = visual.real[..., None].to(visual.states.dtype)
+        mean = (visual.states * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+        whole = visual.boxes.new_tensor((0.0, 0.0, 1.0, 1.0, 1.0)).expand(len(mean), 1, 5)
+        states, boxes = torch.cat([mean, visual.states], dim=1), torch.cat([whole, visual.boxes], dim=1)
+        of_boxes = self.box_embedding(boxes) * (boxes[..., 4:] > 0)  # a token without a box has none
+        states = self.embedding_norm(self.state_embedding(states) + of_boxes)
+        return self.embedding_dropout(states), torch.cat([visual.real[:, :1] | True, visual.real], dim=1)
+
+    def forward(self, text: dict[str, Any], visual: VisualTokens) -> States:
+        names = ("input_ids", "token_type_ids")
+        states = self.text_model.embeddings(**{name: text.get(name) for name in names})  # (B, T, D)
+        vision, is_there = self.embed(visual)
+        text_mask, vision_mask = additive_mask([is_real(text)], states.dtype), additive_mask([is_there], states.dtype)
+        layers = self.text_model.encoder.layer
+        first = len(layers) - len(self.connections)
+        for layer in layers[:first]:
+            states = layer(states, text_mask)
+        upper = zip(self.connections, self.vision_layers, layers[first:], strict=True)
+        for connection, vision_layer, layer in upper:
+            states, vision = connection(states, vision, text_mask, vision_mask)
+            vision = vision_layer(vision, vision_mask)
+            states = layer(states, text_mask)
+        return states, None
+
+
 ENCODERS: dict[str, type[nn.Module]] = {
     "co_attention": CoAttentionEncoder,
     "umt": UMTEncoder,
+    "vilbert": ViLBertEncoder,
     "visual_bert": VisualBertEncoder,
 }

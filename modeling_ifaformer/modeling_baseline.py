@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
-from .baseline_encoders import ENCODERS, VisualTokens
+from .baseline_encoders import ENCODERS, VisualTokens, make_tower
 from .configuration_baseline import BaselineConfig
 from .crf import LinearChainCRF
 from .model_inputs import check_crops, check_pictures, check_texts, scored_mask, warn_without_labels
@@ -71,9 +71,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         self.encoder = encoder
         self.vision_model: Any = None
         if config.text_attends_vision:
-            vision: Any = config.vision_config
-            model_class: Any = MODEL_MAPPING[type(vision)]
-            self.vision_model = model_class(vision)
+            self.vision_model = make_tower(config.vision_config)
         dropout = {"umt": 0.0, "cnn_bilstm": config.lstm_dropout}.get(config.system, 0.1)
         self.dropout = nn.Dropout(dropout if config.classifier_dropout is None else config.classifier_dropout)
         self.classifier = nn.Linear(encoder.output_size, len(labels))
@@ -125,10 +123,13 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
     def _freeze_what_reaches_no_loss(self) -> None:
         if self.vision_model is None:
             return
-        if self.config.freeze_vision:
-            self.vision_model.requires_grad_(False)
+        unused = self.encoder.unused() if self.config.system == "vilbert" else []
+        if self.config.freeze_vision or (self.config.system == "vilbert" and not self.config.connection_layers):
+            unused.append(self.vision_model)
         elif hasattr(self.vision_model, "post_layernorm"):  # CLIP's, of the pooled output alone
-            self.vision_model.post_layernorm.requires_grad_(False)
+            unused.append(self.vision_model.post_layernorm)
+        for module in unused:
+            module.requires_grad_(False)
 
     def see(
         self,

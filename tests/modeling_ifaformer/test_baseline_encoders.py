@@ -134,3 +134,55 @@ class TestVisualBert:
             expected = bert(**text).last_hidden_state
             states, _ = encoder(text, visual._replace(real=torch.zeros_like(visual.real)))
         close(states, expected, text)
+
+
+class TestViLBert:
+    def test_the_formulas(self, baseline, text, visual):
+        encoder, real = baseline("vilbert").encoder, is_real(text)
+
+        def attend(queries, others, query, key, value, mask):
+            heads = []
+            for head in range(4):
+                part = slice(4 * head, 4 * head + 4)
+                q, k, v = query(queries)[..., part], key(others)[..., part], value(others)[..., part]
+                scores = (q @ k.transpose(1, 2) / 2).masked_fill(~mask[:, None], -torch.inf)
+                heads.append(scores.softmax(-1) @ v)
+            return torch.cat(heads, dim=-1)
+
+        with torch.no_grad():
+            rows = []
+            for row in range(3):  # of the tokens that are there
+                of_row = visual.states[row][visual.real[row]]
+                boxes = visual.boxes[row][visual.real[row]]
+                of_row = torch.cat([of_row.mean(dim=0, keepdim=True), of_row])
+                boxes = torch.cat([torch.tensor([[0.0, 0.0, 1.0, 1.0, 1.0]]), boxes])
+                places = [encoder.box_embedding(box) if box.any() else torch.zeros(12) for box in boxes]
+                rows.append(encoder.embedding_norm(encoder.state_embedding(of_row) + torch.stack(places)))
+            there = torch.tensor([[True] * len(row) + [False] * (10 - len(row)) for row in rows])
+            v = torch.stack([torch.nn.functional.pad(row, (0, 0, 0, 10 - len(row))) for row in rows])
+            t = encoder.text_model.embeddings(text["input_ids"])
+            layers = encoder.text_model.encoder.layer
+            t = attention(layers[0], t, t, real)
+            for connection, vision_layer, layer in zip(
+                encoder.connections, encoder.vision_layers, layers[1:], strict=True
+            ):
+                of_text, of_vision = connection.text_projections, connection.vision_projections
+                seen = attend(t, v, of_text[0], of_vision[1], of_vision[2], there)
+                read = attend(v, t, of_vision[0], of_text[1], of_text[2], real)
+                t = connection.text_norm(t + connection.text_dense(seen))
+                v = connection.vision_norm(v + connection.vision_dense(read))
+                outputs = []
+                for states, name in ((t, "text"), (v, "vision")):
+                    inner = torch.nn.functional.gelu(getattr(connection, f"{name}_intermediate").dense(states))
+                    output = getattr(connection, f"{name}_output")
+                    outputs.append(output.LayerNorm(states + output.dense(inner)))
+                t, v = outputs
+                v = attention(vision_layer, v, v, there)
+                t = attention(layer, t, t, real)
+            states, _ = encoder(text, visual)
+        close(states, t, text)
+
+    def test_without_connections_it_is_bert(self, baseline, text, visual):
+        encoder = baseline("vilbert", connection_layers=0).encoder
+        with torch.no_grad():
+            close(encoder(text, visual)[0], encoder.text_model(**text).last_hidden_state, text)

@@ -16,7 +16,7 @@ from transformers import MODEL_MAPPING, BertConfig
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 
 from .configuration_baseline import BaselineConfig
-from .packing import additive_mask
+from .packing import PackedTokens, additive_mask
 from .towers import split_heads
 
 
@@ -319,7 +319,49 @@ class ViLBertEncoder(nn.Module):
         return states, None
 
 
+class CnnBiLstmEncoder(nn.Module):
+    """
+    CNN-BiLSTM (Ma and Hovy, ACL 2016; code: XuezheMax/NeuroNLP2), which reads the text alone. A word is its vector and
+    the maximum of a convolution over its bytes; for ASCII these are the characters. What is behind the word's last
+    byte has no part in the maximum; in the published code it has.
+    """
+
+    span_size = None
+
+    def __init__(self, config: BaselineConfig):
+        super().__init__()
+        assert config.vocab_size is not None
+        self.output_size = 2 * config.lstm_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.word_size, padding_idx=0)
+        self.byte_embeddings = nn.Embedding(257, config.byte_size, padding_idx=0)  # 256 bytes and padding
+        width = config.byte_filter_width
+        self.byte_filters = nn.Conv1d(config.byte_size, config.num_byte_filters, width, padding=width - 1)
+        self.dropout = nn.Dropout(config.lstm_dropout)
+        word_size = config.word_size + config.num_byte_filters
+        self.lstm = nn.LSTM(word_size, config.lstm_size, batch_first=True, bidirectional=True)
+
+    def spell(self, byte_ids: torch.Tensor) -> torch.Tensor:
+        """(N, bytes) -> (N, num_byte_filters)."""
+        filtered = self.byte_filters(self.byte_embeddings(byte_ids).transpose(1, 2))  # (N, filters, positions)
+        # Those positions whose window has a byte of the word; a token without any has the first one.
+        number = (byte_ids > 0).sum(dim=1, keepdim=True) + self.byte_filters.kernel_size[0] - 1  # (N, 1)
+        has_byte = torch.arange(filtered.shape[2], device=byte_ids.device) < number
+        return filtered.masked_fill(~has_byte[:, None], -torch.inf).amax(dim=2).tanh()
+
+    def forward(self, text: dict[str, Any], visual: VisualTokens | None) -> States:
+        if text.get("byte_ids") is None:
+            raise ValueError("byte_ids are needed: take them from the processor of this model, which has them.")
+        tokens = PackedTokens(is_real(text))
+        word_ids, byte_ids = (tokens.pack(text[name][..., None]) for name in ("input_ids", "byte_ids"))
+        spelled = self.spell(byte_ids.flatten(1).long())
+        words = self.dropout(torch.cat([spelled, self.word_embeddings(word_ids.squeeze(1))], dim=-1))  # (N, size)
+        rows = nn.utils.rnn.pack_sequence(words.split(tokens.lengths), enforce_sorted=False)
+        states = nn.utils.rnn.unpack_sequence(self.lstm(rows)[0])
+        return tokens.unpack(torch.cat(states)), None  # (B, T, 2 * lstm_size)
+
+
 ENCODERS: dict[str, type[nn.Module]] = {
+    "cnn_bilstm": CnnBiLstmEncoder,
     "co_attention": CoAttentionEncoder,
     "umt": UMTEncoder,
     "vilbert": ViLBertEncoder,

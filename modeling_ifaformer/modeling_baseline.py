@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
@@ -85,6 +84,15 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
+        if self.config.system == "cnn_bilstm" and isinstance(module, nn.Embedding):  # as published
+            bound = (3 / module.embedding_dim) ** 0.5
+            init.uniform_(module.weight, -bound, bound)
+            if not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+            return
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_uniform_(module.weight, a=5**0.5)  # torch's own
+            return
         super()._init_weights(module)
         if module is self and hasattr(self, "span_mixing"):
             init.copy_(self.span_mixing, span_mixing(list(self.config.id2label.values())))
@@ -101,17 +109,24 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             model.encoder.copy_text_embeddings()
         return (model, info) if output_loading_info else model
 
-    def towers(self) -> dict[str, PreTrainedModel]:
+    def towers(self) -> dict[str, Any]:
+        if self.vision_model is None:
+            return {"text": self.encoder}
         return {"text": self.encoder.text_model, "vision": self.vision_model}
 
     def fusion(self) -> nn.Module | None:
-        return self.encoder
+        return None if self.vision_model is None else self.encoder
 
     def get_input_embeddings(self):
-        return self.encoder.text_model.get_input_embeddings()
+        text = self.towers()["text"]
+        return text.word_embeddings if text is self.encoder else text.get_input_embeddings()
 
     def set_input_embeddings(self, value):
-        self.encoder.text_model.set_input_embeddings(value)
+        text = self.towers()["text"]
+        if text is self.encoder:
+            text.word_embeddings = value
+        else:
+            text.set_input_embeddings(value)
 
     def train(self, mode: bool = True):
         """As in `nn.Module`, but that a frozen vision tower stays in evaluation mode: its BatchNorm would drift."""
@@ -211,6 +226,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         input_ids: torch.LongTensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
+        byte_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         image_mask: torch.BoolTensor | None = None,
         aux_pixel_values: torch.Tensor | None = None,
@@ -222,8 +238,12 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         **kwargs,
     ) -> IFAformerTokenClassifierOutput:
         """
-        The arguments are those of [`IFAformerForTokenClassification.forward`], but for `inputs_embeds`; pictures and
-        crops are all `image_size` pixels wide. Hidden states and attentions are not returned.
+        Args:
+            byte_ids (`torch.Tensor` of shape `(batch_size, seq_length, max_word_bytes)`, *optional*):
+                For `cnn_bilstm`: of each token the bytes of its word plus 1, 0 for padding.
+
+        The other arguments are those of [`IFAformerForTokenClassification.forward`], but for `inputs_embeds`; pictures
+        and crops are all `image_size` pixels wide. Hidden states and attentions are not returned.
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
@@ -232,6 +252,8 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         warn_without_labels(self.training, labels)
         check_texts(input_ids.shape, attention_mask, self.config.max_text_length)
         text = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        if byte_ids is not None:
+            text["byte_ids"] = byte_ids
         visual = None
         if self.config.text_attends_vision:
             crops = {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)}

@@ -47,7 +47,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     auto_map = AUTO_MAP
 
-    def towers(self) -> dict[str, PreTrainedModel]:
+    def towers(self) -> dict[str, Any]:
         """The towers that can start from a checkpoint: `text` and `vision`."""
         return {tower: getattr(self.base_model, f"{tower}_model") for tower in ("text", "vision")}
 

@@ -26,7 +26,7 @@ def check_fields(processor: Any) -> None:
         if not can_be:
             raise ValueError(f"{name} must be {expected}, got {shown(getattr(processor, name))}.")
 
-    check_at_least_one(max_length=processor.max_length)
+    check_at_least_one(max_length=processor.max_length, max_word_bytes=processor.max_word_bytes)
     for name, least in LEAST.items():
         number = getattr(processor, name)
         check(name, isinstance(number, int) and number >= least, f"a whole number of at least {least}")

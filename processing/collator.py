@@ -11,15 +11,15 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .columns import PIXEL_MASKS
 
 
-TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "crf_mask": False, "labels": -100}
+TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "byte_ids": 0, "crf_mask": False, "labels": -100}
 
 
 def pad_tokens(
     features: list[dict[str, Any]], pad_token_id: int, padding_side: str = "right", max_length: int | None = None
 ) -> dict[str, torch.Tensor]:
     """
-    Token-level lists as tensors `(batch_size, seq_length)`, padded to the longest, or to `max_length` if given. A text
-    that is longer, and features without `input_ids`, are a ValueError.
+    Token-level lists as tensors `(batch_size, seq_length)`, `byte_ids` with a third dimension, padded to the longest,
+    or to `max_length` if given. A text that is longer, and features without `input_ids`, are a ValueError.
     """
     if "input_ids" not in features[0]:
         raise ValueError(f"Features need input_ids, as IFAformerProcessor returns them; got {sorted(features[0])}.")
@@ -34,7 +34,7 @@ def pad_tokens(
         rows = []
         for feature in features:
             row = torch.as_tensor(feature[name])
-            padding = torch.full((seq_length - len(row),), pad_value, dtype=row.dtype)
+            padding = torch.full((seq_length - len(row), *row.shape[1:]), pad_value, dtype=row.dtype)
             rows.append(torch.cat([row, padding] if padding_side == "right" else [padding, row]))
         batch[name] = torch.stack(rows)
     return batch

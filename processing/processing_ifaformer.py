@@ -37,6 +37,7 @@ from .tokenizing import (
     per_text,
     readable,
     to_words,
+    token_features,
     tower_config,
 )
 
@@ -69,6 +70,7 @@ class IFAformerProcessor(ProcessorMixin):
         word_splitter (`str`, defaults to `"unicode"`): how texts become words, see [`split_words`]. A processor that
             was saved before there was a choice has `"bert"`.
         max_megapixels (`float`, defaults to 25): the largest picture in millions of pixels, see [`load_image`].
+        max_word_bytes (`int`, *optional*): the model also takes so many bytes of each token's word, as `byte_ids`.
 
     Raises:
         ValueError: for a field of the wrong type or out of range, where `pad_to_max_length` lacks a `max_length`, the
@@ -97,6 +99,7 @@ class IFAformerProcessor(ProcessorMixin):
         entity_markers: Sequence[str] | None = None,
         word_splitter: str = "unicode",
         max_megapixels: float = MAX_MEGAPIXELS,
+        max_word_bytes: int | None = None,
         **kwargs,
     ):
         self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
@@ -106,7 +109,7 @@ class IFAformerProcessor(ProcessorMixin):
         default_tags = TWITTER_TAGS if relations is None else []
         self.relations, self.tags = relations, default_tags if tags is None else tags
         self.entity_markers = ("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers
-        self.tokenizer = tokenizer
+        self.tokenizer, self.max_word_bytes = tokenizer, max_word_bytes
         check_fields(self)
         self.relations = None if relations is None else list(relations)
         self.tags, self.entity_markers = list(self.tags), list(self.entity_markers)
@@ -194,20 +197,21 @@ class IFAformerProcessor(ProcessorMixin):
         fields = {name: getattr(self, name) for name in SHARED_FIELDS} | label_maps(self.labels)
         if self.relations is not None:
             fields["head_marker_token_id"], _, fields["tail_marker_token_id"], _ = self.marker_ids
-        return fields | {"vocab_size": len(self.tokenizer)}
+        of_bytes = {} if self.max_word_bytes is None else {"max_word_bytes": self.max_word_bytes}
+        return fields | of_bytes | {"vocab_size": len(self.tokenizer)}
 
     def check_config(self, config: Any) -> None:
         """Check that this processor fits a model of that configuration; a ValueError names all differences."""
         kept_apart = ("id2label", "label2id", "vocab_size")
         ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
-        theirs = {name: getattr(config, name) for name in ours}
+        theirs = {name: getattr(config, name, None) for name in ours}
         ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
         different = [
             f"{name} is {value} in the processor, {theirs[name]} in the configuration"
             for name, value in ours.items()
             if theirs[name] != value
         ]
-        if len(self.tokenizer) > (embedded := config.text_config.vocab_size):
+        if len(self.tokenizer) > (embedded := config.get_text_config().vocab_size):
             different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
         if different:
             raise ValueError(
@@ -218,6 +222,7 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
+        text += ["byte_ids"] if self.max_word_bytes is not None else []
         taken = zip(PIXEL_MASKS.items(), self.picture_limits.values(), strict=True)
         return [*text, *(name for names, number in taken if number for name in names)]
 
@@ -362,12 +367,7 @@ class IFAformerProcessor(ProcessorMixin):
         Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text. Labels that are
         unknown or not one a word are a ValueError with the number of the text.
         """
-        data: dict[str, list] = {
-            "input_ids": [example.input_ids for example in encoded],
-            "attention_mask": [[1] * len(example.input_ids) for example in encoded],
-        }
-        if "token_type_ids" in self.tokenizer.model_input_names:
-            data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
+        data = token_features(self.tokenizer, encoded, self.max_word_bytes)
         if self.relations is None:
             data["crf_mask"] = [scored_positions(example.word_ids, self.label_scheme) for example in encoded]
         if word_labels is not None:

@@ -298,6 +298,30 @@ def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None 
     return encoded
 
 
+def token_features(tokenizer: Any, encoded: Sequence[EncodedText], max_word_bytes: int | None) -> dict[str, list]:
+    """
+    Of each text the ids and masks of its tokens, as the tokenizer's model takes them. With `max_word_bytes`, also
+    `byte_ids`: of each token so many bytes (in UTF-8) of its word, plus 1; 0 is padding.
+    """
+    data: dict[str, list] = {
+        "input_ids": [example.input_ids for example in encoded],
+        "attention_mask": [[1] * len(example.input_ids) for example in encoded],
+    }
+    if "token_type_ids" in tokenizer.model_input_names:
+        data["token_type_ids"] = [[0] * len(example.input_ids) for example in encoded]
+    if max_word_bytes is not None:
+        data["byte_ids"] = [
+            [_byte_ids("" if word is None else example.words[word], max_word_bytes) for word in example.word_ids]
+            for example in encoded
+        ]
+    return data
+
+
+def _byte_ids(word: str, number: int) -> list[int]:
+    ids = [byte + 1 for byte in word.encode("utf-8", "surrogatepass")[:number]]
+    return ids + [0] * (number - len(ids))
+
+
 def readable(encoded: list[EncodedText]) -> list[EncodedText]:
     """The texts as they are; the first that a model cannot be given is a ProblemError with its number."""
     for row, example in enumerate(encoded):

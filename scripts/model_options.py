@@ -24,6 +24,9 @@ class TowerArguments:
         choices=["ifaformer", "cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt"],
     )
     system_config: dict | None = option("Settings of such a system, as JSON, such as freeze_vision and image_size.")
+    word_vectors: str | None = option(
+        "A text file of word vectors, as of GloVe, for the system cnn_bilstm; system_config then has their word_size."
+    )
     attention_variant: str | None = option(
         "Attention of the paper (corrected, the default), or of DeepKE.", choices=["corrected", "deepke"]
     )

@@ -82,7 +82,11 @@ def main() -> None:
 
             # 3. Processor, features, training and scores
             processor = training.build_processor(
-                data["train"], **asdict(towers), **asdict(reading), max_length=data_options.max_seq_length
+                data["train"],
+                **asdict(towers),
+                **asdict(reading),
+                max_length=data_options.max_seq_length,
+                other_rows=[rows for split, rows in data.items() if split != "train"],
             )
             of_model = asdict(towers) | asdict(reading) | asdict(model_options)
             best = training.train_runs(

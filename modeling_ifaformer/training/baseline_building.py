@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from datasets import Dataset
 from transformers import AutoConfig, CLIPImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -13,7 +15,8 @@ from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_process
 from modeling_ifaformer.configuration_baseline import SYSTEMS, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
-from processing.features.tokenizer_training import train_wordpiece
+from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
+from processing.features.word_vectors import read_word_vectors
 from processing.labels import answers_of
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
@@ -100,11 +103,14 @@ def baseline_processor(
     *,
     model: str | None = None,
     vocab_size: int = 4000,
+    word_vectors: str | None = None,
+    other_rows: Sequence[Dataset] = (),
     **options: Any,
 ) -> IFAformerProcessor:
     """As [`build_processor`], for a baseline."""
     if "relations" in answers_of(train_rows):
         raise ValueError(f"The system {system} finds entities (task ner), and the rows have relations.")
+    _check_word_vectors(system, model, word_vectors)
     towers = _used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
     options = _given(system, model, options)
     of_system = {"system": system, **options.pop("system_config")}
@@ -113,9 +119,12 @@ def baseline_processor(
     # What the configuration refuses is said now, before features are prepared.
     config: Any = BaselineConfig.from_vision_text_pretrained(**towers, **of_system)
     tokenizer = image_processor = None
-    if towers["text_model"] is None:
-        words = (word for tokens in train_rows["tokens"] for word in tokens)
-        tokenizer = train_wordpiece(words, vocab_size)
+    if system == "cnn_bilstm":
+        options |= {"max_word_bytes": config.max_word_bytes}
+    if model is None and system == "cnn_bilstm":
+        tokenizer = make_word_tokenizer(_vocabulary(train_rows, other_rows, word_vectors, config))
+    elif towers["text_model"] is None:
+        tokenizer = train_wordpiece(_words_of(train_rows), vocab_size)
     if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
         image_processor = square_image_processor(config)
     for kind in ("aux", "rcnn"):
@@ -143,6 +152,7 @@ def baseline_model(
     model: str | None = None,
     allow_missing_weights: bool = False,
     attn_implementation: str | None = None,
+    word_vectors: str | None = None,
     **options: Any,
 ) -> BaselineForTokenClassification:
     """As [`build_model`], for a baseline."""
@@ -154,13 +164,59 @@ def baseline_model(
     fields |= {**_tower_fields(processor, system, towers), **processor.config_fields}
     if attn_implementation is not None:
         fields["attn_implementation"] = attn_implementation
-    if model is None:
-        return BaselineForTokenClassification.from_vision_text_pretrained(
-            **fields, allow_missing_weights=allow_missing_weights
-        )
-    new = BaselineForTokenClassification(BaselineConfig.from_vision_text_pretrained(**fields))
-    _copy_weights(model, new)
+    if model is not None:
+        new = BaselineForTokenClassification(BaselineConfig.from_vision_text_pretrained(**fields))
+        _copy_weights(model, new)
+        return new
+    new = BaselineForTokenClassification.from_vision_text_pretrained(
+        **fields, allow_missing_weights=allow_missing_weights
+    )
+    if word_vectors is not None:
+        vocabulary = processor.tokenizer.get_vocab()
+        with torch.no_grad():
+            for word, vector in _vectors(word_vectors, vocabulary, new.config).items():
+                new.get_input_embeddings().weight[vocabulary[word]] = torch.from_numpy(vector)
     return new
+
+
+def _check_word_vectors(system: str, model: str | None, word_vectors: str | None) -> None:
+    if word_vectors is not None and (system != "cnn_bilstm" or model is not None):
+        raise ValueError("word_vectors is for a new model of the system cnn_bilstm alone.")
+    if word_vectors is None and system == "cnn_bilstm" and model is None:
+        logger.warning(
+            "Without word_vectors the words of cnn_bilstm begin with random numbers, and it knows those of the "
+            "training texts alone: published results of this system have vectors."
+        )
+
+
+def _words_of(rows: Dataset) -> Iterator[str]:
+    return (word for tokens in rows["tokens"] for word in tokens)
+
+
+def _vectors(path: str, words: Collection[str], config: BaselineConfig) -> dict[str, np.ndarray]:
+    """The vectors that the file has of these words, of the width of the model's, else a ValueError."""
+    vectors = read_word_vectors(path, words)
+    size = len(next(iter(vectors.values()), [0] * config.word_size))
+    if size != config.word_size:
+        raise ValueError(
+            f"The vectors in {path} have {size} numbers, the model's words {config.word_size}. Set word_size in "
+            f"system_config to {size}."
+        )
+    return vectors
+
+
+def _vocabulary(
+    train_rows: Dataset, other_rows: Sequence[Dataset], word_vectors: str | None, config: BaselineConfig
+) -> set[str]:
+    """The words of the training texts, and those of other texts that have a vector, as if all vectors were kept."""
+    words = {*_words_of(train_rows)}
+    if word_vectors is None:
+        return words
+    others = {word for rows in other_rows for word in _words_of(rows)}
+    vectors = _vectors(word_vectors, words | others, config)
+    known = len(words & vectors.keys())
+    logger.info(f"{word_vectors} has vectors of {known} of the {len(words)} words of the training texts.")
+    return words | (others & vectors.keys())
 
 
 def square_image_processor(config: BaselineConfig) -> CLIPImageProcessorPil:

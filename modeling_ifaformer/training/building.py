@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -79,9 +79,10 @@ def _check_checkpoints(**checkpoints: str | None) -> None:
             raise OSError(message) from error
 
 
-def _check_no_system_config(system_config: Mapping[str, Any] | None) -> None:
-    if system_config:
-        raise ValueError("system_config is for a baseline: name one with system.")
+def _check_no_baseline(system_config: Mapping[str, Any] | None, word_vectors: str | None) -> None:
+    if system_config or word_vectors:
+        name = "system_config" if system_config else "word_vectors"
+        raise ValueError(f"{name} is for a baseline: name one with system.")
 
 
 def build_processor(
@@ -94,6 +95,8 @@ def build_processor(
     vision_config: dict[str, Any] | None = None,
     system: str | None = None,
     system_config: dict[str, Any] | None = None,
+    word_vectors: str | None = None,
+    other_rows: Sequence[Dataset] = (),
     vocab_size: int = 4000,
     **options: Any,
 ) -> IFAformerProcessor:
@@ -109,7 +112,10 @@ def build_processor(
         text_config, vision_config: configurations of fresh towers.
         system: of the new model: `ifaformer` (the default) or one of the baselines, see [`BaselineConfig`].
         system_config: fields of [`BaselineConfig`], for a baseline.
-        vocab_size: how many entries a learnt tokenizer has at most.
+        word_vectors: a file that [`read_word_vectors`] reads, for the system `cnn_bilstm`, whose tokenizer has the
+            words of the training texts as a whole.
+        other_rows: rows that are not trained on. Those of their words that have a vector are known too.
+        vocab_size: how many entries a learnt tokenizer of pieces of words has at most.
         **options: `attention_variant` of the model, and options of [`IFAformerProcessor`]; by default those of
             `model`. Without one, `max_length` is the longest text in tokens that the text tower takes. None stands
             for an option that is not given.
@@ -127,9 +133,9 @@ def build_processor(
     towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
     towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
-        options |= {**towers, "system_config": system_config}
+        options |= {**towers, "system_config": system_config, "word_vectors": word_vectors, "other_rows": other_rows}
         return baseline_processor(train_rows, system, model=model, vocab_size=vocab_size, **options)
-    _check_no_system_config(system_config)
+    _check_no_baseline(system_config, word_vectors)
     options = _given(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
     if model is not None:
         unused = [name for name, value in towers.items() if value is not None]
@@ -196,6 +202,7 @@ def build_model(
     vision_config: dict[str, Any] | None = None,
     system: str | None = None,
     system_config: dict[str, Any] | None = None,
+    word_vectors: str | None = None,
     **fields: Any,
 ) -> IFAformerPreTrainedModel:
     """
@@ -205,8 +212,8 @@ def build_model(
     weights of towers. What has no weights to begin with is freshly initialised.
 
     Args:
-        model, text_model, vision_model, text_config, vision_config, system, system_config: as for
-            [`build_processor`].
+        model, text_model, vision_model, text_config, vision_config, system, system_config, word_vectors: as
+            for [`build_processor`].
         **fields: of [`IFAformerConfig`], of which a baseline knows `classifier_dropout` alone, besides those that the
             processor gives, and options of [`IFAformerPreTrainedModel.from_vision_text_pretrained`]. None stands for
             one that is not given.
@@ -219,9 +226,10 @@ def build_model(
     towers: dict[str, Any] = {"text_config": text_config, "vision_config": vision_config}
     system = system_of(model, system)
     if system != IFAFORMER:
-        towers |= {"text_model": text_model, "vision_model": vision_model, "system_config": system_config}
+        towers |= {"text_model": text_model, "vision_model": vision_model}
+        fields |= {"system_config": system_config, "word_vectors": word_vectors}
         return _without_paths(baseline_model(processor, system, model=model, **towers, **fields))
-    _check_no_system_config(system_config)
+    _check_no_baseline(system_config, word_vectors)
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction

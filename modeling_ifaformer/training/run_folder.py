@@ -199,7 +199,7 @@ def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others:
     """What decides the course of a run, by name: training arguments, the fields of the model, and `others`."""
     fields = config.to_dict()
     for tower in config.sub_configs:
-        fields |= {f"{tower}.{name}": value for name, value in fields.pop(tower).items()}
+        fields |= {f"{tower}.{name}": value for name, value in (fields.pop(tower) or {}).items()}
     fields = {name: value for name, value in fields.items() if not name.endswith(("_name_or_path", "_version"))}
     options = {name: value for name, value in arguments.to_sanitized_dict().items() if not name.startswith(FREE)}
     settings = {**options, **fields, "processes": arguments.world_size, **others}

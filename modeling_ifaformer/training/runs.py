@@ -19,7 +19,7 @@ from processing.columns import PICTURE_COLUMNS
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import read_json, write_json
-from processing.jobs.digests import checkpoint_digest, rows_digest
+from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, scores_by_split, spread
 from processing.scoring.splits import Split
@@ -245,6 +245,8 @@ def train_runs(
         contents = {f"features of {name}": rows_digest(split.features) for name, split in splits.items()}
         start = {name: facts["arguments"]["model"].get(name) for name in ("model", "text_model", "vision_model")}
         contents |= {name: checkpoint_digest(value) if value else "" for name, value in start.items()}
+        vectors = facts["arguments"]["model"].get("word_vectors")
+        contents |= {"word_vectors": file_digest(vectors)} if vectors else {}
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()
@@ -309,7 +311,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     options = {part: dict(record.get(part, {})) for part in ("data", "model")}
     if options["model"].get("model"):  # It took the place of towers.
         options["model"] |= dict.fromkeys(("text_model", "vision_model", "text_config", "vision_config"))
-    named = {"data": ("dataset",), "model": ("model", "text_model", "vision_model")}
+    named = {"data": ("dataset",), "model": ("model", "text_model", "vision_model", "word_vectors")}
     for part, name in ((part, name) for part, names in named.items() for name in names):
         value = options[part].get(name)
         if value and Path(value).exists():

@@ -1,10 +1,10 @@
-"""A WordPiece tokenizer that is learnt from texts, for a text tower that starts from nothing."""
+"""Tokenizers that are made of texts, for models that start from nothing: of pieces of words, or of whole words."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizer
+from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -28,3 +28,15 @@ def train_wordpiece(words: Iterable[str], vocab_size: int = 4000) -> BertTokeniz
     )
     tokenizer.train_from_iterator(counts.elements(), trainer)
     return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True)
+
+
+def make_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token a word, as it is written, and nothing before or behind. Other words are `[UNK]`."""
+    vocabulary = ["[PAD]", "[UNK]", *sorted({*words} - {"[PAD]", "[UNK]"})]
+    model = models.WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token="[UNK]")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(model),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_input_names=["input_ids", "attention_mask"],
+    )

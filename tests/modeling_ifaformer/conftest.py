@@ -5,6 +5,7 @@ import torch
 from transformers import CLIPImageProcessorPil
 
 from modeling_ifaformer import BaselineConfig, BaselineForTokenClassification
+from processing.features.tokenizer_training import make_word_tokenizer
 
 
 TOWER = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
@@ -46,6 +47,9 @@ def baseline(baseline_config):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
+            for module in model.modules():
+                if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                    module.weight[module.padding_idx] = 0.0
         return model
 
     return make
@@ -56,7 +60,11 @@ def baseline_processor(make_processor):
     """The processor of such a model for rows without crops."""
 
     def make(system):
-        processor = make_processor(num_aux_crops=0, num_rcnn_crops=0, aux_crop_size=48, rcnn_crop_size=48)
+        crops = {"num_aux_crops": 0, "num_rcnn_crops": 0, "aux_crop_size": 48, "rcnn_crop_size": 48}
+        if system == "cnn_bilstm":
+            words = make_word_tokenizer(["Jordan", "met", "Paris"])
+            return make_processor(words, max_word_bytes=6, use_whole_image=False, **crops)
+        processor = make_processor(**crops)
         processor.image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48}
         )

@@ -186,3 +186,25 @@ class TestViLBert:
         encoder = baseline("vilbert", connection_layers=0).encoder
         with torch.no_grad():
             close(encoder(text, visual)[0], encoder.text_model(**text).last_hidden_state, text)
+
+
+def test_cnn_bilstm(baseline, baseline_inputs):
+    encoder, text = baseline("cnn_bilstm").encoder, baseline_inputs("cnn_bilstm")
+    del text["crf_mask"]
+    filters, bias = encoder.byte_filters.weight, encoder.byte_filters.bias  # (5, 6, 3) and (5,)
+    with torch.no_grad():
+        rows = []
+        for row, length in enumerate([7, 5, 2]):
+            words = []
+            for position in range(length):
+                spelled = [byte for byte in text["byte_ids"][row, position] if byte > 0]
+                around = [torch.zeros(6)] * 2
+                embedded = torch.stack([*around, *(encoder.byte_embeddings.weight[byte] for byte in spelled), *around])
+                windows = [embedded[first : first + 3] for first in range(len(spelled) + 2)]
+                filtered = torch.stack([(filters * window.T).sum(dim=(1, 2)) + bias for window in windows])
+                vector = encoder.word_embeddings.weight[text["input_ids"][row, position]]
+                words.append(torch.cat([filtered.max(dim=0).values.tanh(), vector]))
+            rows.append(encoder.lstm(torch.stack(words)[None])[0][0])
+        states, _ = encoder(text, None)
+    for row, expected in enumerate(rows):
+        torch.testing.assert_close(states[row, : len(expected)], expected, **PARITY)

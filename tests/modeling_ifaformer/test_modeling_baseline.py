@@ -73,7 +73,7 @@ def test_it_learns(system, baseline, baseline_inputs):
     labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
     losses = []
-    for _ in range(15):
+    for _ in range(40):
         loss = model(**inputs, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
@@ -183,3 +183,35 @@ def test_what_cannot_be(baseline, baseline_inputs):
     ):
         with pytest.raises(ValueError, match=message):
             model(**{**inputs, name: value})
+
+
+class TestWordsAndBytes:
+    @torch.no_grad()
+    def test_pictures_reach_no_output(self, baseline, baseline_inputs):
+        model, inputs = baseline("cnn_bilstm"), baseline_inputs("cnn_bilstm")
+        pictures = {name: value for name, value in baseline_inputs().items() if "image" in name or "pixel" in name}
+        assert torch.equal(model(**inputs, **pictures).logits, model(**inputs).logits)
+
+    @torch.no_grad()
+    def test_padding_may_be_on_the_left(self, baseline, baseline_inputs):
+        model, inputs = baseline("cnn_bilstm"), baseline_inputs("cnn_bilstm")
+        flipped = {name: value.clone() for name, value in inputs.items()}
+        for row, length in enumerate([7, 5, 2]):
+            for value in flipped.values():
+                value[row] = value[row].roll(7 - length, dims=0)
+        for row, length in enumerate([7, 5, 2]):
+            expected = model(**inputs).logits[row, :length]
+            torch.testing.assert_close(model(**flipped).logits[row, 7 - length :], expected, **CLOSE)
+
+    def test_bytes_are_needed(self, baseline, baseline_inputs):
+        inputs = baseline_inputs("cnn_bilstm")
+        del inputs["byte_ids"]
+        with pytest.raises(ValueError, match="byte_ids are needed"):
+            baseline("cnn_bilstm")(**inputs)
+
+    def test_how_embeddings_begin(self, baseline_config):
+        encoder = BaselineForTokenClassification(baseline_config("cnn_bilstm", vocab_size=999)).encoder
+        for embeddings, size in ((encoder.word_embeddings, 10), (encoder.byte_embeddings, 6)):
+            bound = (3 / size) ** 0.5
+            assert not embeddings.weight[0].any()
+            assert 0.95 * bound < embeddings.weight.abs().max() < bound

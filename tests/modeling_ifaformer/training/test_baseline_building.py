@@ -176,3 +176,52 @@ def test_baselines_find_no_relations(relations):
 def test_crops_are_of_the_size_of_pictures(data):
     processor, model = build(data, "umt", num_aux_crops=2)
     assert processor.pixel_shapes["aux_pixel_values"] == (3, 32, 32) and model.config.num_aux_crops == 2
+
+
+class TestWordVectors:
+    @pytest.fixture
+    def vectors(self, tmp_path):
+        path = tmp_path / "vectors.txt"
+        rows = {"jordan": 1, "so": 2, "oslo": 3, "unwanted": 4}
+        path.write_text("\n".join(" ".join([word, *[str(number)] * 10]) for word, number in rows.items()))
+        return str(path)
+
+    def test_known_words_begin_with_theirs(self, data, vectors, caplog):
+        train = data["train"]
+        others = train.select([0]).map(lambda row: {"tokens": ["so", "Oslo", "Bergen"]})
+        options = {**options_of("cnn_bilstm"), "word_vectors": vectors}
+        processor = build_processor(train, **options, other_rows=[others])
+        vocabulary = processor.tokenizer.get_vocab()
+        assert {*vocabulary} == {"[PAD]", "[UNK]", "so", "again", "Jordan", "Paris", "Chelsea", "Austin", "Oslo"}
+        weight = build_model(processor, **options).get_input_embeddings().weight
+        for word, number in (("Jordan", 1), ("so", 2), ("Oslo", 3)):
+            assert weight[vocabulary[word]].tolist() == [number] * 10
+        assert weight[vocabulary["Paris"]].abs().max() < (3 / 10) ** 0.5 and not weight[0].any()
+        assert "Without word_vectors" not in caplog.text
+
+    def test_without_a_file(self, data, caplog):
+        processor, model = build(data, "cnn_bilstm")
+        assert "Without word_vectors the words of cnn_bilstm begin with random numbers" in caplog.text
+        assert len(processor.tokenizer) == model.config.vocab_size == 8
+        assert processor.max_length is None and "byte_ids" in processor.model_input_names
+        assert "pixel_values" not in processor.model_input_names
+        features = processor(["Jordan so", "Zoë"], return_tensors="pt")
+        assert features["byte_ids"].shape == (2, 2, 30)
+        assert bytes(features["byte_ids"][1, 0, :4] - 1).decode() == "Zoë" and not features["byte_ids"][1, 1].any()
+        assert features["input_ids"].tolist()[1] == [1, 0]
+        with pytest.raises(ValueError, match="max_word_bytes is 30 in the processor, 12 in the configuration"):
+            processor.check_config(build(data, "cnn_bilstm", system_config={"max_word_bytes": 12})[1].config)
+
+    def test_towers_are_not_used(self, data, caplog):
+        build(data, "cnn_bilstm", **TOWERS)
+        assert "cnn_bilstm has no pretrained towers, so that text_config, vision_config are not used" in caplog.text
+
+    def test_what_cannot_be(self, data, vectors):
+        with pytest.raises(
+            ValueError, match=r"have 10 numbers, the model's words 200\. Set word_size in system_config"
+        ):
+            build_processor(data["train"], system="cnn_bilstm", word_vectors=vectors)
+        with pytest.raises(ValueError, match="word_vectors is for a new model of the system cnn_bilstm alone"):
+            build_processor(data["train"], **options_of("umt"), word_vectors=vectors)
+        with pytest.raises(ValueError, match="word_vectors is for a baseline: name one with system"):
+            build_processor(data["train"], word_vectors=vectors)

@@ -90,8 +90,10 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             if not getattr(module.weight, "_is_hf_initialized", False):
                 init.zeros_(module.weight[module.padding_idx])
             return
-        if isinstance(module, nn.Conv1d):
-            init.kaiming_uniform_(module.weight, a=5**0.5)  # torch's own
+        if isinstance(module, nn.Conv1d | nn.LSTM):  # as torch makes them
+            inputs = module.hidden_size if isinstance(module, nn.LSTM) else module.weight[0].numel()
+            for parameter in module.parameters(recurse=False):
+                init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5)
             return
         super()._init_weights(module)
         if module is self and hasattr(self, "span_mixing"):

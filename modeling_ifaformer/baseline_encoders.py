@@ -263,6 +263,7 @@ class ViLBertEncoder(nn.Module):
         super().__init__()
         text: Any = config.text_config
         self.output_size = text.hidden_size
+        self.text_model = make_text_model(config)
         vision = BertConfig(
             hidden_size=config.vision_stream_size,
             num_attention_heads=config.vision_stream_heads,
@@ -273,7 +274,6 @@ class ViLBertEncoder(nn.Module):
             layer_norm_eps=text.layer_norm_eps,
         )
         vision._attn_implementation = text._attn_implementation
-        self.text_model = make_text_model(config)
         self.state_embedding = nn.Linear(config.vision_width, vision.hidden_size)
         self.box_embedding = nn.Linear(5, vision.hidden_size)
         self.embedding_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)

@@ -12,7 +12,7 @@ from transformers import AutoConfig, CLIPImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
-from modeling_ifaformer.configuration_baseline import SYSTEMS, BaselineConfig
+from modeling_ifaformer.configuration_baseline import SYSTEMS, VISION_MODEL_TYPES, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
 from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
@@ -112,12 +112,19 @@ def baseline_processor(
         raise ValueError(f"The system {system} finds entities (task ner), and the rows have relations.")
     _check_word_vectors(system, model, word_vectors)
     towers = _used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
+    if towers["vision_config"] is not None and "model_type" not in towers["vision_config"]:
+        raise ValueError(f"vision_config of {system} needs its model_type: {' or '.join(VISION_MODEL_TYPES)}.")
     options = _given(system, model, options)
     of_system = {"system": system, **options.pop("system_config")}
     del options["system"], options["classifier_dropout"]
     max_length = options.pop("max_length")
     # What the configuration refuses is said now, before features are prepared.
     config: Any = BaselineConfig.from_vision_text_pretrained(**towers, **of_system)
+    if config.vision_config is not None and towers["vision_model"] is None and config.freeze_vision:
+        logger.warning(
+            "The vision tower begins with random numbers and stays as it is. Name a vision_model, or set "
+            "freeze_vision to false in system_config."
+        )
     tokenizer = image_processor = None
     if system == "cnn_bilstm":
         options |= {"max_word_bytes": config.max_word_bytes}

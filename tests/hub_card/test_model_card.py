@@ -9,8 +9,8 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hub_card.figures import confusion_matrix, training_curve
 from hub_card.model_card import model_card, save_model_card
-from hub_card.model_facts import CURVE, KNOWN_DATASETS, MATRIX, ModelFacts
-from modeling_ifaformer import IFAformerForTokenClassification
+from hub_card.model_facts import CURVE, KNOWN_DATASETS, MATRIX, SYSTEMS, ModelFacts
+from modeling_ifaformer import BaselineConfig, IFAformerForTokenClassification, configuration_baseline
 from processing import IFAformerPipeline
 from processing.data.loading import DATASETS
 from processing.labels import label_maps
@@ -564,3 +564,16 @@ def test_ten_lines_of_use(make_config, make_processor, run_without_project, tmp_
 
     assert list(map(without_scores, lines[1::2])) == list(map(without_scores, expected))
     assert "'entity_group'" in lines[0] + lines[1] and "'entity_group'" in lines[2] + lines[3]
+
+
+def test_a_baseline_is_called_what_it_is():
+    assert {*SYSTEMS} == {*configuration_baseline.SYSTEMS}
+    config = BaselineConfig(system="vilbert", id2label={0: "O", 1: "B-PER", 2: "I-PER"}).to_dict()
+    card = str(model_card(ModelFacts(results(), config)))
+    assert "it reads a text and its picture and finds the names in\nthe text. It is ViLBERT on a grid" in card
+    assert "vision tower: `resnet`, 50 blocks in 4 stages, 2048 wide, kept as it is in training, from" in card
+    assert "IFAformer](https://arxiv.org/abs/2211.07504) runs" not in card
+    config = BaselineConfig(system="cnn_bilstm", vocab_size=9, id2label={0: "O", 1: "B-PER", 2: "I-PER"}).to_dict()
+    card = str(model_card(ModelFacts({}, config)))
+    assert "it reads a text and finds the names" in card and "- looks at: the text alone\n" in card
+    assert "tower" not in card

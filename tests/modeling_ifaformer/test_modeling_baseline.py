@@ -68,6 +68,19 @@ def test_eager_and_sdpa_agree(system, baseline, baseline_inputs):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+@torch.no_grad()
+def test_half_precision(system, baseline, baseline_inputs, tmp_path):
+    model, inputs = baseline(system), baseline_inputs(system)
+    model.save_pretrained(tmp_path)
+    half = BaselineForTokenClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half.crf.transitions.dtype == torch.float32
+    expected, real = model(**inputs).logits, inputs["attention_mask"].bool()
+    outputs = half(**inputs)
+    torch.testing.assert_close(outputs.logits[real].float(), expected[real], rtol=0, atol=0.05)
+    assert outputs.tag_ids.shape == (3, 7)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_it_learns(system, baseline, baseline_inputs):
     model, inputs = baseline(system, freeze_vision=False).train(), baseline_inputs(system)
     labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)

@@ -124,6 +124,35 @@ def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp
     assert "0 of 5 entities are out of the model's reach" in result.stdout
 
 
+def test_a_baseline_is_trained_scored_and_used_by_the_same_commands(archive, run_script, tmp_path):
+    resnet = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    folder = tmp_path / "umt"
+    run_script(
+        "train.py",
+        *("--system", "umt", "--system_config", json.dumps({"image_size": 32, "freeze_vision": False})),
+        *("--text_config", json.dumps(TOWER), "--vision_config", json.dumps({**resnet, "layer_type": "basic"})),
+        *("--dataset", "twitter2017", "--data_dir", archive, "--output_dir", folder, "--num_train_epochs", "1"),
+        *("--fusion_learning_rate", "1e-3", "--use_cpu", "true", "--report_to", "none"),
+        cwd=tmp_path,
+    )
+    results = json.loads((folder / "results.json").read_text())
+    assert results["arguments"]["model"]["system"] == "umt"
+    assert results["arguments"]["training"]["fusion_learning_rate"] == 1e-3
+    card = (folder / "README.md").read_text()
+    assert "# UMT on Twitter-2017" in card and "It is UMT, re-built as a baseline" in card
+    assert "vision tower: `resnet`, 2 blocks in 2 stages, 16 wide, freshly initialised" in card
+    assert "learning rate of the layers between the towers: 0.001" in card
+    run_script(
+        *("score.py", "--checkpoints", folder, "--dataset", "twitter2017", "--data_dir", archive),
+        *("--output", tmp_path / "scores.json"),
+        cwd=tmp_path,
+    )
+    assert json.loads((tmp_path / "scores.json").read_text())[str(folder)] == results["test"]
+    rows = ("--dataset", "twitter2017", "--data_dir", archive, "--limit", "2", "--output", tmp_path / "found.jsonl")
+    run_script("predict.py", "--model", folder, *rows, cwd=tmp_path)
+    assert len((tmp_path / "found.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_recipe_with_an_unknown_option_is_refused(run_script, tmp_path):
     (tmp_path / "recipe.yaml").write_text("learning_rat: 1\n")
     result = run_script("train.py", tmp_path / "recipe.yaml", exit_code=2)

@@ -160,12 +160,20 @@ def test_learning_rates(system, data, make_arguments):
         ({"text_attends_vision": False}, "text_attends_vision is an option of IFAformer"),
         ({"system_config": {"span_weight": 1}}, "system_config has span_weight; a baseline has image_size, freeze_"),
         ({"system": None}, "system_config is for a baseline: name one with system"),
+        ({"vision_config": RESNET}, "vision_config of umt needs its model_type: resnet or clip_vision_model"),
         ({"num_aux_crops": 1, "aux_crop_size": 16}, r"aux_crop_size must be image_size \(32\) in a baseline"),
     ],
 )
 def test_what_cannot_be(options, message, data):
     with pytest.raises(ValueError, match=message):
         build_processor(data["train"], **{**options_of("umt"), **options})
+
+
+def test_a_tower_that_learns_nothing_is_told_of(data, caplog):
+    build(data, "umt")
+    assert "stays as it is" not in caplog.text
+    build(data, "umt", system_config={"image_size": 32})
+    assert "The vision tower begins with random numbers and stays as it is. Name a vision_model" in caplog.text
 
 
 def test_baselines_find_no_relations(relations):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, CLIPImageProcessorPil
+from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
@@ -19,7 +19,7 @@ from processing.features.tokenizer_training import make_word_tokenizer, train_wo
 from processing.features.word_vectors import read_word_vectors
 from processing.labels import answers_of
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
-from processing.tokenizing import WORD_SPLITTERS
+from processing.tokenizing import WORD_SPLITTERS, check_tokenizer
 
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ SYSTEM_FIELDS = tuple(
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
 OF_PROCESSOR = ("max_length", "word_splitter", "max_megapixels")
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
+VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
 
 
@@ -132,6 +133,8 @@ def baseline_processor(
         tokenizer = make_word_tokenizer(_vocabulary(train_rows, other_rows, word_vectors, config))
     elif towers["text_model"] is None:
         tokenizer = train_wordpiece(_words_of(train_rows), vocab_size)
+    elif model is None:
+        tokenizer = _visual_bert_tokenizer(towers["text_model"])
     if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
         image_processor = square_image_processor(config)
     for kind in ("aux", "rcnn"):
@@ -194,6 +197,19 @@ def _check_word_vectors(system: str, model: str | None, word_vectors: str | None
             "Without word_vectors the words of cnn_bilstm begin with random numbers, and it knows those of the "
             "training texts alone: published results of this system have vectors."
         )
+
+
+def _visual_bert_tokenizer(text_model: str) -> Any:
+    """BERT's tokenizer for a published VisualBERT, which comes without one. None for any other checkpoint."""
+    if AutoConfig.from_pretrained(text_model).model_type != "visual_bert":
+        return None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(text_model)
+        check_tokenizer(tokenizer)
+    except (OSError, ValueError):
+        logger.warning(f"{text_model} has no tokenizer; that of {VISUAL_BERT_TOKENIZER} is used, as it was for it.")
+        tokenizer = AutoTokenizer.from_pretrained(VISUAL_BERT_TOKENIZER)
+    return tokenizer
 
 
 def _words_of(rows: Dataset) -> Iterator[str]:

@@ -5,13 +5,20 @@ import pytest
 import torch
 from datasets import ClassLabel, Features, List
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel
+from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, VisualBertConfig, VisualBertModel
 
 from ifaformer_commands.model_options import TowerArguments
 from modeling_ifaformer.baseline_encoders import ENCODERS
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_whole_model
 from modeling_ifaformer.configuration_baseline import SYSTEMS
-from modeling_ifaformer.training import build_model, build_processor, plan_runs, start_options, train_runs
+from modeling_ifaformer.training import (
+    baseline_building,
+    build_model,
+    build_processor,
+    plan_runs,
+    start_options,
+    train_runs,
+)
 from modeling_ifaformer.training.scoring import score_checkpoints
 from modeling_ifaformer.training.trainer import parameter_groups
 
@@ -121,6 +128,22 @@ def test_pretrained_towers(system, data, tmp_path, caplog):
         assert all(torch.equal(value, saved[name]) for name, value in visual.items() if name in saved)
         assert len(common) > 0.9 * len(saved) - 2 and all(torch.equal(weights[n], saved[n]) for n in common)
     assert not model.config.text_config._name_or_path, "a path is not published"
+
+
+def test_a_published_visual_bert_has_no_tokenizer(data, tmp_path, monkeypatch, caplog):
+    tokenizer = build(data, "visual_bert")[0].tokenizer
+    tokenizer.save_pretrained(tmp_path / "bert")
+    monkeypatch.setattr(baseline_building, "VISUAL_BERT_TOKENIZER", str(tmp_path / "bert"))
+    torch.manual_seed(0)
+    config = VisualBertConfig(**TOWER, vocab_size=len(tokenizer), visual_embedding_dim=40)
+    VisualBertModel(config).save_pretrained(tmp_path / "visual_bert")
+    checkpoint = str(tmp_path / "visual_bert")
+    processor, model = build(data, "visual_bert", text_model=checkpoint, text_config=None)
+    assert processor.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert f"{checkpoint} has no tokenizer; that of {tmp_path / 'bert'} is used" in caplog.text
+    saved, found = load_file(tmp_path / "visual_bert" / "model.safetensors"), model.towers()["text"].state_dict()
+    different = {name for name, value in found.items() if not torch.equal(value, saved[name])}
+    assert different == {"embeddings.visual_projection.weight"}, "it is of other features"
 
 
 def test_a_tower_of_an_ifaformer_and_of_a_baseline(data, checkpoint, run):

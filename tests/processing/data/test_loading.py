@@ -15,7 +15,7 @@ from processing.data.loading import DATASETS, decode_pictures, encode_pictures, 
 from processing.data.mnre import MNRE_RELATIONS
 from processing.labels import TWITTER_TAGS
 from processing.rows.parquet_folder import shard_path, write_shard
-from processing.rows.row_features import ner_features, re_features
+from processing.rows.row_features import ner_features, re_features, with_objects
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_pictures_stay_encoded(demo):
 
 def test_decoded_pictures_are_pictures_again(demo):
     decoded = decode_pictures(demo)["test"]
-    assert decoded.features == ner_features(TWITTER_TAGS)
+    assert decoded.features == with_objects(ner_features(TWITTER_TAGS))
     assert isinstance(next(row["image"] for row in decoded if row["image"] is not None), Image.Image)
 
 

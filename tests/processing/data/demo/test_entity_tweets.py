@@ -33,7 +33,7 @@ def tweets():
     """The whole default data set, without the painting."""
     return {
         split: [plan_tweet(0, split, index) for index in range(size)]
-        for split, size in zip(SPLITS, (6000, 200, 400), strict=True)
+        for split, size in zip(SPLITS, (18000, 200, 1200), strict=True)
     }
 
 
@@ -138,11 +138,11 @@ def plan_digest(tweets):
 
 def test_rows_stay_what_they_were(tweets):
     """What is drawn of seed 0: figures of trained models are about these rows."""
-    assert plan_digest(tweets["train"]) == "39b23d37c3df5a59195be470b5ed7b55a1ddce8306c40cf4da11c68be763d1ff"
-    assert plan_digest(tweets["test"]) == "b481d7a1587f6cefacdcdc8efea2ff044dd0b7984926d54f2e6c31e501545ac8"
+    assert plan_digest(tweets["train"]) == "232181a679b6ad4467a47a7cf420f24b15c30ddf6e9af94e180d9a9c7917efad"
+    assert plan_digest(tweets["test"]) == "e6324ebb51ff35c127e2ce8d618468c7d7cd4a7f28eed6165e6937e41abc8681"
     scenes = [tweet.scene for tweet in tweets["test"][:20] if tweet.scene]
     colours = np.mean([np.asarray(scene.paint()) for scene in scenes], axis=(0, 1, 2))
-    assert colours == pytest.approx([167.13, 161.94, 159.51], abs=0.3)
+    assert colours == pytest.approx([152.74, 145.28, 145.97], abs=0.3)
 
 
 def test_another_seed_is_another_data_set(prepared, tmp_path):

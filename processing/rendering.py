@@ -30,9 +30,9 @@ CROP_COLOURS_OF = {column: CROP_COLOURS[column.removesuffix("_crops")] for colum
 MAX_LINE = 9  # pixels that a share of 1 adds to the width of a line
 
 MAX_SIDE, MAX_CROP_SIDE = 320, 48  # pixels of a picture and of a crop that is shown beside it
-MAX_BYTES, MAX_CROP_BYTES = 16_000, 1_500  # of them as JPEG, so that a tweet with six crops has at most 40 kB
+MAX_BYTES, MAX_CROP_BYTES = 14_000, 1_500  # of them as JPEG, so that a tweet with six crops has at most 40 kB
 BADGE = 15  # pixels, side of a part's number in the picture
-MAX_CHOSEN = 20  # names of a tweet that can be chosen, each to see what was looked at for it
+MAX_CHOSEN = 10  # names of a tweet that can be chosen, each to see what was looked at for it
 
 # How the relations of MNRE are said; others by the last part of their name.
 RELATION_PHRASES = {
@@ -60,8 +60,7 @@ RELATION_PHRASES = {
     "/per/per/siblings": "is a sibling of",
 }
 
-# What keeps the place of a number and of a crop.
-NO_BADGE, NO_CROP = "<span></span>", "<span></span>"
+EMPTY_CELL = "<span></span>"  # keeps the place of a number or of a crop
 
 STYLE = """
 .tweet { overflow-wrap: anywhere; }
@@ -71,25 +70,23 @@ STYLE = """
 .tweet mark, .tweet mark small { color: #1b1f24 !important; }  /* some pages give all elements a colour */
 .tweet mark small { font-weight: 600; unicode-bidi: isolate; white-space: nowrap; }
 .tweet .note { border-inline-start: .25rem solid; padding-inline-start: .5rem; font-size: .95rem; }
-.tweet label { cursor: pointer; position: relative; }
+.tweet label { cursor: pointer; position: relative; border-radius: .3em; }
 .tweet input[type="radio"] { position: absolute !important; opacity: 0; width: 1px; height: 1px; margin: 0; }
-.tweet label { border-radius: .3em; }
 .tweet label:has(:checked) { outline: 2px solid; }
 .tweet label:has(:focus-visible) { outline: 4px double; }
 .tweet .seen { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: flex-start; }
 .tweet .seen > svg { max-width: 100%; height: auto; border-radius: .3rem; }
 .tweet .sources { flex: 1 1 15rem; min-width: 0; }
 .tweet .seen .sources ul { list-style: none; margin: 0; padding: 0; }
-.tweet .sources ul:not(:has(.share)) { display: grid; gap: 0 .8rem; }
-.tweet .sources ul:not(:has(.share)) { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
-.tweet li { display: grid; grid-template-columns: 1.3rem 2.4rem 1fr; gap: 0 .5rem; align-items: center; }
-.tweet li { margin: 0 0 .4rem; line-height: 1.3; }
+.tweet .sources ul:not(:has(.share)) {
+  display: grid; gap: 0 .8rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
+.tweet li { display: grid; grid-template-columns: 1.3rem 2.4rem 1fr; gap: 0 .5rem; align-items: center;
+  margin: 0 0 .4rem; line-height: 1.3; }
 .tweet .badge { text-align: center; border-radius: .2rem; color: #fff !important; font-size: .8rem; }
 .tweet .crop { width: 2.4rem; height: 2.4rem; object-fit: contain; }
-.tweet .share { display: flex; gap: .5rem; align-items: center; }
-.tweet .bar { flex: 1; height: .6em; border-radius: .2em; border: 1px solid; }
-.tweet .bar span { display: block; height: 100%; background: currentColor; }
-.tweet .percent { flex: 0 0 3em; text-align: end; }
+.tweet .share { display: grid; grid-template-columns: 1fr 3em; gap: .5rem; align-items: center; text-align: end; }
+.tweet .share i { height: .6em; border-radius: .2em; border: 1px solid;
+  background: linear-gradient(currentColor 0 100%) 0 / var(--share) no-repeat; }
 """
 STYLE += "".join(
     f".tweet:not(:has(.chooses-{name}:checked)) .of-{name} {{ display: none; }}\n" for name in range(MAX_CHOSEN)
@@ -142,7 +139,7 @@ def entity_text(text: str, entities: Sequence[Mapping[str, Any]], num_chosen: in
         parts.append(html.escape(text[position:start]))
         score = f" {entity['score']:.2f}" if entity.get("score") is not None else ""
         entity_type = entity["entity_group"]
-        mark = (  # the space is for screen readers, and for who copies the text
+        mark = (  # the space is for screen readers, and for people who copy the text
             f'<mark style="background:{type_colour(entity_type)}">{html.escape(text[start:end])}'
             f"<small> {escaped(entity_type)}{score}</small></mark>"
         )
@@ -181,7 +178,7 @@ def tweet_html(
         nothing: what is said where nothing was found.
         max_megapixels: the largest picture, see [`load_image`].
     """
-    chosen = [entity for entity in entities[:MAX_CHOSEN] if "shares" in entity]
+    chosen = entities[:MAX_CHOSEN] if all("shares" in entity for entity in entities) else []
     parts = [f'<p class="text" dir="auto">{entity_text(text or "", entities, len(chosen))}</p>']
     for relation in relations:
         head, tail = (escaped(relation[of]) for of in ("head", "tail"))
@@ -218,7 +215,7 @@ def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Map
     """The picture with its frames, and the list of what there is to look at with the shares of the chosen names."""
     numbered = list(enumerate(parts, start=1))
     shares = [_by_source(entity["shares"], parts) for entity in chosen]
-    picture, name = "", ""
+    picture, picture_id = "", ""
     if image is not None:
         frames = [
             (number, part.found["box"], CROP_COLOURS_OF[part.column])
@@ -226,18 +223,18 @@ def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Map
             if "box" in part.found
         ]
         widths = [[1 + MAX_LINE * of_name.get(number, 0.0) for number, *_ in frames] for of_name in shares]
-        picture, name = _picture(image, frames, widths)
+        picture, picture_id = _picture(image, frames, widths)
     if not (parts or chosen):
         return picture
     sources: list[tuple[Any, str, str]] = []
     if chosen:
-        sources.append(("text", NO_BADGE + NO_CROP, "the text"))
+        sources.append(("text", 2 * EMPTY_CELL, "the text"))
         if any("image" in of_name for of_name in shares):
-            small = NO_CROP if image is None else _cut(name, (0, 0, *full_size(image)))
-            sources.append(("image", NO_BADGE + small, "the whole picture"))
+            small = EMPTY_CELL if image is None else _cut(picture_id, (0, 0, *full_size(image)))
+            sources.append(("image", EMPTY_CELL + small, "the whole picture"))
     for number, part in numbered:
         badge = f'<span class="badge" style="background:{CROP_COLOURS_OF[part.column]}">{number}</span>'
-        cut = _cut(name, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
+        cut = _cut(picture_id, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
         sources.append((number, badge + cut, _said(part.found)))
     rows = "".join(f"<li>{shown}<div>{said}{_bars(source, shares)}</div></li>" for source, shown, said in sources)
     title = "What did the model look at?" if chosen else "Parts of the picture:"
@@ -266,8 +263,8 @@ def _said(found: Mapping[str, Any]) -> str:
 def _bars(source: Any, shares: Sequence[Mapping[Any, float]]) -> str:
     """The share of a source for each name, of which one is shown."""
     return "".join(
-        f'<div class="share of-{name}"><span class="bar"><span style="width:{of_name.get(source, 0.0):.0%}"></span>'
-        f'</span><span class="percent">{100 * of_name.get(source, 0.0):.0f} %</span></div>'
+        f'<div class="share of-{name}"><i style="--share:{of_name.get(source, 0.0):.0%}"></i>'
+        f"{100 * of_name.get(source, 0.0):.0f} %</div>"
         for name, of_name in enumerate(shares)
     )
 
@@ -286,33 +283,38 @@ def _picture(
     widths: Sequence[Sequence[float]] = (),
     label: str = "",
 ) -> tuple[str, str]:
-    """The picture as SVG, and the name by which its pixels are shown again: see [`_cut`]. `widths` are those of the
-    frames' lines for each name, of which one is shown."""
+    """
+    The picture as SVG, and the id by which its pixels are shown again, see [`_cut`]. `widths` are those of the frames'
+    lines for each name, of which one is shown.
+    """
     shown = image.copy()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
     source = _data(shown, MAX_BYTES)
     # in the picture's own pixels: the browser scales frames and picture alike
     width, height = full_size(image)
     unit = max(width, height) / max(shown.size)
-    name = f"picture-{hashlib.sha256(f'{width} {height} {source}'.encode()).hexdigest()[:16]}"
-    drawn = [_frames(frames, [2] * len(frames), unit)] if not widths else []
+    picture_id = f"picture-{hashlib.sha256(f'{width} {height} {source}'.encode()).hexdigest()[:16]}"
+    drawn = [f'<g fill="none">{_frames(frames, [2] * len(frames), unit)}</g>'] if not widths else []
     for number, of_name in enumerate(widths):
-        drawn.append(f'<g class="of-{number}">{_frames(frames, of_name, unit)}</g>')
+        drawn.append(f'<g fill="none" class="of-{number}">{_frames(frames, of_name, unit)}</g>')
     badges = "".join(_badges(frames, (width, height), unit))
-    said = escaped(label) or ("The picture" if not frames else f"The picture with {len(frames)} numbered frames")
+    said = escaped(label) or f"The picture{_WITH_FRAMES.get(len(frames), f' with {len(frames)} numbered frames')}"
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{shown.width}" height="{shown.height}" role="img" '
-        f'aria-label="{said}"><image id="{name}" href="{source}" width="{width}" height="{height}"/>'
+        f'aria-label="{said}"><image id="{picture_id}" href="{source}" width="{width}" height="{height}"/>'
         f"{''.join(drawn)}{badges}</svg>",
-        name,
+        picture_id,
     )
+
+
+_WITH_FRAMES = {0: "", 1: " with one numbered frame"}
 
 
 def _frames(frames: Sequence[tuple[Any, Sequence[float], str]], widths: Sequence[float], unit: float) -> str:
     """The frames, those with the widest lines on top."""
     ordered = sorted(zip(widths, frames, strict=True), key=lambda frame: frame[0])
     return "".join(
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="none" '
+        f'<rect x="{left:.0f}" y="{top:.0f}" width="{right - left:.0f}" height="{bottom - top:.0f}" '
         f'stroke="{escaped(colour)}" stroke-width="{line_width * unit:.1f}"/>'
         for line_width, (_, (left, top, right, bottom), colour) in ordered
     )
@@ -347,19 +349,19 @@ def _badges(frames: Sequence[tuple[Any, Sequence[float], str]], size: tuple[int,
         )
 
 
-def _cut(name: str, box: Sequence[float]) -> str:
+def _cut(picture_id: str, box: Sequence[float]) -> str:
     """A part of the picture that is shown already, at the size of a crop: its pixels are not stored again."""
     left, top, right, bottom = box
     return (
         f'<svg class="crop" viewBox="{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}" aria-hidden="true">'
-        f'<use href="#{name}"/></svg>'
+        f'<use href="#{picture_id}"/></svg>'
     )
 
 
 def _crop(crop: Image.Image | None) -> str:
     """A crop of which no box is known."""
     if crop is None:
-        return NO_CROP
+        return EMPTY_CELL
     shown = crop.copy()
     shown.thumbnail((MAX_CROP_SIDE, MAX_CROP_SIDE))
     source = _data(shown, MAX_CROP_BYTES)

@@ -12,7 +12,7 @@ from .rendering import STYLE, tweet_html
 NO_ENTITIES = "No names found."
 
 
-class Shown:
+class WithPictures:
     """
     A result that a notebook shows with the pictures of its row.
 
@@ -37,7 +37,7 @@ class Shown:
         self.pictures = shown
 
 
-class Entities(Shown, list):
+class Entities(WithPictures, list):
     """
     A list of the entities of a text, which are dicts.
 
@@ -70,7 +70,7 @@ class Entities(Shown, list):
         )
 
 
-class TaggedRow(Shown, dict):
+class TaggedRow(WithPictures, dict):
     """
     A dict with what a pipeline found in a row.
 
@@ -112,13 +112,16 @@ class TaggedText(TaggedRow):
             {**relation, **{name: entities[relation[name]]["word"] for name in ("head", "tail")}}
             for relation in self.get("relations", [])
         ]
-        told = (
+        return tweet_html(
+            self["text"],
+            entities,
+            self.pictures,
             self.get("crops", {}),
-            self.get("problems", []),
-            relations,
-            NO_ENTITIES if self.is_tagged and not entities else "",
+            problems=self.get("problems", []),
+            relations=relations,
+            nothing=NO_ENTITIES if self.is_tagged and not entities else "",
+            max_megapixels=self.max_megapixels,
         )
-        return tweet_html(self["text"], entities, self.pictures, *told, self.max_megapixels)
 
 
 class TaggedRelation(TaggedRow):
@@ -145,8 +148,16 @@ class TaggedRelation(TaggedRow):
             first, second = sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
             if not first["start"] < first["end"] <= second["start"] < second["end"]:
                 entities = []  # one within the other: the line below the text names them
-        told = (self.crops, self.get("problems", []), relations, nothing)
-        return tweet_html(self.text, entities, self.pictures, *told, self.max_megapixels)
+        return tweet_html(
+            self.text,
+            entities,
+            self.pictures,
+            self.crops,
+            problems=self.get("problems", []),
+            relations=relations,
+            nothing=nothing,
+            max_megapixels=self.max_megapixels,
+        )
 
 
 def with_style(article: str) -> str:

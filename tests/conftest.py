@@ -4,6 +4,7 @@ import contextlib
 import importlib.resources
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -412,3 +413,34 @@ def run_script(repository, finish):
         return finish([sys.executable, repository / "scripts" / script, *arguments], **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, driven by playwright; a test that asks for it is skipped where either is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """
+    `axe(page)` -> what axe finds on it that keeps people from reading or using it (WCAG), once nothing fades in any
+    more.
+    """
+    tool = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+
+    def find(page):
+        for _ in range(20):
+            if not (found := tool.run(page).response["violations"]):
+                break
+            page.wait_for_timeout(250)
+        return found
+
+    return find

@@ -66,7 +66,7 @@ EXPLANATIONS = [
     ("do not show", "none"),
 ]
 FOUND_BY_DETECTORS = "Parts of the picture are found by detectors."
-WHOLE_PICTURE = "There is no detector on this page: without an example's own parts, the whole picture is looked at."
+WHOLE_PICTURE = "This page has no detector. The examples bring their parts; your own picture is looked at as a whole."
 
 NOTHING_YET = '<p class="waiting">The result comes here.</p>'
 # What a visitor changes makes the result that is shown one of something else.
@@ -82,7 +82,7 @@ STYLE = """
 .tagged { scroll-margin-top: .5rem; font-size: 1rem; }
 .tagged [role="status"] { padding-top: 1.2rem; }  /* clear of the label */
 .tagged .waiting { color: var(--body-text-color-subdued); }
-textarea { unicode-bidi: plaintext; }  /* Arabic and Hebrew lie right */
+textarea { unicode-bidi: plaintext; }  /* Arabic and Hebrew are aligned to the right */
 /* gradio's is orange on white */
 button[role="tab"][aria-selected="true"] { color: var(--body-text-color) !important; font-weight: 600; }
 """
@@ -199,8 +199,10 @@ class Taggers:
         HTML and the pipeline's report of the entities, for what the visitor gave, see [`read_row`]. `explanation` is
         "none", or what the pipeline takes as `explain`.
         """
-        row = read_row(text, picture, boxes)
-        return answer_of(self.load(checkpoint), row, explain=None if explanation == "none" else explanation)
+        row, model = read_row(text, picture, boxes), self.load(checkpoint)
+        if explanation == "attention" and not hasattr(model.model.config, "vision_attends_text"):
+            raise error("The attention of this model cannot be shown. Choose another setting.")
+        return answer_of(model, row, explain=None if explanation == "none" else explanation)
 
     def relate(
         self, text: str | None, picture: Any, boxes: str | None, head: str | None, tail: str | None
@@ -270,7 +272,8 @@ def build(
                     with gr.Tab("Names") if relation_model else nullcontext():
                         button = gr.Button("Find the names", variant="primary")
                         settings = entity_settings(names, taggers)
-                        of_names = example_table([example for example in examples if "head" not in example], given)
+                        plain = [example for example in examples if "head" not in example]
+                        of_names = example_table(plain, given)
                     if relation_model:
                         with gr.Tab("Relation of two names"):
                             head, tail = pair_fields()
@@ -281,15 +284,17 @@ def build(
             with gr.Column(min_width=300):
                 shown, report = result_fields()
         answering: dict[str, Any] = {"outputs": [shown, report], "concurrency_id": "pipelines"}  # one at a time
-        run(taggers.tag, [button.click, text.submit], of_names, [*given, *settings], answering)
+        run(taggers.tag, [button.click, text.submit], of_names[1], [*given, *settings], answering)
         changed = [text.input, picture.upload, picture.clear]
+        changed += [of_names[0].click] if of_names[0] else []
         if relation_model:
             triggers = [relate.click, head.submit, tail.submit]
-            run(taggers.relate, triggers, of_pairs, [*given, head, tail], answering)
-            changed += [head.input, tail.input]
+            run(taggers.relate, triggers, of_pairs[1], [*given, head, tail], answering)
+            changed += [head.input, tail.input, *([of_pairs[0].click] if of_pairs[0] else [])]
         gr.on(changed, None, None, [shown, report], js=CLEAR_RESULT, queue=False, api_visibility="private")
         # Boxes are of one picture: a visitor's own one does not keep those of an example.
-        gr.on([picture.upload, picture.clear], lambda: "", None, boxes, queue=False, api_visibility="private")
+        forget = {"js": '() => ""', "queue": False, "api_visibility": "private"}
+        gr.on([picture.upload, picture.clear], None, None, boxes, **forget)
     # api_open: gradio's second way to a function, past the queue
     return page.queue(max_size=max_waiting, default_concurrency_limit=1, api_open=False)
 
@@ -329,15 +334,15 @@ def entity_settings(names: dict[str, str], taggers: Taggers) -> tuple[gr.Dropdow
 
 
 def pair_fields() -> list[gr.Textbox]:
-    info = "As it stands in the tweet, where it occurs once."
+    info = "One of the two names, as it stands in the tweet, where it occurs once."
     with gr.Row():
-        return [gr.Textbox(label=f"{which} name", info=info, min_width=140) for which in ("First", "Second")]
+        return [gr.Textbox(label=label, info=info, min_width=140) for label in ("Head", "Tail")]
 
 
-def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> Any:
-    """A table of examples, one of which is put into the fields when it is clicked; None without any."""
+def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> tuple[Any, Any]:
+    """A table of examples, and the event of one being put into the fields by a click; None without any."""
     if not examples:
-        return None
+        return None, None
     columns = ["text", "image", "boxes", "head", "tail"]
     # Not gr.Examples, which makes components anew, without the `preprocess` of the picture.
     table = gr.Dataset(
@@ -352,7 +357,7 @@ def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> Any:
     def chosen(index: int) -> list[str | None]:
         return [examples[index][column] for column in columns[: len(fields)]]
 
-    return table.click(chosen, table, fields, queue=False, api_visibility="private")
+    return table, table.click(chosen, table, fields, queue=False, api_visibility="private")
 
 
 def result_fields() -> tuple[gr.HTML, gr.JSON]:
@@ -380,7 +385,7 @@ def run(
     if example is not None:
         asked.append(example.then(answer, inputs=inputs, api_visibility="private", **answering))
     for event in asked:
-        event.then(None, js=SHOW_RESULT, api_visibility="private")
+        event.success(None, js=SHOW_RESULT, api_visibility="private")
 
 
 def one_of(checkpoints: dict[str, str], chosen: Any) -> str:

@@ -47,7 +47,7 @@ def demo_page(
         f'<div class="beside figures">{shown}</div>'
         "<p>Without pictures it is another model, trained on the texts alone. The wrong pictures are those of other "
         f"tweets. Of the {results[first]['support']} names of the test tweets, four in five are left open by their "
-        "sentence: whoever reads the text alone reaches about 41.</p>"
+        "sentence: whoever reads the text alone can only guess these, and gets one in four of them right.</p>"
         f"<h2>What the demo is not</h2><p>{escaped(KNOWN_DATASETS['demo'].limits)}</p>",
     )
 

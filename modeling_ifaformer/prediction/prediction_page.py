@@ -47,13 +47,14 @@ def results_page(
     facts[0] += f" Tagged by {escaped(model)} on {date.today().isoformat()}."
     if "entities" in report.found:
         of_types = ", ".join(f"{count} {marked_type(name)}" for name, count in report.entities.most_common())
-        facts.append(f"Names: {of_types or 'none'}. Tweets without a name: {report.without_entities}.")
+        facts.append(f"Entities: {of_types or 'none'}. Tweets without an entity: {report.without_entities}.")
     if "relations" in report.found:
         of_relations = ", ".join(f"{count} {escaped(name)}" for name, count in report.relations.most_common())
         facts.append(f"Relations: {of_relations or 'none'}.")
     if report.skipped:
         facts.append(f"Rows that could not be tagged: {report.skipped.total()}.")
-    facts.append(FRAMES)
+    if any('class="badge"' in shown for shown in articles):
+        facts.append(FRAMES)
     if is_explained:
         facts.append(
             "Choose a name by a click, or with the arrow keys, to see what the model looked at for it: the wider a "

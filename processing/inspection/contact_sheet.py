@@ -18,7 +18,7 @@ from processing.detectors import DetectedObject
 from processing.images import full_size
 from processing.rendering import CROP_COLOURS
 
-from .html_page import NAMES
+from .html_page import CROP_KIND_NAMES
 
 
 COLUMNS = 3
@@ -49,7 +49,10 @@ def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:
     # Without `parse_math`, what lies between two dollars is text as all else.
     shown_title = textwrap.shorten(title, columns * TEXT_WIDTH * 3 // 4, placeholder=" …")
     figure.suptitle(shown_title, parse_math=False)
-    legend = [Patch(facecolor="none", edgecolor=CROP_COLOURS[kind], linewidth=2, label=NAMES[kind]) for kind in NAMES]
+    legend = [
+        Patch(facecolor="none", edgecolor=CROP_COLOURS[kind], linewidth=2, label=name)
+        for kind, name in CROP_KIND_NAMES.items()
+    ]
     figure.legend(handles=legend, loc="outside lower left", ncols=len(legend), frameon=False)
     for axes, entry in zip_longest(figure.subplots(rows, columns, squeeze=False).flat, entries):
         if entry is None:

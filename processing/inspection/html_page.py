@@ -30,11 +30,11 @@ figcaption, .note { color: var(--note); font-size: .85rem; }
 """
 
 
-NAMES = {"aux": "phrase grounding (aux)", "rcnn": "a detector of a closed set (rcnn)"}
-FRAMES = "Frames, and numbers beside crops: {aux}, {rcnn}.".format(
+CROP_KIND_NAMES = {"aux": "phrase grounding (aux)", "rcnn": "a detector of a closed set (rcnn)"}
+FRAMES = "The colour of a frame or a number tells what found the crop: {aux}, or {rcnn}.".format(
     **{
         kind: f'<span class="key" style="border-color:{CROP_COLOURS[kind]}">{name}</span>'
-        for kind, name in NAMES.items()
+        for kind, name in CROP_KIND_NAMES.items()
     }
 )
 OUTSIDE = "A picture lies outside of the folder of the data and is not embedded."
@@ -42,9 +42,11 @@ OUTSIDE = "A picture lies outside of the folder of the data and is not embedded.
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """An HTML table; every cell is escaped."""
-    head = "".join(f"<th>{escaped(str(cell))}</th>" for cell in header)
+    # A corner that says nothing heads nothing.
+    head = "".join(f"<th>{escaped(str(cell))}</th>" if cell else "<td></td>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escaped(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    # It scrolls on a narrow window, and those without a mouse have to reach it for that.
+    return f'<table tabindex="0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def page(title: str, body: str) -> str:
@@ -52,5 +54,5 @@ def page(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escaped(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}{TWEET_STYLE}</style>'
-        f"</head><body><h1>{escaped(title)}</h1>{body}</body></html>\n"
+        f"</head><body><main><h1>{escaped(title)}</h1>{body}</main></body></html>\n"
     )

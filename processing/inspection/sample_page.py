@@ -1,6 +1,6 @@
 """A page of HTML that shows a data set: counts, and samples of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
     entities = [
         {"entity_group": name, "start": offsets[start][0], "end": offsets[end - 1][1]} for name, start, end in spans
     ]
-    crops = {column: row.get(column.replace("_crops", "_objects")) or [] for column in CROP_COLUMNS}
+    crops = {column: _found(row, column) for column in CROP_COLUMNS}
     pictures: dict[str, list[Any]] = {"image": [] if row["image"] is None else [row["image"]]}
     pictures |= {column: row[column] or [] for column in CROP_COLUMNS}
     for column, of_column in pictures.items():
@@ -108,4 +108,11 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
             except ImageError as error:
                 told.append(f"{name}: {error.problem.published}")
     nothing = "" if row["image"] is not None else "There is no picture."
-    return tweet_html(text, entities, pictures, crops, told, relations, nothing)
+    return tweet_html(text, entities, pictures, crops, told, relations, nothing, max_megapixels)
+
+
+def _found(row: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
+    """What a detector said of the crops of a column, where it is known of each of them."""
+    objects = row.get(column.replace("_crops", "_objects")) or []
+    is_known = len(objects) == len(row[column] or []) and all(found["box"] for found in objects)
+    return objects if is_known else []

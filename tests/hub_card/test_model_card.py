@@ -6,6 +6,7 @@ import torch
 import yaml
 from huggingface_hub import EvalResult, ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from PIL import Image
 
 from hub_card.figures import confusion_matrix, training_curve
 from hub_card.model_card import model_card, save_model_card
@@ -175,7 +176,7 @@ from PIL import Image
 from transformers import pipeline
 
 tagger = pipeline("multimodal-token-classification", model="me/tagger", trust_remote_code=True)
-picture = Image.new("RGB", (128, 128), "teal")  # or a path, bytes, an array
+picture = Image.open("photo.jpg")  # your own, or a path, bytes, an array
 crops = [picture.crop((20, 20, 90, 90))]
 tweets = [{"text": "so Phoenix is all over my timeline again", "image": picture, "aux_crops": crops}]
 tweets.append({"text": "Jordan met Paris"})
@@ -554,6 +555,7 @@ def test_ten_lines_of_use(make_config, make_processor, run_without_project, tmp_
         tagger = IFAformerPipeline(model, processor=processor, device="cpu")
         expected += [f"Jordan met Paris {tagger('Jordan met Paris')}"]
     assert "aux_crops" in codes[0] and "aux_crops" not in codes[1]
+    Image.new("RGB", (128, 128), "teal").save(tmp_path / "photo.jpg")
     result = run_without_project("\n".join(codes), cwd=tmp_path)
     assert "is not looked at" not in result.stderr
     lines = result.stdout.splitlines()

@@ -16,7 +16,9 @@ def test_metadata_and_text():
     card = yaml.safe_load(head)
     assert card["models"] == ["me/one", "me/two"] and card["license"] == "mit" and card["title"] == "Try it"
     assert (card["sdk"], card["sdk_version"], card["python_version"]) == ("gradio", SDK_VERSION, PYTHON_VERSION)
-    assert "`me/one`, `me/two`, an\n" in body and "\nOf *mine*.\n" in body and f"gradio=={SDK_VERSION}" in body
+    assert (
+        "\n`me/one`, `me/two`, with the code" in body and "\nOf *mine*.\n" in body and f"gradio=={SDK_VERSION}" in body
+    )
 
 
 def test_what_is_not_known_is_left_out():
@@ -46,6 +48,6 @@ def test_a_model_of_relations_is_named_for_the_page_and_for_the_hub():
     assert "relation-extraction" in card["tags"] and len(card["short_description"]) <= 60, (
         "the Hub takes no longer one"
     )
-    assert "are found by `me/relations`.\n" in body and "`me/one`, an\n" in body
+    assert "are found by `me/relations`.\n" in body and "\n`me/one`, with the code" in body
     without = str(space_card(SpaceFacts("Try it", ["me/one"])))
     assert "relation_model:" not in without and "are found by" not in without

@@ -19,7 +19,7 @@ from processing.object_proposals import (
     tag_types,
     types_of_relations,
 )
-from processing.rendering import picture_figure
+from processing.rendering import framed_picture
 from processing.rows.row_features import ner_features
 
 
@@ -191,5 +191,5 @@ def test_boxes_are_in_pixels_of_the_whole_picture(monkeypatch):
     )
     objects = ObjectProposer("cpu").propose(ProposalOptions(aux_detector="x"), "aux", [image, noise(0)], [["dog"]] * 2)
     assert objects == [[found._replace(box=(20.0, 30.0, 41.0, 60.0))], [found]]
-    figure = picture_figure(image, boxes=[("dog", objects[0][0].box, "red")])
-    assert 'viewBox="0 0 120 90"' in figure and 'x="20.0" y="30.0" width="21.0" height="30.0"' in figure
+    figure = framed_picture(image, "", [("", objects[0][0].box, "red")])
+    assert 'viewBox="0 0 120 90"' in figure and 'x="20" y="30" width="21" height="30"' in figure

@@ -104,7 +104,7 @@ def test_a_picture_with_a_frame():
     svg = parsed(framed_picture(Image.new("RGB", (640, 320), "teal"), 'a "b" <c>', [frame])).find("svg")
     assert svg.get("viewBox") == "0 0 640 320" and (svg.get("width"), svg.get("height")) == ("320", "160")
     assert (svg.get("role"), svg.get("aria-label")) == ("img", 'a "b" <c>')
-    box = svg.find("rect")
+    box = svg.find("g/rect")
     assert [float(box.get(name)) for name in ("x", "y", "width", "height")] == [10, 20, 100, 200]
     assert box.get("stroke") == "#e8590c" and svg.find("text").text == "cat & 0.9"
     assert embedded(svg.find("image").get("href")).size == (320, 160)
@@ -164,7 +164,7 @@ def test_a_tweet_without_shares():
     assert article.find("form/p/mark").text == "Jordan" and article.find(".//p[@class='note']").text == "<i> is wrong"
     [picture] = article.iter("image")
     svg = article.find(".//div[@class='seen']/svg")
-    frames = [box for box in svg.iter("rect") if box.get("fill") == "none"]
+    frames = svg.findall("g/rect")
     assert [box.get("stroke") for box in frames] == [CROP_COLOURS["aux"], CROP_COLOURS["rcnn"]]
     assert [label.text for label in svg.iter("text")] == ["1", "2"]
     assert sources(article) == [("1", "dog (found by the detector)"), ("2", "a part of the picture")]
@@ -185,7 +185,7 @@ def chosen(article: ElementTree.Element, number: int) -> dict[str, object]:
     (frames,) = (group for group in article.iter("g") if group.get("class") == shown)
     return {
         "percents": [words(bar) for bar in bars],
-        "bars": [bar.find("span/span").get("style") for bar in bars],
+        "bars": [bar.find("i").get("style") for bar in bars],
         "frames": {box.get("stroke"): float(box.get("stroke-width")) for box in frames},
     }
 
@@ -226,7 +226,7 @@ def test_one_name_is_chosen_and_what_speaks_for_it_is_shown():
         "0 %",
         "80 %",
     ]
-    assert jordan["bars"][2] == "width:80%" and paris["bars"][2] == "width:0%"
+    assert jordan["bars"][2] == "--share:80%" and paris["bars"][2] == "--share:0%"
     assert jordan["frames"][CROP_COLOURS["aux"]] == paris["frames"][CROP_COLOURS["rcnn"]] == pytest.approx(8.2)
     assert paris["frames"][CROP_COLOURS["aux"]] == 1
     assert list(jordan["frames"]) == [CROP_COLOURS["rcnn"], CROP_COLOURS["aux"]], "the widest is drawn last"
@@ -312,8 +312,21 @@ def test_a_picture_that_hardly_compresses_is_kept_small():
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (320, 320, 3), dtype=np.uint8))
         for seed in range(4)
     ]
-    article = tweet_html("a", [], {"image": noise[:1], "aux_crops": noise[1:], "rcnn_crops": noise[1:]})
-    assert len(article) <= 40_000
+    crops = {"aux_crops": noise[1:], "rcnn_crops": noise[1:]}
+    assert len(tweet_html("a", [], {"image": noise[:1], **crops})) <= 40_000
+    sources = ["text", "image", *(f"{column} {number}" for column in crops for number in range(3))]
+    of_entity = [{"source": source, "share": 0.125} for source in sources]
+    entities = [
+        {"entity_group": "PER", "start": at, "end": at + 1, "score": 1.0, "shares": of_entity} for at in range(20)
+    ]
+    boxes = {column: [{"box": (10, 20, 300, 310), "label": "person", "score": 0.5}] * 3 for column in crops}
+    assert len(tweet_html("a" * 20, entities, {"image": noise[:1]}, boxes)) <= 40_000
+
+
+def test_names_are_chosen_only_where_all_have_shares():
+    entities = [{"entity_group": "PER", "start": at, "end": at + 1} for at in range(2)]
+    entities[1]["shares"] = [{"source": "text", "share": 1.0}]
+    assert "radio" not in tweet_html("ab", entities)
 
 
 HOSTILE = (
@@ -333,7 +346,7 @@ def test_nothing_in_a_tweet_becomes_markup(text):
     relations = [{"head": text, "tail": text, "relation": text, "score": 1.0}]
     picture = Image.new("RGB", (60, 40))
     known = {
-        *("article", "form", "p", "b", "bdi", "label", "input", "mark", "small", "div", "ul", "li", "span"),
+        *("article", "form", "p", "b", "bdi", "label", "input", "mark", "small", "div", "i", "ul", "li", "span"),
         *("svg", "image", "rect", "text", "g", "use", "img"),
     }
     for entities in ([entity], [{**entity, "shares": [share]}]):

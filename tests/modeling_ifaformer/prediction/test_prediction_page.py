@@ -111,10 +111,15 @@ def test_pictures_of_a_data_set(folder, tmp_path):
     assert [OUTSIDE in text for text in articles] == [False, False, True, True]
 
 
+BADGE = '<span class="badge">1</span>'
+
+
 def head_of(found, is_explained=False, num_shown=1, **counts):
     report = PredictionReport(found, **counts)
-    page = results_page("Names", "<demo>", ['<article class="tweet"></article>'] * num_shown, report, is_explained)
-    body = ElementTree.fromstring(re.search(r"<body>.*</body>", page.decode())[0])
+    page = results_page(
+        "Names", "<demo>", [f'<article class="tweet">{BADGE}</article>'] * num_shown, report, is_explained
+    )
+    body = ElementTree.fromstring(re.search(r"<main>.*</main>", page.decode())[0])
     assert [of.get("class") for of in body.find("div[@class='tweets']")] == ["tweet"] * num_shown
     return ["".join(p.itertext()) for p in body.findall("p")], page.decode()
 
@@ -124,17 +129,19 @@ def test_a_page_tells_model_date_counts_and_legend():
     told, page = head_of(("entities",), entities=Counter(PER=3, LOC=12), **counts)
     assert told == [
         f"The first 1 of 9 tweets. Tagged by <demo> on {date.today().isoformat()}.",
-        "Names: 12 LOC, 3 PER. Tweets without a name: 2.",
+        "Entities: 12 LOC, 3 PER. Tweets without an entity: 2.",
         "Rows that could not be tagged: 1.",
-        "Frames, and numbers beside crops: phrase grounding (aux), a detector of a closed set (rcnn).",
+        "The colour of a frame or a number tells what found the crop: phrase grounding (aux), or a detector of a "
+        "closed set (rcnn).",
     ]
     assert all(f"border-color:{colour}" in page for colour in CROP_COLOURS.values())
     assert f"background:{type_colour('PER')}" in page, "a legend of the types"
     relations = {"rows": 1, "relations": Counter({"/per/org/member_of": 4, "None": 1})}
     told, _ = head_of(("relations",), **relations)
     assert told[0].startswith("All 1 tweets.") and told[1] == "Relations: 4 /per/org/member_of, 1 None."
-    assert len(told) == 3 and "Names: none." in " ".join(head_of(("entities", "relations"), rows=1)[0])
+    assert len(told) == 3 and "Entities: none." in " ".join(head_of(("entities", "relations"), rows=1)[0])
     assert not any("Choose a name" in fact for fact in told)
+    assert b"tells what found" not in results_page("Names", "m", ["<article></article>"], PredictionReport(), False)
     assert "Choose a name by a click, or with the arrow keys" in head_of(("entities",), True, rows=1)[0][-1]
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from processing.detectors import DetectedObject
 from processing.inspection import contact_sheet as module
-from processing.inspection.contact_sheet import NAMES, SheetEntry, contact_sheet
+from processing.inspection.contact_sheet import CROP_KIND_NAMES, SheetEntry, contact_sheet
 from processing.rendering import CROP_COLOURS
 
 
@@ -44,13 +44,13 @@ def test_each_object_has_a_frame_in_its_colour_with_label_and_score(drawn):
     dog, cat = axes.patches
     assert (dog.get_xy(), dog.get_width(), dog.get_height()) == ((50.0, 30.0), 100.0, 90.0)
     assert [text.get_text() for text in axes.texts] == ["dog 0.50", "$cat$ 0.25"]
-    assert [patch.get_edgecolor() for patch in (dog, cat)] == [to_rgba(CROP_COLOURS[kind]) for kind in NAMES]
+    assert [patch.get_edgecolor() for patch in (dog, cat)] == [to_rgba(CROP_COLOURS[kind]) for kind in CROP_KIND_NAMES]
     (picture,) = axes.images
     assert picture.get_extent() == [0, 200, 150, 0], "boxes are in pixels of the picture"
     assert (axes.get_title("left"), axes.get_title("right")) == ("row 1", "aux 1, rcnn 1")
     assert axes.get_xlabel().strip() == "Jordan met $5 and $6"
     assert figure.get_suptitle() == "the title"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(NAMES.values())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(CROP_KIND_NAMES.values())
 
 
 def test_a_large_picture_keeps_its_boxes(drawn):

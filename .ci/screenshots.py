@@ -1,5 +1,5 @@
 """
-Make the pictures of this folder from the pages themselves, with Chromium: `make screenshots`, after `make demo` and
+Make the pictures of docs/ from the pages themselves, with Chromium: `make screenshots`, after `make demo` and
 `make demo_re`.
 """
 
@@ -23,8 +23,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from hub_card.sharing import SpaceFacts, write_space
 
 
-HERE = Path(__file__).absolute().parent
-MODEL, RELATION_MODEL = (HERE.parent / "runs" / name for name in ("demo", "demo_re"))
+ROOT = Path(__file__).absolute().parents[1]
+MODEL, RELATION_MODEL = (ROOT / "runs" / name for name in ("demo", "demo_re"))
 ORGANISATION = 2  # the number of the example
 STARTING_SECONDS = 120
 
@@ -62,7 +62,7 @@ def opened(browser: Browser, address: str, width: int, height: int, colours: str
 def save(page: Page, name: str) -> None:
     """As a PNG of 256 colours, which is a third of the size."""
     seen = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-    seen.quantize().save(HERE / f"{name}.png", optimize=True)
+    seen.quantize().save(ROOT / "docs" / f"{name}.png", optimize=True)
     print(f"Written: docs/{name}.png")
 
 
@@ -70,6 +70,8 @@ def run_example(page: Page) -> None:
     page.locator(".examples tbody tr").nth(ORGANISATION).click()
     page.locator(".tagged article").wait_for()
     page.mouse.move(0, 0)
+    if page.viewport_size["width"] > 600:  # On a phone the result has come into view.
+        page.evaluate("window.scrollTo(0, 0)")
 
 
 def main() -> None:

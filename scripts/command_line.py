@@ -46,7 +46,11 @@ def option(help: str, default: Any = None, choices: Sequence[str] | None = None)
 
 
 def parse_arguments(
-    *dataclass_types: type, description: str | None = None, positional: str | None = None, first: Sequence[str] = ()
+    *dataclass_types: type,
+    description: str | None = None,
+    positional: str | None = None,
+    first: Sequence[str] = (),
+    takes_recipe: bool = True,
 ) -> tuple[Any, ...]:
     """
     Read `script.py [recipe] [--option value ...]` into dataclasses.
@@ -62,6 +66,7 @@ def parse_arguments(
         description: what the command does, the docstring of the script.
         positional: option whose value may be given as the first argument without its name.
         first: options that `--help` shows before all others.
+        takes_recipe: whether the first argument may be a recipe.
 
     Returns:
         An instance of each dataclass, then the recipe's path or None.
@@ -69,12 +74,13 @@ def parse_arguments(
     Raises:
         SystemExit: with status 2 and one line on stderr, for what cannot be read.
     """
-    usage = f"%(prog)s [RECIPE{f' | {positional.upper()}' if positional else ''}] [--option value ...]"
+    starts = [*(["RECIPE"] if takes_recipe else []), *([positional.upper()] if positional else [])]
+    usage = f"%(prog)s [{' | '.join(starts)}] [--option value ...]"
     parser = _Parser(dataclass_types, first, description=description, usage=usage)
     arguments, path, values = sys.argv[1:], None, None
     try:
         if arguments and not arguments[0].startswith("-"):
-            if arguments[0].endswith(RECIPE_ENDINGS):
+            if takes_recipe and arguments[0].endswith(RECIPE_ENDINGS):
                 path = arguments.pop(0)
             elif positional:
                 arguments.insert(0, f"--{positional}")

@@ -1,0 +1,112 @@
+"""The file of a table: what all rows have in common, and the rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+ROW_KEYS = ("name", "sees", "options", "published", "source", "note", "needs", "before")
+METRICS = ("precision", "recall", "f1")
+BEFORE = "{before}"  # in an option's value: the folder of what is trained before
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """
+    A row of a table.
+
+    Attributes:
+        key: the name of its folder, and what `--rows` takes.
+        name: what is printed.
+        sees: what of a picture it looks at.
+        options: those of `train.py`, beside the common ones, which they override.
+        published: precision, recall and F1 in percent; empty where nothing is published.
+        source: where these are from, and who measured them.
+        note: what else the reader should know.
+        needs: what must be there, a sentence by path.
+        before: options of a model that is trained first and not printed.
+    """
+
+    key: str
+    name: str
+    sees: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+    note: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """What of its needs is not there."""
+        return [sentence for path, sentence in self.needs.items() if not Path(path).exists()]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its title, what stands below it, the options of `train.py` that all rows share, and the rows."""
+
+    title: str
+    note: str
+    common: Mapping[str, Any]
+    rows: Sequence[TableRow]
+
+    def chosen(self, keys: Sequence[str] | None) -> "Table":
+        """The table with these rows alone, in its own order. An unknown one is a ValueError."""
+        known = [row.key for row in self.rows]
+        unknown = [key for key in keys or () if key not in known]
+        if unknown:
+            raise ValueError(f"The table has no row {', '.join(unknown)}. Its rows are {', '.join(known)}.")
+        rows = [row for row in self.rows if keys is None or row.key in keys]
+        return Table(self.title, self.note, self.common, rows)
+
+
+def read_table(path: str) -> Table:
+    """
+    The table of a YAML file with `title`, `note`, `common` and `rows`.
+
+    Raises:
+        OSError: for a file that is not there.
+        ValueError: for one that is not of this form. The message names the file, and the row.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: Expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
+    keys = {"title": str, "note": str, "common": dict, "rows": dict}
+    if not isinstance(content, dict) or content.keys() != keys.keys():
+        raise ValueError(f"{path}: Expected the keys {', '.join(keys)}, got {shown_keys(content)}.")
+    for key, expected in keys.items():
+        if not isinstance(content[key], expected):
+            raise ValueError(f"{path}: {key} must be a {_SAID[expected]}, got {type(content[key]).__name__}.")
+    rows = [_row(key, values, f"{path}, row {key}") for key, values in content["rows"].items()]
+    if not rows:
+        raise ValueError(f"{path}: A table needs at least one row.")
+    return Table(content["title"], content["note"], content["common"], rows)
+
+
+_SAID = {str: "text", dict: "mapping"}
+
+
+def shown_keys(content: Any) -> str:
+    return ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+
+
+def _row(key: Any, values: Any, where: str) -> TableRow:
+    if not isinstance(key, str) or not key.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{where}: The key of a row is the name of a folder: letters, digits, _ and -.")
+    if not isinstance(values, dict) or not {"name", "options"} <= values.keys() <= set(ROW_KEYS):
+        raise ValueError(f"{where}: Expected name, options and maybe {', '.join(ROW_KEYS)}, got {shown_keys(values)}.")
+    for name in ("options", "published", "needs", "before"):
+        if not isinstance(values.get(name, {}), dict):
+            raise ValueError(f"{where}: {name} must be a mapping, got {type(values[name]).__name__}.")
+    published = values.get("published", {})
+    if published and (
+        tuple(published) != METRICS or not all(isinstance(of, int | float) for of in published.values())
+    ):
+        raise ValueError(f"{where}: published must have precision, recall and f1 in percent, got {published}.")
+    return TableRow(key, **values)

@@ -1,0 +1,64 @@
+"""The file of a table, and what is wrong with one."""
+
+import pytest
+import yaml
+
+from ifaformer_commands.table import TABLES
+from modeling_ifaformer.comparison.table_file import read_table
+
+
+ROW = {"name": "BERT-CRF", "options": {"text_attends_vision": False}}
+TABLE = {"title": "A table", "note": "It ranks nothing.", "common": {"dataset": "demo"}, "rows": {"bert": ROW}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "table.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_tables_are_read(path):
+    table = read_table(str(path))
+    assert table.common["dataset"] and len(table.rows) > 1
+
+
+def test_rows_are_chosen_in_the_order_of_the_table(write):
+    rows = dict.fromkeys(("a", "b", "c"), ROW)
+    table = read_table(write(TABLE | {"rows": rows}))
+    assert [row.key for row in table.chosen(["c", "a"]).rows] == ["a", "c"]
+    assert table.chosen(None).rows == table.rows
+    with pytest.raises(ValueError, match=r"no row d\. Its rows are a, b, c"):
+        table.chosen(["a", "d"])
+
+
+def test_what_a_row_needs(write, tmp_path):
+    needs = {str(tmp_path): "This is there.", str(tmp_path / "no"): "It needs the weights of somebody."}
+    (row,) = read_table(write(TABLE | {"rows": {"mtb": {**ROW, "needs": needs}}})).rows
+    assert row.missing == ["It needs the weights of somebody."]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("rows: [", "Expected YAML in UTF-8"),
+        ("- a", "Expected the keys title, note, common, rows, got list"),
+        ({**TABLE, "more": 1}, "got .*more"),
+        ({**TABLE, "common": []}, "common must be a mapping, got list"),
+        ({**TABLE, "rows": {}}, "at least one row"),
+        ({**TABLE, "rows": {"../a": ROW}}, r"row \.\./a: The key of a row is the name of a folder"),
+        ({**TABLE, "rows": {"a": {"name": "A"}}}, "row a: Expected name, options"),
+        ({**TABLE, "rows": {"a": {**ROW, "sold": 1}}}, "row a: Expected name, options .*sold"),
+        ({**TABLE, "rows": {"a": {**ROW, "needs": ["x"]}}}, "row a: needs must be a mapping, got list"),
+        ({**TABLE, "rows": {"a": {**ROW, "published": {"f1": 1}}}}, "row a: published must have precision, recall"),
+    ],
+)
+def test_what_is_no_table(write, content, message):
+    path = write(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_table(path)
+    assert str(error.value).startswith(path)

@@ -1,0 +1,68 @@
+"""A table as Markdown and as a figure."""
+
+import io
+
+from PIL import Image
+
+from modeling_ifaformer.comparison.table_file import Table
+from modeling_ifaformer.comparison.table_report import table_figure, table_markdown
+
+
+def spread(mean, std=None):
+    return {metric: {"mean": mean, "std": std, "values": [mean]} for metric in ("precision", "recall", "f1")}
+
+
+SAID = {"sees": "whole | picture", "note": "", "source": "", "published": {}, "seeds": [1, 2]}
+FIGURES = {"parameters": 2_500_000, "trained_parameters": 1_500_000, "seconds": 61.4}
+ROWS = [
+    {
+        **SAID,
+        **FIGURES,
+        "key": "umt",
+        "name": "UMT",
+        "note": "On a grid.",
+        "source": "Yu et al., 2020",
+        "published": {"precision": 85.28, "recall": 85.34, "f1": 85.31},
+        "word": spread(0.84, 0.011),
+        "published_protocol": spread(0.8451, 0.012),
+        "word_shuffled": spread(0.6, 0.02),
+    },
+    {**SAID, **FIGURES, "key": "bert", "name": "BERT-CRF", "word": spread(0.8), "published_protocol": spread(0.81)},
+    {**SAID, "key": "mtb", "name": "MTB", "not_run": "It needs MTB weights."},
+]
+DATA = {"test": {"rows": 1234, "digest": "abcd"}}
+
+
+def test_every_figure_stands_in_its_column():
+    page = table_markdown(Table("Systems", "It ranks nothing.", {}, []), ROWS, DATA)
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line[:1] == "|"]
+    header, _, umt, bert = lines
+    assert dict(zip(header, umt, strict=True)) == {
+        "system": "UMT",
+        "sees": r"whole \| picture",
+        "parameters, trained of all": "1.50 of 2.50 M",
+        "P": "84.00 ± 1.10",
+        "R": "84.00 ± 1.10",
+        "F1": "84.00 ± 1.10",
+        "F1, published protocol": "84.51 ± 1.20",
+        "F1, pictures shuffled": "60.00 ± 2.00",
+        "published F1": "85.31",
+        "difference": "-0.80",
+        "seconds": "61",
+    }
+    assert bert[5:10] == ["80.00", "81.00", "", "", ""]
+    for told in (
+        "# Systems",
+        "It ranks nothing.",
+        "- UMT: On a grid.",
+        "- UMT: 85.28 85.34 85.31, Yu et al., 2020",
+        "- MTB: It needs MTB weights.",
+        "Seeds: 1, 2.",
+        "test 1,234 rows (abcd)",
+    ):
+        assert told in page
+
+
+def test_the_figure_grows_with_the_rows_that_were_run():
+    heights = [Image.open(io.BytesIO(table_figure(rows))).height for rows in (ROWS, ROWS[:1], ROWS[:2])]
+    assert heights[0] == heights[2] > heights[1]

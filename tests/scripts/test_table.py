@@ -1,0 +1,75 @@
+"""table.py as a user runs it, on a few rows of data and tiny towers."""
+
+import json
+
+import pytest
+import yaml
+from PIL import Image
+
+
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The file of a table on data of its own."""
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "tweets").mkdir()
+    Image.new("RGB", (32, 32), "teal").save(folder / "tweets" / "a.png")
+    row = {"tokens": ["Jordan", "met", "Paris"], "ner_tags": ["B-PER", "O", "B-LOC"], "image": "a.png"}
+    for split in ("train", "validation", "test"):
+        lines = [json.dumps({"id": f"{split}-{number}", **row}) for number in range(4)]
+        (folder / "tweets" / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    common = {
+        "dataset": str(folder / "tweets"),
+        "text_config": TOWER,
+        "vision_config": {**TOWER, "image_size": 32, "patch_size": 16},
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 2,
+        "use_cpu": True,
+    }
+    rows = {
+        "ifaformer": {"name": "IFAformer", "sees": "the whole picture", "options": {"num_aux_crops": 0}},
+        "bert": {"name": "BERT-CRF", "options": {"text_attends_vision": False}},
+        "mtb": {"name": "MTB", "options": {}, "needs": {"no/such/folder": "It needs MTB weights."}},
+        "broken": {"name": "Broken", "options": {"text_model": "no/such/model"}},
+    }
+    content = {"title": "Tiny", "note": "Tiny towers.", "common": common, "rows": rows}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return folder / "tiny.yaml"
+
+
+def test_rows_are_trained_kept_and_told(table, run_script, tmp_path):
+    output = tmp_path / "out"
+    options = (table, "--output_dir", output, "--cache_dir", tmp_path / "cache")
+    printed = run_script("table.py", *options, "--rows", "bert").stdout
+    assert "BERT-CRF ..." in printed and "IFAformer" not in printed
+    before = (output / "bert" / "run" / "model.safetensors").stat().st_mtime_ns
+    printed = run_script("table.py", *options, "--rows", "bert", "mtb", "broken", "ifaformer").stdout
+    assert (output / "bert" / "run" / "model.safetensors").stat().st_mtime_ns == before, "it is kept"
+    assert "not run: It needs MTB weights." in printed
+    written = json.loads((output / "table.json").read_text(encoding="utf-8"))
+    rows = {row["key"]: row for row in written["rows"]}
+    assert list(rows) == ["ifaformer", "bert", "mtb", "broken"]
+    for key in ("ifaformer", "bert"):
+        results = json.loads((output / key / "run" / "results.json").read_text(encoding="utf-8"))
+        assert rows[key]["word"]["f1"]["mean"] == results["test"]["f1"]
+        assert rows[key]["validation"]["f1"]["mean"] == results["validation"]["f1"]
+        assert rows[key]["seconds"] == results["train_seconds"]
+    assert "word_shuffled" in rows["ifaformer"] and "word_shuffled" not in rows["bert"]
+    assert rows["bert"]["trained_parameters"] < rows["bert"]["parameters"]
+    assert "no/such/model" in rows["broken"]["not_run"] and "train.log" in rows["broken"]["not_run"]
+    page = (output / "table.md").read_text(encoding="utf-8")
+    assert "| IFAformer | the whole picture |" in page and "- MTB: It needs MTB weights." in page
+    assert Image.open(output / "table.png").width > 500
+
+
+def test_what_cannot_be_asked_for(table, run_script, tmp_path):
+    for arguments, said in (
+        ((), "Name the table, a YAML file or one of demo"),
+        ((table, "--rows", "umtt"), "The table has no row umtt. Its rows are ifaformer, bert, mtb, broken."),
+        ((table, "--seeds", "1", "1"), "--seeds must differ, got 1 1."),
+        ((tmp_path / "none.yaml",), "No such file"),
+    ):
+        result = run_script("table.py", *arguments, "--output_dir", tmp_path / "out", exit_code=1)
+        assert said in result.stderr and "Traceback" not in result.stderr

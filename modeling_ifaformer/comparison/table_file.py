@@ -23,7 +23,7 @@ class TableRow:
         name: what is printed.
         sees: what of a picture it looks at.
         options: those of `train.py`, beside the common ones, which they override.
-        published: precision, recall and F1 in percent; empty where nothing is published.
+        published: F1, and maybe precision and recall, in percent; empty where nothing is published.
         source: where these are from, and who measured them.
         note: what else the reader should know.
         needs: what must be there, a sentence by path.
@@ -105,8 +105,10 @@ def _row(key: Any, values: Any, where: str) -> TableRow:
         if not isinstance(values.get(name, {}), dict):
             raise ValueError(f"{where}: {name} must be a mapping, got {type(values[name]).__name__}.")
     published = values.get("published", {})
-    if published and (
-        tuple(published) != METRICS or not all(isinstance(of, int | float) for of in published.values())
-    ):
-        raise ValueError(f"{where}: published must have precision, recall and f1 in percent, got {published}.")
+    is_known = published.keys() <= set(METRICS) and all(isinstance(of, int | float) for of in published.values())
+    if published and not (is_known and "f1" in published and values.get("source")):
+        raise ValueError(
+            f"{where}: published must have f1, and maybe precision and recall, in percent, beside a source; got "
+            f"{published}."
+        )
     return TableRow(key, **values)

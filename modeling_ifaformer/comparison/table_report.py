@@ -26,6 +26,9 @@ HEADER = (
 )
 
 
+_SAID = {"precision": "P", "recall": "R", "f1": "F1"}
+
+
 def percent(spread: Mapping[str, Any]) -> str:
     """Mean and, of several runs, sample deviation."""
     deviation = "" if spread["std"] is None else f" ± {100 * spread['std']:.2f}"
@@ -53,14 +56,15 @@ def table_markdown(table: Table, rows: Sequence[Mapping[str, Any]], data: Mappin
     lines += [f"- {plain(row['name'])}: {row['note'].strip()}" for row in rows if row["note"]]
     sources = {}
     for row in rows:
-        if row["published"]:
-            sources[row["name"]] = (
-                " ".join(f"{row['published'][metric]:.2f}" for metric in METRICS) + f", {row['source']}"
-            )
+        figures = [
+            f"{_SAID[metric]} {row['published'][metric]:.2f}" for metric in METRICS if metric in row["published"]
+        ]
+        if figures:
+            sources[row["name"]] = f"{', '.join(figures)}; {row['source']}"
     if sources:
         lines += [
             "",
-            "Published precision, recall and F1:",
+            "Published:",
             "",
             *(f"- {plain(name)}: {said}" for name, said in sources.items()),
         ]

@@ -54,7 +54,11 @@ def test_what_a_row_needs(write, tmp_path):
         ({**TABLE, "rows": {"a": {"name": "A"}}}, "row a: Expected name, options"),
         ({**TABLE, "rows": {"a": {**ROW, "sold": 1}}}, "row a: Expected name, options .*sold"),
         ({**TABLE, "rows": {"a": {**ROW, "needs": ["x"]}}}, "row a: needs must be a mapping, got list"),
-        ({**TABLE, "rows": {"a": {**ROW, "published": {"f1": 1}}}}, "row a: published must have precision, recall"),
+        (
+            {**TABLE, "rows": {"a": {**ROW, "published": {"f1": 1}}}},
+            "row a: published must have f1, .* beside a source",
+        ),
+        ({**TABLE, "rows": {"a": {**ROW, "published": {"F": 1}, "source": "x"}}}, "row a: published must have f1"),
     ],
 )
 def test_what_is_no_table(write, content, message):

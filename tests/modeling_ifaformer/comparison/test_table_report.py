@@ -55,7 +55,7 @@ def test_every_figure_stands_in_its_column():
         "# Systems",
         "It ranks nothing.",
         "- UMT: On a grid.",
-        "- UMT: 85.28 85.34 85.31, Yu et al., 2020",
+        "- UMT: P 85.28, R 85.34, F1 85.31; Yu et al., 2020",
         "- MTB: It needs MTB weights.",
         "Seeds: 1, 2.",
         "test 1,234 rows (abcd)",

@@ -6,13 +6,13 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo demo_re test lint screenshots setup clean
+.PHONY: demo demo_re table test lint screenshots setup clean
 
 setup: $(VENV)/.done
 
 # The tested torch first: the CPU build where the index has one for this version, and no second download by a range.
 $(VENV)/.done: setup.cfg pyproject.toml $(CONSTRAINTS)
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 .PHONY: demo demo_re table test lint')"
 	@echo "Setting up $(VENV), once (2.3 GB on the disk): 1 of 3, torch"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
@@ -40,6 +40,11 @@ demo demo_re: setup
 	$(BIN)/python scripts/score.py --dataset $@ --checkpoints runs/$@ runs/$@_text_only --shuffle_pictures \
 		--output runs/$@/scores.json $(PAGE)
 	$(if $(PAGE),,$(BIN)/python scripts/predict.py --model runs/$@ --dataset $@ --limit 3)
+
+# Every system of the published comparison on the demo data, which ends with runs/table/table.md.
+table: export OMP_NUM_THREADS ?= 1
+table: setup
+	$(BIN)/python scripts/table.py demo --output_dir runs/table
 
 # Two processes, a file of tests each at a time.
 test: setup

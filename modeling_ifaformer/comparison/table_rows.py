@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from datasets import Dataset, DatasetDict
+from torch import nn
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.training.run_folder import RESULTS
@@ -114,18 +115,21 @@ def _train(folder: Path, options: Mapping[str, Any]) -> str:
 
 
 def _figures(folders: Sequence[Path], test: Dataset) -> dict[str, Any]:
-    """What was measured of the runs of a row."""
+    """What was measured of the runs of a row. A vision tower that is not looked at is none of its parameters."""
     results = [read_json(folder / RESULTS) for folder in folders]
     scores = []
     for folder in folders:
+        model: Any
         model, processor = load_checkpoint(str(folder), "ner")
-        parameters = [weight.numel() for weight in model.parameters()]
-        trained = [weight.numel() for weight in model.parameters() if weight.requires_grad]
+        unused = (
+            set() if model.config.text_attends_vision else {*model.towers().get("vision", nn.Module()).parameters()}
+        )
+        weights = [weight for weight in model.parameters() if weight not in unused]
         found = score_checkpoints({"": (model, processor)}, test, PROTOCOLS, SHUFFLE_SEED)
         scores.append({name.strip(): result for name, result in found.items()})
     figures: dict[str, Any] = {
-        "parameters": sum(parameters),
-        "trained_parameters": sum(trained),
+        "parameters": sum(weight.numel() for weight in weights),
+        "trained_parameters": sum(weight.numel() for weight in weights if weight.requires_grad),
         "validation": _spread([of["validation"] for of in results]),
         "seconds": mean(of["train_seconds"] for of in results),
     }

@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifaformer_commands.command_line import check_device, option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import DataSourceArguments
+from ifaformer_commands.options.command_line import check_device, option, output_path, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments
 
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ The two models give the configuration, the tokenizer and the image processor. Al
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifaformer_commands.command_line import option, parse_arguments, user_errors
-from ifaformer_commands.data_options import TASKS
+from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import TASKS
 
 
 @dataclass

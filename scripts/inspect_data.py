@@ -9,8 +9,8 @@ The page is one HTML file that stands alone. Its samples are chosen at random; t
 
 from dataclasses import dataclass
 
-from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import DataSourceArguments, PictureArguments
+from ifaformer_commands.options.command_line import option, output_path, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments, PictureArguments
 
 
 @dataclass

@@ -21,8 +21,8 @@ After a kill, the same command goes on where it was. OUTPUT.report.json has the 
 import sys
 from dataclasses import dataclass
 
-from ifaformer_commands.command_line import check_device, option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import ANNOTATION_TOOLS, TASKS, DataSourceArguments, DetectionArguments
+from ifaformer_commands.options.command_line import check_device, option, output_path, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import ANNOTATION_TOOLS, TASKS, DataSourceArguments, DetectionArguments
 
 
 @dataclass

@@ -26,8 +26,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from ifaformer_commands.command_line import option, parse_arguments, user_errors
-from ifaformer_commands.data_options import DataSourceArguments, DetectionArguments, PictureArguments
+from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments, DetectionArguments, PictureArguments
 
 
 @dataclass

@@ -21,8 +21,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
-from ifaformer_commands.data_options import DataSourceArguments, PictureArguments
+from ifaformer_commands.options.command_line import option, parse_arguments, this_command, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments, PictureArguments
 
 
 @dataclass

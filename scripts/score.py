@@ -12,8 +12,8 @@ the negative one.
 
 from dataclasses import dataclass
 
-from ifaformer_commands.command_line import option, output_path, parse_arguments, user_errors
-from ifaformer_commands.data_options import PROTOCOLS, TASKS, DataSourceArguments
+from ifaformer_commands.options.command_line import option, output_path, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import PROTOCOLS, TASKS, DataSourceArguments
 
 
 @dataclass

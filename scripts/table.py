@@ -12,7 +12,7 @@ folder, once for each seed. The same command goes on after a kill, and keeps the
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifaformer_commands.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
 
 
 TABLES = Path(__file__).parent / "tables"

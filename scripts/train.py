@@ -15,9 +15,9 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ifaformer_commands.command_line import option, parse_arguments, this_command, user_errors
-from ifaformer_commands.data_options import TASKS, DataSourceArguments
-from ifaformer_commands.model_options import ModelArguments, ReadingArguments, TowerArguments, fill
+from ifaformer_commands.options.command_line import option, parse_arguments, this_command, user_errors
+from ifaformer_commands.options.data_options import TASKS, DataSourceArguments
+from ifaformer_commands.options.model_options import ModelArguments, ReadingArguments, TowerArguments, fill
 
 
 FIRST = ["dataset", "data_dir", "task", "text_model", "vision_model", "model", "output_dir", "num_train_epochs"]

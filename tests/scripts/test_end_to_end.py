@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoModelForTokenClassification
 
 from ifaformer_commands import train
-from ifaformer_commands.command_line import parse_arguments
+from ifaformer_commands.options.command_line import parse_arguments
 from modeling_ifaformer.training import IFAformerTrainingArguments
 from processing import IFAformerProcessor
 

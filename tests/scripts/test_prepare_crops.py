@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ifaformer_commands import prepare_crops
-from ifaformer_commands.data_options import DetectionArguments
+from ifaformer_commands.options.data_options import DetectionArguments
 from processing.object_proposals import ProposalOptions
 
 

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Features, List
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, VisualBertConfig, VisualBertModel
 
-from ifaformer_commands.model_options import TowerArguments
+from ifaformer_commands.options.model_options import TowerArguments
 from modeling_ifaformer.baseline_encoders import ENCODERS
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_whole_model
 from modeling_ifaformer.configuration_baseline import SYSTEMS

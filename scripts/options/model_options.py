@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ifaformer_commands.command_line import option
+from ifaformer_commands.options.command_line import option
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from ifaformer_commands.command_line import (
+from ifaformer_commands.options.command_line import (
     FIRST_GROUP,
     RECIPES,
     check_device,

@@ -22,7 +22,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 RECIPE_ENDINGS = (".yaml", ".yml")
 UNSET = ("none", "null", "~", "")
 MOST_CHOICES_SHOWN = 8

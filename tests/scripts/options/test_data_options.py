@@ -1,7 +1,7 @@
 import pytest
 
-from ifaformer_commands import data_options
-from ifaformer_commands.command_line import user_errors
+from ifaformer_commands.options import data_options
+from ifaformer_commands.options.command_line import user_errors
 from modeling_ifaformer.prediction.annotation_files import TOOLS
 from processing.data import DATASETS
 from processing.data.own.tag_schemes import TAG_SCHEMES

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ifaformer_commands.command_line import option
+from ifaformer_commands.options.command_line import option
 
 
 if TYPE_CHECKING:

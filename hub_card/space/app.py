@@ -71,11 +71,13 @@ WHOLE_PICTURE = "This page has no detector. The examples bring their parts; your
 NOTHING_YET = '<p class="waiting">The result comes here.</p>'
 # What a visitor changes makes the result that is shown one of something else.
 CLEAR_RESULT = f"() => [{json.dumps(NOTHING_YET)}, null]"
-# On a phone the result lies below what can be seen.
-SHOW_RESULT = """() => {
-    const result = document.querySelector(".tagged"), {top} = result.getBoundingClientRect();
+# An answer that comes when the text has changed is not shown. On a phone a result lies below what can be seen.
+SHOW_RESULT = f"""(text, shown, report) => {{
+    if (typeof report?.text === "string" && report.text !== text) return [{json.dumps(NOTHING_YET)}, null];
+    const result = document.querySelector(".tagged"), {{top}} = result.getBoundingClientRect();
     if (top < 0 || top > 0.5 * window.innerHeight) result.scrollIntoView();
-}"""
+    return [shown, report];
+}}"""
 
 # What is here is about the page; the result brings its own style, and follows the light or dark colours of the page.
 STYLE = """
@@ -385,7 +387,8 @@ def run(
     if example is not None:
         asked.append(example.then(answer, inputs=inputs, api_visibility="private", **answering))
     for event in asked:
-        event.success(None, js=SHOW_RESULT, api_visibility="private")
+        outputs = answering["outputs"]
+        event.success(None, [inputs[0], *outputs], outputs, js=SHOW_RESULT, queue=False, api_visibility="private")
 
 
 def one_of(checkpoints: dict[str, str], chosen: Any) -> str:

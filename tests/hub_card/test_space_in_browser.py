@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import pytest
 from PIL import Image
@@ -158,6 +159,29 @@ def test_an_example_runs_at_once_and_what_is_changed_clears_the_result(open_page
     put(page, picture)
     page.get_by_role("button", name=BUTTON).click()
     assert result_of(page).locator("svg.crop").count() == 1, "the parts were those of the example's picture"
+
+
+def test_an_answer_that_is_late_is_not_shown(space_app, checkpoint, open_page, serve):
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(space_app.Taggers):
+        def tag(self, text, picture, boxes, checkpoint, explanation):
+            if text == "slow":
+                asked.set()
+                assert may_go_on.wait(60)
+            return f"<article>{text}</article>", {"text": text}
+
+    page = open_page(at=serve(space_app.build([checkpoint], [], Slow({}))))
+    page.get_by_label("Tweet").fill("slow")
+    page.get_by_role("button", name=BUTTON).click()
+    assert asked.wait(60)
+    page.get_by_label("Tweet").press_sequentially("er")
+    may_go_on.set()
+    page.get_by_text(RESULT).wait_for()
+    page.wait_for_timeout(1000)
+    assert page.locator(".tagged article").count() == 0
+    page.get_by_role("button", name=BUTTON).click()
+    playwright.expect(result_of(page)).to_have_text("slower")
 
 
 TOP = "document.querySelector('.tagged').getBoundingClientRect().top"

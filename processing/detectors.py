@@ -42,7 +42,7 @@ class DetectedObject(NamedTuple):
     """What a detector found in a picture; `box` is (xmin, ymin, xmax, ymax) in pixels of the picture, within it."""
 
     label: str
-    score: float
+    score: float | None  # None where it was not found, but drawn, as in the demo
     box: tuple[float, float, float, float]
 
 

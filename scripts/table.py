@@ -33,8 +33,11 @@ class TableArguments:
 def main() -> None:
     arguments, _ = parse_arguments(TableArguments, description=__doc__, positional="table", takes_recipe=False)
     shipped = {path.stem: str(path) for path in sorted(TABLES.glob("*.yaml"))}
-    if arguments.table is None:
-        raise SystemExit(f"Name the table, a YAML file or one of {', '.join(shipped)}, as the first argument.")
+    if arguments.table is None or not (arguments.table in shipped or Path(arguments.table).is_file()):
+        raise SystemExit(
+            f"Name the table, a YAML file or one of {', '.join(shipped)}, as the first argument"
+            + (f"; got {arguments.table}." if arguments.table else ".")
+        )
     seeds = arguments.seeds or [1]
     if len(set(seeds)) < len(seeds):
         raise SystemExit(f"--seeds must differ, got {' '.join(map(str, seeds))}.")

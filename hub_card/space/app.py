@@ -287,7 +287,7 @@ def build(
                 shown, report = result_fields()
         answering: dict[str, Any] = {"outputs": [shown, report], "concurrency_id": "pipelines"}  # one at a time
         run(taggers.tag, [button.click, text.submit], of_names[1], [*given, *settings], answering)
-        changed = [text.input, picture.upload, picture.clear]
+        changed = [text.change, picture.upload, picture.clear]  # `input` says nothing of what is pasted
         changed += [of_names[0].click] if of_names[0] else []
         if relation_model:
             triggers = [relate.click, head.submit, tail.submit]

@@ -91,7 +91,7 @@ def _draw(axes: Axes, entry: SheetEntry) -> None:
             axes.text(
                 xmin if is_left else xmax,
                 ymax if kind == "rcnn" else ymin,
-                f"{textwrap.shorten(label, 30, placeholder=' …')} {score:.2f}",
+                textwrap.shorten(label, 30, placeholder=" …") + ("" if score is None else f" {score:.2f}"),
                 color="white",
                 fontsize=8,
                 horizontalalignment="left" if is_left else "right",

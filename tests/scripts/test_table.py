@@ -69,7 +69,7 @@ def test_what_cannot_be_asked_for(table, run_script, tmp_path):
         ((), "Name the table, a YAML file or one of demo"),
         ((table, "--rows", "umtt"), "The table has no row umtt. Its rows are ifaformer, bert, mtb, broken."),
         ((table, "--seeds", "1", "1"), "--seeds must differ, got 1 1."),
-        ((tmp_path / "none.yaml",), "No such file"),
+        ((tmp_path / "none.yaml",), "none.yaml."),
     ):
         result = run_script("table.py", *arguments, "--output_dir", tmp_path / "out", exit_code=1)
         assert said in result.stderr and "Traceback" not in result.stderr

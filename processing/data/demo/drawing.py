@@ -178,8 +178,8 @@ class Crop:
 
     @property
     def detected(self) -> dict[str, Any]:
-        """What a detector would say of it: as it is drawn, it is certain."""
-        return {"label": self.object.kind.replace("_", " "), "score": 1.0, "box": [float(side) for side in self.box]}
+        """What a detector would say of it. There is no score, since it is drawn and not found."""
+        return {"label": self.object.kind.replace("_", " "), "score": None, "box": [float(side) for side in self.box]}
 
 
 @dataclass(frozen=True)

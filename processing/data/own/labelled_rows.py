@@ -205,7 +205,8 @@ def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
         if not isinstance(objects, list):
             raise TypeError
         for item in objects:
-            label, score, box = item["label"], float(item["score"]), [float(number) for number in item["box"]]
+            label, box = item["label"], [float(number) for number in item["box"]]
+            score = None if item["score"] is None else float(item["score"])
             if not isinstance(label, str) or len(box) != 4:
                 raise ValueError
             checked.append({"label": label, "score": score, "box": box})

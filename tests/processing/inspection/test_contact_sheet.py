@@ -33,6 +33,11 @@ def drawn(monkeypatch):
     return figures
 
 
+def test_an_object_without_a_score_has_its_label_alone(drawn):
+    contact_sheet([entry({"aux": [DetectedObject("dog", None, (50.0, 30.0, 150.0, 120.0))], "rcnn": []})])
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["dog"]
+
+
 def test_each_object_has_a_frame_in_its_colour_with_label_and_score(drawn):
     objects = {
         "aux": [DetectedObject("dog", 0.5, (50.0, 30.0, 150.0, 120.0))],

@@ -171,6 +171,11 @@ ANY_OBJECT = NUMBERS | st.fixed_dictionaries(
 )
 
 
+def test_an_object_need_not_have_a_score():
+    drawn = {"label": "dog", "score": None, "box": [0.0, 0.0, 9.0, 9.0]}
+    assert read_objects({"aux_objects": [drawn]}, "aux_objects") == [drawn]
+
+
 @given(ANY_OBJECT | st.lists(ANY_OBJECT, max_size=3))
 def test_any_objects_fit_their_column_or_have_a_problem(objects):
     try:

@@ -35,6 +35,8 @@ class VisualTokens(NamedTuple):
     boxes: torch.Tensor
 
 
+WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0, 1.0)  # its box
+
 States = tuple[torch.Tensor, torch.Tensor | None]
 
 
@@ -296,7 +298,7 @@ class ViLBertEncoder(nn.Module):
         """The second stream's states (B, 1 + V, D of vision) and which of them are real (B, 1 + V)."""
         real = visual.real[..., None].to(visual.states.dtype)
         mean = (visual.states * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
-        whole = visual.boxes.new_tensor((0.0, 0.0, 1.0, 1.0, 1.0)).expand(len(mean), 1, 5)
+        whole = visual.boxes.new_tensor(WHOLE_PICTURE).expand(len(mean), 1, 5)
         states, boxes = torch.cat([mean, visual.states], dim=1), torch.cat([whole, visual.boxes], dim=1)
         of_boxes = self.box_embedding(boxes) * (boxes[..., 4:] > 0)  # a token without a box has none
         states = self.embedding_norm(self.state_embedding(states) + of_boxes)

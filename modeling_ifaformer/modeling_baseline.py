@@ -8,16 +8,13 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
-from .baseline_encoders import ENCODERS, VisualTokens, make_tower
+from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower
 from .configuration_baseline import BaselineConfig
 from .crf import LinearChainCRF
 from .model_inputs import check_crops, check_pictures, check_texts, scored_mask, warn_without_labels
 from .modeling_outputs import IFAformerTokenClassifierOutput
 from .packing import PackedTokens
 from .pretrained import IFAformerPreTrainedModel
-
-
-WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0, 1.0)
 
 
 def span_mixing(labels: list[str]) -> torch.Tensor:
@@ -176,14 +173,15 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             if pixels is not None and pixels.shape[1] > 0:
                 check_crops(kind, pixels, mask, batch_size, config, size[0])
                 given.append((pixels, mask))
+        if not given:
+            return self._nothing_seen(batch_size)
         masks = [pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if m is None else m.bool() for pixels, m in given]
-        grids = (
-            self._grids(torch.cat([pixels for pixels, _ in given], dim=1), torch.cat(masks, dim=1)) if given else None
-        )
+        real = torch.cat(masks, dim=1)
+        grids = self._grids(torch.cat([pixels for pixels, _ in given], dim=1), real)
         if grids is None:
             return self._nothing_seen(batch_size)
 
-        real, boxes = torch.cat(masks, dim=1), grid_boxes(*grids.shape[2:4]).to(grids)
+        boxes = grid_boxes(*grids.shape[2:4]).to(grids)
         grids = grids.flatten(2, 3)  # (B, N, cells, C)
         whole, others = grids[:, :number], grids[:, number:]
         states = torch.cat([whole.flatten(1, 2), others.mean(dim=2)], dim=1)  # (B, V, C)

@@ -61,7 +61,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for row in table.rows:
             print(f"{row.name} ...", flush=True)
-            rows.append(table_row(row, options, folder / row.key, seeds, data))
+            rows.append(table_row(row, options, folder / row.key, seeds, data["test"], digests))
             done = rows[-1]
             print(f"  not run: {done['not_run']}" if "not_run" in done else f"  F1 {percent(done['word']['f1'])}")
             write_json({"title": table.title, "data": digests, "rows": rows}, folder / "table.json")

@@ -83,10 +83,8 @@ def push_space(
     """
     private_models = tuple(name for name in facts.all_models if find_model(name, token).private)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        files, message = (
-            {Path(place): _write(Path(place), space_card(facts), facts.relation_model is not None)},
-            f"Upload {facts.title}",
-        )
+        files = {Path(place): _write(Path(place), space_card(facts), facts.relation_model is not None)}
+        message = f"Upload {facts.title}"
         url = upload(files, repo_id, "space", message=message, stale=STALE_SPACE_FILES, private=private, token=token)
     return PushedSpace(url, private_models)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from processing.scoring.results_table import METRICS
+
 
 ROW_KEYS = ("name", "sees", "options", "published", "source", "note", "needs", "before")
-METRICS = ("precision", "recall", "f1")
 BEFORE = "{before}"  # in an option's value: the folder of what is trained before
 
 

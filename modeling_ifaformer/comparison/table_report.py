@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from hub_card.figures import BLUE, GREY, ORANGE, finish_axes, png, short
 from hub_card.markdown import plain
+from processing.scoring.results_table import METRICS
 
-from .table_file import METRICS, Table
+from .table_file import Table
 
 
 HEADER = (

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import yaml
@@ -18,8 +18,9 @@ from modeling_ifaformer.training.run_folder import RESULTS
 from modeling_ifaformer.training.scoring import SHUFFLED, score_checkpoints
 from processing.jobs.atomic_files import read_json, write_json
 from processing.jobs.digests import digest, rows_digest
+from processing.scoring.results_table import metrics_spread
 
-from .table_file import BEFORE, METRICS, TableRow
+from .table_file import BEFORE, TableRow
 
 
 ROW = "row.json"
@@ -50,7 +51,12 @@ def data_digests(data: DatasetDict) -> dict[str, dict[str, Any]]:
 
 
 def table_row(
-    row: TableRow, options: Mapping[str, Any], folder: Path, seeds: Sequence[int], data: DatasetDict
+    row: TableRow,
+    options: Mapping[str, Any],
+    folder: Path,
+    seeds: Sequence[int],
+    test: Dataset,
+    digests: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """
     Train the row, or go on where it was stopped, and score it. One that has ended is kept.
@@ -60,7 +66,8 @@ def table_row(
         options: those of `train.py` that all rows share.
         folder: of this row. `train.log` in it has what the training prints.
         seeds: one run for each.
-        data: as the row's data set, with a test split.
+        test: the test split of the data set.
+        digests: of the data set, as [`data_digests`] gives them.
 
     Returns:
         What the table says of the row; with `not_run`, a sentence, and without figures where something it needs is
@@ -71,7 +78,7 @@ def table_row(
     if row.missing:
         return {**said, "not_run": " ".join(row.missing)}
     recipe = {**options, **row.options}
-    settings = digest(recipe, dict(row.before), list(seeds), data_digests(data))
+    settings = digest(recipe, dict(row.before), list(seeds), digests)
     kept = read_json(folder / ROW) if (folder / ROW).exists() else {}
     if kept.get("settings") == settings:
         return kept["figures"] | said
@@ -87,7 +94,7 @@ def table_row(
     if problem:
         return {**said, "not_run": problem}
     folders = [runs] if len(seeds) == 1 else [runs / f"seed-{seed}" for seed in seeds]
-    figures = _figures(folders, data["test"])
+    figures = _figures(folders, test)
     write_json({"settings": settings, "figures": figures}, folder / ROW)
     return figures | said
 
@@ -130,22 +137,12 @@ def _figures(folders: Sequence[Path], test: Dataset) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "parameters": sum(weight.numel() for weight in weights),
         "trained_parameters": sum(weight.numel() for weight in weights if weight.requires_grad),
-        "validation": _spread([of["validation"] for of in results]),
+        "validation": metrics_spread([of["validation"] for of in results]),
         "seconds": mean(of["train_seconds"] for of in results),
     }
     named = {"word": "[word]", "published_protocol": "[published]", "word_shuffled": f"{SHUFFLED} [word]".strip()}
     return figures | {
-        name: _spread([of[of_scores] for of in scores]) for name, of_scores in named.items() if of_scores in scores[0]
-    }
-
-
-def _spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean, sample standard deviation (None for one run) and values of precision, recall and F1."""
-    return {
-        metric: {
-            "mean": mean(of[metric] for of in scores),
-            "std": stdev(of[metric] for of in scores) if len(scores) > 1 else None,
-            "values": [of[metric] for of in scores],
-        }
-        for metric in METRICS
+        name: metrics_spread([of[of_scores] for of in scores])
+        for name, of_scores in named.items()
+        if of_scores in scores[0]
     }

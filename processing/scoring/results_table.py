@@ -45,9 +45,9 @@ def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     return {
         split: {
-            **_spread([run[split] for run in results]),
+            **metrics_spread([run[split] for run in results]),
             "per_type": {
-                name: _spread([run[split]["per_type"][name] for run in results])
+                name: metrics_spread([run[split]["per_type"][name] for run in results])
                 for name in results[0][split]["per_type"]
                 if all(name in run[split]["per_type"] for run in results)
             },
@@ -56,11 +56,14 @@ def spread(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _spread(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
+def metrics_spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Of each metric that all scores have `mean`, `std` (the sample deviation, None for one score alone) and `values`.
+    """
     return {
         metric: {
             "mean": mean(of[metric] for of in scores),
-            "std": stdev(of[metric] for of in scores),
+            "std": stdev(of[metric] for of in scores) if len(scores) > 1 else None,
             "values": [of[metric] for of in scores],
         }
         for metric in (*METRICS, "accuracy")

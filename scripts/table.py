@@ -16,13 +16,14 @@ from ifaformer_commands.options.command_line import option, parse_arguments, use
 
 
 TABLES = Path(__file__).parent / "tables"
+SHIPPED = {path.stem: str(path) for path in sorted(TABLES.glob("*.yaml"))}
 
 
 @dataclass
 class TableArguments:
     """Options of the table."""
 
-    table: str | None = option("The table: a YAML file, or the name of one that is shipped, such as demo.")
+    table: str | None = option(f"The table: a YAML file, or one of {', '.join(SHIPPED)}.")
     output_dir: str = option("The folder of the runs and of the table.", "runs/table")
     rows: list[str] | None = option("These rows alone are trained. By default all are.")
     seeds: list[int] | None = option("Each row is trained once with each of these seeds. By default once, with 1.")
@@ -32,10 +33,9 @@ class TableArguments:
 
 def main() -> None:
     arguments, _ = parse_arguments(TableArguments, description=__doc__, positional="table", takes_recipe=False)
-    shipped = {path.stem: str(path) for path in sorted(TABLES.glob("*.yaml"))}
-    if arguments.table is None or not (arguments.table in shipped or Path(arguments.table).is_file()):
+    if arguments.table is None or not (arguments.table in SHIPPED or Path(arguments.table).is_file()):
         raise SystemExit(
-            f"Name the table, a YAML file or one of {', '.join(shipped)}, as the first argument"
+            f"Name the table, a YAML file or one of {', '.join(SHIPPED)}, as the first argument"
             + (f"; got {arguments.table}." if arguments.table else ".")
         )
     seeds = arguments.seeds or [1]
@@ -49,7 +49,7 @@ def main() -> None:
     from processing.jobs.atomic_files import replacing, write_json, write_text
 
     with user_errors(), ending_on_signals():
-        table = read_table(shipped.get(arguments.table, arguments.table)).chosen(arguments.rows)
+        table = read_table(SHIPPED.get(arguments.table, arguments.table)).chosen(arguments.rows)
         of_data = {name: getattr(arguments, name) for name in ("data_dir", "cache_dir") if getattr(arguments, name)}
         options = {**table.common, **of_data}
         data, report = load_data(options["dataset"], task="ner", **of_data)

@@ -1,7 +1,7 @@
 """The file of a table: what all rows have in common, and the rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from processing.scoring.results_table import METRICS
 
 
 ROW_KEYS = ("name", "sees", "options", "published", "source", "note", "needs", "before")
+KEYS: Mapping[str, type] = {"title": str, "note": str, "common": dict, "rows": dict}
 BEFORE = "{before}"  # in an option's value: the folder of what is trained before
 
 
@@ -70,24 +71,49 @@ def read_table(path: str) -> Table:
     """
     The table of a YAML file with `title`, `note`, `common` and `rows`.
 
+    With `base`, the name of another table's file beside it, the table has that one's `common` and `rows`, and what it
+    says itself goes over them, option by option. What is published is not taken from the base, which is of other data
+    or towers.
+
     Raises:
         OSError: for a file that is not there.
         ValueError: for one that is not of this form. The message names the file, and the row.
     """
+    content = _content(path)
+    base = None
+    if "base" in content:
+        base_path = str(Path(path).with_name(str(content.pop("base"))))
+        content_of_base = _content(base_path)
+        if "base" in content_of_base:
+            raise ValueError(f"{path}: base must be a table that has no base itself, got {base_path}, which has one.")
+        base = _table(content_of_base, base_path, None)
+        content = {"common": {}, "rows": {}} | content
+    return _table(content, path, base)
+
+
+def _content(path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: Expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
-    keys = {"title": str, "note": str, "common": dict, "rows": dict}
-    if not isinstance(content, dict) or content.keys() != keys.keys():
-        raise ValueError(f"{path}: Expected the keys {', '.join(keys)}, got {shown_keys(content)}.")
-    for key, expected in keys.items():
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, got {shown_keys(content)}.")
+    return content
+
+
+def _table(content: Mapping[str, Any], path: str, base: Table | None) -> Table:
+    if content.keys() != KEYS.keys():
+        raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, got {shown_keys(content)}.")
+    for key, expected in KEYS.items():
         if not isinstance(content[key], expected):
             raise ValueError(f"{path}: {key} must be a {_SAID[expected]}, got {type(content[key]).__name__}.")
-    rows = [_row(key, values, f"{path}, row {key}") for key, values in content["rows"].items()]
+    of_base = {row.key: replace(row, published={}, source="") for row in base.rows} if base else {}
+    own = {key: _row(key, values, f"{path}, row {key}", of_base.get(key)) for key, values in content["rows"].items()}
+    rows = [*(of_base | own).values()]
     if not rows:
         raise ValueError(f"{path}: A table needs at least one row.")
-    return Table(content["title"], content["note"], content["common"], rows)
+    common = {**base.common, **content["common"]} if base else content["common"]
+    return Table(content["title"], content["note"], common, rows)
 
 
 _SAID = {str: "text", dict: "mapping"}
@@ -97,10 +123,12 @@ def shown_keys(content: Any) -> str:
     return ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
 
 
-def _row(key: Any, values: Any, where: str) -> TableRow:
+def _row(key: Any, values: Any, where: str, base: TableRow | None) -> TableRow:
+    """The row of these values, over those of the base's row where there is one."""
     if not isinstance(key, str) or not key.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{where}: The key of a row is the name of a folder: letters, digits, _ and -.")
-    if not isinstance(values, dict) or not {"name", "options"} <= values.keys() <= set(ROW_KEYS):
+    needed = set() if base else {"name", "options"}
+    if not isinstance(values, dict) or not needed <= values.keys() <= set(ROW_KEYS):
         raise ValueError(f"{where}: Expected name, options and maybe {', '.join(ROW_KEYS)}, got {shown_keys(values)}.")
     for name in ("options", "published", "needs", "before"):
         if not isinstance(values.get(name, {}), dict):
@@ -112,4 +140,6 @@ def _row(key: Any, values: Any, where: str) -> TableRow:
             f"{where}: published must have f1, and maybe precision and recall, in percent, beside a source; got "
             f"{published}."
         )
-    return TableRow(key, **values)
+    if base is None:
+        return TableRow(key, **values)
+    return replace(base, **{**values, "options": {**base.options, **values.get("options", {})}})

@@ -302,11 +302,14 @@ def _num_pictures(dataset: Dataset, column: str, processor: IFAformerProcessor) 
 
 
 def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
+    surplus = []
     for column in CROP_COLUMNS:
-        number = getattr(processor, f"num_{column}")
-        surplus = int((_lengths(dataset, column) > number).sum()) if column in dataset.features else 0
-        if surplus:
-            logger.warning(f"{surplus} rows have more than {number} {column}, of which the first {number} are used.")
+        taken = getattr(processor, f"num_{column}")
+        number = int((_lengths(dataset, column) > taken).sum()) if column in dataset.features else 0
+        if number:
+            surplus.append(f"{number} rows have more than {taken} {column}")
+    if surplus:
+        logger.warning(f"{_place(dataset.split)}{' and '.join(surplus)}; of these a row's first ones alone are used.")
 
 
 def _warn_of_other_words(dataset: Dataset, processor: IFAformerProcessor) -> None:

@@ -1,12 +1,17 @@
 """table.py as a user runs it, on a few rows of data and tiny towers."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import yaml
 from PIL import Image
 
 
+TIME_LIMIT = 300  # seconds; nothing takes that long
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -62,6 +67,40 @@ def test_rows_are_trained_kept_and_told(table, run_script, tmp_path):
     page = (output / "table.md").read_text(encoding="utf-8")
     assert "| IFAformer | the whole picture |" in page and "- MTB: It needs MTB weights." in page
     assert Image.open(output / "table.png").width > 500
+
+
+def test_a_table_that_is_killed_goes_on(table, repository, run_script, tmp_path):
+    """The training that it runs saves its state and ends with it. The next call goes on from there, and keeps rows."""
+    output, cache = tmp_path / "out", tmp_path / "cache"
+    content = yaml.safe_load(table.read_text(encoding="utf-8"))
+    content["rows"] = {"first": content["rows"]["bert"], "second": content["rows"]["ifaformer"]}
+    content["rows"]["second"]["options"] |= {"num_train_epochs": 40, "save_total_limit": 1}
+    file = table.with_name("long.yaml")
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    options = [str(file), "--output_dir", str(output), "--cache_dir", str(cache)]
+    run_script("table.py", *options, "--rows", "first")
+    first = (output / "first" / "run" / "model.safetensors").stat().st_mtime_ns
+
+    run, log = output / "second" / "run", output / "second" / "train.log"
+    process = subprocess.Popen([sys.executable, repository / "scripts" / "table.py", *options])
+    try:
+        end = time.monotonic() + TIME_LIMIT
+        while not list(run.glob("checkpoint-*/trainer_state.json")):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIME_LIMIT) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+    assert "SIGTERM stopped the training after step" in log.read_text(encoding="utf-8")
+    assert not (run / "results.json").exists()
+
+    assert "F1" in run_script("table.py", *options).stdout
+    assert "Going on from" in log.read_text(encoding="utf-8")
+    rows = json.loads((output / "table.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["key"] for row in rows if "word" in row] == ["first", "second"]
+    assert (output / "first" / "run" / "model.safetensors").stat().st_mtime_ns == first, "it is kept"
 
 
 def test_what_cannot_be_asked_for(table, run_script, tmp_path):

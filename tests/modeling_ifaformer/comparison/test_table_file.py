@@ -42,6 +42,24 @@ def test_what_a_row_needs(write, tmp_path):
     assert row.missing == ["It needs the weights of somebody."]
 
 
+def test_a_table_over_another_one(write, tmp_path):
+    published = {"published": {"f1": 80.0}, "source": "somebody"}
+    rows = {"bert": ROW | published, "umt": {**ROW, "options": {"system": "umt", "seed": 1}}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(TABLE | {"rows": rows}), encoding="utf-8")
+    own = {"title": "Another", "note": "Of other data.", "base": "base.yaml", "common": {"num_train_epochs": 3}}
+    table = read_table(write({**own, "rows": {"umt": {"options": {"seed": 2}, "note": "x"}, "c": ROW}}))
+    assert table.common == {"dataset": "demo", "num_train_epochs": 3}
+    bert, umt, new = table.rows
+    assert bert.options == ROW["options"] and bert.published == {} and bert.source == ""
+    assert umt.options == {"system": "umt", "seed": 2} and umt.note == "x" and new.key == "c"
+    assert [row.key for row in read_table(write(own)).rows] == ["bert", "umt"]
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"base must be a table that has no base itself, got .*base\.yaml"):
+        read_table(write(own))
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        read_table(write(own | {"base": "none.yaml"}))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -226,8 +226,12 @@ def test_the_cache_is_keyed_by_the_code(rows, make_processor, tmp_path, monkeypa
 def test_more_crops_than_the_processor_takes(rows, make_processor, tmp_path, caplog):
     prepared = prepare_features(rows, make_processor(num_aux_crops=2), cache_dir=str(tmp_path))
     assert [len(row["aux_pixel_values"]) for row in prepared] == [2, 0, 2]
-    assert "1 rows have more than 2 aux_crops, of which the first 2 are used" in caplog.text
+    assert "1 rows have more than 2 aux_crops; of these a row's first ones alone" in caplog.text
     assert "rcnn" not in caplog.text
+    caplog.clear()
+    prepare_features(rows, make_processor(num_aux_crops=0, num_rcnn_crops=0), cache_dir=str(tmp_path))
+    (said,) = caplog.messages
+    assert "2 rows have more than 0 aux_crops and" in said and "more than 0 rcnn_crops; " in said
 
 
 def test_no_rows(rows, make_processor, tmp_path):

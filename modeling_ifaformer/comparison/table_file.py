@@ -116,7 +116,7 @@ def _table(content: Mapping[str, Any], path: str, base: Table | None) -> Table:
     return Table(content["title"], content["note"], common, rows)
 
 
-_SAID = {str: "text", dict: "mapping"}
+_SAID: Mapping[type, str] = {str: "text", dict: "mapping"}
 
 
 def shown_keys(content: Any) -> str:

@@ -121,6 +121,7 @@ class BaselineConfig(TaggerConfig):
         fields |= {"visual_embedding_dim": self.vision_width, "pad_token_id": 0}
         config = VisualBertConfig(**fields)
         config._name_or_path = self.text_config._name_or_path
+        config._attn_implementation = self.text_config._attn_implementation
         return config
 
     @property

@@ -44,7 +44,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
     config_class = BaselineConfig  # type: ignore[assignment]
     base_model_prefix = ""
     _no_split_modules = ["BertLayer", "VisualBertLayer", "CLIPEncoderLayer", "ResNetStage"]  # noqa: RUF012
-    _keep_in_fp32_modules_strict = ["crf", "span_crf"]  # noqa: RUF012
+    _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
     auto_map = {  # noqa: RUF012
         "AutoConfig": "configuration_baseline.BaselineConfig",
         "AutoModelForTokenClassification": "modeling_baseline.BaselineForTokenClassification",
@@ -77,7 +77,17 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             self.register_buffer("span_mixing", mixing, persistent=False)
             self.span_classifier = nn.Linear(encoder.span_size, len(mixing))
             self.span_crf = LinearChainCRF(len(mixing))
+            self._keep_in_fp32_modules_strict = ["crf", "span_crf"]
+        self.supports_gradient_checkpointing = config.text_attends_vision  # An LSTM has no layers to checkpoint.
         self.post_init()
+
+    def initialize_weights(self):
+        # In a model that is not its own the library leaves out modules without parameters of their own, such as CLIP's
+        # attention, whose projections would then not begin as in CLIP where a checkpoint lacks them.
+        for tower in self.towers().values():
+            if tower is not self.encoder:
+                tower.initialize_weights()
+        super().initialize_weights()
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -56,3 +56,10 @@ def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
 def test_what_cannot_be(fields, message):
     with pytest.raises(StrictDataclassError, match=message):
         BaselineConfig(**{"system": "umt", **fields})
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_implementation_of_attention_is_that_of_both_towers(system, baseline_config):
+    config = baseline_config(system, attn_implementation="eager")
+    configs = [config, *(tower for tower in (config.text_config, config.vision_config) if tower is not None)]
+    assert {of._attn_implementation for of in configs} == {"eager"}

@@ -1,16 +1,17 @@
 import copy
 
+import accelerate
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from modeling_ifaformer import BaselineForTokenClassification
-from modeling_ifaformer.baseline_encoders import ENCODERS
+from modeling_ifaformer.configuration_baseline import SYSTEMS
+from modeling_ifaformer.crf import LinearChainCRF
 from modeling_ifaformer.modeling_baseline import grid_boxes, span_mixing
 
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
-SYSTEMS = tuple(ENCODERS)
 MULTIMODAL = tuple(system for system in SYSTEMS if system != "cnn_bilstm")
 
 
@@ -73,11 +74,93 @@ def test_half_precision(system, baseline, baseline_inputs, tmp_path):
     model, inputs = baseline(system), baseline_inputs(system)
     model.save_pretrained(tmp_path)
     half = BaselineForTokenClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert half.crf.transitions.dtype == torch.float32
+    kept = {name for name, module in half.named_modules() if isinstance(module, LinearChainCRF)}
+    assert kept == half._keep_in_fp32_modules_strict
+    assert all(half.get_submodule(name).transitions.dtype == torch.float32 for name in kept)
     expected, real = model(**inputs).logits, inputs["attention_mask"].bool()
     outputs = half(**inputs)
     torch.testing.assert_close(outputs.logits[real].float(), expected[real], rtol=0, atol=0.05)
     assert outputs.tag_ids.shape == (3, 7)
+
+
+def loss_and_gradients(model, inputs):
+    labels = torch.where(inputs["crf_mask"], torch.arange(7) % 5, -100)
+    model.zero_grad()
+    loss = model(**inputs, labels=labels).loss
+    loss.backward()
+    return loss, {name: of.grad for name, of in model.named_parameters() if of.grad is not None}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_autocast(system, baseline, baseline_inputs):
+    model, inputs = baseline(system), baseline_inputs(system)
+    loss, _ = loss_and_gradients(model, inputs)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=dtype):
+            lower, gradients = loss_and_gradients(model, inputs)
+        assert lower.dtype == torch.float32
+        torch.testing.assert_close(lower, loss, rtol=0.05, atol=0.05)
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_gradient_checkpointing(system, baseline, baseline_config, baseline_inputs):
+    def enable(model):  # by its name before transformers 5.23, or since
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+
+    if system == "cnn_bilstm":
+        with pytest.raises(ValueError, match=r"BaselineForTokenClassification does not support \w+ checkpointing"):
+            enable(baseline(system))
+        return
+    text_config = baseline_config(system).text_config
+    text_config.hidden_dropout_prob = text_config.attention_probs_dropout_prob = 0.0
+    options = {"text_config": text_config, "classifier_dropout": 0.0, "freeze_vision": False}
+    model, inputs = baseline(system, "clip", **options).train(), baseline_inputs(system)
+    loss, gradients = loss_and_gradients(model, inputs)
+    enable(model)
+    calls = []
+    for layer in (model.encoder.text_model.encoder.layer[0].intermediate, model.vision_model.encoder.layers[0].mlp):
+        layer.register_forward_pre_hook(lambda *args: calls.append(1))
+    again, checkpointed = loss_and_gradients(model, inputs)
+    assert len(calls) == 4, "each once more in the backward pass"
+    torch.testing.assert_close(again, loss)
+    torch.testing.assert_close(checkpointed, gradients)
+
+
+@pytest.mark.parametrize("vision", ["resnet", "clip"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_weights_that_a_checkpoint_lacks_begin_as_those_of_a_new_model(system, vision, baseline_config, monkeypatch):
+    initialize = PreTrainedModel._initialize_weights
+
+    def seeded(*args, **kwargs):
+        torch.manual_seed(0)
+        initialize(*args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedModel, "_initialize_weights", seeded)
+    new = BaselineForTokenClassification(baseline_config(system, vision))
+    loaded = BaselineForTokenClassification.from_pretrained(
+        None, config=baseline_config(system, vision), state_dict={}
+    )
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(new.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_offloaded_weights(system, baseline, baseline_inputs, tmp_path):
+    model, inputs = baseline(system), baseline_inputs(system)
+    expected = model(**inputs)
+    offloaded = accelerate.disk_offload(model, tmp_path, execution_device=torch.device("cpu"))
+    assert {parameter.device.type for parameter in offloaded.parameters()} == {"meta"}
+    actual = offloaded(**inputs)
+    torch.testing.assert_close(actual.logits, expected.logits)
+    assert torch.equal(actual.tag_ids, expected.tag_ids)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_return_tuple(system, baseline, baseline_inputs):
+    model, inputs = baseline(system), baseline_inputs(system)
+    expected = model(**inputs)
+    for logits, tag_ids in (model(**inputs, return_dict=False), baseline(system, return_dict=False)(**inputs)):
+        assert torch.equal(logits, expected.logits) and torch.equal(tag_ids, expected.tag_ids)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

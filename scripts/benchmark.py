@@ -11,6 +11,7 @@ The towers are BERT-base and CLIP ViT-B/32 with random weights. These are the pa
     inference  Tweets a second from prepared features to tags, against the published way.
     training   Training steps against the published way, and reading against training.
     crf        Viterbi decoding and the likelihood, against pytorch-crf.
+    systems    Training steps and inference of the rows of the table of systems, against BERT-CRF.
     start      From import to first prediction, against importing transformers and loading a BertModel.
     processes  train.py with one process and with two, on the CPU.
     growth     Time and memory against batch, text length, crops and rows. --figures draws the curves.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # By the name of each, the module of benchmarks/ that has its function `measure_NAME`.
 PARTS = {"data": "data", **dict.fromkeys(("forward", "inference", "training", "crf"), "models")}
-PARTS |= {"start": "commands", "processes": "commands", "growth": "growth"}
+PARTS |= {"systems": "systems", "start": "commands", "processes": "commands", "growth": "growth"}
 
 
 @dataclass

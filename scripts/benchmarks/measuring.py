@@ -82,18 +82,24 @@ def compare(runs: Mapping[str, tuple[float, Call]], baseline: str, repeats: int,
     """
     for _, call in runs.values():
         seconds(call)
-    rounds: list[dict[str, float]] = []
-    cpu_rounds: list[dict[str, float]] = []
-    for _ in range(repeats):
-        rounds.append({})
-        cpu_rounds.append({})
-        for name, (units, call) in runs.items():
-            start = cpu_clock()
-            rounds[-1][name] = units / seconds(call)
-            cpu_rounds[-1][name] = units / (cpu_clock() - start)
-    comparison, by_cpu = summary(rounds, baseline, unit), summary(cpu_rounds, baseline, unit)["runs"]
+    return compared([{name: rates(*run) for name, run in runs.items()} for _ in range(repeats)], baseline, unit)
+
+
+def rates(units: float, call: Call) -> tuple[float, float]:
+    """Units a second in one call: by the clock, and by processor time."""
+    start = cpu_clock()
+    by_clock = units / seconds(call)
+    return by_clock, units / (cpu_clock() - start)
+
+
+def compared(rounds: list[dict[str, tuple[float, float]]], baseline: str, unit: str) -> dict[str, Any]:
+    """The comparison of the [`rates`] in each round, see [`compare`]."""
+    comparison, by_cpu = (
+        summary([{name: of_run[clock] for name, of_run in of_round.items()} for of_round in rounds], baseline, unit)
+        for clock in (0, 1)
+    )
     for name, run in comparison["runs"].items():
-        run["times_baseline_by_cpu_time"] = by_cpu[name]["times_baseline"]
+        run["times_baseline_by_cpu_time"] = by_cpu["runs"][name]["times_baseline"]
     return comparison
 
 

@@ -45,6 +45,7 @@ class Work:
         self.device = options.device
         self.dtype = getattr(torch, options.dtype or ("float32" if options.device == "cpu" else "bfloat16"))
         self._folder = tempfile.TemporaryDirectory()
+        self.folder = self._folder.name
 
     @cached_property
     def processor(self) -> IFAformerProcessor:
@@ -61,7 +62,7 @@ class Work:
     @cached_property
     def whole_features(self) -> Dataset:
         """The features of the sample, with whole pictures."""
-        return prepare_features(self.sample, self.processor, self._folder.name)
+        return prepare_features(self.sample, self.processor, self.folder)
 
     @cached_property
     def features(self) -> Dataset:

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +10,11 @@ from torchcrf import CRF
 
 from ifaformer_commands import benchmark
 from ifaformer_commands.benchmark import BenchmarkArguments
-from ifaformer_commands.benchmarks import commands, measuring, published
+from ifaformer_commands.benchmarks import commands, measuring, published, systems
+from ifaformer_commands.benchmarks.systems import measured_rows
 from ifaformer_commands.benchmarks.work import Work, lend_pictures
+from modeling_ifaformer.comparison.table_file import read_table
+from modeling_ifaformer.configuration_baseline import SYSTEMS
 
 
 TOWER = json.dumps({"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37})
@@ -178,6 +182,45 @@ def test_the_published_way(work):
     loss, tags = tagger(**batches[0], **pictures)
     assert loss > 0 and [len(row) for row in tags] == batches[0]["attention_mask"].sum(dim=1).tolist()
     assert calls == ["conv", "conv", "last layer"]
+
+
+class TestSystems:
+    def test_all_rows_with_the_towers_of_the_table_are_measured(self):
+        rows = {row.key for row in measured_rows(read_table(str(systems.TABLE)))}
+        assert rows >= {"bert", "ifaformer", "ifaformer_without_crops", "co_attention_corrected", *SYSTEMS}, (
+            "name its checkpoints in TOWERS"
+        )
+        assert not rows & {"mtb", "strong_text"}, "of other weights, which are not there, or another size"
+
+    def test_against_bert(self, work, monkeypatch):
+        """The rows of the demo, whose towers are small."""
+        monkeypatch.setattr(systems, "TABLE", systems.TABLE.with_name("demo.yaml"))
+        work.options.repeats = 2
+        figures = systems.measure_systems(work)
+        assert figures.keys() == {"training", "inference"}
+        names = [row.name for row in read_table(str(systems.TABLE)).rows if row.key != "relation_weights"]
+        for comparison in figures.values():
+            assert comparison["baseline"] == "BERT-CRF" and list(comparison["runs"]) == names
+            of_bert = comparison["runs"]["BERT-CRF"]
+            assert of_bert["times_baseline"]["median"] == of_bert["times_baseline_by_cpu_time"]["median"] == 1
+
+    def test_a_model_is_made_and_reads_as_in_training(self, work):
+        towers = {"text_model": "bert-base-uncased", "vision_model": "openai/clip-vit-base-patch32"}
+        umt = systems.System(work, {**towers, "system": "umt", "learning_rate": 1})
+        model = systems.build_model(umt.processor, **umt.towers, **asdict(umt.model_options))
+        assert model.config.system == "umt" and model.config.vision_config.hidden_size == 24
+        assert model.config.text_config.vocab_size == len(work.processor.tokenizer)
+        made = {
+            "umt": umt,
+            "ifaformer": systems.System(work, towers),
+            "bert": systems.System(work, {**towers, "text_attends_vision": False}),
+            "cnn_bilstm": systems.System(work, {"system": "cnn_bilstm"}),
+        }
+        columns = {name: system.batches[0].keys() for name, system in made.items()}
+        assert {name for name in made if "pixel_values" in columns[name]} == {"umt", "ifaformer"}
+        assert {name for name in made if "aux_pixel_values" in columns[name]} == {"ifaformer"}
+        assert {name for name in made if "byte_ids" in columns[name]} == {"cnn_bilstm"}
+        assert all("labels" in batch and "crf_mask" in batch for system in made.values() for batch in system.batches)
 
 
 def test_first_prediction(work, tmp_path):

@@ -70,6 +70,7 @@ SYSTEMS = {
     "visual_bert": "VisualBERT on a grid of the picture",
     "vilbert": "ViLBERT on a grid of the picture",
     "umt": "UMT",
+    "hvpnet": "HVPNeT",
 }
 
 _DRAWN = (

@@ -8,6 +8,7 @@ span branch (B, T, `span_size`), or None where there is none. What stands at pad
 Shapes: B batch_size, T text length, V visual tokens, C their width, D hidden size of the text tower.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from transformers.models.bert.modeling_bert import BertAttention, BertIntermedia
 
 from .configuration_baseline import BaselineConfig
 from .packing import PackedTokens, additive_mask
-from .towers import split_heads
+from .towers import IFAformerTextModel, mix_positions, split_heads
 
 
 class VisualTokens(NamedTuple):
@@ -321,6 +322,64 @@ class ViLBertEncoder(nn.Module):
         return states, None
 
 
+def picture_pyramid(stages: Sequence[torch.Tensor]) -> torch.Tensor:
+    """
+    What HVPNeT sees of pictures: the states of each stage of a ResNet, (N, channels, height, width), averaged in 2 x 2
+    places. (N, 4 C), C the channels of all stages: channel by channel the four places. As published, a last row or
+    column that is odd is left out.
+    """
+    pooled = []
+    for states in stages:
+        height, width = (max(1, size - size % 2) for size in states.shape[2:])
+        pooled.append(nn.functional.adaptive_avg_pool2d(states[..., :height, :width], 2))
+    return torch.cat(pooled, dim=1).flatten(1)
+
+
+class HVPNeTEncoder(nn.Module):
+    """
+    HVPNeT (Chen et al., Findings of NAACL 2022; code: zjunlp/HVPNeT): each picture or crop p, which is one visual
+    token here, puts 4 keys and values in front of those of the text, in every layer of a BERT. W are linear layers:
+
+        r = the numbers of p in 4 rows of C;  [u_1 .. u_4] = W tanh(W r), each u_i (4, 2 D)
+        of each layer: g = softmax(leaky_relu(W mean(u_i)));  [keys ; values] = sum of g_i u_i
+
+    Two things are published so and look unmeant. A row of r is a quarter of the channels in all four places, and not
+    one place. And keys and values are re-read in heads without a transpose (`mix_positions`); in the published code
+    those of all pictures at once, so that a head has keys of some pictures alone. Here those of each picture are
+    re-read by themselves: a row of the batch must not depend on how many crops others have.
+    """
+
+    span_size = None
+
+    def __init__(self, config: BaselineConfig):
+        super().__init__()
+        text: Any = config.text_config
+        self.output_size = text.hidden_size
+        self.text_model = IFAformerTextModel(text, add_pooling_layer=False)
+        self.picture_projection = nn.Sequential(
+            nn.Linear(config.vision_width // 4, config.prefix_hidden_size),
+            nn.Tanh(),
+            nn.Linear(config.prefix_hidden_size, 4 * 2 * text.hidden_size),
+        )
+        self.gates = nn.ModuleList(nn.Linear(4 * 2 * text.hidden_size, 4) for _ in range(text.num_hidden_layers))
+
+    def forward(self, text: dict[str, Any], visual: VisualTokens) -> States:
+        states = self.text_model(text["input_ids"], text.get("token_type_ids"), None)  # (B, T, D)
+        projected = self.picture_projection(visual.states.unflatten(-1, (4, -1)))  # (B, V, 4, 4 * 2 D)
+        choices = projected.unflatten(-1, (4, -1))  # (B, V, 4 rows, 4 to choose from, 2 D)
+        mean = choices.mean(dim=3).flatten(2)  # (B, V, 4 * 2 D)
+        mask = additive_mask([visual.real.repeat_interleave(4, dim=1), is_real(text)], states.dtype)
+        num_heads = self.text_model.config.num_attention_heads
+        layers: Any = self.text_model.encoder["layer"]
+        for gate, layer in zip(self.gates, layers, strict=True):
+            shares = nn.functional.leaky_relu(gate(mean)).softmax(dim=-1)  # (B, V, 4)
+            chosen = torch.einsum("bvg,bvrgd->bvrd", shares, choices)  # (B, V, 4, 2 D)
+            keys_and_values = [mix_positions(half.flatten(0, 1), num_heads) for half in chosen.chunk(2, dim=-1)]
+            prefix = [half.unflatten(0, shares.shape[:2]).flatten(1, 2) for half in keys_and_values]  # (B, 4 V, D)
+            states, *_ = layer(states, mask, *prefix)
+        return states, None
+
+
 class CnnBiLstmEncoder(nn.Module):
     """
     CNN-BiLSTM (Ma and Hovy, ACL 2016; code: XuezheMax/NeuroNLP2), which reads the text alone. A word is its vector and
@@ -365,6 +424,7 @@ class CnnBiLstmEncoder(nn.Module):
 ENCODERS: dict[str, type[nn.Module]] = {
     "cnn_bilstm": CnnBiLstmEncoder,
     "co_attention": CoAttentionEncoder,
+    "hvpnet": HVPNeTEncoder,
     "umt": UMTEncoder,
     "vilbert": ViLBertEncoder,
     "visual_bert": VisualBertEncoder,

@@ -10,9 +10,10 @@ from transformers.configuration_utils import SubConfigSpec
 from .configuration_ifaformer import LABEL_SCHEMES, TEXT_MODEL_TYPES, TaggerConfig
 
 
-SYSTEMS = ("cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt")
+SYSTEMS = ("cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt", "hvpnet")
 CO_ATTENTION_VARIANTS = ("published", "corrected")
 VISION_MODEL_TYPES = ("resnet", "clip_vision_model")
+RESNET_50 = {"model_type": "resnet", "depths": [3, 4, 6, 3]}
 RESNET_152 = {"model_type": "resnet", "depths": [3, 8, 36, 3]}
 IMAGE_SIZE = 224  # of a ResNet, which takes any
 
@@ -23,12 +24,13 @@ class BaselineConfig(TaggerConfig):
     Configuration of [`BaselineForTokenClassification`].
 
     Args:
-        system (`str`): One of `"cnn_bilstm"`, `"co_attention"`, `"visual_bert"`, `"vilbert"`, `"umt"`.
+        system (`str`): One of `"cnn_bilstm"`, `"co_attention"`, `"visual_bert"`, `"vilbert"`, `"umt"`, `"hvpnet"`.
         text_config (`BertConfig`, `RobertaConfig`, `XLMRobertaConfig`, `VisualBertConfig` or `dict`, *optional*):
             The text tower. Defaults to BERT-base. For `visual_bert` a BERT's becomes a `VisualBertConfig`, whose
             `visual_embedding_dim` is the width of the vision tower. `cnn_bilstm` has none.
         vision_config (`ResNetConfig`, `CLIPVisionConfig` or `dict`, *optional*):
-            The vision tower. Defaults to ResNet-152. `cnn_bilstm` has none.
+            The vision tower. Defaults to ResNet-152, and to ResNet-50 for `hvpnet`, which takes ResNets alone.
+            `cnn_bilstm` has none.
         image_size (`int`, *optional*):
             Height and width of pictures and crops in pixels. Defaults to 224 for a ResNet. For CLIP it is the tower's.
         freeze_vision (`bool`, defaults to `True`):
@@ -37,6 +39,7 @@ class BaselineConfig(TaggerConfig):
             As in [`IFAformerConfig`].
         num_aux_crops, num_rcnn_crops (`int`, default to 0):
             Most crops of each kind in a picture. Each crop is one visual token behind those of the whole picture.
+            `hvpnet` was published with 3 aux crops.
         aux_crop_size, rcnn_crop_size (`int`, *optional*): As `image_size`.
         classifier_dropout (`float`, *optional*):
             Defaults to the published 0.0 for `umt`, to `lstm_dropout` for `cnn_bilstm`, and to 0.1 for the others.
@@ -50,6 +53,8 @@ class BaselineConfig(TaggerConfig):
         connection_size, connection_heads (`int`, default to 1024 and 8): Sizes of the connections of `vilbert`.
         span_loss_weight (`float`, defaults to 0.5): Weight of the loss of the span branch of `umt`.
         span_share (`float`, defaults to 0.5): Share of the span branch in the emissions of `umt`.
+        prefix_hidden_size (`int`, defaults to 800):
+            Width of the hidden layer of `hvpnet` between a picture and its keys and values.
         word_size, byte_size, num_byte_filters, byte_filter_width, max_word_bytes, lstm_size, lstm_dropout:
             Of `cnn_bilstm`: widths of the embeddings of words (200) and bytes (30), number (30) and width (3) of the
             filters over the bytes of a word, most bytes of a word (30), width of each direction of the LSTM (200), and
@@ -86,6 +91,7 @@ class BaselineConfig(TaggerConfig):
     connection_heads: int = 8
     span_loss_weight: float | int = 0.5
     span_share: float | int = 0.5
+    prefix_hidden_size: int = 800
     vocab_size: int | None = None
     word_size: int = 200
     byte_size: int = 30
@@ -98,7 +104,8 @@ class BaselineConfig(TaggerConfig):
     def __post_init__(self, **kwargs):
         if self.text_attends_vision:  # all of these have two towers
             self.text_config = {} if self.text_config is None else self.text_config
-            self.vision_config = RESNET_152 if self.vision_config is None else self.vision_config
+            if self.vision_config is None:
+                self.vision_config = RESNET_50 if self.system == "hvpnet" else RESNET_152
             kwargs["vocab_size"], self.vocab_size = self.vocab_size, None
         super().__post_init__(**kwargs)
         if self.image_size is None:
@@ -136,8 +143,10 @@ class BaselineConfig(TaggerConfig):
 
     @property
     def vision_width(self) -> int:
-        """The width of a visual token."""
+        """The width of a visual token. One of `hvpnet` is a picture, in 2 x 2 places of each stage of the ResNet."""
         vision: Any = self.vision_config
+        if self.system == "hvpnet":
+            return 4 * sum(vision.hidden_sizes)
         return vision.hidden_sizes[-1] if vision.model_type == "resnet" else vision.hidden_size
 
     def validate_architecture(self):
@@ -174,10 +183,11 @@ class BaselineConfig(TaggerConfig):
         if text.model_type not in types:
             known = ("bert", *types) if self.system == "visual_bert" else types
             yield f"text_config of {self.system} must be of a type in {known}, got {text.model_type!r}."
-        if vision.model_type not in VISION_MODEL_TYPES:
+        types = ("resnet",) if self.system == "hvpnet" else VISION_MODEL_TYPES
+        if vision.model_type not in types:
             yield (
-                f"vision_config must be of a type in {VISION_MODEL_TYPES}, got {vision.model_type!r}; of a whole CLIP "
-                "model pass its .vision_config."
+                f"vision_config of {self.system} must be of a type in {types}, got {vision.model_type!r}; of a whole "
+                "CLIP model pass its .vision_config."
             )
         elif vision.model_type == "clip_vision_model" and vision.image_size != self.image_size:
             yield f"image_size must be that of the CLIP tower ({vision.image_size}), got {self.image_size}."

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
-from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower
+from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower, picture_pyramid
 from .configuration_baseline import BaselineConfig
 from .crf import LinearChainCRF
 from .model_inputs import check_crops, check_pictures, check_texts, scored_mask, warn_without_labels
@@ -43,7 +43,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
     config: BaselineConfig  # type: ignore[assignment]
     config_class = BaselineConfig  # type: ignore[assignment]
     base_model_prefix = ""
-    _no_split_modules = ["BertLayer", "VisualBertLayer", "CLIPEncoderLayer", "ResNetStage"]  # noqa: RUF012
+    _no_split_modules = ["BertLayer", "IFAformerTextLayer", "VisualBertLayer", "CLIPEncoderLayer", "ResNetStage"]  # noqa: RUF012
     _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
     auto_map = {  # noqa: RUF012
         "AutoConfig": "configuration_baseline.BaselineConfig",
@@ -164,8 +164,9 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
     ) -> VisualTokens:
         """
         The visual tokens of a batch: a grid of the whole picture, row by row, and behind it one token a crop, the mean
-        of the crop's grid. Real pictures alone go through the vision tower. A row that has none gets one token of
-        zeros, in the box of the whole picture: no attention is over nothing, and the row does not depend on others.
+        of the crop's grid; for `hvpnet` one token a picture or crop. Real pictures alone go through the vision tower.
+        A row that has none gets one token of zeros, in the box of the whole picture: no attention is over nothing, and
+        the row does not depend on others.
 
         Args:
             pixel_values, image_mask: as for [`forward`].
@@ -214,8 +215,12 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         return tokens.unpack(grids.flatten(1)).unflatten(2, grids.shape[1:])
 
     def _grid(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) -> (N, h, w, C)."""
-        states = self.vision_model(pixels.to(self.vision_model.dtype)).last_hidden_state
+        """(N, 3, S, S) -> (N, h, w, C). For `hvpnet` a grid of one cell, see [`picture_pyramid`]."""
+        pixels = pixels.to(self.vision_model.dtype)
+        if self.config.system == "hvpnet":
+            stages = self.vision_model(pixels, output_hidden_states=True).hidden_states[1:]  # without the embeddings
+            return picture_pyramid(stages)[:, None, None]
+        states = self.vision_model(pixels).last_hidden_state
         if states.dim() == 4:  # a ResNet's (N, C, h, w)
             return states.permute(0, 2, 3, 1)
         side = self.config.image_size // self.config.vision_config.patch_size

@@ -137,12 +137,12 @@ class IFAformerTextModel(BertPreTrainedModel):
     _supports_flex_attn = False
     _can_record_outputs: Any = None
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, add_pooling_layer: bool = True):
         super().__init__(config)
         self.embeddings = TEXT_EMBEDDINGS[config.model_type](config)
         layers = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
         self.encoder = nn.ModuleDict({"layer": layers})  # by the name that BERT's weights have
-        self.pooler = BertPooler(config)
+        self.pooler: Any = BertPooler(config) if add_pooling_layer else None
         self.post_init()
 
     @torch.no_grad()

@@ -26,6 +26,7 @@ TOWERS: dict[str | None, dict[str, Any] | None] = {
     None: None,
     "bert-base-uncased": {},
     "openai/clip-vit-base-patch32": {"model_type": "clip_vision_model"},
+    "microsoft/resnet-50": {"model_type": "resnet"},
 }
 
 

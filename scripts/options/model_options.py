@@ -21,7 +21,7 @@ class TowerArguments:
     vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
     system: str | None = option(
         "The kind of model: ifaformer, the default, or one of the systems that it is compared with.",
-        choices=["ifaformer", "cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt"],
+        choices=["ifaformer", "cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt", "hvpnet"],
     )
     system_config: dict | None = option("Settings of such a system, as JSON, such as freeze_vision and image_size.")
     word_vectors: str | None = option(

@@ -19,7 +19,7 @@ VISION_CONFIGS = {
 }
 SIZES = {"co_attention_size": 10, "connection_layers": 2, "vision_stream_size": 12, "vision_stream_heads": 2}
 SIZES |= {"vision_stream_intermediate_size": 14, "connection_size": 16, "connection_heads": 4, "word_size": 10}
-SIZES |= {"byte_size": 6, "num_byte_filters": 5, "max_word_bytes": 6, "lstm_size": 7}
+SIZES |= {"byte_size": 6, "num_byte_filters": 5, "max_word_bytes": 6, "lstm_size": 7, "prefix_hidden_size": 11}
 
 
 @pytest.fixture(scope="session")

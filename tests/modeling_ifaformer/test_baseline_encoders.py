@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, VisualBertModel
 
-from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real
+from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real, picture_pyramid
 
 
 PARITY = {"rtol": 0, "atol": 1e-6}
@@ -186,6 +186,76 @@ class TestViLBert:
         encoder = baseline("vilbert", connection_layers=0).encoder
         with torch.no_grad():
             close(encoder(text, visual)[0], encoder.text_model(**text).last_hidden_state, text)
+
+
+class TestHvpnet:
+    @pytest.fixture
+    def pictures(self):
+        torch.manual_seed(1)
+        real = torch.tensor([[True, True, False], [False, True, False], [True, False, False]])
+        states = torch.randn(3, 3, 4 * 32) * real[..., None]
+        states[2] = 0.0  # the row without a picture
+        return VisualTokens(states, real, torch.zeros(3, 3, 5))
+
+    def expected(self, encoder, text, rows):
+        """
+        By the published formulas, of texts without padding and with equally many pictures: `rows` of each of them, the
+        stages (B, channels, 2, 2) and nothing of this project. Keys of the pictures are re-read one by one.
+        """
+        size, heads = 24, 3
+        states = encoder.text_model.embeddings(text["input_ids"])
+        layers = encoder.text_model.encoder["layer"]
+        for gate, layer in zip(encoder.gates, layers, strict=True):
+            prefix = {"key": [], "value": []}
+            for stages in rows:  # of one picture
+                batch_size = len(stages)
+                memory = stages.contiguous().view(batch_size, 4, -1)
+                four = encoder.picture_projection(memory).split(2 * size, dim=-1)
+                shares = gate(torch.stack(four).sum(0).reshape(batch_size, -1) / 4)
+                shares = torch.where(shares > 0, shares, 0.01 * shares).softmax(-1)
+                both = sum(shares[:, i, None, None] * four[i] for i in range(4))
+                for name, part in zip(prefix, both.split(size, dim=-1), strict=True):
+                    prefix[name].append(part.reshape(batch_size, heads, -1, size // heads))
+            own, heads_of = layer.attention.self, lambda x: x.view(*x.shape[:2], heads, -1).permute(0, 2, 1, 3)
+            key = torch.cat([*prefix["key"], heads_of(own.key(states))], dim=2)
+            value = torch.cat([*prefix["value"], heads_of(own.value(states))], dim=2)
+            scores = heads_of(own.query(states)) @ key.transpose(2, 3) / (size // heads) ** 0.5
+            context = (scores.softmax(-1) @ value).permute(0, 2, 1, 3).flatten(2)
+            states = layer.attention.output.LayerNorm(states + layer.attention.output.dense(context))
+            inner = torch.nn.functional.gelu(layer.intermediate.dense(states))
+            states = layer.output.LayerNorm(states + layer.output.dense(inner))
+        return states
+
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_the_formulas(self, baseline, number):
+        encoder = baseline("hvpnet").encoder
+        torch.manual_seed(2)
+        pictures = [torch.randn(2, 32, 2, 2) for _ in range(number)]
+        text = {"input_ids": torch.randint(1, 90, (2, 6))}
+        tokens = torch.stack([picture.flatten(1) for picture in pictures], dim=1)
+        visual = VisualTokens(tokens, torch.ones(2, number, dtype=torch.bool), torch.zeros(2, number, 5))
+        with torch.no_grad():
+            states, none = encoder(text, visual)
+            torch.testing.assert_close(states, self.expected(encoder, text, pictures), **PARITY)
+        assert none is None
+
+    def test_absent_pictures_and_padding_are_not_there(self, baseline, text, pictures):
+        encoder = baseline("hvpnet").encoder
+        with torch.no_grad():
+            states, _ = encoder(text, pictures)
+            for row, length in enumerate([7, 5, 2]):
+                alone = {"input_ids": text["input_ids"][row : row + 1, :length]}
+                there = pictures.states[row][pictures.real[row]]
+                expected = self.expected(encoder, alone, [picture.view(1, 32, 2, 2) for picture in there])
+                torch.testing.assert_close(states[row : row + 1, :length], expected, **PARITY)
+
+    def test_the_pyramid_of_a_resnet_50_is_the_published_one(self):
+        torch.manual_seed(0)
+        stages = [torch.randn(2, 3 * (i + 1), size, size) for i, size in enumerate((56, 28, 14, 7))]
+        pooled = [torch.nn.AvgPool2d(states.shape[2] // 2, stride=states.shape[2] // 2)(states) for states in stages]
+        expected = torch.cat(pooled, dim=1).view(2, -1)
+        torch.testing.assert_close(picture_pyramid(stages), expected, **PARITY)
+        assert picture_pyramid([torch.ones(2, 3, 1, 1)]).tolist() == torch.ones(2, 12).tolist()
 
 
 def test_cnn_bilstm(baseline, baseline_inputs):

@@ -15,7 +15,8 @@ def test_defaults_and_a_round_trip(system, tmp_path):
         assert config.vocab_size == 40_000 and not config.text_attends_vision and not config.use_whole_image
     else:
         assert config.text_config.vocab_size == 40_000 and config.vocab_size is None and config.max_text_length == 512
-        assert config.vision_config.depths == [3, 8, 36, 3] and config.vision_width == 2048
+        depths, width = ([3, 4, 6, 3], 4 * 3840) if system == "hvpnet" else ([3, 8, 36, 3], 2048)
+        assert config.vision_config.depths == depths and config.vision_width == width
         assert config.text_attends_vision and config.use_whole_image
     config.save_pretrained(tmp_path)
     names = ("_name_or_path", "transformers_version")
@@ -42,7 +43,11 @@ def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
         ({"connection_heads": 3}, r"connection_size \(1024\) must be a multiple of connection_heads \(3\)"),
         ({"num_rcnn_crops": -1}, "num_rcnn_crops must be 0 or more"),
         ({"num_rcnn_crops": 1, "rcnn_crop_size": 64}, r"rcnn_crop_size must be image_size \(224\) in a baseline"),
-        ({"vision_config": {"model_type": "vit"}}, "vision_config must be of a type in .*got 'vit'"),
+        ({"vision_config": {"model_type": "vit"}}, "vision_config of umt must be of a type in .*got 'vit'"),
+        (
+            {"system": "hvpnet", "vision_config": {"model_type": "clip_vision_model"}},
+            r"vision_config of hvpnet must be of a type in \('resnet',\), got 'clip_vision_model'",
+        ),
         ({"text_config": {"model_type": "gpt2"}}, "text_config of umt must be of a type in .*got 'gpt2'"),
         (
             {"vision_config": {"model_type": "clip_vision_model"}, "image_size": 64},

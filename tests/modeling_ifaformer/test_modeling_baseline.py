@@ -13,6 +13,10 @@ from modeling_ifaformer.modeling_baseline import grid_boxes, span_mixing
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 MULTIMODAL = tuple(system for system in SYSTEMS if system != "cnn_bilstm")
+# A system with each vision tower that it takes
+TOWERS = [
+    (system, vision) for system in SYSTEMS for vision in ("resnet", "clip") if (system, vision) != ("hvpnet", "clip")
+]
 
 
 def rows_of(inputs, row):
@@ -41,8 +45,7 @@ def test_a_row_does_not_depend_on_its_batch(system, baseline, baseline_inputs):
         torch.testing.assert_close(model(**alone).logits[0], together[row, :length], **CLOSE)
 
 
-@pytest.mark.parametrize("vision", ["resnet", "clip"])
-@pytest.mark.parametrize("system", MULTIMODAL)
+@pytest.mark.parametrize(("system", "vision"), [of for of in TOWERS if of[0] in MULTIMODAL])
 @torch.no_grad()
 def test_every_picture_and_crop_is_looked_at(system, vision, baseline, baseline_inputs):
     model, inputs = baseline(system, vision), baseline_inputs()
@@ -115,20 +118,22 @@ def test_gradient_checkpointing(system, baseline, baseline_config, baseline_inpu
     text_config = baseline_config(system).text_config
     text_config.hidden_dropout_prob = text_config.attention_probs_dropout_prob = 0.0
     options = {"text_config": text_config, "classifier_dropout": 0.0, "freeze_vision": False}
-    model, inputs = baseline(system, "clip", **options).train(), baseline_inputs(system)
+    vision = "clip" if (system, "clip") in TOWERS else "resnet"
+    model, inputs = baseline(system, vision, **options).train(), baseline_inputs(system)
     loss, gradients = loss_and_gradients(model, inputs)
     enable(model)
+    layers = [model.encoder.text_model.encoder.layer[0].intermediate]
+    layers += [model.vision_model.encoder.layers[0].mlp] if vision == "clip" else []
     calls = []
-    for layer in (model.encoder.text_model.encoder.layer[0].intermediate, model.vision_model.encoder.layers[0].mlp):
+    for layer in layers:
         layer.register_forward_pre_hook(lambda *args: calls.append(1))
     again, checkpointed = loss_and_gradients(model, inputs)
-    assert len(calls) == 4, "each once more in the backward pass"
+    assert len(calls) == 2 * len(layers), "each once more in the backward pass"
     torch.testing.assert_close(again, loss)
     torch.testing.assert_close(checkpointed, gradients)
 
 
-@pytest.mark.parametrize("vision", ["resnet", "clip"])
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("system", "vision"), TOWERS)
 def test_weights_that_a_checkpoint_lacks_begin_as_those_of_a_new_model(system, vision, baseline_config, monkeypatch):
     initialize = PreTrainedModel._initialize_weights
 
@@ -265,6 +270,20 @@ def test_what_is_seen(baseline, baseline_inputs):
     torch.testing.assert_close(seen.boxes[0, 5], torch.tensor([2 / 3, 1 / 3, 1, 2 / 3, 1 / 9]))
     assert not seen.boxes[0, 9:].any(), "a crop has no box"
     assert grid_boxes(2, 4).shape == (8, 5)
+
+
+def test_hvpnet_sees_one_token_a_picture(baseline, baseline_inputs):
+    model, inputs = baseline("hvpnet"), baseline_inputs()
+    crops = {"aux": (inputs["aux_pixel_values"], inputs["aux_crop_mask"])}
+    with torch.no_grad():
+        seen = model.see(3, inputs["pixel_values"], inputs["image_mask"], crops)
+        stages = model.vision_model(inputs["pixel_values"][:1], output_hidden_states=True).hidden_states[1:]
+    assert seen.states.shape == (3, 1 + 2, 4 * (4 + 8 + 20))
+    assert seen.real.tolist() == [[True, True, False], [False, True, False], [True, False, False]]
+    assert not seen.states[2].any() and seen.boxes[2, 0].tolist() == [0, 0, 1, 1, 1]
+    # Of the middle stage, 6 x 6, the channel 3 at the top right; of the last, 3 x 3, its last row and column left out.
+    torch.testing.assert_close(seen.states[0, 0, 4 * (4 + 3) + 1], stages[1][0, 3, :3, 3:].mean())
+    torch.testing.assert_close(seen.states[0, 0, -2:], stages[2][0, -1, 1, :2])
 
 
 def test_what_cannot_be(baseline, baseline_inputs):

@@ -106,7 +106,7 @@ print(json.dumps(results))
 def test_baselines_without_the_packages(baseline, baseline_processor, run_without_project, tmp_path):
     Image.linear_gradient("L").save(tmp_path / "picture.png")
     expected = {}
-    for system in ("umt", "cnn_bilstm"):
+    for system in ("umt", "cnn_bilstm", "hvpnet"):
         processor = baseline_processor(system)
         labels = {"id2label": dict(enumerate(processor.labels))}
         model = baseline(system, **labels, num_aux_crops=0)

@@ -173,7 +173,9 @@ class ModelFacts:
 
     @property
     def system(self) -> str:
-        """What the model is: IFAformer or one of the baselines."""
+        """What the model is: IFAformer, its variant MKGformer, or one of the baselines."""
+        if self.config.get("attention_variant") == "mkgformer":
+            return "MKGformer"
         return SYSTEMS.get(self.config.get("system", ""), "IFAformer")
 
     @property

@@ -1,5 +1,6 @@
 """IFAformer configuration: two tower configurations, what the vision tower sees, and who attends to whom."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 
-ATTENTION_VARIANTS = ("corrected", "deepke")
+ATTENTION_VARIANTS = ("corrected", "deepke", "mkgformer")
 LABEL_SCHEMES = ("word", "deepke")
 MAX_CROP_POSITIONS = 2**16  # of a kind of crop; each has an embedding
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
@@ -141,7 +142,9 @@ class IFAformerConfig(TaggerConfig):
             The vision tower. Defaults to CLIP ViT-B/32. Width, heads and depth must equal the text tower's.
         attention_variant (`str`, defaults to `"corrected"`):
             `"corrected"` is what the paper describes; `"deepke"` reproduces the published code to the last digit, for
-            checkpoints trained with it.
+            checkpoints trained with it. `"mkgformer"` is MKGformer
+            ([arXiv 2205.02357](https://arxiv.org/abs/2205.02357)), see [`FusedTextLayer`]: its towers meet in the
+            upper third of the layers, rounded up.
         label_scheme (`str`, defaults to `"word"`):
             `"word"`: the CRF scores the first token of each word. `"deepke"`: it scores every token, `[CLS]` and
             `[SEP]` included, over the published 13 labels.
@@ -196,6 +199,12 @@ class IFAformerConfig(TaggerConfig):
         super().__post_init__(**kwargs)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
+
+    @property
+    def num_fused_layers(self) -> int:
+        """In how many of the upper layers the towers meet."""
+        layers = self.text_config.num_hidden_layers
+        return math.ceil(layers / 3) if self.attention_variant == "mkgformer" else layers
 
     def num_crop_positions(self, kind: str) -> int:
         """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""

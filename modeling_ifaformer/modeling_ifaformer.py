@@ -30,11 +30,17 @@ class IFAformerModel(IFAformerPreTrainedModel):
 
     Layer `l` of the vision tower puts the keys and values of text layer `l - 1` in front of its own, layer `l` of the
     text tower those of vision layer `l`; at layer 0 the other tower's embeddings stand in for both.
+
+    In the `mkgformer` variant the vision tower does so in its upper layers alone, of which the first has the keys and
+    values of the text layer below; the text layers there are [`FusedTextLayer`].
     """
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
-        self.text_model = IFAformerTextModel(cast(BertConfig, config.text_config))
+        mkgformer = config.attention_variant == "mkgformer"
+        self.text_model = IFAformerTextModel(
+            cast(BertConfig, config.text_config), num_fused_layers=config.num_fused_layers if mkgformer else 0
+        )
         crop_positions = {kind: config.num_crop_positions(kind) for kind in ("aux", "rcnn")}
         self.vision_model = IFAformerVisionModel(cast(CLIPVisionConfig, config.vision_config), crop_positions)
         self.post_init()
@@ -79,7 +85,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
             inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`, *optional*):
                 Embeddings of words in the place of `input_ids`.
             output_attentions, output_hidden_states (`bool`, *optional*):
-                Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none.
+                Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none. In
+                the `mkgformer` variant those of the text are over the text alone.
             output_pooled (`bool`, defaults to `True`): Compute `pooler_output`.
 
         Raises:
@@ -114,10 +121,12 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)},
             )
 
-        deepke = config.attention_variant == "deepke"
+        deepke, mkgformer = (config.attention_variant == variant for variant in ("deepke", "mkgformer"))
         text_attended: Attended
         vision_attended: Attended = None
+        vision_alone: Attended = None  # where it has no prefix
         text_tokens = None
+        seen_real: tuple[torch.Tensor, ...] = ()  # of padded visual tokens, for the fused layers
         # What is asked for by position stays padded, and so does what the published code attends to.
         if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
             text_tokens, visual_lengths = PackedTokens(text_real), []
@@ -126,20 +135,22 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 visual_tokens = PackedTokens(visual_real)
                 vision, visual_lengths = visual_tokens.pack(vision), visual_tokens.lengths
             text_attended = RowLengths(text_tokens.lengths, visual_lengths)
-            vision_attended = RowLengths(visual_lengths, text_tokens.lengths)
+            vision_attended = vision_alone = RowLengths(visual_lengths, text_tokens.lengths)
         else:
-            lent = [visual_real] if config.text_attends_vision else []
+            lent = [visual_real] if config.text_attends_vision and not mkgformer else []
             text_attended = (deepke_mask if deepke else additive_mask)([*lent, text_real], text.dtype)
             if vision is not None and not deepke:  # The published code lets the vision tower attend to text padding.
-                lent = [text_real] if config.vision_attends_text else []
-                vision_attended = additive_mask([*lent, visual_real], vision.dtype)
+                vision_attended = vision_alone = additive_mask([visual_real], vision.dtype)
+                if config.vision_attends_text:
+                    vision_attended = additive_mask([text_real, visual_real], vision.dtype)
+                seen_real = (visual_real,)
 
         num_heads = config.text_config.num_attention_heads
         text_prefix: tuple[torch.Tensor, ...] = ()
         vision_prefix: tuple[torch.Tensor, ...] = ()
-        if config.text_attends_vision:
+        if config.text_attends_vision and not mkgformer:
             text_prefix = (mix_positions(vision, num_heads) if deepke else vision,) * 2
-        if config.vision_attends_text:
+        if config.vision_attends_text and not mkgformer:
             vision_prefix = (mix_positions(text, num_heads) if deepke else text,) * 2
 
         # Tensors wherever they are asked for; else None may stand for a tower that is not run or weights not given.
@@ -149,23 +160,29 @@ class IFAformerModel(IFAformerPreTrainedModel):
         image_attentions: list[Any] = []
         text_layers = cast(nn.ModuleList, self.text_model.encoder["layer"])
         vision_layers = cast(nn.ModuleList, self.vision_model.encoder["layers"])
-        last_layer = len(text_layers) - 1
+        last_layer, first_fused = len(text_layers) - 1, len(text_layers) - config.num_fused_layers
         for layer, (text_layer, vision_layer) in enumerate(zip(text_layers, vision_layers, strict=True)):
-            # The last vision layer only has to lend its keys and values, and at layer 0 not even those.
-            key_values_only = layer == last_layer and not (output_attentions or output_hidden_states)
+            # The last vision layer only has to lend its keys and values, and at layer 0 not even those. That of
+            # mkgformer lends its states.
+            key_values_only = layer == last_layer and not (mkgformer or output_attentions or output_hidden_states)
             if vision is not None and not (key_values_only and layer == 0):
                 vision, *key_values, weights = vision_layer(
-                    vision, vision_attended, *vision_prefix, key_values_only=key_values_only
+                    vision,
+                    vision_attended if vision_prefix else vision_alone,
+                    *vision_prefix,
+                    key_values_only=key_values_only,
                 )
                 image_hidden_states.append(vision)
                 image_attentions += [weights] if weights is not None else []
-                if config.text_attends_vision and layer > 0:
+                if config.text_attends_vision and mkgformer:
+                    text_prefix = (vision, *seen_real) if layer >= first_fused else ()
+                elif config.text_attends_vision and layer > 0:
                     # The published code puts the keys a second time where the values belong.
                     text_prefix = (key_values[0],) * 2 if deepke else tuple(key_values)
             text, *key_values, weights = text_layer(text, text_attended, *text_prefix)
             hidden_states.append(text)
             attentions += [weights] if weights is not None else []
-            if config.vision_attends_text:
+            if config.vision_attends_text and layer + 1 >= first_fused:
                 vision_prefix = tuple(key_values)
 
         if text_tokens is not None:

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
+from .towers import FusedIntermediate
 
 
 logger = logging.get_logger(__name__)
@@ -83,13 +84,15 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         vision: Any = self.base_model.vision_model
         last = vision.encoder["layers"][-1]
         unused = [self.base_model.text_model.pooler, vision.post_layernorm]
-        unused += [last.self_attn.q_proj, last.self_attn.out_proj, last.layer_norm2, last.mlp]
+        if self.config.attention_variant != "mkgformer":
+            unused += [last.self_attn.q_proj, last.self_attn.out_proj, last.layer_norm2, last.mlp]
+            if self.config.vision_config.num_hidden_layers == 1:
+                unused.append(last)
         if self.config.attention_variant == "deepke":
             unused += [last.self_attn.v_proj, vision.embeddings.position_embedding]
-        if self.config.vision_config.num_hidden_layers == 1:
-            unused.append(last)
         if not self.config.text_attends_vision:
             unused.append(vision)
+            unused += [module.fusion_dense for module in self.modules() if isinstance(module, FusedIntermediate)]
         for module in unused:
             module.requires_grad_(False)
 
@@ -192,10 +195,10 @@ def load_tower(
         sorted({name.removeprefix(prefix) for name in info[kind] if name.startswith(prefix)} | {*names})
         for kind, names in zip(("missing_keys", "unexpected_keys"), incompatible, strict=True)
     )
-    # Not counted: what only an IFAformer or a VisualBERT has, and the pooler, which many BERT checkpoints lack and no
-    # head here uses.
+    # Not counted: what only an IFAformer, an MKGformer or a VisualBERT has, and the pooler, which many BERT
+    # checkpoints lack and no head here uses.
     optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position", "embeddings.visual_")
-    needed = {name for name in wanted if not name.startswith(optional)}
+    needed = {name for name in wanted if not name.startswith(optional) and ".fusion_dense." not in name}
     lacking = sorted(needed.intersection(missing))
     if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:
         raise ValueError(

@@ -17,7 +17,13 @@ from torch import nn
 from transformers import BertConfig, CLIPVisionConfig
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPooler, BertPreTrainedModel
+from transformers.models.bert.modeling_bert import (
+    BertEmbeddings,
+    BertIntermediate,
+    BertLayer,
+    BertPooler,
+    BertPreTrainedModel,
+)
 from transformers.models.clip.modeling_clip import (
     CLIPEncoderLayer,
     CLIPPreTrainedModel,
@@ -113,16 +119,81 @@ class IFAformerTextLayer(BertLayer):
     or goes in a tuple of its own: reentrant checkpointing does not look into those.
     """
 
+    def attend(
+        self, hidden_states: torch.Tensor, attended: Attended, *prefix_key_values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The heads' outputs side by side, own keys and values, and the weights."""
+        attention = self.attention.self
+        key_values = attention.key(hidden_states), attention.value(hidden_states)
+        context, attention_weights = prefix_attention(
+            attention, attention.query(hidden_states), key_values, prefix_key_values, attended, attention.dropout.p
+        )
+        return context, *key_values, attention_weights
+
     def forward(  # type: ignore[override]
         self, hidden_states: torch.Tensor, attended: Attended, *prefix_key_values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        attention = self.attention.self
-        key_values = attention.key(hidden_states), attention.value(hidden_states)
-        attention_output, attention_weights = prefix_attention(
-            attention, attention.query(hidden_states), key_values, prefix_key_values, attended, attention.dropout.p
-        )
-        attention_output = self.attention.output(attention_output, hidden_states)
-        return self.feed_forward_chunk(attention_output), *key_values, attention_weights
+        context, *others = self.attend(hidden_states, attended, *prefix_key_values)
+        attention_output = self.attention.output(context, hidden_states)
+        return self.feed_forward_chunk(attention_output), *others
+
+
+class FusedIntermediate(BertIntermediate):
+    """The first half of BERT's feed-forward network, with a second input, which has a linear layer of its own."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        self.fusion_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+
+    def forward(self, hidden_states: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+        if seen is None:
+            return super().forward(hidden_states)
+        return self.intermediate_act_fn(self.dense(hidden_states) + self.fusion_dense(seen))
+
+
+class FusedTextLayer(IFAformerTextLayer):
+    """
+    The upper text layers of MKGformer (Chen et al., SIGIR 2022; code: zjunlp/MKGformer). With c the outputs of the
+    heads side by side, before their linear layer, a BERT's attention output, v the states of the vision layer of the
+    same depth, and W linear layers:
+
+        seen = softmax(c v^T) v;  states = BERT's output layer of activation(W a + W seen) and a
+
+    without heads and without a scale, as published. There absent crops count as well, here what is real alone.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        self.intermediate = FusedIntermediate(config)
+
+    def forward(  # type: ignore[override]
+        self, hidden_states: torch.Tensor, attended: Attended, *visual: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        `visual` is empty for the text alone. Of padded rows it is the vision tower's states (B, V, D) and which of
+        them are real (B, V), of packed ones the states.
+        """
+        context, *others = self.attend(hidden_states, attended)
+        attention_output = self.attention.output(context, hidden_states)
+        seen = None
+        if visual and isinstance(attended, RowLengths):
+            rows = zip(context.split(attended.own), visual[0].split(attended.prefix), strict=True)
+            seen = torch.cat([look_at(row, states) for row, states in rows])
+        elif visual:
+            seen = look_at(context, *visual)
+        return self.output(self.intermediate(attention_output, seen), attention_output), *others
+
+
+def look_at(queries: torch.Tensor, states: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+    """
+    For queries (..., N, D) the mean (..., N, D) of the `states` (..., V, D) that are `real` (..., V), of all
+    without it, weighted by the softmax of query and state.
+    """
+    scores = queries @ states.mT
+    if real is not None:
+        scores = scores.masked_fill(~real.unsqueeze(-2), -torch.inf)
+    # Without a scale they are large.
+    return scores.softmax(dim=-1, dtype=torch.float32).to(states.dtype) @ states
 
 
 class IFAformerTextModel(BertPreTrainedModel):
@@ -137,10 +208,12 @@ class IFAformerTextModel(BertPreTrainedModel):
     _supports_flex_attn = False
     _can_record_outputs: Any = None
 
-    def __init__(self, config: BertConfig, add_pooling_layer: bool = True):
+    def __init__(self, config: BertConfig, add_pooling_layer: bool = True, num_fused_layers: int = 0):
         super().__init__(config)
         self.embeddings = TEXT_EMBEDDINGS[config.model_type](config)
-        layers = nn.ModuleList([IFAformerTextLayer(config) for _ in range(config.num_hidden_layers)])
+        kinds: list[type[IFAformerTextLayer]] = [IFAformerTextLayer] * (config.num_hidden_layers - num_fused_layers)
+        kinds += [FusedTextLayer] * num_fused_layers
+        layers = nn.ModuleList([kind(config) for kind in kinds])
         self.encoder = nn.ModuleDict({"layer": layers})  # by the name that BERT's weights have
         self.pooler: Any = BertPooler(config) if add_pooling_layer else None
         self.post_init()

@@ -64,7 +64,8 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
     The half that is passed on alone gives the text a large share.
 
     Args:
-        model: an IFAformer, whose attention kernel is `eager` for the duration of the call.
+        model: an IFAformer, not of the `mkgformer` variant; its attention kernel is `eager` for the duration of the
+            call.
         inputs: a batch for it, with normalised pixels.
         positions: of each row's entities.
 
@@ -72,11 +73,13 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
         For each row (num_entities, num_sources), the sources as in [`source_mask`], 0 for those that it lacks.
 
     Raises:
-        ValueError: for another model than an IFAformer, whose layers of attention are not these.
+        ValueError: for another model than such an IFAformer, whose layers of attention are not these.
     """
-    if not hasattr(model.config, "vision_attends_text"):
+    variant = getattr(model.config, "attention_variant", None)
+    if variant is None or variant == "mkgformer":  # whose text has pictures in its feed-forward network
+        kind = type(model).__name__ if variant is None else "model of the variant mkgformer"
         raise ValueError(
-            f"explain='attention' follows the layers of an IFAformer, and this is a {type(model).__name__}. Use "
+            f"explain='attention' follows the layers of an IFAformer, and this is a {kind}. Use "
             "explain='occlusion', which works for every model."
         )
     with eager_attention(model):

@@ -202,7 +202,8 @@ class Taggers:
         "none", or what the pipeline takes as `explain`.
         """
         row, model = read_row(text, picture, boxes), self.load(checkpoint)
-        if explanation == "attention" and not hasattr(model.model.config, "vision_attends_text"):
+        variant = getattr(model.model.config, "attention_variant", None)  # which baselines have not
+        if explanation == "attention" and variant in (None, "mkgformer"):
             raise error("The attention of this model cannot be shown. Choose another setting.")
         return answer_of(model, row, explain=None if explanation == "none" else explanation)
 

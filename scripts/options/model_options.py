@@ -28,7 +28,8 @@ class TowerArguments:
         "A text file of word vectors, as of GloVe, for the system cnn_bilstm; system_config then has their word_size."
     )
     attention_variant: str | None = option(
-        "Attention of the paper (corrected, the default), or of DeepKE.", choices=["corrected", "deepke"]
+        "Attention of the paper (corrected, the default), of DeepKE, or of MKGformer.",
+        choices=["corrected", "deepke", "mkgformer"],
     )
 
 

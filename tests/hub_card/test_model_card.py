@@ -11,7 +11,7 @@ from PIL import Image
 from hub_card.figures import confusion_matrix, training_curve
 from hub_card.model_card import model_card, save_model_card
 from hub_card.model_facts import CURVE, KNOWN_DATASETS, MATRIX, SYSTEMS, ModelFacts
-from modeling_ifaformer import BaselineConfig, IFAformerForTokenClassification, configuration_baseline
+from modeling_ifaformer import BaselineConfig, IFAformerConfig, IFAformerForTokenClassification, configuration_baseline
 from processing import IFAformerPipeline
 from processing.data.loading import DATASETS
 from processing.labels import label_maps
@@ -566,6 +566,15 @@ def test_ten_lines_of_use(make_config, make_processor, run_without_project, tmp_
 
     assert list(map(without_scores, lines[1::2])) == list(map(without_scores, expected))
     assert "'entity_group'" in lines[0] + lines[1] and "'entity_group'" in lines[2] + lines[3]
+
+
+def test_mkgformer_is_called_what_it_is():
+    config = IFAformerConfig(attention_variant="mkgformer", id2label={0: "O", 1: "B-PER", 2: "I-PER"}).to_dict()
+    card = str(model_card(ModelFacts(results(), config)))
+    assert card.split("---")[2].lstrip().startswith("# MKGformer on ")
+    assert "MKGformer ([paper](https://arxiv.org/abs/2205.02357)), here a variant of [IFAformer]" in card
+    assert "which meet in the upper third of their layers, with a CRF on top." in card
+    assert "- attention: `mkgformer`" in card and "layer by layer" not in card
 
 
 def test_a_baseline_is_called_what_it_is():

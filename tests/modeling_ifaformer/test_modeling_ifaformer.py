@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertModel, CLIPVisionModel, RobertaConfig
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
+from modeling_ifaformer.configuration_ifaformer import ATTENTION_VARIANTS
 from modeling_ifaformer.crf import LinearChainCRF
 
 
@@ -47,7 +48,7 @@ def changes(first, second, inputs):
     return (first - second)[real].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
 def test_eager_and_sdpa_agree(make_config, make_inputs, variant):
     inputs = make_inputs()
     eager, sdpa = (
@@ -58,10 +59,11 @@ def test_eager_and_sdpa_agree(make_config, make_inputs, variant):
     torch.testing.assert_close(emissions(eager, inputs), emissions(sdpa, inputs), rtol=1e-4, atol=1e-5)
 
 
-class TestCorrectedVariant:
-    def test_a_sentence_does_not_depend_on_its_batch(self, make_config, make_inputs):
+@pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
+class TestWhatIsThereAlone:
+    def test_a_sentence_does_not_depend_on_its_batch(self, make_config, make_inputs, variant):
         inputs = make_inputs()
-        model = make_model(make_config(**LABELS))
+        model = make_model(make_config(attention_variant=variant, **LABELS))
         together = emissions(model, inputs)
         for row, length in enumerate(inputs["attention_mask"].sum(dim=1).tolist()):
             alone = {name: value[row : row + 1] for name, value in inputs.items()}
@@ -82,8 +84,8 @@ class TestCorrectedVariant:
             )
             assert together.shape == (3, 7, 5)
 
-    def test_every_picture_and_crop_is_looked_at(self, make_config, make_inputs):
-        model = make_model(make_config(**LABELS))
+    def test_every_picture_and_crop_is_looked_at(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, **LABELS))
         inputs = make_inputs()
         before = emissions(model, inputs)
         for name, place in (("pixel_values", (0,)), ("aux_pixel_values", (2, 2)), ("rcnn_pixel_values", (1, 1))):
@@ -92,16 +94,16 @@ class TestCorrectedVariant:
             after = emissions(model, changed)
             assert (after - before)[place[0]].abs().max() > 1e-4, name
 
-    def test_absent_pictures_and_crops_are_not(self, make_config, make_inputs):
-        model = make_model(make_config(**LABELS))
+    def test_absent_pictures_and_crops_are_not(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, **LABELS))
         inputs = make_inputs()
         changed = copy.deepcopy(inputs)
         for name, mask in MASKS.items():
             changed[name][~inputs[mask]] = 7.0
         assert_same_tokens(emissions(model, changed), emissions(model, inputs), inputs)
 
-    def test_without_masks_all_is_real(self, make_config, make_inputs):
-        model = make_model(make_config(**LABELS))
+    def test_without_masks_all_is_real(self, make_config, make_inputs, variant):
+        model = make_model(make_config(attention_variant=variant, **LABELS))
         inputs = make_inputs()
         full = {name: torch.ones_like(value) if name.endswith("mask") else value for name, value in inputs.items()}
         none = {name: value for name, value in full.items() if not name.endswith("mask")}
@@ -149,7 +151,7 @@ class TestDeepkeVariant:
         assert changes(emissions(model, without), emissions(model, zeros) * 0, inputs)
 
 
-@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
 class TestAblations:
     def test_without_text_attention_pictures_change_nothing_and_cost_nothing(self, make_config, make_inputs, variant):
         model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS))
@@ -161,7 +163,8 @@ class TestAblations:
     def test_without_text_attention_it_is_the_text_model(self, make_config, make_inputs, variant):
         model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS)).ifaformer
         bert = BertModel(model.config.text_config).eval()
-        bert.load_state_dict(model.text_model.state_dict())
+        weights = model.text_model.state_dict()
+        bert.load_state_dict({name: value for name, value in weights.items() if "fusion_dense" not in name})
         inputs = make_inputs(pictures=False)
         ours, theirs = model(**inputs), bert(**inputs)
         assert_same_tokens(ours.last_hidden_state, theirs.last_hidden_state, inputs)
@@ -235,7 +238,7 @@ def test_sdpa_has_no_attentions(make_config, make_inputs, caplog):
     assert_same_tokens(outputs.last_hidden_state, model(**make_inputs()).last_hidden_state, make_inputs())
 
 
-@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
 def test_embeddings_in_the_place_of_ids(make_config, make_inputs, variant):
     config = make_config(num_labels=5, attention_variant=variant, label_scheme="deepke", **MARKERS)
     ids = make_inputs()
@@ -267,7 +270,7 @@ def used_modules(model, call):
     return used
 
 
-@pytest.mark.parametrize("variant", ["corrected", "deepke"])
+@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
 @pytest.mark.parametrize("model_class", [IFAformerForTokenClassification, IFAformerForRelationExtraction])
 def test_parameters_are_read_by_calls_of_their_modules(make_config, make_inputs, model_class, variant):
     """Else offloaded weights are not there, adapters have no effect, and hooks are silent."""
@@ -472,6 +475,9 @@ class TestTraining:
             {"use_whole_image": False},
             {"num_aux_crops": 0, "num_rcnn_crops": 0},
             {"attention_variant": "deepke", "num_aux_crops": 0, "num_rcnn_crops": 0},
+            {"attention_variant": "mkgformer"},
+            {"attention_variant": "mkgformer", "text_attends_vision": False},
+            {"attention_variant": "mkgformer", "vision_attends_text": False},
         ],
         ids=str,
     )
@@ -497,10 +503,11 @@ class TestTraining:
                 ]
                 assert lacking == []
 
+    @pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
     @pytest.mark.parametrize("reentrant", [False, True])
     @pytest.mark.parametrize("pictures", [False, True])
-    def test_gradient_checkpointing(self, make_config, make_inputs, reentrant, pictures):
-        model, inputs = self.without_dropout(make_config), make_inputs(pictures)
+    def test_gradient_checkpointing(self, make_config, make_inputs, reentrant, pictures, variant):
+        model, inputs = self.without_dropout(make_config, attention_variant=variant), make_inputs(pictures)
         loss, gradients = self.loss_and_gradients(model, inputs)
         # its name before transformers 5.23
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
@@ -514,9 +521,11 @@ class TestTraining:
             torch.testing.assert_close(checkpointed[name], gradient, msg=name)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-    def test_autocast(self, make_config, make_inputs, dtype, implementation):
-        model = self.without_dropout(make_config, attn_implementation=implementation)
+    @pytest.mark.parametrize(
+        ("variant", "implementation"), [("corrected", "eager"), ("corrected", "sdpa"), ("mkgformer", "sdpa")]
+    )
+    def test_autocast(self, make_config, make_inputs, dtype, variant, implementation):
+        model = self.without_dropout(make_config, attention_variant=variant, attn_implementation=implementation)
         loss, _ = self.loss_and_gradients(model, make_inputs())
         with torch.autocast("cpu", dtype=dtype):
             lower, gradients = self.loss_and_gradients(model, make_inputs())
@@ -527,7 +536,7 @@ class TestTraining:
     @pytest.mark.skipif(
         torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not"
     )
-    @pytest.mark.parametrize("variant", ["corrected", "deepke"])
+    @pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
     def test_compile_without_graph_breaks(self, make_config, make_inputs, variant):
         model = make_model(make_config(attention_variant=variant, **LABELS))
         inputs = make_inputs()
@@ -559,10 +568,11 @@ class NoSynchronisation(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_forward_on_an_accelerator_does_not_synchronise(make_config, make_inputs):
+@pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
+def test_forward_on_an_accelerator_does_not_synchronise(make_config, make_inputs, variant):
     """On the meta device, which like CUDA has no values to read on the host."""
     with torch.device("meta"):
-        model = IFAformerForTokenClassification(make_config(**LABELS)).eval()
+        model = IFAformerForTokenClassification(make_config(attention_variant=variant, **LABELS)).eval()
     inputs = {name: value.to("meta") for name, value in make_inputs().items()}
     with NoSynchronisation():
         outputs = model(**inputs, crf_mask=inputs["attention_mask"].bool())

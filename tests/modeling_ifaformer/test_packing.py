@@ -36,8 +36,9 @@ def test_values_at_hand():
         ({}, lambda inputs: {name: inputs[name] for name in ("input_ids", "attention_mask")}),
         ({"attn_implementation": "eager"}, lambda inputs: inputs),
         ({"vision_attends_text": False}, lambda inputs: inputs),
+        ({"attention_variant": "mkgformer"}, lambda inputs: inputs),
     ],
-    ids=["as it is", "padded left", "one row", "no pictures", "eager", "vision alone"],
+    ids=["as it is", "padded left", "one row", "no pictures", "eager", "vision alone", "mkgformer"],
 )
 def test_packed_and_padded_agree(make_config, make_inputs, config, change, monkeypatch):
     torch.manual_seed(0)

@@ -39,12 +39,13 @@ def emissions(model, inputs):
 
 
 class TestSaving:
+    @pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
     @pytest.mark.parametrize("text_config_class", [BertConfig, RobertaConfig, XLMRobertaConfig])
-    def test_round_trip_of_every_text_tower(self, make_config, make_inputs, tmp_path, text_config_class):
+    def test_round_trip_of_every_text_tower(self, make_config, make_inputs, tmp_path, text_config_class, variant):
         text_config = text_config_class(
             vocab_size=99, hidden_size=24, num_attention_heads=3, num_hidden_layers=3, intermediate_size=37
         )
-        model = make_model(make_config(text_config=text_config, **LABELS))
+        model = make_model(make_config(text_config=text_config, attention_variant=variant, **LABELS))
         model.save_pretrained(tmp_path)
         reloaded, info = IFAformerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
         assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))

@@ -115,6 +115,17 @@ def test_rollout_by_hand(make_batch, make_config):
     assert (first - second).abs().max() > 0.01
 
 
+def test_mkgformer_is_explained_by_occlusion(make_batch, make_config):
+    config = make_config(num_labels=5, attention_variant="mkgformer")
+    model, inputs = IFAformerForTokenClassification(config).eval(), make_batch()
+    with pytest.raises(ValueError, match=r"this is a model of the variant mkgformer\. Use explain='occlusion'"):
+        attention_shares(model, inputs, POSITIONS)
+    shares = occlusion_shares(model, inputs, tag_ids(model, inputs), POSITIONS)
+    for of_row, present in zip(shares, source_mask(inputs), strict=True):
+        assert torch.allclose(of_row.sum(dim=1), torch.ones(len(of_row)), atol=1e-5) and not of_row[:, ~present].any()
+    assert max(of_row[:, 1:].max() for of_row in shares if len(of_row)) > 0
+
+
 def test_the_kernel_is_put_back(make_batch, make_config):
     model = IFAformerForTokenClassification(make_config(num_labels=5)).eval()
     model.set_attn_implementation({"": "sdpa", "text_config": "sdpa", "vision_config": "eager"})

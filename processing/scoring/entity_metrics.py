@@ -2,12 +2,14 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 from seqeval.metrics import classification_report
+from seqeval.metrics.sequence_labeling import get_entities
 
 from processing.labels import entity_spans, first_positions, word_tags
 
@@ -65,19 +67,50 @@ def entity_metrics(
         `precision`, `recall`, `f1`, `support` and `per_type` of the same; `unreachable_words` and
         `unreachable_entities`: how many words no token stands for, and how many gold entities start or end with one.
     """
+    scored = [*scored_tags(tag_ids, word_ids, word_labels, id2label, protocol)]
+    scores = EntityScores().compute(
+        predictions=[predicted for _, predicted in scored], references=[gold for gold, _ in scored]
+    )
+    return {**scores, **unreachable_counts(word_ids, word_labels)}
+
+
+def scored_tags(
+    tag_ids: Any,
+    word_ids: Sequence[Sequence[int | None]],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+    protocol: str = "word",
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Of each text the gold and the predicted tags that are compared, of arguments as in [`entity_metrics`]."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    predictions, references = [], []
     for of_text, words, labels in zip(tag_ids, word_ids, word_labels, strict=True):
         if protocol == "word":
-            predictions.append(word_tags(of_text, words, len(labels), id2label))
-            references.append(list(labels))
+            yield list(labels), word_tags(of_text, words, len(labels), id2label)
         else:
             positions = first_positions(words)
-            predictions.append([id2label[int(of_text[position])] for position in positions.values()])
-            references.append([labels[word] for word in positions])
-    scores = EntityScores().compute(predictions=predictions, references=references)
-    return {**scores, **unreachable_counts(word_ids, word_labels)}
+            predicted = [id2label[int(of_text[position])] for position in positions.values()]
+            yield [labels[word] for word in positions], predicted
+
+
+def entity_counts(
+    tag_ids: Any,
+    word_ids: Sequence[Sequence[int | None]],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+    protocol: str = "word",
+) -> np.ndarray:
+    """
+    Of each text how many entities are correct, predicted and gold, (number of texts, 3): their sums are those from
+    which [`entity_metrics`], whose arguments these are, has its micro averages.
+    """
+    counts = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
+        for tags in scored_tags(tag_ids, word_ids, word_labels, id2label, protocol):
+            gold, predicted = ({*get_entities(of_text)} for of_text in tags)
+            counts.append((len(gold & predicted), len(predicted), len(gold)))
+    return np.array(counts).reshape(-1, 3)
 
 
 def figures(precision: float, recall: float, f1: float, support: float) -> dict[str, float | int]:
@@ -101,10 +134,9 @@ def entity_confusion(
         and one for missed entities.
     """
     pairs: Counter[tuple[str | None, str | None]] = Counter()
-    for of_text, words, gold in zip(tag_ids, word_ids, word_labels, strict=True):
-        predicted = word_tags(of_text, words, len(gold), id2label)
+    for of_text in scored_tags(tag_ids, word_ids, word_labels, id2label):
         gold_types, predicted_types = (
-            {(start, end): entity_type for entity_type, start, end in entity_spans(tags)} for tags in (gold, predicted)
+            {(start, end): entity_type for entity_type, start, end in entity_spans(tags)} for tags in of_text
         )
         for span in gold_types.keys() | predicted_types.keys():
             pairs[gold_types.get(span), predicted_types.get(span)] += 1

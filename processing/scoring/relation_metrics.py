@@ -49,6 +49,15 @@ def relation_metrics(
     }
 
 
+def relation_counts(predicted: Any, gold: Any, names: Sequence[str], negative: str | None = NO_RELATION) -> np.ndarray:
+    """
+    Of each row how many relations but the negative one are correct, predicted and gold, (number of rows, 3), each 0
+    or 1: their sums are those from which [`relation_metrics`], whose arguments these are, has its micro averages.
+    """
+    gold, predicted, absent, _ = _pairs(predicted, gold, names, negative)
+    return np.stack([(gold == predicted) & (gold != absent), predicted != absent, gold != absent], axis=1).astype(int)
+
+
 def relation_confusion(
     predicted: Any, gold: Any, names: Sequence[str], negative: str | None = NO_RELATION
 ) -> dict[str, Any]:

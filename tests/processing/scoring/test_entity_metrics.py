@@ -1,6 +1,15 @@
+import numpy as np
 import pytest
 
-from processing.scoring.entity_metrics import EntityScores, entity_confusion, entity_metrics, unreachable_counts
+from processing.labels import scheme_labels
+from processing.scoring.entity_metrics import (
+    PROTOCOLS,
+    EntityScores,
+    entity_confusion,
+    entity_counts,
+    entity_metrics,
+    unreachable_counts,
+)
 from processing.tokenizing import encode_words, join_words
 
 
@@ -98,3 +107,32 @@ def test_confusion(make_processor):
     }
     perfect, word_ids = encode(make_processor(), TEXTS, GOLD)
     assert entity_confusion(perfect, word_ids, GOLD, ID2LABEL)["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("label_scheme", ["word", "deepke"])
+def test_counts_of_texts_add_up_to_the_scores(protocol, label_scheme):
+    """Random tags, special labels and cut off words among them."""
+    random, labels = np.random.default_rng(0), scheme_labels([*ID2LABEL.values()], label_scheme)
+    gold = [random.choice([*ID2LABEL.values()], number).tolist() for number in random.integers(1, 9, 60)]
+    word_ids = [[None, *range(random.integers(0, len(tags) + 1)), None] for tags in gold]
+    tag_ids = [
+        [
+            labels.index(gold[text][word])
+            if word is not None and random.random() < 0.7
+            else random.integers(len(labels))
+        ]
+        for text, words in enumerate(word_ids)
+        for word in words
+    ]
+    numbers = iter(of_token for (of_token,) in tag_ids)
+    arguments = ([[next(numbers) for _ in words] for words in word_ids], word_ids, gold, dict(enumerate(labels)))
+    counts, scores = entity_counts(*arguments, protocol), entity_metrics(*arguments, protocol)
+    assert counts.shape == (60, 3)
+    correct, predicted, of_gold = counts.sum(axis=0)
+    assert 0 < correct < min(predicted, of_gold) and of_gold == scores["support"]
+    assert (correct / predicted, correct / of_gold) == pytest.approx((scores["precision"], scores["recall"]))
+    for text in range(60):
+        alone = entity_counts(*([of[text]] for of in arguments[:3]), arguments[3], protocol)
+        assert (alone == counts[text]).all()
+    assert entity_counts([], [], [], ID2LABEL, protocol).shape == (0, 3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.scoring.relation_metrics import NO_PREDICTION, relation_confusion, relation_metrics
+from processing.scoring.relation_metrics import NO_PREDICTION, relation_confusion, relation_counts, relation_metrics
 
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,6 +36,9 @@ def test_against_counting(negative, pairs):
     scores = relation_metrics(predicted, gold, NAMES, negative)
     pairs = [(absent if relation == NO_PREDICTION else relation, other) for relation, other in pairs]
     positive = set(range(len(NAMES))) - {absent}
+    correct, of_predicted, of_gold = relation_counts(predicted, gold, NAMES, negative).sum(axis=0)
+    assert (correct / (of_predicted or 1), correct / (of_gold or 1)) == (scores["precision"], scores["recall"])
+    assert of_gold == scores["support"]
     found = {relation for pair in pairs for relation in pair} & positive
     assert list(scores["per_type"]) == sorted(NAMES[relation] for relation in found)
     for relation in found:

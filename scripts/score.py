@@ -29,9 +29,13 @@ class ScoringArguments(DataSourceArguments):
         "looks at them.",
         False,
     )
-    seed: int = option("The seed of the shuffling.", 0)
+    seed: int = option("The seed of the shuffling, and of the resamples by which two results are compared.", 0)
     batch_size: int = option("How many rows make a batch, on each device.", 64)
     output: str | None = option("A JSON file to which the results are written.")
+    errors: str | None = option(
+        "A page of HTML to write about the errors, which are also printed: their kinds, by type, length, capitals and "
+        "words that are unseen in training, or by relation and distance; and examples."
+    )
     demo_page: str | None = option(
         "A page of HTML to write about a model of the demo data: one sentence with four pictures, and the scores."
     )
@@ -48,13 +52,13 @@ def main() -> None:
             "--demo_page works only with --dataset demo --split test --protocol word, got --dataset "
             f"{arguments.dataset} --split {arguments.split} --protocol {arguments.protocol}. Leave --demo_page out."
         )
-    output, demo_page_path = output_path(arguments.output), output_path(arguments.demo_page)
+    output, demo_page_path, errors_path = map(output_path, (arguments.output, arguments.demo_page, arguments.errors))
 
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
     from modeling_ifaformer.training.scoring import score_checkpoints
     from processing.data.tasks import check_task, choose_split
     from processing.jobs.atomic_files import write_json, write_text
-    from processing.scoring.results_table import out_of_reach, results_table
+    from processing.scoring.results_table import differences_table, out_of_reach, results_table
 
     with user_errors():
         checkpoints = {name: load_checkpoint(name, arguments.task) for name in arguments.checkpoints}
@@ -67,9 +71,10 @@ def main() -> None:
         if report:
             print(report)
         check_task(data, arguments.dataset, arguments.task)
+        rows = choose_split(data, arguments.split)
         results = score_checkpoints(
             checkpoints,
-            choose_split(data, arguments.split),
+            rows,
             protocols=PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,),
             shuffle_seed=arguments.seed if arguments.shuffle_pictures else None,
             batch_size=arguments.batch_size,
@@ -78,6 +83,21 @@ def main() -> None:
     print(results_table(results))
     for name, result in results.items():
         print(f"{name}: {out_of_reach(result)}.")
+    differences = results.differences(seed=arguments.seed)
+    if differences:
+        print(f"\n{differences_table(differences)}")
+        for name, difference in differences.items():
+            results[name]["difference"] = difference
+    if errors_path:
+        from processing.inspection.error_page import error_page
+        from processing.scoring.error_report import errors_text
+
+        analyses = results.errors(data.get("train"))
+        for name, analysis in analyses.items():
+            print(f"\n{errors_text(name, analysis, rows)}")
+        with user_errors():
+            write_text(error_page(analyses, rows, name=arguments.dataset, split=arguments.split), errors_path)
+        print(f"\nThe errors as a page, for the browser:\n{arguments.errors}")
     if output:
         with user_errors():
             write_json(results, output)

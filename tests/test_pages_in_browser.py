@@ -13,8 +13,11 @@ from modeling_ifaformer.prediction.prediction_report import PredictionReport
 from processing import IFAformerPipeline
 from processing.columns import CROP_COLUMNS
 from processing.data.demo.entity_tweets import DemoMNER
+from processing.inspection.error_page import error_page
 from processing.inspection.sample_page import choose_rows, sample_page
 from processing.inspection.statistics import split_statistics
+from processing.labels import TWITTER_TAGS
+from processing.scoring.error_analysis import analyse_entities
 
 
 RESULTS = {"tiny": {"f1": 0.5, "support": 3}}
@@ -34,20 +37,34 @@ def tagged_page(checkpoint, **options):
     return results_page("Entities", "tiny", shown, report, is_explained=bool(options)).decode()
 
 
-def data_page(checkpoint, cache):
+def demo_data(cache):
     builder = DemoMNER(cache_dir=str(cache), num_train=4, num_validation=1, num_test=1)
     builder.download_and_prepare()
     encoded = {"image": Encoded(decode=False)} | {name: List(Encoded(decode=False)) for name in CROP_COLUMNS}
     data = builder.as_dataset()
-    data = data.cast(Features({**data["train"].features, **encoded}))
+    return data.cast(Features({**data["train"].features, **encoded}))
+
+
+def data_page(checkpoint, cache):
+    data = demo_data(cache)
     statistics = {split: split_statistics(rows) for split, rows in data.items()}
     return sample_page(data, choose_rows(data), statistics, name="demo")
+
+
+def errors_page(checkpoint, cache):
+    rows = demo_data(cache)["train"]
+    gold = [[TWITTER_TAGS[tag] for tag in tags] for tags in rows["ner_tags"]]
+    predicted = [["B-LOC"] * len(tags) for tags in gold]
+    analysis = analyse_entities(zip(gold, predicted, strict=True), rows["tokens"])
+    assert {match.kind for match in analysis.matches} >= {"wrong type", "spurious"}
+    return error_page({"tiny": analysis}, rows, name="demo", split="train")
 
 
 PAGES = {
     "explained": lambda checkpoint, folder: tagged_page(checkpoint, explain="occlusion"),
     "report": lambda checkpoint, folder: tagged_page(checkpoint),
     "data": data_page,
+    "errors": errors_page,
     "demo": lambda checkpoint, folder: demo_page({"tiny": load_checkpoint(checkpoint)}, RESULTS),
 }
 

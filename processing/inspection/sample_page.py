@@ -68,16 +68,21 @@ def sample_page(
     findings = "".join(f'<p class="note">{escaped(line)}</p>' for line in report.splitlines())
     if any(number for of_split in statistics.values() for column in CROP_COLUMNS for number in of_split[column]):
         findings += f"<p>{FRAMES}</p>"
-    samples = "".join(_sample(split, data[split], index, max_megapixels) for split, index in rows)
+    samples = "".join(row_html(split, data[split], index, max_megapixels=max_megapixels) for split, index in rows)
     body = f'{table(header, lines)}{findings}<h2>Samples</h2><div class="tweets">{samples}</div>'
     return page(f"Data set {without_folders(name)}", body)
 
 
-def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str:
-    """One row as HTML."""
+def row_html(
+    split: str, rows: Dataset, index: int, notes: Sequence[str] = (), max_megapixels: float = MAX_MEGAPIXELS
+) -> str:
+    """
+    One row of a split as HTML: its text with the gold names, or its gold relation, and its pictures; of crops those
+    whose columns the rows have. Below the text stand its id and the notes. See [`sample_page`] for the rest.
+    """
     row = rows[index]
     text, _, offsets = row_words(row)
-    relations, told = [], [f"{split}, {without_folders(row['id'])}"]
+    relations, told = [], [f"{split}, {without_folders(row['id'])}", *notes]
     if "ner_tags" in row:
         names = label_names(rows, "ner_tags")
         spans = entity_spans([names[tag] for tag in row["ner_tags"]])
@@ -92,7 +97,7 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
     ]
     crops = {column: _found(row, column) for column in CROP_COLUMNS}
     pictures: dict[str, list[Any]] = {"image": [] if row["image"] is None else [row["image"]]}
-    pictures |= {column: row[column] or [] for column in CROP_COLUMNS}
+    pictures |= {column: row.get(column) or [] for column in CROP_COLUMNS}
     for column, of_column in pictures.items():
         if crops.get(column) and any(pictures["image"]):  # the crops are parts of the picture that is shown
             pictures[column] = []
@@ -114,5 +119,5 @@ def _sample(split: str, rows: Dataset, index: int, max_megapixels: float) -> str
 def _found(row: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
     """What a detector said of the crops of a column, where it is known of each of them."""
     objects = row.get(column.replace("_crops", "_objects")) or []
-    is_known = len(objects) == len(row[column] or []) and all(found["box"] for found in objects)
+    is_known = len(objects) == len(row.get(column) or []) and all(found["box"] for found in objects)
     return objects if is_known else []

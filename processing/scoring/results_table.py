@@ -71,6 +71,15 @@ def metrics_spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def differences_table(differences: Mapping[str, Mapping[str, Any]]) -> str:
+    """A text table of differences in F1, as [`CheckpointScores.differences`] gives them; points of F1 in percent."""
+    lines = [["difference in F1, paired bootstrap", "to", "points", "95 % interval", "p"]]
+    for name, of in differences.items():
+        points, low, high = (f"{100 * of[key]:+.2f}" for key in ("f1", "low", "high"))
+        lines.append([name, of["to"], points, f"{low} to {high}", f"{of['p_value']:.4f}"])
+    return text_table(lines, num_names=2)
+
+
 def out_of_reach(scores: Mapping[str, Any]) -> str:
     """What of the rows the model had no chance with, by metrics of entities or of relations."""
     if "unreadable_rows" in scores:

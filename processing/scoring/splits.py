@@ -1,6 +1,7 @@
 """The splits of a data set as a model reads them and is scored on them, for each task."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from processing.features.prepare import prepare_features, unusable_pictures
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
-from .entity_metrics import entity_confusion, entity_metrics
-from .relation_metrics import NO_PREDICTION, relation_confusion, relation_metrics
+from .entity_metrics import entity_confusion, entity_counts, entity_metrics, scored_tags
+from .error_analysis import ErrorAnalysis, analyse_entities, analyse_relations
+from .relation_metrics import NO_PREDICTION, relation_confusion, relation_counts, relation_metrics
 
 
 class Split:
@@ -51,6 +53,23 @@ class Split:
         if self.processor.relations is not None:
             return relation_metrics(**self._relations(answers))
         return entity_metrics(**self._entities(answers), protocol=protocol)
+
+    def counts(self, answers: Any, protocol: str = "word") -> np.ndarray:
+        """How many answers are correct, predicted and gold, (rows, 3); arguments as for [`score`]."""
+        if self.processor.relations is not None:
+            return relation_counts(**self._relations(answers))
+        return entity_counts(**self._entities(answers), protocol=protocol)
+
+    def errors(self, answers: Any, train_words: Iterable[str] | None = None) -> ErrorAnalysis:
+        """
+        See [`analyse_entities`], in the protocol `word`, or [`analyse_relations`]; `answers` as for [`score`].
+        """
+        if self.processor.relations is None:
+            return analyse_entities(scored_tags(**self._entities(answers)), self.rows["tokens"], train_words)
+        of_rows = self._relations(answers)
+        labels = {index: name for index, name in enumerate(of_rows["names"]) if name != of_rows["negative"]}
+        pairs = (map(labels.get, pair) for pair in zip(of_rows["gold"], of_rows["predicted"].tolist(), strict=True))
+        return analyse_relations(pairs, self.rows.select_columns(["tokens", "head", "tail"])[:])
 
     def confusion(self, answers: Any) -> dict[str, Any]:
         """See [`entity_confusion`] or [`relation_confusion`]; `answers` as for [`score`]."""

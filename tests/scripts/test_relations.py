@@ -87,11 +87,15 @@ def test_training_learns_relations_and_keeps_everything(trained):
 def test_scoring_reproduces_training_s_figures(trained, tweets, run_script, tmp_path):
     folder, *_ = trained
     options = ("--checkpoints", folder, "--dataset", tweets, "--cache_dir", tmp_path)
-    printed = run_script("score.py", *options, "--output", tmp_path / "scores.json").stdout
+    options += ("--output", tmp_path / "scores.json", "--errors", tmp_path / "errors.html")
+    printed = run_script("score.py", *options).stdout
     assert (
         json.loads((tmp_path / "scores.json").read_text())[str(folder)]
         == json.loads((folder / "results.json").read_text())["test"]
     )
+    # The row that has no room is missed.
+    assert "missed: a gold relation where none is predicted (1 in 1 of 9 tweets)" in printed
+    assert "words between: 0 to 2" in (tmp_path / "errors.html").read_text(encoding="utf-8")
     assert "accuracy" in printed and "1 rows have no room" in printed
 
 

@@ -22,9 +22,18 @@ def test_the_page_is_about_the_test_split_of_the_demo(monkeypatch, options):
 
 def test_the_page_shows_the_figures_that_are_written(checkpoint, run_script, repository, tmp_path):
     options = ("--dataset", "demo", "--cache_dir", tmp_path, "--output", "scores.json", "--demo_page", "index.html")
+    options += ("--errors", "errors.html")
     result = run_script("score.py", "--checkpoints", checkpoint, "--shuffle_pictures", *options, cwd=tmp_path)
     assert result.stdout.splitlines()[-1] == "index.html"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert scores[f"{checkpoint} (pictures shuffled)"]["difference"]["to"] == checkpoint
+    assert "95 % interval" in result.stdout and "difference" not in scores[checkpoint]
     assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in scores.values()]
+    errors = (tmp_path / "errors.html").read_text(encoding="utf-8")
+    for name, of in scores.items():
+        counts = re.search(rf"Errors of {re.escape(name)}:\n\n.*\nall +(.*)", result.stdout)[1].split()
+        assert counts[0] == str(of["support"]) and counts[4] == f"{100 * of['f1']:.1f}"
+        assert f"<td>{'</td><td>'.join(['all', *counts])}</td>" in errors
+    assert "training words: every word seen" in errors and "<svg" in errors and str(tmp_path) not in errors
     assert page.count("<figure>") == 4 and str(tmp_path) not in page and checkpoint not in page

@@ -47,8 +47,21 @@ def test_each_model_variant_and_protocol(rows, checkpoint, tmp_path):
     ]
     assert list(scores) == [*names, "blind [word]", "blind [published]"]
     assert all(result["support"] == 4 for result in scores.values())
+    differences = scores.differences(num_resamples=50)
+    assert {name: difference["to"] for name, difference in differences.items()} == {
+        "seeing (pictures shuffled) [word]": "seeing [word]",
+        "blind [word]": "seeing [word]",
+        "seeing (pictures shuffled) [published]": "seeing [published]",
+        "blind [published]": "seeing [published]",
+    }
+    for name, difference in differences.items():
+        assert difference["f1"] == pytest.approx(scores[name]["f1"] - scores[difference["to"]]["f1"])
     alone = score_checkpoints({"seeing": seeing}, rows, batch_size=3, cache_dir=str(tmp_path))
-    assert alone == {"seeing": scores["seeing [word]"]}
+    assert alone == {"seeing": scores["seeing [word]"]} and alone.differences() == {}
+    analyses = scores.errors(rows.select([0]))
+    assert list(analyses) == ["seeing", "seeing (pictures shuffled)", "blind"]
+    assert analyses["blind"].counts["training words"]["every word seen"]["gold"] == 2, "Jordan and Paris"
+    assert "training words" not in alone.errors()["seeing"].counts
 
 
 def test_what_is_refused(rows, checkpoint, relation_checkpoint, tmp_path):

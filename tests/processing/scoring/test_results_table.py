@@ -1,4 +1,4 @@
-from processing.scoring.results_table import out_of_reach, results_table
+from processing.scoring.results_table import differences_table, out_of_reach, results_table
 
 
 FIGURES = {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "support": 4}
@@ -32,3 +32,9 @@ def test_mean_and_deviation():
 def test_what_is_out_of_reach():
     assert out_of_reach(ENTITIES) == "3 of 4 entities are out of the model's reach"
     assert out_of_reach(RELATIONS) == "2 rows have no room for both entities and count as without relation"
+
+
+def test_differences():
+    difference = {"to": "one", "f1": -0.0125, "low": -0.03, "high": 0.005, "p_value": 0.04321}
+    _, line = differences_table({"other": difference}).splitlines()
+    assert line.split() == ["other", "one", "-1.25", "-3.00", "to", "+0.50", "0.0432"]

@@ -35,6 +35,17 @@ def test_rows_without_a_token_are_missed(tagged, make_processor, tmp_path, caplo
     assert (scores["unreachable_words"], scores["unreachable_entities"]) == (1, 1)
     assert split.score(perfect, "published")["recall"] == 1
     assert split.confusion(perfect) == {"types": ["PER"], "counts": [[2, 1], [0, 0]]}
+    assert split.counts(perfect).tolist() == [[1, 1, 1], [0, 0, 1], [1, 1, 1]]
+    assert split.counts(perfect, "published").tolist() == [[1, 1, 1], [0, 0, 0], [1, 1, 1]]
+    assert [(match.row, match.kind) for match in split.errors(perfect).matches] == [
+        (0, "correct"),
+        (1, "missed"),
+        (2, "correct"),
+    ]
+    assert split.errors(perfect, ["JORDAN"]).counts["training words"] == {
+        "every word seen": {"gold": 2, "predicted": 2, "correct": 2},
+        "no word seen": {"gold": 1, "missed": 1},
+    }
     with pytest.raises(ValueError, match=r"zip\(\)"):
         split.score(perfect[:1])
 
@@ -76,6 +87,12 @@ def test_rows_whose_entities_have_no_room_count_as_without_relation(
     scores = split.score(np.array([1, 0]))
     assert (scores["accuracy"], scores["recall"], scores["unreadable_rows"]) == (pytest.approx(2 / 3), 0.5, 1)
     assert split.confusion(np.array([1, 0]))["counts"] == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert split.counts(np.array([1, 0])).tolist() == [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert split.errors(np.array([2, 1])).matches == [
+        (0, "wrong relation", ("x", 1, 2), ("y", 1, 2)),
+        (1, "missed", ("y", 1, 31), None),
+        (2, "spurious", None, ("x", 1, 3)),
+    ]
     processor.max_length = None
     assert len(Split(related, processor, cache_dir=str(tmp_path)).features) == 3
 

@@ -10,7 +10,7 @@ from processing.problems import visible
 from processing.tokenizing import row_words
 
 from .bootstrap import f1_of_counts
-from .error_analysis import CORRECT, ErrorAnalysis, Found
+from .error_analysis import CORRECT, ErrorAnalysis, Match
 
 
 NUM_CONFUSIONS = 10
@@ -51,22 +51,18 @@ def answers_lines(analysis: ErrorAnalysis, index: int, row: Mapping[str, Any]) -
     """All gold and predicted answers of a row, a line for each kind that it has: "missed: Jordan (PER)"."""
     lines = []
     for kind in (*analysis.kinds, CORRECT):
-        of_kind = [match for match in analysis.matches if match.row == index and match.kind == kind]
-        said = [
-            ", predicted ".join(
-                _said(of, row) for of in dict.fromkeys((match.gold, match.predicted)) if of is not None
-            )
-            for match in of_kind
-        ]
+        said = [_said(match, row) for match in analysis.matches if match.row == index and match.kind == kind]
         if said:
             lines.append(f"{kind}: {'; '.join(said)}")
     return lines
 
 
-def _said(found: Found, row: Mapping[str, Any]) -> str:
+def _said(match: Match, row: Mapping[str, Any]) -> str:
+    answers = [of for of in dict.fromkeys((match.gold, match.predicted)) if of is not None]
     if "head" in row:
-        return f"{found.label} ({row['head']['name']}, {row['tail']['name']})"
-    return f"{' '.join(row['tokens'][found.start : found.end])} ({found.label})"
+        relations = ", predicted ".join(of.label for of in answers)
+        return f"{relations} ({row['head']['name']}, {row['tail']['name']})"
+    return ", predicted ".join(f"{' '.join(row['tokens'][of.start : of.end])} ({of.label})" for of in answers)
 
 
 def errors_text(name: str, analysis: ErrorAnalysis, rows: Dataset) -> str:

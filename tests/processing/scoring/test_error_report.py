@@ -52,8 +52,6 @@ def test_relations_name_head_and_tail():
     rows = {"tokens": ["Jordan", "met", "Paris"], "head": {"name": "Jordan", "start": 0, "end": 1}}
     rows["tail"] = {"name": "Paris", "start": 2, "end": 3}
     analysis = analyse_relations([("peer", "member")] * 2, {name: [of] * 2 for name, of in rows.items()})
-    assert answers_lines(analysis, 1, rows) == [
-        "wrong relation: peer (Jordan, Paris), predicted member (Jordan, Paris)"
-    ]
+    assert answers_lines(analysis, 1, rows) == ["wrong relation: peer, predicted member (Jordan, Paris)"]
     assert confusion_lines(analysis) == (["gold and predicted", "times"], [["peer, predicted member", "2"]])
     assert counts_lines(analysis)[0][-4:] == ["correct", "missed", "wrong relation", "spurious"]

@@ -88,7 +88,7 @@ class System:
 def measure_systems(work: Work) -> dict[str, Any]:
     """
     Rows of the table against its BERT-CRF, with batches at hand. Models are made anew in every round, one at a time:
-    together, with gradients and the optimizer's state, they would take 35 GB.
+    together, with gradients and the optimizer's state, they would take some 30 GB.
     """
     table = read_table(str(TABLE))
     options = {row.name: {**table.common, **row.options} for row in measured_rows(table)}

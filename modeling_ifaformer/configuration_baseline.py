@@ -35,7 +35,8 @@ class BaselineConfig(TaggerConfig):
             Height and width of pictures and crops in pixels. Defaults to 224 for a ResNet. For CLIP it is the tower's.
         freeze_vision (`bool`, defaults to `True`):
             Whether the vision tower stays as it is: it gets no gradients and is always in evaluation mode.
-        label_scheme, use_whole_image, initializer_range, vocab_size, id2label, label2id:
+        label_scheme, use_whole_image, initializer_range, calibration_temperature, thresholds, vocab_size,
+        id2label, label2id:
             As in [`IFAformerConfig`].
         num_aux_crops, num_rcnn_crops (`int`, default to 0):
             Most crops of each kind in a picture. Each crop is one visual token behind those of the whole picture.
@@ -151,7 +152,7 @@ class BaselineConfig(TaggerConfig):
 
     def validate_architecture(self):
         """Part of the library's `validate`: runs at construction and before saving."""
-        problems = [*self._option_problems(), *self._tower_problems(), *self._label_problems()]
+        problems = [*self._option_problems(), *self._tower_problems(), *self._shared_problems()]
         if problems:
             raise ValueError("BaselineConfig: " + " ".join(problems))
 

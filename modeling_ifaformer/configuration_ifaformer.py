@@ -58,6 +58,9 @@ class TaggerConfig(PreTrainedConfig):
     use_whole_image: bool | None = None
     classifier_dropout: float | int | None = None
     initializer_range: float = 0.02
+    # Not `temperature`, which the library takes for a setting of text generation and may refuse to save.
+    calibration_temperature: float | int = 1.0
+    thresholds: dict | None = None
 
     def __post_init__(self, **kwargs):
         for name, labels in label_maps_of(self.id2label, self.label2id).items():
@@ -121,7 +124,9 @@ class TaggerConfig(PreTrainedConfig):
         is_roberta = text.model_type in ("roberta", "xlm-roberta")
         return text.max_position_embeddings - (text.pad_token_id + 1 if is_roberta else 0)
 
-    def _label_problems(self):
+    def _shared_problems(self):
+        if not 0 < self.calibration_temperature < math.inf:
+            yield f"calibration_temperature must be a number above 0, got {self.calibration_temperature}."
         if self.id2label is None:
             return
         if len(set(self.id2label.values())) != len(self.id2label):
@@ -162,6 +167,14 @@ class IFAformerConfig(TaggerConfig):
         head_marker_token_id, tail_marker_token_id (`int`, *optional*):
             Ids of the tokens that open the head and the tail entity; relation extraction only.
         initializer_range (`float`, defaults to 0.02): Standard deviation for new weights of the heads.
+        calibration_temperature (`float`, defaults to 1.0):
+            What the scores of tags and of relations are divided by before they become probabilities: the temperature
+            of [Guo et al., 2017](https://arxiv.org/abs/1706.04599), which `train.py` fits on the validation split. The
+            loss is that of these probabilities. A run that `train.py` begins with the model has 1 until it ends.
+        thresholds (`dict`, *optional*):
+            By entity type, the score below which an entity is left out where a pipeline has `threshold="best"`:
+            `train.py` chooses those with the best F1 on the validation split. None of its own for a type that is
+            absent.
         vocab_size (`int`, *optional*):
             Entries of the processor's tokenizer. `text_config.vocab_size` is raised to it where it is less, as it is
             where entity markers were added.
@@ -213,7 +226,8 @@ class IFAformerConfig(TaggerConfig):
 
     def validate_architecture(self):
         """Part of the library's `validate`: runs at construction and before saving."""
-        problems = [*self._option_problems(), *self._tower_problems(), *self._crop_problems(), *self._label_problems()]
+        problems = [*self._shared_problems(), *self._option_problems(), *self._tower_problems()]
+        problems += self._crop_problems()
         if problems:
             raise ValueError("IFAformerConfig: " + " ".join(problems))
 

@@ -8,6 +8,7 @@ never wait for the accelerator.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -35,7 +36,9 @@ class LinearChainCRF(CRF):
 
         start_transitions[y_1] + sum_i e_i[y_i] + sum_i transitions[y_{i-1}, y_i] + end_transitions[y_n]
 
-    and the probability of those tags is the softmax of that score over all tag sequences of length n.
+    and the probability of those tags is the softmax of that score, divided by the temperature, over all tag sequences
+    of length n. The temperature is the `calibration_temperature` of the `config`, 1 without one. The most likely tags
+    are the same at every temperature.
 
     Everything is computed by a call of the module, as hooks such as those of offloading need it.
 
@@ -50,8 +53,14 @@ class LinearChainCRF(CRF):
     `viterbi_decode` and `marginals` give -100 and 0 for a row without any scored position).
     """
 
-    def __init__(self, num_tags: int) -> None:
+    def __init__(self, num_tags: int, config: Any = None) -> None:
         super().__init__(num_tags, batch_first=True)
+        self.config = config
+
+    @property
+    def temperature(self) -> float:
+        """What all scores but those of `viterbi_decode` are divided by, emissions and transitions alike."""
+        return 1.0 if self.config is None else self.config.calibration_temperature
 
     def forward(  # type: ignore[override]
         self,
@@ -95,11 +104,11 @@ class LinearChainCRF(CRF):
     def _log_likelihood(self, emissions, tags, mask) -> torch.Tensor:
         order = _scored_first(mask)
         # (seq_length, num_tags, batch_size), and twice (seq_length, batch_size)
-        emissions = _gather(_float_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
+        emissions = _gather(self._tempered_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
         tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
         mask = _gather(mask, order).t()
         with _without_autocast(emissions.device):
-            start, end, transitions = self._scores()
+            start, end, transitions = (scores / self.temperature for scores in self._scores())
             last = _last_position(mask).unsqueeze(0)  # (1, batch_size)
             emitted = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) * mask
             moved = transitions[tags[:-1], tags[1:]] * mask[1:]
@@ -114,6 +123,10 @@ class LinearChainCRF(CRF):
     def _scores(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Start and end transitions (num_tags,), and transitions (previous tag, tag), in float32."""
         return self.start_transitions.float(), self.end_transitions.float(), self.transitions.float()
+
+    def _tempered_emissions(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """float32 emissions, 0 where nothing is scored: NaN or infinity there would spread through a sum."""
+        return emissions.float().masked_fill(~mask.unsqueeze(-1), 0.0) / self.temperature
 
     @torch.no_grad()
     def _best_tags(self, emissions, mask) -> torch.Tensor:
@@ -150,13 +163,13 @@ class LinearChainCRF(CRF):
 
     def _marginals(self, emissions, mask) -> torch.Tensor:
         with _without_autocast(emissions.device):
-            emissions = _float_emissions(emissions, mask)
+            emissions = self._tempered_emissions(emissions, mask)
             # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
             # transposed; both run side by side along a dimension of 2.
             orders = [_scored_first(mask), mask.size(1) - 1 - _scored_first(mask.flip(1))]
             # (seq_length, num_tags, 2, batch_size)
             aligned = torch.stack([_gather(emissions, order) for order in orders]).permute(2, 3, 0, 1).contiguous()
-            start, end, transitions = self._scores()
+            start, end, transitions = (scores / self.temperature for scores in self._scores())
             # (previous tag, tag, 2, 1)
             transitions = torch.stack([transitions, transitions.t()], dim=-1).unsqueeze(-1)
             # (num_tags, 2)
@@ -223,11 +236,6 @@ def _messages(emissions: torch.Tensor, start: torch.Tensor, transitions: torch.T
 def _last_position(mask: torch.Tensor) -> torch.Tensor:
     """(seq_length, batch_size) -> (batch_size,): of the last scored position once aligned, 0 where there is none."""
     return (mask.sum(dim=0) - 1).clamp(min=0)
-
-
-def _float_emissions(emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """float32 emissions, 0 where nothing is scored: NaN or infinity there would spread through a sum."""
-    return emissions.float().masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
 def _scored_first(mask: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         dropout = {"umt": 0.0, "cnn_bilstm": config.lstm_dropout}.get(config.system, 0.1)
         self.dropout = nn.Dropout(dropout if config.classifier_dropout is None else config.classifier_dropout)
         self.classifier = nn.Linear(encoder.output_size, len(labels))
-        self.crf = LinearChainCRF(len(labels))
+        self.crf = LinearChainCRF(len(labels), config)
         if encoder.span_size is not None:
             mixing = span_mixing(labels)
             self.register_buffer("span_mixing", mixing, persistent=False)

@@ -215,7 +215,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         self.dropout = nn.Dropout(0.1 if dropout is None else dropout)
         assert config.num_labels is not None  # the library fills in the label maps
         self.classifier = nn.Linear(config.text_config.hidden_size, config.num_labels)
-        self.crf = LinearChainCRF(config.num_labels)
+        self.crf = LinearChainCRF(config.num_labels, config)
         self.post_init()
 
     @can_return_tuple
@@ -325,7 +325,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         markers = [self._marker_position(input_ids, inputs_embeds, entity) for entity in ("head", "tail")]
         # (B, D) at each marker -> (B, 2 D)
         entities = torch.cat([hidden_states[rows, position] for position in markers], dim=-1)
-        logits = self.classifier(self.dropout(entities))
+        logits = self.classifier(self.dropout(entities)) / self.config.calibration_temperature
         return IFAformerRelationOutput(
             loss=None if labels is None else nn.functional.cross_entropy(logits.float(), labels),
             logits=logits,

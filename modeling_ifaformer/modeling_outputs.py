@@ -38,7 +38,8 @@ class IFAformerTokenClassifierOutput(TokenClassifierOutput):
 
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the CRF's negative log-likelihood, batch mean.
-        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`): The CRF's emissions.
+        logits (`torch.Tensor` of shape `(batch_size, seq_length, num_labels)`):
+            The CRF's emissions. The CRF itself divides them by the temperature.
         tag_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
             The best path, -100 where nothing is scored. None in training mode, where nothing is decoded.
     """
@@ -55,7 +56,8 @@ class IFAformerRelationOutput(SequenceClassifierOutput):
 
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): With `labels`, the cross-entropy, mean over the batch.
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Scores of the relations before the softmax.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            Scores of the relations before the softmax, divided by the temperature.
     """
 
     image_hidden_states: tuple[torch.Tensor, ...] | None = None

@@ -8,6 +8,7 @@ from processing.columns import CROP_COLUMNS
 from processing.data import load_data
 from processing.data.demo.relation_tweets import TYPICAL_RELATIONS, plan_relation
 from processing.labels import entity_spans
+from processing.scoring.calibration import calibration_error
 from processing.tokenizing import row_words
 
 
@@ -46,13 +47,6 @@ def answers(run, tmp_path_factory):
         return 2 * is_right.sum() / (len(gold) + len(found)), scores, is_right
 
     return of
-
-
-def calibration_error(scores, is_right):
-    """The expected calibration error in ten bins (Guo et al., 2017, https://arxiv.org/abs/1706.04599)."""
-    bins = np.minimum((10 * scores).astype(int), 9)
-    of_bins = [(bins == number).mean() * abs((scores - is_right)[bins == number].mean()) for number in set(bins)]
-    return sum(of_bins)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from .run_folder import (
     remove_stale,
     run_settings,
 )
+from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
 from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
@@ -337,9 +338,12 @@ def _train(
         stop.restore_signals()
     seconds = stopwatch.seconds  # without those of scoring
     trainer.compute_metrics = None
-    answers = {
-        name: trainer.predict(splits[name].features).predictions for name in ("test", "validation") if name in splits
+    trainer.preprocess_logits_for_metrics = logits_and_answers  # type: ignore[assignment]
+    predictions: dict[str, Any] = {
+        name: trainer.predict(splits[name].features) for name in ("test", "validation") if name in splits
     }
+    answers = {name: of.predictions[1] for name, of in predictions.items()}
+    calibration = calibrate(trainer.model, splits, predictions)  # before the model is saved with its temperature
     try:
         trainer.save_model()
     except WRITE_ERRORS as error:
@@ -350,6 +354,7 @@ def _train(
         **{name: splits[name].score(answers[name]) for name in answers},
         "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
         "best_checkpoint": trainer.state.best_model_checkpoint,
+        "calibration": calibration,
         "seed": run.arguments.seed,
         "num_parameters": model.num_parameters(),
         "num_trainable_parameters": model.num_parameters(only_trainable=True),

@@ -1,22 +1,120 @@
-"""Scores of trained models on a split of a data set."""
+"""Scores of trained models on splits of a data set, and how their own scores are calibrated."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainingArguments
 
+from modeling_ifaformer.crf import LinearChainCRF
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
 from processing.scoring.bootstrap import NUM_RESAMPLES, paired_bootstrap
 from processing.scoring.error_analysis import ErrorAnalysis
+from processing.scoring.calibration import (
+    ScoredAnswers,
+    best_thresholds,
+    calibration_error,
+    fit_temperature,
+    log_loss,
+    thresholded_f1,
+)
 from processing.scoring.splits import Split, shuffle_pictures
 
-from .trainer import IFAformerTrainer
+from .trainer import IFAformerTrainer, answers_of_logits
 
 
 SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
+ROWS_AT_ONCE = 512  # in the CRF, which has all else in memory already
+
+
+def logits_and_answers(outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A `preprocess_logits_for_metrics` for a Trainer, whose predictions [`calibrate`] takes."""
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    return logits.float(), answers_of_logits(outputs, labels)
+
+
+def calibrate(model: Any, splits: Mapping[str, Split], predictions: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Set the `calibration_temperature` of a model, which has 1 before, so that its scores are what share of such answers
+    is right (temperature scaling; [Guo et al., 2017](https://arxiv.org/abs/1706.04599)), and its `thresholds`.
+
+    For relations the cross-entropy of the softmax is least on the validation split. For entities it is the log loss of
+    their scores, see [`log_loss`]: at the temperature with the least negative log likelihood of the gold tags, scores
+    of entities are still too high, since they are a mean over words, all of which have to be right.
+
+    Args:
+        predictions: by the name of the split, `validation` among them, what a Trainer with [`logits_and_answers`]
+            predicts for its features.
+
+    Returns:
+        The `temperature`; for entities the `thresholds` of scores by type with the best F1 on the validation split,
+        see [`best_thresholds`], which the model's configuration has too. Of each split the `calibration_error` of
+        scores `before` and `after`, see [`calibration_error`], and for entities the `thresholded_f1`.
+    """
+    config = copy(model.config)
+    validation = splits["validation"]
+    logits = {name: torch.from_numpy(of.predictions[0]) for name, of in predictions.items()}
+    answers = {name: torch.from_numpy(of.predictions[1]) for name, of in predictions.items()}
+    crf = None if validation.processor.relations is not None else _whole_crf(model, config)
+
+    def scored(name: str, temperature: float) -> ScoredAnswers:
+        config.calibration_temperature = temperature
+        found = answers[name]
+        if crf is None:
+            probabilities = (logits[name] / temperature).softmax(dim=-1).gather(-1, found.unsqueeze(-1)).squeeze(-1)
+        else:
+            probabilities = _tag_probabilities(crf, logits[name], found)
+        return splits[name].scored(found.numpy(), probabilities.numpy())
+
+    def loss(temperature: float) -> float:
+        if crf is not None:
+            _, *scores = scored("validation", temperature)
+            return log_loss(*scores)
+        gold = torch.from_numpy(predictions["validation"].label_ids)
+        return torch.nn.functional.cross_entropy(logits["validation"] / temperature, gold).item()
+
+    before = {name: scored(name, 1.0) for name in predictions}
+    temperature = fit_temperature(loss) if len(before["validation"].scores) else 1.0
+    after = {name: scored(name, temperature) for name in predictions}
+    model.config.calibration_temperature = temperature
+    results: dict[str, Any] = {"temperature": temperature}
+    of_splits: dict[str, dict[str, Any]] = {}
+    for name, of in after.items():
+        errors = [calibration_error(some.scores, some.is_right) for some in (before[name], of)]
+        of_splits[name] = {"calibration_error": dict(zip(("before", "after"), errors, strict=True))}
+    if crf is not None:
+        num_gold = {name: splits[name].score(found.numpy())["support"] for name, found in answers.items()}
+        thresholds = best_thresholds(after["validation"], num_gold["validation"])
+        results["thresholds"] = model.config.thresholds = thresholds
+        for name, of in after.items():
+            of_splits[name]["thresholded_f1"] = thresholded_f1(of, num_gold[name], thresholds)
+    return {**results, **of_splits}
+
+
+def _whole_crf(model: Any, config: Any) -> LinearChainCRF:
+    """A copy of the model's CRF on the CPU, with that configuration. FSDP has parts of it in each process."""
+    crf = LinearChainCRF(config.num_labels, config)
+    weights: dict[str, Any] = model.crf.state_dict()
+    whole = {name: of.full_tensor() if hasattr(of, "full_tensor") else of for name, of in weights.items()}
+    crf.load_state_dict({name: of.float().cpu() for name, of in whole.items()})
+    return crf
+
+
+def _tag_probabilities(crf: LinearChainCRF, emissions: torch.Tensor, tag_ids: torch.Tensor) -> torch.Tensor:
+    """The probability of each tag under the CRF, (number of rows, seq_length), 0 where there is none (-100)."""
+    with torch.no_grad():
+        return torch.cat(
+            [
+                crf.marginals(emissions[rows], tag_ids[rows] >= 0)
+                .gather(-1, tag_ids[rows].clamp(min=0).unsqueeze(-1))
+                .squeeze(-1)
+                for rows in torch.arange(len(tag_ids)).split(ROWS_AT_ONCE)
+            ]
+        )
 
 
 class CheckpointScores(dict[str, dict[str, Any]]):

@@ -85,7 +85,7 @@ class IFAformerTrainer(Trainer):
             "processing_class": processing_class,
             "data_collator": replace(processing_class.data_collator, normalize_pixels=False),
             "compute_metrics": feature_metrics(processing_class),
-            "preprocess_logits_for_metrics": _answers,
+            "preprocess_logits_for_metrics": answers_of_logits,
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_loss(self.args, processing_class)
@@ -246,7 +246,7 @@ def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> N
         )
 
 
-def _answers(outputs: Any, labels: Any) -> torch.Tensor:
+def answers_of_logits(outputs: Any, labels: Any) -> torch.Tensor:
     """The tag ids of a model for entities, the relation ids of one for relations."""
     return outputs[1] if isinstance(outputs, tuple) else outputs.argmax(dim=-1)
 

@@ -12,6 +12,7 @@ from processing.features.prepare import prepare_features, unusable_pictures
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
+from .calibration import ScoredAnswers, entity_scores
 from .entity_metrics import entity_confusion, entity_counts, entity_metrics, scored_tags
 from .error_analysis import ErrorAnalysis, analyse_entities, analyse_relations
 from .relation_metrics import NO_PREDICTION, relation_confusion, relation_counts, relation_metrics
@@ -77,17 +78,35 @@ class Split:
             return relation_confusion(**self._relations(answers))
         return entity_confusion(**self._entities(answers))
 
+    def scored(self, answers: Any, probabilities: Any) -> ScoredAnswers:
+        """
+        The entities that were found, or the relation of each row that was read, with their scores.
+
+        Args:
+            answers: as for [`score`].
+            probabilities: of the tags or relations, in their shape.
+        """
+        if self.processor.relations is not None:
+            answers, gold = np.asarray(answers), np.asarray(self.rows["relation"])
+            read = self.features.select_columns(["row"])[:]["row"]
+            names = np.array(self.processor.relations)[answers]
+            return ScoredAnswers(names, np.asarray(probabilities), answers == gold[read])
+        return entity_scores(**self._entities(answers), probabilities=self._by_row(probabilities))
+
+    def _by_row(self, of_read: Any) -> list[Any]:
+        """What belongs to the rows that were read, as a list of all rows. The others have nothing."""
+        of_rows: list[Any] = [[] for _ in range(len(self.rows))]
+        for row, of_row in zip(self.features.select_columns(["row"])[:]["row"], of_read, strict=True):
+            of_rows[row] = of_row
+        return of_rows
+
     def _entities(self, answers: Any) -> dict[str, Any]:
         """Tags of all rows, as the metrics take them. A row that the model cannot read has no token and no answer."""
         names = label_names(self.rows, "ner_tags")
-        word_ids: list[list[int | None]] = [[] for _ in range(len(self.rows))]
-        tag_ids: list[Any] = [[] for _ in range(len(self.rows))]
-        read = self.features.select_columns(["row", "word_ids"])[:]
-        for row, of_tokens, answer in zip(read["row"], read["word_ids"], answers, strict=True):
-            word_ids[row], tag_ids[row] = [None if word < 0 else word for word in of_tokens], answer
+        word_ids = self.features.select_columns(["word_ids"])[:]["word_ids"]
         return {
-            "tag_ids": tag_ids,
-            "word_ids": word_ids,
+            "tag_ids": self._by_row(answers),
+            "word_ids": self._by_row([None if word < 0 else word for word in of_tokens] for of_tokens in word_ids),
             "word_labels": [[names[tag] for tag in tags] for tags in self.rows["ner_tags"]],
             "id2label": dict(enumerate(self.processor.labels)),
         }

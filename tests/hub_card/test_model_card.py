@@ -35,6 +35,12 @@ def results():
         ),
         "validation_f1_by_epoch": [0.6, 0.7334],
         "best_checkpoint": "/home/secret/run/checkpoint-9020",
+        "calibration": {
+            "temperature": 1.71,
+            "thresholds": {"PER": 0.39, "a|b": 0.58},
+            "test": {"calibration_error": {"before": 0.1612, "after": 0.0413}, "thresholded_f1": 0.8443},
+            "validation": {"calibration_error": {"before": 0.1523, "after": 0.0324}, "thresholded_f1": 0.7443},
+        },
         "train_seconds": 8136.6,
         "mixed_precision": "bf16",
         "seed": 1234,
@@ -199,6 +205,16 @@ that no token reaches is a miss.
 | **all** | 81.1 | 82.2 | 83.3 | 1,401 |
 
 Entities that no token reaches: 1,404 of 1,401.
+
+The `score` of an entity is a probability at the temperature 1.71, which was fitted on the validation split
+([Guo et al., 2017](https://arxiv.org/abs/1706.04599)). Its expected calibration error, in ten bins and in percent:
+
+|  | before | after |
+| --- | ---: | ---: |
+| test | 16.1 | 4.1 |
+
+With `threshold="best"` the pipeline leaves out entities whose score is below a threshold that was chosen on the
+validation split: PER 0.39, a\\|b 0.58. F1 of all entities is then 84.4 on test.
 
 ![Counts of gold entity types against predicted ones on test](confusion_matrix.png)
 
@@ -367,7 +383,8 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
 
 def fixed_numbers():
     """Those of every card: in its code and its links; and 0, entities of a type that a split has not."""
-    return set(NUMBER.findall(model_card(ModelFacts(config={"num_aux_crops": 3, "aux_crop_size": 128})).text)) | {"0"}
+    card = model_card(ModelFacts(config={"num_aux_crops": 3, "aux_crop_size": 128})).text
+    return set(NUMBER.findall(card)) | {"0", "2017", "1706.04599"}
 
 
 def recorded_numbers(facts, key=""):
@@ -383,7 +400,7 @@ def recorded_numbers(facts, key=""):
             yield {number, f"{int(number):,}"} if number.isdigit() else {number}
     elif isinstance(facts, bool) or facts is None:
         return
-    elif key in ("precision", "recall", "f1"):
+    elif key in ("precision", "recall", "f1", "before", "after", "thresholded_f1"):
         yield {f"{100 * facts:.1f}"}
     elif key.endswith("_bytes"):
         yield {f"{facts / 1e9:.1f}"}
@@ -457,6 +474,15 @@ def test_spread_over_seeds():
     assert "spread over seeds is not recorded" not in card
     run["spread"]["test"]["accuracy"] = {"mean": 0.5, "std": 0.1}  # of relations
     assert "93.0 ± 1.2 | 50.0 ± 10.0 |" in re.sub(" +", " ", str(model_card(ModelFacts(run, config()))))
+
+
+def test_scores_of_answers_that_were_not_there():
+    run = results()
+    absent = {"calibration_error": {"before": None, "after": None}, "thresholded_f1": 0.0}
+    run["calibration"] = {"temperature": 1.0, "thresholds": {}, "test": absent}
+    card = str(model_card(ModelFacts(run, config())))
+    assert "The `score` of an entity is a probability at the temperature 1.00" in card
+    assert "None" not in card and "threshold" not in card
 
 
 def test_the_negative_relation_is_named_as_the_run_recorded_it():

@@ -46,9 +46,12 @@ def test_the_vocabulary_has_room_for_the_tokenizer():
 
 
 def test_round_trip(make_config, tmp_path):
-    config = make_config(id2label={0: "O", 1: "B-PER", 2: "I-PER"}, attention_variant="deepke", num_aux_crops=1)
+    calibration = {"calibration_temperature": 1.5, "thresholds": {"PER": 0.4}}
+    labels = {0: "O", 1: "B-PER", 2: "I-PER"}
+    config = make_config(id2label=labels, attention_variant="deepke", num_aux_crops=1, **calibration)
     config.save_pretrained(tmp_path)
     for reloaded in (IFAformerConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert (reloaded.calibration_temperature, reloaded.thresholds) == (1.5, {"PER": 0.4})
         assert reloaded.id2label == {0: "O", 1: "B-PER", 2: "I-PER"}
         assert reloaded.label2id == {"O": 0, "B-PER": 1, "I-PER": 2}
         ours, theirs = config.to_dict(), reloaded.to_dict()
@@ -95,6 +98,9 @@ def test_towers_that_do_not_match_are_all_named():
             {"num_aux_crops": 10**9},
             r"num_aux_crops \(1000000000\) of aux_crop_size \(\d+\) have \d+ patches, and at most",
         ),
+        ({"calibration_temperature": 0}, "calibration_temperature must be a number above 0, got 0"),
+        ({"calibration_temperature": float("inf")}, "calibration_temperature must be a number above 0, got inf"),
+        ({"calibration_temperature": float("nan")}, "calibration_temperature must be a number above 0, got nan"),
         ({"id2label": {0: "O", 1: "O"}}, "must name each label once"),
         ({"id2label": {0: "O", 2: "B-PER"}}, r"id2label must number its labels 0\.\.1"),
     ],

@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,9 +34,9 @@ def seed():
     torch.manual_seed(0)
 
 
-def make_crf(num_tags: int = NUM_TAGS) -> LinearChainCRF:
+def make_crf(num_tags: int = NUM_TAGS, config=None) -> LinearChainCRF:
     """Transitions large enough to matter: pytorch-crf draws them from [-0.1, 0.1]."""
-    crf = LinearChainCRF(num_tags)
+    crf = LinearChainCRF(num_tags, config)
     for parameter in crf.parameters():
         torch.nn.init.normal_(parameter)
     return crf
@@ -135,6 +136,32 @@ class TestAgainstEnumeration:
         assert crf(emissions, tags, MASK).tolist() == pytest.approx([0] * len(MASK), abs=1e-5)
         assert torch.equal(crf.viterbi_decode(emissions, MASK), tags)
         torch.testing.assert_close(crf.marginals(emissions, MASK), MASK.unsqueeze(-1).float())
+
+
+class TestTemperature:
+    @pytest.mark.parametrize("temperature", [0.5, 1.7])
+    @pytest.mark.parametrize("row", range(len(MASK)))
+    def test_all_tags_of_a_row_are_tempered(self, row, temperature):
+        crf, mask = make_crf(config=SimpleNamespace(calibration_temperature=temperature)), MASK[row : row + 1]
+        emissions, tags = make_batch(mask)
+        paths = {path: score / temperature for path, score in enumerated(crf, emissions[0, mask[0]]).items()}
+        partition = log_sum_exp(paths.values())
+        expected = paths[tuple(tags[0, mask[0]].tolist())] - partition
+        assert crf(emissions, tags, mask).item() == pytest.approx(expected, abs=1e-4)
+        marginals = crf.marginals(emissions, mask)[0, mask[0]]
+        for place, of_tags in enumerate(marginals.tolist()):
+            for tag, probability in enumerate(of_tags):
+                expected = sum(math.exp(score - partition) for path, score in paths.items() if path[place] == tag)
+                assert probability == pytest.approx(expected, abs=1e-5)
+
+    def test_tags_stay_and_one_changes_no_bit(self):
+        plain, (emissions, tags) = make_crf(), make_batch()
+        for temperature in (0.3, 1.0, 3.0):
+            crf = make_crf(config=SimpleNamespace(calibration_temperature=temperature))
+            crf.load_state_dict(plain.state_dict())
+            assert torch.equal(crf.viterbi_decode(emissions, MASK), plain.viterbi_decode(emissions, MASK))
+            assert torch.equal(crf.marginals(emissions, MASK), plain.marginals(emissions, MASK)) == (temperature == 1)
+            assert torch.equal(crf(emissions, tags, MASK), plain(emissions, tags, MASK)) == (temperature == 1)
 
 
 class TestAgainstPytorchCRF:

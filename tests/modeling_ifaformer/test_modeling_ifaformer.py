@@ -330,6 +330,10 @@ class TestTokenClassification:
         torch.testing.assert_close(outputs.loss, expected)
         assert torch.equal(outputs.tag_ids, model.crf.viterbi_decode(outputs.logits, mask))
         assert torch.equal(outputs.tag_ids == -100, ~mask)
+        model.config.calibration_temperature = 2.0
+        tempered = model(**inputs, labels=labels)
+        assert torch.equal(tempered.logits, outputs.logits) and torch.equal(tempered.tag_ids, outputs.tag_ids)
+        assert tempered.loss < outputs.loss, "random labels are less unlikely"
 
     def test_no_decoding_while_training(self, make_config, make_inputs, monkeypatch):
         model = make_model(make_config(**LABELS)).train()
@@ -376,6 +380,8 @@ class TestRelationExtraction:
         expected = model.classifier(torch.cat([states[[0, 1, 2], 0], states[[0, 1, 2], [5, 1, 1]]], dim=1))
         torch.testing.assert_close(outputs.logits, expected)
         torch.testing.assert_close(outputs.loss, torch.nn.functional.cross_entropy(expected, torch.tensor([0, 5, 2])))
+        model.config.calibration_temperature = 2.0
+        assert torch.equal(model(**inputs).logits, outputs.logits / 2)
 
     def test_what_is_refused(self, make_config, make_inputs):
         model = make_model(make_config(num_labels=6, **MARKERS), IFAformerForRelationExtraction)

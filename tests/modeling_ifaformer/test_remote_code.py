@@ -36,6 +36,7 @@ with torch.no_grad():
 if task == "ner":
     results["tag_ids"] = outputs.tag_ids
     print(json.dumps(processor.post_process_entities(outputs.tag_ids, arguments["text"])))
+    results["marginals"] = model.crf.marginals(outputs.logits, crf_mask)
 torch.save({name: value for name, value in results.items()}, out)
 # The processor's code has registered the pipelines, which objects need.
 task_name = "multimodal-token-classification" if task == "ner" else "multimodal-relation-extraction"
@@ -53,10 +54,11 @@ def test_bit_identical_without_the_packages(task, make_config, make_processor, r
     arguments = {"text": "Jordan met Paris"}
     if task == "ner":
         labels = {"id2label": dict(enumerate(processor.labels))}
-        model = IFAformerForTokenClassification(make_config(**labels)).eval()
+        model = IFAformerForTokenClassification(make_config(**labels, calibration_temperature=1.7)).eval()
     else:
         markers = processor.add_entity_markers()
         labels = {"id2label": dict(enumerate(processor.labels))}
+        labels |= {"calibration_temperature": 1.7}
         config = make_config(head_marker_token_id=markers[0], tail_marker_token_id=markers[2], **labels)
         model = IFAformerForRelationExtraction(config).eval()
         arguments |= {"heads": {"start": 0, "end": 1}, "tails": {"start": 2, "end": 3}}
@@ -81,6 +83,7 @@ def test_bit_identical_without_the_packages(task, make_config, make_processor, r
     assert torch.equal(theirs["logits"], outputs.logits)
     if task == "ner":
         assert torch.equal(theirs["tag_ids"], outputs.tag_ids)
+        assert torch.equal(theirs["marginals"], model.crf.marginals(outputs.logits, outputs.tag_ids >= 0))
         assert json.loads(result.stdout) == processor.post_process_entities(outputs.tag_ids, arguments["text"])
 
 

@@ -81,6 +81,7 @@ def test_trained_resumed_scored_and_gone_on_from(system, run, data, cache_dir, w
 
     results = json.loads((whole / "results.json").read_text())
     trained, processor = load_checkpoint(str(whole))
+    assert trained.config.calibration_temperature == results["calibration"]["temperature"] != 1
     assert type(load_whole_model(whole)) is type(trained)
     assert results["num_trainable_parameters"] == trained.num_parameters(only_trainable=True)
     scores = score_checkpoints({"model": (trained, processor)}, data["test"], shuffle_seed=0, cache_dir=cache_dir)
@@ -89,6 +90,7 @@ def test_trained_resumed_scored_and_gone_on_from(system, run, data, cache_dir, w
 
     model = build(data, None, model=str(whole), **dict.fromkeys((*TOWERS, "system_config")))[1]
     assert model.config.system == system and model.config.freeze_vision is False
+    assert model.config.calibration_temperature == 1
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     others = ["O", "B-a", "I-a", "B-b", "I-b"]
     model = build(

@@ -53,8 +53,11 @@ def with_tags(rows, tags):
     return rows.cast(Features({**rows.features, "ner_tags": List(ClassLabel(names=tags))}))
 
 
-def test_going_on_from_a_trained_model(data, checkpoint, caplog):
+def test_going_on_from_a_trained_model(data, checkpoint, tmp_path, caplog):
     trained, its_processor = load_checkpoint(checkpoint)
+    trained.config.calibration_temperature, trained.config.thresholds = 2.0, {"PER": 0.4}
+    checkpoint = str(tmp_path / "calibrated")
+    trained.save_pretrained(checkpoint), its_processor.save_pretrained(checkpoint)
     rows = with_tags(data["train"], its_processor.tags)
     processor = build_processor(rows, model=checkpoint)
     assert (
@@ -62,6 +65,7 @@ def test_going_on_from_a_trained_model(data, checkpoint, caplog):
     )
     model = build_model(processor, model=checkpoint)
     assert not caplog.text
+    assert (model.config.calibration_temperature, model.config.thresholds) == (1.0, None), "as at the start of any run"
     expected = trained.state_dict()
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items()), "the head too"

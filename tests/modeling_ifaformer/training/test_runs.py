@@ -11,6 +11,7 @@ import pytest
 import torch
 from datasets import DatasetDict
 
+from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.training import (
     IFAformerTrainer,
     TrainingStopped,
@@ -20,7 +21,9 @@ from modeling_ifaformer.training import (
     train_runs,
 )
 from modeling_ifaformer.training.run_folder import checkpoints, last_complete_checkpoint
+from processing import IFAformerPipeline
 from processing.jobs.checksums import CHECKSUMS
+from processing.scoring.calibration import calibration_error
 
 
 # As the recipes have it: the best checkpoint is kept, and one more at most.
@@ -40,6 +43,28 @@ def test_results_begin_with_what_a_person_looks_for(train, tmp_path):
     assert set(results["versions"]) == {"torch", "transformers", "datasets", "accelerate"}
     summary = runs_summary([run])
     assert f"{100 * results['test']['f1']:.2f}" in summary and "0 of 6 entities" in summary
+
+
+def test_scores_are_calibrated_and_saved_with_the_model(train, data, tmp_path):
+    (run,) = train(save_strategy="no", max_steps=40)
+    results = run.results["calibration"]
+    model, processor = load_checkpoint(str(tmp_path / "out"))
+    assert model.config.calibration_temperature == results["temperature"] != 1
+    assert model.config.thresholds == results["thresholds"]
+    # The pipeline has the scores that were calibrated, before and after.
+    for when, temperature in (("after", results["temperature"]), ("before", 1.0)):
+        model.config.calibration_temperature = temperature
+        answers, is_right = [], []
+        for row, entities in zip(
+            data["test"], IFAformerPipeline(model, processor=processor)(data["test"]), strict=True
+        ):
+            gold = [(row["tokens"][1], data["test"].features["ner_tags"].feature.names[row["ner_tags"][1]][2:])]
+            answers += [entity["score"] for entity in entities]
+            is_right += [(entity["word"], entity["entity_group"]) in gold for entity in entities]
+        expected = results["test"]["calibration_error"][when]
+        assert calibration_error(np.array(answers), np.array(is_right)) == pytest.approx(expected, abs=1e-5)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"at the temperature {results['temperature']:.2f}, which was fitted on the validation split" in readme
 
 
 def test_without_a_test_split(data, processor, new_model, cache_dir, make_arguments, tmp_path):
@@ -75,6 +100,8 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(train, weights, bef
     expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "out")
     assert all(torch.allclose(expected[name], actual[name], rtol=1e-5, atol=1e-7) for name in expected)
     assert len(whole.results["validation_f1_by_epoch"]) == 2
+    temperatures = [run.results["calibration"]["temperature"] for run in (resumed, whole)]
+    assert temperatures[0] == pytest.approx(temperatures[1], rel=1e-3)
     assert resumed.results["validation_f1_by_epoch"] == whole.results["validation_f1_by_epoch"]
     assert resumed.results["train_seconds"] > resumed.results["log_history"][-1]["train_runtime"], "all parts together"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "signals are given back"

@@ -1,11 +1,17 @@
+from types import SimpleNamespace
+
 import pytest
+import torch
 from datasets import Dataset
 from PIL import Image
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
-from modeling_ifaformer.training.scoring import score_checkpoints
+from modeling_ifaformer.crf import LinearChainCRF
+from modeling_ifaformer.training.scoring import calibrate, logits_and_answers, score_checkpoints
 from processing.labels import TWITTER_TAGS
 from processing.rows import ner_features, re_features
+from processing.scoring.calibration import ScoredAnswers, entity_scores
+from processing.scoring.entity_metrics import entity_metrics
 
 
 @pytest.fixture
@@ -74,3 +80,79 @@ def test_what_is_refused(rows, checkpoint, relation_checkpoint, tmp_path):
     others = Dataset.from_dict({name: [] for name in features}, features=features)
     with pytest.raises(ValueError, match=r"^b: The rows have the relations None, x; the processor has None, <b>peer"):
         score_checkpoints({"b": extractor}, others, cache_dir=str(tmp_path))
+
+
+TAGS = ["O", "B-PER", "B-LOC"]
+
+
+class EntitySplit:
+    """Rows of six words, each of them one token, with tags that are drawn at a temperature."""
+
+    processor = SimpleNamespace(relations=None)
+
+    def __init__(self, crf, temperature, num_rows=3000):
+        self.logits = 2 * torch.randn(num_rows, 6, len(TAGS))
+        self.logits[..., 0] += 1
+        self.mask = torch.arange(6) < torch.randint(1, 7, (num_rows, 1))
+        self.answers = crf.viterbi_decode(self.logits, self.mask)
+        crf.config.calibration_temperature = temperature
+        tags = torch.distributions.Categorical(crf.marginals(self.logits, self.mask) + 1e-9).sample()
+        crf.config.calibration_temperature = 1.0
+        words = [list(range(length)) for length in self.mask.sum(dim=1).tolist()]
+        gold = [[TAGS[tag] for tag in row[: len(of)]] for row, of in zip(tags.tolist(), words, strict=True)]
+        self.of_rows = {"word_ids": words, "word_labels": gold, "id2label": dict(enumerate(TAGS))}
+
+    def scored(self, answers, probabilities):
+        return entity_scores(answers, probabilities, **self.of_rows)
+
+    def score(self, answers):
+        return entity_metrics(answers, **self.of_rows)
+
+    @property
+    def predictions(self):
+        return SimpleNamespace(predictions=(self.logits.numpy(), self.answers.numpy()))
+
+
+@pytest.mark.parametrize("known", [0.7, 1.6])
+def test_scores_of_entities_become_the_share_that_is_right(known):
+    torch.manual_seed(0)
+    config = SimpleNamespace(num_labels=len(TAGS), calibration_temperature=1.0, thresholds=None)
+    model = SimpleNamespace(config=config, crf=LinearChainCRF(len(TAGS), config))
+    splits = {name: EntitySplit(model.crf, known) for name in ("validation", "test")}
+    results = calibrate(model, splits, {name: split.predictions for name, split in splits.items()})
+    assert config.calibration_temperature == results["temperature"] == pytest.approx(known, rel=0.1)
+    errors = results["test"]["calibration_error"]
+    assert errors["before"] > 0.05 > 0.02 > errors["after"]
+    assert config.thresholds == results["thresholds"]
+    plain = splits["validation"].score(splits["validation"].answers.numpy())["f1"]
+    assert results["validation"]["thresholded_f1"] >= plain
+
+
+def test_scores_of_relations_become_the_share_that_is_right():
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(20_000, 4)
+    gold = torch.distributions.Categorical(logits=logits / 2).sample().numpy()
+    logits, answers = logits_and_answers(logits, None)
+
+    class RelationSplit:
+        processor = SimpleNamespace(relations=["a", "b", "c", "d"])
+
+        def scored(self, answers, probabilities):
+            return ScoredAnswers(answers.astype(str), probabilities, answers == gold)
+
+    model = SimpleNamespace(config=SimpleNamespace(calibration_temperature=1.0))
+    predictions = SimpleNamespace(predictions=(logits.numpy(), answers.numpy()), label_ids=gold)
+    results = calibrate(model, {"validation": RelationSplit()}, {"validation": predictions})
+    assert model.config.calibration_temperature == results["temperature"] == pytest.approx(2, rel=0.03)
+    errors = results["validation"]["calibration_error"]
+    assert errors["before"] > 0.1 > 0.02 > errors["after"] and "thresholds" not in results
+
+
+def test_a_model_that_finds_nothing_keeps_its_scores():
+    config = SimpleNamespace(num_labels=len(TAGS), calibration_temperature=1.0, thresholds=None)
+    model = SimpleNamespace(config=config, crf=LinearChainCRF(len(TAGS), config))
+    split = EntitySplit(model.crf, 1.0, num_rows=2)
+    split.answers = torch.where(split.mask, 0, -100)
+    results = calibrate(model, {"validation": split}, {"validation": split.predictions})
+    nothing = {"calibration_error": {"before": None, "after": None}, "thresholded_f1": 0.0}
+    assert results == {"temperature": 1.0, "thresholds": {}, "validation": nothing}

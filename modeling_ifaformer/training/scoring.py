@@ -13,7 +13,6 @@ from modeling_ifaformer.crf import LinearChainCRF
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
 from processing.scoring.bootstrap import NUM_RESAMPLES, paired_bootstrap
-from processing.scoring.error_analysis import ErrorAnalysis
 from processing.scoring.calibration import (
     ScoredAnswers,
     best_thresholds,
@@ -22,6 +21,7 @@ from processing.scoring.calibration import (
     log_loss,
     thresholded_f1,
 )
+from processing.scoring.error_analysis import ErrorAnalysis
 from processing.scoring.splits import Split, shuffle_pictures
 
 from .trainer import IFAformerTrainer, answers_of_logits

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .columns import CROP_KINDS
+from .labels import first_positions
 
 
 # Of each row, of each of its entities, the positions of the first tokens of its words.
@@ -208,3 +209,37 @@ METHODS: dict[str, Callable[..., list[torch.Tensor]]] = {
     "attention": lambda model, inputs, tag_ids, positions: attention_shares(model, inputs, positions),
     "occlusion": occlusion_shares,
 }
+
+
+def add_shares(
+    method: str,
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    tag_ids: torch.Tensor,
+    rows: Sequence[Any],
+    entities: Sequence[Sequence[dict[str, Any]]],
+) -> None:
+    """
+    Give each entity its `shares`, see [`IFAformerPipeline.__call__`].
+
+    Args:
+        method: one of `METHODS`.
+        model, inputs, tag_ids: as for [`occlusion_shares`].
+        rows: of the batch, as [`PipelineRow`].
+        entities: of each row.
+    """
+    positions = []
+    for row, of_row in zip(rows, entities, strict=True):
+        first = {row.offsets[word][0]: position for word, position in first_positions(row.tokens.word_ids).items()}
+        positions.append(
+            [[first[start] for start in first if entity["start"] <= start < entity["end"]] for entity in of_row]
+        )
+    shares, sources = METHODS[method](model, inputs, tag_ids, positions), source_names(inputs)
+    for row, of_row, its_shares, present in zip(rows, entities, shares, source_mask(inputs).tolist(), strict=True):
+        known = {f"{column} {item}": crop for column, crops in row.objects.items() for item, crop in enumerate(crops)}
+        for entity, of_entity in zip(of_row, its_shares.tolist(), strict=True):
+            entity["shares"] = [
+                {"source": source, **known.get(source, {}), "share": share}
+                for source, share, is_there in zip(sources, of_entity, present, strict=True)
+                if is_there
+            ]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -16,8 +17,7 @@ from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
 from .columns import PIXEL_MASKS
-from .explanations import METHODS, source_mask, source_names
-from .labels import first_positions
+from .explanations import METHODS, add_shares
 from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
 from .pipeline_rows import (
     LazyResults,
@@ -25,6 +25,7 @@ from .pipeline_rows import (
     PipelineRow,
     as_row,
     given_boxes,
+    given_thresholds,
     read_row_pictures,
     read_words,
 )
@@ -135,6 +136,9 @@ class IFAformerPipeline(Pipeline):
             relation_types (mapping or path of a JSON file, *optional*): of relations of the `relation_extractor`, the
                 pairs of entity types that head and tail may have: `{"peer": [["PER", "PER"]]}`. A relation that is not
                 named is free. The best allowed one is taken; its score stays its probability among all.
+            threshold (`float`, mapping or `"best"`, *optional*): entities, and relations between them, with a score
+                below it are left out. A mapping has numbers by entity type and by relation; what it does not name is
+                not left out. `"best"` stands for the `thresholds` of the model's configuration.
 
         Returns:
             A list of entities for a row: `entity_group`, `score`, `word`, `start`, `end`, where `text[start:end]` is
@@ -181,7 +185,7 @@ class IFAformerPipeline(Pipeline):
     ) -> tuple[dict, dict, dict]:
         kwargs.pop("local_files_only", None)  # `pipeline` uses it and passes it on
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        relation_types = kwargs.pop("relation_types", None)
+        relation_types, threshold = kwargs.pop("relation_types", None), kwargs.pop("threshold", None)
         if kwargs:
             raise TypeError(f"{type(self).__name__} has no parameters {sorted(kwargs)}.")
         if on_error not in (None, "raise", "report"):
@@ -192,12 +196,17 @@ class IFAformerPipeline(Pipeline):
             given_boxes(crops, self._limits)
         ProposalOptions(**options)  # which checks them
         of_errors = {} if on_error is None else {"on_error": on_error}
-        of_results = dict(of_errors)
+        of_results: dict[str, Any] = dict(of_errors)
         if relation_types is not None:
             if self.relation_extractor is None:
                 raise ValueError("relation_types works only for a tagger with a relation_extractor.")
             read = self.relation_extractor.read_relation_types
             of_results["relation_types"] = read(relation_types, self._entity_types)
+        if threshold is not None:
+            extractor = self.relation_extractor
+            names = [*self._entity_types, *(extractor.claims if extractor is not None else ())]
+            best = getattr(self.model.config, "thresholds", None)
+            of_results["thresholds"] = given_thresholds(threshold, names, best)
         return (
             of_errors | ({} if crops is None else {"crops": crops}),
             options | ({} if explain is None else {"explain": explain}),
@@ -272,7 +281,7 @@ class IFAformerPipeline(Pipeline):
         """
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
         # A copy: one that was given may be given again.
-        row = replace(row, problems=[*row.problems], objects={}, used_crops={}, relations=[])
+        row = replace(row, problems=[*row.problems], objects={}, used_crops={}, relations=[], left_out=[])
         row.raises, row.place = on_error == "raise", "" if number is None else f"Row {number}"
         if row.tokens is None:
             if row.raises:
@@ -343,31 +352,19 @@ class IFAformerPipeline(Pipeline):
         answers = [self.processor.entities_of(row.tokens, *of_tokens) for row, *of_tokens in of_rows]
         if explain is None:
             return answers
-        positions = []
-        for row, entities in zip(rows, answers, strict=True):
-            first = {row.offsets[word][0]: position for word, position in first_positions(row.tokens.word_ids).items()}
-            positions.append(
-                [[first[start] for start in first if entity["start"] <= start < entity["end"]] for entity in entities]
-            )
-        shares, sources = METHODS[explain](self.model, inputs, outputs.tag_ids, positions), source_names(inputs)
-        for row, entities, of_row, present in zip(rows, answers, shares, source_mask(inputs).tolist(), strict=True):
-            known = {
-                f"{column} {item}": crop for column, crops in row.objects.items() for item, crop in enumerate(crops)
-            }
-            for entity, of_entity in zip(entities, of_row.tolist(), strict=True):
-                entity["shares"] = [
-                    {"source": source, **known.get(source, {}), "share": share}
-                    for source, share, is_there in zip(sources, of_entity, present, strict=True)
-                    if is_there
-                ]
+        add_shares(explain, self.model, inputs, outputs.tag_ids, rows, answers)
         return answers
 
-    def postprocess(self, model_outputs, on_error="raise", relation_types=None) -> list[Any]:  # type: ignore[override]
+    def postprocess(  # type: ignore[override]
+        self, model_outputs, on_error="raise", relation_types=None, thresholds=MappingProxyType({})
+    ) -> list[Any]:
         """A result for each row of a batch, see [`__call__`]."""
         rows, given = model_outputs["rows"], iter(model_outputs["answers"])
-        answers = [None if row.tokens is None else next(given) for row in rows]
+        answers = [None if row.tokens is None else row.above(thresholds, next(given), "entity_group") for row in rows]
         if self.relation_extractor is not None:
             self.relation_extractor.add_relations(rows, [found or [] for found in answers], relation_types or {})
+            for row in rows:
+                row.relations = row.above(thresholds, row.relations, "relation")
         results = [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
         for row, result in zip(rows, results, strict=True):
             result.used_crops, result.max_megapixels = row.used_crops, self.processor.max_megapixels
@@ -382,7 +379,7 @@ class IFAformerPipeline(Pipeline):
         if on_error == "raise" and self.relation_extractor is None:
             return Entities(answer, row.text, row.crops, row.problems)
         result = TaggedText(text=row.text, entities=answer or [], **({"crops": row.crops} if row.crops else {}))
-        result.confidence = row.confidence
+        result.confidence, result.left_out = row.confidence, row.left_out
         if self.relation_extractor is not None:
             result["relations"] = row.relations
         return result.with_problems(row.problems, is_tagged=row.tokens is not None)

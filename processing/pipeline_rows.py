@@ -67,6 +67,7 @@ class PipelineRow:
         used_crops: by column, the places of the crops that are used in the row's own list of them.
         image, pending: the picture where crops are still to be proposed, and the kinds of those.
         relations: between its entities.
+        left_out: types and relations of what was left out, see [`TaggedRow`].
         confidence: of the answer, see [`TaggedRow`].
         place: the row's number, for messages.
         raises: whether a problem ends the call.
@@ -85,6 +86,7 @@ class PipelineRow:
     image: Image.Image | None = None
     pending: tuple[str, ...] = ()
     relations: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     confidence: float | None = None
     problems: list[Problem] = field(default_factory=list)
     place: str = ""
@@ -99,6 +101,16 @@ class PipelineRow:
     def crops(self) -> dict[str, list[dict[str, Any]]]:
         """The `objects` without the columns of no crop."""
         return {column: objects for column, objects in self.objects.items() if objects}
+
+    def above(self, thresholds: Mapping[str, float], found: Any, key: str) -> Any:
+        """
+        Of entities or relations, whose type or name is their `key`, those whose score is not below its threshold. The
+        others are noted as left out. Without thresholds it is what was found.
+        """
+        if not thresholds:
+            return found
+        self.left_out += [item[key] for item in found if item["score"] < thresholds.get(item[key], 0.0)]
+        return [item for item in found if item["score"] >= thresholds.get(item[key], 0.0)]
 
     def report(self, problem: Problem, error_type: type[ProblemError] = ProblemError) -> None:
         """Add a problem, or raise it."""
@@ -283,6 +295,38 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
         column = next((column for column in CROP_COLUMNS if limits[column]), CROP_COLUMNS[0])
         by_column = {column: _as_list(crops)}
     return {column: [_as_object(box) for box in boxes] for column, boxes in by_column.items() if boxes}
+
+
+def given_thresholds(given: Any, names: Collection[str], best: Mapping[str, float] | None) -> dict[str, float]:
+    """
+    The scores below which something is left out, by entity type and relation, as a user gives them.
+
+    Args:
+        given: the `threshold` of [`IFAformerPipeline.__call__`].
+        names: the entity types and relations that the models know.
+        best: what `"best"` stands for; None where the model has no such thresholds.
+
+    Raises:
+        ValueError: for what is no such threshold, for names that no model knows, and for `"best"` without any.
+    """
+    if isinstance(given, str) and given == "best":
+        if best is None:
+            raise ValueError(
+                "threshold='best' needs the thresholds that train.py chooses, and the configuration of this model has "
+                "none. Give a number, or numbers by entity type."
+            )
+        given = best
+    thresholds = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    unknown = [name for name in thresholds if name not in names]
+    if unknown:
+        raise ValueError(f"threshold names {_names(unknown)}, but the models know only {', '.join(names)}.")
+    for value in thresholds.values():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+            raise ValueError(
+                "threshold must be a number from 0 to 1, a mapping of entity types and relations to such numbers, or "
+                f"'best', got {shown(value)}."
+            )
+    return thresholds
 
 
 def _as_object(box: Any) -> dict[str, Any]:

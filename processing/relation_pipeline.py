@@ -55,7 +55,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
     - a string: the entity as it stands in the text (`tokens` are joined by one space), letter case and all, on borders
       of words. It must occur there once.
 
-    The other arguments are the same, but for `explain` and `relation_types`.
+    The other arguments are the same, but for `explain`, `relation_types` and `threshold`.
 
     The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
     `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used),
@@ -83,12 +83,22 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
 
     @property
+    def claims(self) -> list[str]:
+        """The relations but the negative one, which says that there is none."""
+        return [name for name in self.processor.relations if name != self.processor.negative_relation]
+
+    @property
     def _entity_types(self) -> list[str]:
         return types_of_relations(self.processor.relations)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:  # type: ignore[override]
         if kwargs.get("explain") is not None:
             raise ValueError("explain works only for entities: relations have no shares.")
+        if kwargs.get("threshold") is not None:
+            raise ValueError(
+                "threshold works only for entities, and for relations between entities that a tagger has found: the "
+                "relation of two given entities is always answered."
+            )
         return super()._sanitize_parameters(**kwargs)
 
     def _read_text(self, inputs: Any) -> PipelineRow:

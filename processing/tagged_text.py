@@ -76,6 +76,7 @@ class TaggedRow(WithPictures, dict):
 
     Attributes:
         found_problems: what is wrong with the row; as sentences they are the dict's `problems`.
+        left_out: the types of the entities, and the names of the relations, whose score is below the threshold.
         is_tagged: False where the model could not be asked, for a reason that is the last of the problems.
         confidence: how sure the model is of the answer as a whole, from 0 to 1; None where it could not be asked. For
             entities it is P(tags | tweet) ** (1 / n), with the most likely tags of n words under the CRF: the maximum
@@ -84,6 +85,7 @@ class TaggedRow(WithPictures, dict):
     """
 
     found_problems: Sequence[Problem] = ()
+    left_out: Sequence[str] = ()
     is_tagged: bool = True
     confidence: float | None = None
 

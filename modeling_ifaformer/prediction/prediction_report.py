@@ -21,6 +21,7 @@ class PredictionReport:
         rows: the number of all rows.
         without_entities: the number of rows that were tagged and have no entity.
         entities: their number by type.
+        left_out: the number of entities by type, and of relations by name, whose score is below the threshold.
         relations: their number by name. For rows with a given head and tail the negative relation is counted too.
         skipped: the number of rows that could not be tagged, by column and kind of the problem.
         problems: the number of other problems, in the same way: pictures and crops left out, words cut off.
@@ -36,6 +37,7 @@ class PredictionReport:
     without_entities: int = 0
     entities: Counter[str] = field(default_factory=Counter)
     relations: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class PredictionReport:
                 if self.names is not None:
                     self.names.setdefault(entity_type, Counter())[" ".join(entity["word"].split())] += 1
         self.relations.update(relation["relation"] for relation in relations)
+        self.left_out.update(result.left_out)
         for index, problem in enumerate(result.found_problems, start=1):
             reason = f"{problem.column}: {problem.kind}" if problem.column else problem.kind
             # The last one says why a row was not tagged.
@@ -75,7 +78,7 @@ class PredictionReport:
         """Count the rows of another report after those of this one; `other` is its `vars`, or JSON of them."""
         self.rows += other["rows"]
         self.without_entities += other["without_entities"]
-        for name in ("entities", "relations", "skipped", "problems"):
+        for name in ("entities", "relations", "left_out", "skipped", "problems"):
             getattr(self, name).update(other[name])
         for reason, examples in other["examples"].items():
             self._add_examples(reason, examples)
@@ -107,6 +110,7 @@ class PredictionReport:
             "tagged": self.tagged,
             **({"without_entities": self.without_entities} if "entities" in self.found else {}),
             **{name: dict(getattr(self, name).most_common()) for name in self.found},
+            **({"left_out": dict(self.left_out.most_common())} if self.left_out else {}),
             **{
                 name: {
                     reason: {"count": number, "examples": self.examples[reason]}
@@ -127,6 +131,9 @@ class PredictionReport:
         for name in self.found:
             counts = ", ".join(f"{count} {of}" for of, count in getattr(self, name).most_common())
             lines.append(f"{name}: {counts or 'none'}")
+        if self.left_out:
+            counts = ", ".join(f"{count} {of}" for of, count in self.left_out.most_common())
+            lines.append(f"left out, with a score below the threshold: {counts}")
         for what, reasons in (("skipped", self.skipped), ("tagged, but", self.problems)):
             for reason, number in reasons.most_common():
                 lines.append(f"{what}: {number} x {reason}")

@@ -29,7 +29,7 @@ def load_tagger(
     Args:
         task: `ner` or `re`, which the model must be for; None for any.
         relation_model: a relation model that finds the relations between the entities of `model`.
-        device, **options: `crops`, `explain`, `relation_types`, `aux_detector`, ... of [`IFAformerPipeline`].
+        device, **options: `crops`, `explain`, `threshold`, `aux_detector`, ... of [`IFAformerPipeline`].
 
     Raises:
         ValueError, OSError: for a model that does not load, is for another task, or does not fit the other one.
@@ -68,6 +68,7 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
         "relation_model": extractor and extractor.model.name_or_path,
         "relation_model_content": extractor and _content_of(extractor),
         "relation_types": tagger._postprocess_params.get("relation_types"),
+        "thresholds": tagger._postprocess_params.get("thresholds"),
         "crops": tagger._preprocess_params.get("crops", "auto"),
         "explain": tagger._forward_params.get("explain"),
         **options,

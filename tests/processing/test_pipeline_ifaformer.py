@@ -84,6 +84,41 @@ def test_an_entity(tagger):
     assert all(0 < entity["score"] <= 1 for entity in entities)
 
 
+def test_entities_below_the_threshold_are_left_out(tagger, tmp_path):
+    found = [entity for entities in tagger(rows()) for entity in entities]
+    middle = sorted(entity["score"] for entity in found)[len(found) // 2]
+    kept = [entity for entities in tagger(rows(), threshold=middle) for entity in entities]
+    assert kept == [entity for entity in found if entity["score"] >= middle] and 0 < len(kept) < len(found)
+    entity_type = found[0]["entity_group"]
+    for threshold in ({entity_type: 1.0}, "best"):
+        tagger.model.config.thresholds = {entity_type: 1.0}
+        results = tagger(rows(), threshold=threshold, on_error="report")
+        left = [entity for result in results for entity in result["entities"]]
+        assert left == [entity for entity in found if entity["entity_group"] != entity_type]
+        assert [name for result in results for name in result.left_out] == [entity_type] * (len(found) - len(left))
+    again = [entity for entities in tagger(rows()) for entity in entities]
+    assert again == found, "by default nothing is left out"
+    tagger.save_pretrained(tmp_path)
+    from_disk = pipeline(TASK, model=str(tmp_path), threshold="best", trust_remote_code=True, device="cpu")
+    assert_same(from_disk(rows()), [result["entities"] for result in results])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        (1.5, r"threshold must be a number from 0 to 1, a mapping .* or 'best', got 1\.5"),
+        (True, "threshold must be a number from 0 to 1"),
+        ("high", "threshold must be a number from 0 to 1"),
+        ({"PER": None}, "threshold must be a number from 0 to 1"),
+        ({"peer": 0.5, "PER": 0.5}, "threshold names peer, but the models know only MISC, PER, ORG, LOC"),
+        ("best", "the configuration of this model has none"),
+    ],
+)
+def test_what_is_no_threshold(tagger, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        tagger("Jordan", threshold=threshold)
+
+
 def test_pictures_and_crops_matter(tagger):
     text = "Jordan met Paris in New York City!"
     with_pictures, without = (tagger(row) for row in (rows()[0], text))

@@ -272,6 +272,29 @@ def test_triples_are_the_relations_pair_by_pair(extractor, make_tagger, monkeypa
     json.dumps(result)
 
 
+def test_relations_below_the_threshold_are_left_out(extractor, make_tagger):
+    tagger = make_tagger(relation_extractor=extractor)
+    row = {name: ROW[name] for name in ("text", "image", "aux_crops")}
+    found = tagger(row)
+    relations = found["relations"]
+    middle = sorted(relation["score"] for relation in relations)[len(relations) // 2]
+    names = {relation["relation"] for relation in relations}
+    result = tagger(row, threshold=dict.fromkeys(names, middle))
+    kept = [relation for relation in relations if relation["score"] >= middle]
+    assert result["entities"] == found["entities"] and 0 < len(kept) < len(relations)
+    assert result["relations"] == kept and len(result.left_out) == len(relations) - len(kept)
+    # Between entities that are left out no relation is looked for.
+    tagger.model.config.calibration_temperature = 1e6  # at which every tag is as probable as any other
+    nothing = tagger(row, threshold=0.5)
+    assert (nothing["entities"], nothing["relations"], len(nothing.left_out)) == ([], [], len(found["entities"]))
+    with pytest.raises(
+        ValueError, match=r"threshold names None, but the models know only .*LOC, member_of, peer, held"
+    ):
+        tagger(row, threshold={"None": 0.5})
+    with pytest.raises(ValueError, match="threshold works only for entities, and for relations between entities that"):
+        extractor(ROW, threshold=0.5)
+
+
 def test_of_two_directions_the_better_claim_stays():
     claims = [
         {"head": 0, "tail": 1, "relation": "member_of", "score": 0.5},

@@ -163,6 +163,22 @@ def test_choices(run, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_threshold(run, predicted, tweets, tmp_path):
+    scores = [entity["score"] for row in predicted("--input", tweets) for entity in row["entities"]]
+    kept = [score for score in scores if score >= 0.5]
+    for threshold in ("0.5", json.dumps(dict.fromkeys(("PER", "LOC", "ORG", "MISC"), 0.5))):
+        rows = predicted("--input", tweets, "--threshold", threshold)
+        assert [entity["score"] for row in rows for entity in row["entities"]] == kept != scores
+    summary = run("--input", tweets, "--output", tmp_path / "out.jsonl", "--overwrite", "--threshold", "0.5").out
+    assert "left out, with a score below the threshold: " in summary
+    assert sum(json.loads((tmp_path / "out.jsonl.report.json").read_text())["left_out"].values()) == (
+        len(scores) - len(kept)
+    )
+    for threshold, message in (("best", "the configuration of this model has none"), ("high", "got 'high'")):
+        with pytest.raises(SystemExit, match=message):
+            run("--input", tweets, "--threshold", threshold)
+
+
 def test_choices_are_those_of_the_rooms():
     options = predict.PredictionArguments.__dataclass_fields__
     assert set(options["explain"].metadata["choices"]) == set(METHODS)

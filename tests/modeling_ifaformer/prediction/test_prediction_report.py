@@ -50,6 +50,18 @@ def test_every_row_is_counted_once():
     assert "5 rows, 3 tagged, 1 of them without entities" in report.summary() and examples[1] in report.summary()
 
 
+def test_what_is_left_out_is_counted():
+    reports = [PredictionReport(), PredictionReport()]
+    result = tagged(("PER", "Jordan"))
+    assert "left_out" not in reports[0].to_dict() and "left out" not in reports[0].summary()
+    result.left_out = ["LOC", "PER", "LOC"]
+    reports[0].add("a:1", result)
+    reports[1].update(through_json(reports[0]))
+    for report in reports:
+        assert report.to_dict()["left_out"] == {"LOC": 2, "PER": 1}
+        assert "left out, with a score below the threshold: 2 LOC, 1 PER" in report.summary().splitlines()
+
+
 def test_names_and_numbers_do_not_make_another_problem():
     report = PredictionReport()
     names = ["my dog: best.jpg", "4: got '5'.jpg", "words lie at 1.png", "'", '"', ""]

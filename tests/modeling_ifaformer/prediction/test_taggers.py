@@ -51,6 +51,8 @@ def test_settings_are_those_that_decide_the_results(tagger, checkpoint, relation
     changed = {name for name in plain if plain[name] != triples[name]}
     assert changed == {"relation_model", "relation_model_content", "explain"}
     json.dumps(triples)
+    threshold = tagger_settings(load_tagger(checkpoint, device="cpu", threshold={"PER": 0.5}))
+    assert threshold == plain | {"thresholds": {"PER": 0.5}}
     lists = [["PER", "LOC"], ["LOC", "PER"]], [["LOC", "PER"], ["PER", "LOC"]]
     limited = [
         load_tagger(checkpoint, relation_model=relation_checkpoint, relation_types={"/per/loc/in": types})

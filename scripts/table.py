@@ -9,14 +9,25 @@ folder, once for each seed. The same command goes on after a kill, and keeps the
 `table.md` and `table.png` are written after each row. A row that needs what is not there is told as not run.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.options.command_line import option, parse_arguments, read_options, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments
+from ifaformer_commands.train import GROUPS
+
+
+if TYPE_CHECKING:
+    from modeling_ifaformer.comparison.table_file import Table
 
 
 TABLES = Path(__file__).parent / "tables"
 SHIPPED = {path.stem: str(path) for path in sorted(TABLES.glob("*.yaml"))}
+# Options of train.py that a row cannot have.
+OF_ALL_ROWS = {field.name for field in fields(DataSourceArguments)}
+OF_THE_TABLE = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "seed", "seeds"}
 
 
 @dataclass
@@ -29,6 +40,37 @@ class TableArguments:
     seeds: list[int] | None = option("Each row is trained once with each of these seeds. By default once, with 1.")
     data_dir: str | None = option("The folder of the Twitter archive, for the tables of that data.")
     cache_dir: str | None = option("The folder in which prepared data are kept.")
+
+
+def data_options(table: "Table", path: str, given: Mapping[str, Any]) -> DataSourceArguments:
+    """
+    The options of the data of a table, with those that are given over its own.
+
+    Raises:
+        ValueError: for what train.py does not take as an option, in any row, and for options that a row cannot have.
+    """
+    from modeling_ifaformer.training import IFAformerTrainingArguments
+
+    parts = {"common": {**table.common, **given}} | {f"row {row.key}": row.options for row in table.rows}
+    parts |= {f"row {row.key}, before": row.before for row in table.rows}
+    read = {}
+    for part, options in parts.items():
+        where = f"{path}, {part}"
+        read[part] = read_options((*GROUPS, IFAformerTrainingArguments), options, where)
+        own = ", ".join(sorted(OF_THE_TABLE & options.keys()))
+        if own:
+            raise ValueError(f"{where}: Expected options other than {own}, which table.py sets itself. Remove them.")
+    for row in table.rows:
+        shared = ", ".join(sorted(OF_ALL_ROWS & row.options.keys()))
+        if shared:
+            raise ValueError(
+                f"{path}, row {row.key}: Expected no options of the data, got {shared}. All rows are trained and "
+                "scored on the same data: move them to common."
+            )
+    found = DataSourceArguments(**{name: getattr(read["common"], name) for name in OF_ALL_ROWS})
+    if found.task != "ner":
+        raise ValueError(f"{path}, common: task must be ner, since a table compares entity models; got {found.task}.")
+    return found
 
 
 def main() -> None:
@@ -45,18 +87,19 @@ def main() -> None:
     from modeling_ifaformer.comparison.table_file import read_table
     from modeling_ifaformer.comparison.table_report import percent, table_figure, table_markdown
     from modeling_ifaformer.comparison.table_rows import data_digests, ending_on_signals, table_row
-    from processing.data import load_data
     from processing.jobs.atomic_files import replacing, write_json, write_text
 
     with user_errors(), ending_on_signals():
-        table = read_table(SHIPPED.get(arguments.table, arguments.table)).chosen(arguments.rows)
+        path = SHIPPED.get(arguments.table, arguments.table)
+        table = read_table(path).chosen(arguments.rows)
         of_data = {name: getattr(arguments, name) for name in ("data_dir", "cache_dir") if getattr(arguments, name)}
         options = {**table.common, **of_data}
-        data, report = load_data(options["dataset"], task="ner", **of_data)
+        source = data_options(table, path, of_data)
+        data, report = source.load()
         if report:
             print(report)
         if "test" not in data:
-            raise ValueError(f"{options['dataset']} has no test split, on which the rows of a table are scored.")
+            raise ValueError(f"{source.dataset} has no test split, on which the rows of a table are scored.")
         folder, digests, rows = Path(arguments.output_dir), data_digests(data), []
         folder.mkdir(parents=True, exist_ok=True)
         for row in table.rows:

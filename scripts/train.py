@@ -47,12 +47,14 @@ class RunArguments:
     search_space: dict | None = option("The training options to try, as JSON: each has a list of values or bounds.")
 
 
+GROUPS = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, RunArguments)  # and those of the Trainer
+
+
 def main() -> None:
     from modeling_ifaformer import training
 
-    of_rooms = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, RunArguments)
     data_options, towers, reading, model_options, options, arguments, recipe = parse_arguments(
-        *of_rooms, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
+        *GROUPS, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
     )
     from hub_card.sharing import NotPushed, push_model
 

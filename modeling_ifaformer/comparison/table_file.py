@@ -10,6 +10,7 @@ import yaml
 from processing.scoring.results_table import METRICS
 
 
+TEXTS = ("name", "sees", "source", "note")
 ROW_KEYS = ("name", "sees", "options", "published", "source", "note", "needs", "before")
 KEYS: Mapping[str, type] = {"title": str, "note": str, "common": dict, "rows": dict}
 BEFORE = "{before}"  # in an option's value: the folder of what is trained before
@@ -88,7 +89,10 @@ def read_table(path: str) -> Table:
             raise ValueError(f"{path}: base must be a table that has no base itself, got {base_path}, which has one.")
         base = _table(content_of_base, base_path, None)
         content = {"common": {}, "rows": {}} | content
-    return _table(content, path, base)
+    table = _table(content, path, base)
+    if not table.common.get("dataset"):
+        raise ValueError(f"{path}: common must name the dataset on which all rows are trained and scored (dataset).")
+    return table
 
 
 def _content(path: str) -> dict[str, Any]:
@@ -106,7 +110,7 @@ def _table(content: Mapping[str, Any], path: str, base: Table | None) -> Table:
         raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, got {shown_keys(content)}.")
     for key, expected in KEYS.items():
         if not isinstance(content[key], expected):
-            raise ValueError(f"{path}: {key} must be a {_SAID[expected]}, got {type(content[key]).__name__}.")
+            raise ValueError(f"{path}: {key} must be {_SAID[expected]}, got {type(content[key]).__name__}.")
     of_base = {row.key: replace(row, published={}, source="") for row in base.rows} if base else {}
     own = {key: _row(key, values, f"{path}, row {key}", of_base.get(key)) for key, values in content["rows"].items()}
     rows = [*(of_base | own).values()]
@@ -116,7 +120,7 @@ def _table(content: Mapping[str, Any], path: str, base: Table | None) -> Table:
     return Table(content["title"], content["note"], common, rows)
 
 
-_SAID: Mapping[type, str] = {str: "text", dict: "mapping"}
+_SAID: Mapping[type, str] = {str: "a text", dict: "a mapping"}
 
 
 def shown_keys(content: Any) -> str:
@@ -130,15 +134,22 @@ def _row(key: Any, values: Any, where: str, base: TableRow | None) -> TableRow:
     needed = set() if base else {"name", "options"}
     if not isinstance(values, dict) or not needed <= values.keys() <= set(ROW_KEYS):
         raise ValueError(f"{where}: Expected name, options and maybe {', '.join(ROW_KEYS)}, got {shown_keys(values)}.")
-    for name in ("options", "published", "needs", "before"):
-        if not isinstance(values.get(name, {}), dict):
-            raise ValueError(f"{where}: {name} must be a mapping, got {type(values[name]).__name__}.")
+    for name, value in values.items():
+        expected = str if name in TEXTS else dict
+        if not isinstance(value, expected):
+            raise ValueError(f"{where}: {name} must be {_SAID[expected]}, got {type(value).__name__}.")
+    for need in (text for pair in values.get("needs", {}).items() for text in pair):
+        if not isinstance(need, str):
+            raise ValueError(f"{where}: needs must have a sentence for each path, got {need!r}.")
     published = values.get("published", {})
-    is_known = published.keys() <= set(METRICS) and all(isinstance(of, int | float) for of in published.values())
+    # Of true, 1 % would be made; what is 1 and less is no percentage but a share.
+    is_known = published.keys() <= set(METRICS) and all(
+        isinstance(of, int | float) and 1 < of <= 100 for of in published.values()
+    )
     if published and not (is_known and "f1" in published and values.get("source")):
         raise ValueError(
-            f"{where}: published must have f1, and maybe precision and recall, in percent, beside a source; got "
-            f"{published}."
+            f"{where}: published must have f1, and maybe precision and recall, in percent (above 1, at most 100), "
+            f"beside a source; got {published}."
         )
     if base is None:
         return TableRow(key, **values)

@@ -7,7 +7,7 @@ import shlex
 import sys
 from argparse import Action, ArgumentError, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, fields
 from difflib import get_close_matches
@@ -92,7 +92,7 @@ def parse_arguments(
                     f"such as demo) or an option that begins with --, got {arguments[0]!r}."
                 )
         if path is not None:
-            values = parser.read_recipe(path)
+            values = parser.read_recipe(path, Path(path))
         values = parser.read(arguments, values)
         options = [
             dtype(**{entry.name: getattr(values, entry.name) for entry in fields(dtype) if entry.init})
@@ -102,6 +102,21 @@ def parse_arguments(
     except (ArgumentError, ValueError, TypeError, OSError, ImportError) as error:
         parser.exit(2, f"{' '.join(str(error).split())}\n")
     return (*options, path)
+
+
+def read_options(dataclass_types: Sequence[type], values: Mapping[str, Any], where: str) -> Namespace:
+    """
+    Options that a recipe with these values gives; no dataclass is made of them.
+
+    Args:
+        dataclass_types: as for [`parse_arguments`].
+        values: of options, by their names.
+        where: what an error begins with.
+
+    Raises:
+        ValueError: for an unknown option, and for a value that is none of its option's.
+    """
+    return _Parser(dataclass_types, ()).read_recipe(where, yaml.safe_dump(dict(values), sort_keys=False))
 
 
 class _Parser(HfArgumentParser):
@@ -171,10 +186,10 @@ class _Parser(HfArgumentParser):
         hint = f"Did you mean {' or '.join(f'--{name}' for name in near)}?" if near else "--help lists them."
         return f"There is no option {flag}. {hint}"
 
-    def read_recipe(self, path: str) -> Namespace:
-        """The values of all options: of a YAML file, else the defaults. Errors name the file."""
+    def read_recipe(self, path: str, content: Path | str) -> Namespace:
+        """The values of all options: of YAML, a file or text, else the defaults. Errors begin with `path`."""
         try:
-            loader = _RecipeLoader(Path(path).read_text(encoding="utf-8-sig"))
+            loader = _RecipeLoader(content if isinstance(content, str) else content.read_text(encoding="utf-8-sig"))
             recipe = loader.get_single_node()
             if not isinstance(recipe, yaml.MappingNode):
                 raise ValueError("Expected lines such as `seed: 1`, an option and its value.")

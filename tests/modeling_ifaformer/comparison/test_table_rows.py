@@ -1,12 +1,12 @@
-"""The rows of the shipped tables are options that train.py takes."""
+"""The rows of the shipped tables are options that train.py takes, and those of the demo table have models."""
 
 from dataclasses import asdict, fields
 
 import pytest
 
 from ifaformer_commands.options.model_options import ModelArguments, ReadingArguments, TowerArguments, fill
-from ifaformer_commands.table import SHIPPED
-from modeling_ifaformer.comparison.table_file import BEFORE, read_table
+from ifaformer_commands.table import SHIPPED, data_options
+from modeling_ifaformer.comparison.table_file import BEFORE, Table, TableRow, read_table
 from modeling_ifaformer.training import build_model, build_processor, start_options
 from processing.data.demo.entity_tweets import DemoMNER
 from processing.data.demo.relation_tweets import DemoRelations
@@ -24,6 +24,42 @@ def demo_rows(tmp_path_factory):
         builder.download_and_prepare()
         rows[name] = builder.as_dataset(split="train")
     return rows
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_train_takes_the_options_of_every_shipped_table(name):
+    table = read_table(SHIPPED[name])
+    assert data_options(table, name, {}).dataset == table.common["dataset"]
+
+
+@pytest.mark.parametrize(
+    ("common", "options", "before", "message"),
+    [
+        ({"learning_rat": 1}, {}, {}, "t, common: There is no option --learning_rat. Did you mean --learning_rate"),
+        ({}, {"sistem": "umt"}, {}, "t, row a: There is no option --sistem. Did you mean --system"),
+        ({}, {"system": "utm"}, {}, "t, row a: --system must be one of .*, got 'utm'"),
+        ({}, {}, {"num_epochs": 2}, "t, row a, before: There is no option --num_epochs"),
+        ({"seed": 1}, {}, {}, "t, common: Expected options other than seed, which table.py sets itself"),
+        ({}, {}, {"output_dir": "x"}, "t, row a, before: Expected options other than output_dir"),
+        (
+            {},
+            {"image_dir": "x", "strict": True},
+            {},
+            "t, row a: Expected no options of the data, got image_dir, s",
+        ),
+        ({"task": "re"}, {}, {}, "t, common: task must be ner, since a table compares entity models; got re"),
+    ],
+)
+def test_what_cannot_be_an_option(common, options, before, message):
+    row = TableRow("a", "A", options=options, before={"dataset": "demo_re", "task": "re"} | before)
+    with pytest.raises(ValueError, match=message):
+        data_options(Table("A table", "", {"dataset": "demo"} | common, [row]), "t", {})
+
+
+def test_the_data_are_those_that_train_is_given():
+    common = {"dataset": "tweets", "image_dir": "a", "tag_scheme": "BIOES", "strict": "yes", "data_dir": "b"}
+    found = data_options(Table("A table", "", common, []), "t", {"data_dir": "c", "cache_dir": "d"})
+    assert vars(found) == common | {"strict": True, "data_dir": "c", "cache_dir": "d", "task": "ner"}
 
 
 def build(options, rows):

@@ -43,7 +43,6 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
     config: BaselineConfig  # type: ignore[assignment]
     config_class = BaselineConfig  # type: ignore[assignment]
     base_model_prefix = ""
-    _no_split_modules = ["BertLayer", "IFAformerTextLayer", "VisualBertLayer", "CLIPEncoderLayer", "ResNetStage"]  # noqa: RUF012
     _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012
     auto_map = {  # noqa: RUF012
         "AutoConfig": "configuration_baseline.BaselineConfig",

@@ -30,6 +30,14 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
 }
 
+# Modules that add up what others in them compute, besides those that the library's towers name: each has to be on one
+# device as a whole. A model has some of them.
+UNDIVIDED = [
+    *("BertEmbeddings", "RobertaEmbeddings", "XLMRobertaEmbeddings", "VisualBertEmbeddings", "VisualBertLayer"),
+    *("BertLayer", "CrossLayer", "Connection", "ResNetStage", "IFAformerTextLayer", "FusedTextLayer"),
+    *("IFAformerVisionEmbeddings", "IFAformerVisionLayer"),
+]
+
 
 class IFAformerPreTrainedModel(PreTrainedModel):
     """The base class of the models: how weights are made, loaded from two checkpoints, and saved with their code."""
@@ -42,7 +50,7 @@ class IFAformerPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["IFAformerTextLayer", "IFAformerVisionLayer"]  # noqa: RUF012
+    _no_split_modules = UNDIVIDED
     # Without it Trainer takes the CRF's mean loss for a sum over tokens and doubles it under accumulation.
     accepts_loss_kwargs = False
     custom_pipelines: dict[str, dict[str, Any]] = {}  # noqa: RUF012
@@ -65,6 +73,10 @@ class IFAformerPreTrainedModel(PreTrainedModel):
 
     def post_init(self):
         super().post_init()
+        # accelerate takes the names literally, and the library gathers those of towers that are direct children alone.
+        modules = list(self.modules())
+        names = {name for module in modules for name in getattr(module, "_no_split_modules", None) or ()}
+        self._no_split_modules = names & {type(module).__name__ for module in modules}
         self._freeze_what_reaches_no_loss()
 
     @classmethod

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from accelerate import FullyShardedDataParallelPlugin, infer_auto_device_map
+from accelerate.utils import compute_module_sizes
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import (
     AutoModelForTokenClassification,
@@ -16,12 +18,20 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
+from modeling_ifaformer import (
+    BaselineForTokenClassification,
+    IFAformerForRelationExtraction,
+    IFAformerForTokenClassification,
+    IFAformerModel,
+)
+from modeling_ifaformer.configuration_baseline import SYSTEMS
 from processing.labels import entity_spans
 
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 LABELS = {"id2label": dict(enumerate(NAMES))}
+TEXT_CONFIG = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
+TEXT_CONFIG |= {"vocab_size": 99, "max_position_embeddings": 50}
 
 
 def make_model(config, model_class=IFAformerForTokenClassification):
@@ -285,3 +295,48 @@ def test_relations_of_another_number(make_config, tmp_path):
     )
     assert model.classifier.out_features == 7
     assert {name for name, *_ in info["mismatched_keys"]} == {"classifier.weight", "classifier.bias"}
+
+
+class TestOnSeveralDevices:
+    @pytest.fixture(params=["corrected", "deepke", "mkgformer", *SYSTEMS])
+    def models(self, request, make_config, baseline_config):
+        """A model with each tower that it takes."""
+        system, text_types = request.param, ("bert", "roberta", "xlm-roberta")
+        if system == "cnn_bilstm":
+            return [BaselineForTokenClassification(baseline_config(system))]
+        if system not in SYSTEMS:
+            configs = []
+            for text_type, layers in [(text_type, 3) for text_type in text_types] + [("bert", 1)]:
+                config = make_config(attention_variant=system, text_config={**TEXT_CONFIG, "model_type": text_type})
+                config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = layers
+                configs.append(config)
+            return [IFAformerForTokenClassification(config) for config in configs]
+        return [
+            BaselineForTokenClassification(
+                baseline_config(system, vision, text_config={**TEXT_CONFIG, "model_type": text_type})
+            )
+            for text_type in (text_types if system != "visual_bert" else text_types[:1])
+            for vision in (("resnet", "clip") if system != "hvpnet" else ("resnet",))
+        ]
+
+    def test_fsdp_finds_every_layer_that_is_named(self, models):
+        for model in models:
+            plugin = FullyShardedDataParallelPlugin(auto_wrap_policy="transformer_based_wrap")
+            plugin.set_auto_wrap_policy(model)
+            classes = plugin.auto_wrap_policy.keywords["transformer_layer_cls"]
+            assert {of.__name__ for of in classes} == model._no_split_modules
+
+    def test_no_layer_is_split(self, models):
+        for model in models:
+            listed = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+            whole = {id(module) for modules in listed for module in modules}
+            whole |= {id(module) for module in model.modules() if type(module).__name__.endswith("Embeddings")}
+            size = compute_module_sizes(model)[""]
+            budgets = [{"cpu": size * part // 29} for part in range(1, 29)]
+            maps = [infer_auto_device_map(model, budget, list(model._no_split_modules)) for budget in budgets]
+            names = {name for map_ in maps for name in map_ if name}
+            assert len({device for map_ in maps for device in map_.values()}) == 2
+            for name in names:
+                parts = name.split(".")
+                around = [".".join(parts[:number]) for number in range(1, len(parts))]
+                assert not [of for of in around if id(model.get_submodule(of)) in whole], name

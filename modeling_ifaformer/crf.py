@@ -107,7 +107,7 @@ class LinearChainCRF(CRF):
         emissions = _gather(self._tempered_emissions(emissions, mask), order).permute(1, 2, 0).contiguous()
         tags = _gather(tags.long().masked_fill(~mask, 0), order).t()
         mask = _gather(mask, order).t()
-        with _without_autocast(emissions.device):
+        with without_autocast(emissions.device):
             start, end, transitions = (scores / self.temperature for scores in self._scores())
             last = _last_position(mask).unsqueeze(0)  # (1, batch_size)
             emitted = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) * mask
@@ -131,7 +131,7 @@ class LinearChainCRF(CRF):
     @torch.no_grad()
     def _best_tags(self, emissions, mask) -> torch.Tensor:
         order = _scored_first(mask)
-        with _without_autocast(emissions.device):
+        with without_autocast(emissions.device):
             start, end, transitions = self._scores()
             # seq_length times (num_tags, batch_size): reductions over the leading dimension are the fast ones on a CPU
             steps = _gather(emissions.float(), order).permute(1, 2, 0).contiguous().unbind()
@@ -162,7 +162,7 @@ class LinearChainCRF(CRF):
         return _scatter(torch.stack(path[::-1], dim=1), order).masked_fill(~mask, IGNORE_INDEX)
 
     def _marginals(self, emissions, mask) -> torch.Tensor:
-        with _without_autocast(emissions.device):
+        with without_autocast(emissions.device):
             emissions = self._tempered_emissions(emissions, mask)
             # The backward recursion is the forward one on the reversed row, with start and end swapped and transitions
             # transposed; both run side by side along a dimension of 2.
@@ -255,7 +255,7 @@ def _scatter(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return _gather(values, order.argsort(dim=1))
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager:
+def without_autocast(device: torch.device) -> AbstractContextManager:
     """Recursions over many positions lose too much in half precision."""
     # Tensors without values have no autocast.
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -35,6 +35,7 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbed
 from transformers.utils import logging
 
 from .configuration_ifaformer import IFAformerConfig
+from .crf import without_autocast
 from .model_inputs import check_crops, check_pictures
 from .packing import Attended, PackedTokens, RowLengths, values_at_hand
 
@@ -189,11 +190,13 @@ def look_at(queries: torch.Tensor, states: torch.Tensor, real: torch.Tensor | No
     For queries (..., N, D) the mean (..., N, D) of the `states` (..., V, D) that are `real` (..., V), of all
     without it, weighted by the softmax of query and state.
     """
-    scores = queries @ states.mT
+    # Without a scale the scores are large, too large for half precision.
+    precise = torch.promote_types(states.dtype, torch.float32)
+    with without_autocast(states.device):
+        scores = queries.to(precise) @ states.to(precise).mT
     if real is not None:
         scores = scores.masked_fill(~real.unsqueeze(-2), -torch.inf)
-    # Without a scale they are large.
-    return scores.softmax(dim=-1, dtype=torch.float32).to(states.dtype) @ states
+    return scores.softmax(dim=-1).to(states.dtype) @ states
 
 
 class IFAformerTextModel(BertPreTrainedModel):

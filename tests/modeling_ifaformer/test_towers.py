@@ -4,7 +4,7 @@ from transformers import BertModel, CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
-from modeling_ifaformer.towers import FusedTextLayer, QuickGELU
+from modeling_ifaformer.towers import FusedTextLayer, QuickGELU, look_at
 
 
 def test_patches_are_those_of_the_convolution(make_config, make_inputs):
@@ -99,6 +99,16 @@ class TestMkgformer:
                 text = model.text_model(inputs["input_ids"][row : row + 1, :length], None, None)
                 expected = self.expected(model, text, vision[row : row + 1, real[row]])
                 torch.testing.assert_close(states[row : row + 1, :length], expected, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("is_autocast", [False, True])
+    def test_scores_are_computed_in_float32(self, is_autocast):
+        # Two states with scores of 300.5 and 300, which are one number in bfloat16, so that the mean would be halfway.
+        queries, states = torch.tensor([[300.0, 1.0]]), torch.tensor([[1.0, 0.5], [1.0, 0.0]])
+        if not is_autocast:
+            queries, states = queries.bfloat16(), states.bfloat16()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_autocast):
+            seen = look_at(queries, states)
+        assert seen[0, 1].item() == pytest.approx(0.5 * torch.tensor(0.5).sigmoid().item(), rel=0.01)
 
     def test_the_upper_third_is_fused(self, make_config):
         for layers, number in ((1, 1), (2, 1), (3, 1), (4, 2), (12, 4)):

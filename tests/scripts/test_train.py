@@ -263,8 +263,11 @@ def test_weights_shared_between_processes(alone, options, repository, run_script
     checkpoint = ("--save_strategy", "steps", "--save_steps", "12")
     more = (*steady(4), *found_out(), *checkpoint)
     run_script("train.py", *options(tmp_path / "out", *more), processes=2, variables=variables_of(config))
-    assert results_of(tmp_path / "out")[1] == pytest.approx(results_of(alone(run_script))[1], rel=1e-4)
+    (results, losses), (expected, expected_losses) = (results_of(of) for of in (tmp_path / "out", alone(run_script)))
+    assert losses == pytest.approx(expected_losses, rel=1e-4)
     assert_same_weights(alone(run_script), tmp_path / "out", atol=1e-3)
+    temperatures = [of["calibration"]["temperature"] for of in (results, expected)]
+    assert temperatures[0] == pytest.approx(temperatures[1], rel=1e-2) and temperatures[0] != 1
 
 
 def test_two_processes_that_are_killed_go_on(options, run_script, tmp_path):

@@ -138,11 +138,6 @@ class BaselineConfig(TaggerConfig):
         return self.system != "cnn_bilstm"
 
     @property
-    def max_text_length(self) -> int | None:
-        """Longest text in tokens that the model takes. None where there is no limit."""
-        return super().max_text_length if self.text_config is not None else None
-
-    @property
     def vision_width(self) -> int:
         """The width of a visual token. One of `hvpnet` is a picture, in 2 x 2 places of each stage of the ResNet."""
         vision: Any = self.vision_config

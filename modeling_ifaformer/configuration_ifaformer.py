@@ -119,8 +119,13 @@ class TaggerConfig(PreTrainedConfig):
 
     @property
     def max_text_length(self) -> int | None:
-        """Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index."""
+        """
+        Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index. None where
+        there is no limit.
+        """
         text = self.text_config
+        if text is None:
+            return None
         is_roberta = text.model_type in ("roberta", "xlm-roberta")
         return text.max_position_embeddings - (text.pad_token_id + 1 if is_roberta else 0)
 

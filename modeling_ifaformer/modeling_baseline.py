@@ -204,9 +204,17 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
 
     def _grids(self, pixels: torch.Tensor, real: torch.Tensor) -> torch.Tensor | None:
         """(B, N, 3, S, S) -> (B, N, h, w, C), zeros where nothing is `real` (B, N). None where nothing is at all."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # where shapes must not depend on values
-            grids = self._grid(pixels.flatten(0, 1)).unflatten(0, real.shape)
-            return grids * real[..., None, None, None]
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        trains_statistics = self.vision_model.training and self.config.vision_config.model_type == "resnet"
+        if not is_traced or trains_statistics:
+            return self._grids_of_real(pixels, real)
+        # Shapes must not depend on values.
+        grids = self._grid(pixels.flatten(0, 1)).unflatten(0, real.shape)
+        return grids * real[..., None, None, None]
+
+    @torch.compiler.disable(reason="BatchNorm in training mode must not see absent pictures (freeze_vision is false).")
+    def _grids_of_real(self, pixels: torch.Tensor, real: torch.Tensor) -> torch.Tensor | None:
+        """As `_grids`. What is not real does not go through the tower."""
         tokens = PackedTokens(real)
         if not len(tokens.positions):
             return None

@@ -3,6 +3,8 @@ import copy
 import accelerate
 import pytest
 import torch
+from torch._dynamo.exc import Unsupported
+from torch.torch_version import TorchVersion
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from modeling_ifaformer import BaselineForTokenClassification
@@ -204,6 +206,30 @@ def test_the_vision_tower_is_frozen_or_not(system, is_frozen, baseline, baseline
         del texts["image_mask"]
         model(**texts, labels=torch.zeros(3, 7, dtype=torch.long)).loss.backward()
         assert all(of.grad is not None for of in model.vision_model.parameters()), "processes wait for it"
+
+
+@pytest.mark.skipif(
+    torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not"
+)
+@pytest.mark.parametrize("system", MULTIMODAL)
+def test_compiled(system, baseline, baseline_inputs):
+    model, inputs = baseline(system), baseline_inputs()
+    expected = model(**inputs).logits
+    actual = torch.compile(model, fullgraph=True, backend="eager")(**inputs).logits
+    torch.testing.assert_close(actual, expected, **CLOSE)
+
+
+def test_the_statistics_of_a_compiled_resnet_are_of_pictures_that_are_there(baseline, baseline_inputs):
+    labels, statistics = torch.zeros(3, 7, dtype=torch.long), []
+    for compiled in (False, True):
+        model = baseline("umt", freeze_vision=False).train()
+        run = torch.compile(model, backend="eager") if compiled else model
+        run(**baseline_inputs(), labels=labels).loss.backward()
+        statistics.append({name: of for name, of in model.vision_model.named_buffers() if "running" in name})
+    torch.testing.assert_close(*statistics)
+    torch.compiler.reset()  # of what was compiled without fullgraph
+    with pytest.raises(Unsupported, match="BatchNorm in training mode must not see absent pictures"):
+        torch.compile(model, backend="eager", fullgraph=True)(**baseline_inputs(), labels=labels)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -120,8 +120,8 @@ class TaggerConfig(PreTrainedConfig):
     @property
     def max_text_length(self) -> int | None:
         """
-        Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index. None where
-        there is no limit.
+        Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index. None
+        without a text tower.
         """
         text = self.text_config
         if text is None:

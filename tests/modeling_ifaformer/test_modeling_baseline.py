@@ -208,9 +208,7 @@ def test_the_vision_tower_is_frozen_or_not(system, is_frozen, baseline, baseline
         assert all(of.grad is not None for of in model.vision_model.parameters()), "processes wait for it"
 
 
-@pytest.mark.skipif(
-    torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not"
-)
+@pytest.mark.skipif(torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not")
 @pytest.mark.parametrize("system", MULTIMODAL)
 def test_compiled(system, baseline, baseline_inputs):
     model, inputs = baseline(system), baseline_inputs()

@@ -238,7 +238,13 @@ def _vocabulary(
     others = {word for rows in other_rows for word in _words_of(rows)}
     vectors = _vectors(word_vectors, words | others, config)
     known = len(words & vectors.keys())
-    logger.info(f"{word_vectors} has vectors of {known} of the {len(words)} words of the training texts.")
+    message = f"{word_vectors} has vectors of {known} of the {len(words)} words of the training texts."
+    if 2 * known < len(words):
+        logger.warning(
+            f"{message} The others begin with random numbers. Are the vectors of the language of the texts?"
+        )
+    else:
+        logger.info(message)
     return words | (others & vectors.keys())
 
 

@@ -232,6 +232,15 @@ class TestWordVectors:
         assert weight[vocabulary["Paris"]].abs().max() < (3 / 10) ** 0.5 and not weight[0].any()
         assert "Without word_vectors" not in caplog.text
 
+    @pytest.mark.parametrize(("words", "known"), [("so again Jordan", 3), ("so again", 2), ("oslo", 0)])
+    def test_few_known_words_are_told_of(self, words, known, data, tmp_path, caplog):
+        path = tmp_path / "vectors.txt"
+        path.write_text("\n".join(f"{word} 1 2" for word in words.split()))
+        options = {"system": "cnn_bilstm", "system_config": {"word_size": 2}, "word_vectors": str(path)}
+        build_processor(data["train"], **options)
+        message = f"has vectors of {known} of the 6 words of the training texts. The others begin with random"
+        assert (message in caplog.text) == (known < 3)
+
     def test_without_a_file(self, data, caplog):
         processor, model = build(data, "cnn_bilstm")
         assert "Without word_vectors the words of cnn_bilstm begin with random numbers" in caplog.text

@@ -391,7 +391,11 @@ class CnnBiLstmEncoder(nn.Module):
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
-        assert config.vocab_size is not None
+        if config.vocab_size is None:
+            raise ValueError(
+                "vocab_size of cnn_bilstm must be the number of its tokenizer's entries, got None. The config_fields "
+                "of its processor have it."
+            )
         self.output_size = 2 * config.lstm_size
         self.word_embeddings = nn.Embedding(config.vocab_size, config.word_size, padding_idx=0)
         self.byte_embeddings = nn.Embedding(257, config.byte_size, padding_idx=0)  # 256 bytes and padding

@@ -16,6 +16,11 @@ VISION_MODEL_TYPES = ("resnet", "clip_vision_model")
 RESNET_50 = {"model_type": "resnet", "depths": [3, 4, 6, 3]}
 RESNET_152 = {"model_type": "resnet", "depths": [3, 8, 36, 3]}
 IMAGE_SIZE = 224  # of a ResNet, which takes any
+SIZES = (  # that must be 1 or more
+    *("image_size", "co_attention_size", "vision_stream_size", "vision_stream_heads", "connection_heads"),
+    *("vision_stream_intermediate_size", "connection_size", "prefix_hidden_size", "vocab_size", "word_size"),
+    *("byte_size", "num_byte_filters", "byte_filter_width", "max_word_bytes", "lstm_size"),
+)
 
 
 @strict
@@ -108,6 +113,7 @@ class BaselineConfig(TaggerConfig):
             if self.vision_config is None:
                 self.vision_config = RESNET_50 if self.system == "hvpnet" else RESNET_152
             kwargs["vocab_size"], self.vocab_size = self.vocab_size, None
+        given = self.text_config
         super().__post_init__(**kwargs)
         if self.image_size is None:
             self.image_size = getattr(self.vision_config, "image_size", IMAGE_SIZE)
@@ -116,17 +122,21 @@ class BaselineConfig(TaggerConfig):
         )
         if self.use_whole_image is None:
             self.use_whole_image = self.text_attends_vision
-        if self.system == "visual_bert" and self.text_config is not None:
-            self.text_config = self._visual_bert_config()
+        if self.system == "visual_bert" and not any(self._tower_problems()):
+            self.text_config = self._visual_bert_config(given)
 
-    def _visual_bert_config(self) -> Any:
+    def _visual_bert_config(self, given: Any) -> Any:
         """The text tower's configuration as one of VisualBERT, which has BERT's fields and three of its own."""
-        if self.text_config.model_type not in ("bert", "visual_bert"):
-            return self.text_config
         names = {field.name for field in dataclasses.fields(VisualBertConfig)} & vars(self.text_config).keys()
         fields: dict[str, Any] = {name: getattr(self.text_config, name) for name in names}
+        fields["visual_embedding_dim"] = self.vision_width
         # The library's default of the padding index is that of no published VisualBERT, all of which have BERT's.
-        fields |= {"visual_embedding_dim": self.vision_width, "pad_token_id": 0}
+        if isinstance(given, VisualBertConfig):
+            is_default = given.pad_token_id == VisualBertConfig.pad_token_id
+        else:
+            is_default = self.text_config.model_type == "visual_bert" and "pad_token_id" not in given
+        if is_default:
+            fields["pad_token_id"] = 0
         config = VisualBertConfig(**fields)
         config._name_or_path = self.text_config._name_or_path
         config._attn_implementation = self.text_config._attn_implementation
@@ -156,11 +166,17 @@ class BaselineConfig(TaggerConfig):
         for name, values in known.items():
             if getattr(self, name) not in values:
                 yield f"{name} must be one of {values}, got {getattr(self, name)!r}."
+        for name in SIZES:
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                yield f"{name} must be 1 or more, got {size}."
+        if self.span_loss_weight < 0:
+            yield f"span_loss_weight must be 0 or more, got {self.span_loss_weight}."
         for name in ("span_share", "lstm_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name} must be between 0 and 1, got {getattr(self, name)}."
         for size, heads in (("vision_stream_size", "vision_stream_heads"), ("connection_size", "connection_heads")):
-            if getattr(self, size) % getattr(self, heads):
+            if getattr(self, heads) > 0 and getattr(self, size) % getattr(self, heads):
                 yield f"{size} ({getattr(self, size)}) must be a multiple of {heads} ({getattr(self, heads)})."
         for kind in ("aux", "rcnn"):
             number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
@@ -175,10 +191,14 @@ class BaselineConfig(TaggerConfig):
             if text is not None or vision is not None:
                 yield f"{self.system} has no towers: leave out text_config and vision_config."
             return
-        types = ("visual_bert",) if self.system == "visual_bert" else TEXT_MODEL_TYPES
+        types = ("bert", "visual_bert") if self.system == "visual_bert" else TEXT_MODEL_TYPES
         if text.model_type not in types:
-            known = ("bert", *types) if self.system == "visual_bert" else types
-            yield f"text_config of {self.system} must be of a type in {known}, got {text.model_type!r}."
+            yield f"text_config of {self.system} must be of a type in {types}, got {text.model_type!r}."
+        elif self.system == "vilbert" and not 0 <= self.connection_layers <= text.num_hidden_layers:
+            yield (
+                f"connection_layers must be between 0 and the number of text layers ({text.num_hidden_layers}), got "
+                f"{self.connection_layers}."
+            )
         types = ("resnet",) if self.system == "hvpnet" else VISION_MODEL_TYPES
         if vision.model_type not in types:
             yield (
@@ -187,11 +207,6 @@ class BaselineConfig(TaggerConfig):
             )
         elif vision.model_type == "clip_vision_model" and vision.image_size != self.image_size:
             yield f"image_size must be that of the CLIP tower ({vision.image_size}), got {self.image_size}."
-        if self.system == "vilbert" and not 0 <= self.connection_layers <= text.num_hidden_layers:
-            yield (
-                f"connection_layers must be between 0 and the number of text layers ({text.num_hidden_layers}), got "
-                f"{self.connection_layers}."
-            )
 
 
 __all__ = ["BaselineConfig"]

@@ -1,8 +1,8 @@
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, BertConfig, CLIPVisionConfig
+from transformers import AutoConfig, BertConfig, CLIPVisionConfig, VisualBertConfig
 
-from modeling_ifaformer import BaselineConfig
+from modeling_ifaformer import BaselineConfig, BaselineForTokenClassification
 from modeling_ifaformer.configuration_baseline import SYSTEMS
 
 
@@ -34,6 +34,25 @@ def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
 
 
 @pytest.mark.parametrize(
+    ("text_config", "expected"),
+    [
+        ({"model_type": "bert"}, 0),
+        (BertConfig(pad_token_id=3), 3),
+        (BertConfig(pad_token_id=1), 1),
+        # The library's default, which no published checkpoint names and none has
+        ({"model_type": "visual_bert"}, 0),
+        (VisualBertConfig(), 0),
+        (VisualBertConfig(pad_token_id=3), 3),
+    ],
+)
+def test_the_padding_index_of_a_visual_bert_is_the_one_given(text_config, expected, tmp_path):
+    config = BaselineConfig(system="visual_bert", text_config=text_config)
+    config.save_pretrained(tmp_path)
+    assert config.text_config.pad_token_id == expected
+    assert AutoConfig.from_pretrained(tmp_path).text_config.pad_token_id == expected
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"system": "bert"}, r"system must be one of \('cnn_bilstm', .*, got 'bert'"),
@@ -41,6 +60,13 @@ def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
         ({"label_scheme": "new"}, "label_scheme must be one of"),
         ({"span_share": 1.5}, "span_share must be between 0 and 1, got 1.5"),
         ({"connection_heads": 3}, r"connection_size \(1024\) must be a multiple of connection_heads \(3\)"),
+        ({"image_size": 0, "max_word_bytes": 0}, "image_size must be 1 or more, got 0. max_word_bytes must be 1 or"),
+        (
+            {"connection_heads": 0, "vision_stream_heads": -1},
+            "_heads must be 1 or more, got -1. connection_heads must",
+        ),
+        ({"system": "cnn_bilstm", "vocab_size": 0}, "vocab_size must be 1 or more, got 0"),
+        ({"span_loss_weight": -1}, "span_loss_weight must be 0 or more, got -1"),
         ({"num_rcnn_crops": -1}, "num_rcnn_crops must be 0 or more"),
         ({"num_rcnn_crops": 1, "rcnn_crop_size": 64}, r"rcnn_crop_size must be image_size \(224\) in a baseline"),
         ({"vision_config": {"model_type": "vit"}}, "vision_config of umt must be of a type in .*got 'vit'"),
@@ -54,6 +80,11 @@ def test_a_bert_becomes_a_visual_bert_of_the_width_of_the_vision_tower():
             r"image_size must be that of the CLIP tower \(224\), got 64",
         ),
         ({"system": "visual_bert", "text_config": {"model_type": "roberta"}}, "must be of a type in .'bert', 'visual"),
+        (
+            {"system": "visual_bert", "vision_config": {"model_type": "clip"}},
+            "BaselineConfig: vision_config of visual_bert must be of a type in .*got 'clip'; of a whole CLIP model",
+        ),
+        ({"system": "vilbert", "text_config": {"model_type": "clip"}}, "text_config of vilbert must be .* got 'clip'"),
         ({"system": "vilbert", "connection_layers": 13}, r"between 0 and the number of text layers \(12\), got 13"),
         ({"system": "cnn_bilstm", "text_config": {"model_type": "bert"}}, "cnn_bilstm has no towers"),
     ],
@@ -68,3 +99,8 @@ def test_the_implementation_of_attention_is_that_of_both_towers(system, baseline
     config = baseline_config(system, attn_implementation="eager")
     configs = [config, *(tower for tower in (config.text_config, config.vision_config) if tower is not None)]
     assert {of._attn_implementation for of in configs} == {"eager"}
+
+
+def test_words_need_their_number():
+    with pytest.raises(ValueError, match="vocab_size of cnn_bilstm must be the number of its tokenizer's entries"):
+        BaselineForTokenClassification(BaselineConfig(system="cnn_bilstm"))

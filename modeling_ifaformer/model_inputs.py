@@ -1,6 +1,7 @@
 """What every model checks of its inputs, and which positions its CRF scores where nothing is said of that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -33,6 +34,46 @@ def check_texts(text_shape: Sequence[int], attention_mask: torch.Tensor | None, 
     if values_at_hand(attention_mask) and not attention_mask.any(dim=1).all():
         empty = (~attention_mask.any(dim=1)).nonzero().flatten().tolist()
         raise ValueError(f"attention_mask is all zeros in rows {empty}: every text needs at least one token.")
+
+
+def given_pictures(
+    config: TaggerConfig,
+    batch_size: int,
+    pixel_values: torch.Tensor | None,
+    image_mask: torch.Tensor | None,
+    crops: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    picture_shape: Sequence[int],
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """
+    The pictures that a batch has and a model looks at, and which of them are real.
+
+    Args:
+        pixel_values, image_mask: whole pictures (batch_size, channels, height, width) and their mask (batch_size,).
+        crops: by kind, `"aux"` and `"rcnn"`, pixels (batch_size, number, channels, size, size) and mask
+            (batch_size, number). Masks that are None are all real.
+        picture_shape: channels, height and width of a whole picture.
+
+    Returns:
+        By kind, `"whole"` and those of crops, pixels (batch_size, number, channels, height, width) and bool
+        (batch_size, number). Without the kinds that are not there.
+
+    Raises:
+        ValueError: as [`check_pictures`], and for more crops than configured.
+    """
+    given = {}
+    if pixel_values is not None and config.use_whole_image:
+        check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), picture_shape)
+        given["whole"] = pixel_values[:, None], None if image_mask is None else image_mask[:, None]
+    elif pixel_values is not None and not torch.compiler.is_compiling():
+        logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
+    for kind, (pixels, mask) in crops.items():
+        if pixels is not None and pixels.shape[1] > 0:
+            check_crops(kind, pixels, mask, batch_size, config, picture_shape[0])
+            given[kind] = pixels, mask
+    return {
+        kind: (pixels, pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool())
+        for kind, (pixels, mask) in given.items()
+    }
 
 
 def check_pictures(
@@ -102,4 +143,14 @@ def warn_without_labels(is_training: bool, labels: torch.Tensor | None) -> None:
             "The model is in training mode and gets no labels, so that it computes no loss of its CRF. A Trainer "
             "with label_smoothing_factor or compute_loss_func keeps them from it: its loss then trains the "
             "classifier alone."
+        )
+
+
+def warn_of_unused(system: str, inputs: Mapping[str, Any]) -> None:
+    """Say once which of these inputs of a baseline are given, and so are without effect."""
+    names = [name for name, value in inputs.items() if value is not None and value is not False]
+    if names and not torch.compiler.is_compiling():
+        logger.warning_once(
+            f"The system {system} does not use {', '.join(names)}. Baselines return neither hidden states nor "
+            "attentions."
         )

@@ -11,7 +11,7 @@ from transformers.utils import can_return_tuple
 from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower, picture_pyramid
 from .configuration_baseline import BaselineConfig
 from .crf import LinearChainCRF
-from .model_inputs import check_crops, check_pictures, check_texts, scored_mask, warn_without_labels
+from .model_inputs import check_texts, given_pictures, scored_mask, warn_of_unused, warn_without_labels
 from .modeling_outputs import IFAformerTokenClassifierOutput
 from .packing import PackedTokens
 from .pretrained import IFAformerPreTrainedModel
@@ -173,21 +173,12 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         """
         config: Any = self.config
         size = (config.vision_config.num_channels, config.image_size, config.image_size)
-        given = []  # pictures (B, N, 3, S, S) with their masks (B, N), of which the whole one comes first
-        number = 0  # of whole pictures in a row, 0 or 1
-        if pixel_values is not None and config.use_whole_image:
-            number = 1
-            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), size)
-            given.append((pixel_values[:, None], None if image_mask is None else image_mask[:, None]))
-        for kind, (pixels, mask) in crops.items():
-            if pixels is not None and pixels.shape[1] > 0:
-                check_crops(kind, pixels, mask, batch_size, config, size[0])
-                given.append((pixels, mask))
+        given = given_pictures(config, batch_size, pixel_values, image_mask, crops, size)
         if not given:
             return self._nothing_seen(batch_size)
-        masks = [pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if m is None else m.bool() for pixels, m in given]
-        real = torch.cat(masks, dim=1)
-        grids = self._grids(torch.cat([pixels for pixels, _ in given], dim=1), real)
+        number = int("whole" in given)  # of whole pictures in a row, which come first
+        pixels, real = (torch.cat(parts, dim=1) for parts in zip(*given.values(), strict=True))
+        grids = self._grids(pixels, real)
         if grids is None:
             return self._nothing_seen(batch_size)
 
@@ -265,7 +256,8 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
                 For `cnn_bilstm`: of each token the bytes of its word plus 1, 0 for padding.
 
         The other arguments are those of [`IFAformerForTokenClassification.forward`], but for `inputs_embeds`; pictures
-        and crops are all `image_size` pixels wide. Hidden states and attentions are not returned.
+        and crops are all `image_size` pixels wide. Hidden states and attentions are not returned, and a warning tells
+        of what else is given and not used.
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
@@ -274,12 +266,15 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         warn_without_labels(self.training, labels)
         check_texts(input_ids.shape, attention_mask, self.config.max_text_length)
         text = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        if byte_ids is not None:
-            text["byte_ids"] = byte_ids
-        visual = None
-        if self.config.text_attends_vision:
+        visual, unused = None, {"byte_ids": byte_ids}
+        if self.config.system == "cnn_bilstm":
+            text |= unused
+            unused = {"pixel_values": pixel_values, "aux_pixel_values": aux_pixel_values}
+            unused["rcnn_pixel_values"] = rcnn_pixel_values
+        else:
             crops = {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)}
             visual = self.see(input_ids.shape[0], pixel_values, image_mask, crops)
+        warn_of_unused(self.config.system, {**unused, **kwargs})
         states, span_states = self.encoder(text, visual)
         logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)

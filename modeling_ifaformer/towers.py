@@ -36,7 +36,7 @@ from transformers.utils import logging
 
 from .configuration_ifaformer import IFAformerConfig
 from .crf import without_autocast
-from .model_inputs import check_crops, check_pictures
+from .model_inputs import given_pictures
 from .packing import Attended, PackedTokens, RowLengths, values_at_hand
 
 
@@ -294,41 +294,28 @@ class IFAformerVisionEmbeddings(CLIPVisionEmbeddings):
         class_token = self.class_embedding.expand(batch_size, 1, -1)
         tokens = [class_token if deepke else class_token + self.position_embedding(self.position_ids[:, :1])]
         real = [class_token.new_ones(batch_size, 1, dtype=torch.bool)]
-
-        def add(pixels: torch.Tensor, mask: torch.Tensor | None, embedding: nn.Embedding, first: int = 0) -> None:
-            """N pictures or crops a row (B, N, 3, S, S), and which of them are real (B, N), None for all."""
-            mask = pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-            patches = self.embed_pictures(pixels, mask)
-            positions = torch.arange(first, first + patches.shape[1], device=patches.device)
-            tokens.append(patches + embedding(positions))
-            real.append(mask.repeat_interleave(patches.shape[1] // max(mask.shape[1], 1), dim=1))
-
-        def none_at_all(size: Any) -> torch.Tensor:
-            return class_token.new_zeros(batch_size, 0, self.config.num_channels, size, size)
-
-        if pixel_values is not None and config.use_whole_image:
-            picture: Any = (self.config.num_channels, self.image_size, self.image_size)
-            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), picture)
-            mask = None if image_mask is None else image_mask[:, None]
-            add(pixel_values[:, None], mask, self.position_embedding, first=1)
-        elif self.training:
-            # Processes that train together wait for a gradient of every weight. Without pictures it is zero.
-            add(none_at_all(self.image_size), None, self.position_embedding, first=1)
-        if pixel_values is not None and not config.use_whole_image and not torch.compiler.is_compiling():
-            logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
-
-        for kind, (pixels, mask) in crops.items():
-            max_number, size = getattr(config, f"num_{kind}_crops"), getattr(config, f"{kind}_crop_size")
-            if pixels is not None and pixels.shape[1] > 0:
-                check_crops(kind, pixels, mask, batch_size, config, self.config.num_channels)
-            elif max_number > 0 and (deepke or self.training):
-                pixels, mask = none_at_all(size), None
+        picture_shape: Any = (self.config.num_channels, self.image_size, self.image_size)
+        given = given_pictures(config, batch_size, pixel_values, image_mask, crops, picture_shape)
+        for kind in ("whole", "aux", "rcnn"):
+            is_whole = kind == "whole"
+            embedding = self.position_embedding if is_whole else getattr(self, f"{kind}_position_embedding")
+            if kind in given:
+                pixels, mask = given[kind]
+            elif embedding is not None and (self.training or (deepke and not is_whole)):
+                # Processes that train together wait for a gradient of every weight. Without pictures it is zero.
+                size: Any = self.image_size if is_whole else getattr(config, f"{kind}_crop_size")
+                pixels = class_token.new_zeros(batch_size, 0, self.config.num_channels, size, size)
+                mask = class_token.new_ones(batch_size, 0, dtype=torch.bool)
             else:
                 continue
-            if deepke:  # Absent crops are zero images there, attended to like any other.
-                pixels = pixels if mask is None else pixels * mask[:, :, None, None, None]
-                pixels, mask = nn.functional.pad(pixels, [0] * 7 + [max_number - pixels.shape[1]]), None
-            add(pixels, mask, getattr(self, f"{kind}_position_embedding"))
+            if deepke and not is_whole:  # Absent crops are zero images there, attended to like any other.
+                absent = getattr(config, f"num_{kind}_crops") - pixels.shape[1]
+                pixels = nn.functional.pad(pixels * mask[:, :, None, None, None], [0] * 7 + [absent])
+                mask = mask.new_ones(pixels.shape[:2])
+            patches = self.embed_pictures(pixels, mask)
+            first = 1 if is_whole else 0  # Position 0 is that of the class token.
+            tokens.append(patches + embedding(torch.arange(first, first + patches.shape[1], device=patches.device)))
+            real.append(mask.repeat_interleave(patches.shape[1] // max(mask.shape[1], 1), dim=1))
         return torch.cat(tokens, dim=1), torch.cat(real, dim=1)
 
 

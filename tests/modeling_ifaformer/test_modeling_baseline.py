@@ -6,6 +6,7 @@ import torch
 from torch._dynamo.exc import Unsupported
 from torch.torch_version import TorchVersion
 from transformers import AutoModelForTokenClassification, PreTrainedModel
+from transformers.utils import logging
 
 from modeling_ifaformer import BaselineForTokenClassification
 from modeling_ifaformer.configuration_baseline import SYSTEMS
@@ -324,12 +325,34 @@ def test_what_cannot_be(baseline, baseline_inputs):
             model(**{**inputs, name: value})
 
 
+@pytest.fixture
+def warnings(monkeypatch, caplog):
+    """What is warned of, also where another test was warned of it before."""
+    logger = logging.get_logger("modeling_ifaformer.model_inputs")
+    monkeypatch.setattr(logger, "warning_once", logger.warning)
+    return caplog
+
+
+@torch.no_grad()
+def test_what_is_not_used_is_told_of(baseline, baseline_inputs, warnings):
+    model, inputs = baseline("umt", use_whole_image=False), baseline_inputs()
+    model(**{name: value for name, value in inputs.items() if name != "pixel_values"}, output_attentions=False)
+    assert not warnings.records
+    model(**inputs, output_hidden_states=True, byte_ids=torch.ones(3, 7, 6), word_ids=None, head_mask=torch.ones(2))
+    pictures, others = (record.getMessage() for record in warnings.records)
+    assert pictures == "pixel_values are not looked at: the configuration has use_whole_image=False."
+    assert others.startswith("The system umt does not use byte_ids, output_hidden_states, head_mask. Baselines return")
+
+
 class TestWordsAndBytes:
     @torch.no_grad()
-    def test_pictures_reach_no_output(self, baseline, baseline_inputs):
+    def test_pictures_reach_no_output(self, baseline, baseline_inputs, warnings):
         model, inputs = baseline("cnn_bilstm"), baseline_inputs("cnn_bilstm")
+        expected = model(**inputs).logits
+        assert not warnings.records
         pictures = {name: value for name, value in baseline_inputs().items() if "image" in name or "pixel" in name}
-        assert torch.equal(model(**inputs, **pictures).logits, model(**inputs).logits)
+        assert torch.equal(model(**inputs, **pictures).logits, expected)
+        assert "The system cnn_bilstm does not use pixel_values, aux_pixel_values. Baselines" in warnings.text
 
     @torch.no_grad()
     def test_padding_may_be_on_the_left(self, baseline, baseline_inputs):

@@ -105,7 +105,8 @@ def main() -> None:
                 record={"recipe": recipe, "data": asdict(data_options), "model": of_model},
             )
             if is_main:
-                print(training.runs_summary(runs), f"Written: {Path(arguments.output_dir, 'results.json')}", sep="\n")
+                above = arguments.output_dir if len(runs) > 1 else best.arguments.output_dir
+                print(training.runs_summary(runs), f"Written: {Path(above, 'results.json')}", sep="\n")
             arguments.distributed_state.destroy_process_group()
 
             # 4. Sharing, which may take longer than processes wait for each other

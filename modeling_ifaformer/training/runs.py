@@ -73,6 +73,7 @@ class Run:
 
     Attributes:
         arguments: of this run, with its seed and output folder.
+        common_folder: of all runs that were planned together, in which a search for training options lies.
         resume: the checkpoint to go on from.
         results: what its `results.json` holds; empty until it has ended.
         stale: files and folders of earlier runs, which are removed once everything that training needs is prepared.
@@ -80,6 +81,7 @@ class Run:
     """
 
     arguments: IFAformerTrainingArguments
+    common_folder: Path
     resume: Path | None = None
     results: dict[str, Any] = field(default_factory=dict)
     stale: list[Path] = field(default_factory=list)
@@ -105,24 +107,25 @@ def plan_runs(
     Args:
         arguments: `resume_from_checkpoint` is None, "true" for the last checkpoint of the output folder, or, without
             `seeds`, a checkpoint.
-        seeds: of the runs.
+        seeds: of the runs, each of which then has a folder of its own, and be it one alone.
         overwrite: whether earlier runs in the output folders give way where none is gone on from. [`train_runs`]
             removes them.
 
     Raises:
-        ValueError: for seeds that are fewer than two or not distinct; for an output folder with an earlier run, where
-            nothing was said of it, and without `seeds` for one with runs of several seeds; for a checkpoint that
-            training cannot go on from; for an output folder in which another process is training.
+        ValueError: for seeds that are not distinct; for an output folder with an earlier run, where nothing was said
+            of it, and without `seeds` for one with runs of several seeds; for a checkpoint that training cannot go on
+            from; for an output folder in which another process is training.
         OSError: for an output folder that cannot be made.
     """
     go_on = (arguments.resume_from_checkpoint or "false").lower()
-    if seeds is not None and (len(seeds) < 2 or len(set(seeds)) < len(seeds)):
-        raise ValueError(f"seeds must be several seeds that differ, got {list(seeds)}. For one run, set seed.")
+    if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ValueError(f"seeds must be seeds that differ, got {list(seeds)}.")
     if seeds is not None and go_on not in ("true", "false"):
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
     claims: list[FileLock] = []
+    common_folder = Path(str(arguments.output_dir))
 
     def claim(folder: str | None) -> None:
         if arguments.process_index == 0:
@@ -133,14 +136,14 @@ def plan_runs(
         path = Path(str(of_run.output_dir)) / RESULTS
         if go_on == "false" or overwrite or not path.exists():
             checkpoint, stale = find_start(of_run, overwrite)
-            return Run(of_run, checkpoint, stale=stale, claims=claims)
+            return Run(of_run, common_folder, checkpoint, stale=stale, claims=claims)
         results = read_json(path)
         if "seeds" in results and "runs" in results:
             raise ValueError(
                 f"{of_run.output_dir} holds the runs of the seeds {', '.join(map(str, results['seeds']))}. To go on "
                 "with them, give these seeds; for one run, name another output_dir."
             )
-        return Run(of_run, results=results, claims=claims)
+        return Run(of_run, common_folder, results=results, claims=claims)
 
     try:
         if seeds is None:
@@ -235,10 +238,9 @@ def train_runs(
 
         if arguments.process_index == 0:
             remove_stale([path for run in runs for path in run.stale])
-        output_dir = Path(arguments.output_dir) if len(runs) == 1 else Path(arguments.output_dir).parent
         if search is not None:
             of_trials = copy(arguments)
-            of_trials.output_dir = str(output_dir)
+            of_trials.output_dir = str(runs[0].common_folder)
             found = find_options(search, lambda arguments: make_trainer(arguments, model_init=new_model), of_trials)
             for run in runs:
                 for name, value in found.items():
@@ -274,7 +276,7 @@ def train_runs(
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
         if len(runs) > 1 and arguments.process_index == 0:
-            _write_common(runs, output_dir)
+            _write_common(runs, runs[0].common_folder)
         arguments.distributed_state.wait_for_everyone()
         return best_run(runs)
 
@@ -349,6 +351,7 @@ def _train(
     except WRITE_ERRORS as error:
         raise OSError(f"The trained model was not written: {error}. Free space. {GO_ON}") from error
     model: Any = trainer.model
+    unused = None if model.config.text_attends_vision else model.towers().get("vision")
     log_history = trainer.state.log_history
     results = {
         **{name: splits[name].score(answers[name]) for name in answers},
@@ -356,7 +359,8 @@ def _train(
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "calibration": calibration,
         "seed": run.arguments.seed,
-        "num_parameters": model.num_parameters(),
+        # Without those of a vision tower that is not looked at.
+        "num_parameters": model.num_parameters() - (unused.num_parameters() if unused is not None else 0),
         "num_trainable_parameters": model.num_parameters(only_trainable=True),
         "train_seconds": seconds,
         # That of this call alone would not be that of the whole run.

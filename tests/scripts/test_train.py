@@ -165,7 +165,7 @@ def test_what_ends_a_training_is_the_last_line(run_here, before_step, happens, m
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--seeds", "1", "1"), "seeds must be several seeds that differ, got [1, 1]"),
+        (("--seeds", "1", "1"), "seeds must be seeds that differ, got [1, 1]"),
         (("--search_trials", "-1"), "must be 1 or more, got -1"),
         (("--search_space", '{"weight_decay": [0.1]}'), "must be 1 or more, got 0"),
         (("--attention_variant", "deepke"), "max_seq_length"),

@@ -158,6 +158,15 @@ def test_several_seeds_give_mean_and_deviation(train, weights, tmp_path):
     expected, alone = weights(folder / "seed-5"), weights(tmp_path / "alone")
     assert all(torch.equal(expected[name], alone[name]) for name in expected)
 
+    # One seed alone has such a folder too, and others can be added later.
+    train("more", seeds=[5], **options, resume_from_checkpoint="true")
+    one = tmp_path / "more" / "seed-5" / "model.safetensors"
+    before = one.stat().st_mtime_ns
+    assert not (tmp_path / "more" / "results.json").exists()
+    train("more", seeds=[3, 5], **options, resume_from_checkpoint="true")
+    assert one.stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "more" / "results.json").read_text())["spread"] == summary["spread"]
+
     # What has ended is not done again, what is missing is.
     with pytest.raises(ValueError, match="belongs to an earlier run"):
         train(seeds=[3, 5], **options)
@@ -177,7 +186,7 @@ def test_plans(make_arguments, tmp_path):
     assert [(run.arguments.seed, run.arguments.output_dir) for run in runs] == [
         (seed, str(tmp_path / "out" / f"seed-{seed}")) for seed in (1, 2)
     ]
-    with pytest.raises(ValueError, match=r"seeds must be several seeds that differ, got \[1, 1\]"):
+    with pytest.raises(ValueError, match=r"seeds must be seeds that differ, got \[1, 1\]"):
         plan_runs(make_arguments(), seeds=[1, 1])
     with pytest.raises(ValueError, match="resume_from_checkpoint is true or false, got x"):
         plan_runs(make_arguments(resume_from_checkpoint="x"), seeds=[1, 2])

@@ -6,7 +6,9 @@ Train and score every system of a comparison, and write one table of them.
 
 A table is a YAML file, or the name of one that is shipped. Each row is trained in a folder of its own below the output
 folder, once for each seed. The same command goes on after a kill, and keeps the rows that have ended. `table.json`,
-`table.md` and `table.png` are written after each row. A row that needs what is not there is told as not run.
+`table.md` and `table.png` are written after each row, with all rows that have ended, chosen or not. A row that needs
+what is not there is told as not run. Where the training of a row ends with an error, the others go on, and the command
+ends with status 1.
 """
 
 from collections.abc import Mapping
@@ -86,32 +88,45 @@ def main() -> None:
 
     from modeling_ifaformer.comparison.table_file import read_table
     from modeling_ifaformer.comparison.table_report import percent, table_figure, table_markdown
-    from modeling_ifaformer.comparison.table_rows import data_digests, ending_on_signals, table_row
+    from modeling_ifaformer.comparison.table_rows import (
+        RowRuns,
+        check_kept,
+        data_digests,
+        ending_on_signals,
+        use_one_gpu,
+    )
     from processing.jobs.atomic_files import replacing, write_json, write_text
 
+    use_one_gpu()
     with user_errors(), ending_on_signals():
         path = SHIPPED.get(arguments.table, arguments.table)
-        table = read_table(path).chosen(arguments.rows)
+        table = read_table(path)
+        chosen = table.chosen(arguments.rows)
         of_data = {name: getattr(arguments, name) for name in ("data_dir", "cache_dir") if getattr(arguments, name)}
-        options = {**table.common, **of_data}
         source = data_options(table, path, of_data)
         data, report = source.load()
         if report:
             print(report)
         if "test" not in data:
             raise ValueError(f"{source.dataset} has no test split, on which the rows of a table are scored.")
-        folder, digests, rows = Path(arguments.output_dir), data_digests(data), []
+        folder, digests, options = Path(arguments.output_dir), data_digests(data), {**table.common, **of_data}
+        rows = [RowRuns(row, options, folder / row.key, seeds, digests) for row in table.rows]
+        to_run = [row for row in rows if row.row in chosen]
+        check_kept(to_run)
         folder.mkdir(parents=True, exist_ok=True)
-        for row in table.rows:
-            print(f"{row.name} ...", flush=True)
-            rows.append(table_row(row, options, folder / row.key, seeds, data["test"], digests))
-            done = rows[-1]
+        for row in to_run:
+            print(f"{row.row.name} ...", flush=True)
+            row.run(data["test"])
+            done, told = row.told(), [row.told() for row in rows]
             print(f"  not run: {done['not_run']}" if "not_run" in done else f"  F1 {percent(done['word']['f1'])}")
-            write_json({"title": table.title, "data": digests, "rows": rows}, folder / "table.json")
-            write_text(table_markdown(table, rows, digests), folder / "table.md")
+            write_json({"title": table.title, "data": digests, "rows": told}, folder / "table.json")
+            write_text(table_markdown(table, told, digests), folder / "table.md")
             with replacing(folder / "table.png") as file:
-                file.write(table_figure(rows))
+                file.write(table_figure(told))
     print(f"Written: {folder / 'table.md'}")
+    failed = ", ".join(row.row.key for row in to_run if row.problem)
+    if failed:
+        raise SystemExit(f"These rows ended with an error, which {folder / 'table.md'} tells: {failed}.")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import yaml
 from processing.scoring.results_table import METRICS
 
 
-TEXTS = ("name", "sees", "source", "note")
-ROW_KEYS = ("name", "sees", "options", "published", "source", "note", "needs", "before")
+TEXTS = ("name", "source", "note")
+ROW_KEYS = ("name", "options", "published", "source", "note", "needs", "before")
 KEYS: Mapping[str, type] = {"title": str, "note": str, "common": dict, "rows": dict}
 BEFORE = "{before}"  # in an option's value: the folder of what is trained before
 
@@ -24,7 +24,6 @@ class TableRow:
     Attributes:
         key: the name of its folder, and what `--rows` takes.
         name: what is printed.
-        sees: what of a picture it looks at.
         options: those of `train.py`, beside the common ones, which they override.
         published: F1, and maybe precision and recall, in percent; empty where nothing is published.
         source: where these are from, and who measured them.
@@ -35,7 +34,6 @@ class TableRow:
 
     key: str
     name: str
-    sees: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
@@ -58,14 +56,13 @@ class Table:
     common: Mapping[str, Any]
     rows: Sequence[TableRow]
 
-    def chosen(self, keys: Sequence[str] | None) -> "Table":
-        """The table with these rows alone, in its own order. An unknown one is a ValueError."""
+    def chosen(self, keys: Sequence[str] | None) -> list[TableRow]:
+        """These rows, in the table's own order; all for None. An unknown one is a ValueError."""
         known = [row.key for row in self.rows]
         unknown = [key for key in keys or () if key not in known]
         if unknown:
             raise ValueError(f"The table has no row {', '.join(unknown)}. Its rows are {', '.join(known)}.")
-        rows = [row for row in self.rows if keys is None or row.key in keys]
-        return Table(self.title, self.note, self.common, rows)
+        return [row for row in self.rows if keys is None or row.key in keys]
 
 
 def read_table(path: str) -> Table:

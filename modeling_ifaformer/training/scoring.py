@@ -165,6 +165,7 @@ def score_checkpoints(
     shuffle_seed: int | None = None,
     batch_size: int = 64,
     cache_dir: str | None = None,
+    mixed_precision: str = "no",
 ) -> CheckpointScores:
     """
     The metrics of each model on the rows.
@@ -177,6 +178,7 @@ def score_checkpoints(
             between the rows by this seed.
         batch_size: rows a batch, on each device.
         cache_dir: of [`prepare_features`].
+        mixed_precision: of the computation: "no", "bf16" or "fp16", as `results.json` has it.
 
     Returns:
         By name, followed by [`SHUFFLED`] and, of several protocols, by `" [protocol]"`: what
@@ -198,6 +200,9 @@ def score_checkpoints(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,
         report_to="none",
+        use_cpu=not torch.accelerator.is_available(),  # Else the library refuses bf16 there.
+        bf16=mixed_precision == "bf16",
+        fp16=mixed_precision == "fp16",
     )
     answers = {}
     for name, (model, processor) in checkpoints.items():

@@ -34,7 +34,7 @@ def table(tmp_path_factory):
         "use_cpu": True,
     }
     rows = {
-        "ifaformer": {"name": "IFAformer", "sees": "the whole picture", "options": {"num_aux_crops": 0}},
+        "ifaformer": {"name": "IFAformer", "options": {"num_aux_crops": 0, "num_rcnn_crops": 0}},
         "bert": {"name": "BERT-CRF", "options": {"text_attends_vision": False}},
         "mtb": {"name": "MTB", "options": {}, "needs": {"no/such/folder": "It needs MTB weights."}},
         "broken": {"name": "Broken", "options": {"text_model": "no/such/model"}},
@@ -46,27 +46,50 @@ def table(tmp_path_factory):
 
 def test_rows_are_trained_kept_and_told(table, run_script, tmp_path):
     output = tmp_path / "out"
-    options = (table, "--output_dir", output, "--cache_dir", tmp_path / "cache")
-    printed = run_script("table.py", *options, "--rows", "bert").stdout
+    options = ("--output_dir", output, "--cache_dir", tmp_path / "cache")
+
+    def rows():
+        return {row["key"]: row for row in json.loads((output / "table.json").read_text(encoding="utf-8"))["rows"]}
+
+    printed = run_script("table.py", table, *options, "--rows", "bert").stdout
     assert "BERT-CRF ..." in printed and "IFAformer" not in printed
-    before = (output / "bert" / "run" / "model.safetensors").stat().st_mtime_ns
-    printed = run_script("table.py", *options, "--rows", "bert", "mtb", "broken", "ifaformer").stdout
-    assert (output / "bert" / "run" / "model.safetensors").stat().st_mtime_ns == before, "it is kept"
-    assert "not run: It needs MTB weights." in printed
-    written = json.loads((output / "table.json").read_text(encoding="utf-8"))
-    rows = {row["key"]: row for row in written["rows"]}
-    assert list(rows) == ["ifaformer", "bert", "mtb", "broken"]
+    assert list(rows()) == ["ifaformer", "bert", "mtb", "broken"]
+    assert "Not run yet" in rows()["ifaformer"]["not_run"]
+    model = output / "bert" / "run" / "seed-1" / "model.safetensors"
+    before = model.stat().st_mtime_ns
+    chosen = ("--rows", "mtb", "broken", "ifaformer")
+    result = run_script("table.py", table, *options, *chosen, exit_code=1)
+    assert "not run: It needs MTB weights." in result.stdout
+    assert (
+        result.stderr.splitlines()[-1].startswith("These rows ended with an error, which")
+        and "broken." in result.stderr
+    )
+    found = rows()
     for key in ("ifaformer", "bert"):
-        results = json.loads((output / key / "run" / "results.json").read_text(encoding="utf-8"))
-        assert rows[key]["word"]["f1"]["mean"] == results["test"]["f1"]
-        assert rows[key]["validation"]["f1"]["mean"] == results["validation"]["f1"]
-        assert rows[key]["seconds"] == results["train_seconds"]
-    assert "word_shuffled" in rows["ifaformer"] and "word_shuffled" not in rows["bert"]
-    assert rows["bert"]["trained_parameters"] < rows["bert"]["parameters"]
-    assert "no/such/model" in rows["broken"]["not_run"] and "train.log" in rows["broken"]["not_run"]
+        results = json.loads((output / key / "run" / "seed-1" / "results.json").read_text(encoding="utf-8"))
+        assert (
+            found[key]["word"]["f1"]["mean"] == results["test"]["f1"] == found[key]["published_protocol"]["f1"]["mean"]
+        )
+        assert found[key]["validation"]["f1"]["mean"] == results["validation"]["f1"]
+        assert found[key]["seconds"] == results["train_seconds"]
+        assert found[key]["parameters"] == results["num_parameters"]
+    assert "word_shuffled" in found["ifaformer"] and "word_shuffled" not in found["bert"]
+    assert found["bert"]["trained_parameters"] < found["bert"]["parameters"] < found["ifaformer"]["parameters"]
+    assert "no/such/model" in found["broken"]["not_run"] and "train.log" in found["broken"]["not_run"]
     page = (output / "table.md").read_text(encoding="utf-8")
-    assert "| IFAformer | the whole picture |" in page and "- MTB: It needs MTB weights." in page
+    assert "| IFAformer | whole picture |" in page and "| BERT-CRF | nothing |" in page
+    assert "- MTB: It needs MTB weights." in page
     assert Image.open(output / "table.png").width > 500
+
+    other = table.with_name("other.yaml")
+    content = yaml.safe_load(table.read_text(encoding="utf-8"))
+    content["rows"]["bert"]["options"]["learning_rate"] = 0.5
+    other.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    said = run_script("table.py", other, *options, exit_code=1).stderr
+    assert f"{output / 'bert'}: learning_rate: None before, 0.5 now" in said and "name another output folder" in said
+    assert (output / "table.md").read_text(encoding="utf-8") == page
+    run_script("table.py", table, *options, "--rows", "bert")
+    assert rows()["bert"] == found["bert"] and model.stat().st_mtime_ns == before, "it is kept"
 
 
 def test_a_table_that_is_killed_goes_on(table, repository, run_script, tmp_path):
@@ -79,9 +102,9 @@ def test_a_table_that_is_killed_goes_on(table, repository, run_script, tmp_path)
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     options = [str(file), "--output_dir", str(output), "--cache_dir", str(cache)]
     run_script("table.py", *options, "--rows", "first")
-    first = (output / "first" / "run" / "model.safetensors").stat().st_mtime_ns
+    first = (output / "first" / "run" / "seed-1" / "model.safetensors").stat().st_mtime_ns
 
-    run, log = output / "second" / "run", output / "second" / "train.log"
+    run, log = output / "second" / "run" / "seed-1", output / "second" / "train.log"
     process = subprocess.Popen([sys.executable, repository / "scripts" / "table.py", *options])
     try:
         end = time.monotonic() + TIME_LIMIT
@@ -100,7 +123,7 @@ def test_a_table_that_is_killed_goes_on(table, repository, run_script, tmp_path)
     assert "Going on from" in log.read_text(encoding="utf-8")
     rows = json.loads((output / "table.json").read_text(encoding="utf-8"))["rows"]
     assert [row["key"] for row in rows if "word" in row] == ["first", "second"]
-    assert (output / "first" / "run" / "model.safetensors").stat().st_mtime_ns == first, "it is kept"
+    assert (output / "first" / "run" / "seed-1" / "model.safetensors").stat().st_mtime_ns == first, "it is kept"
 
 
 def test_what_cannot_be_asked_for(table, run_script, tmp_path):

@@ -70,6 +70,16 @@ def test_each_model_variant_and_protocol(rows, checkpoint, tmp_path):
     assert "training words" not in alone.errors()["seeing"].counts
 
 
+def test_the_precision_of_the_scores(rows, checkpoint, tmp_path):
+    for precision, expected in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        model, processor = load_checkpoint(checkpoint)
+        found = []
+        model.classifier.register_forward_hook(lambda *of_call, found=found: found.append(of_call[-1].dtype))
+        options = {"shuffle_seed": 0, "cache_dir": str(tmp_path), "mixed_precision": precision}
+        score_checkpoints({"a": (model, processor)}, rows, **options)
+        assert found == [expected] * 2, "the second time pictures are shuffled"
+
+
 def test_what_is_refused(rows, checkpoint, relation_checkpoint, tmp_path):
     tagger, extractor = load_checkpoint(checkpoint), load_checkpoint(relation_checkpoint)
     with pytest.raises(ValueError, match=r"^The checkpoints are of different tasks: score each task by itself"):

@@ -101,7 +101,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 def table_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """
     F1 of each row that was run as a PNG: a dot for its mean and a line for its deviation, a ring with the pictures
-    shuffled, and a cross for what is published.
+    shuffled, all by the protocol `word`, and a cross for what is published.
     """
     run = [row for row in rows if "word" in row][::-1]
     figure = Figure(figsize=(7.5, 1.2 + 0.42 * len(run)), dpi=200, layout="constrained", facecolor="white")
@@ -117,6 +117,8 @@ def table_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axes.set_yticks(range(len(run)), [short(row["name"]).replace("$", r"\$") for row in run])
     axes.set_ylim(-0.6, len(run) - 0.4)
     finish_axes(axes, "Test F1 in percent")
-    keys = "dot: measured here; ring: pictures shuffled; cross: published"
+    keys = (
+        "dot: measured here; ring: pictures shuffled; both by the protocol word\ncross: published, by its own protocol"
+    )
     axes.set_xlabel(keys, fontsize=11, color=GREY)
     return png(figure)

@@ -9,12 +9,15 @@ Shapes: B batch_size, T text length, V visual tokens, C their width, D hidden si
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, BertConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
+from transformers.models.clip.modeling_clip import eager_attention_forward
 
 from .configuration_baseline import BaselineConfig
 from .packing import PackedTokens, additive_mask
@@ -187,7 +190,8 @@ class CoAttentionEncoder(nn.Module):
 class VisualBertEncoder(nn.Module):
     """
     VisualBERT (Li, Yatskar, Yin, Hsieh and Chang, 2019; code: uclanlp/visualbert): one BERT reads the text and behind
-    it the visual tokens, which have segment 1 and position 0. `VisualBertModel` is the library's.
+    it the visual tokens, which have segment 1 and position 0. `VisualBertModel` is the library's, which attends with
+    its eager kernel whatever `attn_implementation` says.
     """
 
     span_size = None
@@ -223,7 +227,7 @@ class Connection(nn.Module):
 
     def __init__(self, text: Any, vision: Any, size: int, num_heads: int):
         super().__init__()
-        self.num_heads = num_heads
+        self.config, self.num_heads = text, num_heads
         self.text_projections = nn.ModuleList(nn.Linear(text.hidden_size, size) for _ in range(3))
         self.vision_projections = nn.ModuleList(nn.Linear(vision.hidden_size, size) for _ in range(3))
         self.attention_dropout = nn.Dropout(text.attention_probs_dropout_prob)
@@ -244,11 +248,12 @@ class Connection(nn.Module):
         tq, tk, tv = (split_heads(projection(text), self.num_heads) for projection in self.text_projections)
         vq, vk, vv = (split_heads(projection(vision), self.num_heads) for projection in self.vision_projections)
         dropout = self.attention_dropout.p if self.training else 0.0
-        attend = nn.functional.scaled_dot_product_attention
-        read = attend(vq, tk, tv, attn_mask=text_mask, dropout_p=dropout)  # (B, H, V, E)
-        seen = attend(tq, vk, vv, attn_mask=vision_mask, dropout_p=dropout)  # (B, H, T, E)
-        text = self.text_norm(text + self.text_dropout(self.text_dense(seen.transpose(1, 2).flatten(2))))
-        vision = self.vision_norm(vision + self.vision_dropout(self.vision_dense(read.transpose(1, 2).flatten(2))))
+        kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        attend = partial(kernel, self, scaling=tq.shape[-1] ** -0.5, dropout=dropout, is_causal=False)
+        read, _ = attend(vq, tk, tv, text_mask)  # (B, V, H, E)
+        seen, _ = attend(tq, vk, vv, vision_mask)  # (B, T, H, E)
+        text = self.text_norm(text + self.text_dropout(self.text_dense(seen.flatten(2))))
+        vision = self.vision_norm(vision + self.vision_dropout(self.vision_dense(read.flatten(2))))
         text = self.text_output(self.text_intermediate(text), text)
         return text, self.vision_output(self.vision_intermediate(vision), vision)
 
@@ -276,7 +281,6 @@ class ViLBertEncoder(nn.Module):
             attention_probs_dropout_prob=text.attention_probs_dropout_prob,
             layer_norm_eps=text.layer_norm_eps,
         )
-        vision._attn_implementation = text._attn_implementation
         self.state_embedding = nn.Linear(config.vision_width, vision.hidden_size)
         self.box_embedding = nn.Linear(5, vision.hidden_size)
         self.embedding_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
@@ -285,6 +289,8 @@ class ViLBertEncoder(nn.Module):
         sizes = (config.connection_size, config.connection_heads)
         self.connections = nn.ModuleList(Connection(text, vision, *sizes) for _ in number)
         self.vision_layers = nn.ModuleList(BertLayer(vision) for _ in number)
+        for layer in self.vision_layers:
+            layer.attention.self.config = text  # whose kernel of attention may be changed later
 
     def unused(self) -> list[nn.Module]:
         """What reaches no state of the text: the second stream behind the last attention to it."""

@@ -121,6 +121,8 @@ class RowRuns:
         """What differs from the settings of what is kept, in words. Nothing does where seeds were added."""
         if not self.kept:
             return ""
+        if not isinstance(self.kept.get("settings"), dict):
+            return "an earlier version of this program made it"
         unread = {name for name, content in self.contents.items() if content is None}
         earlier, settings = (
             {name: value for name, value in of.items() if name not in unread}

@@ -168,6 +168,14 @@ def test_a_row_is_kept_while_its_settings_are_the_same(row_runs, tmp_path):
         check_kept([row_runs()])
 
 
+def test_what_an_earlier_version_kept_is_refused(row_runs, tmp_path):
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    write_json({"settings": "0a1b", "figures": {}}, tmp_path / "out" / "a" / "row.json")
+    with pytest.raises(ValueError, match="an earlier version of this program made it"):
+        check_kept([row_runs()])
+    assert "an earlier version" in row_runs().told()["not_run"]
+
+
 def test_a_row_is_not_kept_where_a_file_has_changed(row_runs, tmp_path):
     vectors, tower = tmp_path / "vectors.txt", tmp_path / "tower"
     tower.mkdir()

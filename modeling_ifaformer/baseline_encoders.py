@@ -1,14 +1,14 @@
 """
 The encoders of the baselines: a text and its visual tokens in, states of the text's tokens out.
 
-An encoder is made of the configuration, has an `output_size` F and, with a span branch, a `span_size`. Its `forward`
-takes a text as the keywords of the text tower and the [`VisualTokens`], and returns states (B, T, F) and those of the
-span branch (B, T, `span_size`), or None where there is none. What stands at padding has no meaning.
+An [`Encoder`] is made of the configuration, has an `output_size` F and, with a span branch, a `span_size`. Its
+`forward` takes a text as the keywords of the text tower and the [`VisualTokens`], and returns states (B, T, F) and
+those of the span branch (B, T, `span_size`), or None where there is none. What stands at padding has no meaning.
 
 Shapes: B batch_size, T text length, V visual tokens, C their width, D hidden size of the text tower.
 """
 
-from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,6 +54,7 @@ def make_tower(config: Any, **options: Any) -> Any:
     """The library's model of that configuration, with the kernel of attention that it has."""
     model_class: Any = MODEL_MAPPING[type(config)]
     if not model_class._supports_sdpa:  # Asked for it, a ResNet, which attends to nothing, would refuse.
+        config = copy(config)
         config._attn_implementation = "eager"
     return model_class(config, **options)
 
@@ -61,6 +62,17 @@ def make_tower(config: Any, **options: Any) -> Any:
 def make_text_model(config: BaselineConfig) -> Any:
     """The text tower with the library's class and parameter names, without a pooler, which no encoder needs."""
     return make_tower(config.text_config, add_pooling_layer=False)
+
+
+class Encoder(nn.Module):
+    """What every encoder has."""
+
+    output_size: int
+    span_size: int | None = None
+
+    def unused(self) -> list[nn.Module]:
+        """What of it reaches no state of the text."""
+        return []
 
 
 class CrossLayer(nn.Module):
@@ -78,7 +90,7 @@ class CrossLayer(nn.Module):
         return self.output(self.intermediate(attended), attended)
 
 
-class UMTEncoder(nn.Module):
+class UMTEncoder(Encoder):
     """
     UMT (Yu, Jiang, Yang and Xia, ACL 2020; code: jefferyYu/UMT). With t = dropout(text tower), v the visual tokens and
     P1, P2 linear layers:
@@ -143,7 +155,7 @@ class AdditiveAttention(nn.Module):
         return scores.softmax(dim=-1).expand(-1, queries.shape[1], -1)
 
 
-class CoAttentionEncoder(nn.Module):
+class CoAttentionEncoder(Encoder):
     """
     The adaptive co-attention network (Zhang, Fu, Liu and Huang, AAAI 2018; code: jinlanfu/NERmultimodal) on a BERT in
     place of word vectors and LSTMs. With h the text's states, v the visual tokens and W linear layers:
@@ -152,8 +164,6 @@ class CoAttentionEncoder(nn.Module):
         p = tanh(W v^);  q = tanh(W x^);  g = sigmoid(w (p + q));  m = W [g p ; (1 - g) q]
         s = sigmoid(w m);  states = [s m ; W h]
     """
-
-    span_size = None
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
@@ -187,14 +197,12 @@ class CoAttentionEncoder(nn.Module):
         return torch.cat([kept * fused, self.output_projection(states)], dim=-1), None
 
 
-class VisualBertEncoder(nn.Module):
+class VisualBertEncoder(Encoder):
     """
     VisualBERT (Li, Yatskar, Yin, Hsieh and Chang, 2019; code: uclanlp/visualbert): one BERT reads the text and behind
     it the visual tokens, which have segment 1 and position 0. `VisualBertModel` is the library's, which attends with
     its eager kernel whatever `attn_implementation` says.
     """
-
-    span_size = None
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
@@ -258,14 +266,12 @@ class Connection(nn.Module):
         return text, self.vision_output(self.vision_intermediate(vision), vision)
 
 
-class ViLBertEncoder(nn.Module):
+class ViLBertEncoder(Encoder):
     """
     ViLBERT (Lu, Batra, Parikh and Lee, NeurIPS 2019; code: facebookresearch/vilbert-multi-task): the lower layers of a
     BERT, then for each of the upper ones a connection with a second stream, that stream's layer, and BERT's layer. The
     second stream has the mean of the visual tokens and the tokens, each with its box.
     """
-
-    span_size = None
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
@@ -293,7 +299,7 @@ class ViLBertEncoder(nn.Module):
             layer.attention.self.config = text  # whose kernel of attention may be changed later
 
     def unused(self) -> list[nn.Module]:
-        """What reaches no state of the text: the second stream behind the last attention to it."""
+        """The second stream behind the last attention to it."""
         if not self.connections:
             return [self.state_embedding, self.box_embedding, self.embedding_norm]
         last: Any = self.connections[-1]
@@ -328,20 +334,7 @@ class ViLBertEncoder(nn.Module):
         return states, None
 
 
-def picture_pyramid(stages: Sequence[torch.Tensor]) -> torch.Tensor:
-    """
-    What HVPNeT sees of pictures: the states of each stage of a ResNet, (N, channels, height, width), averaged in 2 x 2
-    places. (N, 4 C), C the channels of all stages: channel by channel the four places. As published, a last row or
-    column that is odd is left out.
-    """
-    pooled = []
-    for states in stages:
-        height, width = (max(1, size - size % 2) for size in states.shape[2:])
-        pooled.append(nn.functional.adaptive_avg_pool2d(states[..., :height, :width], 2))
-    return torch.cat(pooled, dim=1).flatten(1)
-
-
-class HVPNeTEncoder(nn.Module):
+class HVPNeTEncoder(Encoder):
     """
     HVPNeT (Chen et al., Findings of NAACL 2022; code: zjunlp/HVPNeT): each picture or crop p, which is one visual
     token here, puts 4 keys and values in front of those of the text, in every layer of a BERT. W are linear layers:
@@ -354,8 +347,6 @@ class HVPNeTEncoder(nn.Module):
     those of all pictures at once, so that a head has keys of some pictures alone. Here those of each picture are
     re-read by themselves: a row of the batch must not depend on how many crops others have.
     """
-
-    span_size = None
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
@@ -386,14 +377,12 @@ class HVPNeTEncoder(nn.Module):
         return states, None
 
 
-class CnnBiLstmEncoder(nn.Module):
+class CnnBiLstmEncoder(Encoder):
     """
     CNN-BiLSTM (Ma and Hovy, ACL 2016; code: XuezheMax/NeuroNLP2), which reads the text alone. A word is its vector and
     the maximum of a convolution over its bytes; for ASCII these are the characters. What is behind the word's last
     byte has no part in the maximum; in the published code it has.
     """
-
-    span_size = None
 
     def __init__(self, config: BaselineConfig):
         super().__init__()
@@ -410,6 +399,12 @@ class CnnBiLstmEncoder(nn.Module):
         self.dropout = nn.Dropout(config.lstm_dropout)
         word_size = config.word_size + config.num_byte_filters
         self.lstm = nn.LSTM(word_size, config.lstm_size, batch_first=True, bidirectional=True)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.word_embeddings = value
 
     def spell(self, byte_ids: torch.Tensor) -> torch.Tensor:
         """(N, bytes) -> (N, num_byte_filters)."""
@@ -431,7 +426,7 @@ class CnnBiLstmEncoder(nn.Module):
         return tokens.unpack(torch.cat(states)), None  # (B, T, 2 * lstm_size)
 
 
-ENCODERS: dict[str, type[nn.Module]] = {
+ENCODERS: dict[str, type[Any]] = {
     "cnn_bilstm": CnnBiLstmEncoder,
     "co_attention": CoAttentionEncoder,
     "hvpnet": HVPNeTEncoder,

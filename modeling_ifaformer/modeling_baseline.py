@@ -1,6 +1,6 @@
 """The baselines: pictures as visual tokens, the encoder of a system, and the CRF of IFAformer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
-from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower, picture_pyramid
+from .baseline_encoders import ENCODERS, WHOLE_PICTURE, VisualTokens, make_tower
 from .configuration_baseline import BaselineConfig
 from .crf import LinearChainCRF
 from .model_inputs import check_texts, given_pictures, scored_mask, warn_of_unused, warn_without_labels
@@ -32,6 +32,19 @@ def grid_boxes(height: int, width: int) -> torch.Tensor:
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     sides = (column / width, row / height, (column + 1) / width, (row + 1) / height)
     return torch.stack([*sides, torch.full((height, width), 1 / (height * width))], dim=-1).flatten(0, 1)
+
+
+def picture_pyramid(stages: Sequence[torch.Tensor]) -> torch.Tensor:
+    """
+    What HVPNeT sees of pictures: the states of each stage of a ResNet, (N, channels, height, width), averaged in 2 x 2
+    places. (N, 4 C), C the channels of all stages: channel by channel the four places. As published, a last row or
+    column that is odd is left out.
+    """
+    pooled = []
+    for states in stages:
+        height, width = (max(1, size - size % 2) for size in states.shape[2:])
+        pooled.append(nn.functional.adaptive_avg_pool2d(states[..., :height, :width], 2))
+    return torch.cat(pooled, dim=1).flatten(1)
 
 
 class BaselineForTokenClassification(IFAformerPreTrainedModel):
@@ -62,19 +75,18 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         super().__init__(config)
         assert config.id2label is not None  # the library fills in the label maps
         labels = list(config.id2label.values())
-        encoder: Any = ENCODERS[config.system](config)
-        self.encoder = encoder
+        self.encoder: Any = ENCODERS[config.system](config)
         self.vision_model: Any = None
         if config.text_attends_vision:
             self.vision_model = make_tower(config.vision_config)
         dropout = {"umt": 0.0, "cnn_bilstm": config.lstm_dropout}.get(config.system, 0.1)
         self.dropout = nn.Dropout(dropout if config.classifier_dropout is None else config.classifier_dropout)
-        self.classifier = nn.Linear(encoder.output_size, len(labels))
+        self.classifier = nn.Linear(self.encoder.output_size, len(labels))
         self.crf = LinearChainCRF(len(labels), config)
-        if encoder.span_size is not None:
+        if self.encoder.span_size is not None:
             mixing = span_mixing(labels)
             self.register_buffer("span_mixing", mixing, persistent=False)
-            self.span_classifier = nn.Linear(encoder.span_size, len(mixing))
+            self.span_classifier = nn.Linear(self.encoder.span_size, len(mixing))
             self.span_crf = LinearChainCRF(len(mixing))
             self._keep_in_fp32_modules_strict = ["crf", "span_crf"]
         self.supports_gradient_checkpointing = config.text_attends_vision  # An LSTM has no layers to checkpoint.
@@ -126,15 +138,10 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         return None if self.vision_model is None else self.encoder
 
     def get_input_embeddings(self):
-        text = self.towers()["text"]
-        return text.word_embeddings if text is self.encoder else text.get_input_embeddings()
+        return self.towers()["text"].get_input_embeddings()
 
     def set_input_embeddings(self, value):
-        text = self.towers()["text"]
-        if text is self.encoder:
-            text.word_embeddings = value
-        else:
-            text.set_input_embeddings(value)
+        self.towers()["text"].set_input_embeddings(value)
 
     def train(self, mode: bool = True):
         """As in `nn.Module`, but that a frozen vision tower stays in evaluation mode: its BatchNorm would drift."""
@@ -144,13 +151,13 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         return self
 
     def _freeze_what_reaches_no_loss(self) -> None:
-        if self.vision_model is None:
-            return
-        unused = self.encoder.unused() if self.config.system == "vilbert" else []
-        if self.config.freeze_vision or (self.config.system == "vilbert" and not self.config.connection_layers):
-            unused.append(self.vision_model)
-        elif hasattr(self.vision_model, "post_layernorm"):  # CLIP's, of the pooled output alone
-            unused.append(self.vision_model.post_layernorm)
+        unused, vision = self.encoder.unused(), self.vision_model
+        if vision is not None:
+            looks_at_pictures = self.config.system != "vilbert" or self.config.connection_layers > 0
+            if self.config.freeze_vision or not looks_at_pictures:
+                unused.append(vision)
+            elif hasattr(vision, "post_layernorm"):  # CLIP's, of the pooled output alone
+                unused.append(vision.post_layernorm)
         for module in unused:
             module.requires_grad_(False)
 

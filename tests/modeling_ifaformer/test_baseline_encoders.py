@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, VisualBertModel
 
-from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real, picture_pyramid
+from modeling_ifaformer.baseline_encoders import AdditiveAttention, VisualTokens, is_real
+from modeling_ifaformer.modeling_baseline import picture_pyramid
 
 
 PARITY = {"rtol": 0, "atol": 1e-6}

@@ -92,6 +92,14 @@ def test_eager_and_sdpa_agree(system, baseline, baseline_inputs, monkeypatch):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_the_configuration_stays_as_it_was(system, baseline_config):
+    config = baseline_config(system, attn_implementation="sdpa")
+    BaselineForTokenClassification(config)
+    towers = [tower for tower in (config.text_config, config.vision_config) if tower is not None]
+    assert {of._attn_implementation for of in (config, *towers)} == {"sdpa"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 @torch.no_grad()
 def test_half_precision(system, baseline, baseline_inputs, tmp_path):
     model, inputs = baseline(system), baseline_inputs(system)

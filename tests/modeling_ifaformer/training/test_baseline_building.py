@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, VisualBertConfig, VisualBertModel
 
 from ifaformer_commands.options.model_options import TowerArguments
-from modeling_ifaformer.baseline_encoders import ENCODERS
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_whole_model
 from modeling_ifaformer.configuration_baseline import SYSTEMS
 from modeling_ifaformer.training import (
@@ -29,8 +28,7 @@ TOWERS = {"text_config": TOWER, "vision_config": {"model_type": "resnet", **RESN
 SIZES = {"co_attention_size": 10, "connection_layers": 1, "vision_stream_size": 12, "vision_stream_heads": 2}
 SIZES |= {"connection_size": 16, "connection_heads": 4, "word_size": 10, "lstm_size": 8}
 SYSTEM_CONFIG = {"image_size": 32, "freeze_vision": False, **SIZES}
-BUILT = tuple(ENCODERS)
-MULTIMODAL = tuple(system for system in BUILT if system != "cnn_bilstm")
+MULTIMODAL = tuple(system for system in SYSTEMS if system != "cnn_bilstm")
 
 
 def options_of(system):
@@ -68,7 +66,7 @@ def test_the_command_knows_every_system():
     assert TowerArguments.__dataclass_fields__["system"].metadata["choices"] == ["ifaformer", *SYSTEMS]
 
 
-@pytest.mark.parametrize("system", BUILT)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_trained_resumed_scored_and_gone_on_from(system, run, data, cache_dir, weights, tmp_path, caplog):
     whole = run(system, "whole")
     killed = shutil.copytree(whole, tmp_path / "killed")
@@ -161,7 +159,7 @@ def test_a_tower_of_an_ifaformer_and_of_a_baseline(data, checkpoint, run):
     assert all(torch.equal(value, expected[name]) for name, value in text.state_dict().items())
 
 
-@pytest.mark.parametrize("system", BUILT)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_learning_rates(system, data, make_arguments):
     model = build(data, system)[1]
     rates = {"learning_rate": 1.0, "text_learning_rate": 2.0, "vision_learning_rate": 3.0, "head_learning_rate": 4.0}

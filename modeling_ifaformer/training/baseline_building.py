@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessorPil
+from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
+from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.configuration_baseline import SYSTEMS, VISION_MODEL_TYPES, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
@@ -32,7 +32,7 @@ SYSTEM_FIELDS = tuple(
     if field.name not in {*(shared.name for shared in dataclasses.fields(TaggerConfig)), "system", "vocab_size"}
 )
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "word_splitter", "max_megapixels")
+OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
 VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
@@ -57,29 +57,32 @@ def system_of(model: str | None, system: str | None) -> str:
     return of_model
 
 
-def baseline_options(system: str, model: str | None = None) -> dict[str, Any]:
-    """As [`start_options`], for a baseline."""
+def baseline_options(system: str, config: Any = None, processor: IFAformerProcessor | None = None) -> dict[str, Any]:
+    """As [`start_options`], for a baseline, of the configuration and the processor of a trained one."""
     options: dict[str, Any] = dict.fromkeys((*OF_IFAFORMER, *OF_PROCESSOR))
-    if model is None:
+    source = BaselineConfig if config is None else config
+    options |= {name: getattr(source, name) for name in (*SHARED_FIELDS, "classifier_dropout")}
+    if config is None:
         with_pictures = system != "cnn_bilstm"
-        options |= {name: getattr(BaselineConfig, name) for name in (*SHARED_FIELDS, "classifier_dropout")}
         options |= {"word_splitter": WORD_SPLITTERS[0], "use_whole_image": with_pictures, "system_config": {}}
     else:
-        processor, config = load_processor(model), AutoConfig.from_pretrained(model)
         with_pictures = config.text_attends_vision
-        options |= {name: getattr(config, name) for name in (*SHARED_FIELDS, "classifier_dropout")}
-        options |= {name: getattr(processor, name) for name in OF_PROCESSOR}
+        options |= {name: getattr(processor, name) for name in OF_PROCESSOR if name not in OF_IFAFORMER}
         options["system_config"] = {name: getattr(config, name) for name in SYSTEM_FIELDS}
     return options | {"system": system, "text_attends_vision": with_pictures}
 
 
-def _given(system: str, model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are given, else those that a run starts with. Those of IFAformer alone are a ValueError."""
-    start = baseline_options(system, model)
-    given = start | {name: value for name, value in options.items() if value is not None}
+def given_options(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given, else those that a run starts with, see [`start_options`]."""
+    return {**start, **{name: value for name, value in options.items() if value is not None}}
+
+
+def _of_baseline(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """[`given_options`] that a baseline has. Those of IFAformer alone are a ValueError."""
+    given = given_options(start, options)
     for name in (*OF_IFAFORMER, "text_attends_vision"):
         if given.pop(name) != start[name]:
-            raise ValueError(f"{name} is an option of IFAformer, and the system is {system}.")
+            raise ValueError(f"{name} is an option of IFAformer, and the system is {start['system']}.")
     given["system_config"] = {**start["system_config"], **given["system_config"]}
     unknown = sorted(given["system_config"].keys() - {*SYSTEM_FIELDS})
     if unknown:
@@ -87,12 +90,15 @@ def _given(system: str, model: str | None, options: Mapping[str, Any]) -> dict[s
     return given
 
 
-def _used_towers(system: str, model: str | None, towers: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of towers, None for those that are not used, of which a warning tells."""
+def used_towers(system: str, model: str | None, towers: Mapping[str, Any], are_told_of: bool = True) -> dict[str, Any]:
+    """
+    The options of towers as they are used: a trained `model` stands for both, and `cnn_bilstm` has none. A warning
+    tells of those that are not used, if they `are_told_of`.
+    """
     if model is None and system != "cnn_bilstm":
         return dict(towers)
     unused = [name for name, value in towers.items() if value is not None]
-    if unused:
+    if unused and are_told_of:
         reason = f"The run starts from {model}" if model else f"{system} has no pretrained towers"
         logger.warning(f"{reason}, so that {', '.join(unused)} are not used.")
     return dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
@@ -100,7 +106,7 @@ def _used_towers(system: str, model: str | None, towers: Mapping[str, Any]) -> d
 
 def baseline_processor(
     train_rows: Dataset,
-    system: str,
+    start: Mapping[str, Any],
     *,
     model: str | None = None,
     vocab_size: int = 4000,
@@ -108,14 +114,15 @@ def baseline_processor(
     other_rows: Sequence[Dataset] = (),
     **options: Any,
 ) -> IFAformerProcessor:
-    """As [`build_processor`], for a baseline."""
+    """As [`build_processor`], for a baseline that starts with these [`baseline_options`]."""
+    system = start["system"]
     if "relations" in answers_of(train_rows):
         raise ValueError(f"The system {system} finds entities (task ner), and the rows have relations.")
     _check_word_vectors(system, model, word_vectors)
-    towers = _used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
+    towers = used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
     if towers["vision_config"] is not None and "model_type" not in towers["vision_config"]:
         raise ValueError(f"vision_config of {system} needs its model_type: {' or '.join(VISION_MODEL_TYPES)}.")
-    options = _given(system, model, options)
+    options = _of_baseline(start, options)
     of_system = {"system": system, **options.pop("system_config")}
     del options["system"], options["classifier_dropout"]
     max_length = options.pop("max_length")
@@ -132,11 +139,12 @@ def baseline_processor(
     if model is None and system == "cnn_bilstm":
         tokenizer = make_word_tokenizer(_vocabulary(train_rows, other_rows, word_vectors, config))
     elif towers["text_model"] is None:
-        tokenizer = train_wordpiece(_words_of(train_rows), vocab_size)
+        tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
     elif model is None:
         tokenizer = _visual_bert_tokenizer(towers["text_model"])
     if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
-        image_processor = square_image_processor(config)
+        is_resnet = config.vision_config is not None and config.vision_config.model_type == "resnet"
+        image_processor = square_image_processor(config.image_size, is_resnet)
     for kind in ("aux", "rcnn"):
         options[f"{kind}_crop_size"] = options[f"{kind}_crop_size"] or config.image_size
     processor = IFAformerProcessor.from_vision_text_pretrained(
@@ -148,7 +156,7 @@ def baseline_processor(
         max_length=max_length,
         **{name: value for name, value in options.items() if value is not None},
     )
-    fields = {**_tower_fields(processor, system, towers), **of_system, **processor.config_fields}
+    fields = {**with_vocabulary(towers, processor, system), **of_system, **processor.config_fields}
     config = BaselineConfig.from_vision_text_pretrained(**fields)
     if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
         processor.max_length = config.max_text_length
@@ -157,7 +165,7 @@ def baseline_processor(
 
 def baseline_model(
     processor: IFAformerProcessor,
-    system: str,
+    start: Mapping[str, Any],
     *,
     model: str | None = None,
     allow_missing_weights: bool = False,
@@ -165,13 +173,13 @@ def baseline_model(
     word_vectors: str | None = None,
     **options: Any,
 ) -> BaselineForTokenClassification:
-    """As [`build_model`], for a baseline."""
+    """As [`build_model`], for a baseline that starts with these [`baseline_options`]."""
+    system = start["system"]
     towers = {name: options.pop(name, None) for name in TOWER_OPTIONS}
-    if model is not None or system == "cnn_bilstm":  # of what is not used the processor's warning has told
-        towers = dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
-    options = _given(system, model, options)
+    towers = used_towers(system, model, towers, are_told_of=False)  # The processor's warning has told.
+    options = _of_baseline(start, options)
     fields = {"system": system, **options["system_config"], "classifier_dropout": options["classifier_dropout"]}
-    fields |= {**_tower_fields(processor, system, towers), **processor.config_fields}
+    fields |= {**with_vocabulary(towers, processor, system), **processor.config_fields}
     if attn_implementation is not None:
         fields["attn_implementation"] = attn_implementation
     if model is not None:
@@ -212,7 +220,8 @@ def _visual_bert_tokenizer(text_model: str) -> Any:
     return tokenizer
 
 
-def _words_of(rows: Dataset) -> Iterator[str]:
+def words_of(rows: Dataset) -> Iterator[str]:
+    """The words of all texts, in order."""
     return (word for tokens in rows["tokens"] for word in tokens)
 
 
@@ -232,10 +241,10 @@ def _vocabulary(
     train_rows: Dataset, other_rows: Sequence[Dataset], word_vectors: str | None, config: BaselineConfig
 ) -> set[str]:
     """The words of the training texts, and those of other texts that have a vector, as if all vectors were kept."""
-    words = {*_words_of(train_rows)}
+    words = {*words_of(train_rows)}
     if word_vectors is None:
         return words
-    others = {word for rows in other_rows for word in _words_of(rows)}
+    others = {word for rows in other_rows for word in words_of(rows)}
     vectors = _vectors(word_vectors, words | others, config)
     known = len(words & vectors.keys())
     message = f"{word_vectors} has vectors of {known} of the {len(words)} words of the training texts."
@@ -248,20 +257,18 @@ def _vocabulary(
     return words | (others & vectors.keys())
 
 
-def square_image_processor(config: BaselineConfig) -> CLIPImageProcessorPil:
-    """CLIP's image processor in the size of the configuration. For a ResNet it normalises as on ImageNet."""
-    vision: Any = config.vision_config
+def square_image_processor(size: int, is_for_resnet: bool = False) -> CLIPImageProcessorPil:
+    """CLIP's image processor for pictures of this height and width. For a ResNet it normalises as on ImageNet."""
     of_resnet: dict[str, Any] = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
-    size: Any = config.image_size
     return CLIPImageProcessorPil(
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
-        **(of_resnet if vision is not None and vision.model_type == "resnet" else {}),
+        **(of_resnet if is_for_resnet else {}),
     )
 
 
-def _tower_fields(processor: IFAformerProcessor, system: str, towers: Mapping[str, Any]) -> dict[str, Any]:
-    """The towers for `from_vision_text_pretrained`. A fresh text tower embeds no more than the tokenizer has."""
+def with_vocabulary(towers: Mapping[str, Any], processor: IFAformerProcessor, system: str) -> dict[str, Any]:
+    """The options of towers, in which a fresh text tower embeds no more than the tokenizer has."""
     if towers["text_model"] is not None or system == "cnn_bilstm":
         return dict(towers)
     tokenizer = processor.tokenizer
@@ -269,18 +276,25 @@ def _tower_fields(processor: IFAformerProcessor, system: str, towers: Mapping[st
     return {**towers, "text_config": {**(towers["text_config"] or {}), **fresh}}
 
 
+def has_labels_of(model: PreTrainedModel, trained: PreTrainedModel, source: str) -> bool:
+    """Whether a model is for the labels of a trained one, in the same order. A warning says if it is not."""
+    labels, theirs = (of.config.id2label or {} for of in (model, trained))
+    has_them = type(trained) is type(model) and labels == theirs
+    if not has_them:
+        logger.warning(
+            f"The head begins fresh: {source} was trained for {', '.join(theirs.values())}, and this model is for "
+            f"{', '.join(labels.values())}."
+        )
+    return has_them
+
+
 def _copy_weights(source: str, model: BaselineForTokenClassification) -> None:
     """Give a model the weights of a trained one, those of the head only if that has the same labels."""
     trained, _ = load_checkpoint(source)
     wanted, found = model.state_dict(), trained.state_dict()
     others = [name for name in wanted if name not in found or wanted[name].shape != found[name].shape]
-    labels, theirs = model.config.id2label, trained.config.id2label
-    if labels != theirs:
+    if not has_labels_of(model, trained, source):
         others += [name for name in wanted if not name.startswith(("encoder.", "vision_model."))]
-        logger.warning(
-            f"The head begins fresh: {source} was trained for {', '.join(theirs.values())}, and this model is for "
-            f"{', '.join(labels.values())}."
-        )
     resized = [name for name in others if name.startswith(("encoder.", "vision_model."))]
     if resized:
         raise ValueError(

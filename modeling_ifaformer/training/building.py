@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, CLIPImageProcessorPil, CLIPVisionConfig
+from transformers import AutoConfig, CLIPVisionConfig
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
 from modeling_ifaformer.configuration_ifaformer import IFAformerConfig, configuration_errors
@@ -22,7 +22,20 @@ from processing.problems import check_at_least_one
 from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
-from .baseline_building import IFAFORMER, baseline_model, baseline_options, baseline_processor, system_of
+from .baseline_building import (
+    IFAFORMER,
+    OF_PROCESSOR,
+    baseline_model,
+    baseline_options,
+    baseline_processor,
+    given_options,
+    has_labels_of,
+    square_image_processor,
+    system_of,
+    used_towers,
+    with_vocabulary,
+    words_of,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -30,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
 SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
-# Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 
 
 def start_options(model: str | None = None, system: str | None = None) -> dict[str, Any]:
@@ -43,23 +54,23 @@ def start_options(model: str | None = None, system: str | None = None) -> dict[s
         OSError, ValueError: as [`load_processor`]; a ValueError for an unknown system or another than the model's.
     """
     names = (*SHARED_FIELDS, *SWITCHES)
-    processor = None if model is None else load_processor(model)
+    processor = config = None
+    if model is not None:
+        processor, config = load_processor(model), AutoConfig.from_pretrained(model)
     system = system_of(model, system)
     if system != IFAFORMER:
-        return baseline_options(system, model)
+        return baseline_options(system, config, processor)
     if model is None:
         return {name: getattr(IFAformerConfig, name) for name in names} | {"word_splitter": WORD_SPLITTERS[0]}
-    config = AutoConfig.from_pretrained(model)
     options = {name: getattr(config, name) for name in names}
     return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
 
 
-def _given(
+def _of_ifaformer(
     model: str | None, start: Mapping[str, Any], options: Mapping[str, Any], names: Collection[str]
 ) -> dict[str, Any]:
-    """The options of these names that are given, else those that a run starts with, see [`start_options`]."""
-    given = {name: value for name, value in start.items() if name in names}
-    given |= {name: value for name, value in options.items() if value is not None}
+    """[`given_options`] of these names. Another variant than that of the trained model is a ValueError."""
+    given = given_options({name: value for name, value in start.items() if name in names}, options)
     if model is not None and given["attention_variant"] != start["attention_variant"]:
         raise ValueError(
             f"{model} was trained with the attention variant {start['attention_variant']}, and cannot go on with "
@@ -134,15 +145,11 @@ def build_processor(
     towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
         options |= {**towers, "system_config": system_config, "word_vectors": word_vectors, "other_rows": other_rows}
-        return baseline_processor(train_rows, system, model=model, vocab_size=vocab_size, **options)
+        return baseline_processor(train_rows, start, model=model, vocab_size=vocab_size, **options)
     _check_no_baseline(system_config, word_vectors)
-    options = _given(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
+    options = _of_ifaformer(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
+    towers = used_towers(system, model, towers)
     if model is not None:
-        unused = [name for name, value in towers.items() if value is not None]
-        if unused:
-            logger.warning(f"The run starts from {model}, so that {', '.join(unused)} are not used.")
-        text_model = vision_model = model
-        text_config = vision_config = None
         negative = start["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
             del options["negative_relation"]
@@ -154,18 +161,16 @@ def build_processor(
             "length, max_seq_length on the command line: the published recipes have 40, for relations 80."
         )
     tokenizer = image_processor = None
-    if text_model is None:
-        tokenizer = train_wordpiece((word for tokens in train_rows["tokens"] for word in tokens), vocab_size)
-    if vision_model is None:
+    if towers["text_model"] is None:
+        tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
+    if towers["vision_model"] is None:
         with configuration_errors():
-            size: Any = CLIPVisionConfig(**(vision_config or {})).image_size
-        image_processor = CLIPImageProcessorPil(
-            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-        )
+            size: Any = CLIPVisionConfig(**(towers["vision_config"] or {})).image_size
+        image_processor = square_image_processor(size)
     with configuration_errors():
         processor = IFAformerProcessor.from_vision_text_pretrained(
-            vision_model,
-            text_model,
+            towers["vision_model"],
+            towers["text_model"],
             train_rows,
             image_processor=image_processor,
             tokenizer=tokenizer,
@@ -175,13 +180,8 @@ def build_processor(
             **options,
         )
     # What the model's configuration refuses is said now, before features are prepared.
-    config = IFAformerConfig.from_vision_text_pretrained(
-        vision_model,
-        text_model,
-        text_config=_text_config(processor, text_model, text_config),
-        vision_config=vision_config,
-        **processor.config_fields,
-    )
+    fields = {**with_vocabulary(towers, processor, system), **processor.config_fields}
+    config = IFAformerConfig.from_vision_text_pretrained(**fields)
     if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
         processor.max_length = config.max_text_length
     if processor.relations is not None and processor.negative_relation is None:
@@ -223,22 +223,20 @@ def build_model(
             variant is another one.
         OSError: for a checkpoint that is not there.
     """
-    towers: dict[str, Any] = {"text_config": text_config, "vision_config": vision_config}
-    system = system_of(model, system)
+    start, system = start_options(model, system), system_of(model, system)
+    towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
+    towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
-        towers |= {"text_model": text_model, "vision_model": vision_model}
-        fields |= {"system_config": system_config, "word_vectors": word_vectors}
-        return _without_paths(baseline_model(processor, system, model=model, **towers, **fields))
+        fields |= {**towers, "system_config": system_config, "word_vectors": word_vectors}
+        return _without_paths(baseline_model(processor, start, model=model, **fields))
     _check_no_baseline(system_config, word_vectors)
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
-    fields = _given(model, start_options(model), fields, SWITCHES) | processor.config_fields
-    if model is None:
-        fields |= towers | {"text_config": _text_config(processor, text_model, text_config)}
-        new = model_class.from_vision_text_pretrained(vision_model, text_model, **fields)
-    else:
-        new = model_class.from_vision_text_pretrained(model, model, **fields)
+    fields = _of_ifaformer(model, start, fields, SWITCHES) | processor.config_fields
+    towers = used_towers(system, model, towers, are_told_of=False)  # The processor's warning has told.
+    new = model_class.from_vision_text_pretrained(**with_vocabulary(towers, processor, system), **fields)
+    if model is not None:
         _copy_head(model, new)
     return _without_paths(new)
 
@@ -254,23 +252,8 @@ def _without_paths(model: IFAformerPreTrainedModel) -> IFAformerPreTrainedModel:
 def _copy_head(source: str, model: IFAformerPreTrainedModel) -> None:
     """Give a model the head of a trained one, if that has the same labels."""
     trained, _ = load_checkpoint(source)
-    labels, others = model.config.id2label, trained.config.id2label
-    if type(trained) is not type(model) or labels != others:
-        logger.warning(
-            f"The head begins fresh: {source} was trained for {', '.join(others.values())}, and this model is for "
-            f"{', '.join(labels.values())}."
-        )
+    if not has_labels_of(model, trained, source):
         return
     for name, module in model.named_children():
         if name != model.base_model_prefix:
             module.load_state_dict(getattr(trained, name).state_dict())
-
-
-def _text_config(
-    processor: IFAformerProcessor, text_model: str | None, text_config: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    """A fresh text tower embeds no more than the tokenizer has."""
-    if text_model is not None:
-        return text_config
-    tokenizer = processor.tokenizer
-    return {**(text_config or {}), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}

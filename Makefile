@@ -12,7 +12,7 @@ setup: $(VENV)/.done
 
 # The tested torch first: the CPU build where the index has one for this version, and no second download by a range.
 $(VENV)/.done: setup.cfg pyproject.toml $(CONSTRAINTS)
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 .PHONY: demo demo_re table test lint')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12')"
 	@echo "Setting up $(VENV), once (2.3 GB on the disk): 1 of 3, torch"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip

@@ -39,7 +39,10 @@ class TableArguments:
     table: str | None = option(f"The table: a YAML file, or one of {', '.join(SHIPPED)}.")
     output_dir: str = option("The folder of the runs and of the table.", "runs/table")
     rows: list[str] | None = option("These rows alone are trained. By default all are.")
-    seeds: list[int] | None = option("Each row is trained once with each of these seeds. By default once, with 1.")
+    seeds: list[int] | None = option(
+        "Each row is trained once with each of these seeds. By default once, with 1. To add seeds to rows that have "
+        "ended, give those of before too."
+    )
     data_dir: str | None = option("The folder of the Twitter archive, for the tables of that data.")
     cache_dir: str | None = option("The folder in which prepared data are kept.")
 
@@ -100,7 +103,7 @@ def main() -> None:
     use_one_gpu()
     with user_errors(), ending_on_signals():
         path = SHIPPED.get(arguments.table, arguments.table)
-        table = read_table(path)
+        table = read_table(path, SHIPPED)
         chosen = table.chosen(arguments.rows)
         of_data = {name: getattr(arguments, name) for name in ("data_dir", "cache_dir") if getattr(arguments, name)}
         source = data_options(table, path, of_data)
@@ -115,7 +118,7 @@ def main() -> None:
         check_kept(to_run)
         folder.mkdir(parents=True, exist_ok=True)
         for row in to_run:
-            print(f"{row.row.name} ...", flush=True)
+            print(f"{row.row.name} ... (what it prints is in {row.folder / 'train.log'})", flush=True)
             row.run(data["test"])
             done, told = row.told(), [row.told() for row in rows]
             print(f"  not run: {done['not_run']}" if "not_run" in done else f"  F1 {percent(done['word']['f1'])}")

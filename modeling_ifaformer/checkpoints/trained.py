@@ -118,7 +118,8 @@ def _explained(name_or_path: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
-        raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {error}") from error
+        reason = " ".join(str(error).split())
+        raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {reason}") from error
     except SafetensorError as error:
         raise ValueError(f"{name_or_path}: the weights in its *.safetensors files are damaged: {error}") from error
     except MemoryError:

@@ -65,13 +65,17 @@ class Table:
         return [row for row in self.rows if keys is None or row.key in keys]
 
 
-def read_table(path: str) -> Table:
+def read_table(path: str, shipped: Mapping[str, str] | None = None) -> Table:
     """
     The table of a YAML file with `title`, `note`, `common` and `rows`.
 
-    With `base`, the name of another table's file beside it, the table has that one's `common` and `rows`, and what it
-    says itself goes over them, option by option. What is published is not taken from the base, which is of other data
-    or towers.
+    With `base`, another table, only what differs from that one has to be said: it goes over the base's title, note,
+    `common` and `rows`, option by option. What is published is not taken from the base, which is of other data or
+    towers.
+
+    Args:
+        path: of the file.
+        shipped: the tables that a base may name, their paths by name. Else a base is a file beside this one.
 
     Raises:
         OSError: for a file that is not there.
@@ -80,12 +84,16 @@ def read_table(path: str) -> Table:
     content = _content(path)
     base = None
     if "base" in content:
-        base_path = str(Path(path).with_name(str(content.pop("base"))))
+        named, known = str(content.pop("base")), shipped or {}
+        base_path = known.get(named, str(Path(path).with_name(named)))
+        if not Path(base_path).is_file():
+            names = f"{', '.join(known)} or " if known else ""
+            raise ValueError(f"{path}: base must be {names}a file beside this one, got {named}, which is not there.")
         content_of_base = _content(base_path)
         if "base" in content_of_base:
             raise ValueError(f"{path}: base must be a table that has no base itself, got {base_path}, which has one.")
         base = _table(content_of_base, base_path, None)
-        content = {"common": {}, "rows": {}} | content
+        content = {"title": base.title, "note": base.note, "common": {}, "rows": {}} | content
     table = _table(content, path, base)
     if not table.common.get("dataset"):
         raise ValueError(f"{path}: common must name the dataset on which all rows are trained and scored (dataset).")
@@ -98,18 +106,27 @@ def _content(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: Expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, got {shown_keys(content)}.")
+        raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, and maybe base, got {shown_keys(content)}.")
     return content
 
 
 def _table(content: Mapping[str, Any], path: str, base: Table | None) -> Table:
     if content.keys() != KEYS.keys():
-        raise ValueError(f"{path}: Expected the keys {', '.join(KEYS)}, got {shown_keys(content)}.")
+        missing = ", ".join(KEYS.keys() - content.keys())
+        without = f", without {missing}" if missing else ""
+        raise ValueError(
+            f"{path}: Expected the keys {', '.join(KEYS)}, and maybe base, got {shown_keys(content)}{without}."
+        )
     for key, expected in KEYS.items():
         if not isinstance(content[key], expected):
             raise ValueError(f"{path}: {key} must be {_SAID[expected]}, got {type(content[key]).__name__}.")
     of_base = {row.key: replace(row, published={}, source="") for row in base.rows} if base else {}
-    own = {key: _row(key, values, f"{path}, row {key}", of_base.get(key)) for key, values in content["rows"].items()}
+    own = {}
+    for key, values in content["rows"].items():
+        where = f"{path}, row {key}"
+        if base and key not in of_base:
+            where += f" (the base has {', '.join(of_base)})"
+        own[key] = _row(key, values, where, of_base.get(key))
     rows = [*(of_base | own).values()]
     if not rows:
         raise ValueError(f"{path}: A table needs at least one row.")
@@ -130,7 +147,9 @@ def _row(key: Any, values: Any, where: str, base: TableRow | None) -> TableRow:
         raise ValueError(f"{where}: The key of a row is the name of a folder: letters, digits, _ and -.")
     needed = set() if base else {"name", "options"}
     if not isinstance(values, dict) or not needed <= values.keys() <= set(ROW_KEYS):
-        raise ValueError(f"{where}: Expected name, options and maybe {', '.join(ROW_KEYS)}, got {shown_keys(values)}.")
+        maybe = ", ".join(name for name in ROW_KEYS if name not in needed)
+        allowed = f"name, options and maybe {maybe}" if needed else f"some of {maybe}"
+        raise ValueError(f"{where}: Expected {allowed}, got {shown_keys(values)}.")
     for name, value in values.items():
         expected = str if name in TEXTS else dict
         if not isinstance(value, expected):

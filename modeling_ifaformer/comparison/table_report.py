@@ -73,8 +73,10 @@ def table_markdown(table: Table, rows: Sequence[Mapping[str, Any]], data: Mappin
     if absent:
         lines += ["", "Not run:", "", *(f"- {plain(row['name'])}: {plain(row['not_run'])}" for row in absent)]
     seeds = sorted({seed for row in rows for seed in row["seeds"]})
+    of_fewer = [row for row in run if len(row["seeds"]) < len(seeds)]
+    fewer = "".join(f" {plain(row['name'])}: {', '.join(map(str, row['seeds']))} alone." for row in of_fewer)
     counts = ", ".join(f"{split} {of['rows']:,} rows ({of['digest']})" for split, of in data.items())
-    lines += ["", f"Seeds: {', '.join(map(str, seeds))}. Data, with a digest of words and tags: {counts}.", ""]
+    lines += ["", f"Seeds: {', '.join(map(str, seeds))}.{fewer} Data, with a digest of words and tags: {counts}.", ""]
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ import yaml
 from datasets import Dataset, DatasetDict
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
-from modeling_ifaformer.training.run_folder import FREE, RESULTS
+from modeling_ifaformer.training.run_folder import FREE, RESULTS, claim_folder, release
 from modeling_ifaformer.training.scoring import SHUFFLED, score_checkpoints
 from processing.jobs.atomic_files import read_json, write_json
 from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
@@ -142,8 +142,8 @@ class RowRuns:
         row = self.row
         said: dict[str, Any] = {"key": row.key, "name": row.name, "note": row.note, "source": row.source}
         said |= {"published": dict(row.published), "seeds": self.seeds}
-        if self.is_kept:
-            return {**self.kept["figures"], **said}
+        if self.kept and not self.changes and not self.problem:  # maybe of fewer seeds, which then stand with it
+            return {**self.kept["figures"], **said, "seeds": self.kept["settings"]["seeds"]}
         if self.problem or row.missing:
             return {**said, "not_run": self.problem or " ".join(row.missing)}
         seeds = ", ".join(map(str, self.seeds))
@@ -154,6 +154,7 @@ class RowRuns:
         """
         Train the row, or go on where it was stopped, and score it on the test split. One that has ended is kept, one
         that needs what is not there is left out, and of one whose training ends with an error there is a `problem`.
+        Where another process is training the row, it is a ValueError.
         """
         if self.is_kept or self.row.missing:
             return
@@ -214,8 +215,9 @@ def check_kept(rows: Sequence[RowRuns]) -> None:
         found = ". ".join(f"{row.folder}: {row.changes}" for row in changed)
         raise ValueError(
             f"What is kept was made with other settings ({found}). "
-            "Nothing was trained or overwritten. Go on with the settings of before, name another output folder "
-            "(--output_dir), or remove the folder of such a row, which is then trained anew."
+            "Nothing was trained or overwritten. Go on with the settings of before (to add seeds, give all of them, "
+            "those of before too), name another output folder (--output_dir), or remove the folder of such a row, "
+            "which is then trained anew."
         )
 
 
@@ -231,6 +233,7 @@ def sees(config: Any) -> str:
 def _train(folder: Path, options: Mapping[str, Any]) -> str:
     """Run `train.py` in the folder; empty where it came to its end, else a sentence that says why it did not."""
     folder.mkdir(parents=True, exist_ok=True)
+    release([claim_folder(folder / "run")])  # Where another training is at work, its files stay as they are.
     recipe, log = folder / "recipe.yaml", folder / "train.log"
     options = {**options, "output_dir": str(folder / "run"), "resume_from_checkpoint": "true"}
     recipe.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")

@@ -86,7 +86,8 @@ def _check_checkpoints(**checkpoints: str | None) -> None:
             if checkpoint is not None:
                 AutoConfig.from_pretrained(checkpoint)
         except (OSError, HFValidationError) as error:  # The libraries' messages do not say which of the two it is.
-            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {error}"
+            reason = " ".join(str(error).split())
+            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {reason}"
             raise OSError(message) from error
 
 

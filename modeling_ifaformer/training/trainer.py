@@ -1,8 +1,10 @@
 """The Trainer of IFAformer."""
 
 import math
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,12 @@ class IFAformerTrainer(Trainer):
             inputs = drop_modalities(inputs, self.modality_dropout)
         return inputs
 
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader:
+        loader: Any = super()._get_dataloader(*args, **kwargs)
+        of_torch = getattr(loader, "base_dataloader", loader)  # accelerate's is around one of torch
+        of_torch.worker_init_fn = partial(_outlive_signals, of_torch.worker_init_fn)
+        return loader
+
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             optimized: Any = self.model if model is None else model
@@ -203,6 +211,17 @@ class IFAformerTrainer(Trainer):
         return f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
 
 
+def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
+    """
+    Begin as a worker that reads rows. A signal to all processes, as `timeout` and batch systems send it, must not end
+    it: the training ends it, once its state is saved.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if init is not None:
+        init(worker)
+
+
 def mask_tokens(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
     """
     A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so that a
@@ -278,4 +297,8 @@ def parameter_groups(model: Any, arguments: TrainingArguments) -> list[dict[str,
                 "weight_decay": arguments.weight_decay if decay else 0.0,
             }
         groups[part, decay]["params"].append(parameter)
+    has_no_effect = all(rates[part] is not None for part, _ in groups)
+    if has_no_effect and arguments.learning_rate != TrainingArguments.learning_rate:
+        named = ", ".join(f"{part}_learning_rate" for part in dict.fromkeys(part for part, _ in groups))
+        logger.warning(f"learning_rate ({arguments.learning_rate:g}) has no effect, since these are set: {named}.")
     return list(groups.values())

@@ -3,10 +3,11 @@
 import pytest
 import yaml
 
-from ifaformer_commands.table import TABLES
+from ifaformer_commands.table import SHIPPED, TABLES
 from modeling_ifaformer.comparison.table_file import read_table
 
 
+SHIPPED_HERE = {"demo": SHIPPED["demo"]}
 ROW = {"name": "BERT-CRF", "options": {"text_attends_vision": False}}
 TABLE = {"title": "A table", "note": "It ranks nothing.", "common": {"dataset": "demo"}, "rows": {"bert": ROW}}
 
@@ -56,15 +57,19 @@ def test_a_table_over_another_one(write, tmp_path):
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     with pytest.raises(ValueError, match=r"base must be a table that has no base itself, got .*base\.yaml"):
         read_table(write(own))
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
-        read_table(write(own | {"base": "none.yaml"}))
+    with pytest.raises(ValueError, match=r"base must be demo or a file beside this one, got none\.yaml, which is not"):
+        read_table(write(own | {"base": "none.yaml"}), SHIPPED_HERE)
+    table = read_table(write({"base": "demo", "common": {"seed": 3}}), SHIPPED_HERE)
+    assert table.title == read_table(SHIPPED_HERE["demo"]).title and table.common["seed"] == 3
+    with pytest.raises(ValueError, match=r"row brt \(the base has cnn_bilstm, .*: Expected name, opt"):
+        read_table(write({"base": "demo", "rows": {"brt": {"options": {}}}}), SHIPPED_HERE)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("rows: [", "Expected YAML in UTF-8"),
-        ("- a", "Expected the keys title, note, common, rows, got list"),
+        ("- a", "Expected the keys title, note, common, rows, and maybe base, got list"),
         ({**TABLE, "more": 1}, "got .*more"),
         ({**TABLE, "common": []}, "common must be a mapping, got list"),
         ({**TABLE, "rows": {}}, "at least one row"),

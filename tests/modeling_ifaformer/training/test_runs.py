@@ -1,9 +1,12 @@
 """Runs that are stopped, starved, gone on with, and made with several seeds."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,24 @@ def test_without_a_test_split(data, processor, new_model, cache_dir, make_argume
     assert list(json.loads((tmp_path / "out" / "results.json").read_text())["spread"]) == ["validation"]
     with pytest.raises(ValueError, match="tweets has no rows in test, but only in train, validation, test"):
         check_splits({**two, "test": data["test"].select([])}, "tweets", "ner")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_workers_too_lets_the_state_be_saved(train, before_step, tmp_path, number):
+    """As `timeout` sends it, to the whole process group."""
+
+    def send_to_all(trainer):
+        workers = [str(process.pid) for process in multiprocessing.active_children()]
+        assert workers
+        # From another process: what this one sends, a worker takes for the end of the training.
+        subprocess.run(["kill", "-s", str(int(number)), *workers], check=True)
+        time.sleep(0.5)  # in which a worker would end
+        os.kill(os.getpid(), number)
+
+    before_step(5, send_to_all)
+    with pytest.raises(TrainingStopped, match=f"{number.name} stopped the training after step 5"):
+        train(max_steps=12, dataloader_num_workers=1)
+    assert (tmp_path / "out" / "checkpoint-5" / "trainer_state.json").exists()
 
 
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(train, weights, before_step, tmp_path):

@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from modeling_ifaformer import IFAformerForTokenClassification, model_inputs
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
+from modeling_ifaformer.training import trainer as trainer_module
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
 from modeling_ifaformer.training.trainer import drop_modalities, mask_tokens, parameter_groups
 
@@ -133,6 +134,20 @@ def test_every_trainable_parameter_is_in_exactly_one_group(make_config, tmp_path
         assert rate[id(model.crf.transitions)] == rate[id(model.classifier.weight)] == 0.0
         assert decay[id(model.classifier.weight)] == 0.5
         assert decay[id(model.classifier.bias)] == decay[id(vision.class_embedding)] * arguments.decay_all
+
+
+def test_a_learning_rate_without_effect_is_told(make_config, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(trainer_module.logger, "warning", told.append)
+    rates = {"text_learning_rate": 2.0, "vision_learning_rate": 2.0, "head_learning_rate": 2.0}
+    model = IFAformerForTokenClassification(make_config(num_labels=3))
+    for given in ({"learning_rate": 1.0}, rates):
+        parameter_groups(model, IFAformerTrainingArguments(output_dir=str(tmp_path), **given))
+    assert told == []
+    parameter_groups(model, IFAformerTrainingArguments(output_dir=str(tmp_path), learning_rate=1.0, **rates))
+    (said,) = told
+    assert said.startswith("learning_rate (1) has no effect, since these are set: ")
+    assert all(name in said for name in rates)
 
 
 def test_a_loss_that_is_no_number(make_trainer, weights, tmp_path, monkeypatch):

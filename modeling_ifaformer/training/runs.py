@@ -345,7 +345,9 @@ def _train(
         name: trainer.predict(splits[name].features) for name in ("test", "validation") if name in splits
     }
     answers = {name: of.predictions[1] for name, of in predictions.items()}
-    calibration = calibrate(trainer.model, splits, predictions)  # before the model is saved with its temperature
+    metrics = {name: splits[name].score(answers[name]) for name in answers}
+    # Before the model is saved with its temperature.
+    calibration = calibrate(trainer.model, splits, predictions, metrics)
     try:
         trainer.save_model()
     except WRITE_ERRORS as error:
@@ -354,7 +356,7 @@ def _train(
     unused = None if model.config.text_attends_vision else model.towers().get("vision")
     log_history = trainer.state.log_history
     results = {
-        **{name: splits[name].score(answers[name]) for name in answers},
+        **metrics,
         "validation_f1_by_epoch": [entry["eval_f1"] for entry in log_history if "eval_f1" in entry],
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "calibration": calibration,

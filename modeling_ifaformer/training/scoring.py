@@ -37,7 +37,12 @@ def logits_and_answers(outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.T
     return logits.float(), answers_of_logits(outputs, labels)
 
 
-def calibrate(model: Any, splits: Mapping[str, Split], predictions: Mapping[str, Any]) -> dict[str, Any]:
+def calibrate(
+    model: Any,
+    splits: Mapping[str, Split],
+    predictions: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """
     Set the `calibration_temperature` of a model, which has 1 before, so that its scores are what share of such answers
     is right (temperature scaling; [Guo et al., 2017](https://arxiv.org/abs/1706.04599)), and its `thresholds`.
@@ -49,6 +54,7 @@ def calibrate(model: Any, splits: Mapping[str, Split], predictions: Mapping[str,
     Args:
         predictions: by the name of the split, `validation` among them, what a Trainer with [`logits_and_answers`]
             predicts for its features.
+        metrics: by the name of the split, what [`Split.score`] has for these predictions.
 
     Returns:
         The `temperature`; for entities the `thresholds` of scores by type with the best F1 on the validation split,
@@ -87,7 +93,7 @@ def calibrate(model: Any, splits: Mapping[str, Split], predictions: Mapping[str,
         errors = [calibration_error(some.scores, some.is_right) for some in (before[name], of)]
         of_splits[name] = {"calibration_error": dict(zip(("before", "after"), errors, strict=True))}
     if crf is not None:
-        num_gold = {name: splits[name].score(found.numpy())["support"] for name, found in answers.items()}
+        num_gold = {name: of["support"] for name, of in metrics.items()}
         thresholds = best_thresholds(after["validation"], num_gold["validation"])
         results["thresholds"] = model.config.thresholds = thresholds
         for name, of in after.items():

@@ -129,13 +129,14 @@ def test_scores_of_entities_become_the_share_that_is_right(known):
     config = SimpleNamespace(num_labels=len(TAGS), calibration_temperature=1.0, thresholds=None)
     model = SimpleNamespace(config=config, crf=LinearChainCRF(len(TAGS), config))
     splits = {name: EntitySplit(model.crf, known) for name in ("validation", "test")}
-    results = calibrate(model, splits, {name: split.predictions for name, split in splits.items()})
+    predictions = {name: split.predictions for name, split in splits.items()}
+    metrics = {name: split.score(split.answers.numpy()) for name, split in splits.items()}
+    results = calibrate(model, splits, predictions, metrics)
     assert config.calibration_temperature == results["temperature"] == pytest.approx(known, rel=0.1)
     errors = results["test"]["calibration_error"]
     assert errors["before"] > 0.05 > 0.02 > errors["after"]
     assert config.thresholds == results["thresholds"]
-    plain = splits["validation"].score(splits["validation"].answers.numpy())["f1"]
-    assert results["validation"]["thresholded_f1"] >= plain
+    assert results["validation"]["thresholded_f1"] >= metrics["validation"]["f1"]
 
 
 def test_scores_of_relations_become_the_share_that_is_right():
@@ -152,7 +153,7 @@ def test_scores_of_relations_become_the_share_that_is_right():
 
     model = SimpleNamespace(config=SimpleNamespace(calibration_temperature=1.0))
     predictions = SimpleNamespace(predictions=(logits.numpy(), answers.numpy()), label_ids=gold)
-    results = calibrate(model, {"validation": RelationSplit()}, {"validation": predictions})
+    results = calibrate(model, {"validation": RelationSplit()}, {"validation": predictions}, {"validation": {}})
     assert model.config.calibration_temperature == results["temperature"] == pytest.approx(2, rel=0.03)
     errors = results["validation"]["calibration_error"]
     assert errors["before"] > 0.1 > 0.02 > errors["after"] and "thresholds" not in results
@@ -163,6 +164,7 @@ def test_a_model_that_finds_nothing_keeps_its_scores():
     model = SimpleNamespace(config=config, crf=LinearChainCRF(len(TAGS), config))
     split = EntitySplit(model.crf, 1.0, num_rows=2)
     split.answers = torch.where(split.mask, 0, -100)
-    results = calibrate(model, {"validation": split}, {"validation": split.predictions})
+    metrics = split.score(split.answers.numpy())
+    results = calibrate(model, {"validation": split}, {"validation": split.predictions}, {"validation": metrics})
     nothing = {"calibration_error": {"before": None, "after": None}, "thresholded_f1": 0.0}
     assert results == {"temperature": 1.0, "thresholds": {}, "validation": nothing}

@@ -14,7 +14,7 @@ from .table_file import Table
 
 HEADER = (
     "system",
-    "sees",
+    "sees of a picture",
     "parameters, trained of all",
     "P",
     "R",

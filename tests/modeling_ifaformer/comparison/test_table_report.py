@@ -39,7 +39,7 @@ def test_every_figure_stands_in_its_column():
     header, _, umt, bert = lines
     assert dict(zip(header, umt, strict=True)) == {
         "system": "UMT",
-        "sees": r"whole \| picture",
+        "sees of a picture": r"whole \| picture",
         "parameters, trained of all": "1.50 of 2.50 M",
         "P": "84.00 ± 1.10",
         "R": "84.00 ± 1.10",

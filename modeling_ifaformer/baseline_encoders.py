@@ -19,9 +19,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 from transformers.models.clip.modeling_clip import eager_attention_forward
 
+from .bert_tower import IFAformerTextModel
 from .configuration_baseline import BaselineConfig
 from .packing import PackedTokens, additive_mask
-from .towers import IFAformerTextModel, mix_positions, split_heads
+from .towers import mix_positions, split_heads
 
 
 class VisualTokens(NamedTuple):
@@ -367,7 +368,7 @@ class HVPNeTEncoder(Encoder):
         mean = choices.mean(dim=3).flatten(2)  # (B, V, 4 * 2 D)
         mask = additive_mask([visual.real.repeat_interleave(4, dim=1), is_real(text)], states.dtype)
         num_heads = self.text_model.config.num_attention_heads
-        layers: Any = self.text_model.encoder["layer"]
+        layers = self.text_model.layers
         for gate, layer in zip(self.gates, layers, strict=True):
             shares = nn.functional.leaky_relu(gate(mean)).softmax(dim=-1)  # (B, V, 4)
             chosen = torch.einsum("bvg,bvrgd->bvrd", shares, choices)  # (B, V, 4, 2 D)

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, VisualBertConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .configuration_ifaformer import LABEL_SCHEMES, TEXT_MODEL_TYPES, TaggerConfig
+from .configuration_ifaformer import BERT_MODEL_TYPES, LABEL_SCHEMES, TaggerConfig
 
 
 SYSTEMS = ("cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt", "hvpnet")
@@ -81,12 +81,9 @@ class BaselineConfig(TaggerConfig):
     }
 
     system: str
-    image_size: int | None = None
     freeze_vision: bool = True
     num_aux_crops: int = 0
-    aux_crop_size: int | None = None  # type: ignore[assignment]
     num_rcnn_crops: int = 0
-    rcnn_crop_size: int | None = None  # type: ignore[assignment]
     co_attention_size: int = 200
     co_attention_variant: str = "published"
     connection_layers: int = 6
@@ -191,7 +188,7 @@ class BaselineConfig(TaggerConfig):
             if text is not None or vision is not None:
                 yield f"{self.system} has no towers: leave out text_config and vision_config."
             return
-        types = ("bert", "visual_bert") if self.system == "visual_bert" else TEXT_MODEL_TYPES
+        types = ("bert", "visual_bert") if self.system == "visual_bert" else BERT_MODEL_TYPES
         if text.model_type not in types:
             yield f"text_config of {self.system} must be of a type in {types}, got {text.model_type!r}."
         elif self.system == "vilbert" and not 0 <= self.connection_layers <= text.num_hidden_layers:

@@ -8,14 +8,17 @@ from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 
 ATTENTION_VARIANTS = ("corrected", "deepke", "mkgformer")
 LABEL_SCHEMES = ("word", "deepke")
 MAX_CROP_POSITIONS = 2**16  # of a kind of crop; each has an embedding
-TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
+BERT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
+TEXT_MODEL_TYPES = (*BERT_MODEL_TYPES, "electra", "distilbert", "modernbert")
+VISION_MODEL_TYPES = ("clip_vision_model", "siglip_vision_model", "vit", "dinov2")
+CROP_SIZES = {"aux": 128, "rcnn": 64}  # nearest to which crops are, in whole patches
 
 
 @contextmanager
@@ -52,9 +55,10 @@ class TaggerConfig(PreTrainedConfig):
     vision_config: PreTrainedConfig | dict | None = None
     label_scheme: str = "word"
     num_aux_crops: int = 3
-    aux_crop_size: int = 128
+    aux_crop_size: int | None = None
     num_rcnn_crops: int = 3
-    rcnn_crop_size: int = 64
+    rcnn_crop_size: int | None = None
+    image_size: int | None = None
     use_whole_image: bool | None = None
     classifier_dropout: float | int | None = None
     initializer_range: float = 0.02
@@ -146,10 +150,22 @@ class IFAformerConfig(TaggerConfig):
     Configuration of the IFAformer models ([arXiv 2211.07504](https://arxiv.org/abs/2211.07504)).
 
     Args:
-        text_config (`BertConfig`, `RobertaConfig`, `XLMRobertaConfig` or `dict`, *optional*):
+        text_config (`BertConfig`, `RobertaConfig`, `XLMRobertaConfig`, `ElectraConfig`, `DistilBertConfig`,
+            `ModernBertConfig` or `dict`, *optional*):
             The text tower. Defaults to BERT-base.
-        vision_config (`CLIPVisionConfig` or `dict`, *optional*):
-            The vision tower. Defaults to CLIP ViT-B/32. Width, heads and depth must equal the text tower's.
+        vision_config (`CLIPVisionConfig`, `SiglipVisionConfig`, `ViTConfig`, `Dinov2Config` or `dict`, *optional*):
+            The vision tower. Defaults to CLIP ViT-B/32. Where its width is not the text tower's, learnt projections
+            ([`LentProjection`]) bring what one tower lends to the width of the other. The variants `"deepke"` and
+            `"mkgformer"` need a BERT or RoBERTa and a CLIP of the same width, depth and number of heads.
+        layer_map (`list[int]`, *optional*):
+            Of each text layer the vision layer whose keys and values it reads, counted from 0, never a lower one than
+            the text layer below. Defaults to an even distribution in which the last reads from the last. The first
+            text layer reads the visual embeddings, whatever the map says. Each vision layer reads the text layer that
+            came before it. Vision layers above the last of the map are not run.
+        image_size (`int`, *optional*):
+            Height and width of whole pictures in pixels, a multiple of the vision tower's patch size. Defaults to the
+            size that the vision tower was made for; for another one its positions are interpolated, which CLIP's are
+            not.
         attention_variant (`str`, defaults to `"corrected"`):
             `"corrected"` is what the paper describes; `"deepke"` reproduces the published code to the last digit, for
             checkpoints trained with it. `"mkgformer"` is MKGformer
@@ -161,8 +177,9 @@ class IFAformerConfig(TaggerConfig):
         num_aux_crops, num_rcnn_crops (`int`, default to 3):
             Most crops of each kind in a picture: from visual grounding, and from an object detector. 0 leaves the
             kind out.
-        aux_crop_size, rcnn_crop_size (`int`, default to 128 and 64):
-            Height and width of a crop in pixels, a multiple of the vision tower's patch size.
+        aux_crop_size, rcnn_crop_size (`int`, *optional*):
+            Height and width of a crop in pixels, a multiple of the vision tower's patch size. Default to those nearest
+            to 128 and 64: these themselves for patches of 16 or 32 pixels, 126 and 70 for patches of 14.
         use_whole_image (`bool`, *optional*):
             Whether the patches of the whole picture are embedded too. Defaults to `True`, and to `False` in the
             `"deepke"` variant, which knows no other value.
@@ -189,8 +206,9 @@ class IFAformerConfig(TaggerConfig):
             that is set later, when the configuration is saved.
 
     Raises:
-        StrictDataclassClassValidationError: where the towers do not match, a crop is no multiple of the patch size, or
-            an option has an unknown value. All that is wrong is in one message.
+        StrictDataclassClassValidationError: where a tower is of an unknown type, the variant's towers or the layer map
+            do not match, a crop is no multiple of the patch size, or an option has an unknown value. All that is wrong
+            is in one message.
         StrictDataclassFieldValidationError: for a value of the wrong type.
         ValueError: for an `id2label` and a `label2id` that disagree.
     """
@@ -198,7 +216,7 @@ class IFAformerConfig(TaggerConfig):
     model_type = "ifaformer"
     sub_configs_defaults = {  # noqa: RUF012  (a class attribute of the library's, annotated it would become a field)
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
-        "vision_config": SubConfigSpec(config_class=CLIPVisionConfig),
+        "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
     }
     keys_to_ignore_at_inference = [  # noqa: RUF012
         "hidden_states",
@@ -210,11 +228,16 @@ class IFAformerConfig(TaggerConfig):
     attention_variant: str = "corrected"
     text_attends_vision: bool = True
     vision_attends_text: bool = True
+    layer_map: list[int] | None = None
     head_marker_token_id: int | None = None
     tail_marker_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        for kind, size in CROP_SIZES.items():
+            if getattr(self, f"{kind}_crop_size") is None:
+                patch_size = getattr(self.vision_config, "patch_size", 1)
+                setattr(self, f"{kind}_crop_size", max(1, round(size / patch_size)) * patch_size)
         if self.use_whole_image is None:
             self.use_whole_image = self.attention_variant != "deepke"
 
@@ -223,6 +246,19 @@ class IFAformerConfig(TaggerConfig):
         """In how many of the upper layers the towers meet."""
         layers = self.text_config.num_hidden_layers
         return math.ceil(layers / 3) if self.attention_variant == "mkgformer" else layers
+
+    @property
+    def lending_layers(self) -> list[int]:
+        """Of each text layer the vision layer that lends to it: the `layer_map`."""
+        if self.layer_map is not None:
+            return self.layer_map
+        text, vision = self.text_config.num_hidden_layers, self.vision_config.num_hidden_layers
+        return [-(-(layer + 1) * vision // text) - 1 for layer in range(text)]
+
+    @property
+    def picture_size(self) -> int:
+        """Height and width of whole pictures in pixels."""
+        return self.vision_config.image_size if self.image_size is None else self.image_size
 
     def num_crop_positions(self, kind: str) -> int:
         """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""
@@ -250,33 +286,75 @@ class IFAformerConfig(TaggerConfig):
         text, vision = self.text_config, self.vision_config
         if text.model_type not in TEXT_MODEL_TYPES:
             yield f"text_config must be of a type in {TEXT_MODEL_TYPES}, got {text.model_type!r}."
-        if vision.model_type != "clip_vision_model":
+        if vision.model_type not in VISION_MODEL_TYPES:
             yield (
-                f"vision_config must be a CLIPVisionConfig, got one of type {vision.model_type!r}; of a whole CLIP "
-                "model pass its .vision_config."
+                f"vision_config must be of a type in {VISION_MODEL_TYPES}, got {vision.model_type!r}; of a whole CLIP "
+                "or SigLIP model pass its .vision_config."
             )
             return
+        for name, tower in (("text", text), ("vision", vision)):
+            if tower.hidden_size % tower.num_attention_heads:
+                yield (
+                    f"hidden_size ({tower.hidden_size}) of the {name} tower must be a multiple of its "
+                    f"num_attention_heads ({tower.num_attention_heads})."
+                )
+        if getattr(vision, "drop_path_rate", 0.0):
+            yield (
+                f"drop_path_rate of the vision tower must be 0, got {vision.drop_path_rate}: tokens of several rows "
+                "are computed side by side, so that rows cannot be dropped."
+            )
+        if self.attention_variant in ("deepke", "mkgformer"):
+            yield from self._matching_problems(text, vision)
+        elif text.model_type in TEXT_MODEL_TYPES and self.layer_map is not None:
+            yield from self._layer_map_problems(text.num_hidden_layers, vision.num_hidden_layers)
+
+    def _matching_problems(self, text, vision):
+        """Of the variants that are those of one pair of towers."""
+        variant = self.attention_variant
+        if (text.model_type, vision.model_type) not in [(kind, "clip_vision_model") for kind in BERT_MODEL_TYPES]:
+            yield (
+                f"attention_variant={variant!r} needs a text tower of a type in {BERT_MODEL_TYPES} and a CLIP, got "
+                f"{text.model_type!r} and {vision.model_type!r}."
+            )
         for name in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
             text_value, vision_value = getattr(text, name, None), getattr(vision, name)
             if text_value != vision_value:
                 yield (
-                    f"The towers must agree on {name}: the text tower has {text_value}, the vision tower "
-                    f"{vision_value}."
+                    f"For attention_variant={variant!r} the towers must agree on {name}: the text tower has "
+                    f"{text_value}, the vision tower {vision_value}."
                 )
-        if vision.hidden_size % vision.num_attention_heads:
+        if self.layer_map is not None:
+            yield f"attention_variant={variant!r} has no layer_map, got {self.layer_map}."
+
+    def _layer_map_problems(self, text_depth, vision_depth):
+        is_even = all(lower <= upper for lower, upper in zip(self.layer_map, self.layer_map[1:], strict=False))
+        in_range = all(0 <= layer < vision_depth for layer in self.layer_map)
+        if len(self.layer_map) != text_depth or not (is_even and in_range):
             yield (
-                f"hidden_size ({vision.hidden_size}) must be a multiple of num_attention_heads "
-                f"({vision.num_attention_heads})."
+                f"layer_map must have a vision layer, from 0 to {vision_depth - 1}, for each of the {text_depth} text "
+                f"layers, none lower than the one before; got {self.layer_map}."
             )
 
     def _crop_problems(self):
         patch_size = getattr(self.vision_config, "patch_size", None)
-        for kind in ("aux", "rcnn"):
+
+        def near(size: int) -> str:
+            """The two multiples next to a size."""
+            lower = size // patch_size * patch_size
+            return f", such as {lower} or {lower + patch_size}" if lower > 0 else f", such as {patch_size}"
+
+        size, whole_size = self.image_size, getattr(self.vision_config, "image_size", None)
+        if patch_size and size is not None and size != whole_size:
+            if self.vision_config.model_type == "clip_vision_model":
+                yield f"image_size must be that of the CLIP tower ({whole_size}), got {size}."
+            elif size < patch_size or size % patch_size:
+                yield f"image_size ({size}) must be a multiple of the patch size ({patch_size}){near(size)}."
+        for kind in CROP_SIZES:
             number, size = getattr(self, f"num_{kind}_crops"), getattr(self, f"{kind}_crop_size")
             if number < 0:
                 yield f"num_{kind}_crops must be 0 or more, got {number}."
             if patch_size and number > 0 and (size < patch_size or size % patch_size):
-                yield f"{kind}_crop_size ({size}) must be a multiple of the patch size ({patch_size})."
+                yield f"{kind}_crop_size ({size}) must be a multiple of the patch size ({patch_size}){near(size)}."
             elif patch_size and self.num_crop_positions(kind) > MAX_CROP_POSITIONS:
                 yield (
                     f"num_{kind}_crops ({number}) of {kind}_crop_size ({size}) have {self.num_crop_positions(kind)} "

@@ -7,9 +7,13 @@ from torch import nn
 from transformers import BertConfig, CLIPVisionConfig
 from transformers.utils import can_return_tuple, logging
 
+from .bert_tower import BERT_EMBEDDINGS, IFAformerTextModel
+from .clip_tower import IFAformerVisionModel
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
+from .distilbert_tower import IFAformerDistilBertModel
 from .model_inputs import check_texts, scored_mask, warn_without_labels
+from .modernbert_tower import IFAformerModernBertModel
 from .modeling_outputs import (
     STATES,
     IFAformerModelOutput,
@@ -18,18 +22,34 @@ from .modeling_outputs import (
 )
 from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
 from .pretrained import IFAformerPreTrainedModel
-from .towers import IFAformerTextModel, IFAformerVisionModel, mix_positions
+from .siglip_tower import IFAformerSiglipModel
+from .towers import lent_projections, mix_positions
+from .vit_tower import IFAformerDinov2Model, IFAformerViTModel
 
 
 logger = logging.get_logger(__name__)
 
+TEXT_TOWERS: dict[str, Any] = {
+    **dict.fromkeys(BERT_EMBEDDINGS, IFAformerTextModel),
+    "distilbert": IFAformerDistilBertModel,
+    "modernbert": IFAformerModernBertModel,
+}
+VISION_TOWERS: dict[str, Any] = {
+    "clip_vision_model": IFAformerVisionModel,
+    "dinov2": IFAformerDinov2Model,
+    "siglip_vision_model": IFAformerSiglipModel,
+    "vit": IFAformerViTModel,
+}
+
 
 class IFAformerModel(IFAformerPreTrainedModel):
     """
-    The bare IFAformer: a BERT and a CLIP vision tower that lend each other their keys and values, layer by layer.
+    The bare IFAformer: a text and a vision tower that lend each other their keys and values, layer by layer.
 
-    Layer `l` of the vision tower puts the keys and values of text layer `l - 1` in front of its own, layer `l` of the
-    text tower those of vision layer `l`; at layer 0 the other tower's embeddings stand in for both.
+    Each text layer puts the keys and values of the vision layer of the `layer_map` in front of its own, each vision
+    layer those of the last text layer that was run before it. At layer 0 the other tower's embeddings stand in for
+    both. Where both towers have as many layers, layer `l` of the vision tower reads text layer `l - 1`, and layer `l`
+    of the text tower vision layer `l`.
 
     In the `mkgformer` variant the vision tower does so in its upper layers alone, of which the first has the keys and
     values of the text layer below; the text layers there are [`FusedTextLayer`].
@@ -37,12 +57,17 @@ class IFAformerModel(IFAformerPreTrainedModel):
 
     def __init__(self, config: IFAformerConfig):
         super().__init__(config)
-        mkgformer = config.attention_variant == "mkgformer"
-        self.text_model = IFAformerTextModel(
-            cast(BertConfig, config.text_config), num_fused_layers=config.num_fused_layers if mkgformer else 0
-        )
+        text, vision = cast(Any, config.text_config), cast(Any, config.vision_config)
+        fused = {"num_fused_layers": config.num_fused_layers} if config.attention_variant == "mkgformer" else {}
+        self.text_model = TEXT_TOWERS[text.model_type](text, **fused)
         crop_positions = {kind: config.num_crop_positions(kind) for kind in ("aux", "rcnn")}
-        self.vision_model = IFAformerVisionModel(cast(CLIPVisionConfig, config.vision_config), crop_positions)
+        self.vision_model = VISION_TOWERS[vision.model_type](vision, crop_positions)
+        widths = text.hidden_size, vision.hidden_size
+        self.vision_to_text = self.text_to_vision = None
+        if config.text_attends_vision:
+            self.vision_to_text = lent_projections(*widths[::-1], text.num_hidden_layers)
+            if config.vision_attends_text:
+                self.text_to_vision = lent_projections(*widths, config.lending_layers[-1] + 1)
         self.post_init()
 
     def get_input_embeddings(self):
@@ -87,7 +112,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
             output_attentions, output_hidden_states (`bool`, *optional*):
                 Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none. In
                 the `mkgformer` variant those of the text are over the text alone.
-            output_pooled (`bool`, defaults to `True`): Compute `pooler_output`.
+            output_pooled (`bool`, defaults to `True`):
+                Compute `pooler_output`. It is None for a text tower without a pooler.
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
@@ -130,6 +156,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         # What is asked for by position stays padded, and so does what the published code attends to.
         if values_at_hand(text) and not (deepke or output_attentions or output_hidden_states):
             text_tokens, visual_lengths = PackedTokens(text_real), []
+            text_positions = self.text_model.layer_positions(text, text_tokens.pack)
             text = text_tokens.pack(text)
             if vision is not None:
                 visual_tokens = PackedTokens(visual_real)
@@ -137,6 +164,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
             text_attended = RowLengths(text_tokens.lengths, visual_lengths)
             vision_attended = vision_alone = RowLengths(visual_lengths, text_tokens.lengths)
         else:
+            text_positions = self.text_model.layer_positions(text, lambda positions: positions)
             lent = [visual_real] if config.text_attends_vision and not mkgformer else []
             text_attended = (deepke_mask if deepke else additive_mask)([*lent, text_real], text.dtype)
             if vision is not None and not deepke:  # The published code lets the vision tower attend to text padding.
@@ -147,54 +175,69 @@ class IFAformerModel(IFAformerPreTrainedModel):
 
         num_heads = config.text_config.num_attention_heads
         text_prefix: tuple[torch.Tensor, ...] = ()
-        vision_prefix: tuple[torch.Tensor, ...] = ()
+        text_key_values: tuple[torch.Tensor, ...] = ()  # of the last text layer that was run, for the vision tower
         if config.text_attends_vision and not mkgformer:
-            text_prefix = (mix_positions(vision, num_heads) if deepke else vision,) * 2
+            embeddings = self.vision_model.lend_embeddings(vision)
+            text_prefix = (mix_positions(embeddings, num_heads) if deepke else embeddings,) * 2
         if config.vision_attends_text and not mkgformer:
-            vision_prefix = (mix_positions(text, num_heads) if deepke else text,) * 2
+            text_key_values = (mix_positions(text, num_heads) if deepke else text,) * 2
 
         # Tensors wherever they are asked for; else None may stand for a tower that is not run or weights not given.
         hidden_states: list[Any] = [text]
         attentions: list[Any] = []
         image_hidden_states: list[Any] = [vision]
         image_attentions: list[Any] = []
-        text_layers = cast(nn.ModuleList, self.text_model.encoder["layer"])
-        vision_layers = cast(nn.ModuleList, self.vision_model.encoder["layers"])
-        last_layer, first_fused = len(text_layers) - 1, len(text_layers) - config.num_fused_layers
-        for layer, (text_layer, vision_layer) in enumerate(zip(text_layers, vision_layers, strict=True)):
-            # The last vision layer only has to lend its keys and values, and at layer 0 not even those. That of
-            # mkgformer lends its states.
-            key_values_only = layer == last_layer and not (mkgformer or output_attentions or output_hidden_states)
-            if vision is not None and not (key_values_only and layer == 0):
-                vision, *key_values, weights = vision_layer(
+        text_layers, vision_layers = self.text_model.layers, self.vision_model.layers
+        first_fused = len(text_layers) - config.num_fused_layers
+        runs_all = mkgformer or output_attentions or output_hidden_states
+        # A single text layer reads embeddings alone.
+        lends = config.lending_layers if runs_all or len(text_layers) > 1 else [-1]
+        num_run = 0  # layers of the vision tower
+        for layer, (text_layer, lender) in enumerate(zip(text_layers, lends, strict=True)):
+            while vision is not None and num_run <= lender:
+                vision_prefix = _projected(self.text_to_vision, num_run, text_key_values)
+                vision, *vision_key_values, weights = vision_layers[num_run](
                     vision,
                     vision_attended if vision_prefix else vision_alone,
                     *vision_prefix,
-                    key_values_only=key_values_only,
+                    # The last vision layer only has to lend its keys and values; that of mkgformer lends its states.
+                    key_values_only=num_run == lends[-1] and not runs_all,
                 )
                 image_hidden_states.append(vision)
                 image_attentions += [weights] if weights is not None else []
-                if config.text_attends_vision and mkgformer:
-                    text_prefix = (vision, *seen_real) if layer >= first_fused else ()
-                elif config.text_attends_vision and layer > 0:
-                    # The published code puts the keys a second time where the values belong.
-                    text_prefix = (key_values[0],) * 2 if deepke else tuple(key_values)
-            text, *key_values, weights = text_layer(text, text_attended, *text_prefix)
+                num_run += 1
+                # The published code puts the keys a second time where the values belong.
+                lent_by_vision = (vision_key_values[0],) * 2 if deepke else tuple(vision_key_values)
+            if config.text_attends_vision and mkgformer:
+                text_prefix = (vision, *seen_real) if layer >= first_fused else ()
+            elif config.text_attends_vision and layer > 0:
+                text_prefix = lent_by_vision
+            lent_to_text = _projected(self.vision_to_text, layer, text_prefix)
+            text, *key_values, weights = text_layer(text, text_attended, *lent_to_text, **text_positions[layer])
             hidden_states.append(text)
             attentions += [weights] if weights is not None else []
             if config.vision_attends_text and layer + 1 >= first_fused:
-                vision_prefix = tuple(key_values)
+                text_key_values = tuple(key_values)
 
+        text = hidden_states[-1] = self.text_model.end(text)
         if text_tokens is not None:
             text = text_tokens.unpack(text)
+        pooler = getattr(self.text_model, "pooler", None)
         return IFAformerModelOutput(
             last_hidden_state=text,
-            pooler_output=self.text_model.pooler(text) if output_pooled else None,
+            pooler_output=pooler(text) if output_pooled and pooler is not None else None,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
             image_hidden_states=tuple(image_hidden_states) if output_hidden_states else None,
             image_attentions=tuple(image_attentions) if output_attentions else None,
         )
+
+
+def _projected(
+    projections: nn.ModuleList | None, layer: int, key_values: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """What is lent to a layer in the width of its tower; nothing where nothing is lent."""
+    return key_values if projections is None or not key_values else tuple(projections[layer](*key_values))
 
 
 class IFAformerForTokenClassification(IFAformerPreTrainedModel):

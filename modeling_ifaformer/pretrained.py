@@ -16,9 +16,10 @@ from transformers import (
 from transformers import initialization as init
 from transformers.utils import logging
 
+from .bert_tower import FusedIntermediate
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .towers import FusedIntermediate
+from .towers import LentProjection
 
 
 logger = logging.get_logger(__name__)
@@ -35,7 +36,9 @@ AUTO_MAP = {
 UNDIVIDED = [
     *("BertEmbeddings", "RobertaEmbeddings", "XLMRobertaEmbeddings", "VisualBertEmbeddings", "VisualBertLayer"),
     *("BertLayer", "CrossLayer", "Connection", "ResNetStage", "IFAformerTextLayer", "FusedTextLayer"),
-    *("IFAformerVisionEmbeddings", "IFAformerVisionLayer"),
+    *("IFAformerVisionEmbeddings", "IFAformerVisionLayer", "IFAformerSiglipEmbeddings", "IFAformerSiglipLayer"),
+    *("IFAformerViTEmbeddings", "IFAformerViTLayer", "IFAformerDinov2Embeddings", "IFAformerDinov2Layer"),
+    *("ElectraEmbeddings", "ModernBertEmbeddings", "IFAformerModernBertLayer", "IFAformerDistilBertLayer"),
 ]
 
 
@@ -62,7 +65,9 @@ class IFAformerPreTrainedModel(PreTrainedModel):
 
     def fusion(self) -> nn.Module | None:
         """What holds the layers between the towers, where there are any; the towers may be in it."""
-        return None
+        between = [getattr(self.base_model, way) for way in ("vision_to_text", "text_to_vision")]
+        between = [projections for projections in between if projections is not None]
+        return nn.ModuleList(between) if between else None
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -70,6 +75,9 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         if isinstance(module, LinearChainCRF):
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
+        elif isinstance(module, LentProjection):
+            for projection in (module.key, module.value):  # so that what is lent keeps its scale
+                init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def post_init(self):
         super().post_init()
@@ -93,15 +101,17 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         """
         if self.base_model is self:  # Its outputs may be asked for everything.
             return
-        vision: Any = self.base_model.vision_model
-        last = vision.encoder["layers"][-1]
-        unused = [self.base_model.text_model.pooler, vision.post_layernorm]
+        text, vision = self.base_model.text_model, self.base_model.vision_model
+        layers, num_run = vision.layers, self.config.lending_layers[-1] + 1
+        unused: list[Any] = [*text.unused(), *vision.unused(), *layers[num_run:]]
         if self.config.attention_variant != "mkgformer":
-            unused += [last.self_attn.q_proj, last.self_attn.out_proj, last.layer_norm2, last.mlp]
-            if self.config.vision_config.num_hidden_layers == 1:
-                unused.append(last)
+            unused += layers[num_run - 1].behind_key_values()
+            borrowed = self.base_model.text_to_vision
+            unused += [] if borrowed is None else borrowed[-1:]
+            if self.config.text_config.num_hidden_layers == 1:
+                unused += [*layers, *(borrowed or [])]
         if self.config.attention_variant == "deepke":
-            unused += [last.self_attn.v_proj, vision.embeddings.position_embedding]
+            unused += [layers[-1].self_attn.v_proj, vision.embeddings.position_embedding]
         if not self.config.text_attends_vision:
             unused.append(vision)
             unused += [module.fusion_dense for module in self.modules() if isinstance(module, FusedIntermediate)]

@@ -64,18 +64,35 @@ def minilm() -> Path:
     return Path(str(folder))
 
 
+# Towers of other families, whose depth, width and number of heads differ, of the first depth alone: their types, their
+# sizes besides those above, and fields of IFAformer.
+_MODERNBERT = {"local_attention": 4, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_DINOV2 = {"hidden_size": 36, "num_hidden_layers": 6, "image_size": 40, "mlp_ratio": 2}
+_VIT = {"hidden_size": 20, "num_attention_heads": 2}
+PAIRS = {
+    "modernbert and siglip": ("modernbert", "siglip_vision_model", {**_MODERNBERT, "num_hidden_layers": 4}, {}, {}),
+    "distilbert and dinov2": ("distilbert", "dinov2", {"hidden_dim": 37}, _DINOV2, {"image_size": 24}),
+    "electra and vit": ("electra", "vit", {"embedding_size": 18, "num_hidden_layers": 5}, _VIT, {}),
+    "bert and a deeper clip": ("bert", "clip_vision_model", {}, {"num_hidden_layers": 5, "num_attention_heads": 4}, {}),
+}
+
+
 @pytest.fixture(scope="session")
 def make_config():
-    """A tiny configuration; keywords win."""
-    from transformers import BertConfig, CLIPVisionConfig
+    """A tiny configuration; keywords win. `kind` is a variant, or a pair of towers of those in `PAIRS`."""
+    from transformers import AutoConfig
 
     from modeling_ifaformer import IFAformerConfig
 
-    def make(**kwargs):
+    def make(kind: str = "corrected", **kwargs):
+        text_type, vision_type, text_sizes, vision_sizes, fields = PAIRS.get(kind, ("bert", "clip_vision_model", {}, {}, {}))
+        if kind not in PAIRS:
+            fields = {"attention_variant": kind}
         kwargs = {
-            "text_config": BertConfig(**TEXT_CONFIG),
-            "vision_config": CLIPVisionConfig(**VISION_CONFIG),
+            "text_config": AutoConfig.for_model(text_type, **{**TEXT_CONFIG, **text_sizes}),
+            "vision_config": AutoConfig.for_model(vision_type, **{**VISION_CONFIG, **vision_sizes}),
             **CROPS,
+            **fields,
             **kwargs,
         }
         return IFAformerConfig(**kwargs)

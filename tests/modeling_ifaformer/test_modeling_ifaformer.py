@@ -5,15 +5,17 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import BertModel, CLIPVisionModel, RobertaConfig
+from transformers import AutoModel, RobertaConfig
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
-from modeling_ifaformer.configuration_ifaformer import ATTENTION_VARIANTS
 from modeling_ifaformer.crf import LinearChainCRF
 
 
 LABELS = {"id2label": dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))}
 MARKERS = {"head_marker_token_id": 95, "tail_marker_token_id": 97}
+PAIRS = ["modernbert and siglip", "distilbert and dinov2", "electra and vit", "bert and a deeper clip"]
+WITHOUT_DEEPKE = ["corrected", "mkgformer", *PAIRS]
+KINDS = ["deepke", *WITHOUT_DEEPKE]
 MASKS = {"pixel_values": "image_mask", "aux_pixel_values": "aux_crop_mask", "rcnn_pixel_values": "rcnn_crop_mask"}
 
 
@@ -48,22 +50,22 @@ def changes(first, second, inputs):
     return (first - second)[real].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
-def test_eager_and_sdpa_agree(make_config, make_inputs, variant):
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_and_sdpa_agree(make_config, make_inputs, kind):
     inputs = make_inputs()
     eager, sdpa = (
-        make_model(make_config(attention_variant=variant, attn_implementation=implementation, **LABELS))
+        make_model(make_config(kind=kind, attn_implementation=implementation, **LABELS))
         for implementation in ("eager", "sdpa")
     )
     assert sdpa.ifaformer.vision_model.config._attn_implementation == "sdpa"
     torch.testing.assert_close(emissions(eager, inputs), emissions(sdpa, inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
+@pytest.mark.parametrize("kind", WITHOUT_DEEPKE)
 class TestWhatIsThereAlone:
-    def test_a_sentence_does_not_depend_on_its_batch(self, make_config, make_inputs, variant):
+    def test_a_sentence_does_not_depend_on_its_batch(self, make_config, make_inputs, kind):
         inputs = make_inputs()
-        model = make_model(make_config(attention_variant=variant, **LABELS))
+        model = make_model(make_config(kind=kind, **LABELS))
         together = emissions(model, inputs)
         for row, length in enumerate(inputs["attention_mask"].sum(dim=1).tolist()):
             alone = {name: value[row : row + 1] for name, value in inputs.items()}
@@ -84,8 +86,8 @@ class TestWhatIsThereAlone:
             )
             assert together.shape == (3, 7, 5)
 
-    def test_every_picture_and_crop_is_looked_at(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, **LABELS))
+    def test_every_picture_and_crop_is_looked_at(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, **LABELS))
         inputs = make_inputs()
         before = emissions(model, inputs)
         for name, place in (("pixel_values", (0,)), ("aux_pixel_values", (2, 2)), ("rcnn_pixel_values", (1, 1))):
@@ -94,16 +96,16 @@ class TestWhatIsThereAlone:
             after = emissions(model, changed)
             assert (after - before)[place[0]].abs().max() > 1e-4, name
 
-    def test_absent_pictures_and_crops_are_not(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, **LABELS))
+    def test_absent_pictures_and_crops_are_not(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, **LABELS))
         inputs = make_inputs()
         changed = copy.deepcopy(inputs)
         for name, mask in MASKS.items():
             changed[name][~inputs[mask]] = 7.0
         assert_same_tokens(emissions(model, changed), emissions(model, inputs), inputs)
 
-    def test_without_masks_all_is_real(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, **LABELS))
+    def test_without_masks_all_is_real(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, **LABELS))
         inputs = make_inputs()
         full = {name: torch.ones_like(value) if name.endswith("mask") else value for name, value in inputs.items()}
         none = {name: value for name, value in full.items() if not name.endswith("mask")}
@@ -151,28 +153,31 @@ class TestDeepkeVariant:
         assert changes(emissions(model, without), emissions(model, zeros) * 0, inputs)
 
 
-@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
+@pytest.mark.parametrize("kind", KINDS)
 class TestAblations:
-    def test_without_text_attention_pictures_change_nothing_and_cost_nothing(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS))
+    def test_without_text_attention_pictures_change_nothing_and_cost_nothing(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, text_attends_vision=False, **LABELS))
         inputs = make_inputs()
         text_only = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        model.ifaformer.vision_model.pre_layrnorm.register_forward_hook(_fail)
+        model.ifaformer.vision_model.embeddings.register_forward_hook(_fail)
         assert torch.equal(emissions(model, inputs), emissions(model, text_only))
 
-    def test_without_text_attention_it_is_the_text_model(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, text_attends_vision=False, **LABELS)).ifaformer
-        bert = BertModel(model.config.text_config).eval()
+    def test_without_text_attention_it_is_the_text_model(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, text_attends_vision=False, **LABELS)).ifaformer
+        stock = AutoModel.from_config(model.config.text_config).eval()
         weights = model.text_model.state_dict()
-        bert.load_state_dict({name: value for name, value in weights.items() if "fusion_dense" not in name})
+        stock.load_state_dict({name: value for name, value in weights.items() if "fusion_dense" not in name})
         inputs = make_inputs(pictures=False)
-        ours, theirs = model(**inputs), bert(**inputs)
+        ours, theirs = model(**inputs), stock(**inputs)
         assert_same_tokens(ours.last_hidden_state, theirs.last_hidden_state, inputs)
-        torch.testing.assert_close(ours.pooler_output, theirs.pooler_output, rtol=1e-4, atol=1e-5)
+        if "pooler_output" in theirs:
+            torch.testing.assert_close(ours.pooler_output, theirs.pooler_output, rtol=1e-4, atol=1e-5)
+        else:
+            assert ours.pooler_output is None
 
-    def test_each_direction_matters(self, make_config, make_inputs, variant):
+    def test_each_direction_matters(self, make_config, make_inputs, kind):
         inputs = make_inputs()
-        config = {"attention_variant": variant, **LABELS}
+        config = {"kind": kind, **LABELS}
         both, no_vision_attention, no_text_attention = (
             emissions(make_model(make_config(**config, **ablation)), inputs)
             for ablation in ({}, {"vision_attends_text": False}, {"text_attends_vision": False})
@@ -186,17 +191,21 @@ def _fail(*args):
     raise AssertionError("work that reaches no output was done")
 
 
-def test_vision_tower_alone_equals_clip(make_config, make_inputs):
-    """Without text, crops and prefix the vision tower is CLIP's: hidden states of all layers."""
-    config = make_config(vision_attends_text=False, attn_implementation="eager")
+@pytest.mark.parametrize("kind", ["corrected", *PAIRS])
+def test_vision_tower_alone_is_the_library_s(make_config, make_inputs, kind):
+    """Without text, crops and prefix: hidden states of all layers."""
+    config = make_config(vision_attends_text=False, attn_implementation="eager", kind=kind)
     model = make_model(config, IFAformerModel)
-    clip = CLIPVisionModel(model.config.vision_config).eval()
+    stock = AutoModel.from_config(model.config.vision_config).eval()
     weights = model.vision_model.state_dict()
-    clip.load_state_dict({name: weights[name] for name in weights if "aux" not in name and "rcnn" not in name})
+    loaded = stock.load_state_dict(
+        {name: weights[name] for name in weights if "aux" not in name and "rcnn" not in name}, strict=False
+    )
+    assert not loaded.unexpected_keys and all(name.startswith("pooler") for name in loaded.missing_keys)
     pixel_values = make_inputs()["pixel_values"]
     ours = model(make_inputs()["input_ids"], pixel_values=pixel_values, output_hidden_states=True).image_hidden_states
-    theirs = clip(pixel_values, output_hidden_states=True).hidden_states
-    assert len(ours) == len(theirs) == 4
+    theirs = stock(pixel_values, output_hidden_states=True).hidden_states
+    assert len(ours) == len(theirs) == model.config.vision_config.num_hidden_layers + 1
     for our_states, their_states in zip(ours, theirs, strict=True):
         torch.testing.assert_close(our_states, their_states, rtol=1e-4, atol=1e-5)
 
@@ -238,9 +247,9 @@ def test_sdpa_has_no_attentions(make_config, make_inputs, caplog):
     assert_same_tokens(outputs.last_hidden_state, model(**make_inputs()).last_hidden_state, make_inputs())
 
 
-@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
-def test_embeddings_in_the_place_of_ids(make_config, make_inputs, variant):
-    config = make_config(num_labels=5, attention_variant=variant, label_scheme="deepke", **MARKERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_in_the_place_of_ids(make_config, make_inputs, kind):
+    config = make_config(num_labels=5, kind=kind, label_scheme="deepke", **MARKERS)
     ids = make_inputs()
     ids["input_ids"][:, 0], ids["input_ids"][:, 1] = 95, 97
     for model_class in (IFAformerModel, IFAformerForTokenClassification, IFAformerForRelationExtraction):
@@ -270,11 +279,11 @@ def used_modules(model, call):
     return used
 
 
-@pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model_class", [IFAformerForTokenClassification, IFAformerForRelationExtraction])
-def test_parameters_are_read_by_calls_of_their_modules(make_config, make_inputs, model_class, variant):
+def test_parameters_are_read_by_calls_of_their_modules(make_config, make_inputs, model_class, kind):
     """Else offloaded weights are not there, adapters have no effect, and hooks are silent."""
-    config = make_config(num_labels=5, attention_variant=variant, label_scheme="deepke", **MARKERS)
+    config = make_config(num_labels=5, kind=kind, label_scheme="deepke", **MARKERS)
     model, inputs = make_model(config, model_class), make_inputs()
     inputs["input_ids"][:, 0], inputs["input_ids"][:, 1] = 95, 97
     used = used_modules(model, lambda: model(**inputs))
@@ -453,7 +462,9 @@ class TestTraining:
 
     def without_dropout(self, make_config, **kwargs):
         config = make_config(classifier_dropout=0, **kwargs, **LABELS)
-        config.text_config.hidden_dropout_prob = config.text_config.attention_probs_dropout_prob = 0
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+            if hasattr(config.text_config, name):
+                setattr(config.text_config, name, 0.0)
         return make_model(config).train()
 
     def test_what_reaches_no_loss_is_not_trained(self, make_config, make_inputs):
@@ -484,6 +495,8 @@ class TestTraining:
             {"attention_variant": "mkgformer"},
             {"attention_variant": "mkgformer", "text_attends_vision": False},
             {"attention_variant": "mkgformer", "vision_attends_text": False},
+            *({"kind": kind} for kind in PAIRS),
+            *({"kind": kind, "use_whole_image": False} for kind in PAIRS),
         ],
         ids=str,
     )
@@ -492,7 +505,9 @@ class TestTraining:
         """Of every batch, with and without pictures: processes that train together wait for it."""
         for depth in (1, 2):
             config = make_config(num_labels=5, **MARKERS, **options)
-            config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = depth
+            config.text_config.num_hidden_layers = depth
+            if "kind" not in options:
+                config.vision_config.num_hidden_layers = depth
             model = make_model(config, model_class).train()
             full = make_inputs()
             full["input_ids"][:, 0], full["input_ids"][:, 1] = 95, 97
@@ -509,17 +524,19 @@ class TestTraining:
                 ]
                 assert lacking == []
 
-    @pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
+    @pytest.mark.parametrize("kind", WITHOUT_DEEPKE)
     @pytest.mark.parametrize("reentrant", [False, True])
     @pytest.mark.parametrize("pictures", [False, True])
-    def test_gradient_checkpointing(self, make_config, make_inputs, reentrant, pictures, variant):
-        model, inputs = self.without_dropout(make_config, attention_variant=variant), make_inputs(pictures)
+    def test_gradient_checkpointing(self, make_config, make_inputs, reentrant, pictures, kind):
+        model, inputs = self.without_dropout(make_config, kind=kind), make_inputs(pictures)
         loss, gradients = self.loss_and_gradients(model, inputs)
         # its name before transformers 5.23
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
         enable({"use_reentrant": reentrant})
         calls = []
-        model.ifaformer.text_model.encoder.layer[0].intermediate.register_forward_hook(lambda *args: calls.append(1))
+        layer = model.ifaformer.text_model.layers[0]
+        norm = next(module for module in layer.modules() if isinstance(module, torch.nn.LayerNorm))
+        norm.register_forward_hook(lambda *args: calls.append(1))
         again, checkpointed = self.loss_and_gradients(model, inputs)
         assert len(calls) == 2  # once more in the backward pass
         torch.testing.assert_close(again, loss)
@@ -528,10 +545,10 @@ class TestTraining:
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize(
-        ("variant", "implementation"), [("corrected", "eager"), ("corrected", "sdpa"), ("mkgformer", "sdpa")]
+        ("kind", "implementation"), [("corrected", "eager"), *((kind, "sdpa") for kind in WITHOUT_DEEPKE)]
     )
-    def test_autocast(self, make_config, make_inputs, dtype, variant, implementation):
-        model = self.without_dropout(make_config, attention_variant=variant, attn_implementation=implementation)
+    def test_autocast(self, make_config, make_inputs, dtype, kind, implementation):
+        model = self.without_dropout(make_config, kind=kind, attn_implementation=implementation)
         loss, _ = self.loss_and_gradients(model, make_inputs())
         with torch.autocast("cpu", dtype=dtype):
             lower, gradients = self.loss_and_gradients(model, make_inputs())
@@ -542,9 +559,9 @@ class TestTraining:
     @pytest.mark.skipif(
         torch.__version__ < TorchVersion("2.13"), reason="torch 2.8 breaks the graph, and 2.13 does not"
     )
-    @pytest.mark.parametrize("variant", ATTENTION_VARIANTS)
-    def test_compile_without_graph_breaks(self, make_config, make_inputs, variant):
-        model = make_model(make_config(attention_variant=variant, **LABELS))
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_compile_without_graph_breaks(self, make_config, make_inputs, kind):
+        model = make_model(make_config(kind=kind, **LABELS))
         inputs = make_inputs()
         mask = crf_mask(inputs)
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -574,11 +591,11 @@ class NoSynchronisation(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("variant", ["corrected", "mkgformer"])
-def test_forward_on_an_accelerator_does_not_synchronise(make_config, make_inputs, variant):
+@pytest.mark.parametrize("kind", WITHOUT_DEEPKE)
+def test_forward_on_an_accelerator_does_not_synchronise(make_config, make_inputs, kind):
     """On the meta device, which like CUDA has no values to read on the host."""
     with torch.device("meta"):
-        model = IFAformerForTokenClassification(make_config(attention_variant=variant, **LABELS)).eval()
+        model = IFAformerForTokenClassification(make_config(kind=kind, **LABELS)).eval()
     inputs = {name: value.to("meta") for name, value in make_inputs().items()}
     with NoSynchronisation():
         outputs = model(**inputs, crf_mask=inputs["attention_mask"].bool())

@@ -36,9 +36,13 @@ def test_values_at_hand():
         ({}, lambda inputs: {name: inputs[name] for name in ("input_ids", "attention_mask")}),
         ({"attn_implementation": "eager"}, lambda inputs: inputs),
         ({"vision_attends_text": False}, lambda inputs: inputs),
-        ({"attention_variant": "mkgformer"}, lambda inputs: inputs),
+        ({"kind": "mkgformer"}, lambda inputs: inputs),
+        ({"kind": "modernbert and siglip"}, lambda inputs: inputs),
+        ({"kind": "distilbert and dinov2"}, lambda inputs: inputs),
+        ({"kind": "electra and vit"}, lambda inputs: inputs),
+        ({"kind": "bert and a deeper clip"}, lambda inputs: inputs),
     ],
-    ids=["as it is", "padded left", "one row", "no pictures", "eager", "vision alone", "mkgformer"],
+    ids=lambda of: str(of) if isinstance(of, dict) else "",
 )
 def test_packed_and_padded_agree(make_config, make_inputs, config, change, monkeypatch):
     torch.manual_seed(0)

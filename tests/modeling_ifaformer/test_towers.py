@@ -4,7 +4,8 @@ from transformers import BertModel, CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
-from modeling_ifaformer.towers import FusedTextLayer, QuickGELU, look_at
+from modeling_ifaformer.bert_tower import FusedTextLayer, look_at
+from modeling_ifaformer.clip_tower import QuickGELU
 
 
 def test_patches_are_those_of_the_convolution(make_config, make_inputs):

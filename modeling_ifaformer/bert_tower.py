@@ -31,7 +31,7 @@ BERT_EMBEDDINGS: dict[str, type[nn.Module]] = {
 }
 
 
-class IFAformerTextLayer(LendingLayer, BertLayer):
+class IFAformerTextLayer(LendingLayer, BertLayer):  # type: ignore[misc]
     """BERT's post-LayerNorm block."""
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:

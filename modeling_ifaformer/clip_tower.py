@@ -10,7 +10,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrai
 from .towers import LendingLayer, PictureEmbeddings, Projections, VisionTower
 
 
-class IFAformerVisionEmbeddings(PictureEmbeddings, CLIPVisionEmbeddings):
+class IFAformerVisionEmbeddings(PictureEmbeddings, CLIPVisionEmbeddings):  # type: ignore[misc]
     """CLIP's class token and learnt positions."""
 
     def __init__(self, config: CLIPVisionConfig, crop_positions: dict[str, int]):
@@ -35,7 +35,7 @@ class QuickGELU(nn.Module):
         return nn.functional.silu(1.702 * hidden_states).div_(1.702)
 
 
-class IFAformerVisionLayer(LendingLayer, CLIPEncoderLayer):
+class IFAformerVisionLayer(LendingLayer, CLIPEncoderLayer):  # type: ignore[misc]
     """CLIP's pre-LayerNorm block."""
 
     def __init__(self, config: CLIPVisionConfig):

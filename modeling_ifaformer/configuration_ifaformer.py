@@ -122,6 +122,11 @@ class TaggerConfig(PreTrainedConfig):
             return cls(vision_config=configs["vision"], text_config=configs["text"], **fields)
 
     @property
+    def picture_size(self) -> int:
+        """Height and width of whole pictures in pixels."""
+        return self.vision_config.image_size if self.image_size is None else self.image_size
+
+    @property
     def max_text_length(self) -> int | None:
         """
         Longest text in tokens that the text tower takes; RoBERTa's positions start behind the padding index. None
@@ -254,11 +259,6 @@ class IFAformerConfig(TaggerConfig):
             return self.layer_map
         text, vision = self.text_config.num_hidden_layers, self.vision_config.num_hidden_layers
         return [-(-(layer + 1) * vision // text) - 1 for layer in range(text)]
-
-    @property
-    def picture_size(self) -> int:
-        """Height and width of whole pictures in pixels."""
-        return self.vision_config.image_size if self.image_size is None else self.image_size
 
     def num_crop_positions(self, kind: str) -> int:
         """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""

@@ -10,7 +10,7 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from .towers import LendingLayer, Projections, TextTower
 
 
-class IFAformerDistilBertLayer(LendingLayer, TransformerBlock):
+class IFAformerDistilBertLayer(LendingLayer, TransformerBlock):  # type: ignore[misc]
     """DistilBERT's post-LayerNorm block."""
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:

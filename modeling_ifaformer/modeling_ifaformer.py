@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import BertConfig, CLIPVisionConfig
 from transformers.utils import can_return_tuple, logging
 
 from .bert_tower import BERT_EMBEDDINGS, IFAformerTextModel
@@ -13,13 +12,13 @@ from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
 from .distilbert_tower import IFAformerDistilBertModel
 from .model_inputs import check_texts, scored_mask, warn_without_labels
-from .modernbert_tower import IFAformerModernBertModel
 from .modeling_outputs import (
     STATES,
     IFAformerModelOutput,
     IFAformerRelationOutput,
     IFAformerTokenClassifierOutput,
 )
+from .modernbert_tower import IFAformerModernBertModel
 from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
 from .pretrained import IFAformerPreTrainedModel
 from .siglip_tower import IFAformerSiglipModel

@@ -11,7 +11,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 from .towers import LendingLayer, Projections, TextTower
 
 
-class IFAformerModernBertLayer(LendingLayer, ModernBertEncoderLayer):
+class IFAformerModernBertLayer(LendingLayer, ModernBertEncoderLayer):  # type: ignore[misc]
     """ModernBERT's pre-LayerNorm block."""
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
@@ -43,12 +43,11 @@ class IFAformerModernBertModel(TextTower, ModernBertModel):
     ) -> list[dict[str, Any]]:
         batch_size, length = hidden_states.shape[:2]
         position_ids = torch.arange(length, device=hidden_states.device).expand(batch_size, -1)
+        kinds = [layer.attention_type for layer in self.layers]
         rotary = {
-            kind: tuple(map(pack, self.rotary_emb(hidden_states, position_ids, kind)))
-            for kind in set(self.config.layer_types)
+            kind: tuple(map(pack, self.rotary_emb(hidden_states, position_ids, kind))) for kind in dict.fromkeys(kinds)
         }
         windows = {"sliding_attention": self.config.sliding_window}
-        kinds = [layer.attention_type for layer in self.layers]
         return [{"rotary": rotary[kind], "window": windows.get(kind)} for kind in kinds]
 
     def end(self, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForTokenClassification,
-    CLIPVisionModel,
     PreTrainedModel,
 )
 from transformers import initialization as init
@@ -19,7 +18,7 @@ from transformers.utils import logging
 from .bert_tower import FusedIntermediate
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .towers import LentProjection
+from .towers import ScalingLinear
 
 
 logger = logging.get_logger(__name__)
@@ -75,9 +74,8 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         if isinstance(module, LinearChainCRF):
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -0.1, 0.1)  # pytorch-crf's own
-        elif isinstance(module, LentProjection):
-            for projection in (module.key, module.value):  # so that what is lent keeps its scale
-                init.normal_(projection.weight, std=projection.in_features**-0.5)
+        elif isinstance(module, ScalingLinear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
 
     def post_init(self):
         super().post_init()
@@ -101,15 +99,16 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         """
         if self.base_model is self:  # Its outputs may be asked for everything.
             return
-        text, vision = self.base_model.text_model, self.base_model.vision_model
+        base: Any = self.base_model
+        text, vision = base.text_model, base.vision_model
         layers, num_run = vision.layers, self.config.lending_layers[-1] + 1
         unused: list[Any] = [*text.unused(), *vision.unused(), *layers[num_run:]]
         if self.config.attention_variant != "mkgformer":
             unused += layers[num_run - 1].behind_key_values()
-            borrowed = self.base_model.text_to_vision
-            unused += [] if borrowed is None else borrowed[-1:]
+            borrowed = [*(base.text_to_vision or [])]
+            unused += borrowed[-1:]
             if self.config.text_config.num_hidden_layers == 1:
-                unused += [*layers, *(borrowed or [])]
+                unused += [*layers, *borrowed]
         if self.config.attention_variant == "deepke":
             unused += [layers[-1].self_attn.v_proj, vision.embeddings.position_embedding]
         if not self.config.text_attends_vision:
@@ -142,11 +141,11 @@ class IFAformerPreTrainedModel(PreTrainedModel):
 
         Args:
             vision_model (`str`, *optional*):
-                A `CLIPVisionModel`, whole `CLIPModel` or IFAformer checkpoint: Hub name or folder. Left out, the tower
-                is fresh.
+                A checkpoint of CLIP or SigLIP, whole or its vision model, of ViT or DINOv2, or an IFAformer: Hub name
+                or folder. Left out, the tower is fresh.
             text_model (`str`, *optional*):
-                A checkpoint of type bert, roberta or xlm-roberta, with any head, or an IFAformer. Left out, the tower
-                is fresh.
+                A checkpoint of one of `TEXT_MODEL_TYPES`, with any head, or an IFAformer. Left out, the tower is
+                fresh.
             allow_missing_weights (`bool`, defaults to `False`):
                 Go on with fresh values where a checkpoint has less than 95 % of a tower's tensors.
             output_loading_info (`bool`, defaults to `False`):
@@ -191,16 +190,16 @@ def load_tower(
         ValueError: for a checkpoint that lacks more than that.
         OSError: for a checkpoint that is not there.
     """
-    model_type = AutoConfig.from_pretrained(source).model_type
-    # A baseline has no bare model. Of a CLIP checkpoint, which has two towers, CLIPVisionModel loads one.
-    auto_classes: dict[str, Any] = {"ifaformer_baseline": AutoModelForTokenClassification}
-    if tower == "vision":
-        auto_classes |= dict.fromkeys(("clip", "clip_vision_model"), CLIPVisionModel)
+    config: Any = AutoConfig.from_pretrained(source)
+    auto_class: Any = AutoModel
+    if config.model_type == "ifaformer_baseline":  # which has no bare model
+        auto_class = AutoModelForTokenClassification
+    elif config.model_type != "ifaformer":  # Of two towers, as CLIP has them, one is loaded.
+        config = getattr(config, f"{tower}_config", config)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # The library's own report would name an IFAformer's head and other tower too.
     try:
-        auto_class = auto_classes.get(model_type, AutoModel)
-        whole, info = auto_class.from_pretrained(source, dtype=target.dtype, output_loading_info=True)
+        whole, info = auto_class.from_pretrained(source, config=config, dtype=target.dtype, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
     pretrained, prefix = whole, ""

@@ -10,7 +10,7 @@ from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer, Sigli
 from .towers import LendingLayer, PictureEmbeddings, Projections, VisionTower
 
 
-class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):
+class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):  # type: ignore[misc]
     """SigLIP's learnt positions, without a class token."""
 
     def patch_convolution(self) -> nn.Conv2d:
@@ -20,11 +20,12 @@ class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):
         return self.position_embedding.weight.new_zeros(1, 0, self.embed_dim)
 
     def picture_positions(self, size: int) -> torch.Tensor:
-        shape = (1, (size // self.patch_size) ** 2, self.embed_dim)  # of which the library looks at alone
+        num_patches = (size // self.patch_convolution().kernel_size[0]) ** 2
+        shape = (1, num_patches, self.embed_dim)  # of which the library looks at alone
         return self.interpolate_pos_encoding(self.position_embedding.weight.new_empty(()).expand(shape), size, size)
 
 
-class IFAformerSiglipLayer(LendingLayer, SiglipEncoderLayer):
+class IFAformerSiglipLayer(LendingLayer, SiglipEncoderLayer):  # type: ignore[misc]
     """SigLIP's pre-LayerNorm block."""
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:

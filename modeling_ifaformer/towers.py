@@ -90,7 +90,9 @@ def prefix_attention(
     Returns:
         As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives, and not for packed tokens.
     """
-    if not query.numel():  # No visual token in the whole batch, which kernels refuse. The gradients are zero, not None.
+    if (
+        not query.numel()
+    ):  # No visual token in the whole batch, which kernels refuse. The gradients are zero, not None.
         return query + sum(states.sum() for states in (*key_values, *prefix_key_values)), None
     config: Any = module.config
     num_heads = config.num_attention_heads
@@ -388,10 +390,16 @@ class PictureEmbeddings(nn.Module):
         return self.end(torch.cat(tokens, dim=1)), torch.cat(real, dim=1)
 
 
+class ScalingLinear(nn.Linear):
+    """A linear layer without bias that keeps the scale: its weights begin with a deviation of `in_features` ** -0.5."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features, bias=False)
+
+
 class LentProjection(nn.Module):
     """
-    Linear layers that bring what a tower lends to the width of the tower that borrows. Its states keep their scale:
-    the weights begin with a deviation of `lender` ** -0.5.
+    Linear layers that bring what a tower lends to the width of the tower that borrows.
 
     Args:
         lender, borrower: the widths.
@@ -399,8 +407,7 @@ class LentProjection(nn.Module):
 
     def __init__(self, lender: int, borrower: int):
         super().__init__()
-        self.key = nn.Linear(lender, borrower, bias=False)
-        self.value = nn.Linear(lender, borrower, bias=False)
+        self.key, self.value = ScalingLinear(lender, borrower), ScalingLinear(lender, borrower)
 
     def forward(self, key: torch.Tensor, value: torch.Tensor) -> KeyValues:
         return self.key(key), self.value(value)

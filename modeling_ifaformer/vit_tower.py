@@ -14,10 +14,10 @@ from .towers import LendingLayer, PictureEmbeddings, Projections, VisionTower
 class ClassAndPatches(PictureEmbeddings):
     """A class token and learnt positions, which are interpolated for pictures of another size."""
 
-    cls_token: torch.Tensor
-    position_embeddings: torch.Tensor
+    cls_token: Any
+    position_embeddings: Any
     patch_embeddings: Any
-    dropout: nn.Module
+    dropout: Any
     interpolate_pos_encoding: Any
 
     def patch_convolution(self) -> nn.Conv2d:
@@ -35,11 +35,11 @@ class ClassAndPatches(PictureEmbeddings):
         return self.dropout(tokens)
 
 
-class IFAformerViTEmbeddings(ClassAndPatches, ViTEmbeddings):
+class IFAformerViTEmbeddings(ClassAndPatches, ViTEmbeddings):  # type: ignore[misc]
     """Those of ViT."""
 
 
-class IFAformerDinov2Embeddings(ClassAndPatches, Dinov2Embeddings):
+class IFAformerDinov2Embeddings(ClassAndPatches, Dinov2Embeddings):  # type: ignore[misc]
     """Those of DINOv2."""
 
 
@@ -61,7 +61,7 @@ class AttentionByProjections(LendingLayer):
         raise NotImplementedError
 
 
-class IFAformerViTLayer(AttentionByProjections, ViTLayer):
+class IFAformerViTLayer(AttentionByProjections, ViTLayer):  # type: ignore[misc]
     """ViT's pre-LayerNorm block."""
 
     def input_norm(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ class IFAformerViTLayer(AttentionByProjections, ViTLayer):
         return [self.attention.q_proj, self.attention.o_proj, self.layernorm_after, self.mlp]
 
 
-class IFAformerDinov2Layer(AttentionByProjections, Dinov2Layer):
+class IFAformerDinov2Layer(AttentionByProjections, Dinov2Layer):  # type: ignore[misc]
     """DINOv2's pre-LayerNorm block, whose branches are scaled and may be dropped."""
 
     def input_norm(self, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -301,6 +301,17 @@ def image_processor_of(vision_model: str | os.PathLike) -> Any:
         return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
 
+def picture_size(image_processor: Any) -> int:
+    """Height and width of the whole pictures that an image processor makes; a ValueError if it makes no squares."""
+    sizes = dict(image_processor.crop_size if image_processor.do_center_crop else image_processor.size)
+    if "height" not in sizes or sizes["height"] != sizes.get("width"):
+        raise ValueError(
+            f"{type(image_processor).__name__} must make square pictures of one size, as CLIP's and SigLIP's do; its "
+            f"size is {sizes}."
+        )
+    return sizes["height"]
+
+
 def resized_pictures(
     image_processor: Any,
     pictures: Sequence[Any],
@@ -314,7 +325,8 @@ def resized_pictures(
     Pixels of the pictures of several examples, resized and cut: for each example uint8 (number, 3, size, size).
 
     Args:
-        image_processor: CLIP's.
+        image_processor: one that cuts out the middle, as CLIP's, or one that squeezes a picture into a square, as
+            SigLIP's.
         pictures: of each example a list of sources, one source or None.
         column: of the pictures, one of `PICTURE_COLUMNS`.
         max_number: of pictures in an example; more are a ValueError.
@@ -325,7 +337,7 @@ def resized_pictures(
     Raises:
         ImageError: without `problems`, for a picture that cannot be used, with the number of its example.
     """
-    examples = []
+    examples, square = [], {"height": size, "width": size}
     for row, sources in enumerate(pictures):
         sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
         if len(sources) > max_number:
@@ -346,8 +358,8 @@ def resized_pictures(
                 continue
             resized = image_processor(
                 _middle(image, size, max_megapixels),
-                size={"shortest_edge": size},
-                crop_size={"height": size, "width": size},
+                size={"shortest_edge": size} if image_processor.do_center_crop else square,
+                crop_size=square,
                 do_rescale=False,
                 do_normalize=False,
                 return_tensors="np",

@@ -12,7 +12,7 @@ from .call_arguments import IFAformerProcessorKwargs, call_settings, check_field
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
 from .entity_markers import encode_marked, mark_texts
-from .images import MAX_MEGAPIXELS, image_processor_of, resized_pictures
+from .images import MAX_MEGAPIXELS, image_processor_of, picture_size, resized_pictures
 from .labels import (
     TWITTER_TAGS,
     align_labels,
@@ -45,14 +45,16 @@ from .tokenizing import (
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
 SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
+CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
 
 class IFAformerProcessor(ProcessorMixin):
     """
-    The processor of IFAformer: a tokenizer, and a CLIP image processor that is called with three sizes.
+    The processor of IFAformer: a tokenizer, and the image processor of a vision tower that is called with three sizes.
 
     Args:
-        image_processor (`CLIPImageProcessor`): for whole pictures; crops go through it with their own size.
+        image_processor (`CLIPImageProcessor`, or one that makes squares of one size): for whole pictures; crops go
+            through it with their own size.
         tokenizer (`PreTrainedTokenizerBase`): of the text tower.
         tags (`list[str]`, *optional*): tags of words in id order. Defaults to Twitter's nine.
         relations (`list[str]`, *optional*): relations in id order. With them the processor is one for relation
@@ -92,9 +94,9 @@ class IFAformerProcessor(ProcessorMixin):
         max_length: int | None = None,
         pad_to_max_length: bool = False,
         num_aux_crops: int = 3,
-        aux_crop_size: int = 128,
+        aux_crop_size: int = CROP_SIZES["aux_crop_size"],
         num_rcnn_crops: int = 3,
-        rcnn_crop_size: int = 64,
+        rcnn_crop_size: int = CROP_SIZES["rcnn_crop_size"],
         use_whole_image: bool = True,
         entity_markers: Sequence[str] | None = None,
         word_splitter: str = "unicode",
@@ -155,14 +157,15 @@ class IFAformerProcessor(ProcessorMixin):
         is `model_class.from_vision_text_pretrained(vision_model, text_model, **processor.config_fields)`.
 
         Args:
-            vision_model: CLIP checkpoint, Hub name or folder, whose image processor is taken, or CLIP's own one in the
-                size that its configuration names.
-            text_model: BERT or RoBERTa checkpoint, Hub name or folder, whose tokenizer is taken.
+            vision_model: checkpoint of a vision tower, Hub name or folder, whose image processor is taken, or CLIP's
+                one in the size that its configuration names.
+            text_model: checkpoint of a text tower, Hub name or folder, whose tokenizer is taken.
             dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations;
                 with relations, the entity markers are added to the tokenizer.
             image_processor, tokenizer: win over those of the checkpoints, which may then be left out.
             **options: of the constructor. `max_length` defaults to the longest text that the tokenizer and the text
-                checkpoint are both made for. With None, nothing is cut.
+                checkpoint are both made for. With None, nothing is cut. Sizes of crops default to whole patches of the
+                vision checkpoint, those nearest to 128 and 64.
 
         Raises:
             ValueError: for a part that neither a checkpoint nor an argument gives, a data set without a column
@@ -181,6 +184,12 @@ class IFAformerProcessor(ProcessorMixin):
             tokenizer = AutoTokenizer.from_pretrained(text_model, config=text_config, add_prefix_space=True)
         if "max_length" not in options:
             options["max_length"] = longest_text(tokenizer, text_config)
+        patch_size = (
+            1 if vision_model is None else getattr(tower_config(vision_model, "vision_config"), "patch_size", 1)
+        )
+        for name, size in CROP_SIZES.items():
+            if options.get(name) is None:  # as the model's configuration has it
+                options[name] = max(1, round(size / patch_size)) * patch_size
         if dataset is not None:
             options |= answers_of(dataset)
         processor = cls(image_processor, tokenizer, **options)
@@ -192,11 +201,14 @@ class IFAformerProcessor(ProcessorMixin):
     def config_fields(self) -> dict[str, Any]:
         """
         All that the configuration of this processor's model must have from it, as arguments of [`IFAformerConfig`]:
-        `SHARED_FIELDS`, `id2label`, `label2id`, `vocab_size`, and with relations the ids of the two opening markers.
+        `SHARED_FIELDS`, `image_size` where it takes whole pictures, `id2label`, `label2id`, `vocab_size`, and with
+        relations the ids of the two opening markers.
         """
         fields = {name: getattr(self, name) for name in SHARED_FIELDS} | label_maps(self.labels)
         if self.relations is not None:
             fields["head_marker_token_id"], _, fields["tail_marker_token_id"], _ = self.marker_ids
+        if self.use_whole_image:
+            fields["image_size"] = picture_size(self.image_processor)
         of_bytes = {} if self.max_word_bytes is None else {"max_word_bytes": self.max_word_bytes}
         return fields | of_bytes | {"vocab_size": len(self.tokenizer)}
 
@@ -205,6 +217,8 @@ class IFAformerProcessor(ProcessorMixin):
         kept_apart = ("id2label", "label2id", "vocab_size")
         ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
         theirs = {name: getattr(config, name, None) for name in ours}
+        if "image_size" in ours:
+            theirs["image_size"] = config.picture_size
         ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
         different = [
             f"{name} is {value} in the processor, {theirs[name]} in the configuration"
@@ -235,7 +249,7 @@ class IFAformerProcessor(ProcessorMixin):
     @property
     def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
         """(3, height, width) of a picture or crop in each of the model's inputs."""
-        sizes = {"pixel_values": self.image_processor.crop_size["height"]}
+        sizes = {"pixel_values": picture_size(self.image_processor)}
         sizes |= {f"{kind}_pixel_values": getattr(self, f"{kind}_crop_size") for kind in CROP_KINDS}
         return {name: (3, size, size) for name, size in sizes.items()}
 

@@ -68,12 +68,19 @@ def minilm() -> Path:
 # sizes besides those above, and fields of IFAformer.
 _MODERNBERT = {"local_attention": 4, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _DINOV2 = {"hidden_size": 36, "num_hidden_layers": 6, "image_size": 40, "mlp_ratio": 2}
+_DEEPER = {"num_hidden_layers": 5, "num_attention_heads": 4}
 _VIT = {"hidden_size": 20, "num_attention_heads": 2}
 PAIRS = {
     "modernbert and siglip": ("modernbert", "siglip_vision_model", {**_MODERNBERT, "num_hidden_layers": 4}, {}, {}),
     "distilbert and dinov2": ("distilbert", "dinov2", {"hidden_dim": 37}, _DINOV2, {"image_size": 24}),
     "electra and vit": ("electra", "vit", {"embedding_size": 18, "num_hidden_layers": 5}, _VIT, {}),
-    "bert and a deeper clip": ("bert", "clip_vision_model", {}, {"num_hidden_layers": 5, "num_attention_heads": 4}, {}),
+    "bert and a deeper clip": (
+        "bert",
+        "clip_vision_model",
+        {},
+        {"num_hidden_layers": 5, "num_attention_heads": 4},
+        {},
+    ),
 }
 
 
@@ -85,9 +92,8 @@ def make_config():
     from modeling_ifaformer import IFAformerConfig
 
     def make(kind: str = "corrected", **kwargs):
-        text_type, vision_type, text_sizes, vision_sizes, fields = PAIRS.get(kind, ("bert", "clip_vision_model", {}, {}, {}))
-        if kind not in PAIRS:
-            fields = {"attention_variant": kind}
+        variant = ("bert", "clip_vision_model", {}, {}, {"attention_variant": kind})
+        text_type, vision_type, text_sizes, vision_sizes, fields = PAIRS.get(kind, variant)
         kwargs = {
             "text_config": AutoConfig.for_model(text_type, **{**TEXT_CONFIG, **text_sizes}),
             "vision_config": AutoConfig.for_model(vision_type, **{**VISION_CONFIG, **vision_sizes}),

@@ -271,9 +271,14 @@ def with_vocabulary(towers: Mapping[str, Any], processor: IFAformerProcessor, sy
     """The options of towers, in which a fresh text tower embeds no more than the tokenizer has."""
     if towers["text_model"] is not None or system == "cnn_bilstm":
         return dict(towers)
-    tokenizer = processor.tokenizer
+    tokenizer, config = processor.tokenizer, towers["text_config"] or {}
     fresh = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    return {**towers, "text_config": {**(towers["text_config"] or {}), **fresh}}
+    # What else a family's configuration has of its own vocabulary, such as ModernBERT's, is not of this tokenizer's.
+    of_family = AutoConfig.for_model(config.get("model_type", "bert"))
+    for name in ("bos", "eos", "cls", "sep"):
+        if getattr(of_family, f"{name}_token_id", None) is not None:
+            fresh[f"{name}_token_id"] = getattr(tokenizer, f"{name}_token_id")
+    return {**towers, "text_config": {**config, **fresh}}
 
 
 def has_labels_of(model: PreTrainedModel, trained: PreTrainedModel, source: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, CLIPVisionConfig
+from transformers import AutoConfig
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
 from modeling_ifaformer.configuration_ifaformer import IFAformerConfig, configuration_errors
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
-SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "classifier_dropout")
+SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "layer_map", "classifier_dropout")
 
 
 def start_options(model: str | None = None, system: str | None = None) -> dict[str, Any]:
@@ -164,10 +164,13 @@ def build_processor(
     tokenizer = image_processor = None
     if towers["text_model"] is None:
         tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
+    with configuration_errors():
+        of_vision = {name: towers[name] for name in ("vision_model", "vision_config")}
+        usual = IFAformerConfig.from_vision_text_pretrained(**of_vision)
     if towers["vision_model"] is None:
-        with configuration_errors():
-            size: Any = CLIPVisionConfig(**(towers["vision_config"] or {})).image_size
-        image_processor = square_image_processor(size)
+        image_processor = square_image_processor(usual.picture_size)
+    for name in ("aux_crop_size", "rcnn_crop_size"):
+        options[name] = getattr(usual, name) if options[name] is None else options[name]
     with configuration_errors():
         processor = IFAformerProcessor.from_vision_text_pretrained(
             towers["vision_model"],

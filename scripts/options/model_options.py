@@ -15,10 +15,19 @@ class TowerArguments:
         "Start from this trained model, Hub name or folder, in place of text_model and vision_model: with its "
         "towers, with its head where the labels are the same, and with its settings where no others are given."
     )
-    text_model: str | None = option("A BERT or RoBERTa checkpoint, Hub name or folder. By default the tower is fresh.")
-    vision_model: str | None = option("A CLIP checkpoint, Hub name or folder. By default the tower is fresh.")
-    text_config: dict | None = option("The configuration of a fresh text tower, as JSON.")
-    vision_config: dict | None = option("The configuration of a fresh vision tower, as JSON.")
+    text_model: str | None = option(
+        "A checkpoint of BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DistilBERT or ModernBERT, Hub name or folder. By "
+        "default the tower is fresh."
+    )
+    vision_model: str | None = option(
+        "A checkpoint of CLIP, SigLIP, ViT or DINOv2, Hub name or folder. By default the tower is fresh."
+    )
+    text_config: dict | None = option(
+        "The configuration of a fresh text tower, as JSON. It is a BERT's, or that of its model_type."
+    )
+    vision_config: dict | None = option(
+        "The configuration of a fresh vision tower, as JSON. It is a CLIP's, or that of its model_type."
+    )
     system: str | None = option(
         "The kind of model: ifaformer, the default, or one of the systems that it is compared with.",
         choices=["ifaformer", "cnn_bilstm", "co_attention", "visual_bert", "vilbert", "umt", "hvpnet"],
@@ -45,11 +54,15 @@ class ReadingArguments:
     negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
     use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
     num_aux_crops: int | None = option("How many crops by visual grounding a picture has at most. By default it is 3.")
-    aux_crop_size: int | None = option("The height and width of these crops in pixels. By default it is 128.")
+    aux_crop_size: int | None = option(
+        "The height and width of these crops in pixels. By default it is 128, or the nearest number of whole patches."
+    )
     num_rcnn_crops: int | None = option(
         "How many crops by an object detector a picture has at most. By default it is 3."
     )
-    rcnn_crop_size: int | None = option("The height and width of these crops in pixels. By default it is 64.")
+    rcnn_crop_size: int | None = option(
+        "The height and width of these crops in pixels. By default it is 64, or the nearest number of whole patches."
+    )
     max_megapixels: float | None = option(
         "The largest picture in millions of pixels. By default it is 25; of a JPEG, which is then decoded smaller, it "
         "is four times that."
@@ -62,6 +75,9 @@ class ModelArguments:
 
     text_attends_vision: bool | None = option("With false, the model reads the text alone: the text-only ablation.")
     vision_attends_text: bool | None = option("With false, the vision tower does not see the text.")
+    layer_map: list[int] | None = option(
+        "Of each text layer the vision layer that it reads, counted from 0. By default they are spread evenly."
+    )
     classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
     allow_missing_weights: bool = option(
         "Go on with fresh weights where a checkpoint lacks more than a twentieth of the tensors of its tower.", False

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from transformers import AutoConfig, BertConfig, CLIPConfig, CLIPVisionConfig, RobertaConfig, ViTConfig
+from transformers import AutoConfig, BertConfig, CLIPConfig, CLIPVisionConfig, Dinov2Config, RobertaConfig, ViTConfig
 
 from modeling_ifaformer import IFAformerConfig
 
@@ -67,9 +67,11 @@ def test_roberta_is_a_text_tower(make_config, tmp_path):
     assert type(IFAformerConfig.from_pretrained(tmp_path).text_config) is RobertaConfig
 
 
-def test_towers_that_do_not_match_are_all_named():
+@pytest.mark.parametrize("variant", ["deepke", "mkgformer"])
+def test_towers_that_do_not_match_are_all_named(variant):
     with pytest.raises(StrictDataclassClassValidationError) as error:
         IFAformerConfig(
+            attention_variant=variant,
             text_config=BertConfig(hidden_size=24, num_attention_heads=2, num_hidden_layers=5),
             vision_config=CLIPVisionConfig(hidden_size=48, num_attention_heads=4, num_hidden_layers=3),
         )
@@ -89,7 +91,15 @@ def test_towers_that_do_not_match_are_all_named():
         ({"rcnn_crop_size": 0}, r"rcnn_crop_size \(0\) must be a multiple"),
         ({"num_aux_crops": -1}, "num_aux_crops must be 0 or more, got -1"),
         ({"text_config": ViTConfig()}, "text_config must be of a type in .*got 'vit'"),
-        ({"vision_config": CLIPConfig()}, "vision_config must be a CLIPVisionConfig, got one of type 'clip'"),
+        ({"vision_config": CLIPConfig()}, "vision_config must be of a type in .*, got 'clip'; of a whole CLIP"),
+        ({"vision_config": ViTConfig(), "attention_variant": "deepke"}, "needs a text tower .* got 'bert' and 'vit'"),
+        ({"attention_variant": "mkgformer", "layer_map": [0, 1, 2]}, r"has no layer_map, got \[0, 1, 2\]"),
+        ({"layer_map": [0, 2]}, r"from 0 to 2, for each of the 3 text layers, none lower .* got \[0, 2\]"),
+        ({"layer_map": [0, 2, 1]}, r"none lower than the one before; got \[0, 2, 1\]"),
+        ({"layer_map": [0, 1, 3]}, r"from 0 to 2, .* got \[0, 1, 3\]"),
+        ({"image_size": 32}, r"image_size must be that of the CLIP tower \(24\), got 32"),
+        ({"kind": "electra and vit", "image_size": 30}, r"image_size \(30\) .* patch size \(8\), such as 24 or 32"),
+        ({"vision_config": Dinov2Config(drop_path_rate=0.1)}, "drop_path_rate of the vision tower must be 0, got 0.1"),
         (
             {"id2label": {0: "O", 1: "B-PER"}, "label2id": {"O": 0, "B-LOC": 1}},
             "id2label and label2id disagree on .*B-LOC",
@@ -117,14 +127,14 @@ def test_wrong_types_are_refused(make_config):
 
 def test_a_change_that_breaks_the_towers_is_refused_when_saving(make_config, tmp_path):
     config = make_config()
-    config.vision_config.num_hidden_layers = 5
-    with pytest.raises(StrictDataclassClassValidationError, match="agree on num_hidden_layers"):
+    config.vision_config.num_attention_heads = 5
+    with pytest.raises(StrictDataclassClassValidationError, match="of the vision tower must be a multiple"):
         config.save_pretrained(tmp_path)
 
 
 def test_what_a_new_model_is_made_of_is_refused_in_one_sentence(tmp_path):
     for text_config, message in (
-        ({"hidden_size": 24, "num_attention_heads": 3}, "IFAformerConfig: The towers must agree on hidden_size"),
+        ({"hidden_size": 24, "num_attention_heads": 5}, r"IFAformerConfig: hidden_size \(24\) of the text tower must"),
         ({"hidden_size": "wide"}, "Field 'hidden_size' expected int"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
@@ -132,3 +142,27 @@ def test_what_a_new_model_is_made_of_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}')
     with pytest.raises(ValueError, match=r"^Field 'hidden_size' expected int"):
         IFAformerConfig.from_vision_text_pretrained(text_model=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text_depth", "vision_depth", "expected"),
+    [
+        (3, 3, [0, 1, 2]),
+        (6, 12, [1, 3, 5, 7, 9, 11]),
+        (4, 6, [1, 2, 4, 5]),
+        (22, 12, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11]),
+    ],
+)
+def test_the_layers_that_lend_are_spread_evenly(make_config, text_depth, vision_depth, expected):
+    config = make_config()
+    config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers = text_depth, vision_depth
+    assert config.lending_layers == expected
+    config.layer_map = [0] * text_depth
+    config.validate()
+    assert config.lending_layers == [0] * text_depth
+
+
+@pytest.mark.parametrize(("patch_size", "sizes"), [(16, (128, 64)), (32, (128, 64)), (14, (126, 70)), (8, (128, 64))])
+def test_crops_are_whole_patches(patch_size, sizes):
+    config = IFAformerConfig(vision_config={"patch_size": patch_size, "image_size": 224})
+    assert (config.aux_crop_size, config.rcnn_crop_size) == sizes

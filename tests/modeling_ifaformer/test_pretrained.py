@@ -4,6 +4,7 @@ from accelerate import FullyShardedDataParallelPlugin, infer_auto_device_map
 from accelerate.utils import compute_module_sizes
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import (
+    AutoModel,
     AutoModelForTokenClassification,
     BertConfig,
     BertForTokenClassification,
@@ -15,6 +16,8 @@ from transformers import (
     CLIPVisionModel,
     RobertaConfig,
     RobertaModel,
+    SiglipConfig,
+    SiglipModel,
     XLMRobertaConfig,
 )
 
@@ -28,6 +31,7 @@ from modeling_ifaformer.configuration_baseline import SYSTEMS
 from processing.labels import entity_spans
 
 
+PAIRS = ["modernbert and siglip", "distilbert and dinov2", "electra and vit", "bert and a deeper clip"]
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 LABELS = {"id2label": dict(enumerate(NAMES))}
 TEXT_CONFIG = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
@@ -60,6 +64,14 @@ class TestSaving:
         reloaded, info = IFAformerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
         assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
         assert torch.equal(emissions(reloaded, make_inputs()), emissions(model, make_inputs()))
+
+    @pytest.mark.parametrize("kind", PAIRS)
+    def test_round_trip_of_every_pair(self, make_config, make_inputs, tmp_path, kind):
+        model = make_model(make_config(kind, **LABELS))
+        model.save_pretrained(tmp_path)
+        reloaded, info = IFAformerForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info.values()), info
+        assert torch.equal(emissions(model, make_inputs()), emissions(reloaded, make_inputs()))
 
     def test_head_to_base_and_base_to_head(self, make_config, make_inputs, tmp_path):
         model = make_model(make_config(**LABELS))
@@ -181,13 +193,49 @@ class TestFromPretrainedTowers:
                 for key, value in getattr(source, tower).state_dict().items():
                     assert key in missing or torch.equal(ours[key], value), key
 
-    def test_towers_that_do_not_match(self, tmp_path):
-        self.checkpoints(tmp_path)
-        wider = BertModel(BertConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=1))
-        wider.save_pretrained(tmp_path / "text")
-        message = "agree on hidden_size: the text tower has 32, the vision tower 24"
-        with pytest.raises(ValueError, match=message):
-            self.load(tmp_path)
+    @pytest.mark.parametrize("kind", PAIRS)
+    def test_every_family(self, make_config, tmp_path, kind):
+        config = make_config(kind)
+        for name, of_tower, auto_class in (
+            ("text", config.text_config, AutoModelForTokenClassification),
+            ("vision", config.vision_config, AutoModel),
+        ):
+            torch.manual_seed(3)
+            auto_class.from_config(of_tower).save_pretrained(tmp_path / name)
+        sizes = {name: getattr(config, name) for name in ("aux_crop_size", "rcnn_crop_size", "image_size")}
+        model, info = IFAformerForTokenClassification.from_vision_text_pretrained(
+            tmp_path / "vision", tmp_path / "text", output_loading_info=True, **sizes, **LABELS
+        )
+        crops = {f"embeddings.{kind}_position_embedding.weight" for kind in ("aux", "rcnn")}
+        assert set(info["vision"]["missing_keys"]) == crops
+        assert all(name.startswith("pooler") for name in info["text"]["missing_keys"])
+        for tower, ours in model.towers().items():
+            stock = AutoModel.from_pretrained(tmp_path / tower).state_dict()
+            for name, value in ours.state_dict().items():
+                if name in stock and not name.startswith("pooler"):
+                    assert torch.equal(value, stock[name]), name
+                else:
+                    assert name in crops or name.startswith("pooler"), name
+
+    @pytest.mark.parametrize("has_projection", [False, True])
+    def test_the_vision_tower_of_a_whole_siglip(self, make_config, tmp_path, has_projection):
+        vision = make_config("modernbert and siglip").vision_config
+        text = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 1, "vocab_size": 9}
+        whole = SiglipModel(SiglipConfig(vision_config=vision.to_dict(), text_config=text))
+        whole.save_pretrained(tmp_path)
+        model, info = IFAformerModel.from_vision_text_pretrained(
+            tmp_path,
+            text_config={**TEXT_CONFIG, "hidden_size": 36 if has_projection else 24},
+            output_loading_info=True,
+        )
+        assert [name.split("_")[0] for name in info["vision"]["missing_keys"]] == ["embeddings.aux", "embeddings.rcnn"]
+        ours = model.vision_model.state_dict()
+        for name, value in whole.vision_model.state_dict().items():
+            assert torch.equal(ours[name], value), name
+        assert (model.vision_to_text is not None) == has_projection == (model.text_to_vision is not None)
+        if has_projection:
+            assert model.vision_to_text[2].key.weight.std().item() == pytest.approx(24**-0.5, rel=0.15)
+            assert model.text_to_vision[1].value.weight.std().item() == pytest.approx(36**-0.5, rel=0.15)
 
     def test_checkpoint_and_configuration_of_one_tower(self, tmp_path):
         self.checkpoints(tmp_path)

@@ -90,9 +90,7 @@ def prefix_attention(
     Returns:
         As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives, and not for packed tokens.
     """
-    if (
-        not query.numel()
-    ):  # No visual token in the whole batch, which kernels refuse. The gradients are zero, not None.
+    if not query.numel():  # Kernels refuse a batch without a single visual token. Gradients are zero, not None.
         return query + sum(states.sum() for states in (*key_values, *prefix_key_values)), None
     config: Any = module.config
     num_heads = config.num_attention_heads
@@ -391,7 +389,7 @@ class PictureEmbeddings(nn.Module):
 
 
 class ScalingLinear(nn.Linear):
-    """A linear layer without bias that keeps the scale: its weights begin with a deviation of `in_features` ** -0.5."""
+    """A linear layer without bias that keeps the scale: its weights begin with a deviation of in_features ** -0.5."""
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features, bias=False)

@@ -74,13 +74,7 @@ PAIRS = {
     "modernbert and siglip": ("modernbert", "siglip_vision_model", {**_MODERNBERT, "num_hidden_layers": 4}, {}, {}),
     "distilbert and dinov2": ("distilbert", "dinov2", {"hidden_dim": 37}, _DINOV2, {"image_size": 24}),
     "electra and vit": ("electra", "vit", {"embedding_size": 18, "num_hidden_layers": 5}, _VIT, {}),
-    "bert and a deeper clip": (
-        "bert",
-        "clip_vision_model",
-        {},
-        {"num_hidden_layers": 5, "num_attention_heads": 4},
-        {},
-    ),
+    "bert and a deeper clip": ("bert", "clip_vision_model", {}, _DEEPER, {}),
 }
 
 

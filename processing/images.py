@@ -356,9 +356,13 @@ def resized_pictures(
                     raise ImageError(problem, f"Example {row}: {error.where}") from error
                 problems.append((row, problem))
                 continue
+            if image_processor.do_center_crop:
+                image, resized_to = _middle(image, size, max_megapixels), {"shortest_edge": size}
+            else:
+                resized_to = square
             resized = image_processor(
-                _middle(image, size, max_megapixels),
-                size={"shortest_edge": size} if image_processor.do_center_crop else square,
+                image,
+                size=resized_to,
                 crop_size=square,
                 do_rescale=False,
                 do_normalize=False,

@@ -26,11 +26,8 @@ logger = logging.getLogger(__name__)
 
 IFAFORMER = "ifaformer"
 # The fields that `system_config` may have: those of a baseline, but for the ones that are options by themselves.
-SYSTEM_FIELDS = tuple(
-    field.name
-    for field in dataclasses.fields(BaselineConfig)
-    if field.name not in {*(shared.name for shared in dataclasses.fields(TaggerConfig)), "system", "vocab_size"}
-)
+_OTHERS = {*(field.name for field in dataclasses.fields(TaggerConfig)), "system", "vocab_size"} - {"image_size"}
+SYSTEM_FIELDS = tuple(field.name for field in dataclasses.fields(BaselineConfig) if field.name not in _OTHERS)
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
 OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")

@@ -471,6 +471,7 @@ class TestHostileFiles:
             largest.append(image.width * image.height * 224**2)
             return CLIPImageProcessorPil()(image, **options)
 
+        processor.do_center_crop = True
         (resized,) = resized_pictures(processor, [image], "image", 1, 224)
         assert largest[0] <= 25_000_000
         assert resized.shape == (1, 3, 224, 224) and (resized[0] == np.reshape(RED, (3, 1, 1))).all()

@@ -198,8 +198,8 @@ def test_what_does_not_go_together(extractor, make_tagger, make_processor):
     with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops is 1 for the tagger, 3 for"):
         extractor.check_pictures(make_processor(num_aux_crops=1))
     other = make_processor()
-    other.image_processor.do_center_crop = False
-    with pytest.raises(ValueError, match="do_center_crop is False for the tagger, True for"):
+    other.image_processor.do_resize = False
+    with pytest.raises(ValueError, match="do_resize is False for the tagger, True for"):
         extractor.check_pictures(other)
     with pytest.raises(
         TypeError, match=r"must be a pipeline for relations.*got 'user/relations' for IFAformerPipeline"

@@ -90,14 +90,19 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
     # Of a position of either tower, the shares of the inputs [visual tokens ; text tokens]: (B, N, V + T)
     identity = torch.eye(num_visual + seq_length, device=inputs["input_ids"].device).expand(batch_size, -1, -1)
     vision, text = identity[:, :num_visual], identity[:, num_visual:]
-    lent_text = text
-    for text_weights, vision_weights in zip(outputs.attentions, outputs.image_attentions, strict=True):
-        attended_by_vision = _attended(vision_weights, lent_text, vision)
-        attended_by_text = _attended(text_weights, vision, text)
-        lent_text = text
-        vision, text = (vision + attended_by_vision) / 2, (text + attended_by_text) / 2
+    lent_text, lent_vision, embeddings = text, vision, vision  # A layer lends what comes into it.
+    num_run = 0  # layers of the vision tower, see `IFAformerModel`
+    for layer, (weights, lender) in enumerate(zip(outputs.attentions, model.config.lending_layers, strict=True)):
+        while num_run <= lender:
+            lent_vision = vision
+            vision = (vision + _attended(outputs.image_attentions[num_run], lent_text, vision)) / 2
+            num_run += 1
+        attended = _attended(weights, lent_vision if layer else embeddings, text)
+        lent_text, text = text, (text + attended) / 2
 
-    of_tokens = torch.cat([_visual_sources(model.config, inputs), identity.new_zeros(seq_length).long()])
+    of_pictures = _visual_sources(model.config, inputs)
+    of_class = of_pictures.new_full((num_visual - len(of_pictures),), -1)
+    of_tokens = torch.cat([of_class, of_pictures, of_pictures.new_zeros(seq_length)])
     num_sources = source_mask(inputs).shape[1]
     shares = []
     for row, entities in enumerate(positions):
@@ -121,10 +126,10 @@ def _attended(weights: torch.Tensor, prefix: torch.Tensor, own: torch.Tensor) ->
 
 
 def _visual_sources(config: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The source of each visual token, see [`source_mask`], -1 for those of none: (V,)."""
+    """The source of each visual token behind the class tokens, see [`source_mask`], -1 for those of none."""
     patch_size = config.vision_config.patch_size
     deepke = config.attention_variant == "deepke"
-    sources = [torch.tensor([-1])]  # the class token
+    sources = [torch.tensor([], dtype=torch.long)]
     if config.use_whole_image and "pixel_values" in inputs:
         sources.append(torch.full(((inputs["pixel_values"].shape[-1] // patch_size) ** 2,), 1))
     first = 2

@@ -57,6 +57,8 @@ def test_sources(make_batch):
         {"vision_attends_text": False},
         {"use_whole_image": False},
         {"attention_variant": "deepke", "use_whole_image": False},
+        {"kind": "modernbert and siglip"},
+        {"kind": "distilbert and dinov2"},
     ],
 )
 def test_shares_sum_to_one_over_what_is_there(method, changes, make_batch, make_config):
@@ -90,15 +92,19 @@ def rollout_by_hand(model, inputs, row, position):
             for query, row in enumerate(weights[0].mean(dim=0))
         ]
 
-    for layer, (of_text, of_vision) in enumerate(zip(outputs.attentions, outputs.image_attentions, strict=True)):
-        vision.append(mixed(of_vision, text[max(layer - 1, 0)], vision[layer]))
-        text.append(mixed(of_text, vision[layer], text[layer]))
+    for layer, of_text in enumerate(outputs.attentions):
+        lender = model.config.lending_layers[layer]
+        for number_run in range(len(vision) - 1, lender + 1):
+            of_vision = outputs.image_attentions[number_run]
+            vision.append(mixed(of_vision, text[max(layer - 1, 0)], vision[number_run]))
+        text.append(mixed(of_text, vision[lender if layer else 0], text[layer]))
     return text[-1][position]
 
 
-def test_rollout_by_hand(make_batch, make_config):
+@pytest.mark.parametrize("kind", ["corrected", "modernbert and siglip", "bert and a deeper clip"])
+def test_rollout_by_hand(make_batch, make_config, kind):
     torch.manual_seed(0)
-    model = IFAformerForTokenClassification(make_config(num_labels=5, attn_implementation="eager")).eval()
+    model = IFAformerForTokenClassification(make_config(kind, num_labels=5, attn_implementation="eager")).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)  # else attention is nearly uniform
@@ -106,8 +112,8 @@ def test_rollout_by_hand(make_batch, make_config):
     (first, second), *_ = attention_shares(model, inputs, POSITIONS)
     with torch.no_grad():
         one, *two = (rollout_by_hand(model, inputs, 0, position) for position in (1, 3, 4))
-    # [class ; 9 patches ; 3 crops of 4 patches, the last of them absent ; 2 crops of 1 patch, the last absent ; text]
-    ends = torch.tensor([1, 9, 4, 4, 4, 1, 1, 7])
+    # [class, which SigLIP lacks ; 9 patches ; 3 crops of 4 patches, the last of them absent ; 2 crops of 1 patch, the last absent ; text]
+    ends = torch.tensor([0 if "siglip" in kind else 1, 9, 4, 4, 4, 1, 1, 7])
     for shares, held in ((first, one), (second, sum(two) / 2)):
         classes, image, aux_0, aux_1, _, rcnn_0, _, text = (part.sum() for part in held.split(ends.tolist()))
         expected = torch.stack([text, image, aux_0, aux_1, torch.tensor(0.0), rcnn_0, torch.tensor(0.0)])

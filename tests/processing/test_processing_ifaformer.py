@@ -10,13 +10,18 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List
 from PIL import Image
 from transformers import (
+    AutoModel,
     AutoTokenizer,
     BertConfig,
     BertModel,
     BertweetTokenizer,
+    BitImageProcessorPil,
     CLIPVisionModel,
+    Dinov2Config,
     RobertaConfig,
     RobertaTokenizer,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
 )
 
 from modeling_ifaformer import IFAformerConfig, IFAformerForRelationExtraction, IFAformerForTokenClassification
@@ -29,6 +34,7 @@ from processing.tokenizing import NO_TOKENS, NO_WORDS
 
 
 CROPS = {"num_aux_crops": 3, "aux_crop_size": 16, "num_rcnn_crops": 2, "rcnn_crop_size": 8}
+TOWER = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2}
 WORDS = ["Jordan", "unaffable", "\ufe0f", "in", "New", "York"]
 TAGS = ["B-PER", "O", "O", "O", "B-LOC", "I-LOC"]
 
@@ -366,6 +372,49 @@ class TestFromPretrained:
         processor.check_config(model.config)
         batch = processor(text=["Jordan met Paris"], images=[picture()], aux_crops=[[picture()]], return_tensors="pt")
         assert model.eval()(**batch).tag_ids.shape == batch["input_ids"].shape
+
+    @pytest.mark.parametrize(
+        ("config", "image_processor", "size", "crop_sizes"),
+        [
+            (SiglipVisionConfig(**TOWER, patch_size=8, image_size=24), SiglipImageProcessorPil, 24, (128, 64)),
+            (Dinov2Config(**TOWER, patch_size=14, image_size=56), BitImageProcessorPil, 28, (126, 70)),
+        ],
+        ids=["siglip", "dinov2"],
+    )
+    def test_of_another_vision_tower(self, tmp_path, make_processor, config, image_processor, size, crop_sizes):
+        AutoModel.from_config(config).save_pretrained(tmp_path / "vision")
+        square = {"height": size, "width": size}
+        sizes = {"size": square} if image_processor is SiglipImageProcessorPil else {"crop_size": square}
+        image_processor(**sizes).save_pretrained(tmp_path / "vision")
+        processor = IFAformerProcessor.from_vision_text_pretrained(
+            tmp_path / "vision", tokenizer=make_processor().tokenizer
+        )
+        assert (processor.aux_crop_size, processor.rcnn_crop_size) == crop_sizes
+        assert processor.config_fields["image_size"] == size
+        model = IFAformerForTokenClassification.from_vision_text_pretrained(
+            tmp_path / "vision", text_config=TOWER, **processor.config_fields
+        )
+        processor.check_config(model.config)
+        # Half red, half blue: what cuts out the middle sees both halves, but not the far ends.
+        wide = Image.new("RGB", (120, 40), "green")
+        wide.paste("red", (40, 0, 60, 40))
+        wide.paste("blue", (60, 0, 80, 40))
+        batch = processor(text=["Jordan met Paris"], images=[wide], aux_crops=[[picture()]], return_tensors="pt")
+        assert batch["pixel_values"].shape == (1, 3, size, size)
+        sees_the_ends = image_processor is SiglipImageProcessorPil
+        left = batch["pixel_values"][0, :, size // 2, 0]
+        assert (left.argmax().item() == 1) == sees_the_ends
+        assert model.eval()(**batch).tag_ids.shape == batch["input_ids"].shape
+        model.config.image_size = 56 if size == 28 else None
+        processor.image_processor.size = processor.image_processor.crop_size = {"height": 8, "width": 8}
+        with pytest.raises(ValueError, match=r"image_size is 8 in the processor, (56|24) in the configuration"):
+            processor.check_config(model.config)
+
+    def test_pictures_that_are_not_square(self, make_processor):
+        processor = make_processor()
+        processor.image_processor = SiglipImageProcessorPil(size={"height": 24, "width": 48})
+        with pytest.raises(ValueError, match=r"SiglipImageProcessorPil must make square pictures .* 'width': 48"):
+            processor(text=["Jordan"], images=[picture()])
 
     def test_relations_get_their_markers(self, towers, make_processor):
         vision, text = towers

@@ -163,6 +163,8 @@ class BaselineConfig(TaggerConfig):
         for name, values in known.items():
             if getattr(self, name) not in values:
                 yield f"{name} must be one of {values}, got {getattr(self, name)!r}."
+        if self.word_shapes:
+            yield "word_shapes is a field of IFAformer, and a baseline has no embedding of them."
         for name in SIZES:
             size = getattr(self, name)
             if size is not None and size < 1:

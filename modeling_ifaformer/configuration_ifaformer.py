@@ -14,6 +14,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 ATTENTION_VARIANTS = ("corrected", "deepke", "mkgformer")
 LABEL_SCHEMES = ("word", "deepke")
+NUM_WORD_SHAPES = 10  # as the processor counts them, see `word_shape`
 MAX_CROP_POSITIONS = 2**16  # of a kind of crop; each has an embedding
 BERT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
 TEXT_MODEL_TYPES = (*BERT_MODEL_TYPES, "electra", "distilbert", "modernbert")
@@ -60,6 +61,7 @@ class TaggerConfig(PreTrainedConfig):
     rcnn_crop_size: int | None = None
     image_size: int | None = None
     use_whole_image: bool | None = None
+    word_shapes: bool = False
     classifier_dropout: float | int | None = None
     initializer_range: float = 0.02
     # Not `temperature`, which the library takes for a setting of text generation and may refuse to save.
@@ -188,6 +190,10 @@ class IFAformerConfig(TaggerConfig):
         use_whole_image (`bool`, *optional*):
             Whether the patches of the whole picture are embedded too. Defaults to `True`, and to `False` in the
             `"deepke"` variant, which knows no other value.
+        word_shapes (`bool`, defaults to `False`):
+            Whether the model is also told the shape of each word, such as lower case, capitals or digits, which the
+            tokens of an uncased text tower do not show. The learnt embedding of the shape is added to that of the
+            token. It begins at zero.
         text_attends_vision, vision_attends_text (`bool`, default to `True`):
             The two directions of fusion. Without the first the output depends on the text alone.
         classifier_dropout (`float`, *optional*): Defaults to the published 0.1 for tokens and 0.5 for relations.

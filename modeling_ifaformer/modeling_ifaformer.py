@@ -59,6 +59,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         text, vision = cast(Any, config.text_config), cast(Any, config.vision_config)
         fused = {"num_fused_layers": config.num_fused_layers} if config.attention_variant == "mkgformer" else {}
         self.text_model = TEXT_TOWERS[text.model_type](text, **fused)
+        if config.word_shapes:
+            self.text_model.embed_word_shapes()
         crop_positions = {kind: config.num_crop_positions(kind) for kind in ("aux", "rcnn")}
         self.vision_model = VISION_TOWERS[vision.model_type](vision, crop_positions)
         widths = text.hidden_size, vision.hidden_size
@@ -88,6 +90,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        word_shape_ids: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         output_pooled: bool = True,
@@ -108,6 +111,9 @@ class IFAformerModel(IFAformerPreTrainedModel):
             rcnn_pixel_values, rcnn_crop_mask (*optional*): The same for crops by an object detector.
             inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_length, hidden_size)`, *optional*):
                 Embeddings of words in the place of `input_ids`.
+            word_shape_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
+                The shape of each token's word, as the processor gives it: for a model with `word_shapes`, and not
+                looked at by others.
             output_attentions, output_hidden_states (`bool`, *optional*):
                 Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none. In
                 the `mkgformer` variant those of the text are over the text alone.
@@ -116,7 +122,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
 
         Raises:
             ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
-                than configured; a text without a single token; both of `input_ids` and `inputs_embeds`, or neither.
+                than configured; a text without a single token; both of `input_ids` and `inputs_embeds`, or neither;
+                no `word_shape_ids` where the model has `word_shapes`.
         """
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
@@ -132,6 +139,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
         batch_size = text_shape[0]
         check_texts(text_shape, attention_mask, config.max_text_length)
 
+        if config.word_shapes:
+            input_ids, inputs_embeds = None, self._with_word_shapes(input_ids, inputs_embeds, word_shape_ids)
         text = self.text_model(input_ids, token_type_ids, inputs_embeds)  # (B, T, D)
         text_real = text.new_ones(text_shape).bool() if attention_mask is None else attention_mask.bool()
         vision: Any = None  # tensors where the vision tower runs
@@ -231,6 +240,18 @@ class IFAformerModel(IFAformerPreTrainedModel):
             image_attentions=tuple(image_attentions) if output_attentions else None,
         )
 
+    def _with_word_shapes(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, word_shape_ids: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Embeddings of tokens with those of their words' shapes (B, T, D)."""
+        if word_shape_ids is None:
+            raise ValueError(
+                "word_shape_ids are needed, since the configuration has word_shapes=True. Take them from the "
+                "processor of this model."
+            )
+        words = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        return words + self.text_model.word_shape_embeddings(word_shape_ids)
+
 
 def _projected(
     projections: nn.ModuleList | None, layer: int, key_values: tuple[torch.Tensor, ...]
@@ -273,6 +294,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        word_shape_ids: torch.LongTensor | None = None,
         crf_mask: torch.BoolTensor | None = None,
         labels: torch.LongTensor | None = None,
         **kwargs,
@@ -289,7 +311,8 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
         """
         warn_without_labels(self.training, labels)
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
-        kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
+        kwargs |= {"inputs_embeds": inputs_embeds, "word_shape_ids": word_shape_ids}
+        kwargs |= {"output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
@@ -343,6 +366,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
         rcnn_pixel_values: torch.Tensor | None = None,
         rcnn_crop_mask: torch.BoolTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        word_shape_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
         **kwargs,
     ) -> IFAformerRelationOutput:
@@ -360,7 +384,8 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
             if unknown:
                 raise ValueError(f"labels must be in 0..{self.num_labels - 1}, got {unknown}.")
         pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
-        kwargs |= {"inputs_embeds": inputs_embeds, "output_pooled": False, "return_dict": True}
+        kwargs |= {"inputs_embeds": inputs_embeds, "word_shape_ids": word_shape_ids}
+        kwargs |= {"output_pooled": False, "return_dict": True}
         outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
         hidden_states = outputs.last_hidden_state
         rows = torch.arange(hidden_states.shape[0], device=hidden_states.device)

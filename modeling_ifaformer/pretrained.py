@@ -218,7 +218,10 @@ def load_tower(
     )
     # Not counted: what only an IFAformer, an MKGformer or a VisualBERT has, and the pooler, which many BERT
     # checkpoints lack and no head here uses.
-    optional = ("pooler.", "embeddings.aux_position", "embeddings.rcnn_position", "embeddings.visual_")
+    optional = (
+        *("pooler.", "embeddings.aux_position", "embeddings.rcnn_position", "embeddings.visual_"),
+        "word_shape_embeddings.",
+    )
     needed = {name for name in wanted if not name.startswith(optional) and ".fusion_dense." not in name}
     lacking = sorted(needed.intersection(missing))
     if len(lacking) > 0.05 * len(needed) and not allow_missing_weights:

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.clip.modeling_clip import eager_attention_forward
 
-from .configuration_ifaformer import IFAformerConfig
+from .configuration_ifaformer import NUM_WORD_SHAPES, IFAformerConfig
 from .model_inputs import given_pictures
 from .packing import Attended, PackedTokens, RowLengths, values_at_hand
 
@@ -221,11 +222,27 @@ class Tower:
             layer.__class__ = self.layer_class
 
 
+class WordShapeEmbedding(nn.Embedding):
+    """Embeddings of shapes of words, which begin at zero: at first nothing changes."""
+
+
 class TextTower(Tower):
     """A text tower. The library's model embeds token ids or takes embeddings of words."""
 
     input_modalities: Any = ("text",)  # the library declares `str | list[str]` and sets tuples
     embeddings: Any
+    word_shape_embeddings: Any  # there alone after `embed_word_shapes`
+
+    def embed_word_shapes(self) -> None:
+        """Give the tower its [`WordShapeEmbedding`]."""
+        words: Any = self.get_input_embeddings()  # type: ignore[attr-defined]
+        self.word_shape_embeddings = WordShapeEmbedding(NUM_WORD_SHAPES, words.embedding_dim)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[misc]
+        if isinstance(module, WordShapeEmbedding):
+            init.zeros_(module.weight)
 
     def forward(
         self,

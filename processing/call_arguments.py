@@ -32,7 +32,7 @@ def check_fields(processor: Any) -> None:
         check(name, isinstance(number, int) and number >= least, f"a whole number of at least {least}")
     largest = processor.max_megapixels
     check("max_megapixels", isinstance(largest, int | float) and 0 < largest < math.inf, "a number above 0")
-    for name in ("pad_to_max_length", "use_whole_image"):
+    for name in ("pad_to_max_length", "use_whole_image", "word_shapes"):
         check(name, isinstance(getattr(processor, name), bool), "true or false")
     for name in ("tags", "relations", "entity_markers"):
         names = getattr(processor, name)

@@ -11,7 +11,14 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .columns import PIXEL_MASKS
 
 
-TOKEN_PADDING = {"attention_mask": 0, "token_type_ids": 0, "byte_ids": 0, "crf_mask": False, "labels": -100}
+TOKEN_PADDING = {
+    "attention_mask": 0,
+    "token_type_ids": 0,
+    "byte_ids": 0,
+    "word_shape_ids": 0,
+    "crf_mask": False,
+    "labels": -100,
+}
 
 
 def pad_tokens(

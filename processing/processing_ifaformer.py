@@ -44,7 +44,7 @@ from .tokenizing import (
 
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
-SHARED_FIELDS = ("label_scheme", *PICTURE_FIELDS)
+SHARED_FIELDS = ("label_scheme", "word_shapes", *PICTURE_FIELDS)
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
 
@@ -73,6 +73,7 @@ class IFAformerProcessor(ProcessorMixin):
             was saved before there was a choice has `"bert"`.
         max_megapixels (`float`, defaults to 25): the largest picture in millions of pixels, see [`load_image`].
         max_word_bytes (`int`, *optional*): the model also takes so many bytes of each token's word, as `byte_ids`.
+        word_shapes (`bool`, defaults to `False`): the model also takes the [`word_shape`] of each token's word.
 
     Raises:
         ValueError: for a field of the wrong type or out of range, where `pad_to_max_length` lacks a `max_length`, the
@@ -102,6 +103,7 @@ class IFAformerProcessor(ProcessorMixin):
         word_splitter: str = "unicode",
         max_megapixels: float = MAX_MEGAPIXELS,
         max_word_bytes: int | None = None,
+        word_shapes: bool = False,
         **kwargs,
     ):
         self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
@@ -111,7 +113,7 @@ class IFAformerProcessor(ProcessorMixin):
         default_tags = TWITTER_TAGS if relations is None else []
         self.relations, self.tags = relations, default_tags if tags is None else tags
         self.entity_markers = ("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers
-        self.tokenizer, self.max_word_bytes = tokenizer, max_word_bytes
+        self.tokenizer, self.max_word_bytes, self.word_shapes = tokenizer, max_word_bytes, word_shapes
         check_fields(self)
         self.relations = None if relations is None else list(relations)
         self.tags, self.entity_markers = list(self.tags), list(self.entity_markers)
@@ -237,6 +239,7 @@ class IFAformerProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
         text += ["byte_ids"] if self.max_word_bytes is not None else []
+        text += ["word_shape_ids"] if self.word_shapes else []
         taken = zip(PIXEL_MASKS.items(), self.picture_limits.values(), strict=True)
         return [*text, *(name for names, number in taken if number for name in names)]
 
@@ -381,7 +384,8 @@ class IFAformerProcessor(ProcessorMixin):
         Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text. Labels that are
         unknown or not one a word are a ValueError with the number of the text.
         """
-        data = token_features(self.tokenizer, encoded, self.max_word_bytes)
+        markers = () if self.relations is None else self.entity_markers
+        data = token_features(self.tokenizer, encoded, self.max_word_bytes, self.word_shapes, markers)
         if self.relations is None:
             data["crf_mask"] = [scored_positions(example.word_ids, self.label_scheme) for example in encoded]
         if word_labels is not None:

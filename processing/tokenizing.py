@@ -298,10 +298,17 @@ def encode_words(tokenizer: Any, texts: Sequence[Words], max_length: int | None 
     return encoded
 
 
-def token_features(tokenizer: Any, encoded: Sequence[EncodedText], max_word_bytes: int | None) -> dict[str, list]:
+def token_features(
+    tokenizer: Any,
+    encoded: Sequence[EncodedText],
+    max_word_bytes: int | None,
+    word_shapes: bool,
+    markers: Sequence[str],
+) -> dict[str, list]:
     """
     Of each text the ids and masks of its tokens, as the tokenizer's model takes them. With `max_word_bytes`, also
-    `byte_ids`: of each token so many bytes (in UTF-8) of its word, plus 1; 0 is padding.
+    `byte_ids`: of each token so many bytes (in UTF-8) of its word, plus 1; 0 is padding. With `word_shapes`, also
+    `word_shape_ids`: of each token the [`word_shape`] of its word, 0 for `markers` and special tokens.
     """
     data: dict[str, list] = {
         "input_ids": [example.input_ids for example in encoded],
@@ -314,7 +321,33 @@ def token_features(tokenizer: Any, encoded: Sequence[EncodedText], max_word_byte
             [_byte_ids("" if word is None else example.words[word], max_word_bytes) for word in example.word_ids]
             for example in encoded
         ]
+    if word_shapes:
+        data["word_shape_ids"] = []
+        for example in encoded:
+            shapes = [0 if word in markers else word_shape(word) for word in example.words]
+            data["word_shape_ids"].append([0 if word is None else shapes[word] for word in example.word_ids])
     return data
+
+
+def word_shape(word: str) -> int:
+    """
+    What characters a word is made of, as a number that is part of trained models: 1 an address, 2 neither letters nor
+    digits, 3 digits, 4 lower case, 5 a single capital letter, 6 capitals, 7 a capital and then lower case, 8 both in
+    another order, 9 letters without case. Digits and signs beside letters do not count, nor do `#` and `@` in front.
+    """
+    name = word.lstrip("#@")
+    has_letters = any(map(str.isalpha, word))
+    checks = (
+        word.startswith("http"),
+        not any(map(str.isalnum, word)),
+        not has_letters,
+        name.islower(),
+        len(name) == 1 and name.isupper(),
+        name.isupper(),
+        name[:1].isupper() and name[1:].islower(),
+        any(map(str.isupper, name)),
+    )
+    return next((number for number, holds in enumerate(checks, start=1) if holds), len(checks) + 1)
 
 
 def _byte_ids(word: str, number: int) -> list[int]:

@@ -43,6 +43,7 @@ TOKEN_FEATURES = {
     "attention_mask": List(Value("int8")),
     "token_type_ids": List(Value("int8")),
     "byte_ids": List(List(Value("int16"))),
+    "word_shape_ids": List(Value("int8")),
     "crf_mask": List(Value("bool")),
     "word_ids": List(Value("int32")),
 }
@@ -114,7 +115,7 @@ def prepare_features(
     _warn_of_other_words(dataset, processor)
     code = [code_digest(), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
     code.append(version("torchvision") if find_spec("torchvision") else None)
-    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers", "max_word_bytes")
+    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers", "max_word_bytes", "word_shapes")
     settings = [*code, tokenizer_digest(processor.tokenizer), *(getattr(processor, name) for name in names)]
     parts = [_cached(texts, text_features, _encode_texts, processor, settings, folder, num_proc)]
     if pixel_features:

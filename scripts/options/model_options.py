@@ -50,6 +50,9 @@ class ReadingArguments:
     label_scheme: str | None = option(
         "The CRF scores one token of each word (word, the default), or all (deepke).", choices=["word", "deepke"]
     )
+    word_shapes: bool | None = option(
+        "Tell the model the shape of each word, such as capitals or digits, which an uncased tokenizer does not keep."
+    )
     entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
     negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
     use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")

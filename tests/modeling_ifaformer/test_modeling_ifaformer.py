@@ -267,6 +267,30 @@ def test_embeddings_in_the_place_of_ids(make_config, make_inputs, kind):
         model(**embeds)
 
 
+@pytest.mark.parametrize("kind", ["corrected", "modernbert and siglip", "electra and vit"])
+def test_shapes_of_words(make_config, make_inputs, kind):
+    """They change nothing at first, and then what is read at each token, with ids and with embeddings."""
+    inputs, shapes = make_inputs(), torch.arange(21).view(3, 7) % 10
+    model, plain = (IFAformerModel(make_config(kind, word_shapes=has_shapes)).eval() for has_shapes in (True, False))
+    missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
+    assert missing == [] and unexpected == ["text_model.word_shape_embeddings.weight"]
+    expected = plain(**inputs).last_hidden_state
+    assert_same_tokens(model(**inputs, word_shape_ids=shapes).last_hidden_state, expected, inputs)
+    with torch.no_grad():
+        model.text_model.word_shape_embeddings.weight.normal_()
+    with_shapes = model(**inputs, word_shape_ids=shapes).last_hidden_state
+    assert changes(with_shapes, expected, inputs)
+    other = shapes.clone()
+    other[1, 3] = (other[1, 3] + 1) % 10
+    changed = model(**inputs, word_shape_ids=other).last_hidden_state
+    assert torch.equal(changed[[0, 2]], with_shapes[[0, 2]]) and not torch.equal(changed[1], with_shapes[1])
+    embeds = {**inputs, "inputs_embeds": model.get_input_embeddings()(inputs.pop("input_ids"))}
+    del embeds["input_ids"]
+    assert torch.equal(model(**embeds, word_shape_ids=shapes).last_hidden_state, with_shapes)
+    with pytest.raises(ValueError, match="word_shape_ids are needed, since the configuration has word_shapes=True"):
+        model(**embeds)
+
+
 def used_modules(model, call):
     """Names of the modules that hold parameters and that were called."""
     used, hooks = set(), []

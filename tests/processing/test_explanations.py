@@ -112,7 +112,7 @@ def test_rollout_by_hand(make_batch, make_config, kind):
     (first, second), *_ = attention_shares(model, inputs, POSITIONS)
     with torch.no_grad():
         one, *two = (rollout_by_hand(model, inputs, 0, position) for position in (1, 3, 4))
-    # [class, which SigLIP lacks ; 9 patches ; 3 crops of 4 patches, the last of them absent ; 2 crops of 1 patch, the last absent ; text]
+    # [class, which SigLIP lacks ; 9 patches ; 3 crops of 4 patches and 2 of one, the last of each absent ; text]
     ends = torch.tensor([0 if "siglip" in kind else 1, 9, 4, 4, 4, 1, 1, 7])
     for shares, held in ((first, one), (second, sum(two) / 2)):
         classes, image, aux_0, aux_1, _, rcnn_0, _, text = (part.sum() for part in held.split(ends.tolist()))

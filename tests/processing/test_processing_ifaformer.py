@@ -48,6 +48,30 @@ def decode(processor, ids):
 
 
 class TestText:
+    def test_shapes_of_words(self, make_processor):
+        processor = make_processor(word_shapes=True)
+        words = ["@Jordan", "met", "NYC", "A", "iPhone", "2017", "#", "http://t.co/a", "7th", "北京", "unaffable"]
+        data = processor(text=words, is_split_into_words=True)
+        (of_tokens,) = data["word_shape_ids"]
+        word_ids = processor.encode_text([words], True)[0].word_ids
+        expected = dict(enumerate([7, 4, 6, 5, 8, 3, 2, 1, 4, 9, 4]))
+        assert of_tokens == [expected.get(word, 0) for word in word_ids] and len(of_tokens) == len(
+            data["input_ids"][0]
+        )
+        assert "word_shape_ids" in processor.model_input_names
+        assert processor.config_fields["word_shapes"] and not make_processor().config_fields["word_shapes"]
+        batch = processor(text=[words, ["met"]], is_split_into_words=True, return_tensors="pt")
+        assert batch["word_shape_ids"].tolist()[1][:3] == [0, 4, 0] and batch["word_shape_ids"][1, 3:].sum() == 0
+        assert "word_shape_ids" not in make_processor()(text=words, is_split_into_words=True)
+
+    def test_markers_have_no_shape(self, make_processor):
+        processor = make_processor(word_shapes=True, relations=["None", "peer"])
+        processor.add_entity_markers()
+        data = processor(text=["NYC met Paris"], heads=[{"start": 0, "end": 1}], tails=[{"start": 2, "end": 3}])
+        (tokens,) = [processor.tokenizer.convert_ids_to_tokens(ids) for ids in data["input_ids"]]
+        shapes = [shape for token, shape in zip(tokens, data["word_shape_ids"][0], strict=True) if token[0] in "<["]
+        assert shapes == [0] * 6 and set(data["word_shape_ids"][0]) == {0, 6, 4, 7}
+
     def test_first_tokens_are_scored_in_the_word_scheme(self, make_processor):
         processor = make_processor()
         data = processor(text=WORDS, word_labels=TAGS, is_split_into_words=True)

@@ -36,6 +36,7 @@ from .tokenizing import (
     longest_text,
     per_text,
     readable,
+    separate_words,
     to_words,
     token_features,
     tower_config,
@@ -182,8 +183,9 @@ class IFAformerProcessor(ProcessorMixin):
         if tokenizer is None:
             if text_model is None:
                 raise ValueError("The processor needs a tokenizer: give text_model or tokenizer.")
-            # RoBERTa's tokenizers take words only with this option; BERT's do not know it.
+            # RoBERTa's tokenizers take words only with this option. BERT's do not know it, others have no such option.
             tokenizer = AutoTokenizer.from_pretrained(text_model, config=text_config, add_prefix_space=True)
+            separate_words(tokenizer)
         if "max_length" not in options:
             options["max_length"] = longest_text(tokenizer, text_config)
         patch_size = (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import regex
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
+from tokenizers import normalizers
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
@@ -57,12 +58,27 @@ def check_tokenizer(tokenizer: Any) -> None:
         raise ValueError("The tokenizer has no vocabulary. Is its file, such as tokenizer.json, in the folder?")
     if tokenizer is not None and tokenizer.pad_token_id is None:
         raise ValueError("The tokenizer has no padding token. Is the file tokenizer_config.json whole?")
-    pre_tokenizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
-    if isinstance(pre_tokenizer, ByteLevel) and not pre_tokenizer.add_prefix_space:
+    if tokenizer is not None and continues_words(tokenizer):
         raise ValueError(
             "The tokenizer would read a word as the continuation of the one before. Load it with "
-            "add_prefix_space=True."
+            "add_prefix_space=True, or let from_vision_text_pretrained() load it."
         )
+
+
+def continues_words(tokenizer: Any) -> bool:
+    """Whether a tokenizer reads the second word of a list as if no space stood before it."""
+    if not tokenizer.is_fast:  # Of those, words are given one by one.
+        return False
+    of_words = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    return of_words != tokenizer("a a", add_special_tokens=False)["input_ids"]
+
+
+def separate_words(tokenizer: Any) -> None:
+    """Make a tokenizer read each word of a list as if a space stood before it, as it is in a text."""
+    if continues_words(tokenizer):
+        backend = tokenizer.backend_tokenizer
+        own = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
 
 
 @dataclass

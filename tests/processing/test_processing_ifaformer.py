@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List
 from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -18,6 +19,8 @@ from transformers import (
     BitImageProcessorPil,
     CLIPVisionModel,
     Dinov2Config,
+    ModernBertConfig,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaTokenizer,
     SiglipImageProcessorPil,
@@ -131,7 +134,7 @@ class TestText:
             make_processor()(text=[], is_split_into_words=is_split)
 
     def test_a_tokenizer_of_bytes_must_know_that_it_reads_words(self, make_processor):
-        vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
+        vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120"))}
         arguments = {"vocab": vocabulary, "merges": []}
         with pytest.raises(ValueError, match="Load it with add_prefix_space=True"):
             make_processor(tokenizer=RobertaTokenizer(**arguments))
@@ -466,6 +469,34 @@ class TestFromPretrained:
         processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "roberta")
         assert processor.encode_text(["a a"])[0].word_ids[1:-1] == [0, 1]
         assert processor.encode_text(["a " * 9])[0].word_ids[1:-1] == [0, 1, 2, 3] and processor.max_length == 6
+
+    @pytest.mark.parametrize("kind", ["bytes", "spaces are letters"])
+    def test_a_tokenizer_that_knows_no_words(self, towers, tmp_path, kind):
+        """Those of ModernBERT and of mmBERT, which have no option for it."""
+        backend = Tokenizer(models.BPE())
+        if kind == "bytes":
+            backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        else:
+            backend.normalizer = normalizers.Replace(" ", "\u2581")
+            backend.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+        trainer = trainers.BpeTrainer(special_tokens=["[CLS]", "[SEP]", "[PAD]"], vocab_size=60)
+        backend.train_from_iterator(["a man met a man in a town"] * 9, trainer)
+        special = [("[CLS]", 0), ("[SEP]", 1)]
+        backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+        tokens = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **tokens, model_max_length=40)
+        tokenizer.save_pretrained(tmp_path / "text")
+        with pytest.raises(ValueError, match="continuation of the one before"):
+            IFAformerProcessor.from_vision_text_pretrained(towers[0], tokenizer=tokenizer)
+        ModernBertConfig(vocab_size=60).save_pretrained(tmp_path / "text")
+        processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "text")
+        processor.save_pretrained(tmp_path / "processor")
+        words = ["met", "a", "man"]
+        for of_words in (processor, IFAformerProcessor.from_pretrained(tmp_path / "processor")):
+            encoded = of_words.encode_text([words], is_split_into_words=True)[0]
+            whole = tokenizer(" " + " ".join(words))["input_ids"]
+            assert encoded.input_ids == whole and {*encoded.word_ids} == {None, 0, 1, 2}
+            assert of_words.encode_text(["met a man"])[0].input_ids == whole
 
     def test_texts_are_cut_at_what_the_tokenizer_is_made_for(self, towers, make_processor):
         tokenizer = make_processor().tokenizer

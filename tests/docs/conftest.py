@@ -66,7 +66,18 @@ def write_pairs(folder):
 
 def write_towers(folder):
     """Tiny towers with random weights under the names of the pretrained ones."""
-    from transformers import BertConfig, BertModel, CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+    from transformers import (
+        BertConfig,
+        BertModel,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        ModernBertConfig,
+        ModernBertModel,
+        SiglipImageProcessorPil,
+        SiglipVisionConfig,
+        SiglipVisionModel,
+    )
 
     from processing.features.tokenizer_training import train_wordpiece
 
@@ -77,6 +88,12 @@ def write_towers(folder):
     tokenizer.save_pretrained(text)
     CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=32)).save_pretrained(vision)
     CLIPImageProcessorPil().save_pretrained(vision)
+    text, vision = folder / "answerdotai" / "ModernBERT-base", folder / "google" / "siglip-base-patch16-224"
+    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
+    ModernBertModel(ModernBertConfig(**sizes, vocab_size=len(tokenizer), **ids)).save_pretrained(text)
+    tokenizer.save_pretrained(text)
+    SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=224, patch_size=16)).save_pretrained(vision)
+    SiglipImageProcessorPil().save_pretrained(vision)
 
 
 @pytest.fixture(scope="session")

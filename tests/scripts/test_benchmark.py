@@ -83,7 +83,7 @@ def test_models_and_growth(run_benchmark, tmp_path):
         (("--device", "foo"), "--device must be a device of this machine"),
         (("--tokenizer", "nope"), "load the files"),
         (("--batch_size", "0"), "batch_size must be at least 1, got 0"),
-        (("--text_config", '{"hidden_size": 25}'), "The towers must agree on hidden_size"),
+        (("--text_config", '{"hidden_size": 25}'), r"hidden_size \(25\) of the text tower must be a multiple"),
         (("--output", "/dev/full"), "No space left"),
     ],
 )

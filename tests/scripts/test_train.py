@@ -169,7 +169,7 @@ def test_what_ends_a_training_is_the_last_line(run_here, before_step, happens, m
         (("--search_trials", "-1"), "must be 1 or more, got -1"),
         (("--search_space", '{"weight_decay": [0.1]}'), "must be 1 or more, got 0"),
         (("--attention_variant", "deepke"), "max_seq_length"),
-        (("--text_config", '{"hidden_size": 24, "num_attention_heads": 5}'), "of the text tower must be a multiple of its"),
+        (("--text_config", '{"hidden_size": 24, "num_attention_heads": 5}'), "of the text tower must be a multiple"),
         (("--vision_config", '{"image_size": "wide"}', "--max_seq_length", "9"), "'image_size' expected"),
         (("--task", "re"), "These data are for the task ner"),
     ],

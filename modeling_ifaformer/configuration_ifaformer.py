@@ -62,6 +62,7 @@ class TaggerConfig(PreTrainedConfig):
     image_size: int | None = None
     use_whole_image: bool | None = None
     word_shapes: bool = False
+    text_window: int | None = None
     classifier_dropout: float | int | None = None
     initializer_range: float = 0.02
     # Not `temperature`, which the library takes for a setting of text generation and may refuse to save.
@@ -140,9 +141,18 @@ class TaggerConfig(PreTrainedConfig):
         is_roberta = text.model_type in ("roberta", "xlm-roberta")
         return text.max_position_embeddings - (text.pad_token_id + 1 if is_roberta else 0)
 
+    @property
+    def window_length(self) -> int | None:
+        """How many tokens of a text a model for entities reads at once; None for any number."""
+        return self.max_text_length if self.text_window is None else self.text_window
+
     def _shared_problems(self):
         if not 0 < self.calibration_temperature < math.inf:
             yield f"calibration_temperature must be a number above 0, got {self.calibration_temperature}."
+        window, longest = self.text_window, self.max_text_length
+        if window is not None and not 3 <= window <= (window if longest is None else longest):
+            limit = "at least 3" if longest is None else f"between 3 and {longest}"
+            yield f"text_window must be {limit} tokens, got {window}."
         if self.id2label is None:
             return
         if len(set(self.id2label.values())) != len(self.id2label):
@@ -194,6 +204,9 @@ class IFAformerConfig(TaggerConfig):
             Whether the model is also told the shape of each word, such as lower case, capitals or digits, which the
             tokens of an uncased text tower do not show. The learnt embedding of the shape is added to that of the
             token. It begins at zero.
+        text_window (`int`, *optional*):
+            How many tokens of a text a model for entities reads at once. Longer texts are read in windows that overlap
+            by half, see [`TextWindows`]. Defaults to `max_text_length`.
         text_attends_vision, vision_attends_text (`bool`, default to `True`):
             The two directions of fusion. Without the first the output depends on the text alone.
         classifier_dropout (`float`, *optional*): Defaults to the published 0.1 for tokens and 0.5 for relations.
@@ -287,6 +300,8 @@ class IFAformerConfig(TaggerConfig):
                 "attention_variant='deepke' never embeds the whole image; set use_whole_image=False or use the "
                 "'corrected' variant."
             )
+        if self.attention_variant == "deepke" and self.text_window is not None:
+            yield "attention_variant='deepke' pads all texts to one length, and has no text_window."
 
     def _tower_problems(self):
         text, vision = self.text_config, self.vision_config

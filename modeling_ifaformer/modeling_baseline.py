@@ -15,6 +15,7 @@ from .model_inputs import check_texts, given_pictures, scored_mask, warn_of_unus
 from .modeling_outputs import IFAformerTokenClassifierOutput
 from .packing import PackedTokens
 from .pretrained import IFAformerPreTrainedModel
+from .text_windows import windows_of
 
 
 def span_mixing(labels: list[str]) -> torch.Tensor:
@@ -267,11 +268,11 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         of what else is given and not used.
 
         Raises:
-            ValueError: for a text longer than the tower's positions; pixels or masks of the wrong shape; more crops
-                than configured; a text without a single token; and as the CRF.
+            ValueError: for pixels or masks of the wrong shape; more crops than configured; a text without a single
+                token; and as the CRF.
         """
         warn_without_labels(self.training, labels)
-        check_texts(input_ids.shape, attention_mask, self.config.max_text_length)
+        check_texts(input_ids.shape, attention_mask, None)
         text = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         visual, unused = None, {"byte_ids": byte_ids}
         if self.config.system == "cnn_bilstm":
@@ -282,7 +283,13 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             crops = {"aux": (aux_pixel_values, aux_crop_mask), "rcnn": (rcnn_pixel_values, rcnn_crop_mask)}
             visual = self.see(input_ids.shape[0], pixel_values, image_mask, crops)
         warn_of_unused(self.config.system, {**unused, **kwargs})
+        windows = windows_of(self.config, text)
+        if windows is not None:
+            text = windows.inputs(text)
+            visual = None if visual is None else VisualTokens(*(values[windows.rows] for values in visual))
         states, span_states = self.encoder(text, visual)
+        if windows is not None:
+            states, span_states = (of if of is None else windows.merge(of) for of in (states, span_states))
         logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
         span_logits = None

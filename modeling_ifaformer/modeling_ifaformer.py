@@ -22,6 +22,7 @@ from .modernbert_tower import IFAformerModernBertModel
 from .packing import Attended, PackedTokens, RowLengths, additive_mask, deepke_mask, values_at_hand
 from .pretrained import IFAformerPreTrainedModel
 from .siglip_tower import IFAformerSiglipModel
+from .text_windows import check_no_states, windows_of
 from .towers import lent_projections, mix_positions
 from .vit_tower import IFAformerDinov2Model, IFAformerViTModel
 
@@ -307,14 +308,31 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*):
                 Label ids, -100 where nothing is scored.
 
-        The other arguments, and errors besides those of the CRF, are those of [`IFAformerModel.forward`].
+        The other arguments, and errors besides those of the CRF, are those of [`IFAformerModel.forward`]. Texts may be
+        of any length: those longer than the `window_length` are read in windows, which give no hidden states and no
+        attentions, so that asking for these is a ValueError.
         """
         warn_without_labels(self.training, labels)
-        pictures = (pixel_values, image_mask, aux_pixel_values, aux_crop_mask, rcnn_pixel_values, rcnn_crop_mask)
-        kwargs |= {"inputs_embeds": inputs_embeds, "word_shape_ids": word_shape_ids}
-        kwargs |= {"output_pooled": False, "return_dict": True}
-        outputs = self.ifaformer(input_ids, attention_mask, token_type_ids, *pictures, **kwargs)
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, num_labels)
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "pixel_values": pixel_values,
+            "image_mask": image_mask,
+            "aux_pixel_values": aux_pixel_values,
+            "aux_crop_mask": aux_crop_mask,
+            "rcnn_pixel_values": rcnn_pixel_values,
+            "rcnn_crop_mask": rcnn_crop_mask,
+            "inputs_embeds": inputs_embeds,
+            "word_shape_ids": word_shape_ids,
+        }
+        windows = None if self.config.attention_variant == "deepke" else windows_of(self.config, inputs)
+        if windows is not None:
+            check_no_states(self.config, kwargs)
+            inputs = windows.inputs(inputs)
+        outputs = self.ifaformer(**inputs, **{**kwargs, "output_pooled": False, "return_dict": True})
+        states = outputs.last_hidden_state if windows is None else windows.merge(outputs.last_hidden_state)
+        logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
         return IFAformerTokenClassifierOutput(
             loss=None if labels is None else -self.crf(logits, labels, scored).mean(),

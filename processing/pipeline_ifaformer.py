@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import fields, replace
 from functools import partial
 from types import MappingProxyType
@@ -75,9 +74,7 @@ class IFAformerPipeline(Pipeline):
             raise ValueError(f"{type(self).__name__} needs the processor that was saved with the model: processor=...")
         self.check_model(model)
         processor.check_config(model.config)
-        if processor.max_length is None:  # what the text tower can take, without a change to the caller's object
-            processor = copy(processor)
-            processor.max_length = model.config.max_text_length
+        processor = processor.for_model_of(model.config)
         self.relation_extractor = relation_extractor
         if relation_extractor is not None:
             if not hasattr(relation_extractor, "add_relations") or hasattr(self, "add_relations"):

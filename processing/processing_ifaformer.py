@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -62,8 +63,9 @@ class IFAformerProcessor(ProcessorMixin):
             extraction: every text has a head and a tail entity, and words have no tags.
         negative_relation (`str`, *optional*): the relation of pairs between which none holds. Defaults to `None` in
             quotes, as MNRE calls it, where that is among the relations.
-        max_length (`int`, *optional*): longest text in tokens; longer ones are cut. None cuts nothing. With
-            `relations` and the `word` scheme the part around the two entities is kept, see [`context_window`].
+        max_length (`int`, *optional*): longest text in tokens; longer ones are cut. None cuts nothing: a model for
+            entities reads long texts in windows. With `relations` and the `word` scheme the part around the two
+            entities is kept, see [`context_window`].
         pad_to_max_length (`bool`, defaults to `False`): pad every batch to `max_length`, as the `deepke` attention
             variant needs, rather than to its longest text.
         label_scheme, num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
@@ -166,9 +168,9 @@ class IFAformerProcessor(ProcessorMixin):
             dataset: rows as `load_data` gives them, or its splits. The processor gets their tags or their relations;
                 with relations, the entity markers are added to the tokenizer.
             image_processor, tokenizer: win over those of the checkpoints, which may then be left out.
-            **options: of the constructor. `max_length` defaults to the longest text that the tokenizer and the text
-                checkpoint are both made for. With None, nothing is cut. Sizes of crops default to whole patches of the
-                vision checkpoint, those nearest to 128 and 64.
+            **options: of the constructor. With relations, `max_length` defaults to the longest text that the tokenizer
+                and the text checkpoint are both made for. With None, nothing is cut. Sizes of crops default to whole
+                patches of the vision checkpoint, those nearest to 128 and 64.
 
         Raises:
             ValueError: for a part that neither a checkpoint nor an argument gives, a data set without a column
@@ -186,8 +188,6 @@ class IFAformerProcessor(ProcessorMixin):
             # RoBERTa's tokenizers take words only with this option. BERT's do not know it, others have no such option.
             tokenizer = AutoTokenizer.from_pretrained(text_model, config=text_config, add_prefix_space=True)
             separate_words(tokenizer)
-        if "max_length" not in options:
-            options["max_length"] = longest_text(tokenizer, text_config)
         patch_size = (
             1 if vision_model is None else getattr(tower_config(vision_model, "vision_config"), "patch_size", 1)
         )
@@ -196,6 +196,8 @@ class IFAformerProcessor(ProcessorMixin):
                 options[name] = max(1, round(size / patch_size)) * patch_size
         if dataset is not None:
             options |= answers_of(dataset)
+        if options.get("relations") is not None:
+            options.setdefault("max_length", longest_text(tokenizer, text_config))
         processor = cls(image_processor, tokenizer, **options)
         if processor.relations is not None:
             processor.add_entity_markers()
@@ -215,6 +217,23 @@ class IFAformerProcessor(ProcessorMixin):
             fields["image_size"] = picture_size(self.image_processor)
         of_bytes = {} if self.max_word_bytes is None else {"max_word_bytes": self.max_word_bytes}
         return fields | of_bytes | {"vocab_size": len(self.tokenizer)}
+
+    def for_model_of(self, config: Any) -> "IFAformerProcessor":
+        """
+        This processor, or a copy that cuts texts as a model of that configuration needs it. For relations it cuts what
+        is longer than the text tower takes. For entities it leaves that to the model's windows, also where its
+        `max_length` is that of the text tower, as processors had it that were saved before there were windows.
+        """
+        longest, limit = config.max_text_length, self.max_length
+        if self.relations is not None:
+            limit = longest if limit is None else limit
+        elif limit == longest and not self.pad_to_max_length:
+            limit = None
+        if limit == self.max_length:
+            return self
+        fitting = copy(self)
+        fitting.max_length = limit
+        return fitting
 
     def check_config(self, config: Any) -> None:
         """Check that this processor fits a model of that configuration; a ValueError names all differences."""

@@ -54,7 +54,7 @@ def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProce
 
 def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrainedModel, IFAformerProcessor]:
     """
-    A model in evaluation mode and its processor, which cuts texts to what the model can take.
+    A model in evaluation mode and its processor, see [`IFAformerProcessor.for_model_of`].
 
     Raises:
         OSError: as for [`load_processor`].
@@ -65,9 +65,7 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
     auto_classes: dict[str, Any] = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
     model = _whole_model(name_or_path, auto_classes[task_of(processor)])
     _check_fit(name_or_path, processor, model)
-    if processor.max_length is None:
-        processor.max_length = model.config.max_text_length
-    return model, processor
+    return model, processor.for_model_of(model.config)
 
 
 def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:

@@ -155,9 +155,7 @@ def baseline_processor(
     )
     fields = {**with_vocabulary(towers, processor, system), **of_system, **processor.config_fields}
     config = BaselineConfig.from_vision_text_pretrained(**fields)
-    if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
-        processor.max_length = config.max_text_length
-    return processor
+    return processor.for_model_of(config)
 
 
 def baseline_model(

@@ -186,8 +186,7 @@ def build_processor(
     # What the model's configuration refuses is said now, before features are prepared.
     fields = {**with_vocabulary(towers, processor, system), **processor.config_fields}
     config = IFAformerConfig.from_vision_text_pretrained(**fields)
-    if max_length is None:  # A fresh text tower has no checkpoint that the processor could ask.
-        processor.max_length = config.max_text_length
+    processor = processor.for_model_of(config)
     if processor.relations is not None and processor.negative_relation is None:
         logger.warning(
             f"None of the relations {', '.join(processor.relations)} is known to say that there is none, so all of "

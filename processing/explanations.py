@@ -11,8 +11,13 @@ from typing import Any
 
 import torch
 
+from .collator import TOKEN_PADDING
 from .columns import CROP_KINDS
 from .labels import first_positions
+from .problems import Problem
+
+
+NOT_FOLLOWED = "the text is read in windows, in which explain='attention' cannot be followed; use 'occlusion'"
 
 
 # Of each row, of each of its entities, the positions of the first tokens of its words.
@@ -225,7 +230,8 @@ def add_shares(
     entities: Sequence[Sequence[dict[str, Any]]],
 ) -> None:
     """
-    Give each entity its `shares`, see [`IFAformerPipeline.__call__`].
+    Give each entity its `shares`, see [`IFAformerPipeline.__call__`]. A row that the model reads in windows gets a
+    problem, and no shares, where the method follows attention.
 
     Args:
         method: one of `METHODS`.
@@ -233,6 +239,21 @@ def add_shares(
         rows: of the batch, as [`PipelineRow`].
         entities: of each row.
     """
+    window = getattr(model.config, "window_length", None)
+    if method == "attention" and window is not None and inputs["input_ids"].shape[1] > window:
+        whole = [number for number, row in enumerate(rows) if row.num_tokens <= window]
+        for row in rows:
+            if row.num_tokens > window:
+                details = f"(it has {row.num_tokens} tokens, and {window} are read at once)"
+                row.problems.append(Problem(NOT_FOLLOWED, "text", details=details))
+        if not whole:
+            return
+        length = max(rows[number].num_tokens for number in whole)
+        inputs = {
+            name: of[whole, :length] if name in TOKEN_PADDING or name == "input_ids" else of[whole]
+            for name, of in inputs.items()
+        }
+        tag_ids, rows, entities = tag_ids[whole, :length], *([of[i] for i in whole] for of in (rows, entities))
     positions = []
     for row, of_row in zip(rows, entities, strict=True):
         first = {row.offsets[word][0]: position for word, position in first_positions(row.tokens.word_ids).items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import regex
 from tokenizers import normalizers
+from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
@@ -67,7 +68,8 @@ def check_tokenizer(tokenizer: Any) -> None:
 
 def continues_words(tokenizer: Any) -> bool:
     """Whether a tokenizer reads the second word of a list as if no space stood before it."""
-    if not tokenizer.is_fast:  # Of those, words are given one by one.
+    # Python tokenizers are given word by word, and of these models a word is an entry as a whole.
+    if not tokenizer.is_fast or isinstance(tokenizer.backend_tokenizer.model, WordLevel):
         return False
     of_words = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     return of_words != tokenizer("a a", add_special_tokens=False)["input_ids"]

@@ -466,9 +466,9 @@ class TestFromPretrained:
         vocabulary = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "a", "\u0120a"))}
         RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=6).save_pretrained(tmp_path / "roberta")
         RobertaConfig(max_position_embeddings=8).save_pretrained(tmp_path / "roberta")
-        processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "roberta")
+        processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tmp_path / "roberta", max_length=6)
         assert processor.encode_text(["a a"])[0].word_ids[1:-1] == [0, 1]
-        assert processor.encode_text(["a " * 9])[0].word_ids[1:-1] == [0, 1, 2, 3] and processor.max_length == 6
+        assert processor.encode_text(["a " * 9])[0].word_ids[1:-1] == [0, 1, 2, 3]
 
     @pytest.mark.parametrize("kind", ["bytes", "spaces are letters"])
     def test_a_tokenizer_that_knows_no_words(self, towers, tmp_path, kind):
@@ -503,9 +503,11 @@ class TestFromPretrained:
         limits = []
         for longest, options in ((40, {}), (40, {"max_length": 7}), (40, {"max_length": None}), (int(1e30), {})):
             tokenizer.model_max_length = longest
+            options |= {"relations": ["None", "peer"]}
             processor = IFAformerProcessor.from_vision_text_pretrained(towers[0], tokenizer=tokenizer, **options)
             limits.append(processor.max_length)
         assert limits == [40, 7, None, None]
+        assert IFAformerProcessor.from_vision_text_pretrained(towers[0], tokenizer=tokenizer).max_length is None
 
     @pytest.mark.parametrize(
         ("config", "longest"),
@@ -520,6 +522,7 @@ class TestFromPretrained:
         limits = []
         for stated, options in ((int(1e30), {}), (15, {}), (40, {}), (40, {"max_length": None})):
             tokenizer.model_max_length = stated
+            options |= {"relations": ["None", "peer"]}
             made = IFAformerProcessor.from_vision_text_pretrained(towers[0], text, tokenizer=tokenizer, **options)
             limits.append(made.max_length)
         assert limits == [longest, 15, longest, None]
@@ -681,7 +684,7 @@ if entry == "modeling_ifaformer":
 for loader in loaders:
     loader.from_pretrained(folder)
     assert not messages, (loader, messages)
-assert IFAformerProcessor.from_vision_text_pretrained(folder, folder).max_length == 50
+assert IFAformerProcessor.from_vision_text_pretrained(folder, folder).tokenizer.is_fast
 assert not messages, messages
 assert not any(name.startswith("transformers_modules.") for name in sys.modules)
 """

@@ -31,7 +31,7 @@ class DataArguments(DataSourceArguments):
     task: str = option("The model finds entities (ner), or the relation of two entities (re).", "ner", TASKS)
     preprocessing_num_workers: int | None = option("How many processes prepare features. By default it is one.")
     max_seq_length: int | None = option(
-        "Cut texts to this many tokens. By default nothing is cut, and texts with relations are cut to what the tower takes."
+        "Cut texts to this many tokens. By default nothing is cut, but texts with relations to what the tower takes."
     )
     mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
     modality_dropout: float = option(

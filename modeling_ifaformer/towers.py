@@ -223,7 +223,15 @@ class Tower:
 
 
 class WordShapeEmbedding(nn.Embedding):
-    """Embeddings of shapes of words, which begin at zero: at first nothing changes."""
+    """
+    Embeddings of shapes of words, which begin at zero: at first nothing changes. They are `SCALE` times the weights, so
+    that with the small learning rate of a pretrained tower they are learnt in some hundred steps.
+    """
+
+    SCALE = 10.0
+
+    def forward(self, shape_ids: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.SCALE * super().forward(shape_ids)
 
 
 class TextTower(Tower):

@@ -224,8 +224,8 @@ class Tower:
 
 class WordShapeEmbedding(nn.Embedding):
     """
-    Embeddings of shapes of words, which begin at zero: at first nothing changes. They are `SCALE` times the weights, so
-    that with the small learning rate of a pretrained tower they are learnt in some hundred steps.
+    Embeddings of shapes of words, which begin at zero: at first nothing changes. They are `SCALE` times the weights,
+    so that with the small learning rate of a pretrained tower they are learnt in some hundred steps.
     """
 
     SCALE = 10.0

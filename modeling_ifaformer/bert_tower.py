@@ -142,8 +142,10 @@ class IFAformerTextModel(TextTower, BertPreTrainedModel):
         input_ids: torch.LongTensor | None,
         token_type_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor | None,
+        **word_shape_ids: torch.Tensor,
     ) -> torch.Tensor:
-        states = self.embeddings(input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds)
+        inputs = {"input_ids": input_ids, "token_type_ids": token_type_ids, "inputs_embeds": inputs_embeds}
+        states = self.embeddings(**inputs, **word_shape_ids)
         return self.embeddings_project(states) if hasattr(self, "embeddings_project") else states
 
     def unused(self) -> list[Any]:

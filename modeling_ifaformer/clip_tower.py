@@ -88,5 +88,8 @@ class IFAformerVisionModel(VisionTower, CLIPPreTrainedModel):
         """The tokens as they are, which CLIP's pre-LayerNorm has brought to a scale."""
         return tokens
 
+    def lending_norm(self) -> None:
+        return None
+
     def unused(self) -> list[Any]:
         return [self.post_layernorm]

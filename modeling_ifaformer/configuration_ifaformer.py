@@ -136,7 +136,7 @@ class TaggerConfig(PreTrainedConfig):
         without a text tower.
         """
         text = self.text_config
-        if text is None:
+        if getattr(text, "max_position_embeddings", None) is None:
             return None
         is_roberta = text.model_type in ("roberta", "xlm-roberta")
         return text.max_position_embeddings - (text.pad_token_id + 1 if is_roberta else 0)
@@ -149,7 +149,8 @@ class TaggerConfig(PreTrainedConfig):
     def _shared_problems(self):
         if not 0 < self.calibration_temperature < math.inf:
             yield f"calibration_temperature must be a number above 0, got {self.calibration_temperature}."
-        window, longest = self.text_window, self.max_text_length
+        window = self.text_window
+        longest = None if window is None else self.max_text_length
         if window is not None and not 3 <= window <= (window if longest is None else longest):
             limit = "at least 3" if longest is None else f"between 3 and {longest}"
             yield f"text_window must be {limit} tokens, got {window}."
@@ -314,6 +315,8 @@ class IFAformerConfig(TaggerConfig):
             )
             return
         for name, tower in (("text", text), ("vision", vision)):
+            if name == "text" and text.model_type not in TEXT_MODEL_TYPES:
+                continue
             if tower.hidden_size % tower.num_attention_heads:
                 yield (
                     f"hidden_size ({tower.hidden_size}) of the {name} tower must be a multiple of its "

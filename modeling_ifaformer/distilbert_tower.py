@@ -32,7 +32,7 @@ class IFAformerDistilBertModel(TextTower, DistilBertModel):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self.lend_layers()
+        self.take_layers_apart()
 
     @property
     def layers(self) -> Any:

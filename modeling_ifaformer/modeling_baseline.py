@@ -15,7 +15,7 @@ from .model_inputs import check_texts, given_pictures, scored_mask, warn_of_unus
 from .modeling_outputs import IFAformerTokenClassifierOutput
 from .packing import PackedTokens
 from .pretrained import IFAformerPreTrainedModel
-from .text_windows import windows_of
+from .text_windows import TextWindows, windows_of
 
 
 def span_mixing(labels: list[str]) -> torch.Tensor:
@@ -241,6 +241,16 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         boxes = states.new_tensor(WHOLE_PICTURE).expand(batch_size, 1, 5)
         return VisualTokens(states, states.new_ones(batch_size, 1, dtype=torch.bool), boxes)
 
+    def _of_windows(
+        self, windows: TextWindows, text: Mapping[str, Any], seen: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor | None]:
+        """States and span states of texts that are read in windows, each with what is seen beside its text."""
+        parts = []
+        for part in windows.parts({**text, **seen}):
+            visual = VisualTokens(**{name: part.pop(name) for name in seen}) if seen else None
+            parts.append(self.encoder(part, visual))
+        return [None if of[0] is None else windows.merge(torch.cat(of)) for of in zip(*parts, strict=True)]
+
     @can_return_tuple
     def forward(
         self,
@@ -284,12 +294,11 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
             visual = self.see(input_ids.shape[0], pixel_values, image_mask, crops)
         warn_of_unused(self.config.system, {**unused, **kwargs})
         windows = windows_of(self.config, text)
-        if windows is not None:
-            text = windows.inputs(text)
-            visual = None if visual is None else VisualTokens(*(values[windows.rows] for values in visual))
-        states, span_states = self.encoder(text, visual)
-        if windows is not None:
-            states, span_states = (of if of is None else windows.merge(of) for of in (states, span_states))
+        if windows is None:
+            states, span_states = self.encoder(text, visual)
+        else:
+            seen = {} if visual is None else visual._asdict()
+            states, span_states = self._of_windows(windows, text, seen)
         logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
         span_logits = None

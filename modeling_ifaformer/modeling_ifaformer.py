@@ -61,7 +61,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         fused = {"num_fused_layers": config.num_fused_layers} if config.attention_variant == "mkgformer" else {}
         self.text_model = TEXT_TOWERS[text.model_type](text, **fused)
         if config.word_shapes:
-            self.text_model.embed_word_shapes()
+            self.text_model.add_word_shapes()
         crop_positions = {kind: config.num_crop_positions(kind) for kind in ("aux", "rcnn")}
         self.vision_model = VISION_TOWERS[vision.model_type](vision, crop_positions)
         widths = text.hidden_size, vision.hidden_size
@@ -140,9 +140,13 @@ class IFAformerModel(IFAformerPreTrainedModel):
         batch_size = text_shape[0]
         check_texts(text_shape, attention_mask, config.max_text_length)
 
-        if config.word_shapes:
-            input_ids, inputs_embeds = None, self._with_word_shapes(input_ids, inputs_embeds, word_shape_ids)
-        text = self.text_model(input_ids, token_type_ids, inputs_embeds)  # (B, T, D)
+        if config.word_shapes and word_shape_ids is None:
+            raise ValueError(
+                "word_shape_ids are needed, since the configuration has word_shapes=True. Take them from the "
+                "processor of this model."
+            )
+        shapes = {"word_shape_ids": word_shape_ids} if config.word_shapes else {}
+        text = self.text_model(input_ids, token_type_ids, inputs_embeds, **shapes)  # (B, T, D)
         text_real = text.new_ones(text_shape).bool() if attention_mask is None else attention_mask.bool()
         vision: Any = None  # tensors where the vision tower runs
         visual_real: Any = None
@@ -241,18 +245,6 @@ class IFAformerModel(IFAformerPreTrainedModel):
             image_attentions=tuple(image_attentions) if output_attentions else None,
         )
 
-    def _with_word_shapes(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, word_shape_ids: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Embeddings of tokens with those of their words' shapes (B, T, D)."""
-        if word_shape_ids is None:
-            raise ValueError(
-                "word_shape_ids are needed, since the configuration has word_shapes=True. Take them from the "
-                "processor of this model."
-            )
-        words = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        return words + self.text_model.word_shape_embeddings(word_shape_ids)
-
 
 def _projected(
     projections: nn.ModuleList | None, layer: int, key_values: tuple[torch.Tensor, ...]
@@ -327,11 +319,14 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             "word_shape_ids": word_shape_ids,
         }
         windows = None if self.config.attention_variant == "deepke" else windows_of(self.config, inputs)
-        if windows is not None:
+        kwargs |= {"output_pooled": False, "return_dict": True}
+        if windows is None:
+            outputs = self.ifaformer(**inputs, **kwargs)
+            states = outputs.last_hidden_state
+        else:
             check_no_states(self.config, kwargs)
-            inputs = windows.inputs(inputs)
-        outputs = self.ifaformer(**inputs, **{**kwargs, "output_pooled": False, "return_dict": True})
-        states = outputs.last_hidden_state if windows is None else windows.merge(outputs.last_hidden_state)
+            parts = [self.ifaformer(**part, **kwargs) for part in windows.parts(inputs)]
+            outputs, states = parts[0], windows.merge(torch.cat([part.last_hidden_state for part in parts]))
         logits = self.classifier(self.dropout(states))  # (B, T, num_labels)
         scored = scored_mask(self.config, logits, attention_mask, crf_mask, labels)
         return IFAformerTokenClassifierOutput(

@@ -36,7 +36,7 @@ class IFAformerModernBertModel(TextTower, ModernBertModel):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self.lend_layers()
+        self.take_layers_apart()
 
     def layer_positions(
         self, hidden_states: torch.Tensor, pack: Callable[[torch.Tensor], torch.Tensor]

@@ -107,15 +107,19 @@ class IFAformerPreTrainedModel(PreTrainedModel):
             unused += layers[num_run - 1].behind_key_values()
             borrowed = [*(base.text_to_vision or [])]
             unused += borrowed[-1:]
-            if self.config.text_config.num_hidden_layers == 1:
+            if self.config.text_config.num_hidden_layers == 1:  # The text reads embeddings alone.
                 unused += [*layers, *borrowed]
         if self.config.attention_variant == "deepke":
             unused += [layers[-1].self_attn.v_proj, vision.embeddings.position_embedding]
         if not self.config.text_attends_vision:
             unused.append(vision)
             unused += [module.fusion_dense for module in self.modules() if isinstance(module, FusedIntermediate)]
+        norm = vision.lending_norm()
+        is_trained = norm is not None and self.config.text_attends_vision and norm.weight.requires_grad
         for module in unused:
             module.requires_grad_(False)
+        if is_trained:
+            norm.requires_grad_(True)
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in `PreTrainedModel`; the folder tells every auto class and `pipeline` which of its files to take."""
@@ -220,7 +224,7 @@ def load_tower(
     # checkpoints lack and no head here uses.
     optional = (
         *("pooler.", "embeddings.aux_position", "embeddings.rcnn_position", "embeddings.visual_"),
-        "word_shape_embeddings.",
+        "embeddings.word_shape",
     )
     needed = {name for name in wanted if not name.startswith(optional) and ".fusion_dense." not in name}
     lacking = sorted(needed.intersection(missing))

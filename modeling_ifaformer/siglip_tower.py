@@ -17,7 +17,7 @@ class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):  # t
         return self.patch_embedding
 
     def class_tokens(self, is_deepke: bool) -> torch.Tensor:
-        return self.position_embedding.weight.new_zeros(1, 0, self.embed_dim)
+        return self.position_embedding(self.position_ids[:, :0])
 
     def picture_positions(self, size: int) -> torch.Tensor:
         num_patches = (size // self.patch_convolution().kernel_size[0]) ** 2
@@ -40,6 +40,9 @@ class IFAformerSiglipLayer(LendingLayer, SiglipEncoderLayer):  # type: ignore[mi
     def attention_and_dropout(self) -> tuple[nn.Module, float]:
         return self.self_attn, self.self_attn.dropout
 
+    def input_norm(self) -> nn.Module:
+        return self.layer_norm1
+
     def behind_key_values(self) -> list[nn.Module]:
         return [self.self_attn.q_proj, self.self_attn.out_proj, self.layer_norm2, self.mlp]
 
@@ -52,15 +55,12 @@ class IFAformerSiglipModel(VisionTower, SiglipVisionModel):
 
     def __init__(self, config: Any, crop_positions: dict[str, int]):
         super().__init__(config)
-        self.lend_layers()
-        self.embed_crops(crop_positions)
+        self.take_layers_apart()
+        self.add_crops(crop_positions)
 
     @property
     def layers(self) -> Any:
         return self.encoder.layers
-
-    def lend_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.layers[0].layer_norm1(tokens)
 
     def unused(self) -> list[Any]:
         return [self.post_layernorm, *([self.head] if self.use_head else [])]

@@ -5,14 +5,16 @@ overlap by half. Of a token that several windows hold, the one counts in whose m
 Shapes: B batch_size, T length of the longest text, W windows, L length of the longest window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from .configuration_ifaformer import TaggerConfig
+from .model_inputs import check_texts
 
 
+WINDOWS_AT_ONCE = 32  # each with the pictures of its text
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds", "word_shape_ids", "byte_ids")
 
 
@@ -29,48 +31,57 @@ class TextWindows:
         self.shape = mask.shape
         rows: list[int] = []
         windows: list[torch.Tensor] = []
-        places: list[torch.Tensor] = []  # of each text the window and the place in it from which a token comes
-        for row, of_row in enumerate(mask):
+        sources: list[torch.Tensor] = []  # of each text the window and the place in it from which a token comes
+        for row, of_row in enumerate(mask.cpu()):
             tokens = of_row.nonzero().squeeze(1)
-            starts = torch.tensor([0])
-            room = max(length, len(tokens))
-            if len(tokens) > length:
-                room, spare = length - 2, len(tokens) - length
+            starts, room, spare = torch.zeros(1, dtype=torch.long), len(tokens), len(tokens) - length
+            if spare > 0:
+                room = length - 2
                 starts = torch.tensor([*range(0, spare, max(room // 2, 1)), spare])
             first_window = len(rows)
             for start in starts.tolist():
-                part = tokens if len(tokens) <= length else tokens[[0, *range(start + 1, start + 1 + room), -1]]
+                inner = tokens[start + 1 : start + 1 + room]
+                windows.append(tokens if spare <= 0 else torch.cat([tokens[:1], inner, tokens[-1:]]))
                 rows.append(row)
-                windows.append(part)
-            inner = torch.arange(len(tokens)) - 1  # from the second token on
-            window = (inner[:, None] - starts - (room - 1) / 2).abs().argmin(dim=1)
-            place = inner - starts[window] + 1
-            if len(tokens) > length:
+            # Between the middles of two windows, the first counts up to half of the way.
+            numbers = torch.arange(len(tokens)) - 1  # from the second token on
+            halves = (starts[:-1] + starts[1:] + room - 1) / 2
+            window = torch.bucketize(numbers.float(), halves)
+            place = numbers - starts[window] + 1
+            if spare > 0:
                 window[-1], place[-1] = len(starts) - 1, length - 1
-            places.append(torch.stack([window + first_window, place]))
-        self.rows = torch.tensor(rows, device=mask.device)  # (W,) the text of each window
+            sources.append(torch.stack([window + first_window, place]))
         longest = max(map(len, windows))
-        self.positions = torch.zeros(len(rows), longest, dtype=torch.long)
-        self.mask = torch.zeros(len(rows), longest, dtype=torch.bool)  # (W, L)
+        positions = torch.zeros(len(rows), longest, dtype=torch.long)
+        is_real = torch.zeros(len(rows), longest, dtype=torch.bool)
         for number, part in enumerate(windows):
-            self.positions[number, : len(part)] = part.cpu()
-            self.mask[number, : len(part)] = True
-        window, place = torch.cat(places, dim=1)
-        self.sources = (window * longest + place).to(mask.device)  # (number of real tokens,) in the flattened windows
+            positions[number, : len(part)], is_real[number, : len(part)] = part, True
+        window, place = torch.cat(sources, dim=1)
+        device = mask.device
+        self.rows = torch.tensor(rows, device=device)  # (W,) the text of each window
+        self.positions, self.mask = positions.to(device), is_real.to(device)  # (W, L)
+        self.sources = (window * longest + place).to(device)  # (number of real tokens,) in the flattened windows
         self.targets = mask.flatten().nonzero().squeeze(1)  # in the flattened batch
-        self.positions, self.mask = self.positions.to(mask.device), self.mask.to(mask.device)
 
-    def of_tokens(self, values: torch.Tensor) -> torch.Tensor:
-        """(B, T, ...) -> (W, L, ...). Behind the end of a window stands the first token again."""
-        return values[self.rows[:, None], self.positions]
-
-    def inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs of the windows: those of tokens cut into windows, the others repeated for each."""
-        of_windows = {
-            name: value if value is None else self.of_tokens(value) if name in TOKEN_INPUTS else value[self.rows]
-            for name, value in inputs.items()
-        }
-        return {**of_windows, "attention_mask": self.mask}
+    def parts(self, inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """
+        The inputs of [`WINDOWS_AT_ONCE`] windows at a time: those of tokens cut into windows, the others repeated for
+        each. A tensor of another number of texts is a ValueError.
+        """
+        for name, value in inputs.items():
+            if value is not None and len(value) != self.shape[0]:
+                raise ValueError(f"{name} must have {self.shape[0]} rows, one for each text, got {len(value)}.")
+        for part in torch.arange(len(self.rows), device=self.rows.device).split(WINDOWS_AT_ONCE):
+            rows, positions = self.rows[part], self.positions[part]
+            # Behind the end of a window stands the first token again.
+            yield {
+                name: value
+                if value is None
+                else value[rows[:, None], positions]
+                if name in TOKEN_INPUTS
+                else value[rows]
+                for name, value in inputs.items()
+            } | {"attention_mask": self.mask[part]}
 
     def merge(self, states: torch.Tensor) -> torch.Tensor:
         """(W, L, D) -> (B, T, D), zeros where nothing is real."""
@@ -84,6 +95,7 @@ def windows_of(config: TaggerConfig, inputs: Mapping[str, Any]) -> TextWindows |
     if inputs[name] is None or config.window_length is None or inputs[name].shape[1] <= config.window_length:
         return None
     mask = inputs["attention_mask"]
+    check_texts(inputs[name].shape[:2], mask, None)
     if mask is None:
         mask = inputs[name].new_ones(inputs[name].shape[:2])
     return TextWindows(mask.bool(), config.window_length)

@@ -55,7 +55,7 @@ def rotated(hidden_states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -
     return turned.flatten(-2).to(hidden_states.dtype)
 
 
-def window_mask(length: int, prefix_length: int, window: int, like: torch.Tensor) -> torch.Tensor | None:
+def local_mask(length: int, prefix_length: int, window: int, like: torch.Tensor) -> torch.Tensor | None:
     """
     The additive mask (1, 1, length, prefix_length + length) of a local layer: each query attends to the whole prefix,
     and of its own tower to positions at most `window` away. None where these are all.
@@ -86,15 +86,18 @@ def prefix_attention(
         key_values: own ones, each (B, N, D), or packed.
         prefix_key_values: the other tower's, each (B, P, D), or packed; empty without a prefix.
         attended: additive mask (B, 1, 1, P + N), or None for all; for packed tokens the lengths of their rows.
-        window: how far from a query its own tower's keys may be, see [`window_mask`]; None for any distance.
+        window: how far from a query its own tower's keys may be, see [`local_mask`]; None for any distance.
 
     Returns:
         As `query`, and the weights (B, H, N, P + N), which only the eager kernel gives, and not for packed tokens.
     """
-    if not query.numel():  # Kernels refuse a batch without a single visual token. Gradients are zero, not None.
-        return query + sum(states.sum() for states in (*key_values, *prefix_key_values)), None
     config: Any = module.config
     num_heads = config.num_attention_heads
+    if not query.numel():  # Kernels refuse a batch without a single visual token. Gradients are zero, not None.
+        weights = None
+        if config._attn_implementation == "eager" and not isinstance(attended, RowLengths):
+            weights = query.new_zeros(query.shape[0], num_heads, 0, sum(of.shape[1] for of in prefix_key_values[:1]))
+        return query + sum(states.sum() for states in (*key_values, *prefix_key_values)), weights
     attend = partial(
         ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward),
         module,
@@ -108,7 +111,7 @@ def prefix_attention(
             key_values = key, value
         query, key, value = (split_heads(states, num_heads) for states in (query, *key_values))
         if window is not None:
-            near = window_mask(query.shape[2], key.shape[2] - query.shape[2], window, query)
+            near = local_mask(query.shape[2], key.shape[2] - query.shape[2], window, query)
             attended = near if attended is None else attended if near is None else torch.minimum(attended, near)
         attention_output, attention_weights = attend(query, key, value, attended)
         return attention_output.flatten(2), attention_weights
@@ -126,7 +129,7 @@ def prefix_attention(
     for of_row in zip(rows_of(query, attended.own), keys, values, strict=True):
         length, number = of_row[0].shape[2], of_row[1].shape[2]
         if length:  # kernels refuse a row without a query
-            near = None if window is None else window_mask(length, number - length, window, query)
+            near = None if window is None else local_mask(length, number - length, window, query)
             outputs.append(attend(*of_row, near)[0])
     # (1, length, H, E) of each row -> (N, D)
     return torch.cat(outputs, dim=1).squeeze(0).flatten(1), None
@@ -151,6 +154,10 @@ class LendingLayer(nn.Module):
 
     def attention_and_dropout(self) -> tuple[nn.Module, float]:
         """The library's attention module, and the dropout of its weights."""
+        raise NotImplementedError
+
+    def input_norm(self) -> nn.Module:
+        """The norm in front of the attention of a vision tower."""
         raise NotImplementedError
 
     def behind_key_values(self) -> list[nn.Module]:
@@ -183,8 +190,9 @@ class LendingLayer(nn.Module):
         attended: Attended,
         *prefix_key_values: torch.Tensor,
         key_values_only: bool = False,
+        norm_only: bool = False,
         **positions: Any,
-    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> Any:
         """
         No tensor that needs a gradient comes or goes in a tuple of its own: reentrant checkpointing does not look into
         those.
@@ -192,11 +200,14 @@ class LendingLayer(nn.Module):
         Args:
             hidden_states, attended, prefix_key_values: as [`prefix_attention`] takes them.
             key_values_only: whether only keys and values are wanted; the first and the last result are then None.
+            norm_only: whether only the input norm of the states is wanted, which is then the only result.
             positions: what the tower's `layer_positions` gives for this layer.
 
         Returns:
             The layer's output, its own keys and values before any prefix and any rotation, and the weights.
         """
+        if norm_only:
+            return self.input_norm()(hidden_states)
         if key_values_only:
             _, key, value = self.project(hidden_states, key_values_only=True)
             return None, key, value, None
@@ -216,7 +227,7 @@ class Tower:
     _supports_flex_attn = False
     _can_record_outputs: Any = None
 
-    def lend_layers(self) -> None:
+    def take_layers_apart(self) -> None:
         """Make the layers of the library lending ones. New ones would draw random numbers once more."""
         for layer in self.layers:
             layer.__class__ = self.layer_class
@@ -234,17 +245,34 @@ class WordShapeEmbedding(nn.Embedding):
         return self.SCALE * super().forward(shape_ids)
 
 
+def add_word_shapes(embeddings: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """
+    A hook in front of a tower's embeddings, which adds the embeddings of words' shapes to those of tokens. All of them
+    are tables of one module, which sharding and device maps leave together.
+    """
+    shape_ids, ids = kwargs.pop("word_shape_ids"), kwargs.get("input_ids")
+    words = kwargs.get("inputs_embeds")
+    if words is None:
+        table = embeddings.tok_embeddings if hasattr(embeddings, "tok_embeddings") else embeddings.word_embeddings
+        words = table(ids)
+    kwargs["inputs_embeds"] = words + embeddings.word_shape_embeddings(shape_ids)
+    # RoBERTa counts positions by its ids. DistilBERT would look these up in the place of what is given.
+    if not hasattr(embeddings, "create_position_ids_from_input_ids"):
+        kwargs["input_ids"] = None
+    return args, kwargs
+
+
 class TextTower(Tower):
     """A text tower. The library's model embeds token ids or takes embeddings of words."""
 
     input_modalities: Any = ("text",)  # the library declares `str | list[str]` and sets tuples
     embeddings: Any
-    word_shape_embeddings: Any  # there alone after `embed_word_shapes`
 
-    def embed_word_shapes(self) -> None:
-        """Give the tower its [`WordShapeEmbedding`]."""
+    def add_word_shapes(self) -> None:
+        """Let the tower take `word_shape_ids`, for which it gets a [`WordShapeEmbedding`]."""
         words: Any = self.get_input_embeddings()  # type: ignore[attr-defined]
-        self.word_shape_embeddings = WordShapeEmbedding(NUM_WORD_SHAPES, words.embedding_dim)
+        self.embeddings.word_shape_embeddings = WordShapeEmbedding(NUM_WORD_SHAPES, words.embedding_dim)
+        self.embeddings.register_forward_pre_hook(add_word_shapes, with_kwargs=True)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -257,9 +285,13 @@ class TextTower(Tower):
         input_ids: torch.LongTensor | None,
         token_type_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor | None,
+        **word_shape_ids: torch.Tensor,
     ) -> torch.Tensor:
-        """Embeddings (B, T, D). Families without segments do not look at `token_type_ids`."""
-        return self.embeddings(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        """
+        Embeddings (B, T, D). Families without segments do not look at `token_type_ids`. `word_shape_ids` are given
+        after `add_word_shapes` alone.
+        """
+        return self.embeddings(input_ids=input_ids, inputs_embeds=inputs_embeds, **word_shape_ids)
 
     def layer_positions(
         self, hidden_states: torch.Tensor, pack: Callable[[torch.Tensor], torch.Tensor]
@@ -287,7 +319,7 @@ class VisionTower(Tower):
     embeddings_class: type["PictureEmbeddings"]
     embeddings: Any
 
-    def embed_crops(self, crop_positions: dict[str, int]) -> None:
+    def add_crops(self, crop_positions: dict[str, int]) -> None:
         """Make the library's embeddings those of pictures with crops, see [`PictureEmbeddings`]."""
         self.embeddings.__class__ = self.embeddings_class
         self.embeddings.prepare(crop_positions)
@@ -301,7 +333,11 @@ class VisionTower(Tower):
         What stands in for keys and values at the first layer: the input norm of the first block of the tokens, whose
         own scale may be any.
         """
-        raise NotImplementedError
+        return self.layers[0](tokens, None, norm_only=True)
+
+    def lending_norm(self) -> nn.Module | None:
+        """The norm that `lend_embeddings` needs, where it needs one."""
+        return self.layers[0].input_norm()
 
     def unused(self) -> list[Any]:
         """Modules and parameters of the library's model that lend nothing."""
@@ -314,6 +350,9 @@ class PatchConvolution(nn.Conv2d):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """(B, 3, S, S) -> (B, D, S / patch_size, S / patch_size)."""
         size = self.kernel_size[0]
+        # What is left beside the last whole patch is not looked at.
+        height, width = (side // size * size for side in pixel_values.shape[-2:])
+        pixel_values = pixel_values[..., :height, :width]
         # (B, 3, rows, size, columns, size) -> (B, rows, columns, 3 * size^2)
         patches = pixel_values.to(self.weight.dtype).unflatten(3, (-1, size)).unflatten(2, (-1, size))
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)

@@ -43,29 +43,25 @@ class IFAformerDinov2Embeddings(ClassAndPatches, Dinov2Embeddings):  # type: ign
     """Those of DINOv2."""
 
 
-class AttentionByProjections(LendingLayer):
+class ViTAttentionLayer(LendingLayer):
     """What the attention of both has in common."""
 
     attention: Any
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
-        own, normalized = self.attention, self.input_norm(hidden_states)
+        own, normalized = self.attention, self.input_norm()(hidden_states)
         query = None if key_values_only else own.q_proj(normalized)
         return query, own.k_proj(normalized), own.v_proj(normalized)
 
     def attention_and_dropout(self) -> tuple[nn.Module, float]:
         return self.attention, self.attention.attention_dropout
 
-    def input_norm(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """What stands in front of the attention."""
-        raise NotImplementedError
 
-
-class IFAformerViTLayer(AttentionByProjections, ViTLayer):  # type: ignore[misc]
+class IFAformerViTLayer(ViTAttentionLayer, ViTLayer):  # type: ignore[misc]
     """ViT's pre-LayerNorm block."""
 
-    def input_norm(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.layernorm_before(hidden_states)
+    def input_norm(self) -> nn.Module:
+        return self.layernorm_before
 
     def finish(self, hidden_states: torch.Tensor, attention_output: torch.Tensor) -> torch.Tensor:
         hidden_states = self.dropout(self.attention.o_proj(attention_output)) + hidden_states
@@ -75,11 +71,11 @@ class IFAformerViTLayer(AttentionByProjections, ViTLayer):  # type: ignore[misc]
         return [self.attention.q_proj, self.attention.o_proj, self.layernorm_after, self.mlp]
 
 
-class IFAformerDinov2Layer(AttentionByProjections, Dinov2Layer):  # type: ignore[misc]
+class IFAformerDinov2Layer(ViTAttentionLayer, Dinov2Layer):  # type: ignore[misc]
     """DINOv2's pre-LayerNorm block, whose branches are scaled and may be dropped."""
 
-    def input_norm(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.norm1(hidden_states)
+    def input_norm(self) -> nn.Module:
+        return self.norm1
 
     def finish(self, hidden_states: torch.Tensor, attention_output: torch.Tensor) -> torch.Tensor:
         seen = self.layer_scale1(self.attention.o_proj(attention_output))
@@ -99,11 +95,8 @@ class IFAformerViTModel(VisionTower, ViTModel):
 
     def __init__(self, config: Any, crop_positions: dict[str, int]):
         super().__init__(config, add_pooling_layer=False)
-        self.lend_layers()
-        self.embed_crops(crop_positions)
-
-    def lend_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.layers[0].input_norm(tokens)
+        self.take_layers_apart()
+        self.add_crops(crop_positions)
 
     def unused(self) -> list[Any]:
         return [self.layernorm]
@@ -117,15 +110,12 @@ class IFAformerDinov2Model(VisionTower, Dinov2Model):
 
     def __init__(self, config: Any, crop_positions: dict[str, int]):
         super().__init__(config)
-        self.lend_layers()
-        self.embed_crops(crop_positions)
+        self.take_layers_apart()
+        self.add_crops(crop_positions)
 
     @property
     def layers(self) -> Any:
         return self.encoder.layer
-
-    def lend_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.layers[0].input_norm(tokens)
 
     def unused(self) -> list[Any]:
         mask_token = self.embeddings.mask_token

@@ -356,10 +356,10 @@ def resized_pictures(
                     raise ImageError(problem, f"Example {row}: {error.where}") from error
                 problems.append((row, problem))
                 continue
+            resized_to = square
             if image_processor.do_center_crop:
-                image, resized_to = _middle(image, size, max_megapixels), {"shortest_edge": size}
-            else:
-                resized_to = square
+                edge = _shortest_edge(image_processor, size) if column == "image" else size
+                image, resized_to = _middle(image, edge, max_megapixels), {"shortest_edge": edge}
             resized = image_processor(
                 image,
                 size=resized_to,
@@ -374,6 +374,12 @@ def resized_pictures(
             number += 1
         examples.append(pixels[:number])
     return examples
+
+
+def _shortest_edge(image_processor: Any, size: int) -> int:
+    """The short side of a picture out of which the middle is cut: DINOv2's is 256 pixels for a middle of 224."""
+    own = dict(image_processor.size).get("shortest_edge")
+    return size if own is None else max(size, round(own * size / dict(image_processor.crop_size)["height"]))
 
 
 def _middle(image: Image.Image, size: int, max_megapixels: float) -> Image.Image:

@@ -220,17 +220,14 @@ class IFAformerProcessor(ProcessorMixin):
 
     def for_model_of(self, config: Any) -> "IFAformerProcessor":
         """
-        This processor, or a copy that cuts texts as a model of that configuration needs it. For relations it cuts what
-        is longer than the text tower takes. For entities it leaves that to the model's windows, also where its
-        `max_length` is that of the text tower, as processors had it that were saved before there were windows.
+        This processor, or a copy that cuts texts as a model of that configuration needs it: for relations, and in the
+        `deepke` variant, to what the text tower takes. Other models for entities read longer texts in windows.
         """
         longest, limit = config.max_text_length, self.max_length
-        if self.relations is not None:
-            limit = longest if limit is None else limit
-        elif limit == longest and not self.pad_to_max_length:
-            limit = None
-        if limit == self.max_length:
+        has_windows = self.relations is None and getattr(config, "attention_variant", None) != "deepke"
+        if has_windows or longest is None or (limit is not None and limit <= longest):
             return self
+        limit = longest
         fitting = copy(self)
         fitting.max_length = limit
         return fitting

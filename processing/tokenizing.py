@@ -19,7 +19,7 @@ from .problems import Problem, ProblemError, shown
 
 NO_WORDS = "the text is empty, or white space and invisible characters are all it has"
 NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
-CUT_OFF = "the text is longer than the model takes, and words of it are cut off"
+CUT_OFF = "the text is longer than max_length, and words of it are cut off"
 NOT_IN_TEXT = "must be the start and end of each of the tokens in the text, in order"
 
 
@@ -349,9 +349,10 @@ def token_features(
 
 def word_shape(word: str) -> int:
     """
-    What characters a word is made of, as a number that is part of trained models: 1 an address, 2 neither letters nor
-    digits, 3 digits, 4 lower case, 5 a single capital letter, 6 capitals, 7 a capital and then lower case, 8 both in
-    another order, 9 letters without case. Digits and signs beside letters do not count, nor do `#` and `@` in front.
+    What characters a word is made of, as a number that is part of trained models, the first that holds of these: 1 it
+    begins with `http`; 2 it has neither letters nor digits; 3 it has no letters; and, of the word without `#` and `@`
+    in front, 4 all its letters are lower case; 5 it is a single capital letter; 6 all its letters are capitals; 7 it
+    is a capital letter and then in lower case; 8 it has a capital letter elsewhere; else 9, such as Chinese.
     """
     name = word.lstrip("#@")
     has_letters = any(map(str.isalpha, word))

@@ -26,8 +26,10 @@ logger = logging.getLogger(__name__)
 
 IFAFORMER = "ifaformer"
 # The fields that `system_config` may have: those of a baseline, but for the ones that are options by themselves.
-_OTHERS = {*(field.name for field in dataclasses.fields(TaggerConfig)), "system", "vocab_size"} - {"image_size"}
-SYSTEM_FIELDS = tuple(field.name for field in dataclasses.fields(BaselineConfig) if field.name not in _OTHERS)
+_SHARED = {field.name for field in dataclasses.fields(TaggerConfig)} - {"image_size", "text_window"}
+SYSTEM_FIELDS = tuple(
+    field.name for field in dataclasses.fields(BaselineConfig) if field.name not in {*_SHARED, "system", "vocab_size"}
+)
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
 OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
@@ -119,7 +121,9 @@ def baseline_processor(
     towers = used_towers(system, model, {name: options.pop(name, None) for name in TOWER_OPTIONS})
     if towers["vision_config"] is not None and "model_type" not in towers["vision_config"]:
         raise ValueError(f"vision_config of {system} needs its model_type: {' or '.join(VISION_MODEL_TYPES)}.")
-    options = _of_baseline(start, options)
+    if options.get("word_shapes"):  # of a recipe, for example
+        logger.warning(f"word_shapes is not used: {system} has no embeddings of the shapes of words.")
+    options = _of_baseline(start, {**options, "word_shapes": False})
     of_system = {"system": system, **options.pop("system_config")}
     del options["system"], options["classifier_dropout"]
     max_length = options.pop("max_length")

@@ -42,7 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 # Fields of the configuration that decide what a model is, besides its towers and those that its processor has too.
-SWITCHES = ("attention_variant", "text_attends_vision", "vision_attends_text", "layer_map", "classifier_dropout")
+SWITCHES = (
+    *("attention_variant", "text_attends_vision", "vision_attends_text", "layer_map", "text_window"),
+    "classifier_dropout",
+)
 
 
 def start_options(model: str | None = None, system: str | None = None) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class ModelArguments:
     layer_map: list[int] | None = option(
         "Of each text layer the vision layer that it reads, counted from 0. By default they are spread evenly."
     )
+    text_window: int | None = option(
+        "How many tokens of a text a model for entities reads at once. Longer texts are read in windows. By default "
+        "it is what the text tower takes."
+    )
     classifier_dropout: float | None = option("Dropout before the classifier. By default it is 0.1 (relations: 0.5).")
     allow_missing_weights: bool = option(
         "Go on with fresh weights where a checkpoint lacks more than a twentieth of the tensors of its tower.", False

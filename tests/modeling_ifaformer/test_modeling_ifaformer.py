@@ -260,8 +260,9 @@ def test_embeddings_in_the_place_of_ids(make_config, make_inputs, kind):
         for wrong in ({**embeds, **ids}, {"attention_mask": ids["attention_mask"]}):
             with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
                 model(**wrong)
-        with pytest.raises(ValueError, match="51 tokens, the text tower has positions for 50"):
-            model(inputs_embeds=torch.ones(1, 51, 24))
+        if kind == "deepke" or model_class is not IFAformerForTokenClassification:  # which else reads it in windows
+            with pytest.raises(ValueError, match="51 tokens, the text tower has positions for 50"):
+                model(inputs_embeds=torch.ones(1, 51, model.get_input_embeddings().embedding_dim))
     embeds["inputs_embeds"][1, 0] += 1
     with pytest.raises(ValueError, match=r"Rows \[1\] do not hold the head marker"):
         model(**embeds)
@@ -273,11 +274,11 @@ def test_shapes_of_words(make_config, make_inputs, kind):
     inputs, shapes = make_inputs(), torch.arange(21).view(3, 7) % 10
     model, plain = (IFAformerModel(make_config(kind, word_shapes=has_shapes)).eval() for has_shapes in (True, False))
     missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
-    assert missing == [] and unexpected == ["text_model.word_shape_embeddings.weight"]
+    assert missing == [] and unexpected == ["text_model.embeddings.word_shape_embeddings.weight"]
     expected = plain(**inputs).last_hidden_state
     assert_same_tokens(model(**inputs, word_shape_ids=shapes).last_hidden_state, expected, inputs)
     with torch.no_grad():
-        model.text_model.word_shape_embeddings.weight.normal_()
+        model.text_model.embeddings.word_shape_embeddings.weight.normal_()
     with_shapes = model(**inputs, word_shape_ids=shapes).last_hidden_state
     assert changes(with_shapes, expected, inputs)
     other = shapes.clone()

@@ -50,7 +50,8 @@ class TestWindows:
         windows = TextWindows(mask, length)
         assert windows.positions.shape[1] <= length
         names = torch.arange(mask.numel()).view(*mask.shape)
-        merged = windows.merge(windows.of_tokens(names)[..., None].float()).squeeze(2)
+        of_windows = torch.cat([part["input_ids"] for part in windows.parts({"input_ids": names})])
+        merged = windows.merge(of_windows[..., None].float()).squeeze(2)
         assert torch.equal(merged[mask], names[mask].float()) and not merged[~mask].any()
 
 
@@ -100,6 +101,24 @@ class TestModel:
         config.output_attentions = True
         with pytest.raises(ValueError, match="output_attentions=True needs texts of at most 6 tokens"):
             make_model(config)(**inputs)
+
+
+def test_many_windows_are_read_some_at_a_time(make_config, make_inputs, monkeypatch):
+    model, inputs = make_model(make_config(text_window=5, **LABELS)), make_inputs()
+    inputs["crf_mask"] = inputs["attention_mask"].bool()
+    expected = model(**inputs).logits
+    monkeypatch.setattr("modeling_ifaformer.text_windows.WINDOWS_AT_ONCE", 2)
+    torch.testing.assert_close(model(**inputs).logits, expected)
+
+
+def test_wrong_inputs_of_long_texts_are_named(make_config, make_inputs):
+    model, inputs = make_model(make_config(text_window=5, **LABELS)), make_inputs()
+    inputs["crf_mask"] = inputs["attention_mask"].bool()
+    with pytest.raises(ValueError, match="pixel_values must have 3 rows, one for each text, got 2"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"][:2]})
+    inputs["attention_mask"][1] = 0
+    with pytest.raises(ValueError, match=r"attention_mask is all zeros in rows \[1\]"):
+        model(**inputs)
 
 
 def test_bare_models_read_texts_as_a_whole(make_config, make_inputs):

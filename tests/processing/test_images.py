@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from transformers import CLIPImageProcessorPil
+from transformers import BitImageProcessorPil, CLIPImageProcessorPil
 
 from processing.images import (
     DAMAGED,
@@ -472,9 +472,21 @@ class TestHostileFiles:
             return CLIPImageProcessorPil()(image, **options)
 
         processor.do_center_crop = True
+        processor.size, processor.crop_size = {"shortest_edge": 224}, {"height": 224, "width": 224}
         (resized,) = resized_pictures(processor, [image], "image", 1, 224)
         assert largest[0] <= 25_000_000
         assert resized.shape == (1, 3, 224, 224) and (resized[0] == np.reshape(RED, (3, 1, 1))).all()
+
+    def test_the_edges_are_cut_off_as_the_image_processor_does_it(self):
+        """DINOv2's has the middle of a picture that is a little larger. Crops are whole."""
+        row = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3).repeat(256, axis=0)
+        processor = BitImageProcessorPil(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224})
+        (whole,), (crop,) = (
+            resized_pictures(processor, [[Image.fromarray(row)]], column, 1, size)[0]
+            for column, size in (("image", 224), ("aux_crops", 64))
+        )
+        assert whole[0, 0].tolist() == list(range(16, 240))
+        assert crop[0, 0, 0] < 4 and crop[0, 0, -1] > 251
 
     def test_the_middle_of_a_thin_picture_stays_where_it_is(self):
         row = np.repeat(np.arange(4001, dtype=np.uint16) % 256, 3).astype(np.uint8).reshape(1, 4001, 3)

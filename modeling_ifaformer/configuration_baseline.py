@@ -40,7 +40,7 @@ class BaselineConfig(TaggerConfig):
             Height and width of pictures and crops in pixels. Defaults to 224 for a ResNet. For CLIP it is the tower's.
         freeze_vision (`bool`, defaults to `True`):
             Whether the vision tower stays as it is: it gets no gradients and is always in evaluation mode.
-        label_scheme, use_whole_image, initializer_range, calibration_temperature, thresholds, vocab_size,
+        label_scheme, use_whole_image, text_window, initializer_range, calibration_temperature, thresholds, vocab_size,
         id2label, label2id:
             As in [`IFAformerConfig`].
         num_aux_crops, num_rcnn_crops (`int`, default to 0):

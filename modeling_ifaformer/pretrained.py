@@ -37,7 +37,14 @@ UNDIVIDED = [
     *("BertLayer", "CrossLayer", "Connection", "ResNetStage", "IFAformerTextLayer", "FusedTextLayer"),
     *("IFAformerVisionEmbeddings", "IFAformerVisionLayer", "IFAformerSiglipEmbeddings", "IFAformerSiglipLayer"),
     *("IFAformerViTEmbeddings", "IFAformerViTLayer", "IFAformerDinov2Embeddings", "IFAformerDinov2Layer"),
-    *("ElectraEmbeddings", "ModernBertEmbeddings", "IFAformerModernBertLayer", "IFAformerDistilBertLayer"),
+    *(
+        "LentProjection",
+        "ElectraEmbeddings",
+        "ModernBertEmbeddings",
+        "IFAformerModernBertLayer",
+        "IFAformerDistilBertLayer",
+    ),
+    "Embeddings",  # DistilBERT's
 ]
 
 

@@ -153,7 +153,8 @@ class IFAformerPipeline(Pipeline):
             to 1. A report has `crops` where boxes are known: by column, `box`, `label` and `score` of each crop, which
             can be given as `crops` again.
 
-            The end of a text longer than the model can take is not tagged: a problem in a report, logged otherwise.
+            The end of a text longer than the processor's `max_length` is not tagged, and a text that the model reads
+            in windows has no `shares` by attention: each is a problem in a report, and logged otherwise.
 
         Raises:
             ProblemError: for a row that is none of the above, a text that is empty or of which the tokenizer keeps

@@ -132,8 +132,8 @@ def build_processor(
         other_rows: rows that are not trained on. Those of their words that have a vector are known too.
         vocab_size: how many entries a learnt tokenizer of pieces of words has at most.
         **options: `attention_variant` of the model, and options of [`IFAformerProcessor`]; by default those of
-            `model`. Without one, `max_length` is the longest text in tokens that the text tower takes. None stands
-            for an option that is not given.
+            `model`. Without one, `max_length` is for relations the longest text in tokens that the text tower takes;
+            for entities nothing is cut. None stands for an option that is not given.
 
     Raises:
         ValueError: for an option that the system does not know, for the `deepke` variant without a `max_length`, for

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModel, RobertaConfig
+from transformers import AutoModel, RobertaConfig, XLMRobertaConfig
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
 from modeling_ifaformer.crf import LinearChainCRF
@@ -290,6 +290,24 @@ def test_shapes_of_words(make_config, make_inputs, kind):
     assert torch.equal(model(**embeds, word_shape_ids=shapes).last_hidden_state, with_shapes)
     with pytest.raises(ValueError, match="word_shape_ids are needed, since the configuration has word_shapes=True"):
         model(**embeds)
+
+
+@pytest.mark.parametrize("config_class", [RobertaConfig, XLMRobertaConfig])
+def test_shapes_of_words_with_padding_on_the_left(make_config, make_inputs, config_class):
+    """RoBERTa counts positions from the first real token, also where embeddings stand in for ids."""
+    size = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
+    text_config = config_class(vocab_size=99, max_position_embeddings=50, pad_token_id=0, **size)
+    model = make_model(make_config(text_config=text_config, word_shapes=True), IFAformerModel)
+    inputs, shapes = make_inputs(), torch.arange(21).view(3, 7) % 10
+    flipped = {**inputs, "attention_mask": inputs["attention_mask"].flip(1)}
+    flipped["input_ids"] = torch.zeros_like(inputs["input_ids"])
+    left_shapes = torch.zeros_like(shapes)
+    for row, length in enumerate(inputs["attention_mask"].sum(dim=1).tolist()):
+        flipped["input_ids"][row, 7 - length :] = inputs["input_ids"][row, :length]
+        left_shapes[row, 7 - length :] = shapes[row, :length]
+    left = model(**flipped, word_shape_ids=left_shapes).last_hidden_state[flipped["attention_mask"].bool()]
+    right = model(**inputs, word_shape_ids=shapes).last_hidden_state[inputs["attention_mask"].bool()]
+    torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
 
 
 def used_modules(model, call):

@@ -3,6 +3,8 @@ import torch
 from accelerate import FullyShardedDataParallelPlugin, infer_auto_device_map
 from accelerate.utils import compute_module_sizes
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from transformers import (
     AutoModel,
     AutoModelForTokenClassification,
@@ -346,10 +348,12 @@ def test_relations_of_another_number(make_config, tmp_path):
 
 
 class TestOnSeveralDevices:
-    @pytest.fixture(params=["corrected", "deepke", "mkgformer", *SYSTEMS])
+    @pytest.fixture(params=["corrected", "deepke", "mkgformer", *PAIRS, *SYSTEMS])
     def models(self, request, make_config, baseline_config):
         """A model with each tower that it takes."""
         system, text_types = request.param, ("bert", "roberta", "xlm-roberta")
+        if system in PAIRS:
+            return [IFAformerForTokenClassification(make_config(system, word_shapes=True))]
         if system == "cnn_bilstm":
             return [BaselineForTokenClassification(baseline_config(system))]
         if system not in SYSTEMS:
@@ -388,3 +392,31 @@ class TestOnSeveralDevices:
                 parts = name.split(".")
                 around = [".".join(parts[:number]) for number in range(1, len(parts))]
                 assert not [of for of in around if id(model.get_submodule(of)) in whole], name
+
+
+@pytest.fixture
+def one_process():
+    """A mesh of this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield init_device_mesh("cpu", (1,))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["corrected", *PAIRS])
+def test_sharded_weights_are_whole_where_they_are_used(make_config, make_inputs, one_process, kind):
+    """FSDP2 gathers the weights of a unit when it is called: nothing in it may be called from elsewhere."""
+    inputs = make_inputs()
+    inputs["word_shape_ids"] = inputs["attention_mask"] * 4
+    inputs["labels"] = torch.where(inputs["attention_mask"].bool(), 1, -100)
+    model = make_model(make_config(kind, word_shapes=True, **LABELS))
+    expected = model(**inputs).loss
+    for module in list(model.modules())[::-1]:
+        if type(module).__name__ in model._no_split_modules:
+            fully_shard(module, mesh=one_process)
+    fully_shard(model, mesh=one_process)
+    loss = model(**inputs).loss
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert model.get_input_embeddings().weight.grad is not None

@@ -342,7 +342,11 @@ def test_what_cannot_be(baseline, baseline_inputs):
         ("pixel_values", torch.zeros(3, 3, 32, 32), r"pixel_values must have shape \(3, 3, 48, 48\), got"),
         ("pixel_values", torch.zeros(3, 3, 48, 48, dtype=torch.uint8), "uint8"),
         ("aux_pixel_values", torch.zeros(3, 3, 3, 48, 48), "holds 3 crops a picture, the configuration allows 2"),
-        ("input_ids", torch.zeros(3, 51, dtype=torch.long), "has 51 tokens, the text tower has positions for 50"),
+        (
+            "input_ids",
+            torch.zeros(3, 51, dtype=torch.long),
+            r"must have the shape of input_ids, \(3, 51\), got \(3, 7\)",
+        ),
         ("attention_mask", torch.zeros(3, 7, dtype=torch.long), r"all zeros in rows \[0, 1, 2\]"),
         ("crf_mask", None, "Neither crf_mask nor labels were given"),
     ):

@@ -95,7 +95,7 @@ def test_training_keeps_everything(trained, run_script):
     assert recorded["f1"] == pytest.approx(results["test"]["f1"], abs=5e-5)
     assert {path.name for path in folder.glob("*.png")} == {"training_curve.png", "confusion_matrix.png"}
     processor = IFAformerProcessor.from_pretrained(folder)
-    assert processor.max_length == 512
+    assert processor.max_length is None
     model = AutoModelForTokenClassification.from_pretrained(folder)
     assert model.config.label2id["B-MISC"] == 1
 

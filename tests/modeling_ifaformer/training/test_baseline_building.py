@@ -117,7 +117,7 @@ def test_pretrained_towers(system, data, tmp_path, caplog):
     processor, model = build(data, system, **checkpoints, **dict.fromkeys(TOWERS))
     assert processor.pixel_shapes["pixel_values"] == (3, 32, 32)
     assert list(processor.image_processor.image_mean) == [0.485, 0.456, 0.406], "that of ImageNet"
-    assert processor.max_length == 512
+    assert processor.max_length is None
     for tower, name in (("text", "bert"), ("vision", "resnet")):
         saved = load_file(tmp_path / name / "model.safetensors")
         weights = model.towers()[tower].state_dict()
@@ -181,7 +181,10 @@ def test_learning_rates(system, data, make_arguments):
         ({"system": "bert"}, "system must be one of ifaformer, cnn_bilstm, .*, got 'bert'"),
         ({"attention_variant": "deepke"}, "attention_variant is an option of IFAformer, and the system is umt"),
         ({"text_attends_vision": False}, "text_attends_vision is an option of IFAformer"),
-        ({"system_config": {"span_weight": 1}}, "system_config has span_weight; a baseline has image_size, freeze_"),
+        (
+            {"system_config": {"span_weight": 1}},
+            "system_config has span_weight; a baseline has image_size, text_window, freeze_",
+        ),
         ({"system": None}, "system_config is for a baseline: name one with system"),
         ({"vision_config": RESNET}, "vision_config of umt needs its model_type: resnet or clip_vision_model"),
         ({"num_aux_crops": 1, "aux_crop_size": 16}, r"aux_crop_size must be image_size \(32\) in a baseline"),

@@ -20,7 +20,7 @@ CROPS = {"aux_crop_size": 8, "rcnn_crop_size": 8}
 def test_fresh_towers_fit_the_tokenizer_that_is_learnt(data):
     processor = build_processor(data["train"], **TOWERS, **CROPS)
     assert processor.tags == data["train"].features["ner_tags"].feature.names
-    assert processor.max_length == 512 and processor.pixel_shapes["pixel_values"] == (3, 16, 16)
+    assert processor.max_length is None and processor.pixel_shapes["pixel_values"] == (3, 16, 16)
     assert "jordan" in processor.tokenizer.get_vocab()
     model = build_model(processor, **TOWERS, text_attends_vision=False)
     processor.check_config(model.config)
@@ -28,10 +28,31 @@ def test_fresh_towers_fit_the_tokenizer_that_is_learnt(data):
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
 
 
-def test_the_longest_text_is_that_of_the_text_tower(data):
+def test_the_longest_text(data, relations):
+    """Texts with relations are cut to what the text tower takes, others are read in windows."""
     short = {**TOWERS, "text_config": {**TOWER, "max_position_embeddings": 20}}
-    assert build_processor(data["train"], **short, **CROPS).max_length == 20
-    assert build_processor(data["train"], **short, **CROPS, max_length=7).max_length == 7
+    for rows, longest in ((data["train"], None), (relations, 20)):
+        assert build_processor(rows, **short, **CROPS).max_length == longest
+        assert build_processor(rows, **short, **CROPS, max_length=7).max_length == 7
+
+
+def test_families_that_are_fresh(data):
+    """Of a configuration with a model_type, with the special tokens of the tokenizer that is learnt."""
+    towers = {
+        "text_config": {**TOWER, "model_type": "modernbert"},
+        "vision_config": {**TOWER, "model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14},
+    }
+    processor = build_processor(data["train"], **towers, word_shapes=True)
+    model = build_model(processor, **towers, layer_map=[0, 1], text_window=9)
+    processor.check_config(model.config)
+    text, vision = model.config.text_config, model.config.vision_config
+    assert (text.model_type, vision.model_type) == ("modernbert", "siglip_vision_model")
+    assert (processor.aux_crop_size, processor.rcnn_crop_size, model.config.picture_size) == (126, 70, 28)
+    assert text.pad_token_id == processor.tokenizer.pad_token_id and text.vocab_size == len(processor.tokenizer)
+    assert text.cls_token_id == processor.tokenizer.cls_token_id and model.config.layer_map == [0, 1]
+    assert model.config.text_window == 9 and model.config.word_shapes
+    batch = processor(text=["Jordan met Paris " * 9], return_tensors="pt")
+    assert model.eval()(**batch).tag_ids.shape == batch["input_ids"].shape
 
 
 def test_what_the_model_refuses_is_said_with_the_processor(data):

@@ -35,13 +35,13 @@ class QuickGELU(nn.Module):
         return nn.functional.silu(1.702 * hidden_states).div_(1.702)
 
 
-class IFAformerVisionLayer(LendingLayer, CLIPEncoderLayer):  # type: ignore[misc]
-    """CLIP's pre-LayerNorm block."""
+class CLIPLendingLayer(LendingLayer):
+    """The pre-LayerNorm block of CLIP, which is also SigLIP's."""
 
-    def __init__(self, config: CLIPVisionConfig):
-        super().__init__(config)
-        if config.hidden_act == "quick_gelu":
-            self.mlp.activation_fn = QuickGELU()
+    layer_norm1: Any
+    self_attn: Any
+    layer_norm2: Any
+    mlp: Any
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
         own, normalized = self.self_attn, self.layer_norm1(hidden_states)
@@ -55,8 +55,20 @@ class IFAformerVisionLayer(LendingLayer, CLIPEncoderLayer):  # type: ignore[misc
     def attention_and_dropout(self) -> tuple[nn.Module, float]:
         return self.self_attn, self.self_attn.dropout or 0.0
 
+    def input_norm(self) -> nn.Module:
+        return self.layer_norm1
+
     def behind_key_values(self) -> list[nn.Module]:
         return [self.self_attn.q_proj, self.self_attn.out_proj, self.layer_norm2, self.mlp]
+
+
+class IFAformerVisionLayer(CLIPLendingLayer, CLIPEncoderLayer):  # type: ignore[misc]
+    """CLIP's block, with a faster activation."""
+
+    def __init__(self, config: CLIPVisionConfig):
+        super().__init__(config)
+        if config.hidden_act == "quick_gelu":
+            self.mlp.activation_fn = QuickGELU()
 
 
 class IFAformerVisionModel(VisionTower, CLIPPreTrainedModel):

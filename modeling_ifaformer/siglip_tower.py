@@ -7,7 +7,8 @@ from torch import nn
 from transformers import SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer, SiglipVisionEmbeddings
 
-from .towers import LendingLayer, PictureEmbeddings, Projections, VisionTower
+from .clip_tower import CLIPLendingLayer
+from .towers import PictureEmbeddings, VisionTower
 
 
 class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):  # type: ignore[misc]
@@ -25,26 +26,8 @@ class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):  # t
         return self.interpolate_pos_encoding(self.position_embedding.weight.new_empty(()).expand(shape), size, size)
 
 
-class IFAformerSiglipLayer(LendingLayer, SiglipEncoderLayer):  # type: ignore[misc]
+class IFAformerSiglipLayer(CLIPLendingLayer, SiglipEncoderLayer):  # type: ignore[misc]
     """SigLIP's pre-LayerNorm block."""
-
-    def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
-        own, normalized = self.self_attn, self.layer_norm1(hidden_states)
-        query = None if key_values_only else own.q_proj(normalized)
-        return query, own.k_proj(normalized), own.v_proj(normalized)
-
-    def finish(self, hidden_states: torch.Tensor, attention_output: torch.Tensor) -> torch.Tensor:
-        hidden_states = hidden_states + self.self_attn.out_proj(attention_output)
-        return hidden_states + self.mlp(self.layer_norm2(hidden_states))
-
-    def attention_and_dropout(self) -> tuple[nn.Module, float]:
-        return self.self_attn, self.self_attn.dropout
-
-    def input_norm(self) -> nn.Module:
-        return self.layer_norm1
-
-    def behind_key_values(self) -> list[nn.Module]:
-        return [self.self_attn.q_proj, self.self_attn.out_proj, self.layer_norm2, self.mlp]
 
 
 class IFAformerSiglipModel(VisionTower, SiglipVisionModel):

@@ -152,7 +152,9 @@ class IFAformerRelationPipeline(IFAformerPipeline):
             directions = permutations(range(len(of_row)), 2)
             places = [(head, tail) for head, tail in directions if (types[head], types[tail]) in allowed]
             if len(places) > MAX_PAIRS:
-                details = f"({len(places)} pairs, the first {MAX_PAIRS} are looked at)"
+                # In a long text most pairs are too far apart to be read together.
+                places.sort(key=lambda pair: _gap(*(of_words[place] for place in pair)))
+                details = f"({len(places)} pairs, the nearest {MAX_PAIRS} are looked at)"
                 row.problems.append(Problem(MANY_PAIRS, "relations", details=details))
             for head, tail in places[:MAX_PAIRS]:
                 # A copy with the same lists of relations and problems.
@@ -293,6 +295,11 @@ def _place_of(name: str, entity: str, row: PipelineRow) -> tuple[int, int]:
         raise ProblemError(Problem(NOT_ONCE_IN_TEXT, name, details=f"({shown(entity)} occurs {len(places)} times)"))
     (start,) = places
     return start, start + len(entity)
+
+
+def _gap(one: Mapping[str, int], other: Mapping[str, int]) -> int:
+    """How many words lie between two entities."""
+    return max(one["start"], other["start"]) - min(one["end"], other["end"])
 
 
 def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity") -> dict[str, int]:

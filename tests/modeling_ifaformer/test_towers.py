@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import BertModel, CLIPVisionConfig
+from transformers import AutoConfig, AutoModel, BertModel, CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification, IFAformerModel
@@ -14,6 +14,20 @@ def test_patches_are_those_of_the_convolution(make_config, make_inputs):
     expected = torch.nn.functional.conv2d(pixel_values, convolution.weight, stride=convolution.stride)
     assert expected.shape == (3, 24, 3, 2)
     torch.testing.assert_close(convolution(pixel_values), expected)
+
+
+@pytest.mark.parametrize("model_type", ["siglip_vision_model", "vit", "dinov2"])
+def test_pictures_of_no_whole_number_of_patches(make_config, make_inputs, model_type):
+    """As of SigLIP's so400m-patch14-384: what is left beside the last patch is not looked at, as in the library."""
+    sizes = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "patch_size": 14, "image_size": 30}
+    vision = AutoConfig.for_model(model_type, **sizes)
+    config = make_config(vision_config=vision, vision_attends_text=False, aux_crop_size=14, rcnn_crop_size=14)
+    model, stock = IFAformerModel(config).eval(), AutoModel.from_config(vision).eval()
+    stock.load_state_dict(model.vision_model.state_dict(), strict=False)
+    pixel_values = torch.randn(3, 3, 30, 30)
+    ours = model(make_inputs()["input_ids"], pixel_values=pixel_values, output_hidden_states=True).image_hidden_states
+    expected = stock(pixel_values, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(ours[1], expected[1], rtol=1e-4, atol=1e-5)
 
 
 def test_quick_gelu_is_the_library_s():

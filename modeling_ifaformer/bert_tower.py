@@ -36,7 +36,9 @@ class IFAformerTextLayer(LendingLayer, BertLayer):  # type: ignore[misc]
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
         own = self.attention.self
-        return own.query(hidden_states), own.key(hidden_states), own.value(hidden_states)
+        # In this order, which decides how gradients are rounded: trainings are what they were.
+        key, value = own.key(hidden_states), own.value(hidden_states)
+        return own.query(hidden_states), key, value
 
     def finish(self, hidden_states: torch.Tensor, attention_output: torch.Tensor) -> torch.Tensor:
         return self.feed_forward_chunk(self.attention.output(attention_output, hidden_states))

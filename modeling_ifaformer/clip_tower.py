@@ -45,8 +45,9 @@ class CLIPLendingLayer(LendingLayer):
 
     def project(self, hidden_states: torch.Tensor, key_values_only: bool = False) -> Projections:
         own, normalized = self.self_attn, self.layer_norm1(hidden_states)
-        query = None if key_values_only else own.q_proj(normalized)
-        return query, own.k_proj(normalized), own.v_proj(normalized)
+        # In this order, which decides how gradients are rounded: trainings are what they were.
+        key, value = own.k_proj(normalized), own.v_proj(normalized)
+        return None if key_values_only else own.q_proj(normalized), key, value
 
     def finish(self, hidden_states: torch.Tensor, attention_output: torch.Tensor) -> torch.Tensor:
         hidden_states = hidden_states + self.self_attn.out_proj(attention_output)

@@ -375,6 +375,13 @@ def test_base_models(tmp_path, monkeypatch):
     assert base_models("../runs/text", "~/tower") is None
 
 
+def test_towers_of_other_families(make_config):
+    """DistilBERT names its sizes in its own way, and DINOv2 reads pictures of another size than it was made for."""
+    lines = model_card(ModelFacts(config=make_config("distilbert and dinov2").to_dict())).text.splitlines()
+    assert "- text tower: `distilbert`, 3 layers, 24 wide" in lines
+    assert "- vision tower: `dinov2`, 6 layers, 36 wide, pictures of 24 pixels in patches of 8" in lines
+
+
 # What is said, and what is not -----------------------------------------------
 
 

@@ -224,7 +224,9 @@ class IFAformerProcessor(ProcessorMixin):
         `deepke` variant, to what the text tower takes. Other models for entities read longer texts in windows.
         """
         longest, limit = config.max_text_length, self.max_length
-        has_windows = self.relations is None and getattr(config, "attention_variant", None) != "deepke"
+        # The code that a checkpoint brings may be that of before, which has no windows.
+        is_deepke = getattr(config, "attention_variant", None) == "deepke"
+        has_windows = self.relations is None and hasattr(config, "window_length") and not is_deepke
         if has_windows or longest is None or (limit is not None and limit <= longest):
             return self
         limit = longest
@@ -236,9 +238,10 @@ class IFAformerProcessor(ProcessorMixin):
         """Check that this processor fits a model of that configuration; a ValueError names all differences."""
         kept_apart = ("id2label", "label2id", "vocab_size")
         ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
-        theirs = {name: getattr(config, name, None) for name in ours}
+        # A checkpoint may bring the code of before, whose configuration has no word_shapes and no picture_size.
+        theirs = {name: getattr(config, name, False if name == "word_shapes" else None) for name in ours}
         if "image_size" in ours:
-            theirs["image_size"] = config.picture_size
+            theirs["image_size"] = getattr(config, "picture_size", ours["image_size"])
         ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
         different = [
             f"{name} is {value} in the processor, {theirs[name]} in the configuration"

@@ -143,7 +143,9 @@ class TaggerConfig(PreTrainedConfig):
 
     @property
     def window_length(self) -> int | None:
-        """How many tokens of a text a model for entities reads at once; None for any number."""
+        """How many tokens of a text a model for entities reads at once; None where it reads no windows."""
+        if getattr(self, "attention_variant", None) == "deepke":  # which pads all texts to one length
+            return None
         return self.max_text_length if self.text_window is None else self.text_window
 
     def _shared_problems(self):

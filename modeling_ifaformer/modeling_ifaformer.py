@@ -318,7 +318,7 @@ class IFAformerForTokenClassification(IFAformerPreTrainedModel):
             "inputs_embeds": inputs_embeds,
             "word_shape_ids": word_shape_ids,
         }
-        windows = None if self.config.attention_variant == "deepke" else windows_of(self.config, inputs)
+        windows = windows_of(self.config, inputs)
         kwargs |= {"output_pooled": False, "return_dict": True}
         if windows is None:
             outputs = self.ifaformer(**inputs, **kwargs)

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from .bert_tower import FusedIntermediate
 from .configuration_ifaformer import IFAformerConfig
 from .crf import LinearChainCRF
-from .towers import ScalingLinear
+from .towers import ScalingLinear, Tower
 
 
 logger = logging.get_logger(__name__)
@@ -30,21 +30,12 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "modeling_ifaformer.IFAformerForRelationExtraction",
 }
 
-# Modules that add up what others in them compute, besides those that the library's towers name: each has to be on one
-# device as a whole. A model has some of them.
+# Modules that add up what others in them compute, besides those that the library's models name, and the embeddings and
+# layers of our towers: each has to be on one device as a whole. A model has some of them.
 UNDIVIDED = [
     *("BertEmbeddings", "RobertaEmbeddings", "XLMRobertaEmbeddings", "VisualBertEmbeddings", "VisualBertLayer"),
-    *("BertLayer", "CrossLayer", "Connection", "ResNetStage", "IFAformerTextLayer", "FusedTextLayer"),
-    *("IFAformerVisionEmbeddings", "IFAformerVisionLayer", "IFAformerSiglipEmbeddings", "IFAformerSiglipLayer"),
-    *("IFAformerViTEmbeddings", "IFAformerViTLayer", "IFAformerDinov2Embeddings", "IFAformerDinov2Layer"),
-    *(
-        "LentProjection",
-        "ElectraEmbeddings",
-        "ModernBertEmbeddings",
-        "IFAformerModernBertLayer",
-        "IFAformerDistilBertLayer",
-    ),
-    "Embeddings",  # DistilBERT's
+    *("BertLayer", "CrossLayer", "Connection", "ResNetStage"),
+    "LentProjection",
 ]
 
 
@@ -89,6 +80,8 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         # accelerate takes the names literally, and the library gathers those of towers that are direct children alone.
         modules = list(self.modules())
         names = {name for module in modules for name in getattr(module, "_no_split_modules", None) or ()}
+        parts = [part for tower in modules if isinstance(tower, Tower) for part in (tower.embeddings, *tower.layers)]
+        names |= {type(part).__name__ for part in parts}
         self._no_split_modules = names & {type(module).__name__ for module in modules}
         self._freeze_what_reaches_no_loss()
 
@@ -121,11 +114,10 @@ class IFAformerPreTrainedModel(PreTrainedModel):
         if not self.config.text_attends_vision:
             unused.append(vision)
             unused += [module.fusion_dense for module in self.modules() if isinstance(module, FusedIntermediate)]
-        norm = vision.lending_norm()
-        is_trained = norm is not None and self.config.text_attends_vision and norm.weight.requires_grad
         for module in unused:
             module.requires_grad_(False)
-        if is_trained:
+        norm = vision.lending_norm()  # of the first layer, all else of which may be unused
+        if norm is not None and self.config.text_attends_vision:
             norm.requires_grad_(True)
 
     def save_pretrained(self, save_directory, *args, **kwargs):

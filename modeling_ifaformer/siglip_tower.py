@@ -8,7 +8,7 @@ from transformers import SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer, SiglipVisionEmbeddings
 
 from .clip_tower import CLIPLendingLayer
-from .towers import PictureEmbeddings, VisionTower
+from .towers import LibraryVisionTower, PictureEmbeddings
 
 
 class IFAformerSiglipEmbeddings(PictureEmbeddings, SiglipVisionEmbeddings):  # type: ignore[misc]
@@ -30,16 +30,11 @@ class IFAformerSiglipLayer(CLIPLendingLayer, SiglipEncoderLayer):  # type: ignor
     """SigLIP's pre-LayerNorm block."""
 
 
-class IFAformerSiglipModel(VisionTower, SiglipVisionModel):
+class IFAformerSiglipModel(LibraryVisionTower, SiglipVisionModel):
     """The modules and parameter names of `SiglipVisionModel`, with crops."""
 
     layer_class = IFAformerSiglipLayer
     embeddings_class = IFAformerSiglipEmbeddings
-
-    def __init__(self, config: Any, crop_positions: dict[str, int]):
-        super().__init__(config)
-        self.take_layers_apart()
-        self.add_crops(crop_positions)
 
     @property
     def layers(self) -> Any:

@@ -71,17 +71,14 @@ class TextWindows:
         for name, value in inputs.items():
             if value is not None and len(value) != self.shape[0]:
                 raise ValueError(f"{name} must have {self.shape[0]} rows, one for each text, got {len(value)}.")
-        for part in torch.arange(len(self.rows), device=self.rows.device).split(WINDOWS_AT_ONCE):
-            rows, positions = self.rows[part], self.positions[part]
-            # Behind the end of a window stands the first token again.
-            yield {
-                name: value
-                if value is None
-                else value[rows[:, None], positions]
-                if name in TOKEN_INPUTS
-                else value[rows]
+        parts = zip(*(of.split(WINDOWS_AT_ONCE) for of in (self.rows, self.positions, self.mask)), strict=True)
+        for rows, positions, mask in parts:
+            places = rows[:, None], positions  # Behind the end of a window stands the first token again.
+            given = {
+                name: None if value is None else value[places if name in TOKEN_INPUTS else rows]
                 for name, value in inputs.items()
-            } | {"attention_mask": self.mask[part]}
+            }
+            yield {**given, "attention_mask": mask}
 
     def merge(self, states: torch.Tensor) -> torch.Tensor:
         """(W, L, D) -> (B, T, D), zeros where nothing is real."""

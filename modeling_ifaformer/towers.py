@@ -19,6 +19,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.clip.modeling_clip import eager_attention_forward
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from .configuration_ifaformer import NUM_WORD_SHAPES, IFAformerConfig
 from .model_inputs import given_pictures
@@ -42,17 +43,6 @@ def mix_positions(hidden_states: torch.Tensor, num_heads: int) -> torch.Tensor:
     """
     batch_size, length, _ = hidden_states.shape
     return hidden_states.reshape(batch_size, num_heads, length, -1).transpose(1, 2).flatten(2)
-
-
-def rotated(hidden_states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """
-    Queries or keys (..., N, D) with rotary positions (Su et al., 2021; [arXiv 2104.09864]
-    (https://arxiv.org/abs/2104.09864)), whose `cos` and `sin` are (..., N, E). Computed in float32.
-    """
-    heads = hidden_states.unflatten(-1, (-1, cos.shape[-1])).float()  # (..., N, H, E)
-    first, second = heads.chunk(2, dim=-1)
-    turned = heads * cos.unsqueeze(-2) + torch.cat([-second, first], dim=-1) * sin.unsqueeze(-2)
-    return turned.flatten(-2).to(hidden_states.dtype)
 
 
 def local_mask(length: int, prefix_length: int, window: int, like: torch.Tensor) -> torch.Tensor | None:
@@ -172,12 +162,16 @@ class LendingLayer(nn.Module):
         rotary: Sequence[torch.Tensor] = (),
         window: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The heads' outputs side by side, own keys and values, and the weights."""
+        """
+        The heads' outputs side by side, own keys and values, and the weights. `rotary` are the cosines and sines of
+        rotary positions (Su et al., 2021; [arXiv 2104.09864](https://arxiv.org/abs/2104.09864)), each (..., N, E).
+        """
         query, key, value = self.project(hidden_states)
         assert query is not None
         own_key = key
         if rotary:  # What is lent is lent before rotation, and read without.
-            query, own_key = rotated(query, *rotary), rotated(key, *rotary)
+            heads = (states.unflatten(-1, (-1, rotary[0].shape[-1])) for states in (query, key))  # (..., N, H, E)
+            query, own_key = (of.flatten(-2) for of in apply_rotary_pos_emb(*heads, *rotary, unsqueeze_dim=-2))
         module, dropout = self.attention_and_dropout()
         context, weights = prefix_attention(
             module, query, (own_key, value), prefix_key_values, attended, dropout, window
@@ -222,6 +216,7 @@ class Tower:
     """
 
     layer_class: type[LendingLayer]
+    embeddings: Any
     layers: Any  # the list of the library's model, which some families hold elsewhere
     _supports_flash_attn = False
     _supports_flex_attn = False
@@ -266,7 +261,6 @@ class TextTower(Tower):
     """A text tower. The library's model embeds token ids or takes embeddings of words."""
 
     input_modalities: Any = ("text",)  # the library declares `str | list[str]` and sets tuples
-    embeddings: Any
 
     def add_word_shapes(self) -> None:
         """Let the tower take `word_shape_ids`, for which it gets a [`WordShapeEmbedding`]."""
@@ -316,13 +310,6 @@ class VisionTower(Tower):
 
     main_input_name = "pixel_values"
     input_modalities: Any = ("image",)
-    embeddings_class: type["PictureEmbeddings"]
-    embeddings: Any
-
-    def add_crops(self, crop_positions: dict[str, int]) -> None:
-        """Make the library's embeddings those of pictures with crops, see [`PictureEmbeddings`]."""
-        self.embeddings.__class__ = self.embeddings_class
-        self.embeddings.prepare(crop_positions)
 
     def forward(self, *pictures: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Visual tokens (B, V, D), and which of them are real (B, V), of what [`PictureEmbeddings`] takes."""
@@ -342,6 +329,21 @@ class VisionTower(Tower):
     def unused(self) -> list[Any]:
         """Modules and parameters of the library's model that lend nothing."""
         raise NotImplementedError
+
+
+class LibraryVisionTower(VisionTower):
+    """
+    A vision tower that is a whole model of the library, whose layers are taken apart, and whose embeddings become
+    [`PictureEmbeddings`].
+    """
+
+    embeddings_class: type["PictureEmbeddings"]
+
+    def __init__(self, config: Any, crop_positions: dict[str, int], **options: Any):
+        super().__init__(config, **options)  # type: ignore[call-arg]  # of the library's model
+        self.take_layers_apart()
+        self.embeddings.__class__ = self.embeddings_class
+        self.embeddings.prepare(crop_positions)
 
 
 class PatchConvolution(nn.Conv2d):

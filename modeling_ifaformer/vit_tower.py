@@ -8,7 +8,7 @@ from transformers import Dinov2Model, ViTModel
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings, Dinov2Layer
 from transformers.models.vit.modeling_vit import ViTEmbeddings, ViTLayer
 
-from .towers import LendingLayer, PictureEmbeddings, Projections, VisionTower
+from .towers import LendingLayer, LibraryVisionTower, PictureEmbeddings, Projections
 
 
 class ClassAndPatches(PictureEmbeddings):
@@ -87,31 +87,24 @@ class IFAformerDinov2Layer(ViTAttentionLayer, Dinov2Layer):  # type: ignore[misc
         return [self.attention.q_proj, self.attention.o_proj, self.norm2, self.mlp, *scales]
 
 
-class IFAformerViTModel(VisionTower, ViTModel):
+class IFAformerViTModel(LibraryVisionTower, ViTModel):
     """The modules and parameter names of `ViTModel`, with crops and without a pooler."""
 
     layer_class = IFAformerViTLayer
     embeddings_class = IFAformerViTEmbeddings
 
     def __init__(self, config: Any, crop_positions: dict[str, int]):
-        super().__init__(config, add_pooling_layer=False)
-        self.take_layers_apart()
-        self.add_crops(crop_positions)
+        super().__init__(config, crop_positions, add_pooling_layer=False)
 
     def unused(self) -> list[Any]:
         return [self.layernorm]
 
 
-class IFAformerDinov2Model(VisionTower, Dinov2Model):
+class IFAformerDinov2Model(LibraryVisionTower, Dinov2Model):
     """The modules and parameter names of `Dinov2Model`, with crops."""
 
     layer_class = IFAformerDinov2Layer
     embeddings_class = IFAformerDinov2Embeddings
-
-    def __init__(self, config: Any, crop_positions: dict[str, int]):
-        super().__init__(config)
-        self.take_layers_apart()
-        self.add_crops(crop_positions)
 
     @property
     def layers(self) -> Any:

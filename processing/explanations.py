@@ -10,15 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from .collator import TOKEN_PADDING
 from .columns import CROP_KINDS
 from .labels import first_positions
 from .problems import Problem
 
-
-logger = logging.get_logger(__name__)
 
 NOT_FOLLOWED = "the text is read in windows, in which explain='attention' cannot be followed; use 'occlusion'"
 
@@ -250,8 +247,7 @@ def add_shares(
                 details = f"(it has {row.num_tokens} tokens, and {window} are read at once)"
                 problem = Problem(NOT_FOLLOWED, "text", details=details)
                 row.problems.append(problem)
-                if row.raises:
-                    logger.warning(f"{row.place}: {problem}" if row.place else str(problem))
+                row.log(problem)
         if not whole:
             return
         length = max(rows[number].num_tokens for number in whole)

@@ -285,9 +285,8 @@ class IFAformerPipeline(Pipeline):
             if row.raises:
                 raise ProblemError(row.problems[-1], row.place)
             return row
-        if row.raises:
-            for problem in row.problems:  # it is tagged all the same, and no report will tell
-                logger.warning(f"{row.place}: {problem}" if row.place else str(problem))
+        for problem in row.problems:
+            row.log(problem)
         pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, self.processor.max_megapixels)
         features = self.processor.text_features([row.tokens])
         features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})

@@ -118,6 +118,11 @@ class PipelineRow:
             raise error_type(problem, self.place)
         self.problems.append(problem)
 
+    def log(self, problem: Problem) -> None:
+        """Log a problem of a row that is answered all the same, where no report will tell of it."""
+        if self.raises:
+            logger.warning(f"{self.place}: {problem}" if self.place else str(problem))
+
 
 class NumberedRows(Dataset):
     """Any sequence of rows as a torch data set, each row with its number; for one that it cannot give, the error."""

@@ -225,13 +225,11 @@ class IFAformerProcessor(ProcessorMixin):
         """
         longest, limit = config.max_text_length, self.max_length
         # The code that a checkpoint brings may be that of before, which has no windows.
-        is_deepke = getattr(config, "attention_variant", None) == "deepke"
-        has_windows = self.relations is None and hasattr(config, "window_length") and not is_deepke
+        has_windows = self.relations is None and getattr(config, "window_length", None) is not None
         if has_windows or longest is None or (limit is not None and limit <= longest):
             return self
-        limit = longest
         fitting = copy(self)
-        fitting.max_length = limit
+        fitting.max_length = longest
         return fitting
 
     def check_config(self, config: Any) -> None:

@@ -167,13 +167,11 @@ def build_processor(
     tokenizer = image_processor = None
     if towers["text_model"] is None:
         tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
-    with configuration_errors():
-        of_vision = {name: towers[name] for name in ("vision_model", "vision_config")}
-        usual = IFAformerConfig.from_vision_text_pretrained(**of_vision)
-    if towers["vision_model"] is None:
+    if towers["vision_model"] is None:  # which else says these sizes
+        usual = IFAformerConfig.from_vision_text_pretrained(vision_config=towers["vision_config"])
         image_processor = square_image_processor(usual.picture_size)
-    for name in ("aux_crop_size", "rcnn_crop_size"):
-        options[name] = getattr(usual, name) if options[name] is None else options[name]
+        sizes = {name: getattr(usual, name) for name in ("aux_crop_size", "rcnn_crop_size")}
+        options |= {name: size for name, size in sizes.items() if options[name] is None}
     with configuration_errors():
         processor = IFAformerProcessor.from_vision_text_pretrained(
             towers["vision_model"],

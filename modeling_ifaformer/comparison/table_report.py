@@ -122,5 +122,5 @@ def table_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
     keys = (
         "dot: measured here; ring: pictures shuffled; both by the protocol word\ncross: published, by its own protocol"
     )
-    axes.set_xlabel(keys, fontsize=11, color=GREY)
+    figure.supxlabel(keys, fontsize=11, color=GREY)  # below the whole figure: the axes are narrower than it
     return png(figure)

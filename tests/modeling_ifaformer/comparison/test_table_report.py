@@ -2,8 +2,11 @@
 
 import io
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
+from modeling_ifaformer.comparison import table_report
 from modeling_ifaformer.comparison.table_file import Table
 from modeling_ifaformer.comparison.table_report import table_figure, table_markdown
 
@@ -31,6 +34,21 @@ ROWS = [
     {**SAID, "key": "mtb", "name": "MTB", "not_run": "It needs MTB weights."},
 ]
 DATA = {"test": {"rows": 1234, "digest": "abcd"}}
+
+
+def test_nothing_of_the_figure_is_cut_off(monkeypatch):
+    figures = []
+    monkeypatch.setattr(table_report, "png", lambda figure: figures.append(figure) or b"")
+    for name in ("UMT", "AdapCoAtt-BERT-CRF, corrected"):
+        table_report.table_figure([{**ROWS[0], "name": name}])
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        # Ticks beyond the axes are not drawn.
+        texts = [text for text in texts if text not in figure.axes[0].get_xticklabels()]
+        assert any("both by the protocol word" in text.get_text() for text in texts)
+        edges = [text.get_window_extent() for text in texts]
+        assert all(edge.x0 >= 0 and edge.x1 <= figure.bbox.x1 and edge.y0 >= 0 for edge in edges)
 
 
 def test_every_figure_stands_in_its_column():

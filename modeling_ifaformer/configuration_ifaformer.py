@@ -55,6 +55,7 @@ class TaggerConfig(PreTrainedConfig):
     text_config: PreTrainedConfig | dict | None = None
     vision_config: PreTrainedConfig | dict | None = None
     label_scheme: str = "word"
+    max_images: int = 1
     num_aux_crops: int = 3
     aux_crop_size: int | None = None
     num_rcnn_crops: int = 3
@@ -149,6 +150,8 @@ class TaggerConfig(PreTrainedConfig):
         return self.max_text_length if self.text_window is None else self.text_window
 
     def _shared_problems(self):
+        if self.max_images < 1:
+            yield f"max_images must be 1 or more, got {self.max_images}."
         if not 0 < self.calibration_temperature < math.inf:
             yield f"calibration_temperature must be a number above 0, got {self.calibration_temperature}."
         window = self.text_window
@@ -194,6 +197,9 @@ class IFAformerConfig(TaggerConfig):
         label_scheme (`str`, defaults to `"word"`):
             `"word"`: the CRF scores the first token of each word. `"deepke"`: it scores every token, `[CLS]` and
             `[SEP]` included, over the published 13 labels.
+        max_images (`int`, defaults to 1):
+            Most pictures of a text. Where it is above 1, neither the pictures nor the crops of a kind have an order:
+            each crop has the positions that the first one has in a model of one picture.
         num_aux_crops, num_rcnn_crops (`int`, default to 3):
             Most crops of each kind in a picture: from visual grounding, and from an object detector. 0 leaves the
             kind out.
@@ -283,9 +289,13 @@ class IFAformerConfig(TaggerConfig):
         return [-(-(layer + 1) * vision // text) - 1 for layer in range(text)]
 
     def num_crop_positions(self, kind: str) -> int:
-        """Visual tokens of all crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop."""
+        """
+        Positions of the crops of a kind, `"aux"` or `"rcnn"`: crops times patches per crop, or the patches of one crop
+        where a text has several pictures.
+        """
         patches = getattr(self, f"{kind}_crop_size") // self.vision_config.patch_size
-        return getattr(self, f"num_{kind}_crops") * patches**2
+        number = getattr(self, f"num_{kind}_crops")
+        return (number if self.max_images == 1 else min(number, 1)) * patches**2
 
     def validate_architecture(self):
         """Part of the library's `validate`: runs at construction and before saving."""
@@ -303,6 +313,8 @@ class IFAformerConfig(TaggerConfig):
                 "attention_variant='deepke' never embeds the whole image; set use_whole_image=False or use the "
                 "'corrected' variant."
             )
+        if self.attention_variant == "deepke" and self.max_images != 1:
+            yield f"attention_variant='deepke' reads crops of one picture; max_images must be 1, got {self.max_images}."
         if self.attention_variant == "deepke" and self.text_window is not None:
             yield "attention_variant='deepke' pads all texts to one length, and has no text_window."
 

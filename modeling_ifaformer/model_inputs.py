@@ -48,7 +48,8 @@ def given_pictures(
     The pictures that a batch has and a model looks at, and which of them are real.
 
     Args:
-        pixel_values, image_mask: whole pictures (batch_size, channels, height, width) and their mask (batch_size,).
+        pixel_values, image_mask: whole pictures (batch_size, channels, height, width) and their mask (batch_size,), or
+            several of each text (batch_size, number, channels, height, width) and their mask (batch_size, number).
         crops: by kind, `"aux"` and `"rcnn"`, pixels (batch_size, number, channels, size, size) and mask
             (batch_size, number). Masks that are None are all real.
         picture_shape: channels, height and width of a whole picture.
@@ -58,12 +59,18 @@ def given_pictures(
         (batch_size, number). Without the kinds that are not there.
 
     Raises:
-        ValueError: as [`check_pictures`], and for more crops than configured.
+        ValueError: as [`check_pictures`], and for more pictures or crops than configured.
     """
     given = {}
     if pixel_values is not None and config.use_whole_image:
-        check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), picture_shape)
-        given["whole"] = pixel_values[:, None], None if image_mask is None else image_mask[:, None]
+        if pixel_values.dim() == len(picture_shape) + 2:
+            check_number("pixel_values", pixel_values.shape[1], "pictures a text", config.max_images)
+            shape = (batch_size, pixel_values.shape[1])
+            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, shape, picture_shape)
+            given["whole"] = pixel_values, image_mask
+        else:
+            check_pictures("pixel_values", pixel_values, "image_mask", image_mask, (batch_size,), picture_shape)
+            given["whole"] = pixel_values[:, None], None if image_mask is None else image_mask[:, None]
     elif pixel_values is not None and not torch.compiler.is_compiling():
         logger.warning_once("pixel_values are not looked at: the configuration has use_whole_image=False.")
     for kind, (pixels, mask) in crops.items():
@@ -74,6 +81,12 @@ def given_pictures(
         kind: (pixels, pixels.new_ones(pixels.shape[:2], dtype=torch.bool) if mask is None else mask.bool())
         for kind, (pixels, mask) in given.items()
     }
+
+
+def check_number(name: str, number: int, of_what: str, most: int) -> None:
+    """Raise a ValueError for more pictures or crops in an input than configured."""
+    if number > most:
+        raise ValueError(f"{name} holds {number} {of_what}, the configuration allows {most}.")
 
 
 def check_pictures(
@@ -105,9 +118,9 @@ def check_crops(
 ) -> None:
     """The same for the crops of a kind, `"aux"` or `"rcnn"`, (batch_size, number of crops, channels, size, size)."""
     number, size = pixels.shape[1], getattr(config, f"{kind}_crop_size")
-    name, most = f"{kind}_pixel_values", getattr(config, f"num_{kind}_crops")
-    if pixels.dim() == 5 and number > most:
-        raise ValueError(f"{name} holds {number} crops a picture, the configuration allows {most}.")
+    name, most = f"{kind}_pixel_values", getattr(config, f"num_{kind}_crops") * config.max_images
+    if pixels.dim() == 5:
+        check_number(name, number, "crops a picture" if config.max_images == 1 else "crops a text", most)
     shape = (batch_size, number if pixels.dim() == 5 else "number of crops")
     check_pictures(name, pixels, f"{kind}_crop_mask", mask, shape, (channels, size, size))
 

@@ -103,10 +103,12 @@ class IFAformerModel(IFAformerPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch_size, seq_length)`, *optional*): 0 for padding.
             token_type_ids (`torch.LongTensor` of shape `(batch_size, seq_length)`, *optional*): BERT's segments.
             pixel_values (`torch.Tensor` of shape `(batch_size, 3, image_size, image_size)`, *optional*):
-                Whole pictures. Not looked at where the configuration has `use_whole_image=False`.
-            image_mask (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): False for a tweet without picture.
+                Whole pictures, or several of each text, `(batch_size, number of pictures, 3, image_size, image_size)`,
+                at most `max_images`. Not looked at where the configuration has `use_whole_image=False`.
+            image_mask (`torch.BoolTensor` of shape `(batch_size,)` or `(batch_size, number of pictures)`, *optional*):
+                False for absent pictures. A mask that is left out is all real.
             aux_pixel_values (`torch.Tensor` of shape `(batch_size, number of crops, 3, size, size)`, *optional*):
-                Crops by visual grounding, `aux_crop_size` pixels wide, at most `num_aux_crops`.
+                Crops by visual grounding, `aux_crop_size` pixels wide, at most `num_aux_crops` times `max_images`.
             aux_crop_mask (`torch.BoolTensor` of shape `(batch_size, number of crops)`, *optional*):
                 False for absent crops. A mask that is left out is all real.
             rcnn_pixel_values, rcnn_crop_mask (*optional*): The same for crops by an object detector.

@@ -365,7 +365,8 @@ class PictureEmbeddings(nn.Module):
     """
     A mixin in front of a family's embeddings: `[class ; whole-image patches ; aux crops ; rcnn crops]`, where a family
     may have no class token. Crops share the tower's patch convolution and have position embeddings of their own, one
-    per crop and patch, crops in order, patches row-major.
+    per crop and patch, crops in order, patches row-major; where a text may have several pictures, one per patch. All
+    whole pictures have the tower's own positions.
     """
 
     def prepare(self, crop_positions: dict[str, int]) -> None:
@@ -446,9 +447,10 @@ class PictureEmbeddings(nn.Module):
                 mask = mask.new_ones(pixels.shape[:2])
             patches = self.embed_pictures(pixels, mask)
             if embedding is None:
-                positions = self.picture_positions(pixels.shape[-1])[:, : patches.shape[1]]
+                positions = self.picture_positions(pixels.shape[-1]).repeat(1, pixels.shape[1], 1)
             else:
-                positions = embedding(torch.arange(patches.shape[1], device=patches.device))
+                numbers = torch.arange(patches.shape[1], device=patches.device)
+                positions = embedding(numbers % embedding.num_embeddings)
             tokens.append(patches + positions)
             real.append(mask.repeat_interleave(patches.shape[1] // max(mask.shape[1], 1), dim=1))
         return self.end(torch.cat(tokens, dim=1)), torch.cat(real, dim=1)

@@ -16,7 +16,7 @@ from .problems import check_at_least_one, shown
 from .tokenizing import check_tokenizer, check_word_splitter, longest_text
 
 
-LEAST = {"num_aux_crops": 0, "num_rcnn_crops": 0, "aux_crop_size": 1, "rcnn_crop_size": 1}
+LEAST = {"max_images": 1, "num_aux_crops": 0, "num_rcnn_crops": 0, "aux_crop_size": 1, "rcnn_crop_size": 1}
 
 
 def check_fields(processor: Any) -> None:

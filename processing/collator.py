@@ -60,12 +60,13 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     Pictures and crops as tensors, zeros and a False in the mask for what is absent. A kind that a whole batch lacks is
     left out, so that the model spends nothing on it. `pixel_values` are (batch_size, 3, height, width), their
     `image_mask` (batch_size,); pixels of crops (batch_size, most crops in the batch, 3, size, size), their masks
-    (batch_size, most crops).
+    (batch_size, most crops), and those of pictures likewise where rows have lists of them.
     """
     batch = {}
     for name, mask_name in PIXEL_MASKS.items():
         rows = [_pixels(feature.get(name)) for feature in features]
-        if name == "pixel_values":  # as a list of at most one
+        is_single = name == "pixel_values" and any(of_row is not None and of_row.ndim == 3 for of_row in rows)
+        if is_single:  # as a list of at most one
             rows = [image if image is None else image[None] for image in rows]
         numbers = [0 if of_row is None else len(of_row) for of_row in rows]
         example = next((of_row for of_row, number in zip(rows, numbers, strict=True) if number), None)
@@ -76,7 +77,7 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
             if number:
                 stacked[row, :number] = of_row
         pixels, mask = torch.from_numpy(stacked), torch.arange(max(numbers)) < torch.tensor(numbers)[:, None]
-        batch[name], batch[mask_name] = (pixels[:, 0], mask[:, 0]) if name == "pixel_values" else (pixels, mask)
+        batch[name], batch[mask_name] = (pixels[:, 0], mask[:, 0]) if is_single else (pixels, mask)
     return batch
 
 

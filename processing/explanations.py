@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .collator import TOKEN_PADDING
-from .columns import CROP_KINDS
+from .columns import CROP_KINDS, PIXEL_MASKS
 from .labels import first_positions
 from .problems import Problem
 
@@ -26,19 +26,30 @@ Positions = Sequence[Sequence[Sequence[int]]]
 
 def source_mask(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """
-    Which sources a batch's rows have, (batch_size, num_sources) bool: the text, the picture, then the crops of each
+    Which sources a batch's rows have, (batch_size, num_sources) bool: the text, the pictures, then the crops of each
     kind, as many as the row of the batch that has most.
     """
     text = torch.ones_like(inputs["input_ids"][:, :1], dtype=torch.bool)
-    image = inputs["image_mask"][:, None] if "image_mask" in inputs else torch.zeros_like(text)
+    image = inputs["image_mask"].reshape(len(text), -1) if "image_mask" in inputs else torch.zeros_like(text)
     crops = [inputs[f"{kind}_crop_mask"] for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs]
     return torch.cat([text, image, *crops], dim=1)
 
 
 def source_names(inputs: Mapping[str, torch.Tensor]) -> list[str]:
-    """The sources of [`source_mask`] as rows name them: `text`, `image`, `aux_crops 0`, ..."""
+    """
+    The sources of [`source_mask`] as rows name them: `text`, `image`, `aux_crops 0`, ... The pictures of a model that
+    takes several are `image 0`, `image 1`, ...
+    """
+    images = ["image"]
+    if has_several_images(inputs):
+        images = [f"image {index}" for index in range(inputs["image_mask"].shape[1])]
     numbers = {kind: inputs[f"{kind}_crop_mask"].shape[1] for kind in CROP_KINDS if f"{kind}_crop_mask" in inputs}
-    return ["text", "image", *(f"{kind}_crops {index}" for kind in numbers for index in range(numbers[kind]))]
+    return ["text", *images, *(f"{kind}_crops {index}" for kind in numbers for index in range(numbers[kind]))]
+
+
+def has_several_images(inputs: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a batch has a list of pictures a row, as models with `max_images` above 1 take it."""
+    return "image_mask" in inputs and inputs["image_mask"].ndim == 2
 
 
 @contextmanager
@@ -135,9 +146,11 @@ def _visual_sources(config: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Te
     patch_size = config.vision_config.patch_size
     deepke = config.attention_variant == "deepke"
     sources = [torch.tensor([], dtype=torch.long)]
+    num_images = inputs["image_mask"].shape[1] if has_several_images(inputs) else 1
     if config.use_whole_image and "pixel_values" in inputs:
-        sources.append(torch.full(((inputs["pixel_values"].shape[-1] // patch_size) ** 2,), 1))
-    first = 2
+        num_patches = (inputs["pixel_values"].shape[-1] // patch_size) ** 2
+        sources.append(torch.arange(1, 1 + num_images).repeat_interleave(num_patches))
+    first = 1 + num_images
     for kind in CROP_KINDS:
         num_patches = (getattr(config, f"{kind}_crop_size") // patch_size) ** 2
         number = inputs[f"{kind}_crop_mask"].shape[1] if f"{kind}_crop_mask" in inputs else 0
@@ -205,11 +218,10 @@ def _scores(
 ) -> torch.Tensor:
     """The score of each entity where the sources are masked as in each variant: (num_variants, num_entities)."""
     repeated = {name: values[row].expand(len(variants), *values[row].shape) for name, values in inputs.items()}
-    if "image_mask" in inputs:
-        repeated["image_mask"] = variants[:, 1]
-    masks = [name for name in (f"{kind}_crop_mask" for kind in CROP_KINDS) if name in inputs]
-    of_kinds = variants[:, 2:].split([inputs[name].shape[1] for name in masks], dim=1)
-    repeated |= dict(zip(masks, of_kinds, strict=True))
+    numbers = {"image_mask": 1}  # of sources behind the text, by mask
+    numbers |= {name: inputs[name][0].numel() for name in PIXEL_MASKS.values() if name in inputs}
+    parts = dict(zip(numbers, variants[:, 1:].split([*numbers.values()], dim=1), strict=True))
+    repeated |= {name: part.reshape(-1, *inputs[name].shape[1:]) for name, part in parts.items() if name in inputs}
     logits = model(**repeated).logits
     marginals = model.crf.marginals(logits, repeated["crf_mask"])  # (num_variants, seq_length, num_labels)
     return torch.stack([marginals[:, tokens, tag_ids[tokens]].mean(dim=1) for tokens in map(list, entities)], dim=1)
@@ -262,8 +274,12 @@ def add_shares(
         positions.append(
             [[first[start] for start in first if entity["start"] <= start < entity["end"]] for entity in of_row]
         )
-    shares, sources = METHODS[method](model, inputs, tag_ids, positions), source_names(inputs)
+    shares, names = METHODS[method](model, inputs, tag_ids, positions), source_names(inputs)
     for row, of_row, its_shares, present in zip(rows, entities, shares, source_mask(inputs).tolist(), strict=True):
+        # A picture is named by its place in the row, of which some may not be used.
+        places = enumerate(row.used_pictures.get("image", ()))
+        of_row_names = {f"image {index}": f"image {place}" for index, place in places}
+        sources = [of_row_names.get(name, name) for name in names]
         known = {f"{column} {item}": crop for column, crops in row.objects.items() for item, crop in enumerate(crops)}
         for entity, of_entity in zip(of_row, its_shares.tolist(), strict=True):
             entity["shares"] = [

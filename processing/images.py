@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
 from transformers.image_utils import to_numpy_array
 from transformers.utils import logging
 
+from .columns import as_list
 from .problems import Problem, ProblemError, shown
 
 
@@ -339,7 +340,7 @@ def resized_pictures(
     """
     examples, square = [], {"height": size, "width": size}
     for row, sources in enumerate(pictures):
-        sources = [] if sources is None else sources if isinstance(sources, list | tuple) else [sources]
+        sources = as_list(sources)
         if len(sources) > max_number:
             raise ValueError(
                 f"Example {row} has {len(sources)} pictures in {column}, at most {max_number} are allowed."
@@ -351,7 +352,8 @@ def resized_pictures(
             try:
                 image = load_image(source, max_megapixels)
             except ImageError as error:
-                problem = replace(error.problem, column=column, item=None if column == "image" else item)
+                is_only = column == "image" and len(sources) == 1
+                problem = replace(error.problem, column=column, item=None if is_only else item)
                 if problems is None:
                     raise ImageError(problem, f"Example {row}: {error.where}") from error
                 problems.append((row, problem))

@@ -279,7 +279,7 @@ class IFAformerPipeline(Pipeline):
         """
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
         # A copy: one that was given may be given again.
-        row = replace(row, problems=[*row.problems], objects={}, used_crops={}, relations=[], left_out=[])
+        row = replace(row, problems=[*row.problems], objects={}, used_pictures={}, relations=[], left_out=[])
         row.raises, row.place = on_error == "raise", "" if number is None else f"Row {number}"
         if row.tokens is None:
             if row.raises:
@@ -287,7 +287,8 @@ class IFAformerPipeline(Pipeline):
             return row
         for problem in row.problems:
             row.log(problem)
-        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, self.processor.max_megapixels)
+        of_pictures = (self.processor.max_megapixels, self.processor.max_images)
+        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, *of_pictures)
         features = self.processor.text_features([row.tokens])
         features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
         row.features = {name: values[0] for name, values in features.items()}
@@ -300,20 +301,27 @@ class IFAformerPipeline(Pipeline):
             pending = [row for row in rows if kind in row.pending]
             if not pending:
                 continue
-            column = f"{kind}_crops"
-            images: list[Any] = [row.image for row in pending]
-            phrases: list[Any] = [None] * len(pending)
+            column, number = f"{kind}_crops", getattr(self.processor, f"num_{kind}_crops")
+            given = [(index, place) for index, row in enumerate(pending) for place in row.images]
+            images = [pending[index].images[place] for index, place in given]
+            phrases: list[Any] = [None] * len(given)
             if ZERO_SHOT[kind]:
-                phrases = self.proposer.phrases(options, [row.text or "" for row in pending], self._entity_types)
-            found = self.proposer.propose(options, kind, images, phrases, self._limits[column])
-            for row, image, objects in zip(pending, images, found, strict=True):
-                encoded = self.processor.encode_pictures(
-                    {column: [encode_crops(image, [detected.box for detected in objects])]}
+                phrases = self.proposer.phrases(
+                    options, [pending[index].text or "" for index, _ in given], self._entity_types
                 )
-                row.features |= {name: values[0] for name, values in encoded.items()}
-                row.objects[column] = [{**detected._asdict(), "box": list(detected.box)} for detected in objects]
+            crops: list[list[bytes]] = [[] for _ in pending]
+            found = self.proposer.propose(options, kind, images, phrases, number)
+            for (index, place), image, objects in zip(given, images, found, strict=True):
+                crops[index] += encode_crops(image, [detected.box for detected in objects])
+                of_several = {"image": place} if self.processor.max_images > 1 else {}
+                pending[index].objects.setdefault(column, []).extend(
+                    {**detected._asdict(), "box": list(detected.box), **of_several} for detected in objects
+                )
+            encoded = self.processor.encode_pictures({column: crops})
+            for index, row in enumerate(pending):
+                row.features |= {name: values[index] for name, values in encoded.items()}
         for row in rows:
-            row.image, row.pending = None, ()
+            row.images, row.pending = {}, ()
 
     def collate(self, rows: list[PipelineRow]) -> dict[str, Any]:
         """The `rows`, and as `inputs` the padded batch of those that the model can be asked of, None where none is."""
@@ -364,7 +372,7 @@ class IFAformerPipeline(Pipeline):
                 row.relations = row.above(thresholds, row.relations, "relation")
         results = [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
         for row, result in zip(rows, results, strict=True):
-            result.used_crops, result.max_megapixels = row.used_crops, self.processor.max_megapixels
+            result.used_pictures, result.max_megapixels = row.used_pictures, self.processor.max_megapixels
         return results
 
     def untagged(self, problem: Problem) -> TaggedRow:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
-from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, is_misnamed_image
+from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list, is_misnamed_image
 from .detectors import DetectedObject
 from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
@@ -45,8 +45,10 @@ WRONG_TEXT = "this is neither a string nor a list of words"
 TEXT_AS_TOKENS = "tokens are a list of words; a text belongs in the column text"
 TOO_MANY = "there are more pictures than the model takes; only the first are used"
 NO_BOX = "a box is (xmin, ymin, xmax, ymax) in pixels with xmin < xmax and ymin < ymax"
+NO_NUMBER = "the image of a box is the number of one of the row's pictures, from 0 on"
 NO_CROPS = "crops are 'auto', 'none', boxes, or boxes by column (aux_crops, rcnn_crops)"
 NO_IMAGE = "boxes are cut from the row's image, and there is none"
+NO_SUCH_IMAGE = "the picture that the box is to be cut from is not there"
 OUTSIDE = "the box lies outside the picture"
 
 
@@ -62,10 +64,11 @@ class PipelineRow:
         pair: of a row with two given entities, head and tail by name, each with `start` and `end`, in words.
         allowed: whether each relation may be taken for the pair, by id; empty: all of them.
         features: what the processor makes of it; of pixels also what is kept for finding relations.
-        objects: by column of crops, `box` and, where known, `label` and `score` of each crop; a column of crops that
-            came as pictures alone has none.
-        used_crops: by column, the places of the crops that are used in the row's own list of them.
-        image, pending: the picture where crops are still to be proposed, and the kinds of those.
+        objects: by column of crops, `box` and, where known, `label` and `score` of each crop, and of several pictures
+            the number of that which shows it as `image`; a column of crops that came as pictures alone has none.
+        used_pictures: by column, the places of the pictures and crops that are used in the row's own list of them.
+        images, pending: the pictures, by their place in the row's list, where crops are still to be proposed, and the
+            kinds of those.
         relations: between its entities.
         left_out: types and relations of what was left out, see [`TaggedRow`].
         confidence: of the answer, see [`TaggedRow`].
@@ -82,8 +85,8 @@ class PipelineRow:
     allowed: Sequence[bool] = ()
     features: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    used_crops: dict[str, list[int]] = field(default_factory=dict)
-    image: Image.Image | None = None
+    used_pictures: dict[str, list[int]] = field(default_factory=dict)
+    images: dict[int, Image.Image] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
     relations: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -223,16 +226,18 @@ def read_row_pictures(
     crops: Any,
     proposed_kinds: Collection[str],
     max_megapixels: float = MAX_MEGAPIXELS,
+    max_images: int = 1,
 ) -> dict[str, list[Any]]:
     """
-    The pictures that the model takes of a row, by column, `image` at most one; the row gets its `objects`, and
-    `pending` with `image` where crops are still to be proposed. What cannot be used is reported and left out.
+    The pictures that the model takes of a row, by column; the row gets its `objects`, and `pending` with `images`
+    where crops are still to be proposed. What cannot be used is reported and left out.
 
     Args:
-        limits: how many pictures the model takes of `image` (1 or 0) and of each column of crops.
+        limits: how many pictures the model takes of `image` and of each column of crops.
         crops: `"auto"`, `"none"` or boxes, see [`given_boxes`]; the row's own `crops` win.
         proposed_kinds: of crops that a detector is there for.
         max_megapixels: the largest picture, see [`load_image`].
+        max_images: how many pictures a row has at most, of which crops are cut.
     """
     if row.columns.get("crops") is not None:
         crops = row.columns["crops"]
@@ -242,24 +247,29 @@ def read_row_pictures(
         boxes = given_boxes(crops, limits)
     except ProblemError as error:
         row.report(error.problem)
-    pending = [kind for kind in proposed_kinds if is_auto and not _as_list(row.columns.get(f"{kind}_crops"))]
+    pending = [kind for kind in proposed_kinds if is_auto and not as_list(row.columns.get(f"{kind}_crops"))]
     pictures: dict[str, list[Any]] = {}
-    sources = _as_list(row.columns.get("image"))
+    sources = as_list(row.columns.get("image"))
     if boxes and not sources:
         row.report(Problem(NO_IMAGE, "crops"))
-    image = None
+    images: dict[int, Image.Image] = {}  # by place in the row's list
     if sources and not (limits["image"] or boxes or pending):
         logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
     else:
-        loaded = [_load(row, source, max_megapixels, "image") for source in _first(row, sources, 1, "image")]
-        image = loaded[0] if loaded else None
+        used = _first(row, sources, max_images, "image")
+        for place, source in enumerate(used):
+            image = _load(row, source, max_megapixels, "image", place if len(used) > 1 else None)
+            if image is not None:
+                images[place] = image
+        row.used_pictures["image"] = list(images)
         if limits["image"]:
-            pictures["image"] = [] if image is None else [image]
-    if image is not None and pending:
-        row.image, row.pending = image, tuple(pending)
+            pictures["image"] = [*images.values()]
+    if images and pending:
+        row.images, row.pending = images, tuple(pending)
     for column in CROP_COLUMNS:
-        if column in boxes and image is not None:
-            pictures[column] = _cut(row, image, column, boxes[column], limits[column])
+        if column in boxes and images:
+            is_several = max_images > 1
+            pictures[column] = _cut(row, images, column, boxes[column], limits[column], is_several)
         elif is_auto:
             pictures |= _own_crops(row, column, limits[column], max_megapixels)
     has_crops = any(pictures.get(column) for column in CROP_COLUMNS)
@@ -280,7 +290,8 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
     Args:
         crops: a list of boxes for the first column of crops that the model takes, or `{"aux_crops": [...],
             "rcnn_crops": [...]}`. A box is (xmin, ymin, xmax, ymax) in pixels of the picture, or a mapping with that
-            as `box`, and `label` and `score` where they are known.
+            as `box`, and `label` and `score` where they are known. Of several pictures, `image` is the number of the
+            one that is meant, by default 0.
         limits: how many crops the model takes of each column.
     """
     if isinstance(crops, str):
@@ -293,12 +304,12 @@ def given_boxes(crops: Any, limits: Mapping[str, int]) -> dict[str, list[dict[st
         unknown = crops.keys() - set(CROP_COLUMNS)
         if unknown:
             raise ProblemError(Problem(NO_CROPS, "crops", details=f"(got columns {_names(unknown)})"))
-        by_column = {column: _as_list(crops.get(column)) for column in CROP_COLUMNS}
+        by_column = {column: as_list(crops.get(column)) for column in CROP_COLUMNS}
     else:
         if isinstance(crops, Sequence) and len(crops) == 4 and all(isinstance(side, Real) for side in crops):
             crops = [crops]
         column = next((column for column in CROP_COLUMNS if limits[column]), CROP_COLUMNS[0])
-        by_column = {column: _as_list(crops)}
+        by_column = {column: as_list(crops)}
     return {column: [_as_object(box) for box in boxes] for column, boxes in by_column.items() if boxes}
 
 
@@ -348,12 +359,11 @@ def _as_object(box: Any) -> dict[str, Any]:
         described["label"] = label if isinstance(label, str) else shown(label)
     if isinstance(score, Real):
         described["score"] = score
+    if given.get("image") is not None:
+        if type(given["image"]) is not int or given["image"] < 0:
+            raise ProblemError(Problem(NO_NUMBER, "crops", details=f"(got {shown(given['image'])})"))
+        described["image"] = given["image"]
     return described
-
-
-def _as_list(value: Any) -> list[Any]:
-    """Of an absent value, a single one, or several."""
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _first(row: PipelineRow, values: list[Any], limit: int, column: str) -> list[Any]:
@@ -377,13 +387,13 @@ def _load(
 
 def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float) -> dict[str, list[Image.Image]]:
     """The row's own crops, where the model takes any; with the objects beside them where there is one for each."""
-    sources = _as_list(row.columns.get(column))
+    sources = as_list(row.columns.get(column))
     if sources and limit == 0:
         logger.warning_once(f"The column {column} is not looked at, since the model takes no crops of this kind.")
         return {}
     used = _first(row, sources, limit, column)
     loaded = [_load(row, source, max_megapixels, column, item) for item, source in enumerate(used)]
-    objects = _as_list(row.columns.get(column.replace("_crops", "_objects")))
+    objects = as_list(row.columns.get(column.replace("_crops", "_objects")))
     if len(objects) == len(sources):  # else they are not those of the crops
         of_crops = zip(objects[:limit], loaded, strict=True)
         try:
@@ -391,21 +401,36 @@ def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float)
         except ProblemError as error:
             row.report(error.problem)
     usable = {item: crop for item, crop in enumerate(loaded) if crop is not None}
-    row.used_crops[column] = list(usable)
+    row.used_pictures[column] = list(usable)
     return {column: [*usable.values()]}
 
 
-def _cut(row: PipelineRow, image: Image.Image, column: str, boxes: list[dict[str, Any]], limit: int) -> list[bytes]:
-    """The crops of boxes. The row gets the boxes as far as they lie in the picture; one outside is reported."""
-    kept = []
-    width, height = full_size(image)
+def _cut(
+    row: PipelineRow,
+    images: Mapping[int, Image.Image],
+    column: str,
+    boxes: list[dict[str, Any]],
+    limit: int,
+    is_several: bool,
+) -> list[bytes]:
+    """
+    The crops of boxes. The row gets the boxes as far as they lie in their picture, with its number where a row may
+    have several; one outside is reported.
+    """
+    kept, crops = [], []
     for item, described in enumerate(_first(row, boxes, limit, column)):
+        number = described.get("image", 0)
+        if number not in images:
+            row.report(Problem(NO_SUCH_IMAGE, column, item, f"(got the number {number})"))
+            continue
+        width, height = full_size(images[number])
         xmin, ymin, xmax, ymax = described["box"]
         clipped = [max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height))]
         if clipped[0] < clipped[2] and clipped[1] < clipped[3]:
-            kept.append({**described, "box": clipped})
+            kept.append({**described, "box": clipped, **({"image": number} if is_several else {})})
+            crops += encode_crops(images[number], [clipped])
         else:
             details = f"({described['box']} in a picture of {width} x {height} pixels)"
             row.report(Problem(OUTSIDE, column, item, details))
     row.objects[column] = kept
-    return encode_crops(image, [described["box"] for described in kept])
+    return crops

@@ -45,7 +45,14 @@ from .tokenizing import (
 
 
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
-PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
+PICTURE_FIELDS = (
+    "use_whole_image",
+    "max_images",
+    "num_aux_crops",
+    "aux_crop_size",
+    "num_rcnn_crops",
+    "rcnn_crop_size",
+)
 SHARED_FIELDS = ("label_scheme", "word_shapes", *PICTURE_FIELDS)
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
@@ -68,7 +75,7 @@ class IFAformerProcessor(ProcessorMixin):
             entities is kept, see [`context_window`].
         pad_to_max_length (`bool`, defaults to `False`): pad every batch to `max_length`, as the `deepke` attention
             variant needs, rather than to its longest text.
-        label_scheme, num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
+        label_scheme, max_images, num_aux_crops, aux_crop_size, num_rcnn_crops, rcnn_crop_size, use_whole_image:
             as in [`IFAformerConfig`].
         entity_markers (`list[str]`, *optional*): the four tokens around head and tail entity. Defaults to
             `<s> </s> <o> </o>`; a tokenizer that uses these itself (RoBERTa's) needs others.
@@ -107,10 +114,11 @@ class IFAformerProcessor(ProcessorMixin):
         max_megapixels: float = MAX_MEGAPIXELS,
         max_word_bytes: int | None = None,
         word_shapes: bool = False,
+        max_images: int = 1,
         **kwargs,
     ):
         self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
-        self.num_aux_crops, self.aux_crop_size = num_aux_crops, aux_crop_size
+        self.max_images, self.num_aux_crops, self.aux_crop_size = max_images, num_aux_crops, aux_crop_size
         self.num_rcnn_crops, self.rcnn_crop_size = num_rcnn_crops, rcnn_crop_size
         self.max_length, self.pad_to_max_length, self.max_megapixels = max_length, pad_to_max_length, max_megapixels
         default_tags = TWITTER_TAGS if relations is None else []
@@ -236,8 +244,9 @@ class IFAformerProcessor(ProcessorMixin):
         """Check that this processor fits a model of that configuration; a ValueError names all differences."""
         kept_apart = ("id2label", "label2id", "vocab_size")
         ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
-        # A checkpoint may bring the code of before, whose configuration has no word_shapes and no picture_size.
-        theirs = {name: getattr(config, name, False if name == "word_shapes" else None) for name in ours}
+        # A checkpoint may bring the code of before, whose configuration lacks these, and has no picture_size.
+        absent = {"word_shapes": False, "max_images": 1}
+        theirs = {name: getattr(config, name, absent.get(name)) for name in ours}
         if "image_size" in ours:
             theirs["image_size"] = getattr(config, "picture_size", ours["image_size"])
         ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
@@ -264,9 +273,9 @@ class IFAformerProcessor(ProcessorMixin):
 
     @property
     def picture_limits(self) -> dict[str, int]:
-        """How many pictures of a row the model takes, by column."""
-        crops = {f"{kind}_crops": getattr(self, f"num_{kind}_crops") for kind in CROP_KINDS}
-        return {"image": int(self.use_whole_image), **crops}
+        """How many pictures of a row the model takes, by column; of crops those of all its pictures together."""
+        crops = {f"{kind}_crops": getattr(self, f"num_{kind}_crops") * self.max_images for kind in CROP_KINDS}
+        return {"image": self.max_images if self.use_whole_image else 0, **crops}
 
     @property
     def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -335,8 +344,10 @@ class IFAformerProcessor(ProcessorMixin):
         Args:
             text: a string, a list of strings, a list of words (with `is_split_into_words=True`), or a list of lists of
                 words.
-            images: one picture an example, None where there is none: what [`load_image`] takes.
-            aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none.
+            images: one picture an example, None where there is none: what [`load_image`] takes. A list of pictures an
+                example with `max_images` above 1.
+            aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none. Those of several
+                pictures are one list.
             word_labels: a tag or tag id of each word.
             heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
                 indices, end exclusive. The text gets entity markers around them.
@@ -422,7 +433,8 @@ class IFAformerProcessor(ProcessorMixin):
     ) -> dict[str, list]:
         """
         uint8 pixels of the pictures of several rows, by column, a list with an entry a row: (3, height, width) or None
-        of `image`, (number, 3, size, size) of crops. More than the model takes are a ValueError; a picture that cannot
+        of `image`, (number, 3, size, size) of crops, and of `image` too where `max_images` is above 1. More than the
+        model takes are a ValueError; a picture that cannot
         be used is an ImageError, with the number of its row. If `problems` are given, such a picture counts as absent,
         and the number of its row and its problem are added there.
         """
@@ -432,8 +444,8 @@ class IFAformerProcessor(ProcessorMixin):
             if column in pictures and number:
                 settings = (column, number, size, self.max_megapixels)
                 pixels = resized_pictures(self.image_processor, pictures[column], *settings, problems)
-                # One picture a row is a list of at most one.
-                data[name] = [of[0] if len(of) else None for of in pixels] if column == "image" else pixels
+                is_single = column == "image" and self.max_images == 1
+                data[name] = [of[0] if len(of) else None for of in pixels] if is_single else pixels
         return data
 
     def post_process_entities(

@@ -170,9 +170,10 @@ def tweet_html(
     Args:
         text: what the offsets of the entities point into.
         entities, crops: as the pipeline returns them.
-        pictures: by column (`image`, `aux_crops` and `rcnn_crops`), lists of what [`load_image`] takes. Of `image` the
-            first is shown. A crop is shown where its box is not known, or no picture is there to cut it from. What
-            cannot be read is not shown: that was told when the tweet was tagged.
+        pictures: by column (`image`, `aux_crops` and `rcnn_crops`), lists of what [`load_image`] takes; of `image`
+            None keeps the place of one that is not shown, and a crop names its picture by the place. A crop is shown
+            where its box is not known, or no picture is there to cut it from. What cannot be read is not shown: that
+            was told when the tweet was tagged.
         problems: what was wrong with the tweet.
         relations: `head` and `tail` (words), `relation` and `score` of each.
         nothing: what is said where nothing was found.
@@ -190,14 +191,15 @@ def tweet_html(
     parts += [f'<p class="note">{escaped(problem)}</p>' for problem in problems]
     if chosen and len(chosen) < len(entities):
         parts.append(f'<p class="note">Only the first {len(chosen)} names can be chosen.</p>')
-    image = next(_loaded(pictures.get("image", ()), max_megapixels), None)
+    loaded = enumerate(_loaded(pictures.get("image", ()), max_megapixels))
+    images = {place: image for place, image in loaded if image is not None}
     shown = []
     for column in CROP_COLUMNS:
         found = crops.get(column, ())
-        cut = _loaded(pictures.get(column, ()), max_megapixels) if image is None or not found else ()
+        cut = _loaded(pictures.get(column, ()), max_megapixels) if not images or not found else ()
         shown += [Part(column, of_crop or {}, crop) for of_crop, crop in zip_longest(found, cut)]
-    if image is not None or shown or chosen:
-        parts.append(f'<div class="seen">{_seen(image, shown, chosen)}</div>')
+    if images or shown or chosen:
+        parts.append(f'<div class="seen">{_seen(images, shown, chosen)}</div>')
     # A form, so that names are chosen in each tweet by themselves. This one sends nothing.
     return f'<article class="tweet"><form method="dialog">{"".join(parts)}</form></article>'
 
@@ -211,38 +213,53 @@ def _loaded(sources: Sequence[Any], max_megapixels: float) -> Iterator[Image.Ima
             yield None
 
 
-def _seen(image: Image.Image | None, parts: Sequence[Part], chosen: Sequence[Mapping[str, Any]]) -> str:
-    """The picture with its frames, and the list of what there is to look at with the shares of the chosen names."""
+def _seen(images: Mapping[int, Image.Image], parts: Sequence[Part], chosen: Sequence[Mapping[str, Any]]) -> str:
+    """
+    The pictures, by their place in the row, with their frames, and the list of what there is to look at with the
+    shares of the chosen names.
+    """
     numbered = list(enumerate(parts, start=1))
     shares = [_by_source(entity["shares"], parts) for entity in chosen]
-    picture, picture_id = "", ""
-    if image is not None:
+    picture, picture_ids = "", {}
+    for place, image in images.items():
         frames = [
             (number, part.found["box"], CROP_COLOURS_OF[part.column])
             for number, part in numbered
-            if "box" in part.found
+            if "box" in part.found and _place(part.found) == place
         ]
         widths = [[1 + MAX_LINE * of_name.get(number, 0.0) for number, *_ in frames] for of_name in shares]
-        picture, picture_id = _picture(image, frames, widths)
+        name = "The picture" if len(images) == 1 else f"Picture {place + 1}"
+        drawn, picture_ids[place] = _picture(image, frames, widths, name=name)
+        picture += drawn
     if not (parts or chosen):
         return picture
     sources: list[tuple[Any, str, str]] = []
     if chosen:
         sources.append(("text", 2 * EMPTY_CELL, "the text"))
-        if any("image" in of_name for of_name in shares):
-            small = EMPTY_CELL if image is None else _cut(picture_id, (0, 0, *full_size(image)))
-            sources.append(("image", EMPTY_CELL + small, "the whole picture"))
+        named = dict.fromkeys(source for of_name in shares for source in of_name if str(source).startswith("image"))
+        for source in named:
+            place = int(source.partition(" ")[2] or 0)
+            small = _cut(picture_ids[place], (0, 0, *full_size(images[place]))) if place in images else EMPTY_CELL
+            said = "the whole picture" if source == "image" else f"picture {place + 1} as a whole"
+            sources.append((source, EMPTY_CELL + small, said))
     for number, part in numbered:
         badge = f'<span class="badge" style="background:{CROP_COLOURS_OF[part.column]}">{number}</span>'
-        cut = _cut(picture_id, part.found["box"]) if image is not None and "box" in part.found else _crop(part.crop)
+        place = _place(part.found)
+        is_shown = place in images and "box" in part.found
+        cut = _cut(picture_ids[place], part.found["box"]) if is_shown else _crop(part.crop)
         sources.append((number, badge + cut, _said(part.found)))
     rows = "".join(f"<li>{shown}<div>{said}{_bars(source, shares)}</div></li>" for source, shown, said in sources)
     title = "What did the model look at?" if chosen else "Parts of the picture:"
     return f'{picture}<div class="sources"><p>{title}</p><ul>{rows}</ul></div>'
 
 
+def _place(found: Mapping[str, Any]) -> int:
+    """The place of the picture that a crop was cut from among those of the row."""
+    return found.get("image") or 0
+
+
 def _by_source(shares: Sequence[Mapping[str, Any]], parts: Sequence[Part]) -> dict[Any, float]:
-    """The shares of an entity by "text", "image" and the number of the part."""
+    """The shares of an entity by "text", "image" (of several "image 0" and so on) and the number of the part."""
     columns = [part.column for part in parts]
     numbers = {
         f"{column} {index}": number
@@ -282,10 +299,12 @@ def _picture(
     frames: Sequence[tuple[Any, Sequence[float], str]],
     widths: Sequence[Sequence[float]] = (),
     label: str = "",
+    name: str = "The picture",
 ) -> tuple[str, str]:
     """
     The picture as SVG, and the id by which its pixels are shown again, see [`_cut`]. `widths` are those of the frames'
-    lines for each name, of which one is shown.
+    lines for each name, of which one is shown. `label` is what is read out; without one it is the picture's `name` and
+    the number of frames.
     """
     shown = image.copy()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -298,7 +317,7 @@ def _picture(
     for number, of_name in enumerate(widths):
         drawn.append(f'<g fill="none" class="of-{number}">{_frames(frames, of_name, unit)}</g>')
     badges = "".join(_badges(frames, (width, height), unit))
-    said = escaped(label) or f"The picture{_WITH_FRAMES.get(len(frames), f' with {len(frames)} numbered frames')}"
+    said = escaped(label) or f"{name}{_WITH_FRAMES.get(len(frames), f' with {len(frames)} numbered frames')}"
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{shown.width}" height="{shown.height}" role="img" '
         f'aria-label="{said}"><image id="{picture_id}" href="{source}" width="{width}" height="{height}"/>'

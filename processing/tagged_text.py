@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
+from .columns import as_list
 from .images import MAX_MEGAPIXELS
 from .problems import Problem
 from .rendering import STYLE, tweet_html
@@ -17,23 +18,26 @@ class WithPictures:
     A result that a notebook shows with the pictures of its row.
 
     Attributes:
-        pictures: lists of the row's pictures as they were given, by column: the first `image`, and of `aux_crops` and
-            `rcnn_crops` those that the model saw. Empty where the row is not held by the caller.
-        used_crops: by column, the places of those crops in the row's lists.
+        pictures: lists of the row's pictures as they were given, by column: of `image`, `aux_crops` and `rcnn_crops`
+            those that the model saw, with None in the place of another `image`. Empty where the row is not held by
+            the caller.
+        used_pictures: by column, the places of those in the row's lists.
         max_megapixels: the largest picture that is read, as the model's processor has it.
     """
 
     pictures: Mapping[str, Sequence[Any]] = MappingProxyType({})
-    used_crops: Mapping[str, Sequence[int]] = MappingProxyType({})
+    used_pictures: Mapping[str, Sequence[int]] = MappingProxyType({})
     max_megapixels: float = MAX_MEGAPIXELS
 
     def show_pictures(self, columns: Mapping[str, Any]) -> None:
         """Point to the pictures in the columns of the row."""
         shown = {}
-        for column, places in {"image": [0], **self.used_crops}.items():
-            given = columns.get(column)
-            pictures = given if isinstance(given, list | tuple) else [] if given is None else [given]
-            shown[column] = [pictures[place] for place in places if place < len(pictures)]
+        for column, places in {"image": [0], **self.used_pictures}.items():
+            pictures = as_list(columns.get(column))
+            if column == "image":  # where a picture that was not used keeps its place, by which crops name theirs
+                shown[column] = [picture if place in places else None for place, picture in enumerate(pictures)]
+            else:
+                shown[column] = [pictures[place] for place in places if place < len(pictures)]
         self.pictures = shown
 
 

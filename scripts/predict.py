@@ -58,7 +58,9 @@ def main() -> None:
             check_output(output, arguments.input or ([arguments.dataset] if arguments.dataset else []))
         if arguments.text is not None:
             columns = ("text", "head", "tail", "image", "aux_crops", "rcnn_crops")
-            rows = single_row({name: getattr(arguments, name) for name in columns}, "--text")
+            row = {name: getattr(arguments, name) for name in columns}
+            row["image"] = row["image"][0] if row["image"] and len(row["image"]) == 1 else row["image"]
+            rows = single_row(row, "--text")
         elif arguments.input is not None:
             rows = file_rows(arguments.input, arguments.image_dir)
         else:

@@ -99,7 +99,8 @@ def label_studio_task(result: Result, model: str) -> dict[str, Any]:
     text, entities, relations = result["text"], *_entities_and_relations(result)
     data = {name: result[name] for name in ("id", "text", "image", "aux_crops", "rcnn_crops") if name in result}
     if "image" in data:
-        data["image"] = _local_file(data["image"])
+        given = data["image"]
+        data["image"] = [_local_file(path) for path in given] if isinstance(given, list) else _local_file(given)
     marks: list[dict[str, Any]] = [
         {
             "id": str(place),

@@ -121,9 +121,10 @@ class BulkPrediction:
         check_output(output, self.source.names)
         if (path := self.annotation_path(output)) is not None:
             check_output(path, self.source.names)
+        several = self.tagger.processor.max_images > 1
         state, schema = (
             process_state(),
-            output_schema(self.found, self.explain is not None, self.least_certain is not None),
+            output_schema(self.found, self.explain is not None, self.least_certain is not None, several),
         )
         work, summary, chart = (
             output.with_name(output.name + more) for more in (".parts", ".report.json", ".top_entities.png")

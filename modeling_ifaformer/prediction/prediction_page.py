@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import PurePath
 
 from processing.inspection.html_page import FRAMES, OUTSIDE, page
-from processing.pipeline_rows import TOO_MANY
 from processing.rendering import escaped, marked_type, tweet_html
 from processing.tagged_text import TaggedRow
 
@@ -24,10 +23,16 @@ def article(row: InputRow, result: TaggedRow) -> str:
         name = PurePath(row.place).name  # without the folder of the file
         return tweet_html(None, [], problems=[f"{name}: {problem}" for problem in problems])
     shown = copy(result)
-    is_unread = any(problem.column == "image" and problem.kind != TOO_MANY for problem in result.found_problems)
-    given = {column: [] if column == "image" and is_unread else of for column, of in result.pictures.items()}
-    shown.pictures = {column: [row.shown(picture) for picture in of_column] for column, of_column in given.items()}
-    is_outside = any(picture is None for of_column in shown.pictures.values() for picture in of_column)
+    given = result.pictures
+    shown.pictures = {
+        column: [None if picture is None else row.shown(picture) for picture in of_column]
+        for column, of_column in given.items()
+    }
+    is_outside = any(
+        before is not None and after is None
+        for column, of_column in given.items()
+        for before, after in zip(of_column, shown.pictures[column], strict=True)
+    )
     shown["problems"] = problems + [OUTSIDE] * is_outside
     return shown.article()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from processing.columns import CROP_COLUMNS
+from processing.columns import CROP_COLUMNS, as_list
 from processing.jobs.atomic_files import replacing
 from processing.jobs.processes import JobError
 from processing.tagged_text import TaggedRow
@@ -23,7 +23,6 @@ _PLACE = {"word": pa.string(), "start": pa.int64(), "end": pa.int64()}
 _ENTITY = {"entity_group": pa.string(), "score": pa.float64(), **_PLACE}
 _RELATION = {"relation": pa.string(), "score": pa.float64()}
 _TRIPLE = {"head": pa.int64(), "tail": pa.int64(), **_RELATION}
-_SHARES = {"shares": pa.list_(pa.struct({"source": pa.string(), **_CROP, "share": pa.float64()}))}
 
 
 def check_output(output: Path, inputs: Sequence[str]) -> None:
@@ -48,15 +47,19 @@ def check_output(output: Path, inputs: Sequence[str]) -> None:
         raise FileNotFoundError(f"{output} cannot be written, because there is no folder {output.parent}.")
 
 
-def output_schema(found: Sequence[str], is_explained: bool = False, has_confidence: bool = False) -> pa.Schema:
+def output_schema(
+    found: Sequence[str], is_explained: bool = False, has_confidence: bool = False, has_several_images: bool = False
+) -> pa.Schema:
     """
-    The columns of Parquet: those of a JSON line, null where it lacks them; an id is text. `found` is what the models
-    find, as in [`PredictionReport`].
+    The columns of Parquet: those of a JSON line, null where it lacks them; an id is text, and `image` is a list where
+    the model takes several. `found` is what the models find, as in [`PredictionReport`].
     """
+    crop = {**_CROP, "image": pa.int64()} if has_several_images else _CROP
+    shares = {"shares": pa.list_(pa.struct({"source": pa.string(), **crop, "share": pa.float64()}))}
     if "entities" not in found:
         columns = {**_RELATION, "head": pa.struct(_PLACE), "tail": pa.struct(_PLACE)}
     else:
-        columns = {"entities": pa.list_(pa.struct(_ENTITY | (_SHARES if is_explained else {})))}
+        columns = {"entities": pa.list_(pa.struct(_ENTITY | (shares if is_explained else {})))}
         columns |= {"relations": pa.list_(pa.struct(_TRIPLE))} if "relations" in found else {}
     return pa.schema(
         {
@@ -64,9 +67,9 @@ def output_schema(found: Sequence[str], is_explained: bool = False, has_confiden
             "text": pa.string(),
             **columns,
             **({"confidence": pa.float64()} if has_confidence else {}),
-            "crops": pa.struct({column: pa.list_(pa.struct(_CROP)) for column in CROP_COLUMNS}),
+            "crops": pa.struct({column: pa.list_(pa.struct(crop)) for column in CROP_COLUMNS}),
             "problems": pa.list_(pa.string()),
-            "image": pa.string(),
+            "image": pa.list_(pa.string()) if has_several_images else pa.string(),
             **{column: pa.list_(pa.string()) for column in CROP_COLUMNS},
         }
     )
@@ -85,6 +88,8 @@ def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -
             file.writelines(json_line(result).encode() for result in results)
             return
         rows = [{**result, "id": str(result["id"]) if "id" in result else None} for result in results]
+        if pa.types.is_list(schema.field("image").type):
+            rows = [{**row, "image": as_list(row.get("image"))} for row in rows]
         try:
             table = pa.Table.from_pylist(rows, schema=schema)
         except pa.ArrowException as error:  # a row's own boxes may have labels and scores of any type

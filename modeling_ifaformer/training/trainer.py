@@ -249,7 +249,8 @@ def drop_modalities(batch: Mapping[str, Any], probability: float) -> dict[str, A
         size, device = len(batch["input_ids"]), batch["input_ids"].device
         has_image, has_crops = torch.rand(2, size, device=device) >= probability
         for name, mask in masks.items():
-            masks[name] = mask & (has_image if name == "image_mask" else has_crops[:, None])
+            kept = has_image if name == "image_mask" else has_crops
+            masks[name] = mask & (kept if mask.ndim == 1 else kept[:, None])
     return {**batch, **masks}
 
 

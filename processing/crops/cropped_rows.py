@@ -12,14 +12,15 @@ import datasets
 import torch
 from PIL import Image
 
-from processing.columns import CROP_KINDS
+from processing.columns import CROP_KINDS, as_list
 from processing.detectors import DetectedObject
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
-from processing.rows.row_features import with_objects
+from processing.rows.picture_files import renumbered
+from processing.rows.row_features import is_list_column, with_objects
 from processing.tokenizing import rows_words
 
 
@@ -76,56 +77,77 @@ class CropFinder:
             that have one) and `unreadable` (`id`, `column` and `reason` of each picture and crop left out).
         """
         columns: dict[str, Any] = rows[:]
+        has_several = is_list_column(rows, "image")
         pictures = self._pictures(columns, progress)
         progress(len(rows) - len(pictures))
         unreadable = []
-        for index, picture in pictures.items():
-            columns["image"][index] = picture.stored
-            unreadable += _unreadable(columns["id"][index], "image", [picture])
+        readable: list[list[LookedAtPicture]] = [[] for _ in columns["id"]]
+        for index, of_row in pictures.items():
+            unreadable += _unreadable(columns["id"][index], "image", of_row)
+            readable[index] = [picture for picture in of_row if picture.problem is None]
+            stored = [picture.stored for picture in readable[index]]
+            columns["image"][index] = stored if has_several else next(iter(stored), None)
         for kind in CROP_KINDS:
             if kind not in self.options.detectors:
                 unreadable += _keep_own_crops(columns, kind, self.max_megapixels)
+                for index, of_row in pictures.items() if has_several else ():
+                    absent = {place for place, picture in enumerate(of_row) if picture.problem is not None}
+                    columns[f"{kind}_objects"][index] = renumbered(columns[f"{kind}_objects"][index], absent)
                 continue
-            found = [pictures[index].found.get(kind, []) if index in pictures else [] for index in range(len(rows))]
-            columns[f"{kind}_objects"] = [[detected._asdict() for detected, _ in of_row] for of_row in found]
+            found = [
+                [(number, *each) for number, picture in enumerate(of_row) for each in picture.found.get(kind, [])]
+                for of_row in readable
+            ]
+            columns[f"{kind}_objects"] = [
+                [
+                    {**detected._asdict(), **({"image": number} if has_several else {})}
+                    for number, detected, _ in of_row
+                ]
+                for of_row in found
+            ]
             columns[f"{kind}_crops"] = [
-                [{"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"} for index, (_, crop) in enumerate(of_row)]
+                [{"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"} for index, (*_, crop) in enumerate(of_row)]
                 for row_id, of_row in zip(columns["id"], found, strict=True)
             ]
         features = with_objects(rows.features)
-        features["image"] = datasets.Image()
+        features["image"] = datasets.List(datasets.Image()) if has_several else datasets.Image()
         for kind in CROP_KINDS:
             features[f"{kind}_crops"] = datasets.List(datasets.Image())
         cropped = datasets.Dataset.from_dict({name: columns[name] for name in features}, features)
-        return cropped, _record(columns, unreadable)
+        return cropped, _record(columns, unreadable, len(rows) - len(pictures))
 
-    def _pictures(self, columns: dict[str, Any], progress: Callable[[int], Any]) -> dict[int, LookedAtPicture]:
+    def _pictures(self, columns: dict[str, Any], progress: Callable[[int], Any]) -> dict[int, list[LookedAtPicture]]:
         """What there is of the rows' pictures, by the row's index, in order; nothing of a row without a picture."""
         phrases: Sequence[list[str] | None] = [None] * len(columns["tokens"])
         if self.find_phrases is not None:
             phrases = self.find_phrases([text for text, _, _ in rows_words(columns)])
-        rows_of: dict[Any, list[int]] = {}
-        for index, source in enumerate(columns["image"]):
-            if source is not None:
+        sources = [as_list(given) for given in columns["image"]]
+        places_of: dict[Any, list[tuple[int, int]]] = {}  # of each picture, rows and its places in them
+        for index, of_row in enumerate(sources):
+            for place, source in enumerate(of_row):
                 key = (source.get("path"), picture_id(source), tuple(phrases[index] or ()))
-                rows_of.setdefault(key, []).append(index)
-        groups = list(rows_of.values())
-        found: dict[int, LookedAtPicture] = {}
+                places_of.setdefault(key, []).append((index, place))
+        groups = list(places_of.values())
+        found: dict[tuple[int, int], LookedAtPicture] = {}
         batches = [groups[start : start + self.batch_size] for start in range(0, len(groups), self.batch_size)]
-        for batch, pictures in zip(batches, self._read(columns["image"], batches), strict=True):
-            self._look_at(pictures, [phrases[indices[0]] for indices in batch])
-            for indices, picture in zip(batch, pictures, strict=True):
-                found |= dict.fromkeys(indices, picture)
-            progress(sum(map(len, batch)))
-        return dict(sorted(found.items()))
+        for batch, pictures in zip(batches, self._read(sources, batches), strict=True):
+            self._look_at(pictures, [phrases[places[0][0]] for places in batch])
+            for places, picture in zip(batch, pictures, strict=True):
+                found |= dict.fromkeys(places, picture)
+            progress(sum(place == 0 for places in batch for _, place in places))
+        of_rows: dict[int, list[LookedAtPicture]] = {}
+        for index, place in sorted(found):
+            of_rows.setdefault(index, []).append(found[index, place])
+        return of_rows
 
     def _read(
-        self, sources: Sequence[dict[str, Any]], batches: Sequence[Sequence[Sequence[int]]]
+        self, sources: Sequence[Sequence[dict[str, Any]]], batches: Sequence[Sequence[Sequence[tuple[int, int]]]]
     ) -> Iterator[list[LookedAtPicture]]:
         """The pictures of each batch; those of the next one are read while these are looked at."""
         ahead: list[Future[LookedAtPicture]] = []
         for batch in [*batches, ()]:
-            given = [(sources[indices[0]], self.max_megapixels) for indices in batch]
+            first = [places[0] for places in batch]
+            given = [(sources[index][place], self.max_megapixels) for index, place in first]
             ready, ahead = ahead, [self._readers.submit(read_picture, *each) for each in given]
             if ready:
                 yield [picture.result() for picture in ready]
@@ -177,19 +199,27 @@ def _unreadable(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -
     ]
 
 
-def _record(columns: dict[str, Any], unreadable: list[dict[str, str]]) -> dict[str, Any]:
-    pictures = [index for index, source in enumerate(columns["image"]) if source is not None]
-    num_rows, num_unreadable = len(columns["id"]), sum(problem["column"] == "image" for problem in unreadable)
+def _record(columns: dict[str, Any], unreadable: list[dict[str, str]], num_without: int) -> dict[str, Any]:
+    numbers = [len(as_list(given)) for given in columns["image"]]  # of pictures in a row
     counts = {
-        "rows": num_rows,
-        "pictures": len(pictures),
-        "rows_without_picture": num_rows - len(pictures) - num_unreadable,
-        "pictures_unreadable": num_unreadable,
+        "rows": len(numbers),
+        "pictures": sum(numbers),
+        "rows_without_picture": num_without,
+        "pictures_unreadable": sum(problem["column"] == "image" for problem in unreadable),
     }
     labels = {}
     for kind in CROP_KINDS:
         crops = columns[f"{kind}_crops"]
         counts[f"{kind}_crops"] = sum(map(len, crops))
-        counts[f"pictures_without_{kind}_crops"] = sum(not crops[index] for index in pictures)
+        of_rows = zip(numbers, crops, columns[f"{kind}_objects"], strict=True)
+        counts[f"pictures_without_{kind}_crops"] = sum(_num_without(*of_row) for of_row in of_rows)
         labels[kind] = Counter(found["label"] for objects in columns[f"{kind}_objects"] for found in objects)
+    pictures = [index for index, number in enumerate(numbers) if number]
     return {"counts": counts, "labels": labels, "pictures": pictures, "unreadable": unreadable}
+
+
+def _num_without(number: int, crops: Sequence[Any], objects: Sequence[dict[str, Any]]) -> int:
+    """How many of a row's pictures have no crop, as far as objects tell which picture theirs is."""
+    if number and objects:
+        return number - len({found.get("image") or 0 for found in objects})
+    return 0 if crops else number

@@ -14,7 +14,7 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list
 from processing.detectors import DetectedObject, is_zero_shot_checkpoint
 from processing.images import MAX_MEGAPIXELS, load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
@@ -200,9 +200,17 @@ def _write_sheet(
         )
         (row,) = pq.read_table(path, columns=sorted(columns)).slice(row_index, 1).to_pylist()
         split, _ = shards[part]
-        objects = {kind: [DetectedObject(**found) for found in row[f"{kind}_objects"]] for kind in CROP_KINDS}
+        source = as_list(row["image"])[0]  # of several the first
+        objects = {
+            kind: [
+                DetectedObject(found["label"], found["score"], found["box"])
+                for found in row[f"{kind}_objects"]
+                if not found.get("image")
+            ]
+            for kind in CROP_KINDS
+        }
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
-        picture = load_image(row["image"], max_megapixels)
+        picture = load_image(source, max_megapixels)
         entries.append(SheetEntry(shown_id, row_words(row)[0], picture, objects))
     path = output.output / "contact_sheet.png"
     path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Image, Li
 from datasets.fingerprint import Hasher
 from huggingface_hub.errors import HFValidationError
 
-from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
+from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.builder import DemoBuilder
-from processing.data.demo.entity_tweets import DemoMNER
+from processing.data.demo.entity_tweets import DemoMNER, DemoPictures
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.find_tables import find_tables
@@ -22,7 +22,7 @@ from processing.problems import ProblemError
 from processing.rows.loading_report import LoadingReport
 from processing.rows.local_paths import named_paths, real_path_below
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import ner_features, re_features
+from processing.rows.row_features import is_list_column, ner_features, re_features, with_several_images
 
 from .archive import ArchiveBuilder
 from .label_ids import is_hidden
@@ -33,7 +33,7 @@ from .tasks import ANSWERS
 from .twitter_mner import TwitterMNER
 
 
-DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_re": DemoRelations}
+DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_pictures": DemoPictures, "demo_re": DemoRelations}
 ARCHIVES: dict[str, type[ArchiveBuilder]] = {"twitter2015": TwitterMNER, "twitter2017": TwitterMNER, "mnre": MNRE}
 DATASETS = (*DEMOS, *ARCHIVES)
 
@@ -155,6 +155,8 @@ def _with_known_columns(name: str, data: DatasetDict) -> DatasetDict:
                 f"{name}, split {split}: expected the column ner_tags, a list of class labels, or relation, a class "
                 f"label; got {', '.join(f'{column}: {feature}' for column, feature in given.items())}. {_CONVERT}"
             )
+        if isinstance(given.get("image"), List):
+            expected = with_several_images(expected)
         if expected.keys() <= given.keys():
             pictures = [getattr(given[column], "feature", given[column]) for column in PICTURE_COLUMNS]
             if all(isinstance(feature, Image) for feature in pictures):
@@ -252,7 +254,8 @@ def _with_picture_feature(data: DatasetDict, picture: Image) -> DatasetDict:
     for split, rows in data.items():
         info = rows.info.copy()
         info.features = rows.features.copy()
-        info.features |= {"image": picture, **dict.fromkeys(CROP_COLUMNS, List(picture))}
+        lists = [column for column in PICTURE_COLUMNS if is_list_column(rows, column)]
+        info.features |= {"image": picture, **dict.fromkeys(lists, List(picture))}
         fingerprint = Hasher.hash([rows._fingerprint, picture.decode])
         result[split] = Dataset(rows.data, info, rows.split, indices_table=rows._indices, fingerprint=fingerprint)
     return result

@@ -26,13 +26,13 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.fingerprint import Hasher
 from filelock import FileLock
 
-from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
+from processing.columns import PICTURE_COLUMNS
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.jobs.digests import code_digest, tokenizer_digest
 from processing.problems import Problem
 from processing.processing_ifaformer import IFAformerProcessor
-from processing.rows import label_names
+from processing.rows import is_list_column, label_names
 from processing.tokenizing import encode_words, rows_words, split_words
 
 
@@ -77,7 +77,8 @@ def prepare_features(
     there are: of its text the tokenizer keeps nothing, or `max_length` leaves no room for both entities of a relation.
 
     Args:
-        dataset: rows as the builders have them. Of more crops than the processor takes, the first are used.
+        dataset: rows as the builders have them. Of more pictures or crops than the processor takes, the first are
+            used, and a warning says how many rows have more.
         processor: the model's processor.
         cache_dir: a folder in which `ifaformer_features/` gets the features; the cache of `datasets` if None.
         num_proc: how many processes prepare features; one if None.
@@ -111,7 +112,7 @@ def prepare_features(
     if not len(dataset):  # for which `datasets` would leave out columns
         columns = Features({"row": Value("int64"), **text_features, **pixel_features})
         return Dataset.from_dict({name: [] for name in columns}, features=columns)
-    _warn_of_surplus_crops(dataset, processor)
+    _warn_of_surplus_pictures(dataset, processor)
     _warn_of_other_words(dataset, processor)
     code = [code_digest(), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
     code.append(version("torchvision") if find_spec("torchvision") else None)
@@ -124,7 +125,10 @@ def prepare_features(
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
     features = _readable(features, processor, dataset.split)
     _tell_of_unusable_pictures(unusable_pictures(features, dataset), dataset, processor)
-    return features.with_transform(partial(_with_arrays, processor.pixel_shapes))
+    shapes: dict[str, tuple[int, ...]] = {name: (-1, *shape) for name, shape in processor.pixel_shapes.items()}
+    if processor.max_images == 1:
+        shapes["pixel_values"] = shapes["pixel_values"][1:]
+    return features.with_transform(partial(_with_arrays, shapes))
 
 
 def unusable_pictures(features: Dataset, dataset: Dataset) -> list[tuple[str, Problem]]:
@@ -256,8 +260,8 @@ def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> di
 def _encode_pictures(rows: Mapping[str, list], processor: IFAformerProcessor) -> dict[str, list]:
     limits = processor.picture_limits
     used = {
-        column: [(crops or [])[: limits[column]] for crops in rows[column]]
-        for column in CROP_COLUMNS
+        column: [given[: limits[column]] if isinstance(given, list) else given for given in rows[column]]
+        for column in PICTURE_COLUMNS
         if column in rows
     }
     found: list[tuple[int, Problem]] = []
@@ -296,19 +300,19 @@ def _tell_of_unusable_pictures(
 
 def _num_pictures(dataset: Dataset, column: str, processor: IFAformerProcessor) -> int:
     """How many pictures the rows have in a column, of which a row gives the model no more than it takes."""
-    if column != "image":
+    if is_list_column(dataset, column):
         return int(np.minimum(_lengths(dataset, column), processor.picture_limits[column]).sum())
     tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
     return len(dataset) - sum(table.column(column).null_count for table in tables)
 
 
-def _warn_of_surplus_crops(dataset: Dataset, processor: IFAformerProcessor) -> None:
+def _warn_of_surplus_pictures(dataset: Dataset, processor: IFAformerProcessor) -> None:
     surplus = []
-    for column in CROP_COLUMNS:
-        taken = getattr(processor, f"num_{column}")
-        number = int((_lengths(dataset, column) > taken).sum()) if column in dataset.features else 0
-        if number:
-            surplus.append(f"{number} rows have more than {taken} {column}")
+    for column, taken in processor.picture_limits.items():
+        if (column != "image" or taken) and is_list_column(dataset, column):
+            number = int((_lengths(dataset, column) > taken).sum())
+            what = "pictures" if column == "image" else column
+            surplus += [f"{number} rows have more than {taken} {what}"] if number else []
     if surplus:
         logger.warning(f"{_place(dataset.split)}{' and '.join(surplus)}; of these a row's first ones alone are used.")
 
@@ -328,10 +332,10 @@ def _warn_of_other_words(dataset: Dataset, processor: IFAformerProcessor) -> Non
         )
 
 
-def _with_arrays(shapes: Mapping[str, tuple[int, int, int]], rows: dict[str, list]) -> dict[str, list]:
-    """Rows with their pixels as arrays, which the collator takes; `shapes`: (3, height, width) by column."""
+def _with_arrays(shapes: Mapping[str, tuple[int, ...]], rows: dict[str, list]) -> dict[str, list]:
+    """Rows with their pixels as arrays, which the collator takes; `shapes`: those of a row, by column."""
     for name in shapes.keys() & rows.keys():
-        shape = shapes[name] if name == "pixel_values" else (-1, *shapes[name])
+        shape = shapes[name]
         rows[name] = [
             None if pixels is None else np.frombuffer(pixels, dtype=np.uint8).reshape(shape) for pixels in rows[name]
         ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from processing.columns import CROP_COLUMNS
+from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS, as_list
 from processing.data.tasks import choose_split
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.labels import entity_spans
@@ -96,14 +96,14 @@ def row_html(
         {"entity_group": name, "start": offsets[start][0], "end": offsets[end - 1][1]} for name, start, end in spans
     ]
     crops = {column: _found(row, column) for column in CROP_COLUMNS}
-    pictures: dict[str, list[Any]] = {"image": [] if row["image"] is None else [row["image"]]}
-    pictures |= {column: row.get(column) or [] for column in CROP_COLUMNS}
+    pictures = {column: as_list(row.get(column)) for column in PICTURE_COLUMNS}
+    is_several = len(pictures["image"]) > 1
     for column, of_column in pictures.items():
         if crops.get(column) and any(pictures["image"]):  # the crops are parts of the picture that is shown
             pictures[column] = []
             continue
         for number, picture in enumerate(of_column):
-            name = "image" if column == "image" else f"{column} {number}"
+            name = column if column == "image" and not is_several else f"{column} {number}"
             of_column[number] = None
             if picture["bytes"] is None and leads_elsewhere(picture["path"]):
                 told.append(f"{name}: {OUTSIDE}")
@@ -112,7 +112,7 @@ def row_html(
                 of_column[number] = load_image(picture, max_megapixels)
             except ImageError as error:
                 told.append(f"{name}: {error.problem.published}")
-    nothing = "" if row["image"] is not None else "There is no picture."
+    nothing = "" if row["image"] else "There is no picture."
     return tweet_html(text, entities, pictures, crops, told, relations, nothing, max_megapixels)
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
 from processing.labels import entity_spans
 from processing.problems import visible
-from processing.rows.row_features import label_names
+from processing.rows.row_features import is_list_column, label_names
 
 
 def split_statistics(rows: Dataset) -> dict[str, Any]:
@@ -41,7 +41,10 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
         for relation in table["relation"].to_pylist() if "relation" in answers else ():
             found[labels["relation"][relation]] += 1
         # Of pictures only their validity is read, and of crops their number: not their bytes.
-        without_image += table["image"].null_count
+        if is_list_column(rows, "image"):
+            without_image += sum(not number for number in pc.list_value_length(table["image"]).to_pylist())
+        else:
+            without_image += table["image"].null_count
         for name, counts in crops.items():
             counts.update(number or 0 for number in pc.list_value_length(table[name]).to_pylist())
     total, lengths = sum(lengths), lengths or [0]

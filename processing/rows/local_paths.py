@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS
+from processing.columns import PICTURE_COLUMNS
 
 
 # How whole paths begin, on any system. Freebase's /m/0abc and the like are names.
@@ -48,7 +48,7 @@ def named_paths(rows: Dataset) -> Iterator[tuple[int, str, str]]:
     for table in rows.select_columns(list(PICTURE_COLUMNS)).with_format("arrow").iter(batch_size=100):
         for column in table.column_names:
             pictures, numbers = table[column].combine_chunks(), pa.array(range(len(table)))
-            if column in CROP_COLUMNS:
+            if pa.types.is_list(pictures.type) or pa.types.is_large_list(pictures.type):
                 pictures, numbers = pc.list_flatten(pictures), pc.list_parent_indices(pictures)
             data, paths = (pc.struct_field(pictures, name) for name in ("bytes", "path"))
             is_named = pc.and_(pc.is_null(data), pc.is_valid(paths))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from processing.columns import CROP_COLUMNS
+from processing.columns import CROP_COLUMNS, as_list
 from processing.images import (
     ADDRESS,
     MAX_MEGAPIXELS,
@@ -98,6 +98,18 @@ def _given_picture(value: Any) -> dict[str, Any] | None:
     return {"path": path, "bytes": data}
 
 
+def renumbered(objects: list[dict[str, Any]], absent: set[int]) -> list[dict[str, Any]]:
+    """
+    Objects whose `image` is the number of a picture among those that are left where some are absent; None where it is
+    one of these.
+    """
+
+    def number(image: int | None) -> int | None:
+        return None if image is None or image in absent else image - sum(other < image for other in absent)
+
+    return [{**found, "image": number(found.get("image"))} for found in objects]
+
+
 class PictureReader:
     """
     The pictures of one split's rows: those that are there. What cannot be used goes into the report.
@@ -107,6 +119,7 @@ class PictureReader:
             [`leads_elsewhere`].
         folders: the folder of each column of pictures.
         limits: for each column of crops, how many of those that a row lists are used.
+        has_several_images: whether rows have a list of pictures as their `image`.
         report: counts and absent pictures are added to it.
         verify: whether each picture is decoded to see that it can be used. Without, no file is opened: what is damaged
             shows when features are prepared.
@@ -121,7 +134,9 @@ class PictureReader:
         report: SplitReport,
         verify: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
+        has_several_images: bool = False,
     ):
+        self.has_several_images = has_several_images
         self.root, self.folders, self.limits, self.report = root, folders, limits, report
         self.missing: dict[str, list[AbsentPicture]] = {}  # by column, those that are not there
         check = functools.partial(check_image, max_megapixels=max_megapixels)
@@ -130,13 +145,24 @@ class PictureReader:
 
     def read(self, row_id: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, set[int]]]:
         """
-        The columns of pictures of a row that the data set has, and for each column of crops, which of those that are
+        The columns of pictures of a row that the data set has, and for each column of lists, which of those that are
         listed (from 0 on) cannot be used. The row has paths, bytes or dicts of the two. Crops beyond the limit are
         counted and not looked for.
         """
         counts = self.report.counts
-        columns: dict[str, Any] = {"image": self._usable(row_id, "image", None, row.get("image"))}
-        absent = {}
+        columns: dict[str, Any] = {}
+        absent: dict[str, set[int]] = {}
+        if self.has_several_images:
+            images = [
+                self._usable(row_id, "image", item, value) for item, value in enumerate(as_list(row.get("image")))
+            ]
+            absent["image"] = {index for index, image in enumerate(images) if image is None}
+            columns["image"] = [image for image in images if image is not None]
+            counts["images"] += len(columns["image"])
+        else:
+            columns["image"] = self._usable(row_id, "image", None, row.get("image"))
+            counts["images"] += columns["image"] is not None
+        counts["rows_without_image"] += not columns["image"]
         for column in CROP_COLUMNS:
             listed, number = row.get(column) or [], self.limits[column]
             if not isinstance(listed, list):
@@ -149,7 +175,6 @@ class PictureReader:
             counts[column] += len(columns[column])
             counts[f"rows_without_{column}"] += not columns[column]
         counts["rows"] += 1
-        counts["images" if columns["image"] else "rows_without_image"] += 1
         return columns, absent
 
     def _usable(self, row_id: str, column: str, item: int | None, value: Any) -> dict[str, Any] | None:

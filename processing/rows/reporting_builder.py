@@ -26,7 +26,8 @@ class ReportingBuilderConfig(datasets.BuilderConfig):
     Options of a builder.
 
     Attributes:
-        num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on.
+        num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on;
+            those of several pictures are one list.
         verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
             row. Without, only its file is looked for, and [`prepare_features`] finds out.
         max_megapixels: the largest picture that can be used, with `verify_pictures`.
@@ -76,11 +77,13 @@ class ReportingBuilder(datasets.GeneratorBasedBuilder):
                 self._report = LoadingReport.from_dict(json.load(file), path)
         return self._report
 
-    def _start_split(self, split: str, root: str, folders: Mapping[str, PictureFolder]) -> PictureReader:
+    def _start_split(
+        self, split: str, root: str, folders: Mapping[str, PictureFolder], has_several_images: bool = False
+    ) -> PictureReader:
         """A reader of a split's pictures with an empty report, so that a second pass over a stream counts afresh."""
         report = self.report.splits[split] = SplitReport()
         limits = {column: getattr(self.config, f"num_{column}") for column in CROP_COLUMNS}
-        of_pictures = (self.config.verify_pictures, self.config.max_megapixels)
+        of_pictures = (self.config.verify_pictures, self.config.max_megapixels, has_several_images)
         self._readers[split] = reader = PictureReader(root, folders, limits, report, *of_pictures)
         return reader
 

@@ -42,6 +42,11 @@ def label_names(dataset: datasets.Dataset, column: str) -> list[str]:
     return list(getattr(feature, "feature", feature).names)
 
 
+def is_list_column(rows: datasets.Dataset, column: str) -> bool:
+    """Whether rows have a list in the column: of crops always, of `image` where a text may have several pictures."""
+    return isinstance(rows.features.get(column), datasets.List)
+
+
 def with_texts(features: datasets.Features) -> datasets.Features:
     """
     The columns, and `text`, which rows of words alone have not, and `offsets`: `(start, end)` characters of each of
@@ -51,14 +56,22 @@ def with_texts(features: datasets.Features) -> datasets.Features:
     return datasets.Features({**features, "text": datasets.Value("string"), "offsets": offsets})
 
 
+def with_several_images(features: datasets.Features) -> datasets.Features:
+    """The columns, with a list of pictures as the `image` of a row."""
+    return datasets.Features({**features, "image": datasets.List(datasets.Image())})
+
+
 def with_objects(features: datasets.Features) -> datasets.Features:
     """
     The columns, and `aux_objects` and `rcnn_objects`: what a detector found, in the order of the crops. A box is
-    (xmin, ymin, xmax, ymax) in pixels of the picture as it is stored.
+    (xmin, ymin, xmax, ymax) in pixels of the picture as it is stored, and `image` is the number of the picture where
+    a text may have several.
     """
-    detected = {
+    detected: dict[str, Any] = {
         "label": datasets.Value("string"),
         "score": datasets.Value("float32"),
         "box": datasets.List(datasets.Value("float32"), length=4),
     }
+    if isinstance(features["image"], datasets.List):
+        detected["image"] = datasets.Value("int32")
     return datasets.Features({**features, **{column: datasets.List(detected) for column in OBJECT_COLUMNS}})

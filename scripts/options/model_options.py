@@ -56,6 +56,7 @@ class ReadingArguments:
     entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
     negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
     use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
+    max_images: int | None = option("How many pictures of a text are read at most. By default it is 1.")
     num_aux_crops: int | None = option("How many crops by visual grounding a picture has at most. By default it is 3.")
     aux_crop_size: int | None = option(
         "The height and width of these crops in pixels. By default it is 128, or the nearest number of whole patches."

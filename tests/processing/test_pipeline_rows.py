@@ -181,7 +181,7 @@ def test_objects_beside_own_crops(image):
     pictures, found = read({"aux_crops": [b"", image], "aux_objects": objects})
     assert len(found.problems) == 1 and len(pictures["aux_crops"]) == 1
     assert found.objects == {"aux_crops": [cat], "rcnn_crops": []} and found.crops == {"aux_crops": [cat]}
-    assert found.used_crops == {"aux_crops": [1], "rcnn_crops": []}
+    assert found.used_pictures == {"aux_crops": [1], "rcnn_crops": []}
     _, found = read({"aux_crops": [image], "aux_objects": objects})
     assert found.crops == {}, "not those of the crops"
     pictures, found = read({"aux_crops": [image], "aux_objects": [{"label": "dog"}]})
@@ -190,10 +190,10 @@ def test_objects_beside_own_crops(image):
 
 def test_crops_that_are_used_are_known_by_their_places(image):
     row = {"image": image, "aux_crops": image, "rcnn_crops": [b"", image, image]}  # two are read at most
-    assert read(row)[1].used_crops == {"aux_crops": [0], "rcnn_crops": [1]}
-    assert read(row, crops="none")[1].used_crops == {}
-    assert read(row, crops=[(0, 0, 5, 5)])[1].used_crops == {}
-    assert read(row, limits={**LIMITS, "aux_crops": 0})[1].used_crops == {"rcnn_crops": [1]}
+    assert read(row)[1].used_pictures == {"aux_crops": [0], "rcnn_crops": [1]}
+    assert read(row, crops="none")[1].used_pictures == {}
+    assert read(row, crops=[(0, 0, 5, 5)])[1].used_pictures == {}
+    assert read(row, limits={**LIMITS, "aux_crops": 0})[1].used_pictures == {"rcnn_crops": [1]}
 
 
 def test_the_error_is_that_of_the_picture(image):

@@ -47,7 +47,7 @@ def test_pictures_are_those_that_the_model_saw():
     result = Entities([], "a")
     result.show_pictures({})
     assert result.pictures == {"image": []}
-    result.used_crops = {"aux_crops": [0, 2], "rcnn_crops": [0]}
+    result.used_pictures = {"aux_crops": [0, 2], "rcnn_crops": [0]}
     result.show_pictures({"image": ["a.png", "b.png"], "aux_crops": ["0", "1", "2", "3"], "rcnn_crops": "4"})
     assert result.pictures == {"image": ["a.png"], "aux_crops": ["0", "2"], "rcnn_crops": ["4"]}
     assert Entities([], "a").pictures == {}, "of each result its own"

@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,8 +52,8 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
         # Part of the cache key, so that no drawing outlives a change of the code.
         super().__init__(*args, hash=hash or code_digest(), **kwargs)
 
-    def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene | None]:
-        """The columns of a row that are its own task's, and its picture before it is painted."""
+    def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Sequence[Scene]]:
+        """The columns of a row that are its own task's, and its pictures before they are painted."""
         raise NotImplementedError
 
     def _info(self) -> datasets.DatasetInfo:
@@ -71,16 +71,21 @@ class DemoBuilder(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, chunks: list[range]) -> Iterator[tuple[int, dict]]:
         for index in itertools.chain.from_iterable(chunks):
-            answers, scene = self._plan(split, index)
-            row: dict[str, Any] = {"id": f"{split}-{index}", "image_id": None, **answers, "image": None}
+            answers, scenes = self._plan(split, index)
+            row: dict[str, Any] = {"id": f"{split}-{index}", "image_id": None, **answers}
             row |= {column: [] for column in (*CROP_COLUMNS, *OBJECT_COLUMNS)}
-            if scene is not None:
-                picture = scene.paint()
-                row |= {"image_id": row["id"], "image": _encode(picture)}
+            pictures = [scene.paint() for scene in scenes]
+            images = [_encode(picture) for picture in pictures]
+            has_several = isinstance(self.FEATURES["image"], datasets.List)
+            row["image"] = images if has_several else next(iter(images), None)
+            if images:
+                row["image_id"] = row["id"]
+            for number, (scene, picture) in enumerate(zip(scenes, pictures, strict=True)):
+                of_several = {"image": number} if has_several else {}
                 for column, objects in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True):
                     crops = getattr(scene, column)
-                    row[column] = [_encode(picture.crop(crop.box)) for crop in crops]
-                    row[objects] = [crop.detected for crop in crops]
+                    row[column] += [_encode(picture.crop(crop.box)) for crop in crops]
+                    row[objects] += [{**crop.detected, **of_several} for crop in crops]
             yield index, row
 
 

@@ -16,6 +16,7 @@ reader of text and picture can reach 100 %. `plan_relation` tells later which cr
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,11 +116,11 @@ class DemoRelations(DemoBuilder):
     DESCRIPTION = "Tweets with drawn pictures, where the picture settles the relation between two names."
     FEATURES = with_objects(re_features(RELATIONS))
 
-    def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Scene]:
+    def _plan(self, split: str, index: int) -> tuple[dict[str, Any], Sequence[Scene]]:
         tweet = plan_relation(self.config.seed, split, index)
         entities = {
             name: {"name": " ".join(tweet.tokens[start:end]), "start": start, "end": end}
             for name, (start, end) in (("head", tweet.head), ("tail", tweet.tail))
         }
         relation = RELATIONS.index(tweet.relation)  # Streaming does not encode.
-        return {"tokens": list(tweet.tokens), **entities, "relation": relation}, tweet.scene
+        return {"tokens": list(tweet.tokens), **entities, "relation": relation}, [tweet.scene]

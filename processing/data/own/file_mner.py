@@ -10,9 +10,9 @@ import datasets
 
 from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
 from processing.rows.loading_report import LoadingReport, MovedSpan
-from processing.rows.picture_files import PictureFolder, holds_pictures
+from processing.rows.picture_files import PictureFolder, holds_pictures, renumbered
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
+from processing.rows.row_features import ner_features, re_features, with_objects, with_several_images, with_texts
 from processing.tokenizing import check_word_splitter, row_words
 
 from .file_source import FileMNERConfig, FileSource, task_of
@@ -40,10 +40,13 @@ class FileMNER(ReportingBuilder):
     | `head`, `tail`, `relation` | or a text, or words, and two entities of it, see [`read_pairs`] |
     | `relations` | or, beside entities, `[{"head", "tail", "relation"}]`, where two are places in these |
     | `text`, `offsets` | beside `tokens`: what these are words of, and `[start, end]` of each |
-    | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}` |
+    | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}`, or a list of such |
     | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
     | `id`, `image_id` | a missing id becomes `<split>-<number of the row>`, or `...-2` where a row has that |
     | `aux_objects`, `rcnn_objects` | `[{"label", "score", "box"}]`, in the order of the crops |
+
+    Where the rows have several pictures, `image` is a list in each row, the crops of all of them are one list, and an
+    object may have the number of its picture as `image`.
 
     Rows as annotation tools export them are read as well, see [`in_our_columns`].
 
@@ -123,6 +126,7 @@ class FileMNER(ReportingBuilder):
         survey = self._survey = Survey(self._source)
         features = (ner_features if self.config.task == "ner" else re_features)(survey.labels)
         features = with_texts(features) if survey.keep_texts else features
+        features = with_several_images(features) if survey.has_several_images else features
         self.info.features = with_objects(features) if survey.keep_objects else features
         self._report = LoadingReport(notes=survey.notes)
         return [datasets.SplitGenerator(split, gen_kwargs={"split": split}) for split in survey.num_rows]
@@ -130,7 +134,7 @@ class FileMNER(ReportingBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         survey, image_dir = self._survey, self.config.image_dir
         folders = dict.fromkeys(PICTURE_COLUMNS, PictureFolder(image_dir, image_dir, self._is_conll))
-        reader = self._start_split(split, image_dir, folders)
+        reader = self._start_split(split, image_dir, folders, survey.has_several_images)
         report = reader.report
         ids = {label: index for index, label in enumerate(survey.labels)}
         changed = f"{self._source.tables.root} was changed while it was read; load it again."
@@ -158,7 +162,12 @@ class FileMNER(ReportingBuilder):
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
                 # They are in the order of the crops; that of a crop which is not used goes with it.
                 objects = enumerate(labelled.objects[column][: reader.limits[crops]])
-                row[column] = [item for index, item in objects if index not in absent[crops]]
+                used = [item for index, item in objects if index not in absent[crops]]
+                row[column] = (
+                    renumbered(used, absent["image"])
+                    if survey.has_several_images
+                    else [{name: value for name, value in item.items() if name != "image"} for item in used]
+                )
             report.counts["rows_skipped"] = len(report.skipped)
             report.counts["tags_normalised"] += num_normalised
             report.counts["spans_moved"] += len(labelled.moved)

@@ -207,9 +207,11 @@ def read_objects(row: Row, column: str) -> list[dict[str, Any]]:
         for item in objects:
             label, box = item["label"], [float(number) for number in item["box"]]
             score = None if item["score"] is None else float(item["score"])
-            if not isinstance(label, str) or len(box) != 4:
+            image = item.get("image")  # the number of the picture, where a row has several
+            if not isinstance(label, str) or len(box) != 4 or type(image) not in (int, type(None)):
                 raise ValueError
-            checked.append({"label": label, "score": score, "box": box})
+            of_several = {} if image is None else {"image": image}
+            checked.append({"label": label, "score": score, "box": box, **of_several})
     except (TypeError, KeyError, ValueError, OverflowError) as error:  # JSON's whole numbers have no limit
         raise bad_column("must be a list of dicts with label, score and box", column, objects) from error
     return checked

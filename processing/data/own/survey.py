@@ -5,6 +5,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from datasets import List
+
 from processing.columns import OBJECT_COLUMNS, is_misnamed_image
 from processing.labels import NO_RELATION, bio_tags, entity_spans
 from processing.rows.loading_report import SkippedRow
@@ -39,6 +41,7 @@ class Survey:
         num_rows, num_skipped: of each split, how many can be used, and how many cannot.
         ids: of each split, those that rows have in the source.
         keep_objects, keep_texts: whether the source has columns of objects, and whether a row has a text.
+        has_several_images: whether a row has a list of pictures.
         notes: what is to be told.
 
     Raises:
@@ -49,7 +52,7 @@ class Survey:
         self.num_rows: dict[str, int] = {}
         self.num_skipped: dict[str, int] = {}
         self.ids: dict[str, set[str]] = {}
-        self.keep_texts = False
+        self.keep_texts = self.has_several_images = False
         self._source, self._detector = source, TagSchemeDetector()
         self._answers: dict[str, Counter[str]] = {}  # types of entities, or relations
         self._columns: dict[str, None] = {}  # They are kept in the order in which they appear.
@@ -72,6 +75,8 @@ class Survey:
                 del self.num_rows[split], self.ids[split], self._answers[split]
         paths = list(itertools.chain.from_iterable(source.tables.splits.values()))
         self._columns |= {name: None for path in paths for name in table_features(path) if name not in FORM_COLUMNS}
+        # Of Parquet and Arrow no picture is read here.
+        self.has_several_images |= any(isinstance(table_features(path).get("image"), List) for path in paths)
         self.keep_objects = not self._columns.keys().isdisjoint(OBJECT_COLUMNS)
         names = [LabelNames.of(path) for path in paths]
         if source.config.task == "re":
@@ -86,6 +91,7 @@ class Survey:
     def _add(self, split: str, where: str, row: LabelledRow) -> None:
         self.num_rows[split] += 1
         self.keep_texts |= row.text is not None
+        self.has_several_images |= isinstance(row.source.get("image"), list | tuple)
         if row.has_own_id:
             self.ids[split].add(row.row_id)
         if row.pair is not None:

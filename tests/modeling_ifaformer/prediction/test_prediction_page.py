@@ -28,7 +28,7 @@ PROBLEM = Problem("this is neither a string nor a list of words", "text", detail
 
 def tagged(row, problems=(), is_tagged=True):
     result = TaggedText(text="hunter2 is my password", entities=[]).with_problems(problems, is_tagged)
-    result.used_crops = {column: list(range(len(row.columns.get(column, ())))) for column in CROP_COLUMNS}
+    result.used_pictures = {column: list(range(len(row.columns.get(column, ())))) for column in CROP_COLUMNS}
     result.show_pictures(row.columns)
     return result
 

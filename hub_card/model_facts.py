@@ -89,6 +89,12 @@ KNOWN_DATASETS = {  # all of them in English
         "picture settles it.",
         _DRAWN,
     ),
+    "demo_pictures": KnownDataset(
+        "drawn demo tweets with two pictures",
+        "Sentences and pictures drawn by a program. A name stands where its type is open, and an object in one of the "
+        "two pictures settles it.",
+        _DRAWN,
+    ),
     "twitter2015": KnownDataset("Twitter-2015", _ONE_PICTURE, _TWEETS),
     "twitter2017": KnownDataset("Twitter-2017", _ONE_PICTURE, _TWEETS),
     "demo_re": KnownDataset(

@@ -314,7 +314,7 @@ class IFAformerConfig(TaggerConfig):
                 "'corrected' variant."
             )
         if self.attention_variant == "deepke" and self.max_images != 1:
-            yield f"attention_variant='deepke' reads crops of one picture; max_images must be 1, got {self.max_images}."
+            yield f"attention_variant='deepke' reads one picture; max_images must be 1, got {self.max_images}."
         if self.attention_variant == "deepke" and self.text_window is not None:
             yield "attention_variant='deepke' pads all texts to one length, and has no text_window."
 

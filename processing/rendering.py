@@ -220,7 +220,8 @@ def _seen(images: Mapping[int, Image.Image], parts: Sequence[Part], chosen: Sequ
     """
     numbered = list(enumerate(parts, start=1))
     shares = [_by_source(entity["shares"], parts) for entity in chosen]
-    picture, picture_ids = "", {}
+    picture = ""
+    picture_ids: dict[int | None, str] = {}
     for place, image in images.items():
         frames = [
             (number, part.found["box"], CROP_COLOURS_OF[part.column])
@@ -244,18 +245,17 @@ def _seen(images: Mapping[int, Image.Image], parts: Sequence[Part], chosen: Sequ
             sources.append((source, EMPTY_CELL + small, said))
     for number, part in numbered:
         badge = f'<span class="badge" style="background:{CROP_COLOURS_OF[part.column]}">{number}</span>'
-        place = _place(part.found)
-        is_shown = place in images and "box" in part.found
-        cut = _cut(picture_ids[place], part.found["box"]) if is_shown else _crop(part.crop)
+        picture_id = picture_ids.get(_place(part.found)) if "box" in part.found else None
+        cut = _crop(part.crop) if picture_id is None else _cut(picture_id, part.found["box"])
         sources.append((number, badge + cut, _said(part.found)))
     rows = "".join(f"<li>{shown}<div>{said}{_bars(source, shares)}</div></li>" for source, shown, said in sources)
     title = "What did the model look at?" if chosen else "Parts of the picture:"
     return f'{picture}<div class="sources"><p>{title}</p><ul>{rows}</ul></div>'
 
 
-def _place(found: Mapping[str, Any]) -> int:
-    """The place of the picture that a crop was cut from among those of the row."""
-    return found.get("image") or 0
+def _place(found: Mapping[str, Any]) -> int | None:
+    """The place of the picture that a crop was cut from among those of the row; None where it is not there."""
+    return found.get("image", 0)
 
 
 def _by_source(shares: Sequence[Mapping[str, Any]], parts: Sequence[Part]) -> dict[Any, float]:

@@ -16,7 +16,7 @@ import html
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 import gradio as gr
 from huggingface_hub import SpaceCard
 from starlette.middleware import Middleware
-from transformers import pipeline
+from transformers import PreTrainedConfig, pipeline
 from visitors import (
     KEPT_SECONDS,
     MAX_MEGABYTES,
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
 MAX_SESSIONS = 200  # whose settings gradio keeps
+MAX_PICTURES = 8  # of a tweet, whatever a model takes
 
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
 
@@ -195,32 +196,32 @@ class Taggers:
         return self._loaded[name, task]
 
     def tag(
-        self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str
+        self, text: str | None, picture: Any, boxes: str | None, checkpoint: str, explanation: str, *others: Any
     ) -> tuple[str, dict[str, Any]]:
         """
         HTML and the pipeline's report of the entities, for what the visitor gave, see [`read_row`]. `explanation` is
-        "none", or what the pipeline takes as `explain`.
+        "none", or what the pipeline takes as `explain`; `others` are more pictures.
         """
-        row, model = read_row(text, picture, boxes), self.load(checkpoint)
+        row, model = read_row(text, [picture, *others], boxes), self.load(checkpoint)
         variant = getattr(model.model.config, "attention_variant", None)  # which baselines have not
         if explanation == "attention" and variant in (None, "mkgformer"):
             raise error("The attention of this model cannot be shown. Choose another setting.")
         return answer_of(model, row, explain=None if explanation == "none" else explanation)
 
     def relate(
-        self, text: str | None, picture: Any, boxes: str | None, head: str | None, tail: str | None
+        self, text: str | None, picture: Any, boxes: str | None, head: str | None, tail: str | None, *others: Any
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
-        row = read_row(text, picture, boxes, head=head or "", tail=tail or "")
+        row = read_row(text, [picture, *others], boxes, head=head or "", tail=tail or "")
         return answer_of(self.load(str(self.relation_model), RELATION_TASK), row)
 
 
-def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) -> dict[str, Any]:
+def read_row(text: str | None, pictures: Sequence[Any], boxes: str | None, **words: str) -> dict[str, Any]:
     """
     A row as the pipelines take it. None is what the visitor never wrote.
 
     Args:
-        picture: gradio's `ImageData` of an upload.
+        pictures: gradio's `ImageData` of each upload, None where there is none.
         boxes: JSON, see [`read_boxes`].
         words: further columns, which are parts of the text.
 
@@ -230,11 +231,16 @@ def read_row(text: str | None, picture: Any, boxes: str | None, **words: str) ->
     try:
         row: dict[str, Any] = {"text": check_text(text or "", "text"), "image": None}
         row |= {name: check_text(value, name) for name, value in words.items()}
-        if picture is not None:
+        images = []
+        for picture in pictures:
+            if picture is None:
+                continue
             if picture.path is None:
                 raise Refused("The picture came without a file: upload it.")
             name = picture.orig_name or Path(picture.path).name
-            row["image"] = {"path": label_of(name), "bytes": read_upload(picture.path)}
+            images.append({"path": label_of(name), "bytes": read_upload(picture.path)})
+        if images:
+            row["image"] = images[0] if len(images) == 1 else images
         if boxes and boxes.strip():
             row["crops"] = read_boxes(boxes)
     except Refused as reason:
@@ -262,7 +268,8 @@ def build(
 ) -> gr.Blocks:
     """
     The page: left what goes in, right what comes out. With a relation model among the taggers, text and picture are
-    asked about in two ways, each with a tab of its own.
+    asked about in two ways, each with a tab of its own. Where a model takes several pictures, there are fields for
+    them.
     """
     names, relation_model = offered(checkpoints), taggers.relation_model
     with gr.Blocks(title="Names in a tweet", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
@@ -270,34 +277,36 @@ def build(
         with gr.Row():
             with gr.Column(min_width=300):
                 text, picture, boxes = tweet_fields()
+                others = more_pictures(most_pictures([*checkpoints, relation_model]) - 1)
                 given, pair = [text, picture, boxes], [example for example in examples if "head" in example]
                 with gr.Tabs() if relation_model else nullcontext():
                     with gr.Tab("Names") if relation_model else nullcontext():
                         button = gr.Button("Find the names", variant="primary")
                         settings = entity_settings(names, taggers)
                         plain = [example for example in examples if "head" not in example]
-                        of_names = example_table(plain, given)
+                        of_names = example_table(plain, given, others)
                     if relation_model:
                         with gr.Tab("Relation of two names"):
                             head, tail = pair_fields()
                             relate = gr.Button("Find the relation", variant="primary")
-                            of_pairs = example_table(pair, [*given, head, tail])
+                            of_pairs = example_table(pair, [*given, head, tail], others)
                 if examples:
                     gr.Markdown(ABOUT_EXAMPLES)
             with gr.Column(min_width=300):
                 shown, report = result_fields()
         answering: dict[str, Any] = {"outputs": [shown, report], "concurrency_id": "pipelines"}  # one at a time
-        run(taggers.tag, [button.click, text.submit], of_names[1], [*given, *settings], answering)
-        changed = [text.change, picture.upload, picture.clear]  # `input` says nothing of what is pasted
+        run(taggers.tag, [button.click, text.submit], of_names[1], [*given, *settings, *others], answering)
+        uploaded = [event for field in (picture, *others) for event in (field.upload, field.clear)]
+        changed = [text.change, *uploaded]  # `input` says nothing of what is pasted
         changed += [of_names[0].click] if of_names[0] else []
         if relation_model:
             triggers = [relate.click, head.submit, tail.submit]
-            run(taggers.relate, triggers, of_pairs[1], [*given, head, tail], answering)
+            run(taggers.relate, triggers, of_pairs[1], [*given, head, tail, *others], answering)
             changed += [head.input, tail.input, *([of_pairs[0].click] if of_pairs[0] else [])]
         gr.on(changed, None, None, [shown, report], js=CLEAR_RESULT, queue=False, api_visibility="private")
         # Boxes are of one picture: a visitor's own one does not keep those of an example.
         forget = {"js": '() => ""', "queue": False, "api_visibility": "private"}
-        gr.on([picture.upload, picture.clear], None, None, boxes, **forget)
+        gr.on(uploaded, None, None, boxes, **forget)
     # api_open: gradio's second way to a function, past the queue
     return page.queue(max_size=max_waiting, default_concurrency_limit=1, api_open=False)
 
@@ -305,8 +314,13 @@ def build(
 def tweet_fields() -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
     """Text and picture, and the boxes of an example, which the API takes too."""
     text = gr.Textbox(label="Tweet", lines=2, placeholder="so Phoenix is all over my timeline")
+    picture = picture_field(f"Picture, of up to {MAX_MEGABYTES} MB")
+    return text, picture, gr.Textbox(label="Boxes", visible=False)
+
+
+def picture_field(label: str) -> gr.Image:
     picture = gr.Image(
-        label=f"Picture, of up to {MAX_MEGABYTES} MB",
+        label=label,
         placeholder="Drop an image file here to upload",  # as gradio has it read out
         sources=["upload", "clipboard"],
         type="filepath",
@@ -316,7 +330,26 @@ def tweet_fields() -> tuple[gr.Textbox, gr.Image, gr.Textbox]:
     )
     # As it was uploaded: the pipeline decodes it as the model's training did, and says what is wrong.
     picture.preprocess = lambda payload: payload  # type: ignore[assignment, method-assign, return-value]
-    return text, picture, gr.Textbox(label="Boxes", visible=False)
+    return picture
+
+
+def most_pictures(checkpoints: Sequence[str | None]) -> int:
+    """How many pictures of a tweet the models take at most, as their configurations say; their code is not run."""
+    numbers = []
+    for name in checkpoints:
+        try:
+            numbers.append(PreTrainedConfig.get_config_dict(name)[0].get("max_images", 1) if name else 1)
+        except OSError:  # of which loading the model tells
+            numbers.append(1)
+    return min(max(numbers, default=1), MAX_PICTURES)
+
+
+def more_pictures(number: int) -> list[gr.Image]:
+    """Fields for so many pictures beside the first one."""
+    if number < 1:
+        return []
+    with gr.Accordion("More pictures of the tweet", open=False):
+        return [picture_field(f"Picture {place}") for place in range(2, number + 2)]
 
 
 def entity_settings(names: dict[str, str], taggers: Taggers) -> tuple[gr.Dropdown, gr.Radio]:
@@ -342,8 +375,11 @@ def pair_fields() -> list[gr.Textbox]:
         return [gr.Textbox(label=label, info=info, min_width=140) for label in ("Head", "Tail")]
 
 
-def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> tuple[Any, Any]:
-    """A table of examples, and the event of one being put into the fields by a click; None without any."""
+def example_table(examples: list[dict[str, Any]], fields: list[Any], others: list[Any]) -> tuple[Any, Any]:
+    """
+    A table of examples, and the event of one being put into the fields by a click, which empties the `others`; None
+    without any.
+    """
     if not examples:
         return None, None
     columns = ["text", "image", "boxes", "head", "tail"]
@@ -358,9 +394,9 @@ def example_table(examples: list[dict[str, Any]], fields: list[Any]) -> tuple[An
     )
 
     def chosen(index: int) -> list[str | None]:
-        return [examples[index][column] for column in columns[: len(fields)]]
+        return [*(examples[index][column] for column in columns[: len(fields)]), *[None] * len(others)]
 
-    return table, table.click(chosen, table, fields, queue=False, api_visibility="private")
+    return table, table.click(chosen, table, [*fields, *others], queue=False, api_visibility="private")
 
 
 def result_fields() -> tuple[gr.HTML, gr.JSON]:

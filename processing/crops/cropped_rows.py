@@ -221,5 +221,5 @@ def _record(columns: dict[str, Any], unreadable: list[dict[str, str]], num_witho
 def _num_without(number: int, crops: Sequence[Any], objects: Sequence[dict[str, Any]]) -> int:
     """How many of a row's pictures have no crop, as far as objects tell which picture theirs is."""
     if number and objects:
-        return number - len({found.get("image") or 0 for found in objects})
+        return number - len({found.get("image", 0) for found in objects} - {None})
     return 0 if crops else number

@@ -205,7 +205,7 @@ def _write_sheet(
             kind: [
                 DetectedObject(found["label"], found["score"], found["box"])
                 for found in row[f"{kind}_objects"]
-                if not found.get("image")
+                if found.get("image", 0) == 0
             ]
             for kind in CROP_KINDS
         }

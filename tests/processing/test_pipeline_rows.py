@@ -15,6 +15,8 @@ from processing.pipeline_rows import (
     NO_BOX,
     NO_CROPS,
     NO_IMAGE,
+    NO_NUMBER,
+    NO_SUCH_IMAGE,
     OUTSIDE,
     TOO_MANY,
     WRONG_TEXT,
@@ -34,10 +36,10 @@ def image():
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
 
 
-def read(row, limits=LIMITS, crops="auto", kinds=()):
+def read(row, limits=LIMITS, crops="auto", kinds=(), max_images=1):
     """The pictures by column, and the row with what else is known of it."""
     read_row = PipelineRow(columns=row)
-    pictures = read_row_pictures(read_row, limits, crops, kinds)
+    pictures = read_row_pictures(read_row, limits, crops, kinds, max_images=max_images)
     return pictures, read_row
 
 
@@ -158,21 +160,44 @@ def test_boxes_need_a_picture(tmp_path):
     assert read({}, crops=[(0, 0, 5, 5)])[1].problems == [Problem(NO_IMAGE, "crops")]
     pictures, found = read({"image": tmp_path / "gone.jpg"}, crops=[(0, 0, 5, 5)])
     assert found.problems == [Problem(NO_SUCH_FILE, "image", details=f"({tmp_path / 'gone.jpg'})")]
-    assert pictures == {"image": []} and found.image is None
+    assert pictures == {"image": []} and found.images == {}
+
+
+def test_several_pictures_and_boxes_of_each(image):
+    limits = {"image": 3, "aux_crops": 9, "rcnn_crops": 6}
+    boxes = [{"box": (0, 0, 5, 5), "image": 2}, {"box": (1, 1, 9, 9)}, {"box": (0, 0, 5, 5), "image": 1}]
+    row = {"image": [image, b"", image.rotate(180)]}
+    pictures, found = read(row, limits, boxes, max_images=3)
+    assert pictures["image"] == [image, image.rotate(180)] and found.used_pictures["image"] == [0, 2]
+    assert [(problem.kind, problem.place) for problem in found.problems] == [
+        (EMPTY, "image 1"),
+        (NO_SUCH_IMAGE, "aux_crops 2"),
+    ]
+    of_last, of_first = encode_crops(image.rotate(180), [(0, 0, 5, 5)]), encode_crops(image, [(1, 1, 9, 9)])
+    assert pictures["aux_crops"] == of_last + of_first
+    assert [described["image"] for described in found.objects["aux_crops"]] == [2, 0]
+    with pytest.raises(ProblemError, match=re.escape(NO_NUMBER)):
+        given_boxes([{"box": (0, 0, 5, 5), "image": -1}], limits)
+
+
+def test_pictures_above_the_limit_are_told(image):
+    pictures, found = read({"image": [image] * 3}, max_images=2)
+    assert len(pictures["image"]) == 2
+    assert found.problems == [Problem(TOO_MANY, "image", details="(3 are given, 2 are used)")]
 
 
 def test_what_is_left_to_propose(image):
     row = {"image": image, "aux_crops": [image], "rcnn_crops": []}
     _, found = read(row, kinds=["aux", "rcnn"])
-    assert found.pending == ("rcnn",) and found.image is not None
+    assert found.pending == ("rcnn",) and found.images == {0: image}
     for unread in ({**row, "image": None}, {**row, "image": b""}):
         _, found = read(unread, kinds=["aux", "rcnn"])
-        assert found.pending == () and found.image is None
+        assert found.pending == () and found.images == {}
     assert read(row, crops="none", kinds=["rcnn"])[1].pending == ()
     assert read(row, crops=[(0, 0, 5, 5)], kinds=["rcnn"])[1].pending == ()
     # a model without the whole picture looks at it all the same, to find crops in it
     pictures, found = read(row, limits={**LIMITS, "image": 0}, kinds=["rcnn"])
-    assert found.image is not None and "image" not in pictures
+    assert found.images == {0: image} and "image" not in pictures
 
 
 def test_objects_beside_own_crops(image):
@@ -181,7 +206,7 @@ def test_objects_beside_own_crops(image):
     pictures, found = read({"aux_crops": [b"", image], "aux_objects": objects})
     assert len(found.problems) == 1 and len(pictures["aux_crops"]) == 1
     assert found.objects == {"aux_crops": [cat], "rcnn_crops": []} and found.crops == {"aux_crops": [cat]}
-    assert found.used_pictures == {"aux_crops": [1], "rcnn_crops": []}
+    assert found.used_pictures == {"image": [], "aux_crops": [1], "rcnn_crops": []}
     _, found = read({"aux_crops": [image], "aux_objects": objects})
     assert found.crops == {}, "not those of the crops"
     pictures, found = read({"aux_crops": [image], "aux_objects": [{"label": "dog"}]})
@@ -190,10 +215,10 @@ def test_objects_beside_own_crops(image):
 
 def test_crops_that_are_used_are_known_by_their_places(image):
     row = {"image": image, "aux_crops": image, "rcnn_crops": [b"", image, image]}  # two are read at most
-    assert read(row)[1].used_pictures == {"aux_crops": [0], "rcnn_crops": [1]}
-    assert read(row, crops="none")[1].used_pictures == {}
-    assert read(row, crops=[(0, 0, 5, 5)])[1].used_pictures == {}
-    assert read(row, limits={**LIMITS, "aux_crops": 0})[1].used_pictures == {"rcnn_crops": [1]}
+    assert read(row)[1].used_pictures == {"image": [0], "aux_crops": [0], "rcnn_crops": [1]}
+    assert read(row, crops="none")[1].used_pictures == {"image": [0]}
+    assert read(row, crops=[(0, 0, 5, 5)])[1].used_pictures == {"image": [0]}
+    assert read(row, limits={**LIMITS, "aux_crops": 0})[1].used_pictures == {"image": [0], "rcnn_crops": [1]}
 
 
 def test_the_error_is_that_of_the_picture(image):

@@ -49,7 +49,7 @@ def test_pictures_are_those_that_the_model_saw():
     assert result.pictures == {"image": []}
     result.used_pictures = {"aux_crops": [0, 2], "rcnn_crops": [0]}
     result.show_pictures({"image": ["a.png", "b.png"], "aux_crops": ["0", "1", "2", "3"], "rcnn_crops": "4"})
-    assert result.pictures == {"image": ["a.png"], "aux_crops": ["0", "2"], "rcnn_crops": ["4"]}
+    assert result.pictures == {"image": ["a.png", None], "aux_crops": ["0", "2"], "rcnn_crops": ["4"]}
     assert Entities([], "a").pictures == {}, "of each result its own"
     result.show_pictures({"image": None, "aux_crops": ("5",)})
     assert result.pictures == {"image": [], "aux_crops": ["5"], "rcnn_crops": []}

@@ -84,7 +84,8 @@ STYLE = """
   margin: 0 0 .4rem; line-height: 1.3; }
 .tweet .badge { text-align: center; border-radius: .2rem; color: #fff !important; font-size: .8rem; }
 .tweet .crop { width: 2.4rem; height: 2.4rem; object-fit: contain; }
-.tweet .share { display: grid; grid-template-columns: 1fr 3em; gap: .5rem; align-items: center; text-align: end; }
+.tweet .share { display: grid; grid-template-columns: 1fr 3em; gap: .5rem; align-items: center; text-align: end;
+  white-space: nowrap; }
 .tweet .share i { height: .6em; border-radius: .2em; border: 1px solid;
   background: linear-gradient(currentColor 0 100%) 0 / var(--share) no-repeat; }
 """

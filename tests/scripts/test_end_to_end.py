@@ -3,6 +3,7 @@
 import json
 from importlib import import_module
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -122,6 +123,41 @@ def test_scoring_reproduces_training_s_figures(trained, archive, run_script, tmp
     trained_test = json.loads((folder / "results.json").read_text())["test"]
     assert scores[f"{folder} [word]"] == trained_test
     assert "0 of 5 entities are out of the model's reach" in result.stdout
+
+
+def test_several_pictures_from_training_to_prediction(run_script, tmp_path):
+    folder = tmp_path / "tweets"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 30), (60 * number, 20, 20)).save(folder / f"{number}.png")
+    row = {"tokens": ["Jordan", "met", "Paris"], "ner_tags": ["B-PER", "O", "B-LOC"]}
+    rows = [{**row, "image": images} for images in (["0.png", "1.png"], ["1.png", "2.png", "3.png"], [])]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model = tmp_path / "model"
+    towers = (
+        "--text_config",
+        json.dumps(TOWER),
+        "--vision_config",
+        json.dumps({**TOWER, "image_size": 32, "patch_size": 8}),
+    )
+    result = run_script(
+        "train.py",
+        *("--dataset", folder, *towers, "--aux_crop_size", "16", "--rcnn_crop_size", "8", "--max_images", "2"),
+        *("--modality_dropout", "0.3", "--num_train_epochs", "1", "--use_cpu", "true", "--output_dir", model),
+    )
+    assert "1 rows have more than 2 pictures" in result.stderr and "5 images" in result.stdout
+    assert IFAformerProcessor.from_pretrained(model).max_images == 2
+    assert AutoModelForTokenClassification.from_pretrained(model).config.max_images == 2
+    run_script("score.py", "--checkpoints", model, "--dataset", folder, "--shuffle_pictures")
+    run_script(
+        "predict.py", "--model", model, "--input", folder / "test.jsonl", "--output", tmp_path / "found.parquet"
+    )
+    found = pq.read_table(tmp_path / "found.parquet").to_pylist()
+    assert [of["image"] for of in found] == [row["image"] for row in rows]
+    assert [bool(of["problems"]) for of in found] == [False, True, False]
+    text = ("--text", "Jordan met Paris", "--image", folder / "0.png", folder / "1.png")
+    assert json.loads(run_script("predict.py", "--model", model, *text).stdout)["text"] == "Jordan met Paris"
 
 
 def test_a_baseline_is_trained_scored_and_used_by_the_same_commands(archive, run_script, tmp_path):

@@ -53,6 +53,12 @@ def read_contexts(values: Sequence[Any]) -> list[list[dict[str, str | None]]]:
     return contexts
 
 
+def context_words(parts: Sequence[Mapping[str, str | None]], word_splitter: str = "unicode") -> list[str]:
+    """The words of a context as they are read: those of each part, with its kind in front (`caption : a dog`)."""
+    texts = [f"{part['kind']}: {part['text']}" if part["kind"] else part["text"] for part in parts]
+    return [word for text in texts for word in split_words(text or "", word_splitter)[1]]
+
+
 class PairForm(NamedTuple):
     """What a tokenizer puts before and behind the second text of a pair, and the number of that text's segment."""
 
@@ -97,16 +103,7 @@ def add_contexts(
     is cut at `max_context_length` tokens, and where the text leaves less room in `max_length` there, or left out. The
     text is never cut. Special tokens but the unknown one, and those of `reserved_ids`, do not stand in a context.
     """
-    words = []
-    for parts in contexts:
-        words.append(
-            [
-                word
-                for part in parts
-                for text in ([part["kind"], ":", part["text"]] if part["kind"] else [part["text"]])
-                for word in split_words(text or "", word_splitter)[1]
-            ]
-        )
+    words = [context_words(parts, word_splitter) for parts in contexts]
     rows = [row for row, example in enumerate(encoded) if words[row] and example.problem is None]
     with_contexts = list(encoded)
     if not rows:

@@ -66,7 +66,7 @@ def start_options(model: str | None = None, system: str | None = None) -> dict[s
     if model is None:
         return {name: getattr(IFAformerConfig, name) for name in names} | {"word_splitter": WORD_SPLITTERS[0]}
     options = {name: getattr(config, name) for name in names}
-    return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
+    return options | {name: getattr(processor, name, None) for name in OF_PROCESSOR}
 
 
 def _of_ifaformer(
@@ -166,7 +166,7 @@ def build_processor(
         )
     tokenizer = image_processor = None
     if towers["text_model"] is None:
-        tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
+        tokenizer = train_wordpiece(words_of(train_rows, options.get("max_context_length")), vocab_size)
     if towers["vision_model"] is None:  # which else says these sizes
         usual = IFAformerConfig.from_vision_text_pretrained(vision_config=towers["vision_config"])
         image_processor = square_image_processor(usual.picture_size)

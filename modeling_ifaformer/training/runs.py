@@ -172,6 +172,7 @@ def train_runs(
     with_pictures: bool = True,
     mask_probability: float = 0.0,
     modality_dropout: float = 0.0,
+    context_dropout: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -190,7 +191,7 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability, modality_dropout: as for [`IFAformerTrainer`].
+        mask_probability, modality_dropout, context_dropout: as for [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -220,6 +221,8 @@ def train_runs(
             }
 
         noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
+        # Runs that were begun before there were contexts have no such setting.
+        noise |= {"context_dropout": context_dropout} if context_dropout else {}
 
         def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
             return IFAformerTrainer(

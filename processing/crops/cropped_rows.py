@@ -81,10 +81,10 @@ class CropFinder:
         unreadable = []
         for index, picture in pictures.items():
             columns["image"][index] = picture.stored
-            unreadable += _unreadable(columns["id"][index], "image", [picture])
+            unreadable += unreadable_of(columns["id"][index], "image", [picture])
         for kind in CROP_KINDS:
             if kind not in self.options.detectors:
-                unreadable += _keep_own_crops(columns, kind, self.max_megapixels)
+                unreadable += keep_own_crops(columns, kind, self.max_megapixels)
                 continue
             found = [pictures[index].found.get(kind, []) if index in pictures else [] for index in range(len(rows))]
             columns[f"{kind}_objects"] = [[detected._asdict() for detected, _ in of_row] for of_row in found]
@@ -150,7 +150,7 @@ class CropFinder:
             picture.image = None
 
 
-def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -> list[dict[str, str]]:
+def keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -> list[dict[str, str]]:
     """Leave the rows' own crops in place, as bytes, but for those that cannot be read; and say which these are."""
     crops_column, objects_column = f"{kind}_crops", f"{kind}_objects"
     own_objects = columns.get(objects_column) or [[]] * len(columns["id"])
@@ -160,7 +160,7 @@ def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -
         objects = own_objects[index] or []
         if len(objects) != len(crops):  # then they are not the objects of these crops
             objects = []
-        unreadable += _unreadable(row_id, crops_column, crops)
+        unreadable += unreadable_of(row_id, crops_column, crops)
         columns[crops_column][index] = [crop.stored for crop in crops if crop.problem is None]
         columns[objects_column].append(
             [detected for detected, crop in zip(objects, crops, strict=False) if crop.problem is None]
@@ -168,7 +168,7 @@ def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -
     return unreadable
 
 
-def _unreadable(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -> list[dict[str, str]]:
+def unreadable_of(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -> list[dict[str, str]]:
     """What is wrong with those of the pictures that cannot be read."""
     return [
         {"id": row_id, "column": column, "reason": f"{picture.name or 'bytes'}: {picture.problem}"}

@@ -32,8 +32,10 @@ SYSTEM_FIELDS = tuple(
     field.name for field in dataclasses.fields(BaselineConfig) if field.name not in {*_SHARED, "system", "vocab_size"}
 )
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
-OF_PROCESSOR += ("max_context_length",)
+OF_PROCESSOR = (
+    *("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels"),
+    "max_context_length",
+)
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
 VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")

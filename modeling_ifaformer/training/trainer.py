@@ -220,8 +220,9 @@ class IFAformerTrainer(Trainer):
 
 def _collator(processor: IFAformerProcessor) -> IFAformerDataCollator:
     """Pixels stay uint8 until they are on the device; where the processor reads contexts, their tokens are told."""
-    reads = {"keep_context_mask": True} if getattr(processor, "max_context_length", None) else {}
-    return replace(processor.data_collator, normalize_pixels=False, **reads)
+    collator = replace(processor.data_collator, normalize_pixels=False)
+    collator.keep_context_mask = bool(getattr(processor, "max_context_length", None))
+    return collator
 
 
 def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:

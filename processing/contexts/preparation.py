@@ -95,10 +95,11 @@ def prepare_contexts(
         if done is None:
             return None
         left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
-        finder = ContextFinder(options, batch_size, state.device, max_megapixels) if left else None
+        if left:
+            finder = ContextFinder(options, batch_size, state.device, max_megapixels)
         total = sum(len(shards[part][1]) for part in left)
         with tqdm(total=total, unit=" rows", disable=not state.is_main_process) as progress:
-            for part in left if finder is not None else ():
+            for part in left:
                 split, indices = shards[part]
                 rows, record = finder.add_contexts(data[split].select(indices), progress.update)
                 output.write(part, partial(write_shard, rows), record)

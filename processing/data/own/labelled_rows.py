@@ -24,8 +24,8 @@ from .text_tables import Row
 
 RELATION_COLUMNS = ("head", "tail", "relation", "relations")
 TEXT_COLUMNS = ("text", "tokens", "offsets")
-LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, CONTEXT, "ner_tags", "spans", "entities", *FORM_COLUMNS)
-LABEL_COLUMNS = (*LABEL_COLUMNS, *RELATION_COLUMNS)
+ANSWER_COLUMNS = ("ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
+LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, CONTEXT, *ANSWER_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 NO_LABELS = "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)"

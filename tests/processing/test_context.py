@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoProcessor, BertweetTokenizer, RobertaTokenizer
+from transformers import AutoProcessor, BertweetTokenizer, RobertaConfig, RobertaTokenizer
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerProcessor, processing_ifaformer
@@ -177,42 +177,33 @@ class TestProcessor:
             make_processor(max_context_length=7)(TEXTS, context=["a"])
 
 
-@pytest.mark.parametrize("kind", ["corrected", "mkgformer", "distilbert", "modernbert", "roberta"])
+ROBERTA = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 37}
+ROBERTA |= {"vocab_size": 90, "max_position_embeddings": 60, "pad_token_id": 0, "type_vocab_size": 2}
+
+
+@pytest.mark.parametrize(
+    "kind", ["corrected", "mkgformer", "distilbert and dinov2", "modernbert and siglip", "roberta"]
+)
 def test_models_read_contexts(make_config, make_processor, kind):
-    """Also towers without segments. What is masked is as if it were not there, and the text has its tags."""
+    """Also towers without segments. What the mask leaves out is as if it were not there, and no tag is given to it."""
     torch.manual_seed(0)
     processor = make_processor(max_context_length=9)
-    config = make_config(kind, **label_maps(processor.labels)) if kind != "roberta" else None
-    if config is None:
-        text = {"model_type": "roberta", "hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 3}
-        text |= {"intermediate_size": 37, "max_position_embeddings": 60, "vocab_size": 90, "pad_token_id": 0}
-        config = make_config(text_config=text | {"type_vocab_size": 2}, **label_maps(processor.labels))
-    model = IFAformerForTokenClassification(config).eval()
-    processor = processor.for_model_of(config)
+    of_kind = {"text_config": RobertaConfig(**ROBERTA)} if kind == "roberta" else {"kind": kind}
+    config = make_config(**of_kind, **label_maps(processor.labels))
+    model, processor = IFAformerForTokenClassification(config).eval(), processor.for_model_of(config)
     plain = processor(TEXTS, return_tensors="pt")
     inputs = processor(TEXTS, context=[CAPTION, None], return_tensors="pt")
-    assert "context_mask" not in inputs and inputs["input_ids"].shape[1] > plain["input_ids"].shape[1]
-    length = plain["input_ids"].shape[1]
+    length, is_real = plain["input_ids"].shape[1], plain["attention_mask"].bool()
+    assert "context_mask" not in inputs and inputs["input_ids"].shape[1] > length
+    masked = {**inputs, "attention_mask": torch.zeros_like(inputs["attention_mask"])}
+    masked["attention_mask"][:, :length] = plain["attention_mask"]
     with torch.no_grad():
-        expected, read = model(**plain), model(**inputs)
-        masked = model(
-            **{
-                **inputs,
-                "attention_mask": torch.nn.functional.pad(plain["attention_mask"], (0, 10))[
-                    :, : inputs["input_ids"].shape[1]
-                ],
-            }
-        )
+        expected, read, left_out = (model(**of) for of in (plain, inputs, masked))
     assert (read.tag_ids[:, length:] == -100).all()
-    torch.testing.assert_close(
-        masked.logits[plain["attention_mask"].bool().nonzero(as_tuple=True)],
-        expected.logits[plain["attention_mask"].bool()],
-        atol=1e-5,
-        rtol=1e-4,
-    )
-    real = plain["attention_mask"][0].bool()
-    assert not torch.allclose(read.logits[0, :length][real], expected.logits[0][real], atol=1e-4)
-    torch.testing.assert_close(read.logits[1, :2], expected.logits[1, :2], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(left_out.logits[:, :length][is_real], expected.logits[is_real], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(read.logits[0, :length], expected.logits[0], atol=1e-5)
+    of_second = is_real[1].nonzero().squeeze(1)
+    torch.testing.assert_close(read.logits[1, of_second], expected.logits[1, of_second], atol=1e-5, rtol=1e-4)
 
 
 def test_relations_have_contexts_too(make_config, make_processor):

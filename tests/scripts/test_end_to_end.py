@@ -167,7 +167,8 @@ def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "demo_re", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"]
+    "name",
+    ["demo", "demo_re", "demo_context", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"],
 )
 def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
@@ -211,7 +212,7 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("inspect_data.py", ["--dataset", "nosuch"], "dataset must be one of demo, demo_re, twitter2015"),
+        ("inspect_data.py", ["--dataset", "nosuch"], "dataset must be one of demo, demo_re, demo_context"),
         (
             "score.py",
             ["--checkpoints", "x", "--output", "nodir/x.json"],

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, set_seed
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import read_json, write_json
@@ -42,6 +44,9 @@ from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
 from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
+
+
+logger = logging.getLogger(__name__)
 
 
 def check_splits(data: DatasetDict, name: str, task: str) -> None:
@@ -221,6 +226,8 @@ def train_runs(
             }
 
         noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
+        if processor.max_context_length and CONTEXT not in data["train"].column_names:
+            logger.warning("max_context_length has no effect on this training: its rows have no column context.")
         # Runs that were begun before there were contexts have no such setting.
         noise |= {"context_dropout": context_dropout} if context_dropout else {}
 

@@ -96,11 +96,18 @@ class IFAformerTrainer(Trainer):
         check_loss(self.args, processing_class)
         self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
         self.context_dropout = context_dropout
+        if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
+            logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         self._normalized = processing_class.data_collator.normalized
         if not torch.accelerator.is_available():
             self.args.dataloader_pin_memory = False  # of which torch would warn at each epoch
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(ScoreProgress)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if "context_mask" not in self._signature_columns:  # else the library takes it from the rows
+            self._signature_columns.append("context_mask")
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._normalized(super()._prepare_inputs(inputs))

@@ -292,7 +292,9 @@ class TestDropContexts:
         assert abs((mask[:, 4] == 0).float().mean() - 0.3) < 0.02 and batch["attention_mask"].all()
 
     @pytest.mark.parametrize("probability", [0.0, 1.0])
-    def test_training_sees_what_is_left_and_scoring_sees_all(self, data, make_arguments, cache_dir, probability):
+    def test_training_sees_what_is_left_and_scoring_sees_all(
+        self, data, make_arguments, cache_dir, monkeypatch, probability
+    ):
         contexts = [[{"kind": "caption", "text": row["tokens"][1]}] for row in data["train"]]
         rows = data["train"].add_column("context", contexts)
         processor = build_processor(rows, **TOWERS, aux_crop_size=8, rcnn_crop_size=8, max_context_length=5)
@@ -321,5 +323,8 @@ class TestDropContexts:
         torch.testing.assert_close(logits[1], logits[2])
         torch.testing.assert_close(logits[0], logits[3 if probability else 1])
         assert not torch.allclose(logits[1], logits[3])
+        seen = []
+        monkeypatch.setattr(trainer_module, "drop_contexts", lambda batch, mask, share: seen.append(mask) or batch)
         trainer.train()
         assert {"eval_f1"} <= trainer.evaluate().keys()
+        assert len(seen) == 2 * probability and all(mask.any() for mask in seen)

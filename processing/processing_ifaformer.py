@@ -51,6 +51,10 @@ logger = logging.get_logger(__name__)
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = ("use_whole_image", "num_aux_crops", "aux_crop_size", "num_rcnn_crops", "rcnn_crop_size")
 SHARED_FIELDS = ("label_scheme", "word_shapes", *PICTURE_FIELDS)
+NO_CONTEXT_IN_DEEPKE = (
+    "The attention variant deepke pads all texts to one length, on which its results depend, and reads no context: "
+    "leave max_context_length out."
+)
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
 
@@ -245,10 +249,7 @@ class IFAformerProcessor(ProcessorMixin):
 
     def _for_pairs_of(self, config: Any) -> "IFAformerProcessor":
         if getattr(config, "attention_variant", None) == "deepke":
-            raise ValueError(
-                "The attention variant deepke pads all texts to one length, on which its results depend, and reads no "
-                "context: leave max_context_length out."
-            )
+            raise ValueError(NO_CONTEXT_IN_DEEPKE)
         segments = getattr(config.text_config, "type_vocab_size", None)
         segment = pair_form(self.tokenizer).segment if "token_type_ids" in self.tokenizer.model_input_names else 0
         if segments is not None and segment >= segments:

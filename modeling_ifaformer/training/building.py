@@ -19,7 +19,7 @@ from modeling_ifaformer.modeling_ifaformer import (
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import answers_of
 from processing.problems import check_at_least_one
-from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
+from processing.processing_ifaformer import NO_CONTEXT_IN_DEEPKE, SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
 from .baseline_building import (
@@ -164,6 +164,8 @@ def build_processor(
             "The attention variant deepke pads all batches to one length, on which its results depend. Give that "
             "length, max_seq_length on the command line: the published recipes have 40, for relations 80."
         )
+    if deepke and options.get("max_context_length"):
+        raise ValueError(NO_CONTEXT_IN_DEEPKE)
     tokenizer = image_processor = None
     if towers["text_model"] is None:
         tokenizer = train_wordpiece(words_of(train_rows, options.get("max_context_length")), vocab_size)

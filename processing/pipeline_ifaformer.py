@@ -253,8 +253,9 @@ class IFAformerPipeline(Pipeline):
             if encoded.num_cut_words:
                 details = f"({encoded.num_cut_words} of {len(row.words)} words)"
                 row.problems.append(Problem(CUT_OFF, "text", details=details))
-            if encoded.num_cut_context:
-                row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({encoded.num_cut_context} tokens)"))
+            # A processor that a checkpoint brings may be that of before, which knows of no contexts.
+            if num_cut := getattr(encoded, "num_cut_context", 0):
+                row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({num_cut} tokens)"))
         return read
 
     def _read_text(self, inputs: Any) -> PipelineRow:
@@ -272,7 +273,7 @@ class IFAformerPipeline(Pipeline):
     def _reads_context(self) -> bool:
         """Whether a model reads what stands in the column `context`; that none does is logged."""
         pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
-        reads = any(pipeline.processor.max_context_length for pipeline in pipelines)
+        reads = any(getattr(pipeline.processor, "max_context_length", None) for pipeline in pipelines)
         if not reads:
             logger.warning_once("The column context is not looked at, since the model has learnt to read none.")
         return reads
@@ -282,7 +283,7 @@ class IFAformerPipeline(Pipeline):
         return self._with_contexts(encode_words(self.processor.tokenizer, texts, self.processor.max_length), rows)
 
     def _with_contexts(self, encoded: list[EncodedText], rows: Sequence[PipelineRow]) -> list[EncodedText]:
-        if not self.processor.max_context_length:
+        if not getattr(self.processor, "max_context_length", None):
             return encoded
         return self.processor.with_contexts(encoded, [row.context for row in rows])
 

@@ -226,7 +226,7 @@ def train_runs(
             }
 
         noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
-        if processor.max_context_length and CONTEXT not in data["train"].column_names:
+        if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
         # Runs that were begun before there were contexts have no such setting.
         noise |= {"context_dropout": context_dropout} if context_dropout else {}

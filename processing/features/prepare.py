@@ -202,9 +202,9 @@ def _warn_of_cut_contexts(features: Dataset, split: str | None) -> None:
     num_cut = num_rows = num_left_out = 0
     for table in columns.iter(batch_size=1000):
         cut = table.column("num_cut_context").to_numpy()
-        is_read = np.array([any(mask) for mask in table.column("context_mask").to_pylist()])
-        num_cut, num_rows = num_cut + int(cut.sum()), num_rows + int((cut > 0).sum())
-        num_left_out += int(((cut > 0) & ~is_read).sum())
+        rows = np.flatnonzero(cut)
+        num_cut, num_rows = num_cut + int(cut.sum()), num_rows + len(rows)
+        num_left_out += sum(not any(mask) for mask in table.column("context_mask").take(rows).to_pylist())
     if num_rows:
         left_out = f", {num_left_out} of them without any of it" if num_left_out else ""
         logger.warning(

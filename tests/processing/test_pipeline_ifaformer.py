@@ -34,7 +34,7 @@ from processing.images import (
     WRONG_TYPE,
     ImageError,
 )
-from processing.labels import decode_entities
+from processing.labels import decode_entities, scored_positions
 from processing.pipeline_ifaformer import CUT_OFF, TASK
 from processing.pipeline_rows import (
     MISNAMED_IMAGE,
@@ -45,7 +45,7 @@ from processing.pipeline_rows import (
     WRONG_TEXT,
 )
 from processing.problems import NO_UNICODE, Problem, ProblemError
-from processing.tokenizing import NO_WORDS, split_words
+from processing.tokenizing import NO_WORDS, split_words, token_features
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
@@ -868,3 +868,16 @@ class TestContexts:
         assert [*tagger({**row, "context": 5})] == [*tagger(row)]
         assert "The column context is not looked at, since the model has learnt to read none" in warned_anew.text
         assert "Columns that are not looked at" not in warned_anew.text
+
+    def test_a_processor_of_before_goes_on(self, tagger, monkeypatch):
+        row = {"text": "Jordan met Paris", "context": "the team"}
+        expected = tagger(row)
+        monkeypatch.delattr(tagger.processor, "max_context_length")
+        monkeypatch.setattr(type(tagger.processor), "text_features", _text_features_of_before)
+        assert [*tagger(row)] == [*expected]
+
+
+def _text_features_of_before(processor, encoded):
+    """As the processor had it before there were contexts."""
+    data = token_features(processor.tokenizer, encoded, None, False, ())
+    return data | {"crf_mask": [scored_positions(example.word_ids, "word") for example in encoded]}

@@ -106,8 +106,9 @@ class IFAformerTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "context_mask" not in self._signature_columns:  # else the library takes it from the rows
-            self._signature_columns.append("context_mask")
+        columns: Any = self._signature_columns
+        if "context_mask" not in columns:  # else the library takes it from the rows
+            columns.append("context_mask")
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._normalized(super()._prepare_inputs(inputs))

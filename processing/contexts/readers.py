@@ -132,7 +132,7 @@ class LetterReader:
 
     def _read(self, image: Image.Image) -> str | Problem:
         file = io.BytesIO()
-        image.save(file, format="PNG")
+        image.save(file, format="PPM")
         # Sparse text: what a picture shows is no page of paragraphs.
         options = ("stdin", "stdout", "-l", "+".join(self.languages), "--psm", "11", "tsv")
         try:

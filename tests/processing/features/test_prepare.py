@@ -24,7 +24,7 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.images import DAMAGED, NO_SUCH_FILE, load_image
 from processing.labels import TWITTER_TAGS
 from processing.problems import Problem
-from processing.rows.row_features import ner_features, with_context, with_texts
+from processing.rows.row_features import ner_features, re_features, with_context, with_texts
 from processing.scoring.splits import Split
 
 
@@ -589,3 +589,19 @@ class TestContexts:
         assert "the column context is not looked at, since the processor has no max_context_length" in caplog.text
         plain = prepare_features(rows, make_processor(), str(tmp_path))
         assert features.column_names == plain.column_names and features["input_ids"][:] == plain["input_ids"][:]
+
+    def test_pairs_with_a_relation_have_contexts_too(self, make_processor, tmp_path):
+        entities = {"head": {"name": "Jordan", "start": 0, "end": 1}, "tail": {"name": "Paris", "start": 2, "end": 3}}
+        row = {"id": "a", "image_id": None, "tokens": ["Jordan", "met", "Paris"], **entities, "relation": "peer"}
+        row |= {"image": None, "aux_crops": [], "rcnn_crops": []}
+        context = [{"kind": None, "text": "<s> the team"}]
+        features = with_context(re_features(["None", "peer"]))
+        rows = Dataset.from_list([{**row, "context": context}, {**row, "id": "b", "context": []}], features=features)
+        processor = make_processor(relations=["None", "peer"], max_context_length=9, max_length=40)
+        processor.add_entity_markers()
+        read, plain = prepare_features(rows, processor, str(tmp_path))
+        number = len(plain["input_ids"])
+        assert read["input_ids"][:number] == plain["input_ids"] and read["labels"] == plain["labels"] == 1
+        assert read["context_mask"] == [False] * number + [True] * (len(read["input_ids"]) - number)
+        assert set(read["word_ids"][number:]) == {-1} and len(read["input_ids"]) > number
+        assert set(processor.marker_ids).isdisjoint(read["input_ids"][number:])

@@ -95,6 +95,12 @@ KNOWN_DATASETS = {  # all of them in English
         "two pictures settles it.",
         _DRAWN,
     ),
+    "demo_context": KnownDataset(
+        "drawn demo tweets with captions",
+        "Sentences and captions made by a program, without pictures. A name stands where its type is open, and a word "
+        "of the caption settles it.",
+        _DRAWN.replace("drawn pictures", "made-up captions"),
+    ),
     "twitter2015": KnownDataset("Twitter-2015", _ONE_PICTURE, _TWEETS),
     "twitter2017": KnownDataset("Twitter-2017", _ONE_PICTURE, _TWEETS),
     "demo_re": KnownDataset(
@@ -190,6 +196,11 @@ class ModelFacts:
         options = self.options("model")
         named = {tower: f"{tower}_model" for tower in ("text", "vision")}
         return {tower: options.get("model") or options[name] for tower, name in named.items() if name in options}
+
+    @property
+    def max_context_length(self) -> int | None:
+        """How many tokens of a context the model reads behind a text; None where it reads none."""
+        return self.options("model").get("max_context_length") or None
 
     @property
     def task(self) -> TaskWords:

@@ -12,6 +12,7 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
 from .collator import IFAformerDataCollator, pad_tokens
+from .context import pair_form
 from .problems import check_at_least_one, shown
 from .tokenizing import check_tokenizer, check_word_splitter, longest_text
 
@@ -26,7 +27,8 @@ def check_fields(processor: Any) -> None:
         if not can_be:
             raise ValueError(f"{name} must be {expected}, got {shown(getattr(processor, name))}.")
 
-    check_at_least_one(max_length=processor.max_length, max_word_bytes=processor.max_word_bytes)
+    numbers = ("max_length", "max_context_length", "max_pair_length", "max_word_bytes")
+    check_at_least_one(**{name: getattr(processor, name) for name in numbers})
     for name, least in LEAST.items():
         number = getattr(processor, name)
         check(name, isinstance(number, int) and number >= least, f"a whole number of at least {least}")
@@ -47,6 +49,13 @@ def check_fields(processor: Any) -> None:
         raise ValueError("A processor has tags (entity recognition) or relations (relation extraction), not both.")
     check_word_splitter(processor.word_splitter)
     check_tokenizer(processor.tokenizer)
+    if processor.max_context_length and processor.label_scheme == "deepke":
+        raise ValueError(
+            "With the label scheme deepke the CRF scores every token, and a context has no tags. Leave "
+            "max_context_length out, or set label_scheme to word."
+        )
+    if processor.max_context_length and processor.tokenizer is not None:
+        pair_form(processor.tokenizer)
 
 
 class IFAformerTextKwargs(TypedDict, total=False):

@@ -17,6 +17,7 @@ TOKEN_PADDING = {
     "byte_ids": 0,
     "word_shape_ids": 0,
     "crf_mask": False,
+    "context_mask": False,
     "labels": -100,
 }
 
@@ -94,6 +95,8 @@ class IFAformerDataCollator:
             longest text of the batch.
         normalize_pixels: whether pixels that are integers (0 to 255) are made float32 and normalised here. With False
             they stay as they are, for [`normalized`] to be called where the batch has been moved to its device.
+        keep_context_mask: whether batches have `context_mask` (batch_size, seq_length), True for the tokens of a
+            context. No model takes it: a Trainer uses it to leave contexts out.
         pixel_scale, image_mean, image_std: as the image processor has them. A pixel becomes
             (pixel * pixel_scale - mean) / std, by channel.
     """
@@ -102,12 +105,15 @@ class IFAformerDataCollator:
     padding_side: str = "right"
     max_length: int | None = None
     normalize_pixels: bool = True
+    keep_context_mask: bool = False
     pixel_scale: float = 1 / 255
     image_mean: Sequence[float] = tuple(OPENAI_CLIP_MEAN)
     image_std: Sequence[float] = tuple(OPENAI_CLIP_STD)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = pad_tokens(features, self.pad_token_id, self.padding_side, self.max_length)
+        if not self.keep_context_mask:
+            batch.pop("context_mask", None)
         batch.update(stack_images(features))
         if "labels" in features[0] and "labels" not in batch:  # one label an example: relations
             batch["labels"] = torch.tensor([int(feature["labels"]) for feature in features])

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from .collator import IFAformerDataCollator
 from .columns import PIXEL_MASKS
+from .context import CONTEXT, CONTEXT_CUT, read_context
 from .explanations import METHODS, add_shares
 from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
 from .pipeline_rows import (
@@ -105,6 +106,8 @@ class IFAformerPipeline(Pipeline):
                 - `image` (optional): a path, bytes, PIL image, array, tensor, or `{"path": ..., "bytes": ...}`;
                 - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
                   what `prepare_crops.py` stored of each: `box`, `label`, `score`;
+                - `context` (optional): for a model that reads it, what else is known: a text, or a list of texts and
+                  of dicts with `text` and `kind` ("caption", "ocr", ...);
                 - `crops` (optional): as below, for this row.
 
                 Other columns are not looked at, which is logged. A list of strings is a list of texts; one list of
@@ -250,6 +253,9 @@ class IFAformerPipeline(Pipeline):
             if encoded.num_cut_words:
                 details = f"({encoded.num_cut_words} of {len(row.words)} words)"
                 row.problems.append(Problem(CUT_OFF, "text", details=details))
+            # A processor that a checkpoint brings may be that of before, which knows of no contexts.
+            if num_cut := getattr(encoded, "num_cut_context", 0):
+                row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({num_cut} tokens)"))
         return read
 
     def _read_text(self, inputs: Any) -> PipelineRow:
@@ -257,13 +263,29 @@ class IFAformerPipeline(Pipeline):
         try:
             row.columns = as_row(inputs)
             row.text, row.words, row.offsets = read_words(row.columns, self.processor.word_splitter)
+            if row.columns.get(CONTEXT) is not None and self._reads_context:
+                row.context = read_context(row.columns[CONTEXT])
         except ProblemError as error:
             row.problems.append(error.problem)
         return row
 
+    @property
+    def _reads_context(self) -> bool:
+        """Whether a model reads what stands in the column `context`; that none does is logged."""
+        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
+        reads = any(getattr(pipeline.processor, "max_context_length", None) for pipeline in pipelines)
+        if not reads:
+            logger.warning_once("The column context is not looked at, since the model has learnt to read none.")
+        return reads
+
     def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
         texts = [(row.text or "", row.words, row.offsets) for row in rows]
-        return encode_words(self.processor.tokenizer, texts, self.processor.max_length)
+        return self._with_contexts(encode_words(self.processor.tokenizer, texts, self.processor.max_length), rows)
+
+    def _with_contexts(self, encoded: list[EncodedText], rows: Sequence[PipelineRow]) -> list[EncodedText]:
+        if not getattr(self.processor, "max_context_length", None):
+            return encoded
+        return self.processor.with_contexts(encoded, [row.context for row in rows])
 
     def preprocess(  # type: ignore[override]
         self,

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list, is_misnamed_image
+from .context import CONTEXT
 from .detectors import DetectedObject
 from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
@@ -34,7 +35,7 @@ KNOWN_COLUMNS = {
     "ner_tags",
     "head",
 }
-KNOWN_COLUMNS |= {"tail", "relation"}
+KNOWN_COLUMNS |= {"tail", "relation", CONTEXT}
 CROP_CHOICES = ("auto", "none")
 
 UNREADABLE_ROW = "the data set cannot give this row"
@@ -61,6 +62,7 @@ class PipelineRow:
         columns: the row as a mapping.
         text, words, offsets: the text, its words, and `(start, end)` characters of each.
         tokens: what the model reads, None where it cannot be asked: the last of the problems says why.
+        context: what is read behind the text, see [`read_context`].
         pair: of a row with two given entities, head and tail by name, each with `start` and `end`, in words.
         allowed: whether each relation may be taken for the pair, by id; empty: all of them.
         features: what the processor makes of it; of pixels also what is kept for finding relations.
@@ -81,6 +83,7 @@ class PipelineRow:
     words: list[str] = field(default_factory=list)
     offsets: list[tuple[int, int]] = field(default_factory=list)
     tokens: EncodedText | None = None
+    context: list[dict[str, str | None]] = field(default_factory=list)
     pair: dict[str, dict[str, int]] = field(default_factory=dict)
     allowed: Sequence[bool] = ()
     features: dict[str, Any] = field(default_factory=dict)

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
 from transformers.processing_utils import ProcessorMixin, Unpack
+from transformers.utils import logging
 
 from .call_arguments import IFAformerProcessorKwargs, call_settings, check_fields
 from .collator import IFAformerDataCollator
 from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
+from .context import add_contexts, context_features, pair_form, read_contexts
 from .entity_markers import encode_marked, mark_texts
 from .images import MAX_MEGAPIXELS, image_processor_of, picture_size, resized_pictures
 from .labels import (
@@ -44,6 +46,8 @@ from .tokenizing import (
 )
 
 
+logger = logging.get_logger(__name__)
+
 # Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
 PICTURE_FIELDS = (
     "use_whole_image",
@@ -54,6 +58,10 @@ PICTURE_FIELDS = (
     "rcnn_crop_size",
 )
 SHARED_FIELDS = ("label_scheme", "word_shapes", *PICTURE_FIELDS)
+NO_CONTEXT_IN_DEEPKE = (
+    "The attention variant deepke pads all texts to one length, on which its results depend, and reads no context: "
+    "leave max_context_length out."
+)
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
 
@@ -84,12 +92,18 @@ class IFAformerProcessor(ProcessorMixin):
         max_megapixels (`float`, defaults to 25): the largest picture in millions of pixels, see [`load_image`].
         max_word_bytes (`int`, *optional*): the model also takes so many bytes of each token's word, as `byte_ids`.
         word_shapes (`bool`, defaults to `False`): the model also takes the [`word_shape`] of each token's word.
+        max_context_length (`int`, *optional*): how many tokens of a context, such as a caption of the picture, are
+            read behind a text, see [`add_contexts`]. With None, or 0, contexts are not looked at.
+        max_pair_length (`int`, *optional*): the longest text together with its context, in tokens: the context has
+            the room that the text leaves. Texts themselves may be longer. By default it is `max_length`, or what the
+            tokenizer is made for.
 
     Raises:
         ValueError: for a field of the wrong type or out of range, where `pad_to_max_length` lacks a `max_length`, the
             tokenizer has no vocabulary or no padding token, or is one of bytes (RoBERTa's) that was loaded without
-            `add_prefix_space=True`, tags or relations are not distinct or both are given, or the negative relation is
-            none of the relations.
+            `add_prefix_space=True`, tags or relations are not distinct or both are given, the negative relation is
+            none of the relations, or contexts are read with the label scheme `deepke` or a tokenizer that puts nothing
+            between two texts.
     """
 
     valid_processor_kwargs: Any = IFAformerProcessorKwargs  # `Any`: the library declares its own
@@ -115,6 +129,8 @@ class IFAformerProcessor(ProcessorMixin):
         max_word_bytes: int | None = None,
         word_shapes: bool = False,
         max_images: int = 1,
+        max_context_length: int | None = None,
+        max_pair_length: int | None = None,
         **kwargs,
     ):
         self.label_scheme, self.word_splitter, self.use_whole_image = label_scheme, word_splitter, use_whole_image
@@ -125,6 +141,7 @@ class IFAformerProcessor(ProcessorMixin):
         self.relations, self.tags = relations, default_tags if tags is None else tags
         self.entity_markers = ("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers
         self.tokenizer, self.max_word_bytes, self.word_shapes = tokenizer, max_word_bytes, word_shapes
+        self.max_context_length, self.max_pair_length = max_context_length or None, max_pair_length
         check_fields(self)
         self.relations = None if relations is None else list(relations)
         self.tags, self.entity_markers = list(self.tags), list(self.entity_markers)
@@ -206,6 +223,8 @@ class IFAformerProcessor(ProcessorMixin):
             options |= answers_of(dataset)
         if options.get("relations") is not None:
             options.setdefault("max_length", longest_text(tokenizer, text_config))
+        if options.get("max_context_length"):
+            options.setdefault("max_pair_length", longest_text(tokenizer, text_config))
         processor = cls(image_processor, tokenizer, **options)
         if processor.relations is not None:
             processor.add_entity_markers()
@@ -229,8 +248,29 @@ class IFAformerProcessor(ProcessorMixin):
     def for_model_of(self, config: Any) -> "IFAformerProcessor":
         """
         This processor, or a copy that cuts texts as a model of that configuration needs it: for relations, and in the
-        `deepke` variant, to what the text tower takes. Other models for entities read longer texts in windows.
+        `deepke` variant, to what the text tower takes. Other models for entities read longer texts in windows, and
+        contexts within one window. A model that can read no contexts, where the processor does, is a ValueError.
         """
+        if self.max_context_length:
+            return self._for_pairs_of(config)._for_texts_of(config)
+        return self._for_texts_of(config)
+
+    def _for_pairs_of(self, config: Any) -> "IFAformerProcessor":
+        if getattr(config, "attention_variant", None) == "deepke":
+            raise ValueError(NO_CONTEXT_IN_DEEPKE)
+        segments = getattr(config.text_config, "type_vocab_size", None)
+        segment = pair_form(self.tokenizer).segment if "token_type_ids" in self.tokenizer.model_input_names else 0
+        if segments is not None and segment >= segments:
+            raise ValueError(
+                f"A context stands in a second segment, and the text tower has {segments} (type_vocab_size). Leave "
+                "max_context_length out, or give the tower another one."
+            )
+        limits = [self.max_pair_length, getattr(config, "window_length", None) or config.max_text_length]
+        fitting = copy(self)
+        fitting.max_pair_length = min([limit for limit in limits if limit is not None], default=None)
+        return fitting
+
+    def _for_texts_of(self, config: Any) -> "IFAformerProcessor":
         longest, limit = config.max_text_length, self.max_length
         # The code that a checkpoint brings may be that of before, which has no windows.
         has_windows = self.relations is None and getattr(config, "window_length", None) is not None
@@ -336,6 +376,7 @@ class IFAformerProcessor(ProcessorMixin):
         word_labels: Any = None,
         heads: Any = None,
         tails: Any = None,
+        context: Any = None,
         **kwargs: Unpack[IFAformerProcessorKwargs],
     ) -> BatchFeature:
         """
@@ -351,6 +392,8 @@ class IFAformerProcessor(ProcessorMixin):
             word_labels: a tag or tag id of each word.
             heads, tails: with `relations`, head and tail entity of each example: dicts with `start` and `end`, word
                 indices, end exclusive. The text gets entity markers around them.
+            context: with `max_context_length`, what is read behind each text: a text, or a list of texts and of dicts
+                with `text` and `kind` ("caption", "ocr", ...); None where there is none.
             is_split_into_words: whether `text` holds words. None takes a list of lists for words, all else for texts.
             return_tensors: `"pt"` or `"np"` gives the batch that a model takes. None gives lists with an entry an
                 example and pixels as uint8, for [`IFAformerDataCollator`], which pads, stacks and normalises.
@@ -363,8 +406,8 @@ class IFAformerProcessor(ProcessorMixin):
 
         Raises:
             ValueError: for a text without a token, labels that are unknown or not one a word, entities outside the
-                text or without room in `max_length`, too many crops, arguments of different batch sizes, an unknown
-                argument or one of the other task.
+                text or without room in `max_length`, what is no context, too many crops, arguments of different batch
+                sizes, an unknown argument or one of the other task.
             ImageError: for a picture that cannot be used, with the number of its example.
         """
         call = call_settings(self, kwargs)
@@ -372,7 +415,7 @@ class IFAformerProcessor(ProcessorMixin):
             raise ValueError("text is needed: IFAformer tags a text, with or without pictures.")
         texts, is_split, is_single = batched_text(text, call.is_split_into_words)
         pictures = {"images": images, "aux_crops": aux_crops, "rcnn_crops": rcnn_crops}
-        of_text = {"word_labels": word_labels, "heads": heads, "tails": tails}
+        of_text = {"word_labels": word_labels, "heads": heads, "tails": tails, "context": context}
         given = per_text(texts, is_single, pictures | of_text)
         pictures = {"image" if name == "images" else name: given[name] for name in pictures.keys() & given.keys()}
         data = call.processor._texts(texts, is_split, given) | call.processor.encode_pictures(pictures)
@@ -382,13 +425,15 @@ class IFAformerProcessor(ProcessorMixin):
         if self.relations is None:
             if not given.keys().isdisjoint(("heads", "tails")):
                 raise ValueError("heads and tails are for relation extraction: give the processor its relations.")
-            return self.text_features(self.encode_text(texts, is_split), given.get("word_labels"))
+            encoded = self.with_contexts(self.encode_text(texts, is_split), given.get("context"))
+            return self.text_features(encoded, given.get("word_labels"))
         if "word_labels" in given:
             raise ValueError("word_labels are for entity recognition; this processor has relations.")
         if not {"heads", "tails"} <= given.keys():
             raise ValueError("heads and tails are needed: this processor has relations, each between two entities.")
         words = [words for _, words, _ in to_words(texts, is_split, self.word_splitter)]
-        return self.text_features(readable(self.tokenize_pairs(words, given["heads"], given["tails"])))
+        encoded = readable(self.tokenize_pairs(words, given["heads"], given["tails"]))
+        return self.text_features(self.with_contexts(encoded, given.get("context")))
 
     def encode_text(self, texts: Sequence[Any], is_split_into_words: bool = False) -> list[EncodedText]:
         """
@@ -407,6 +452,22 @@ class IFAformerProcessor(ProcessorMixin):
         marked = mark_texts(texts, heads, tails, self.entity_markers, self.label_scheme)
         return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
 
+    def with_contexts(self, encoded: list[EncodedText], contexts: Sequence[Any] | None) -> list[EncodedText]:
+        """
+        Texts with their contexts behind them, see [`add_contexts`], where `max_context_length` says that contexts are
+        read. What is no context is a ProblemError with the number of its text.
+        """
+        if contexts is None or not any(contexts):
+            return encoded
+        if not self.max_context_length:
+            logger.warning_once("Contexts are not looked at, since the processor has no max_context_length.")
+            return encoded
+        limits = (self.max_length, self.max_pair_length, longest_text(self.tokenizer))
+        longest = min([limit for limit in limits if limit is not None], default=None)
+        reserved = [] if self.relations is None else self.marker_ids
+        settings = (self.max_context_length, longest, reserved, self.word_splitter)
+        return add_contexts(self.tokenizer, encoded, read_contexts(contexts), *settings)
+
     def text_features(
         self, encoded: list[EncodedText], word_labels: Sequence[Sequence[int | str]] | None = None
     ) -> dict[str, list]:
@@ -416,6 +477,8 @@ class IFAformerProcessor(ProcessorMixin):
         """
         markers = () if self.relations is None else self.entity_markers
         data = token_features(self.tokenizer, encoded, self.max_word_bytes, self.word_shapes, markers)
+        if self.max_context_length:
+            data |= context_features(self.tokenizer, encoded)
         if self.relations is None:
             data["crf_mask"] = [scored_positions(example.word_ids, self.label_scheme) for example in encoded]
         if word_labels is not None:

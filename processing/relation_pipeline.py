@@ -112,7 +112,8 @@ class IFAformerRelationPipeline(IFAformerPipeline):
 
     def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
         heads, tails = ([row.pair[name] for row in rows] for name in ("head", "tail"))
-        return self.processor.tokenize_pairs([row.words for row in rows], heads, tails)
+        encoded = self.processor.tokenize_pairs([row.words for row in rows], heads, tails)
+        return self._with_contexts(encoded, rows)
 
     def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
         """`relation` and `score` of each row of a batch."""

@@ -95,6 +95,8 @@ class EncodedText:
         word_ids: of each token the index of its word, None for special tokens.
         problem: why a model cannot be given the text; it has no tokens then.
         num_cut_words: how many words `max_length` cut off.
+        num_context_tokens: how many of the tokens, the last ones, are those of a context, see [`add_contexts`].
+        num_cut_context: how many tokens of the context are not read.
     """
 
     text: str
@@ -104,6 +106,8 @@ class EncodedText:
     word_ids: list[int | None]
     problem: Problem | None = None
     num_cut_words: int = 0
+    num_context_tokens: int = 0
+    num_cut_context: int = 0
 
 
 def batched_text(text: Any, is_split_into_words: bool | None) -> tuple[list, bool, bool]:
@@ -154,7 +158,7 @@ def tokenize_words(
     words of which the cut left nothing.
     """
     all_ids, all_word_ids, cut_words = [], [], []
-    for ids, word_ids in _whole_texts(tokenizer, [list(example) for example in words]):
+    for ids, word_ids in whole_texts(tokenizer, [list(example) for example in words]):
         # It is cut here: truncation is a setting of the tokenizer, which other threads may be using.
         of_words = [position for position, word in enumerate(word_ids) if word is not None]
         room = None if max_length is None else max(0, max_length - (len(ids) - len(of_words)))
@@ -167,7 +171,7 @@ def tokenize_words(
     return all_ids, all_word_ids, cut_words
 
 
-def _whole_texts(tokenizer: Any, words: list[list[str]]) -> Iterator[tuple[list[int], list[int | None]]]:
+def whole_texts(tokenizer: Any, words: list[list[str]]) -> Iterator[tuple[list[int], list[int | None]]]:
     """Of each list of words the token ids with special tokens, and the word of each token."""
     if tokenizer.is_fast:
         encoding = tokenizer(words, is_split_into_words=True, verbose=False)

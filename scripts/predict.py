@@ -12,10 +12,11 @@ of the input, a line of JSON or a row of Parquet.
 An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own.
 The columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
 lists of paths). Paths start from the folder of the file, or from --image_dir. In CSV, spaces separate words and `;`
-separates paths. A relation model needs the columns `head` and `tail` too: the entity as it stands in the text, once;
-or [start, end] in characters of `text` or words of `tokens`, end exclusive. Its result says under `problems` what is
-wrong with a row or a picture. Processes of `accelerate launch` share the work. The output appears once it is whole.
-After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the problems.
+separates paths. A model that was trained with contexts reads the column `context` too. A relation model needs the
+columns `head` and `tail` too: the entity as it stands in the text, once; or [start, end] in characters of `text` or
+words of `tokens`, end exclusive. A result says under `problems` what is wrong with a row or a picture. Processes of
+`accelerate launch` share the work. The output appears once it is whole. After a kill, the same command goes on where
+it was. OUTPUT.report.json has the counts and the problems.
 """
 
 import sys
@@ -32,7 +33,7 @@ def main() -> None:
     sources = [f"--{name}" for name in ("text", "input", "dataset") if getattr(arguments, name)]
     if len(sources) != 1:
         raise SystemExit(f"Give exactly one of --text, --input, --dataset, got {' and '.join(sources) or 'none'}.")
-    of_text = [f"--{name}" for name in ("image", "aux_crops", "rcnn_crops") if getattr(arguments, name)]
+    of_text = [f"--{name}" for name in ("image", "context", "aux_crops", "rcnn_crops") if getattr(arguments, name)]
     if of_text and arguments.text is None:
         raise SystemExit(f"{', '.join(of_text)} can be used only with --text, got {sources[0]}.")
 
@@ -57,7 +58,7 @@ def main() -> None:
         if output is not None:
             check_output(output, arguments.input or ([arguments.dataset] if arguments.dataset else []))
         if arguments.text is not None:
-            columns = ("text", "head", "tail", "image", "aux_crops", "rcnn_crops")
+            columns = ("text", "head", "tail", "image", "context", "aux_crops", "rcnn_crops")
             row = {name: getattr(arguments, name) for name in columns}
             row["image"] = row["image"][0] if row["image"] and len(row["image"]) == 1 else row["image"]
             rows = single_row(row, "--text")

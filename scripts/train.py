@@ -37,6 +37,7 @@ class DataArguments(DataSourceArguments):
     modality_dropout: float = option(
         "The probability with which a tweet is learned without its picture or crops.", 0.0
     )
+    context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
 
 
 @dataclass
@@ -103,6 +104,7 @@ def main() -> None:
                 with_pictures=model_options.text_attends_vision,  # Else they reach no output.
                 mask_probability=data_options.mask_probability,
                 modality_dropout=data_options.modality_dropout,
+                context_dropout=data_options.context_dropout,
                 search=search,
                 cache_dir=data_options.cache_dir,
                 num_proc=data_options.preprocessing_num_workers,

@@ -319,6 +319,43 @@ TIME_LIMIT = 600  # seconds for one command, far above what one needs on a machi
 
 
 @pytest.fixture(scope="session")
+def tiny_captioner(tmp_path_factory):
+    """Folder of a tiny image-to-text model with random weights: `tiny_captioner("git")`."""
+    import torch
+    import transformers
+
+    from processing.features.tokenizer_training import train_wordpiece
+
+    made = {}
+
+    def make(model_type: str) -> Path:
+        if model_type in made:
+            return made[model_type]
+        folder = made[model_type] = tmp_path_factory.mktemp(model_type)
+        tokenizer = train_wordpiece(["a", "photo", "of", "dog", "and", "man"], vocab_size=60)
+        sizes = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37}
+        vision, ids = {**sizes, "image_size": 32, "patch_size": 16}, {"pad_token_id": 0, "eos_token_id": 3}
+        torch.manual_seed(0)
+        if model_type == "git":
+            config = transformers.GitConfig(
+                vision_config=vision, **sizes, **ids, vocab_size=len(tokenizer), bos_token_id=2
+            )
+            model = transformers.GitForCausalLM(config)
+        else:
+            towers = transformers.ViTConfig(**vision), transformers.BertConfig(**sizes, vocab_size=len(tokenizer))
+            config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(*towers)
+            config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 2, 0, 3
+            model = transformers.VisionEncoderDecoderModel(config)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        square = {"height": 32, "width": 32}
+        transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def start_fork_server(tmp_path_factory):
     """
     `start_fork_server("torch", ...)` starts a process that has imported these modules; see fork_server.py. It returns

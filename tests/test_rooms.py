@@ -108,7 +108,7 @@ def test_every_folder_is_installed(repository):
 def test_tests_mirror_the_rooms(repository):
     # What goes through several rooms, or is no Python file, has tests of its own at the root of a room's tests.
     across = {"golden_inputs", "remote_code", "accelerate_configs", "end_to_end", "relations", "space_app"}
-    across |= {"space_in_browser", "real_tweets", "cases"}
+    across |= {"space_in_browser", "real_tweets", "cases", "several_pictures"}
     for room in ROOMS:
         for test in sources_below(repository / "tests" / room):
             if test.name.startswith("test_"):

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.data.own.forms import in_our_columns
 from processing.data.own.tables import BINARY_ENDINGS, CONLL_ENDINGS, TEXT_ENDINGS, ending_of, placed_rows, read_table
 from processing.images import is_address
@@ -86,7 +87,7 @@ def dataset_rows(rows: Dataset, name: str, needed: Sequence[str] = ()) -> RowSou
             f"{name} has no columns {' and '.join(needed)}, which the model needs. It has "
             f"{', '.join(rows.column_names)}."
         )
-    wanted = ("id", "text", "tokens", "offsets", "head", "tail", *PICTURE_COLUMNS, *OBJECT_COLUMNS)
+    wanted = ("id", "text", "tokens", "offsets", "head", "tail", CONTEXT, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
     chosen = rows.select_columns([column for column in wanted if column in rows.column_names])
 
     def read() -> Iterator[InputRow]:

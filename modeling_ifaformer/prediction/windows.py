@@ -8,6 +8,7 @@ from typing import Any
 
 from processing import IFAformerPipeline
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.tagged_text import TaggedRow
 
 from .input_rows import InputRow
@@ -39,8 +40,8 @@ def pictures_of(columns: dict[str, Any]) -> list[Any]:
 
 
 def size_in_memory(columns: dict[str, Any]) -> int:
-    """About the bytes of a row's text and of the pictures that are in the row itself, not in files of their own."""
-    size = len(str(columns.get("tokens") or columns.get("text")))
+    """About the bytes of a row's texts and of the pictures that are in the row itself, not in files of their own."""
+    size = len(str(columns.get("tokens") or columns.get("text"))) + len(str(columns.get(CONTEXT) or ""))
     for picture in pictures_of(columns):
         stored = picture.get("bytes") if isinstance(picture, dict) else picture
         size += len(stored) if isinstance(stored, bytes) else getattr(stored, "nbytes", 0)

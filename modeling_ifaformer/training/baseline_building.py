@@ -15,6 +15,7 @@ from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.configuration_baseline import SYSTEMS, VISION_MODEL_TYPES, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
+from processing.context import CONTEXT, context_words, read_contexts
 from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
 from processing.features.word_vectors import read_word_vectors
 from processing.labels import answers_of
@@ -31,7 +32,10 @@ SYSTEM_FIELDS = tuple(
     field.name for field in dataclasses.fields(BaselineConfig) if field.name not in {*_SHARED, "system", "vocab_size"}
 )
 # Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = ("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels")
+OF_PROCESSOR = (
+    *("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels"),
+    "max_context_length",
+)
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
 VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
@@ -66,7 +70,7 @@ def baseline_options(system: str, config: Any = None, processor: IFAformerProces
         options |= {"word_splitter": WORD_SPLITTERS[0], "use_whole_image": with_pictures, "system_config": {}}
     else:
         with_pictures = config.text_attends_vision
-        options |= {name: getattr(processor, name) for name in OF_PROCESSOR if name not in OF_IFAFORMER}
+        options |= {name: getattr(processor, name, None) for name in OF_PROCESSOR if name not in OF_IFAFORMER}
         options["system_config"] = {name: getattr(config, name) for name in SYSTEM_FIELDS}
     return options | {"system": system, "text_attends_vision": with_pictures}
 
@@ -140,7 +144,7 @@ def baseline_processor(
     if model is None and system == "cnn_bilstm":
         tokenizer = make_word_tokenizer(_vocabulary(train_rows, other_rows, word_vectors, config))
     elif towers["text_model"] is None:
-        tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
+        tokenizer = train_wordpiece(words_of(train_rows, options.get("max_context_length")), vocab_size)
     elif model is None:
         tokenizer = _visual_bert_tokenizer(towers["text_model"])
     if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
@@ -219,9 +223,11 @@ def _visual_bert_tokenizer(text_model: str) -> Any:
     return tokenizer
 
 
-def words_of(rows: Dataset) -> Iterator[str]:
-    """The words of all texts, in order."""
-    return (word for tokens in rows["tokens"] for word in tokens)
+def words_of(rows: Dataset, max_context_length: int | None = None) -> Iterator[str]:
+    """The words of all texts in order, and where contexts are read those of them."""
+    yield from (word for tokens in rows["tokens"] for word in tokens)
+    if max_context_length and CONTEXT in rows.features:
+        yield from (word for parts in read_contexts(rows[CONTEXT]) for word in context_words(parts))
 
 
 def _vectors(path: str, words: Collection[str], config: BaselineConfig) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from modeling_ifaformer.modeling_ifaformer import (
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import answers_of
 from processing.problems import check_at_least_one
-from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
+from processing.processing_ifaformer import NO_CONTEXT_IN_DEEPKE, SHARED_FIELDS, IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
 from .baseline_building import (
@@ -66,7 +66,7 @@ def start_options(model: str | None = None, system: str | None = None) -> dict[s
     if model is None:
         return {name: getattr(IFAformerConfig, name) for name in names} | {"word_splitter": WORD_SPLITTERS[0]}
     options = {name: getattr(config, name) for name in names}
-    return options | {name: getattr(processor, name) for name in OF_PROCESSOR}
+    return options | {name: getattr(processor, name, None) for name in OF_PROCESSOR}
 
 
 def _of_ifaformer(
@@ -164,9 +164,11 @@ def build_processor(
             "The attention variant deepke pads all batches to one length, on which its results depend. Give that "
             "length, max_seq_length on the command line: the published recipes have 40, for relations 80."
         )
+    if deepke and options.get("max_context_length"):
+        raise ValueError(NO_CONTEXT_IN_DEEPKE)
     tokenizer = image_processor = None
     if towers["text_model"] is None:
-        tokenizer = train_wordpiece(words_of(train_rows), vocab_size)
+        tokenizer = train_wordpiece(words_of(train_rows, options.get("max_context_length")), vocab_size)
     if towers["vision_model"] is None:  # which else says these sizes
         usual = IFAformerConfig.from_vision_text_pretrained(vision_config=towers["vision_config"])
         image_processor = square_image_processor(usual.picture_size)

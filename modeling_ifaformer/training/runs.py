@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, set_seed
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.data.tasks import check_task
 from processing.inspection.statistics import split_statistics
 from processing.jobs.atomic_files import read_json, write_json
@@ -42,6 +44,9 @@ from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
 from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
+
+
+logger = logging.getLogger(__name__)
 
 
 def check_splits(data: DatasetDict, name: str, task: str) -> None:
@@ -172,6 +177,7 @@ def train_runs(
     with_pictures: bool = True,
     mask_probability: float = 0.0,
     modality_dropout: float = 0.0,
+    context_dropout: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -190,7 +196,7 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability, modality_dropout: as for [`IFAformerTrainer`].
+        mask_probability, modality_dropout, context_dropout: as for [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -220,6 +226,10 @@ def train_runs(
             }
 
         noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
+        if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
+            logger.warning("max_context_length has no effect on this training: its rows have no column context.")
+        # Runs that were begun before there were contexts have no such setting.
+        noise |= {"context_dropout": context_dropout} if context_dropout else {}
 
         def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
             return IFAformerTrainer(

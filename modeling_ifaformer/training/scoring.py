@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from modeling_ifaformer.crf import LinearChainCRF
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.scoring.bootstrap import NUM_RESAMPLES, paired_bootstrap
 from processing.scoring.calibration import (
     ScoredAnswers,
@@ -28,6 +29,7 @@ from .trainer import IFAformerTrainer, answers_of_logits
 
 
 SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
+LEFT_OUT = " (context left out)"
 ROWS_AT_ONCE = 512  # in the CRF, which has all else in memory already
 
 
@@ -169,6 +171,7 @@ def score_checkpoints(
     rows: Dataset,
     protocols: Sequence[str] = ("word",),
     shuffle_seed: int | None = None,
+    without_context: bool = False,
     batch_size: int = 64,
     cache_dir: str | None = None,
     mixed_precision: str = "no",
@@ -182,12 +185,13 @@ def score_checkpoints(
         protocols: how entities are scored, see [`entity_metrics`]. Relations are scored in one way, that of `"word"`.
         shuffle_seed: if given, models that look at pictures are scored a second time, with the pictures shuffled
             between the rows by this seed.
+        without_context: whether models that read contexts are scored once more without them.
         batch_size: rows a batch, on each device.
         cache_dir: of [`prepare_features`].
         mixed_precision: of the computation: "no", "bf16" or "fp16", as `results.json` has it.
 
     Returns:
-        By name, followed by [`SHUFFLED`] and, of several protocols, by `" [protocol]"`: what
+        By name, followed by [`SHUFFLED`] or [`LEFT_OUT`] and, of several protocols, by `" [protocol]"`: what
         [`entity_metrics`] or [`relation_metrics`] returns.
 
     Raises:
@@ -202,6 +206,8 @@ def score_checkpoints(
     variants = {"": rows}
     if shuffle_seed is not None:
         variants[SHUFFLED] = shuffle_pictures(rows, shuffle_seed)
+    if without_context and CONTEXT in rows.column_names:
+        variants[LEFT_OUT] = rows.remove_columns([CONTEXT])
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,
@@ -213,8 +219,10 @@ def score_checkpoints(
     answers = {}
     for name, (model, processor) in checkpoints.items():
         for variant, of_variant in variants.items():
+            if variant == LEFT_OUT and not getattr(processor, "max_context_length", None):
+                continue
             if not model.config.text_attends_vision:  # pictures reach no output of this one
-                if variant:
+                if variant == SHUFFLED:
                     continue
                 of_variant = of_variant.remove_columns(list(PICTURE_COLUMNS))
             try:

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.training_args import TrainingArguments
 from transformers.utils import logging
 
+from processing.collator import IFAformerDataCollator
 from processing.columns import PIXEL_MASKS
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
@@ -65,6 +66,7 @@ class IFAformerTrainer(Trainer):
             uninterrupted one draws.
         modality_dropout: the probability with which a tweet is learned without its whole picture, and, drawn apart,
             without its crops. It is drawn here too, and anew each time.
+        context_dropout: the probability with which a tweet is learned without its context, drawn in the same way.
         *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates and `decay_all` of
             [`IFAformerTrainingArguments`] are used where they are given.
 
@@ -81,29 +83,42 @@ class IFAformerTrainer(Trainer):
         processing_class: IFAformerProcessor,
         mask_probability: float = 0.0,
         modality_dropout: float = 0.0,
+        context_dropout: float = 0.0,
         **kwargs: Any,
     ):
         ours: dict[str, Any] = {
             "processing_class": processing_class,
-            "data_collator": replace(processing_class.data_collator, normalize_pixels=False),
+            "data_collator": _collator(processing_class),
             "compute_metrics": feature_metrics(processing_class),
             "preprocess_logits_for_metrics": answers_of_logits,
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_loss(self.args, processing_class)
         self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
+        self.context_dropout = context_dropout
+        if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
+            logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         self._normalized = processing_class.data_collator.normalized
         if not torch.accelerator.is_available():
             self.args.dataloader_pin_memory = False  # of which torch would warn at each epoch
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(ScoreProgress)
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        if "context_mask" not in columns:  # else the library takes it from the rows
+            columns.append("context_mask")
+
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._normalized(super()._prepare_inputs(inputs))
+        context_mask = inputs.pop("context_mask", None)  # No model takes it.
         if self.mask_probability > 0 and self.model.training:
             inputs = mask_tokens(inputs, self.processing_class, self.mask_probability)
         if self.modality_dropout > 0 and self.model.training:
             inputs = drop_modalities(inputs, self.modality_dropout)
+        if self.context_dropout > 0 and self.model.training and context_mask is not None:
+            inputs = drop_contexts(inputs, context_mask, self.context_dropout)
         return inputs
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader:
@@ -211,6 +226,13 @@ class IFAformerTrainer(Trainer):
         return f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
 
 
+def _collator(processor: IFAformerProcessor) -> IFAformerDataCollator:
+    """Pixels stay uint8 until they are on the device; where the processor reads contexts, their tokens are told."""
+    collator = replace(processor.data_collator, normalize_pixels=False)
+    collator.keep_context_mask = bool(getattr(processor, "max_context_length", None))
+    return collator
+
+
 def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
     """
     Begin as a worker that reads rows. A signal to all processes, as `timeout` and batch systems send it, must not end
@@ -252,6 +274,16 @@ def drop_modalities(batch: Mapping[str, Any], probability: float) -> dict[str, A
             kept = has_image if name == "image_mask" else has_crops
             masks[name] = mask & (kept if mask.ndim == 1 else kept[:, None])
     return {**batch, **masks}
+
+
+def drop_contexts(batch: Mapping[str, Any], context_mask: torch.Tensor, probability: float) -> dict[str, Any]:
+    """
+    A collated batch in which each tweet has lost its context with that probability: no token attends to it then. It is
+    drawn with torch's generator. `context_mask` (batch_size, seq_length) is True for tokens of a context.
+    """
+    attention_mask = batch["attention_mask"]
+    is_dropped = torch.rand(len(attention_mask), 1, device=attention_mask.device) < probability
+    return {**batch, "attention_mask": attention_mask.masked_fill(is_dropped & context_mask, 0)}
 
 
 def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> None:

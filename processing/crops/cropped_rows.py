@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,9 @@ from processing.problems import Problem
 from processing.rows.picture_files import renumbered
 from processing.rows.row_features import is_list_column, with_objects
 from processing.tokenizing import rows_words
+
+
+Place = tuple[int, int]  # of a picture: the row, and which one of the row's pictures it is
 
 
 @dataclass
@@ -80,23 +83,14 @@ class CropFinder:
         has_several = is_list_column(rows, "image")
         pictures = self._pictures(columns, progress)
         progress(len(rows) - len(pictures))
-        unreadable = []
-        readable: list[list[LookedAtPicture]] = [[] for _ in columns["id"]]
-        for index, of_row in pictures.items():
-            unreadable += _unreadable(columns["id"][index], "image", of_row)
-            readable[index] = [picture for picture in of_row if picture.problem is None]
-            stored = [picture.stored for picture in readable[index]]
-            columns["image"][index] = stored if has_several else next(iter(stored), None)
+        unreadable = store_pictures(columns, pictures, has_several)
         for kind in CROP_KINDS:
             if kind not in self.options.detectors:
-                unreadable += _keep_own_crops(columns, kind, self.max_megapixels)
-                for index, of_row in pictures.items() if has_several else ():
-                    absent = {place for place, picture in enumerate(of_row) if picture.problem is not None}
-                    columns[f"{kind}_objects"][index] = renumbered(columns[f"{kind}_objects"][index], absent)
+                unreadable += keep_own_crops(columns, kind, pictures if has_several else {}, self.max_megapixels)
                 continue
             found = [
                 [(number, *each) for number, picture in enumerate(of_row) for each in picture.found.get(kind, [])]
-                for of_row in readable
+                for of_row in (readable(pictures.get(index, ())) for index in range(len(rows)))
             ]
             columns[f"{kind}_objects"] = [
                 [
@@ -121,27 +115,18 @@ class CropFinder:
         phrases: Sequence[list[str] | None] = [None] * len(columns["tokens"])
         if self.find_phrases is not None:
             phrases = self.find_phrases([text for text, _, _ in rows_words(columns)])
-        sources = [as_list(given) for given in columns["image"]]
-        places_of: dict[Any, list[tuple[int, int]]] = {}  # of each picture, rows and its places in them
-        for index, of_row in enumerate(sources):
-            for place, source in enumerate(of_row):
-                key = (source.get("path"), picture_id(source), tuple(phrases[index] or ()))
-                places_of.setdefault(key, []).append((index, place))
-        groups = list(places_of.values())
-        found: dict[tuple[int, int], LookedAtPicture] = {}
+        sources, groups = grouped_places(columns["image"], phrases)
+        found: dict[Place, LookedAtPicture] = {}
         batches = [groups[start : start + self.batch_size] for start in range(0, len(groups), self.batch_size)]
         for batch, pictures in zip(batches, self._read(sources, batches), strict=True):
             self._look_at(pictures, [phrases[places[0][0]] for places in batch])
             for places, picture in zip(batch, pictures, strict=True):
                 found |= dict.fromkeys(places, picture)
             progress(sum(place == 0 for places in batch for _, place in places))
-        of_rows: dict[int, list[LookedAtPicture]] = {}
-        for index, place in sorted(found):
-            of_rows.setdefault(index, []).append(found[index, place])
-        return of_rows
+        return by_row(found)
 
     def _read(
-        self, sources: Sequence[Sequence[dict[str, Any]]], batches: Sequence[Sequence[Sequence[tuple[int, int]]]]
+        self, sources: Sequence[Sequence[dict[str, Any]]], batches: Sequence[Sequence[Sequence[Place]]]
     ) -> Iterator[list[LookedAtPicture]]:
         """The pictures of each batch; those of the next one are read while these are looked at."""
         ahead: list[Future[LookedAtPicture]] = []
@@ -172,8 +157,56 @@ class CropFinder:
             picture.image = None
 
 
-def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -> list[dict[str, str]]:
-    """Leave the rows' own crops in place, as bytes, but for those that cannot be read; and say which these are."""
+def grouped_places(
+    images: Sequence[Any], phrases: Sequence[Sequence[str] | None]
+) -> tuple[list[list[dict[str, Any]]], list[list[Place]]]:
+    """
+    The pictures of each row as a list, and the places of each picture: one that several rows have with the same
+    phrases is looked at once.
+    """
+    sources = [as_list(given) for given in images]
+    places_of: dict[Any, list[Place]] = {}
+    for index, of_row in enumerate(sources):
+        for place, source in enumerate(of_row):
+            key = (source.get("path"), picture_id(source), tuple(phrases[index] or ()))
+            places_of.setdefault(key, []).append((index, place))
+    return sources, list(places_of.values())
+
+
+def by_row(found: Mapping[Place, LookedAtPicture]) -> dict[int, list[LookedAtPicture]]:
+    """The pictures of each row that has any, in their order."""
+    of_rows: dict[int, list[LookedAtPicture]] = {}
+    for index, place in sorted(found):
+        of_rows.setdefault(index, []).append(found[index, place])
+    return of_rows
+
+
+def readable(pictures: Iterable[LookedAtPicture]) -> list[LookedAtPicture]:
+    return [picture for picture in pictures if picture.problem is None]
+
+
+def store_pictures(
+    columns: dict[str, Any], pictures: Mapping[int, Sequence[LookedAtPicture]], has_several: bool
+) -> list[dict[str, str]]:
+    """Put the pictures of rows into their column, as bytes, but for those that cannot be read; say which these are."""
+    unreadable = []
+    for index, of_row in pictures.items():
+        unreadable += unreadable_of(columns["id"][index], "image", of_row)
+        stored = [picture.stored for picture in readable(of_row)]
+        columns["image"][index] = stored if has_several else next(iter(stored), None)
+    return unreadable
+
+
+def keep_own_crops(
+    columns: dict[str, Any],
+    kind: str,
+    pictures: Mapping[int, Sequence[LookedAtPicture]],
+    max_megapixels: float,
+) -> list[dict[str, str]]:
+    """
+    Leave the rows' own crops in place, as bytes, but for those that cannot be read; and say which these are. Where
+    rows have several `pictures`, by row, their objects count those that can be read.
+    """
     crops_column, objects_column = f"{kind}_crops", f"{kind}_objects"
     own_objects = columns.get(objects_column) or [[]] * len(columns["id"])
     columns[objects_column], unreadable = [], []
@@ -182,15 +215,18 @@ def _keep_own_crops(columns: dict[str, Any], kind: str, max_megapixels: float) -
         objects = own_objects[index] or []
         if len(objects) != len(crops):  # then they are not the objects of these crops
             objects = []
-        unreadable += _unreadable(row_id, crops_column, crops)
+        unreadable += unreadable_of(row_id, crops_column, crops)
         columns[crops_column][index] = [crop.stored for crop in crops if crop.problem is None]
         columns[objects_column].append(
             [detected for detected, crop in zip(objects, crops, strict=False) if crop.problem is None]
         )
+        if index in pictures:
+            absent = {place for place, picture in enumerate(pictures[index]) if picture.problem is not None}
+            columns[objects_column][index] = renumbered(columns[objects_column][index], absent)
     return unreadable
 
 
-def _unreadable(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -> list[dict[str, str]]:
+def unreadable_of(row_id: str, column: str, pictures: Sequence[LookedAtPicture]) -> list[dict[str, str]]:
     """What is wrong with those of the pictures that cannot be read."""
     return [
         {"id": row_id, "column": column, "reason": f"{picture.name or 'bytes'}: {picture.problem}"}

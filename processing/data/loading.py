@@ -11,6 +11,7 @@ from huggingface_hub.errors import HFValidationError
 
 from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.builder import DemoBuilder
+from processing.data.demo.captioned_tweets import DemoCaptions
 from processing.data.demo.entity_tweets import DemoMNER, DemoPictures
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
@@ -33,7 +34,12 @@ from .tasks import ANSWERS
 from .twitter_mner import TwitterMNER
 
 
-DEMOS: dict[str, type[DemoBuilder]] = {"demo": DemoMNER, "demo_pictures": DemoPictures, "demo_re": DemoRelations}
+DEMOS: dict[str, type[DemoBuilder]] = {
+    "demo": DemoMNER,
+    "demo_pictures": DemoPictures,
+    "demo_context": DemoCaptions,
+    "demo_re": DemoRelations,
+}
 ARCHIVES: dict[str, type[ArchiveBuilder]] = {"twitter2015": TwitterMNER, "twitter2017": TwitterMNER, "mnre": MNRE}
 DATASETS = (*DEMOS, *ARCHIVES)
 

@@ -27,6 +27,7 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.jobs.cache_errors import NO_WRITING, cache_errors
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.jobs.digests import code_digest, tokenizer_digest
@@ -45,6 +46,8 @@ TOKEN_FEATURES = {
     "byte_ids": List(List(Value("int16"))),
     "word_shape_ids": List(Value("int8")),
     "crf_mask": List(Value("bool")),
+    "context_mask": List(Value("bool")),
+    "num_cut_context": Value("int32"),
     "word_ids": List(Value("int32")),
 }
 LABEL_FEATURES = {"ner_tags": List(Value("int16")), "relation": Value("int16")}
@@ -75,6 +78,7 @@ def prepare_features(
     A picture or crop that cannot be used counts as absent. A warning says how many there are and names the first;
     [`unusable_pictures`] gives them all. A row that the model cannot read is left out, and a warning says how many
     there are: of its text the tokenizer keeps nothing, or `max_length` leaves no room for both entities of a relation.
+    Another one says how much of the contexts is not read.
 
     Args:
         dataset: rows as the builders have them. Of more pictures or crops than the processor takes, the first are
@@ -86,9 +90,10 @@ def prepare_features(
 
     Returns:
         What the processor's collator takes: token ids, masks, labels, and pixels as uint8. The collator passes over
-        three more columns: `row`, the index of the row in `dataset`; `word_ids`, of each token the index of its word,
-        -1 for special tokens (in a text for relations the entity markers are words too); and, where pictures are
-        looked at, `picture_problems`, for [`unusable_pictures`].
+        more columns: `row`, the index of the row in `dataset`; `word_ids`, of each token the index of its word,
+        -1 for special tokens (in a text for relations the entity markers are words too); where contexts are
+        read, `num_cut_context`, how many tokens of a row's are not; and, where pictures are looked at,
+        `picture_problems`, for [`unusable_pictures`].
 
     Raises:
         ValueError: for a row that cannot be used, with its id; for rows with other tags or relations than the
@@ -97,12 +102,20 @@ def prepare_features(
         OSError: where the cache cannot be written.
     """
     _check_columns(dataset, processor, labels)
+    reads_context = bool(getattr(processor, "max_context_length", None))
+    if CONTEXT in dataset.features and not reads_context:
+        logger.warning(
+            f"{_place(dataset.split)}the column {CONTEXT} is not looked at, since the processor has no "
+            "max_context_length."
+        )
     folder = os.path.join(cache_dir or str(datasets.config.HF_DATASETS_CACHE), "ifaformer_features")
     text_columns = ["id", "text", "tokens", "offsets", "head", "tail", *(LABEL_FEATURES if labels else ())]
+    text_columns += [CONTEXT] if reads_context else []
     texts = dataset.select_columns([column for column in text_columns if column in dataset.column_names])
     pictures = dataset.select_columns(["id", *(column for column in PICTURE_COLUMNS if column in dataset.features)])
 
     token_columns = {*processor.model_input_names, "word_ids"}
+    token_columns |= {"context_mask", "num_cut_context"} if reads_context else set()
     text_features = {name: feature for name, feature in TOKEN_FEATURES.items() if name in token_columns}
     for column in LABEL_FEATURES.keys() & texts.features.keys():
         text_features["labels"] = LABEL_FEATURES[column]
@@ -116,7 +129,8 @@ def prepare_features(
     _warn_of_other_words(dataset, processor)
     code = [code_digest(), *(module.__version__ for module in (transformers, tokenizers, PIL, np))]
     code.append(version("torchvision") if find_spec("torchvision") else None)
-    names = ("label_scheme", "tags", "relations", "max_length", "entity_markers", "max_word_bytes", "word_shapes")
+    names = ["label_scheme", "tags", "relations", "max_length", "entity_markers", "max_word_bytes", "word_shapes"]
+    names += ["max_context_length", "max_pair_length", "word_splitter"] if reads_context else []
     settings = [*code, tokenizer_digest(processor.tokenizer), *(getattr(processor, name) for name in names)]
     parts = [_cached(texts, text_features, _encode_texts, processor, settings, folder, num_proc)]
     if pixel_features:
@@ -124,6 +138,8 @@ def prepare_features(
         parts.append(_cached(pictures, pixel_features, _encode_pictures, processor, settings, folder, num_proc))
     features = concatenate_datasets([Dataset.from_dict({"row": np.arange(len(dataset))}), *parts], axis=1)
     features = _readable(features, processor, dataset.split)
+    if reads_context:
+        _warn_of_cut_contexts(features, dataset.split)
     _tell_of_unusable_pictures(unusable_pictures(features, dataset), dataset, processor)
     shapes: dict[str, tuple[int, ...]] = {name: (-1, *shape) for name, shape in processor.pixel_shapes.items()}
     if processor.max_images == 1:
@@ -183,6 +199,22 @@ def _readable(features: Dataset, processor: IFAformerProcessor, split: str | Non
     reason = "have no token" if processor.relations is None else "have no room for both entities"
     logger.warning(f"{_place(split)}{number} rows {reason} and are not given to the model.")
     return features.select(np.flatnonzero(has_tokens))
+
+
+def _warn_of_cut_contexts(features: Dataset, split: str | None) -> None:
+    columns = features.select_columns(["num_cut_context", "context_mask"]).with_format("arrow")
+    num_cut = num_rows = num_left_out = 0
+    for table in columns.iter(batch_size=1000):
+        cut = table.column("num_cut_context").to_numpy()
+        rows = np.flatnonzero(cut)
+        num_cut, num_rows = num_cut + int(cut.sum()), num_rows + len(rows)
+        num_left_out += sum(not any(mask) for mask in table.column("context_mask").take(rows).to_pylist())
+    if num_rows:
+        left_out = f", {num_left_out} of them without any of it" if num_left_out else ""
+        logger.warning(
+            f"{_place(split)}{num_rows} rows are read without the end of their context ({num_cut} tokens){left_out}: "
+            "it is longer than max_context_length, or than the room that the text leaves."
+        )
 
 
 def _cached(
@@ -246,6 +278,8 @@ def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> di
             encoded = encode_words(processor.tokenizer, rows_words(rows), processor.max_length)
         else:
             encoded = processor.tokenize_pairs(rows["tokens"], rows["head"], rows["tail"])
+        if CONTEXT in rows:
+            encoded = processor.with_contexts(encoded, rows[CONTEXT])
         features = processor.text_features(encoded, rows.get("ner_tags"))
     except (ValueError, TypeError) as error:
         if len(rows["id"]) == 1:
@@ -254,6 +288,8 @@ def _encode_texts(rows: Mapping[str, list], processor: IFAformerProcessor) -> di
             _encode_texts({name: values[row : row + 1] for name, values in rows.items()}, processor)
         raise
     features["word_ids"] = [[-1 if word is None else word for word in text.word_ids] for text in encoded]
+    if "context_mask" in features:
+        features["num_cut_context"] = [text.num_cut_context for text in encoded]
     return features | ({"labels": rows["relation"]} if "relation" in rows else {})
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from processing.columns import CROP_COLUMNS, PICTURE_COLUMNS, as_list
+from processing.context import CONTEXT, read_context
 from processing.data.tasks import choose_split
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.labels import entity_spans
@@ -78,11 +79,13 @@ def row_html(
 ) -> str:
     """
     One row of a split as HTML: its text with the gold names, or its gold relation, and its pictures; of crops those
-    whose columns the rows have. Below the text stand its id and the notes. See [`sample_page`] for the rest.
+    whose columns the rows have. Below the text stand its id, the notes and its context. See [`sample_page`] for the
+    rest.
     """
     row = rows[index]
     text, _, offsets = row_words(row)
     relations, told = [], [f"{split}, {without_folders(row['id'])}", *notes]
+    told += [f"{part['kind'] or CONTEXT}: {part['text']}" for part in read_context(row.get(CONTEXT))]
     if "ner_tags" in row:
         names = label_names(rows, "ner_tags")
         spans = entity_spans([names[tag] for tag in row["ner_tags"]])

@@ -6,6 +6,7 @@ from typing import Any
 import datasets
 
 from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS
+from processing.context import CONTEXT
 
 
 def _features(answer: dict[str, Any]) -> datasets.Features:
@@ -59,6 +60,12 @@ def with_texts(features: datasets.Features) -> datasets.Features:
 def with_several_images(features: datasets.Features) -> datasets.Features:
     """The columns, with a list of pictures as the `image` of a row."""
     return datasets.Features({**features, "image": datasets.List(datasets.Image())})
+
+
+def with_context(features: datasets.Features) -> datasets.Features:
+    """The columns, and `context`: texts that are read behind the row's own, and the kind of each, or None."""
+    part = {"kind": datasets.Value("string"), "text": datasets.Value("string")}
+    return datasets.Features({**features, CONTEXT: datasets.List(part)})
 
 
 def with_objects(features: datasets.Features) -> datasets.Features:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What the rooms define is said here again, since importing a room takes seconds, which `--help` must not.
 # tests/scripts/options/test_data_options.py holds these against the rooms.
-DATASETS = ("demo", "demo_pictures", "demo_re", "twitter2015", "twitter2017", "mnre")
+DATASETS = ("demo", "demo_pictures", "demo_context", "demo_re", "twitter2015", "twitter2017", "mnre")
 TAG_SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES", "BMEWO", "IO")
 TASKS = ("ner", "re")
 PROTOCOLS = ("word", "published")

@@ -55,6 +55,9 @@ class ReadingArguments:
     )
     entity_markers: list[str] | None = option("Four tokens around head and tail, by default <s> </s> <o> </o>.")
     negative_relation: str | None = option("The relation that means no relation. By default it is the one named None.")
+    max_context_length: int | None = option(
+        "Read so many tokens of a tweet's context (a caption, letters of the picture) behind its text. By default 0."
+    )
     use_whole_image: bool | None = option("Read whole pictures. By default it is true, except in the deepke variant.")
     max_images: int | None = option("How many pictures of a text are read at most. By default it is 1.")
     num_aux_crops: int | None = option("How many crops by visual grounding a picture has at most. By default it is 3.")

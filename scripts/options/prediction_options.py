@@ -19,6 +19,7 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
     head: str | None = option("The head entity of --text as it stands there, for a relation model.")
     tail: str | None = option("The tail entity of --text as it stands there, for a relation model.")
     image: list[str] | None = option("The picture of --text, or several.")
+    context: list[str] | None = option("What else is known of --text, such as captions, for a model that reads it.")
     aux_crops: list[str] | None = option("The crops of --image that visual grounding found.")
     rcnn_crops: list[str] | None = option("The crops of --image that a detector of a closed set found.")
     input: list[str] | None = option(

@@ -103,7 +103,9 @@ def has_demo_model(pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def workspace(pytestconfig, tmp_path_factory, checkpoint, relation_checkpoint, tiny_detector, has_demo_model) -> Path:
+def workspace(
+    pytestconfig, tmp_path_factory, checkpoint, relation_checkpoint, tiny_detector, tiny_captioner, has_demo_model
+) -> Path:
     """The folder; snippets of all pages run in it, one page after the other."""
     from PIL import Image
 
@@ -122,6 +124,7 @@ def workspace(pytestconfig, tmp_path_factory, checkpoint, relation_checkpoint, t
         ("PekingU/rtdetr_r50vd", "detr"),
     ):
         shutil.copytree(tiny_detector(model_type), folder / name)
+    shutil.copytree(tiny_captioner("git"), folder / "Salesforce" / "blip-image-captioning-base")
     for name, tiny in (("demo", checkpoint), ("demo_re", relation_checkpoint)):
         source = repository / "runs" / name if has_demo_model else Path(tiny)
         shutil.copytree(source, folder / "runs" / name, ignore=shutil.ignore_patterns("checkpoint-*", "logs"))

@@ -466,6 +466,16 @@ def test_given_facts_win():
     assert str(make_card(title=None, license=None, repo_id=None)) == str(make_card())
 
 
+def test_what_is_read_of_contexts():
+    assert "context" not in make_card().text
+    run = results()
+    run["arguments"]["model"]["max_context_length"] = 63
+    run["arguments"]["data"]["context_dropout"] = 0.31
+    card = model_card(ModelFacts(run, config())).text
+    assert "\n- reads also: at most 63 tokens of a context of the text" in card
+    assert "\n- chance that a tweet is learned without its context: 0.31\n" in card
+
+
 def test_every_data_set_has_its_words():
     assert set(KNOWN_DATASETS) == set(DATASETS)
 

@@ -21,6 +21,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_ifaformer import IFAformerForRelationExtraction
 from processing import IFAformerPipeline, processing_ifaformer
+from processing.context import CONTEXT_CUT, WRONG_CONTEXT
 from processing.detectors import ObjectDetector
 from processing.explanations import NOT_FOLLOWED
 from processing.images import (
@@ -33,7 +34,7 @@ from processing.images import (
     WRONG_TYPE,
     ImageError,
 )
-from processing.labels import decode_entities
+from processing.labels import decode_entities, scored_positions
 from processing.pipeline_ifaformer import CUT_OFF, TASK
 from processing.pipeline_rows import (
     MISNAMED_IMAGE,
@@ -44,7 +45,7 @@ from processing.pipeline_rows import (
     WRONG_TEXT,
 )
 from processing.problems import NO_UNICODE, Problem, ProblemError
-from processing.tokenizing import NO_WORDS, split_words
+from processing.tokenizing import NO_WORDS, split_words, token_features
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
@@ -828,3 +829,55 @@ def test_travels_with_every_save(tagger, run_without_project, tmp_path):
 
     for folder in (*folders, *(elsewhere / name for name in ("again", "hub_again", "and_again"))):
         assert code(folder) == code(folders[0])
+
+
+class TestContexts:
+    @pytest.fixture
+    def reader(self, make_model, make_processor):
+        processor = make_processor(max_context_length=6)
+        return IFAformerPipeline(make_model(processor), processor=processor, device="cpu")
+
+    def test_a_row_may_have_one(self, reader, caplog):
+        text = "Jordan met Paris"
+        row = {"text": text, "context": ["the team", {"kind": "ocr", "text": "NY"}]}
+        given = [row, {"text": text}, {"tokens": text.split(), "context": None}]
+        with_context, without, of_words = reader(given, batch_size=3)
+        assert "not looked at" not in caplog.text
+        inputs = reader.processor(text, context=row["context"], return_tensors="pt")
+        outputs = reader.model(**inputs)
+        scores = reader.model.crf.marginals(outputs.logits, inputs["crf_mask"])
+        scores = scores.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        expected = reader.processor.post_process_entities(outputs.tag_ids, text, scores.detach())
+        assert [dict(entity) for entity in with_context] == [pytest.approx(entity) for entity in expected[0]]
+        assert with_context != without and [*without] == [*of_words]
+        for entity in with_context:
+            assert text[entity["start"] : entity["end"]] == entity["word"]
+
+    def test_what_is_cut_and_what_is_none_are_reported(self, reader):
+        rows = [{"text": "Jordan", "context": "the " * 9}, {"text": "Jordan", "context": 5}, {"text": "Jordan"}]
+        cut, wrong, right = reader(rows, on_error="report")
+        assert [(problem.kind, problem.column) for problem in cut.found_problems] == [(CONTEXT_CUT, "context")]
+        assert "(3 tokens)" in cut["problems"][0]
+        assert [problem.kind for problem in wrong.found_problems] == [WRONG_CONTEXT] and wrong["entities"] == []
+        assert "problems" not in right
+        with pytest.raises(ProblemError, match="context is a text, or a list"):
+            reader({"text": "Jordan", "context": 5})
+
+    def test_a_model_that_reads_none_says_so(self, tagger, warned_anew):
+        row = {"text": "Jordan met Paris"}
+        assert [*tagger({**row, "context": 5})] == [*tagger(row)]
+        assert "The column context is not looked at, since the model has learnt to read none" in warned_anew.text
+        assert "Columns that are not looked at" not in warned_anew.text
+
+    def test_a_processor_of_before_goes_on(self, tagger, monkeypatch):
+        row = {"text": "Jordan met Paris", "context": "the team"}
+        expected = tagger(row)
+        monkeypatch.delattr(tagger.processor, "max_context_length")
+        monkeypatch.setattr(type(tagger.processor), "text_features", _text_features_of_before)
+        assert [*tagger(row)] == [*expected]
+
+
+def _text_features_of_before(processor, encoded):
+    """As the processor had it before there were contexts."""
+    data = token_features(processor.tokenizer, encoded, None, False, ())
+    return data | {"crf_mask": [scored_positions(example.word_ids, "word") for example in encoded]}

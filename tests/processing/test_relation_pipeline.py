@@ -459,3 +459,25 @@ def test_it_travels(extractor, make_tagger, run_without_project, tmp_path):
     assert json.loads(finished.stdout.splitlines()[-1]) == json.loads(json.dumps(here))
     registered = pipeline("multimodal-relation-extraction", model=str(tmp_path / "relations"), device="cpu")
     assert type(registered).__name__ == "IFAformerRelationPipeline"
+
+
+def test_a_context_is_read_for_each_pair(extractor, make_tagger, monkeypatch):
+    row = {"text": "Jordan met Paris", "context": "the team"}
+    monkeypatch.setattr(extractor.processor, "negative_relation", None)
+    tagger = make_tagger(relation_extractor=extractor)
+    plain = tagger(row)
+    monkeypatch.setattr(extractor.processor, "max_context_length", 5)
+    given = {**row, "head": (0, 6), "tail": (11, 16)}
+    inputs = extractor.processor(
+        row["text"],
+        heads={"start": 0, "end": 1},
+        tails={"start": 2, "end": 3},
+        context=row["context"],
+        return_tensors="pt",
+    )
+    assert inputs["token_type_ids"].any()
+    with torch.no_grad():
+        (expected,) = extractor.processor.post_process_relations(extractor.model(**inputs).logits)
+    assert extractor(given)["score"] == pytest.approx(expected["score"])
+    with_context = tagger(row)
+    assert with_context["entities"] == plain["entities"] and with_context["relations"] != plain["relations"]

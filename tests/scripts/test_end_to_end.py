@@ -204,7 +204,10 @@ def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "demo_pictures", "demo_re", "mnre", "mnre_deepke", "twitter2015", "twitter2017", "twitter2017_deepke"],
+    [
+        *("demo", "demo_pictures", "demo_context", "demo_re", "mnre", "mnre_deepke"),
+        *("twitter2015", "twitter2017", "twitter2017_deepke"),
+    ],
 )
 def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
@@ -251,7 +254,7 @@ def test_fewer_crops_than_the_data_have(archive, run_script, trained, tmp_path):
         (
             "inspect_data.py",
             ["--dataset", "nosuch"],
-            "dataset must be one of demo, demo_pictures, demo_re, twitter2015",
+            "dataset must be one of demo, demo_pictures, demo_context, demo_re, twitter2015",
         ),
         (
             "score.py",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from processing.context import CONTEXT
 from processing.data.literals import parse_value
 from processing.problems import Problem
 
@@ -21,6 +22,8 @@ LIST_SEPARATORS = {"tokens": " ", "ner_tags": " ", "aux_crops": ";", "rcnn_crops
 VALUE_COLUMNS = ("spans", "entities", "relations", "aux_objects", "rcnn_objects", "offsets")
 MIXED_COLUMNS = ("image", "head", "tail", "crops", "label", "labels")
 
+# A caption may stand in brackets: of a context, only what begins as a dict or a list of texts or dicts is a value.
+_BEGINS_AS_CONTEXT = re.compile(r"\[\s*['\"{]|\{\s*['\"]")
 # Words, a path or an entity do not begin so: it is a value, maybe one that was cut off.
 _BEGINS_AS_VALUE = re.compile(
     r"""\[.*\]\Z|\(['"](?=.*\)\Z).*,|\{(?=.*\}\Z)(['"].*,|['"]\w+['"]:|\d+:)|\[['"{]|\w+\([\[{]""", re.DOTALL
@@ -44,7 +47,8 @@ def csv_rows(path: str) -> Iterator[tuple[int, Row | Problem]]:
     """
     The rows below a header. Between the cells are commas, or semicolons or tabs where the header has no comma. The
     columns of `LIST_SEPARATORS` become lists (parts with the separator between, or what [`parse_value`] reads), those
-    of `VALUE_COLUMNS` what it reads, and those of `MIXED_COLUMNS` that or text. Row numbers of pandas are left out.
+    of `VALUE_COLUMNS` what it reads, and those of `MIXED_COLUMNS`, and `context`, that or text. Row numbers of pandas
+    are left out.
 
     A row has at most 100 lines; one that is broken costs its first line only: reading goes on with the next one, so
     that a quote which is never closed takes no other row with it.
@@ -92,6 +96,8 @@ def _value(column: str, cell: str) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"this is a {type(value).__name__}")
         return value
+    if column == CONTEXT:
+        return parse_value(cell) if _BEGINS_AS_CONTEXT.match(cell.strip()) else cell
     if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and (is_value or _NUMBERS.fullmatch(cell.strip()))):
         return parse_value(cell)
     return cell

@@ -9,10 +9,18 @@ from typing import Any
 import datasets
 
 from processing.columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.rows.loading_report import LoadingReport, MovedSpan
 from processing.rows.picture_files import PictureFolder, holds_pictures, renumbered
 from processing.rows.reporting_builder import ReportingBuilder
-from processing.rows.row_features import ner_features, re_features, with_objects, with_several_images, with_texts
+from processing.rows.row_features import (
+    ner_features,
+    re_features,
+    with_context,
+    with_objects,
+    with_several_images,
+    with_texts,
+)
 from processing.tokenizing import check_word_splitter, row_words
 
 from .file_source import FileMNERConfig, FileSource, task_of
@@ -39,6 +47,7 @@ class FileMNER(ReportingBuilder):
     | `text`, `spans` or `entities` | or a text and `[{"start", "end", "label"}]`, `end` exclusive |
     | `head`, `tail`, `relation` | or a text, or words, and two entities of it, see [`read_pairs`] |
     | `relations` | or, beside entities, `[{"head", "tail", "relation"}]`, where two are places in these |
+    | `context` | a text, or a list of texts and `{"kind", "text"}`, read behind the row's own, see [`read_context`] |
     | `text`, `offsets` | beside `tokens`: what these are words of, and `[start, end]` of each |
     | `image` | a path below the image folder, or bytes, or `{"path", "bytes"}`, or a list of such |
     | `aux_crops`, `rcnn_crops` | lists of such; in CSV paths separated by `;` |
@@ -127,6 +136,7 @@ class FileMNER(ReportingBuilder):
         features = (ner_features if self.config.task == "ner" else re_features)(survey.labels)
         features = with_texts(features) if survey.keep_texts else features
         features = with_several_images(features) if survey.has_several_images else features
+        features = with_context(features) if survey.num_contexts else features
         self.info.features = with_objects(features) if survey.keep_objects else features
         self._report = LoadingReport(notes=survey.notes)
         return [datasets.SplitGenerator(split, gen_kwargs={"split": split}) for split in survey.num_rows]
@@ -159,6 +169,8 @@ class FileMNER(ReportingBuilder):
             }
             if survey.keep_texts:
                 row |= {"text": labelled.text, "offsets": labelled.offsets}
+            if survey.num_contexts:
+                row[CONTEXT] = labelled.context
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
                 # They are in the order of the crops; that of a crop which is not used goes with it.
                 objects = enumerate(labelled.objects[column][: reader.limits[crops]])

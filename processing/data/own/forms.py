@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from processing.context import CONTEXT
 from processing.problems import Problem, ProblemError
 from processing.tokenizing import CUT_OFF
 
@@ -202,6 +203,7 @@ def _label_studio_data(columns: Row) -> Row:
         columns["image"] = unquote(local) if local != image else image.removeprefix("/data/")
     if "text" not in columns:
         texts = [name for name in texts if name in columns]
+        texts = [name for name in texts if name != CONTEXT] or texts
         texts = [name for name in texts if _TEXT_NAME.search(name)] or texts
         if len(texts) != 1:
             details = f"(got {', '.join(columns)}); rename the column that holds it to text"

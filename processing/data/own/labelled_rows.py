@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from processing.columns import OBJECT_COLUMNS, PICTURE_COLUMNS
+from processing.context import CONTEXT, read_context
 from processing.data.label_ids import is_hidden, read_label_ids
 from processing.labels import NO_RELATION, entity_spans
 from processing.problems import Problem, ProblemError
@@ -23,7 +24,8 @@ from .text_tables import Row
 
 RELATION_COLUMNS = ("head", "tail", "relation", "relations")
 TEXT_COLUMNS = ("text", "tokens", "offsets")
-LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, "ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
+ANSWER_COLUMNS = ("ner_tags", "spans", "entities", *FORM_COLUMNS, *RELATION_COLUMNS)
+LABEL_COLUMNS = ("id", "image_id", *TEXT_COLUMNS, CONTEXT, *ANSWER_COLUMNS)
 COLUMNS = (*LABEL_COLUMNS, *PICTURE_COLUMNS, *OBJECT_COLUMNS)
 
 NO_LABELS = "the row has no labels: it must have ner_tags, or text and spans (an empty list for no entity)"
@@ -58,6 +60,7 @@ class LabelledRow(NamedTuple):
     shifted: list[str]  # what the offsets of each span were counted in that were not characters
     objects: dict[str, list[dict[str, Any]]]  # those of each of the `OBJECT_COLUMNS`
     source: Row  # as it was read
+    context: list[dict[str, str | None]] = []  # noqa: RUF012  (what is read behind the text, see `read_context`)
     pair: Pair | None = None  # where the task is to find relations
 
 
@@ -105,7 +108,7 @@ def read_labelled_row(row: Row, row_id: str, names: LabelNames, word_splitter: s
     text, tokens, offsets = words if not is_tagged or keeps_text(row) else (None, words[1], [])
     objects = {column: read_objects(row, column) for column in OBJECT_COLUMNS}
     given = (text, tokens, offsets, tags, is_tagged, moved, shifted, objects, row)
-    return LabelledRow(own_id or row_id, own_id is not None, image_id, *given)
+    return LabelledRow(own_id or row_id, own_id is not None, image_id, *given, read_context(row.get(CONTEXT)))
 
 
 def check_spans_of(row: LabelledRow, names: LabelNames) -> None:

@@ -42,6 +42,7 @@ class Survey:
         ids: of each split, those that rows have in the source.
         keep_objects, keep_texts: whether the source has columns of objects, and whether a row has a text.
         has_several_images: whether a row has a list of pictures.
+        num_contexts: how many rows have a context.
         notes: what is to be told.
 
     Raises:
@@ -52,7 +53,7 @@ class Survey:
         self.num_rows: dict[str, int] = {}
         self.num_skipped: dict[str, int] = {}
         self.ids: dict[str, set[str]] = {}
-        self.keep_texts = self.has_several_images = False
+        self.keep_texts, self.has_several_images, self.num_contexts = False, False, 0
         self._source, self._detector = source, TagSchemeDetector()
         self._answers: dict[str, Counter[str]] = {}  # types of entities, or relations
         self._columns: dict[str, None] = {}  # They are kept in the order in which they appear.
@@ -92,6 +93,7 @@ class Survey:
         self.num_rows[split] += 1
         self.keep_texts |= row.text is not None
         self.has_several_images |= isinstance(row.source.get("image"), list | tuple)
+        self.num_contexts += bool(row.context)
         if row.has_own_id:
             self.ids[split].add(row.row_id)
         if row.pair is not None:
@@ -117,6 +119,8 @@ class Survey:
         if self._has_relations and self._source.config.task == "ner":
             yield "the relations between entities are not used; with the task re they are"
         yield from left_out
+        if self.num_contexts:
+            yield f"{self.num_contexts} rows have a context, which models with max_context_length read"
         for unit, count in self._units.items():
             yield f"the offsets of {count} spans were {unit}, as their own texts show"
         for name, count in self._rejected.items():

@@ -229,3 +229,13 @@ def test_pictures_of_conll(tmp_path, monkeypatch):
     rows = list(file_rows([str(path)], str(tmp_path / "photos")).read())
     assert [row.columns["image"].name for row in rows] == ["1.jpg", "2.png"]
     assert [row.pictures for row in rows] == [{"image": "1.jpg"}, {"image": "2.png"}]
+
+
+def test_contexts_are_handed_on(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "context": ["a", {"kind": "ocr", "text": "b"}]}\n{"text": "y"}\n')
+    (tmp_path / "b.csv").write_text("text,context\nx,a dog\n")
+    rows = file_rows([str(tmp_path / name) for name in ("a.jsonl", "b.csv")]).read()
+    assert [row.columns.get("context") for row in rows] == [["a", {"kind": "ocr", "text": "b"}], None, "a dog"]
+    stored = Dataset.from_list([{"tokens": ["x"], "context": [{"kind": None, "text": "a"}], "other": 1}])
+    (row,) = dataset_rows(stored, "mine").read()
+    assert row.columns == {"tokens": ["x"], "context": [{"kind": None, "text": "a"}]}

@@ -144,6 +144,7 @@ def test_pictures_may_be_arrays(tagger):
 
 
 def test_size_counts_what_is_in_the_row():
+    assert size_in_memory({"text": "abc", "context": "ab"}) == 5
     assert size_in_memory({"text": "abc", "image": Path("a/path.png")}) == 3
     stored = {"text": "abc", "image": {"path": None, "bytes": b"1234"}, "aux_crops": [b"12", b"345"]}
     assert size_in_memory(stored) == 12

@@ -163,3 +163,35 @@ def test_the_published_variant_needs_a_length(data):
     processor = build_processor(data["train"], **TOWERS, **CROPS, attention_variant="deepke", max_length=9)
     assert processor.pad_to_max_length and not processor.use_whole_image
     assert build_model(processor, **TOWERS, attention_variant="deepke").config.attention_variant == "deepke"
+
+
+def test_contexts(data, tmp_path):
+    """The length goes on with the model, and a tokenizer that is learnt knows the words of the contexts."""
+    rows = data["train"].add_column("context", [[{"kind": "caption", "text": "skyline"}]] * len(data["train"]))
+    short = {**TOWERS, "text_config": {**TOWER, "max_position_embeddings": 20}}
+    processor = build_processor(rows, **short, **CROPS, max_context_length=30)
+    assert (processor.max_context_length, processor.max_pair_length, processor.max_length) == (30, 20, None)
+    assert "skyline" in processor.tokenizer.get_vocab()
+    assert "skyline" not in build_processor(rows, **short, **CROPS).tokenizer.get_vocab()
+    build_model(processor, **short).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert start_options(str(tmp_path))["max_context_length"] == 30
+    further = build_processor(rows, model=str(tmp_path))
+    assert (further.max_context_length, further.max_pair_length) == (30, 20)
+    assert build_processor(rows, model=str(tmp_path), max_context_length=0).max_context_length is None
+    with pytest.raises(ValueError, match=r"variant deepke pads all texts to one length, .* and reads no context"):
+        build_processor(rows, **TOWERS, **CROPS, attention_variant="deepke", max_length=40, max_context_length=9)
+
+
+def test_baselines_read_contexts_where_their_tokenizer_tells_them_apart(data):
+    rows = data["train"].add_column("context", [[{"kind": "caption", "text": "skyline"}]] * len(data["train"]))
+    resnet = {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
+    towers = {"text_config": TOWER, "vision_config": resnet, "system_config": {"freeze_vision": False}}
+    processor = build_processor(rows, system="umt", **towers, max_context_length=9)
+    model = build_model(processor, system="umt", **towers).eval()
+    texts = [" ".join(tokens) for tokens in rows["tokens"][:2]]
+    plain, read = (model(**processor(texts, context=of, return_tensors="pt")) for of in (None, ["skyline"] * 2))
+    length = plain.logits.shape[1]
+    assert read.logits.shape[1] > length and not torch.allclose(read.logits[:, :length], plain.logits)
+    with pytest.raises(ValueError, match="puts no token between a text and its context"):
+        build_processor(rows, system="cnn_bilstm", max_context_length=9)

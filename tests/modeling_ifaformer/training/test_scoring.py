@@ -10,6 +10,7 @@ from modeling_ifaformer.crf import LinearChainCRF
 from modeling_ifaformer.training.scoring import calibrate, logits_and_answers, score_checkpoints
 from processing.labels import TWITTER_TAGS
 from processing.rows import ner_features, re_features
+from processing.rows.row_features import with_context
 from processing.scoring.calibration import ScoredAnswers, entity_scores
 from processing.scoring.entity_metrics import entity_metrics
 
@@ -168,3 +169,15 @@ def test_a_model_that_finds_nothing_keeps_its_scores():
     results = calibrate(model, {"validation": split}, {"validation": split.predictions}, {"validation": metrics})
     nothing = {"calibration_error": {"before": None, "after": None}, "thresholded_f1": 0.0}
     assert results == {"temperature": 1.0, "thresholds": {}, "validation": nothing}
+
+
+def test_contexts_left_out(rows, checkpoint, tmp_path):
+    contexts = [[{"kind": "caption", "text": "the team"}]] * 3
+    with_contexts = Dataset.from_dict({**rows[:], "context": contexts}, features=with_context(rows.features))
+    reads, blind = load_checkpoint(checkpoint), load_checkpoint(checkpoint)
+    reads[1].max_context_length = 6
+    models = {"reads": reads, "blind": blind}
+    scores = score_checkpoints(models, with_contexts, without_context=True, cache_dir=str(tmp_path))
+    assert [*scores] == ["reads", "reads (context left out)", "blind"]
+    assert scores["reads (context left out)"] == scores["blind"]
+    assert [*score_checkpoints(models, rows, without_context=True, cache_dir=str(tmp_path))] == ["reads", "blind"]

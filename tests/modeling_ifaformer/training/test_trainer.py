@@ -9,10 +9,15 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from modeling_ifaformer import IFAformerForTokenClassification, model_inputs
-from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments
+from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments, build_model, build_processor
 from modeling_ifaformer.training import trainer as trainer_module
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
-from modeling_ifaformer.training.trainer import drop_modalities, mask_tokens, parameter_groups
+from modeling_ifaformer.training.trainer import drop_contexts, drop_modalities, mask_tokens, parameter_groups
+from processing.features import prepare_features
+
+
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
 
 
 @pytest.fixture
@@ -275,3 +280,51 @@ class TestDropModalities:
         torch.testing.assert_close(logits[0], logits[1])
         torch.testing.assert_close(logits[2], logits[3])
         assert torch.allclose(logits[0], logits[2]) == (probability == 0)
+
+
+class TestDropContexts:
+    def test_a_share_of_the_tweets_loses_the_whole_context(self):
+        torch.manual_seed(0)
+        context_mask = torch.arange(6).repeat(4000, 1) >= 4
+        batch = {"attention_mask": torch.ones(4000, 6, dtype=torch.long), "input_ids": torch.zeros(4000, 6)}
+        mask = drop_contexts(batch, context_mask, 0.3)["attention_mask"]
+        assert mask[:, :4].all() and torch.equal(mask[:, 4], mask[:, 5])
+        assert abs((mask[:, 4] == 0).float().mean() - 0.3) < 0.02 and batch["attention_mask"].all()
+
+    @pytest.mark.parametrize("probability", [0.0, 1.0])
+    def test_training_sees_what_is_left_and_scoring_sees_all(
+        self, data, make_arguments, cache_dir, monkeypatch, probability
+    ):
+        contexts = [[{"kind": "caption", "text": row["tokens"][1]}] for row in data["train"]]
+        rows = data["train"].add_column("context", contexts)
+        processor = build_processor(rows, **TOWERS, aux_crop_size=8, rcnn_crop_size=8, max_context_length=5)
+        features = prepare_features(rows, processor, cache_dir)
+        trainer = IFAformerTrainer(
+            model=build_model(processor, **TOWERS),
+            args=make_arguments(max_steps=2),
+            train_dataset=features,
+            eval_dataset=features,
+            processing_class=processor,
+            context_dropout=probability,
+        )
+        some = [features[index] for index in range(4)]
+        plain = [prepare_features(data["train"], processor, cache_dir)[index] for index in range(4)]
+        length = max(len(row["input_ids"]) for row in plain)
+        assert trainer.data_collator(some)["context_mask"].any()
+        trainer.model.train()
+        inputs = trainer._prepare_inputs(trainer.data_collator(some))
+        trainer.model.eval()
+        scored = trainer._prepare_inputs(trainer.data_collator(some))
+        assert "context_mask" not in inputs and "context_mask" not in scored
+        logits = [
+            trainer.model(**batch).logits[:, :length]
+            for batch in (inputs, scored, processor.data_collator(some), processor.data_collator(plain))
+        ]
+        torch.testing.assert_close(logits[1], logits[2])
+        torch.testing.assert_close(logits[0], logits[3 if probability else 1])
+        assert not torch.allclose(logits[1], logits[3])
+        seen = []
+        monkeypatch.setattr(trainer_module, "drop_contexts", lambda batch, mask, share: seen.append(mask) or batch)
+        trainer.train()
+        assert {"eval_f1"} <= trainer.evaluate().keys()
+        assert len(seen) == 2 * probability and all(mask.any() for mask in seen)

@@ -24,7 +24,7 @@ from processing.features.tokenizer_training import train_wordpiece
 from processing.images import DAMAGED, NO_SUCH_FILE, load_image
 from processing.labels import TWITTER_TAGS
 from processing.problems import Problem
-from processing.rows.row_features import ner_features, with_texts
+from processing.rows.row_features import ner_features, re_features, with_context, with_texts
 from processing.scoring.splits import Split
 
 
@@ -550,3 +550,58 @@ def test_of_two_at_once_one_prepares(rows, make_processor, tmp_path, decoded):
     processes = in_processes(prepare, prepare)
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(numbers.get(timeout=10) for _ in processes) == [0, 8]
+
+
+class TestContexts:
+    @pytest.fixture
+    def told(self, rows):
+        contexts = [[{"kind": "caption", "text": "the team playing"}], [], [{"kind": None, "text": "the " * 40}]]
+        features = with_context(rows.features)
+        return Dataset.from_dict({**rows[:], "context": contexts}, features=features)
+
+    def test_they_stand_behind_the_texts_and_what_is_cut_is_told(self, make_processor, told, rows, tmp_path, caplog):
+        processor = make_processor(max_context_length=20)
+        features = prepare_features(told, processor, str(tmp_path))
+        assert "1 rows are read without the end of their context (20 tokens): it is longer than" in caplog.text
+        direct = processor(text=told["tokens"][:], context=told["context"][:], word_labels=told["ner_tags"][:])
+        plain = prepare_features(rows, make_processor(), str(tmp_path))
+        for row, (read, without) in enumerate(zip(features, plain, strict=True)):
+            for name in ("input_ids", "attention_mask", "token_type_ids", "crf_mask", "labels", "context_mask"):
+                assert read[name] == direct[name][row]
+            number = len(without["input_ids"])
+            assert read["word_ids"] == [*without["word_ids"], *[-1] * (len(read["word_ids"]) - number)]
+        assert features["num_cut_context"][:] == [0, 0, 20]
+        assert "context_mask" not in processor.data_collator([features[0], features[1]])
+        collator = replace(processor.data_collator, keep_context_mask=True)
+        mask = collator([features[0], features[1]])["context_mask"]
+        assert mask.any(dim=1).tolist() == [True, False]
+        # Another length is another preparation.
+        assert prepare_features(told, make_processor(max_context_length=5), str(tmp_path))["num_cut_context"][2] == 35
+
+    def test_a_text_without_room_has_none(self, make_processor, told, tmp_path, caplog):
+        processor = make_processor(max_context_length=20, max_length=5)
+        features = prepare_features(told, processor, str(tmp_path))
+        assert "1 of them without any of it" in caplog.text or "2 of them without any of it" in caplog.text
+        assert max(map(len, features["input_ids"])) <= 5
+
+    def test_a_processor_that_reads_none(self, make_processor, told, rows, tmp_path, caplog):
+        features = prepare_features(told, make_processor(), str(tmp_path))
+        assert "the column context is not looked at, since the processor has no max_context_length" in caplog.text
+        plain = prepare_features(rows, make_processor(), str(tmp_path))
+        assert features.column_names == plain.column_names and features["input_ids"][:] == plain["input_ids"][:]
+
+    def test_pairs_with_a_relation_have_contexts_too(self, make_processor, tmp_path):
+        entities = {"head": {"name": "Jordan", "start": 0, "end": 1}, "tail": {"name": "Paris", "start": 2, "end": 3}}
+        row = {"id": "a", "image_id": None, "tokens": ["Jordan", "met", "Paris"], **entities, "relation": "peer"}
+        row |= {"image": None, "aux_crops": [], "rcnn_crops": []}
+        context = [{"kind": None, "text": "<s> the team"}]
+        features = with_context(re_features(["None", "peer"]))
+        rows = Dataset.from_list([{**row, "context": context}, {**row, "id": "b", "context": []}], features=features)
+        processor = make_processor(relations=["None", "peer"], max_context_length=9, max_length=40)
+        processor.add_entity_markers()
+        read, plain = prepare_features(rows, processor, str(tmp_path))
+        number = len(plain["input_ids"])
+        assert read["input_ids"][:number] == plain["input_ids"] and read["labels"] == plain["labels"] == 1
+        assert read["context_mask"] == [False] * number + [True] * (len(read["input_ids"]) - number)
+        assert set(read["word_ids"][number:]) == {-1} and len(read["input_ids"]) > number
+        assert set(processor.marker_ids).isdisjoint(read["input_ids"][number:])

@@ -10,7 +10,7 @@ from processing.inspection.html_page import FRAMES, OUTSIDE
 from processing.inspection.sample_page import choose_rows, sample_page
 from processing.inspection.statistics import split_statistics
 from processing.problems import ProblemError
-from processing.rows.row_features import ner_features, re_features, with_objects, with_texts
+from processing.rows.row_features import ner_features, re_features, with_context, with_objects, with_texts
 
 
 def picture(width=40):
@@ -79,6 +79,13 @@ def test_texts_are_shown_as_they_were_given():
     offsets = [[0, 1], [1, 4], [4, 5], [5, 6], [6, 7]]
     page = render(DatasetDict(train=make_rows(rows.features, row | {"offsets": offsets})), [("train", 0)])
     assert "Ana<small> PER</small></mark>🔥)!</p>" in page
+
+
+def test_contexts_are_told():
+    context = [{"kind": "ocr", "text": "<b>OPEN"}, {"kind": None, "text": "known"}]
+    row = {"id": "0", "tokens": ["Paris"], "ner_tags": [1], "context": context}
+    page = render(DatasetDict(test=make_rows(with_context(ner_features(["O", "B-LOC"])), row)), [("test", 0)])
+    assert "ocr: &lt;b&gt;OPEN" in page and "context: known" in page
 
 
 def test_objects_are_drawn_and_what_cannot_be_read_is_told():

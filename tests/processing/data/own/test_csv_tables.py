@@ -270,3 +270,20 @@ def test_an_entity_in_brackets_is_text(write, cell):
 def test_what_has_no_order_is_no_list(write, column, cell):
     (row,) = rows(write(f'{column}\n"{cell}"\n', "x.csv"))
     assert isinstance(row, Problem) and row.column == column
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("a dog, and a cup", "a dog, and a cup"),
+        ("[a dog]", "[a dog]"),
+        ("(1, 2)", "(1, 2)"),
+        ('["a", {"kind": "ocr", "text": "b"}]', ["a", {"kind": "ocr", "text": "b"}]),
+        ("[{'kind': None, 'text': 'it is'}]", [{"kind": None, "text": "it is"}]),
+        ('{"text": "b"}', {"text": "b"}),
+    ],
+)
+def test_contexts(tmp_path, cell, value):
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "context"), ("x", cell)])
+    assert [row["context"] for _, row in read_table(tmp_path / "a.csv")] == [value]

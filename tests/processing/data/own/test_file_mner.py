@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from processing.data.own.file_mner import FileMNER
 from processing.labels import decode_entities
-from processing.rows.row_features import ner_features, with_texts
+from processing.rows.row_features import ner_features, with_context, with_texts
 
 
 PARIS = {"text": "Paris!", "spans": [{"start": 0, "end": 5, "label": "LOC"}]}
@@ -44,6 +44,29 @@ class TestRows:
         ]
         assert report.notes == ["tags made of character spans", "1 entity types, with entities in train: LOC 2"]
         assert not report.skipped and not report.moved
+
+    def test_contexts(self, folder):
+        given = [None, "a dog", ["a", {"kind": "ocr", "text": "OPEN"}], {"text": "b"}, 5, [{"label": "x"}], []]
+        rows = [{**PARIS, **({} if context is None else {"context": context})} for context in given]
+        dataset, report = folder.write("train", *rows).prepare()
+        assert dataset["train"].features == with_context(with_texts(ner_features(["O", "B-LOC", "I-LOC"])))
+        parts = [[(part["kind"], part["text"]) for part in row] for row in dataset["train"]["context"]]
+        assert parts == [[], [(None, "a dog")], [(None, "a"), ("ocr", "OPEN")], [(None, "b")], []]
+        assert [skipped.where for skipped in report.skipped] == ["train.jsonl:5", "train.jsonl:6"]
+        assert "context 0: context is a text, or a list of texts" in str(report.skipped[1].problem)
+        assert "3 rows have a context, which models with max_context_length read" in report.notes
+        assert not any("not used" in note for note in report.notes)
+
+    def test_contexts_of_parquet_and_of_pairs(self, folder):
+        rows = [{**PARIS, "context": [{"kind": "caption", "text": "a dog"}]}, {**PARIS, "context": None}]
+        folder.root.mkdir()
+        pq.write_table(pa.Table.from_pylist(rows), folder.root / "train.parquet")
+        dataset, _ = folder.prepare()
+        assert dataset["train"]["context"][:] == [[{"kind": "caption", "text": "a dog"}], []]
+        pair = {"text": "Jordan met Ana", "head": "Jordan", "tail": "Ana", "relation": "peer", "context": "a dog"}
+        (folder.root / "train.parquet").unlink()
+        dataset, _ = folder.write("train", pair).prepare()
+        assert dataset["train"]["context"][:] == [[{"kind": None, "text": "a dog"}]]
 
     def test_tags(self, folder):
         rows = JORDAN, {"tokens": ["a b", "c"], "ner_tags": ["O", "B-LOC"], "text": "not read", "spans": 5}

@@ -177,6 +177,10 @@ class TestLabelStudio:
         with pytest.raises(ProblemError, match=r"data: must have the tweet as text \(got id, one, two\)"):
             in_our_columns(task({"result": []}) | {"data": {"one": "a", "two": "b"}})
 
+    def test_a_context_is_not_taken_for_the_text(self):
+        row = in_our_columns(task({}) | {"data": {"tweet": TEXT, "context": "a dog"}})
+        assert (row["text"], row["context"]) == (TEXT, "a dog")
+
     def test_broken_tasks(self):
         with pytest.raises(ProblemError, match=r"the row is not as Label Studio writes it \(KeyError: 'result'\)"):
             in_our_columns({"data": {"text": TEXT}, "annotations": [{}]})

@@ -1,0 +1,79 @@
+r"""
+Say in words what the pictures of any data set show, and store its rows with that as their context.
+
+    python scripts/prepare_context.py --dataset twitter2017 --data_dir DIR --output_dir contexts/twitter2017 \
+        --caption_model Salesforce/blip-image-captioning-base --ocr true
+    accelerate launch --multi_gpu --num_processes 4 scripts/prepare_context.py ...   # one process a GPU
+
+Captions are made by any checkpoint of transformers that makes a text of a picture alone: BLIP, GIT, a vision encoder
+with a text decoder. Letters in the pictures are read by the program tesseract, where it is installed. What a row has
+in its column `context` already, such as knowledge about its names, stays in front.
+
+The output folder holds `data/*.parquet` (the rows, with `context`: kind and text of each part; --dataset takes the
+folder, and `datasets.load_dataset` reads it) and `contexts.json` with settings, counts and every picture that could
+not be read. A row with such a picture stays, without it. train.py reads contexts with --max_context_length.
+
+If it is killed or fails, the same command goes on with the files that are not there yet.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
+from ifaformer_commands.options.data_options import DataSourceArguments, PictureArguments
+
+
+@dataclass
+class ContextArguments(PictureArguments, DataSourceArguments):
+    """Options of the contexts and of the output."""
+
+    output_dir: str | None = option("The folder for the rows with contexts.")
+    caption_model: str | None = option("The image-to-text model that makes captions: a name on the Hub or a folder.")
+    max_caption_tokens: int = option("The length of the longest caption in tokens.", 30)
+    ocr: bool = option("Read the letters in the pictures, with the program tesseract.", False)
+    ocr_languages: list[str] = option("The languages of the letters, as tesseract names them.", ["eng"])
+    ocr_confidence: float = option("Leave out words of whose letters tesseract is less sure, from 0 to 100.", 60.0)
+    batch_size: int = option("The number of pictures that each process shows to the model at once.", 8)
+    rows_per_shard: int = option("The number of rows in a Parquet file.", 256)
+    limit: int | None = option("Only this number of rows of each split is used, from the first on.")
+    overwrite: bool = option("Replace the rows of another run in the output folder.", False)
+
+
+def main() -> None:
+    arguments, _ = parse_arguments(ContextArguments, description=__doc__)
+    if arguments.output_dir is None:
+        raise SystemExit("Name the folder for the rows, for example --output_dir contexts/twitter2017.")
+
+    import datasets
+    from transformers.utils import logging
+
+    from processing.contexts import ContextOptions, prepare_contexts
+    from processing.jobs.processes import JobError, process_state
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    with user_errors(JobError, ImportError):
+        names = ("caption_model", "max_caption_tokens", "ocr", "ocr_languages", "ocr_confidence")
+        options = ContextOptions(**{name: getattr(arguments, name) for name in names})
+        state = process_state()
+        with state.main_process_first():  # the others find in the cache what the first one prepared
+            data, report = arguments.load()
+        if report and state.is_main_process:
+            print(report, file=sys.stderr)
+        names = ("batch_size", "rows_per_shard", "limit", "overwrite", "max_megapixels")
+        given = {name: getattr(arguments, name) for name in names}
+        summary = prepare_contexts(data, arguments.output_dir, options, name=arguments.dataset, **given)
+    if state.is_main_process:
+        if summary is None:
+            print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
+        else:
+            for name, counts in summary["splits"].items():
+                print(f"{name}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
+            for item in summary["unreadable"]:
+                print(f"unreadable: {item['split']} {item['id']} {item['column']}: {item['reason']}")
+            print(f"{arguments.output_dir} is finished: data/, contexts.json")
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

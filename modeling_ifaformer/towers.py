@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.clip.modeling_clip import eager_attention_forward
@@ -226,6 +227,9 @@ class Tower:
         """Make the layers of the library lending ones. New ones would draw random numbers once more."""
         for layer in self.layers:
             layer.__class__ = self.layer_class
+        for part in self.modules():  # type: ignore[attr-defined]
+            if isinstance(part, PreTrainedModel):
+                part._can_record_outputs = None  # its own loop over the layers is not run
 
 
 class WordShapeEmbedding(nn.Embedding):

@@ -12,7 +12,8 @@ from huggingface_hub.errors import HFValidationError
 from processing.columns import PICTURE_COLUMNS
 from processing.data.demo.builder import DemoBuilder
 from processing.data.demo.captioned_tweets import DemoCaptions
-from processing.data.demo.entity_tweets import DemoMNER, DemoPictures
+from processing.data.demo.entity_tweets import DemoMNER
+from processing.data.demo.picture_tweets import DemoPictures
 from processing.data.demo.relation_tweets import DemoRelations
 from processing.data.own.file_mner import FileMNER
 from processing.data.own.find_tables import find_tables

@@ -1,6 +1,5 @@
 """Rows of several pictures, from their files to features, batches, crops and what a pipeline says and shows."""
 
-import io
 import json
 import logging
 
@@ -12,7 +11,6 @@ from PIL import Image
 from processing import IFAformerPipeline, IFAformerProcessor
 from processing.crops.cropped_rows import CropFinder
 from processing.data import load_data
-from processing.data.demo.entity_tweets import DemoMNER, DemoPictures
 from processing.detectors import DetectedObject, ObjectDetector
 from processing.features.prepare import prepare_features
 from processing.inspection.sample_page import row_html
@@ -216,29 +214,3 @@ def test_crops_of_a_data_set(folder, monkeypatch):
     assert record["counts"]["pictures"] == 2 and record["counts"]["pictures_unreadable"] == 1
     assert record["counts"]["rows_without_picture"] == 1 and record["counts"]["pictures_without_rcnn_crops"] == 0
     assert record["pictures"] == [0, 1]
-
-
-def test_the_demo_of_two_pictures():
-    one, two = (
-        DemoMNER(num_train=0, num_validation=0, num_test=40),
-        DemoPictures(num_train=0, num_validation=0, num_test=40),
-    )
-    expected, rows = (builder.as_streaming_dataset(split="test") for builder in (one, two))
-    places = []
-    for before, row in zip(expected, rows, strict=True):
-        assert before["tokens"] == row["tokens"] and before["ner_tags"] == row["ner_tags"]
-        assert len(row["image"]) == (0 if before["image"] is None else 2)
-        if before["image"] is not None:
-            own = io.BytesIO()
-            before["image"].save(own, "PNG")
-            is_own = []
-            for image in row["image"]:
-                file = io.BytesIO()
-                image.save(file, "PNG")
-                is_own.append(file.getvalue() == own.getvalue())
-            assert sum(is_own) == 1
-            place = is_own.index(True)
-            places.append(place)
-            labels = [found["label"] for found in row["aux_objects"] if found["image"] == place]
-            assert labels == [found["label"] for found in before["aux_objects"]]
-    assert 5 < sum(places) < len(places) - 5, "either picture may be the one that decides"

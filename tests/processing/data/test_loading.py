@@ -11,7 +11,7 @@ from PIL import Image
 
 from processing.data import loading as data_module
 from processing.data.demo.entity_tweets import DemoMNER
-from processing.data.loading import DATASETS, decode_pictures, encode_pictures, load_data
+from processing.data.loading import DATASETS, DEMOS, decode_pictures, encode_pictures, load_data
 from processing.data.mnre import MNRE_RELATIONS
 from processing.labels import TWITTER_TAGS
 from processing.rows.parquet_folder import shard_path, write_shard
@@ -35,6 +35,11 @@ def test_decoded_pictures_are_pictures_again(demo):
     decoded = decode_pictures(demo)["test"]
     assert decoded.features == with_objects(ner_features(TWITTER_TAGS))
     assert isinstance(next(row["image"] for row in decoded if row["image"] is not None), Image.Image)
+
+
+def test_no_two_demos_share_their_prepared_rows():
+    """`datasets` names a builder, and the folder of what it has prepared, by the module of its class."""
+    assert len({builder(num_train=0, num_validation=0, num_test=1).name for builder in DEMOS.values()}) == len(DEMOS)
 
 
 class TestLoadData:

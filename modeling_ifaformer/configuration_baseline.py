@@ -40,8 +40,8 @@ class BaselineConfig(TaggerConfig):
             Height and width of pictures and crops in pixels. Defaults to 224 for a ResNet. For CLIP it is the tower's.
         freeze_vision (`bool`, defaults to `True`):
             Whether the vision tower stays as it is: it gets no gradients and is always in evaluation mode.
-        label_scheme, use_whole_image, text_window, initializer_range, calibration_temperature, thresholds, vocab_size,
-        id2label, label2id:
+        label_scheme, use_whole_image, max_images, text_window, initializer_range, calibration_temperature, thresholds,
+        vocab_size, id2label, label2id:
             As in [`IFAformerConfig`].
         num_aux_crops, num_rcnn_crops (`int`, default to 0):
             Most crops of each kind in a picture. Each crop is one visual token behind those of the whole picture.

@@ -184,7 +184,7 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         given = given_pictures(config, batch_size, pixel_values, image_mask, crops, size)
         if not given:
             return self._nothing_seen(batch_size)
-        number = int("whole" in given)  # of whole pictures in a row, which come first
+        number = given["whole"][0].shape[1] if "whole" in given else 0  # of whole pictures in a row, which come first
         pixels, real = (torch.cat(parts, dim=1) for parts in zip(*given.values(), strict=True))
         grids = self._grids(pixels, real)
         if grids is None:
@@ -194,8 +194,8 @@ class BaselineForTokenClassification(IFAformerPreTrainedModel):
         grids = grids.flatten(2, 3)  # (B, N, cells, C)
         whole, others = grids[:, :number], grids[:, number:]
         states = torch.cat([whole.flatten(1, 2), others.mean(dim=2)], dim=1)  # (B, V, C)
-        real = torch.cat([real[:, :number].expand(-1, number * len(boxes)), real[:, number:]], dim=1)
-        boxes = torch.cat([boxes[: number * len(boxes)], boxes.new_zeros(others.shape[1], 5)])
+        real = torch.cat([real[:, :number].repeat_interleave(len(boxes), dim=1), real[:, number:]], dim=1)
+        boxes = torch.cat([boxes.repeat(number, 1), boxes.new_zeros(others.shape[1], 5)])
         # The first token of a row without pictures, which is zeros by now
         stands_in = ~real.any(dim=1, keepdim=True) & (torch.arange(real.shape[1], device=real.device) == 0)  # (B, V)
         boxes = torch.where(stands_in[..., None], boxes.new_tensor(WHOLE_PICTURE), boxes)

@@ -69,6 +69,11 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         is_single = name == "pixel_values" and any(of_row is not None and of_row.ndim == 3 for of_row in rows)
         if is_single:  # as a list of at most one
             rows = [image if image is None else image[None] for image in rows]
+        if len({of_row.ndim for of_row in rows if of_row is not None}) > 1:
+            raise ValueError(
+                "Some rows have one picture as pixel_values and others a list: they are features of processors with "
+                "different max_images. Prepare all of them with one processor."
+            )
         numbers = [0 if of_row is None else len(of_row) for of_row in rows]
         example = next((of_row for of_row, number in zip(rows, numbers, strict=True) if number), None)
         if example is None:

@@ -27,6 +27,8 @@ def read_context(value: Any) -> list[dict[str, str | None]]:
     parts: list[dict[str, str | None]] = []
     for item, part in enumerate(value if is_list else [value]):
         of_list = item if is_list else None
+        if part is None:
+            continue
         given = {"text": part} if isinstance(part, str) else part
         if not isinstance(given, Mapping) or not given.keys() <= {"kind", "text"} or "text" not in given:
             raise ProblemError(Problem(WRONG_CONTEXT, CONTEXT, of_list, f"(got {shown(part)})"))

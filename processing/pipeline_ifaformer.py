@@ -103,7 +103,8 @@ class IFAformerPipeline(Pipeline):
 
                 - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given;
                   with `offsets`, start and end of each, `text` is what they are words of);
-                - `image` (optional): a path, bytes, PIL image, array, tensor, or `{"path": ..., "bytes": ...}`;
+                - `image` (optional): a path, bytes, PIL image, array, tensor, or `{"path": ..., "bytes": ...}`, or a
+                  list of such for a model of several pictures, whose `shares` name them `image 0`, `image 1`, ...;
                 - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
                   what `prepare_crops.py` stored of each: `box`, `label`, `score`;
                 - `context` (optional): for a model that reads it, what else is known: a text, or a list of texts and
@@ -227,6 +228,11 @@ class IFAformerPipeline(Pipeline):
         attended = any(pipeline.model.config.text_attends_vision for pipeline in pipelines)
         return limits if attended else dict.fromkeys(limits, 0)
 
+    @property
+    def _max_images(self) -> int:
+        """How many pictures of a row are read; the processor may be of code that knew one alone."""
+        return getattr(self.processor, "max_images", 1)
+
     def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
         """What was given for proposing crops, and the kinds of those that are to be proposed."""
         options = ProposalOptions(**{name: forward_params[name] for name in OPTIONS if name in forward_params})
@@ -309,7 +315,7 @@ class IFAformerPipeline(Pipeline):
             return row
         for problem in row.problems:
             row.log(problem)
-        of_pictures = (self.processor.max_megapixels, self.processor.max_images)
+        of_pictures = (self.processor.max_megapixels, self._max_images)
         pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, *of_pictures)
         features = self.processor.text_features([row.tokens])
         features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
@@ -335,7 +341,7 @@ class IFAformerPipeline(Pipeline):
             found = self.proposer.propose(options, kind, images, phrases, number)
             for (index, place), image, objects in zip(given, images, found, strict=True):
                 crops[index] += encode_crops(image, [detected.box for detected in objects])
-                of_several = {"image": place} if self.processor.max_images > 1 else {}
+                of_several = {"image": place} if self._max_images > 1 else {}
                 pending[index].objects.setdefault(column, []).extend(
                     {**detected._asdict(), "box": list(detected.box), **of_several} for detected in objects
                 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import AutoModelForSequenceClassification
 
+from .context import CONTEXT, CONTEXT_CUT
 from .object_proposals import types_of_relations
 from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
@@ -73,10 +74,11 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         Check that a tagger's processor makes the same of pictures as this pipeline's. A ValueError names every setting
         in which they differ.
         """
-        here = self.processor.pixel_settings
+        one = {"max_images": 1}  # of a processor whose code knows one picture alone
+        here, theirs = one | self.processor.pixel_settings, one | processor.pixel_settings
         different = [
             f"{name} is {value} for the tagger, {here[name]} for the relation extractor"
-            for name, value in processor.pixel_settings.items()
+            for name, value in theirs.items()
             if value != here[name]
         ]
         if different:
@@ -168,6 +170,11 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         for (row, head, tail, words), tokens in zip(pairs, self._encode([row for row, *_ in pairs]), strict=True):
             if tokens.problem is None:
                 readable.append((row, head, tail, tokens))
+                # Its code may be that of a checkpoint from before there were contexts.
+                if (num_cut := getattr(tokens, "num_cut_context", 0)) and not any(
+                    problem.kind == CONTEXT_CUT for problem in row.problems
+                ):
+                    row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({num_cut} tokens)"))
             else:
                 details = f"{tokens.problem.details} ({words})".lstrip()
                 row.problems.append(replace(tokens.problem, column="relations", details=details))

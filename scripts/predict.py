@@ -9,14 +9,15 @@ of the input, a line of JSON or a row of Parquet.
     python scripts/predict.py --model runs/demo_re --input pairs.csv --output relations.jsonl
     python scripts/predict.py --model runs/demo --relation_model runs/demo_re --dataset demo_re --limit 3
 
-An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own.
-The columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
+An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own. The
+columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
 lists of paths). Paths start from the folder of the file, or from --image_dir. In CSV, spaces separate words and `;`
-separates paths. A model that was trained with contexts reads the column `context` too. A relation model needs the
-columns `head` and `tail` too: the entity as it stands in the text, once; or [start, end] in characters of `text` or
-words of `tokens`, end exclusive. A result says under `problems` what is wrong with a row or a picture. Processes of
-`accelerate launch` share the work. The output appears once it is whole. After a kill, the same command goes on where
-it was. OUTPUT.report.json has the counts and the problems.
+separates the paths of crops; several pictures are a list, ["a.png", "b.png"]. A model that was trained with contexts
+reads the column `context` too. A relation model needs the columns `head` and `tail` too: the entity as it stands in
+the text, once; or [start, end] in characters of `text` or words of `tokens`, end exclusive. A result says under
+`problems` what is wrong with a row or a picture. Processes of `accelerate launch` share the work. The output appears
+once it is whole. After a kill, the same command goes on where it was. OUTPUT.report.json has the counts and the
+problems.
 """
 
 import sys

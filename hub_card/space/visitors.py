@@ -133,7 +133,10 @@ def read_boxes(text: str) -> Any:
     if number > MAX_BOXES:
         raise Refused(f"There are {number} boxes, at most {MAX_BOXES} are taken.")
     if not all(_is_box(box) for of_column in columns for box in of_column):
-        raise Refused("A box is [xmin, ymin, xmax, ymax], or has that as `box`, with a text as `label` and a `score`.")
+        raise Refused(
+            "A box is [xmin, ymin, xmax, ymax], or has that as `box`, with a text as `label`, a `score`, and of "
+            "several pictures the number of one as `image`."
+        )
     return boxes
 
 
@@ -142,8 +145,12 @@ def _is_box(value: Any) -> bool:
         return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
     label, score = value.get("label"), value.get("score")
     has_label = label is None or (isinstance(label, str) and len(label) <= MAX_LABEL)
-    is_known = value.keys() <= {"box", "label", "score"} and isinstance(value.get("box"), list)
-    return is_known and has_label and (score is None or _is_number(score)) and _is_box(value["box"])
+    image = value.get("image", 0.0)  # of several pictures the number of one; JSON's numbers are read as floats
+    has_image = _is_number(image) and image >= 0 and image == int(image)
+    if has_image and "image" in value:
+        value["image"] = int(image)
+    is_known = value.keys() <= {"box", "label", "score", "image"} and isinstance(value.get("box"), list)
+    return is_known and has_image and has_label and (score is None or _is_number(score)) and _is_box(value["box"])
 
 
 def _is_number(value: Any) -> bool:

@@ -121,7 +121,7 @@ class BulkPrediction:
         check_output(output, self.source.names)
         if (path := self.annotation_path(output)) is not None:
             check_output(path, self.source.names)
-        several = self.tagger.processor.max_images > 1
+        several = getattr(self.tagger.processor, "max_images", 1) > 1
         state, schema = (
             process_state(),
             output_schema(self.found, self.explain is not None, self.least_certain is not None, several),

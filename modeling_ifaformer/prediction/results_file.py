@@ -88,8 +88,11 @@ def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -
             file.writelines(json_line(result).encode() for result in results)
             return
         rows = [{**result, "id": str(result["id"]) if "id" in result else None} for result in results]
-        if pa.types.is_list(schema.field("image").type):
-            rows = [{**row, "image": as_list(row.get("image"))} for row in rows]
+        # A model of one picture reads the first of a list, and a line in `problems` says so.
+        has_several = pa.types.is_list(schema.field("image").type)
+        for row in rows:
+            images = as_list(row.get("image"))
+            row["image"] = images if has_several else next(iter(images), None)
         try:
             table = pa.Table.from_pylist(rows, schema=schema)
         except pa.ArrowException as error:  # a row's own boxes may have labels and scores of any type

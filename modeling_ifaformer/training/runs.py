@@ -226,10 +226,9 @@ def train_runs(
             }
 
         noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
+        noise |= {"context_dropout": context_dropout}
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
-        # Runs that were begun before there were contexts have no such setting.
-        noise |= {"context_dropout": context_dropout} if context_dropout else {}
 
         def make_trainer(arguments: IFAformerTrainingArguments, **model: Any) -> IFAformerTrainer:
             return IFAformerTrainer(

@@ -1,5 +1,6 @@
 """Scores of trained models on splits of a data set, and how their own scores are calibrated."""
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -26,6 +27,9 @@ from processing.scoring.error_analysis import ErrorAnalysis
 from processing.scoring.splits import Split, shuffle_pictures
 
 from .trainer import IFAformerTrainer, answers_of_logits
+
+
+logger = logging.getLogger(__name__)
 
 
 SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
@@ -208,6 +212,8 @@ def score_checkpoints(
         variants[SHUFFLED] = shuffle_pictures(rows, shuffle_seed)
     if without_context and CONTEXT in rows.column_names:
         variants[LEFT_OUT] = rows.remove_columns([CONTEXT])
+    elif without_context:
+        logger.warning("There is no score without contexts beside the others: the rows have no column context.")
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,

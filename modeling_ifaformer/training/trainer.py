@@ -98,6 +98,11 @@ class IFAformerTrainer(Trainer):
         self.context_dropout = context_dropout
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
+        elif context_dropout > 0 and not getattr(self.data_collator, "keep_context_mask", False):
+            logger.warning(
+                "context_dropout has no effect, since the data_collator gives no context_mask. Leave data_collator "
+                "out, or give the processor's with keep_context_mask=True."
+            )
         self._normalized = processing_class.data_collator.normalized
         if not torch.accelerator.is_available():
             self.args.dataloader_pin_memory = False  # of which torch would warn at each epoch

@@ -17,6 +17,7 @@ from processing.jobs.processes import JobError
 from processing.problems import Problem, check_at_least_one
 
 
+CAPTIONERS = ("blip", "git", "vision-encoder-decoder")  # which need no prompt
 TESSERACT = "tesseract"
 OCR_FAILED = "tesseract cannot read the letters of this picture"
 OCR_SECONDS = 60
@@ -94,10 +95,10 @@ def check_captioner(checkpoint: str) -> None:
         config = AutoConfig.from_pretrained(checkpoint)
     except OSError as error:  # in which transformers does not always say what it looked for
         raise OSError(f"caption_model {checkpoint}: {error}") from error
-    if type(config) not in AutoModelForImageTextToText._model_mapping:
+    if config.model_type not in CAPTIONERS:
         raise ValueError(
-            f"caption_model {checkpoint} is a model of the type {config.model_type}, which makes no text of a "
-            "picture. Name one of BLIP, GIT or another image-to-text model of transformers."
+            f"caption_model {checkpoint} is a model of the type {config.model_type}. Expected one that makes a text "
+            f"of a picture alone, without a prompt, of the type {', '.join(CAPTIONERS)}."
         )
 
 

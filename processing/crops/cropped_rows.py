@@ -19,7 +19,7 @@ from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
 from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
-from processing.rows.picture_files import renumbered
+from processing.rows.picture_files import NO_PICTURE, renumbered
 from processing.rows.row_features import is_list_column, with_objects
 from processing.tokenizing import rows_words
 
@@ -38,8 +38,10 @@ class LookedAtPicture:
     found: dict[str, list[tuple[DetectedObject, bytes]]] = field(default_factory=dict)  # objects and crops, by kind
 
 
-def read_picture(source: dict[str, Any], max_megapixels: float = MAX_MEGAPIXELS) -> LookedAtPicture:
-    """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read."""
+def read_picture(source: dict[str, Any] | None, max_megapixels: float = MAX_MEGAPIXELS) -> LookedAtPicture:
+    """Read a picture from its `bytes`, or else from the file at `path`; or say why it cannot be read, as None."""
+    if source is None:
+        return LookedAtPicture(None, problem=Problem(NO_PICTURE))
     name = source["path"] and os.path.basename(source["path"])
     try:
         image = load_image(source, max_megapixels)
@@ -168,7 +170,8 @@ def grouped_places(
     places_of: dict[Any, list[Place]] = {}
     for index, of_row in enumerate(sources):
         for place, source in enumerate(of_row):
-            key = (source.get("path"), picture_id(source), tuple(phrases[index] or ()))
+            held = None if source is None else (source.get("path"), picture_id(source))
+            key = (held, tuple(phrases[index] or ()))
             places_of.setdefault(key, []).append((index, place))
     return sources, list(places_of.values())
 

@@ -142,7 +142,7 @@ def prepare_features(
         _warn_of_cut_contexts(features, dataset.split)
     _tell_of_unusable_pictures(unusable_pictures(features, dataset), dataset, processor)
     shapes: dict[str, tuple[int, ...]] = {name: (-1, *shape) for name, shape in processor.pixel_shapes.items()}
-    if processor.max_images == 1:
+    if getattr(processor, "max_images", 1) == 1:
         shapes["pixel_values"] = shapes["pixel_values"][1:]
     return features.with_transform(partial(_with_arrays, shapes))
 

@@ -13,6 +13,7 @@ from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.labels import entity_spans
 from processing.rendering import escaped, tweet_html
 from processing.rows.local_paths import leads_elsewhere, without_folders
+from processing.rows.picture_files import NO_PICTURE
 from processing.rows.row_features import label_names
 from processing.tokenizing import row_words
 
@@ -108,6 +109,9 @@ def row_html(
         for number, picture in enumerate(of_column):
             name = column if column == "image" and not is_several else f"{column} {number}"
             of_column[number] = None
+            if picture is None:
+                told.append(f"{name}: {NO_PICTURE}")
+                continue
             if picture["bytes"] is None and leads_elsewhere(picture["path"]):
                 told.append(f"{name}: {OUTSIDE}")
                 continue

@@ -24,6 +24,7 @@ from .local_paths import real_path_below
 
 
 _IS_OUTSIDE = "the path leads out of the folder of the pictures"
+NO_PICTURE = "there is no picture in this place of the list"
 _COUNTS = {ADDRESS: "outside", _IS_OUTSIDE: "outside", NO_SUCH_FILE: "missing"}  # of the report, by kind of problem
 _ARE = {ADDRESS: "an address", _IS_OUTSIDE: "outside the folder of the pictures", NO_SUCH_FILE: "missing"}
 
@@ -182,6 +183,8 @@ class PictureReader:
         try:
             picture = _given_picture(value)
             if picture is None:
+                if item is not None:
+                    self._absent(row_id, column, item, "", Problem(NO_PICTURE))
                 return None
             if picture["bytes"] is not None:
                 shown = picture["path"] or "bytes"

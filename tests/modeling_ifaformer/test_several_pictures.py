@@ -98,6 +98,23 @@ def test_crops_have_the_positions_of_one(make_config):
     assert make_config(max_images=2, num_rcnn_crops=0).num_crop_positions("rcnn") == 0
 
 
+@pytest.mark.parametrize("system", ["co_attention", "visual_bert", "vilbert", "umt", "hvpnet"])
+@torch.no_grad()
+def test_baselines_take_several_pictures_in_any_order(baseline, baseline_inputs, system):
+    model, inputs = baseline(system, max_images=2), baseline_inputs()
+    one = model(**inputs).logits
+    second = torch.randn(inputs["pixel_values"].shape, generator=torch.Generator().manual_seed(5))
+    both = {**inputs, "pixel_values": torch.stack([inputs["pixel_values"], second], dim=1)}
+    mask = inputs["image_mask"]
+    both["image_mask"] = torch.stack([mask, torch.zeros_like(mask)], dim=1)
+    torch.testing.assert_close(model(**both).logits, one, rtol=1e-4, atol=1e-5)
+    both["image_mask"] = torch.stack([mask, mask], dim=1)
+    two = model(**both).logits
+    turned = {**both, "pixel_values": both["pixel_values"].flip(1)}
+    torch.testing.assert_close(model(**turned).logits, two, rtol=1e-4, atol=1e-5)
+    assert (two - one)[0].abs().max() > 1e-4
+
+
 def test_gradients_reach_the_weights_without_any_picture(make_pair, make_inputs):
     model = make_pair("corrected", 2, IFAformerForTokenClassification).train()
     inputs = make_inputs(pictures=False)

@@ -43,6 +43,9 @@ class TestReadContext:
         problem = raised.value.problem
         assert (problem.kind, problem.column, problem.item) == (WRONG_CONTEXT, "context", item)
 
+    def test_nothing_in_a_list(self):
+        assert read_context([None, {"kind": "ocr", "text": None}, "a"]) == [{"kind": None, "text": "a"}]
+
     def test_half_a_character(self):
         with pytest.raises(ProblemError, match=NO_UNICODE):
             read_context(["\ud800"])

@@ -16,7 +16,9 @@ from processing.features.prepare import prepare_features
 from processing.inspection.sample_page import row_html
 from processing.inspection.statistics import split_statistics
 from processing.object_proposals import ProposalOptions
+from processing.problems import Problem
 from processing.rows import is_list_column
+from processing.rows.picture_files import NO_PICTURE
 
 
 ROW = {"tokens": ["Jordan", "met", "Paris"], "ner_tags": ["B-PER", "O", "B-LOC"]}
@@ -112,7 +114,7 @@ def test_features_and_batches(folder, make_processor, caplog):
     assert batch["image_mask"].tolist() == [[True, True], [True, False], [False, False]]
     direct = processor(
         [row["tokens"] for row in rows],
-        images=[["0.png", "1.png"], ["2.png"], None] and [row["image"] for row in rows],
+        images=[row["image"] for row in rows],
         aux_crops=[row["aux_crops"] for row in rows],
         rcnn_crops=[row["rcnn_crops"] for row in rows],
         is_split_into_words=True,
@@ -139,6 +141,26 @@ def test_rows_of_one_picture_for_a_model_of_several(make_processor):
     batch = processor(["Jordan", "Paris"], images=[picture(0), None], return_tensors="pt")
     assert batch["pixel_values"].shape == (2, 1, 3, 24, 24) and batch["image_mask"].tolist() == [[True], [False]]
     assert processor.picture_limits == {"image": 3, "aux_crops": 9, "rcnn_crops": 6}
+
+
+def test_none_in_a_list_is_told_like_a_picture_that_is_not_there(folder):
+    for path in folder.glob("*.jsonl"):
+        path.write_text(json.dumps({**ROW, "image": [None, "1.png"]}))
+    data, report = load_data(str(folder))
+    (absent,) = report.splits["train"].absent
+    assert absent.problem == Problem(NO_PICTURE, "image", 0) and len(data["train"][0]["image"]) == 1
+    features = data["train"].features.copy()
+    rows = datasets.Dataset.from_list([{**data["train"][0], "image": [None, *data["train"][0]["image"]]}], features)
+    cropped, record = CropFinder(ProposalOptions(), None, 2, "cpu").add_crops(rows)
+    assert len(cropped[0]["image"]) == 1 and [of["reason"] for of in record["unreadable"]] == [f"bytes: {NO_PICTURE}"]
+    assert NO_PICTURE in row_html("train", rows, 0)
+
+
+def test_features_of_different_processors_make_no_batch(make_processor):
+    rows = [make_processor(max_images=number)("Jordan", images=picture(0)) for number in (1, 2)]
+    with pytest.raises(ValueError, match="they are features of processors with different max_images"):
+        rows_of = [{name: values[0] for name, values in row.items()} for row in rows]
+        make_processor().data_collator(rows_of)
 
 
 def test_the_number_is_saved_and_compared(make_processor, make_config, tmp_path):

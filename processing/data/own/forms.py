@@ -188,6 +188,14 @@ def _said(result: list[Any]) -> frozenset[str]:
     return frozenset([*values.values(), *relations])
 
 
+def _own_file(image: Any) -> Any:
+    """The path of one of Label Studio's own files; anything else as it is."""
+    if not isinstance(image, str) or not image.startswith("/data/"):
+        return image
+    local = image.removeprefix("/data/local-files/?d=")
+    return unquote(local) if local != image else image.removeprefix("/data/")
+
+
 def _label_studio_data(columns: Row) -> Row:
     """
     The columns with the text as `text` and the picture as `image`, whatever their names are. What a row has marked
@@ -198,9 +206,8 @@ def _label_studio_data(columns: Row) -> Row:
     if "image" not in columns and len(pictures) == 1:
         columns["image"] = columns.pop(pictures[0])
     image = columns.get("image")
-    if isinstance(image, str) and image.startswith("/data/"):  # one of Label Studio's own files
-        local = image.removeprefix("/data/local-files/?d=")
-        columns["image"] = unquote(local) if local != image else image.removeprefix("/data/")
+    if image is not None:
+        columns["image"] = list(map(_own_file, image)) if isinstance(image, list) else _own_file(image)
     if "text" not in columns:
         texts = [name for name in texts if name in columns]
         texts = [name for name in texts if name != CONTEXT] or texts

@@ -152,6 +152,14 @@ def test_boxes_of_every_form_are_taken(visitors, boxes):
     assert visitors.read_boxes(json.dumps(boxes)) == boxes
 
 
+def test_a_box_of_a_certain_picture(visitors):
+    (box,) = visitors.read_boxes('[{"box": [1, 2, 3, 4], "image": 1}]')
+    assert box["image"] == 1 and type(box["image"]) is int, "the number of a picture, not a float"
+    for image in ("-1", "0.5", '"1"', "true", "1e400"):
+        with pytest.raises(visitors.Refused):
+            visitors.read_boxes(f'[{{"box": [1, 2, 3, 4], "image": {image}}}]')
+
+
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [

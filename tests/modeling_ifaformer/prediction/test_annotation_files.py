@@ -134,6 +134,19 @@ def test_import_export_import_gives_the_same_rows(finished, tmp_path, to, result
     assert rows and all(row["id"].startswith("row ") and row["image"]["path"] for row in rows)
 
 
+def test_several_pictures_are_read_back(tmp_path):
+    for name in ("0.png", "1.png"):
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    row = {"id": "a", "text": TEXT, "image": ["0.png", "1.png"]}
+    (tmp_path / "tweets.jsonl").write_text(json.dumps(row))
+    (tmp_path / "out.jsonl").write_text(json.dumps({**row, **TAGGED}))
+    (task,) = written(file_rows([str(tmp_path / "tweets.jsonl")]), tmp_path / "out.jsonl", "label_studio")
+    assert task["data"]["image"] == [f"/data/local-files/?d={number}.png" for number in range(2)]
+    path = annotation_path(tmp_path / "out.jsonl", "label_studio")
+    data, report = load_data(str(path), cache_dir=str(tmp_path / "cache"), image_dir=str(tmp_path))
+    assert len(data["train"][0]["image"]) == 2 and not report.absent
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_bulk_prediction_that_goes_on(checkpoint, tmp_path, monkeypatch, ending):
     """The file is that of one uninterrupted run, and can be asked for later."""

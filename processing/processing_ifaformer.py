@@ -386,7 +386,7 @@ class IFAformerProcessor(ProcessorMixin):
             text: a string, a list of strings, a list of words (with `is_split_into_words=True`), or a list of lists of
                 words.
             images: one picture an example, None where there is none: what [`load_image`] takes. A list of pictures an
-                example with `max_images` above 1.
+                example with `max_images` above 1: `images=[a, b]` beside one text, `images=[[a, b], [c]]` beside two.
             aux_crops, rcnn_crops: a list of crops an example, empty or None where there are none. Those of several
                 pictures are one list.
             word_labels: a tag or tag id of each word.

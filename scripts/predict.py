@@ -12,7 +12,7 @@ of the input, a line of JSON or a row of Parquet.
 An input file is plain text (a tweet on each line), CoNLL, CSV, JSON lines, Parquet, or an annotation tool's own. The
 columns are `text` or `tokens` (a list of words), and for pictures `image`, `aux_crops` and `rcnn_crops` (a path,
 lists of paths). Paths start from the folder of the file, or from --image_dir. In CSV, spaces separate words and `;`
-separates the paths of crops; several pictures are a list, ["a.png", "b.png"]. A model that was trained with contexts
+separates paths. A model that was trained with contexts
 reads the column `context` too. A relation model needs the columns `head` and `tail` too: the entity as it stands in
 the text, once; or [start, end] in characters of `text` or words of `tokens`, end exclusive. A result says under
 `problems` what is wrong with a row or a picture. Processes of `accelerate launch` share the work. The output appears

@@ -80,9 +80,7 @@ def main() -> None:
             start = training.start_options(towers.model, towers.system)
             fill(start, towers, reading, model_options)
             with arguments.main_process_first(desc="preparing data"):
-                of_kinds = (reading.num_aux_crops, reading.num_rcnn_crops)
-                crops = [number * (reading.max_images or 1) for number in of_kinds]
-                data, report = data_options.load(*crops, start["word_splitter"])
+                data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops, start["word_splitter"])
             if report and is_main:
                 print(report)
             training.check_splits(data, data_options.dataset, data_options.task)

@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
@@ -420,12 +421,26 @@ def run(
     answer: Callable[..., Any], triggers: list[Any], example: Any, inputs: list[Any], answering: dict[str, Any]
 ) -> None:
     """Let the triggers, and the example that was put into the fields, ask for the answer; it then comes into view."""
-    asked = [gr.on(triggers, answer, inputs, api_name=answer.__name__, **answering)]
+    name, answer = answer.__name__, with_names(answer, len(inputs))
+    asked = [gr.on(triggers, answer, inputs, api_name=name, **answering)]
     if example is not None:
         asked.append(example.then(answer, inputs=inputs, api_visibility="private", **answering))
     for event in asked:
         outputs = answering["outputs"]
         event.success(None, [inputs[0], *outputs], outputs, js=SHOW_RESULT, queue=False, api_visibility="private")
+
+
+def with_names(answer: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """The same function of so many arguments; the API names the pictures beside the first, and needs none of them."""
+
+    def call(*arguments: Any) -> Any:
+        return answer(*arguments)
+
+    own = list(signature(answer).parameters.values())[:-1]
+    form = Parameter.POSITIONAL_OR_KEYWORD
+    more = [Parameter(f"picture_{place + 2}", form, default=None) for place in range(number - len(own))]
+    call.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
+    return call
 
 
 def one_of(checkpoints: dict[str, str], chosen: Any) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from transformers.utils import logging
 
 from processing.columns import PICTURE_COLUMNS
+from processing.context import CONTEXT
 from processing.data.own.tables import read_table
 from processing.images import is_address
 from processing.jobs.atomic_files import replacing
@@ -27,6 +28,9 @@ from .input_rows import RowSource
 logger = logging.get_logger(__name__)
 
 Result = Mapping[str, Any]  # a line of the output
+
+
+OF_ROW = ("id", "text", *PICTURE_COLUMNS, CONTEXT)  # what a result has of its row
 
 
 def annotation_path(output: Path, to: str | None) -> Path:
@@ -97,7 +101,7 @@ def label_studio_task(result: Result, model: str) -> dict[str, Any]:
     in local storage, https://labelstud.io/guide/storage#Local-storage, below the folder of the pictures.
     """
     text, entities, relations = result["text"], *_entities_and_relations(result)
-    data = {name: result[name] for name in ("id", "text", "image", "aux_crops", "rcnn_crops") if name in result}
+    data = {name: result[name] for name in OF_ROW if name in result}
     if "image" in data:
         given = data["image"]
         data["image"] = [_local_file(path) for path in given] if isinstance(given, list) else _local_file(given)
@@ -127,7 +131,7 @@ def doccano_document(result: Result, model: str) -> dict[str, Any]:
     A line of doccano's JSONL: `label` for a project of sequence labelling, or `entities` and `relations` where these
     are looked for, see the import and export formats at https://doccano.github.io/doccano/tutorial.
     """
-    rest = {name: result[name] for name in ("id", "text", "image", "aux_crops", "rcnn_crops") if name in result}
+    rest = {name: result[name] for name in OF_ROW if name in result}
     entities, relations = _entities_and_relations(result)
     if "entities" in result and "relations" not in result:
         return rest | {"label": [[start, end, label] for start, end, label, _ in entities]}

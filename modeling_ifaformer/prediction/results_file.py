@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from processing.columns import CROP_COLUMNS, as_list
+from processing.context import CONTEXT, read_context
 from processing.jobs.atomic_files import replacing
 from processing.jobs.processes import JobError
+from processing.problems import ProblemError
 from processing.tagged_text import TaggedRow
 
 
@@ -71,6 +74,7 @@ def output_schema(
             "problems": pa.list_(pa.string()),
             "image": pa.list_(pa.string()) if has_several_images else pa.string(),
             **{column: pa.list_(pa.string()) for column in CROP_COLUMNS},
+            CONTEXT: pa.list_(pa.struct({"kind": pa.string(), "text": pa.string()})),
         }
     )
 
@@ -93,6 +97,8 @@ def write_results(results: Sequence[TaggedRow], path: Path, schema: pa.Schema) -
         for row in rows:
             images = as_list(row.get("image"))
             row["image"] = images if has_several else next(iter(images), None)
+            with suppress(ProblemError):  # of which a line in `problems` tells
+                row[CONTEXT] = read_context(row.pop(CONTEXT, None)) or None
         try:
             table = pa.Table.from_pylist(rows, schema=schema)
         except pa.ArrowException as error:  # a row's own boxes may have labels and scores of any type

@@ -52,7 +52,7 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
     """
     The results of the rows in their order, see [`BulkPrediction.hand_over`]. Problems of a row without a text begin
     with its place, for nothing else says which row it is. Pictures in files of their own are named as the row names
-    them, so that a result is a row of a data set too.
+    them, and its context is repeated, so that a result is a row of a data set too.
     """
     results = [tagger.untagged(row.problem) if row.problem else TaggedRow() for row in window]
     readable = [index for index, row in enumerate(window) if row.problem is None]
@@ -68,6 +68,8 @@ def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size
         results[index] = with_id(result, window[index].columns)
     for row, result in zip(window, results, strict=True):
         result.update(row.pictures)
+        if row.columns.get(CONTEXT):
+            result[CONTEXT] = row.columns[CONTEXT]
         if result["text"] is None:
             result["problems"] = [f"{row.place}: {problem}" for problem in result["problems"]]
     return results

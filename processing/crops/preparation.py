@@ -200,7 +200,8 @@ def _write_sheet(
         )
         (row,) = pq.read_table(path, columns=sorted(columns)).slice(row_index, 1).to_pylist()
         split, _ = shards[part]
-        source = as_list(row["image"])[0]  # of several the first
+        pictures = as_list(row["image"])
+        of_several = f", picture 1 of {len(pictures)}" if len(pictures) > 1 else ""
         objects = {
             kind: [
                 DetectedObject(found["label"], found["score"], found["box"])
@@ -209,9 +210,9 @@ def _write_sheet(
             ]
             for kind in CROP_KINDS
         }
+        picture = load_image(pictures[0], max_megapixels)
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
-        picture = load_image(source, max_megapixels)
-        entries.append(SheetEntry(shown_id, row_words(row)[0], picture, objects))
+        entries.append(SheetEntry(shown_id + of_several, row_words(row)[0], picture, objects))
     path = output.output / "contact_sheet.png"
     path.unlink(missing_ok=True)
     if entries:

@@ -20,8 +20,8 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
 
     Returns:
         `rows`; `words` (total, mean, median, 95th percentile and maximum a row); `entities` by type, or `relations` by
-        name, most frequent first; `rows_without_entity`; `without_image`; `aux_crops` and `rcnn_crops`: by number of
-        crops, the number of rows that have so many.
+        name, most frequent first; `rows_without_entity`; `without_image`; of rows with lists of pictures `images`;
+        `aux_crops` and `rcnn_crops`: by number of crops, the number of rows that have so many.
     """
     answers = [column for column in ("ner_tags", "relation") if column in rows.column_names]
     columns = ["tokens", *answers, *PICTURE_COLUMNS]
@@ -31,6 +31,7 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     lengths: list[int] = []
     found: Counter[str] = Counter()
     crops: dict[str, Counter[int]] = {column: Counter() for column in CROP_COLUMNS}
+    images: Counter[int] = Counter()  # of rows with lists of pictures, by the number of these
     without_entity = without_image = 0
     for table in rows.select_columns(columns).with_format("arrow").iter(batch_size=100):
         lengths += pc.list_value_length(table["tokens"]).to_pylist()
@@ -42,7 +43,8 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
             found[labels["relation"][relation]] += 1
         # Of pictures only their validity is read, and of crops their number: not their bytes.
         if is_list_column(rows, "image"):
-            without_image += sum(not number for number in pc.list_value_length(table["image"]).to_pylist())
+            images.update(number or 0 for number in pc.list_value_length(table["image"]).to_pylist())
+            without_image = images[0]
         else:
             without_image += table["image"].null_count
         for name, counts in crops.items():
@@ -55,6 +57,7 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
         "words": words | dict(zip(("median", "95 %", "longest"), percentiles, strict=True)),
         "entities" if "ner_tags" in answers else "relations": dict(found.most_common()),
         "without_image": without_image,
+        **({"images": dict(sorted(images.items()))} if images else {}),
         **{name: dict(sorted(counts.items())) for name, counts in crops.items()},
     }
     if "ner_tags" in answers:
@@ -73,6 +76,8 @@ def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], 
     if "entities" in splits[0]:
         counts["rows without entity"] = [split["rows_without_entity"] for split in splits]
     counts["rows without image"] = [split["without_image"] for split in splits]
+    for number in sorted({number for split in splits for number in split.get("images", ()) if number}):
+        counts[f"rows with {number} images"] = [split.get("images", {}).get(number, 0) for split in splits]
     for column in CROP_COLUMNS:
         for number in sorted({number for split in splits for number in split[column]}):
             name = f"rows with {number} {column.replace('_', ' ')}"

@@ -119,7 +119,7 @@ class PictureReader:
         root: reported paths are relative to it. The rows have the real paths of what lies below it, see
             [`leads_elsewhere`].
         folders: the folder of each column of pictures.
-        limits: for each column of crops, how many of those that a row lists are used.
+        limits: for each column of crops, how many of those that a row lists are used, for each of its pictures.
         has_several_images: whether rows have a list of pictures as their `image`.
         report: counts and absent pictures are added to it.
         verify: whether each picture is decoded to see that it can be used. Without, no file is opened: what is damaged
@@ -165,7 +165,7 @@ class PictureReader:
             counts["images"] += columns["image"] is not None
         counts["rows_without_image"] += not columns["image"]
         for column in CROP_COLUMNS:
-            listed, number = row.get(column) or [], self.limits[column]
+            listed, number = row.get(column) or [], self.limit(column, row)
             if not isinstance(listed, list):
                 self._absent(row_id, column, None, str(listed), Problem("must be a list of pictures"))
                 listed = []
@@ -177,6 +177,10 @@ class PictureReader:
             counts[f"rows_without_{column}"] += not columns[column]
         counts["rows"] += 1
         return columns, absent
+
+    def limit(self, column: str, row: Mapping[str, Any]) -> int:
+        """How many of the crops of a column that a row lists are used."""
+        return self.limits[column] * (max(len(as_list(row.get("image"))), 1) if self.has_several_images else 1)
 
     def _usable(self, row_id: str, column: str, item: int | None, value: Any) -> dict[str, Any] | None:
         shown = str(value)

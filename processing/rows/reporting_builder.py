@@ -26,8 +26,8 @@ class ReportingBuilderConfig(datasets.BuilderConfig):
     Options of a builder.
 
     Attributes:
-        num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on;
-            those of several pictures are one list.
+        num_aux_crops, num_rcnn_crops: how many of the crops that are listed for a row are used, from the first on, for
+            each of its pictures.
         verify_pictures: decode each picture in full, so that those that cannot be decoded are in the report and in no
             row. Without, only its file is looked for, and [`prepare_features`] finds out.
         max_megapixels: the largest picture that can be used, with `verify_pictures`.

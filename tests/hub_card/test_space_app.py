@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from hub_card.space_card import SpaceFacts, space_card
+from modeling_ifaformer import IFAformerForTokenClassification
 from processing.images import UNKNOWN_FORMAT
 
 
@@ -301,3 +303,31 @@ def test_tabs_only_where_there_are_relations(space_app, checkpoint, relating, se
     (_, entities), (shown, relation), _ = (job.result() for job in jobs)
     assert entities["relations"] and relation["relation"] and "Jordan<small> head" in shown
     assert most == [1, 1, 1], "one at a time, of both tabs"
+
+
+def test_a_model_of_several_pictures_has_fields_for_them(space_app, make_config, make_processor, upload, tmp_path):
+    processor = make_processor(max_images=3)
+    model = IFAformerForTokenClassification(make_config(**processor.config_fields)).eval()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    taggers = space_app.Taggers({})
+    page = space_app.build([str(tmp_path)], [], taggers)
+    labels = [block.label for block in page.blocks.values() if isinstance(block, gr.Image)]
+    assert labels[1:] == ["Picture 2", "Picture 3"]
+    (function,) = (of for of in page.fns.values() if of.api_name == "tag")
+    parameters = signature(function.fn).parameters
+    assert list(parameters)[-2:] == ["picture_2", "picture_3"] and parameters["picture_3"].default is None
+    shown = Image.linear_gradient("L").convert("RGB").resize((40, 30))
+    boxes = json.dumps([{"box": [0, 0, 9, 9], "image": 1}])
+    html, report = function.fn("Jordan met Paris", upload(shown), boxes, str(tmp_path), "none", upload(shown), None)
+    expected = taggers.load(str(tmp_path))(
+        {"text": "Jordan met Paris", "image": [shown, shown], "crops": [{"box": (0, 0, 9, 9), "image": 1}]},
+        on_error="report",
+    )
+    assert report["entities"] == expected["entities"] and report["crops"] == expected["crops"]
+    assert html.count("<svg viewBox") == 2
+
+
+def test_a_model_of_one_picture_has_one_field(space_app, checkpoint):
+    page = space_app.build([checkpoint], [], space_app.Taggers({}))
+    assert sum(isinstance(block, gr.Image) for block in page.blocks.values()) == 1

@@ -14,7 +14,7 @@ from processing.data import load_data
 from processing.detectors import DetectedObject, ObjectDetector
 from processing.features.prepare import prepare_features
 from processing.inspection.sample_page import row_html
-from processing.inspection.statistics import split_statistics
+from processing.inspection.statistics import split_statistics, statistics_table
 from processing.object_proposals import ProposalOptions
 from processing.problems import Problem
 from processing.rows import is_list_column
@@ -67,13 +67,14 @@ def test_lists_in_files_of_your_own(folder):
     assert (counts["images"], counts["images_missing"], counts["rows_without_image"]) == (3, 1, 1)
     (absent,) = report.splits["train"].absent
     assert absent.problem.place == "image 1" and absent.path == "gone.png"
-    assert split_statistics(rows)["without_image"] == 1
+    assert split_statistics(rows)["without_image"] == 1 and split_statistics(rows)["images"] == {0: 1, 1: 1, 2: 1}
+    assert ["rows with 2 images", "1"] in statistics_table({"train": split_statistics(rows)})[1]
     shown = row_html("train", rows, 0)
     assert shown.count("<svg viewBox") == 2 and "Picture 2 with one numbered frame" in shown
     assert "Picture 1 with one numbered frame" in shown, "a crop of a picture that is not there has no frame"
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "saved"])
+@pytest.mark.parametrize("form", ["csv", "csv with semicolons", "parquet", "saved"])
 def test_other_forms_of_lists(folder, form, tmp_path):
     expected, _ = load_data(str(folder))
     other = tmp_path / "other"
@@ -91,10 +92,24 @@ def test_other_forms_of_lists(folder, form, tmp_path):
                 '"Jordan met Paris","B-PER O B-LOC",2.png',
                 '"Jordan met Paris","B-PER O B-LOC",',
             ]
+            if form == "csv with semicolons":
+                lines[0] = '"Jordan met Paris","B-PER O B-LOC",0.png; 1.png'
             (other / f"{split}.csv").write_text("\n".join(["tokens,ner_tags,image", *lines]))
         found, _ = load_data(str(other), image_dir=str(folder))
     assert found["train"].features["image"] == expected["train"].features["image"]
     assert [len(row["image"]) for row in found["train"]] == [2, 1, 0]
+
+
+def test_each_picture_has_as_many_crops_as_are_asked_for(folder):
+    crops = [f"{number % 5}.png" for number in range(9)]
+    rows = [{**ROW, "image": images, "rcnn_crops": crops} for images in (["0.png", "1.png"], ["2.png"], [])]
+    for path in folder.glob("*.jsonl"):
+        path.write_text("\n".join(map(json.dumps, rows)))
+    data, report = load_data(str(folder))
+    assert [len(row["rcnn_crops"]) for row in data["train"]] == [6, 3, 3]
+    assert report.splits["train"].counts["crops_surplus"] == 3 + 6 + 6
+    data, _ = load_data(str(folder), num_rcnn_crops=1)
+    assert [len(row["rcnn_crops"]) for row in data["train"]] == [2, 1, 1]
 
 
 def test_one_picture_a_row_is_no_list(folder):

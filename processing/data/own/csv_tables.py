@@ -10,6 +10,7 @@ from typing import Any
 from processing.context import CONTEXT
 from processing.data.literals import parse_value
 from processing.problems import Problem
+from processing.rows.picture_files import PICTURE_ENDINGS
 
 from .text_tables import MAX_LINE_BYTES, Row, text_lines, without_line_end
 
@@ -98,6 +99,10 @@ def _value(column: str, cell: str) -> Any:
         return value
     if column == CONTEXT:
         return parse_value(cell) if _BEGINS_AS_CONTEXT.match(cell.strip()) else cell
+    if column == "image" and not is_value and ";" in cell:
+        paths = [part.strip() for part in cell.split(";") if part.strip()]
+        # A name may have a semicolon in it.
+        return paths if all(path.lower().endswith(PICTURE_ENDINGS) for path in paths) else cell
     if column in VALUE_COLUMNS or (column in MIXED_COLUMNS and (is_value or _NUMBERS.fullmatch(cell.strip()))):
         return parse_value(cell)
     return cell

@@ -173,7 +173,7 @@ class FileMNER(ReportingBuilder):
                 row[CONTEXT] = labelled.context
             for crops, column in zip(CROP_COLUMNS, OBJECT_COLUMNS, strict=True) if survey.keep_objects else ():
                 # They are in the order of the crops; that of a crop which is not used goes with it.
-                objects = enumerate(labelled.objects[column][: reader.limits[crops]])
+                objects = enumerate(labelled.objects[column][: reader.limit(crops, source)])
                 used = [item for index, item in objects if index not in absent[crops]]
                 row[column] = (
                     renumbered(used, absent["image"])

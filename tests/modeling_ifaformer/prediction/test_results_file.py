@@ -12,7 +12,9 @@ from processing.tagged_text import TaggedText
 
 
 SCHEMA = output_schema(("entities",))
-NOTHING = dict.fromkeys(("crops", "problems", "image", "aux_crops", "rcnn_crops"))  # what a row may have besides
+NOTHING = dict.fromkeys(
+    ("crops", "problems", "image", "aux_crops", "rcnn_crops", "context")
+)  # what a row may have besides
 
 
 def result(text="Paris", **rest):
@@ -85,3 +87,20 @@ def test_an_output_beside_what_is_read(tmp_path, monkeypatch, name):
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     check_output(Path("in/a.jsonl"), [name])
+
+
+def test_the_context_of_a_row_and_several_pictures_go_on(tmp_path):
+    schema = output_schema(("entities",), has_several_images=True)
+    given = [["a.png", "b.png"], "c.png", None]
+    contexts = ["a caption", [{"kind": "ocr", "text": "OPEN"}], 5]  # the last one is none, of which a problem tells
+    results = [result(image=image, context=context) for image, context in zip(given, contexts, strict=True)]
+    write_results(results, tmp_path / "0.parquet", schema)
+    rows = pq.read_table(tmp_path / "0.parquet").to_pylist()
+    assert [row["image"] for row in rows] == [["a.png", "b.png"], ["c.png"], []]
+    assert [row["context"] for row in rows] == [
+        [{"kind": None, "text": "a caption"}],
+        [{"kind": "ocr", "text": "OPEN"}],
+        None,
+    ]
+    write_results(results[:2], tmp_path / "one.parquet", SCHEMA)
+    assert [row["image"] for row in pq.read_table(tmp_path / "one.parquet").to_pylist()] == ["a.png", "c.png"]

@@ -157,3 +157,9 @@ def test_an_id_stands_in_front_and_nothing_is_lost():
     named = with_id(result, {"id": 7, "text": "Jordan"})
     assert list(named) == ["id", *result] and named["id"] == 7 and vars(named) == vars(result)
     assert type(named) is TaggedRelation and with_id(result, {}) == result
+
+
+def test_the_context_of_a_row_stays_with_its_result(tagger):
+    columns = [{"text": "Jordan met Paris", "context": "a caption"}, {"text": "Jordan"}]
+    rows = [InputRow(f"a.jsonl:{number}", row) for number, row in enumerate(columns)]
+    assert [result.get("context") for result in tag_window(rows, tagger, 2)] == ["a caption", None]

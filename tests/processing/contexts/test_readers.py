@@ -28,7 +28,7 @@ def test_captions_do_not_depend_on_the_batch(tiny_captioner, model_type):
 
 def test_what_makes_no_captions(checkpoint, minilm, tmp_path):
     with pytest.raises(
-        ValueError, match="is a model of the type bert. Expected one that makes a text of a picture alone"
+        ValueError, match=r"is a model of the type bert\. Expected one that makes a text of a picture alone"
     ):
         Captioner(str(minilm), 8, "cpu")
     with pytest.raises(OSError, match=r"caption_model .*nosuch"):

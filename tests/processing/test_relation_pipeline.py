@@ -11,6 +11,7 @@ from transformers import pipeline
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerRelationPipeline
+from processing.context import CONTEXT_CUT
 from processing.entity_markers import NO_ROOM, NOT_ONCE
 from processing.labels import label_maps
 from processing.pipeline_ifaformer import CUT_OFF
@@ -197,6 +198,17 @@ def test_what_does_not_go_together(extractor, make_tagger, make_processor):
         IFAformerRelationPipeline(make_tagger().model, processor=extractor.processor)
     with pytest.raises(ValueError, match="look at pictures differently: num_aux_crops is 1 for the tagger, 3 for"):
         extractor.check_pictures(make_processor(num_aux_crops=1))
+    with pytest.raises(ValueError, match="max_images is 2 for the tagger, 1 for"):
+        extractor.check_pictures(make_processor(max_images=2))
+
+    class Before(type(extractor.processor)):  # of a checkpoint that brings code which knew one picture alone
+        @property
+        def pixel_settings(self):
+            return {name: value for name, value in super().pixel_settings.items() if name != "max_images"}
+
+    other = make_processor()
+    other.__class__ = Before
+    extractor.check_pictures(other)
     other = make_processor()
     other.image_processor.do_resize = False
     with pytest.raises(ValueError, match="do_resize is False for the tagger, True for"):
@@ -481,3 +493,7 @@ def test_a_context_is_read_for_each_pair(extractor, make_tagger, monkeypatch):
     assert extractor(given)["score"] == pytest.approx(expected["score"])
     with_context = tagger(row)
     assert with_context["entities"] == plain["entities"] and with_context["relations"] != plain["relations"]
+    assert not with_context.get("problems")
+    monkeypatch.setattr(extractor.processor, "max_context_length", 1)
+    (problem,) = tagger(row, on_error="report")["problems"]
+    assert problem.startswith(f"context: {CONTEXT_CUT} ("), "once for the row, not for each pair"

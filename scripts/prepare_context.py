@@ -5,9 +5,10 @@ Say in words what the pictures of any data set show, and store its rows with tha
         --caption_model Salesforce/blip-image-captioning-base --ocr true
     accelerate launch --multi_gpu --num_processes 4 scripts/prepare_context.py ...   # one process a GPU
 
-Captions are made by any checkpoint of transformers that makes a text of a picture alone: BLIP, GIT, a vision encoder
-with a text decoder. Letters in the pictures are read by the program tesseract, where it is installed. What a row has
-in its column `context` already, such as knowledge about its names, stays in front.
+Captions are made by any image-to-text checkpoint of transformers: one that makes a text of a picture alone (BLIP,
+GIT, a vision encoder with a text decoder), or one with a chat template, which is asked by --caption_prompt. Letters
+in the pictures are read by the program tesseract, where it is installed. What a row has in its column `context`
+already, such as knowledge about its names, stays in front.
 
 The output folder holds `data/*.parquet` (the rows, with `context`: kind and text of each part; --dataset takes the
 folder, and `datasets.load_dataset` reads it) and `contexts.json` with settings, counts and every picture that could
@@ -29,6 +30,9 @@ class ContextArguments(PictureArguments, DataSourceArguments):
 
     output_dir: str | None = option("The folder for the rows with contexts.")
     caption_model: str | None = option("The image-to-text model that makes captions: a name on the Hub or a folder.")
+    caption_prompt: str = option(
+        "What a captioning model with a chat template is asked.", "Describe the picture in one sentence."
+    )
     max_caption_tokens: int = option("The length of the longest caption in tokens.", 30)
     ocr: bool = option("Read the letters in the pictures, with the program tesseract.", False)
     ocr_languages: list[str] = option("The languages of the letters, as tesseract names them.", ["eng"])
@@ -53,15 +57,15 @@ def main() -> None:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     with user_errors(JobError, ImportError):
-        names = ("caption_model", "max_caption_tokens", "ocr", "ocr_languages", "ocr_confidence")
+        names = ("caption_model", "caption_prompt", "max_caption_tokens", "ocr", "ocr_languages", "ocr_confidence")
         options = ContextOptions(**{name: getattr(arguments, name) for name in names})
         state = process_state()
         with state.main_process_first():  # the others find in the cache what the first one prepared
             data, report = arguments.load()
         if report and state.is_main_process:
             print(report, file=sys.stderr)
-        names = ("batch_size", "rows_per_shard", "limit", "overwrite", "max_megapixels")
-        given = {name: getattr(arguments, name) for name in names}
+        others = ("batch_size", "rows_per_shard", "limit", "overwrite", "max_megapixels")
+        given = {name: getattr(arguments, name) for name in others}
         summary = prepare_contexts(data, arguments.output_dir, options, name=arguments.dataset, **given)
     if state.is_main_process:
         if summary is None:

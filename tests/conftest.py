@@ -341,15 +341,37 @@ def tiny_captioner(tmp_path_factory):
                 vision_config=vision, **sizes, **ids, vocab_size=len(tokenizer), bos_token_id=2
             )
             model = transformers.GitForCausalLM(config)
+        elif model_type == "llava":
+            tokenizer.add_tokens(["<image>"], special_tokens=True)
+            text = {**sizes, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
+            config = transformers.LlavaConfig(
+                vision_config=transformers.CLIPVisionConfig(**vision),
+                text_config=transformers.LlamaConfig(**text, **ids, bos_token_id=2),
+                image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+                image_seq_length=4,
+                vision_feature_layer=-1,
+            )
+            model = transformers.LlavaForConditionalGeneration(config)
         else:
             towers = transformers.ViTConfig(**vision), transformers.BertConfig(**sizes, vocab_size=len(tokenizer))
             config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(*towers)
             config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 2, 0, 3
             model = transformers.VisionEncoderDecoderModel(config)
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
         square = {"height": 32, "width": 32}
-        transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
+        processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
+        if model_type == "llava":
+            processor = transformers.LlavaProcessor(
+                processor,
+                tokenizer,
+                patch_size=16,
+                vision_feature_select_strategy="default",
+                num_additional_image_tokens=1,
+                chat_template="<image> {{ messages[0]['content'][1]['text'] }}",
+            )
+        else:
+            tokenizer.save_pretrained(folder)
+        processor.save_pretrained(folder)
         return folder
 
     return make

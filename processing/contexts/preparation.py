@@ -32,7 +32,7 @@ from processing.rows.local_paths import check_shareable, without_folders
 from processing.rows.parquet_folder import cut_shards, write_shard
 from processing.rows.row_features import is_list_column, with_context, with_objects
 
-from .readers import Captioner, ContextOptions, LetterReader, check_captioner
+from .readers import Captioner, ContextOptions, LetterReader, is_asked
 
 
 def prepare_contexts(
@@ -119,11 +119,12 @@ def _reader_settings(options: ContextOptions) -> dict[str, Any]:
     """What decides the words. A model or a program that cannot be used is an error."""
     settings: dict[str, Any] = {"captions": None, "ocr": None}
     if options.caption_model is not None:
-        check_captioner(options.caption_model)
+        asked = {"prompt": options.caption_prompt} if is_asked(options.caption_model) else {}
         settings["captions"] = {
             "model": without_folders(options.caption_model),
             "checkpoint": checkpoint_digest(options.caption_model),
             "max_tokens": options.max_caption_tokens,
+            **asked,
         }
     if options.ocr:
         reader = LetterReader(options.ocr_languages, options.ocr_confidence)
@@ -147,7 +148,8 @@ class ContextFinder:
     ) -> None:
         self.readers: dict[str, Callable[..., list[Any]]] = {}  # by the kind of what they give
         if options.caption_model is not None:
-            self.readers["caption"] = Captioner(options.caption_model, options.max_caption_tokens, device)
+            of_captions = (options.max_caption_tokens, device, options.caption_prompt)
+            self.readers["caption"] = Captioner(options.caption_model, *of_captions)
         if options.ocr:
             self.readers["ocr"] = LetterReader(options.ocr_languages, options.ocr_confidence)
         self.batch_size, self.max_megapixels = batch_size, max_megapixels

@@ -11,13 +11,20 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    pipeline,
+)
 
 from processing.jobs.processes import JobError
 from processing.problems import Problem, check_at_least_one
 
 
-CAPTIONERS = ("blip", "git", "vision-encoder-decoder")  # which need no prompt
+CAPTIONERS = ("blip", "git", "vision-encoder-decoder")  # which are asked nothing
 TESSERACT = "tesseract"
 OCR_FAILED = "tesseract cannot read the letters of this picture"
 OCR_SECONDS = 60
@@ -29,8 +36,10 @@ class ContextOptions:
     What is to be said of pictures.
 
     Args:
-        caption_model: a checkpoint that makes a text of a picture alone (BLIP, GIT, a vision encoder with a text
-            decoder), Hub name or folder; None for no captions.
+        caption_model: a checkpoint of an image-to-text model, Hub name or folder: one that makes a text of a picture
+            alone (BLIP, GIT, a vision encoder with a text decoder), or one with a chat template, which is asked by the
+            `caption_prompt`; None for no captions.
+        caption_prompt: what a model with a chat template is asked.
         max_caption_tokens: the longest caption.
         ocr: whether letters are read, by the program tesseract.
         ocr_languages: of the letters, as tesseract names them.
@@ -42,6 +51,7 @@ class ContextOptions:
     """
 
     caption_model: str | None = None
+    caption_prompt: str = "Describe the picture in one sentence."
     max_caption_tokens: int = 30
     ocr: bool = False
     ocr_languages: Sequence[str] = ("eng",)
@@ -51,6 +61,8 @@ class ContextOptions:
         if self.caption_model is None and not self.ocr:
             raise ValueError("Nothing is to be said of the pictures. Name a caption_model, set ocr to true, or both.")
         check_at_least_one(max_caption_tokens=self.max_caption_tokens)
+        if not self.caption_prompt.strip():
+            raise ValueError("caption_prompt must say what a model with a chat template is asked.")
         if not 0 <= self.ocr_confidence <= 100:
             raise ValueError(f"ocr_confidence must be a number from 0 to 100, got {self.ocr_confidence!r}.")
         if self.ocr and not self.ocr_languages:
@@ -59,47 +71,71 @@ class ContextOptions:
 
 class Captioner:
     """
-    A model that makes captions.
+    A model that makes captions, the most likely words one after another.
+
+    Args:
+        prompt: what it is asked, see [`ContextOptions`]; None for a model that is asked nothing.
 
     Raises:
         ValueError: for a checkpoint of another kind.
         OSError: for one that is not there.
     """
 
-    def __init__(self, checkpoint: str, max_new_tokens: int, device: torch.device | str):
-        check_captioner(checkpoint)
+    def __init__(self, checkpoint: str, max_new_tokens: int, device: torch.device | str, prompt: str):
+        self.prompt = prompt if is_asked(checkpoint) else None
+        self.options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
+        self.device = device
+        if self.prompt is not None:
+            self.pipeline = pipeline("image-text-to-text", model=checkpoint, device=device)
+            return
         self.image_processor = AutoImageProcessor.from_pretrained(checkpoint)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
         model: Any = AutoModelForImageTextToText.from_pretrained(checkpoint)
-        self.model, self.device, self.max_new_tokens = model.to(device).eval(), device, max_new_tokens
+        self.model = model.to(device).eval()
 
-    @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> list[str]:
         """A caption of each picture."""
-        pixels = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"].to(self.device)
         try:
-            ids = self.model.generate(
-                pixel_values=pixels, max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1
-            )
+            texts = self._of_picture(images) if self.prompt is None else self._asked(images)
         except torch.OutOfMemoryError as error:
             raise JobError(
                 f"There is too little memory for {len(images)} pictures in a batch ({error}). Do the same "
                 "again with a smaller batch_size. What was finished is kept."
             ) from error
-        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return [" ".join(text.split()) for text in texts]
+
+    @torch.no_grad()
+    def _of_picture(self, images: Sequence[Image.Image]) -> list[str]:
+        pixels = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"].to(self.device)
+        ids = self.model.generate(pixel_values=pixels, **self.options)
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    def _asked(self, images: Sequence[Image.Image]) -> list[str]:
+        question = {"type": "text", "text": self.prompt}
+        chats: Any = [[{"role": "user", "content": [{"type": "image", "image": image}, question]}] for image in images]
+        answers: Any = self.pipeline(text=chats, return_full_text=False, generate_kwargs=self.options)
+        return [of_picture[0]["generated_text"] for of_picture in answers]
 
 
-def check_captioner(checkpoint: str) -> None:
-    """A ValueError for a checkpoint that makes no text of a picture, an OSError for one that is not there."""
+def is_asked(checkpoint: str) -> bool:
+    """
+    Whether a model is asked for a caption by words, as its chat template puts them. A ValueError for a checkpoint that
+    makes no text of a picture, an OSError for one that is not there.
+    """
     try:
         config = AutoConfig.from_pretrained(checkpoint)
     except OSError as error:  # in which transformers does not always say what it looked for
         raise OSError(f"caption_model {checkpoint}: {error}") from error
-    if config.model_type not in CAPTIONERS:
+    if config.model_type in CAPTIONERS:
+        return False
+    is_known = type(config) in AutoModelForImageTextToText._model_mapping
+    if not is_known or getattr(AutoProcessor.from_pretrained(checkpoint), "chat_template", None) is None:
         raise ValueError(
             f"caption_model {checkpoint} is a model of the type {config.model_type}. Expected one that makes a text "
-            f"of a picture alone, without a prompt, of the type {', '.join(CAPTIONERS)}."
+            f"of a picture alone, of the type {', '.join(CAPTIONERS)}, or another image-to-text model of transformers "
+            "whose processor has a chat template."
         )
+    return True
 
 
 class LetterReader:

@@ -17,22 +17,28 @@ def sign(text):
     return picture
 
 
-@pytest.mark.parametrize("model_type", ["git", "vision-encoder-decoder"])
+@pytest.mark.parametrize("model_type", ["git", "vision-encoder-decoder", "llava"])
 def test_captions_do_not_depend_on_the_batch(tiny_captioner, model_type):
-    captioner = Captioner(tiny_captioner(model_type), 8, "cpu")
+    captioner = Captioner(tiny_captioner(model_type), 8, "cpu", "a man")
+    assert (captioner.prompt is None) is (model_type != "llava")
     pictures = [Image.linear_gradient("L").convert("RGB"), Image.new("RGB", (60, 40), "blue")]
     captions = captioner(pictures)
     assert all(captions) and captions == [captioner([picture])[0] for picture in pictures]
     assert not any("[" in caption for caption in captions)
 
 
-def test_what_makes_no_captions(checkpoint, minilm, tmp_path):
+def test_what_makes_no_captions(minilm, tiny_captioner, tmp_path):
+    without_template = tmp_path / "llava"
+    shutil.copytree(tiny_captioner("llava"), without_template)
+    (without_template / "chat_template.jinja").unlink()
     with pytest.raises(
         ValueError, match=r"is a model of the type bert\. Expected one that makes a text of a picture alone"
     ):
-        Captioner(str(minilm), 8, "cpu")
+        Captioner(str(minilm), 8, "cpu", "a man")
+    with pytest.raises(ValueError, match=r"is a model of the type llava\. .* whose processor has a chat template"):
+        Captioner(str(without_template), 8, "cpu", "a man")
     with pytest.raises(OSError, match=r"caption_model .*nosuch"):
-        Captioner(str(tmp_path / "nosuch"), 8, "cpu")
+        Captioner(str(tmp_path / "nosuch"), 8, "cpu", "a man")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,7 @@ def test_what_makes_no_captions(checkpoint, minilm, tmp_path):
         ({}, "Nothing is to be said of the pictures"),
         ({"ocr": True, "ocr_confidence": 101}, "ocr_confidence must be a number from 0 to 100, got 101"),
         ({"ocr": True, "ocr_languages": []}, "ocr_languages must name a language"),
+        ({"caption_model": "a", "caption_prompt": " "}, "caption_prompt must say what"),
         ({"caption_model": "a", "max_caption_tokens": 0}, "max_caption_tokens must be at least 1, got 0"),
     ],
 )

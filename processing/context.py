@@ -140,5 +140,6 @@ def context_features(tokenizer: Any, encoded: Sequence[EncodedText]) -> dict[str
         masks.append([False] * num_own + [True] * text.num_context_tokens)
     if "token_type_ids" not in tokenizer.model_input_names:
         return {"context_mask": masks}
-    segment = pair_form(tokenizer).segment
+    # Tokenizing a pair costs more than all else, and most rows of a pipeline come one by one.
+    segment = pair_form(tokenizer).segment if any(text.num_context_tokens for text in encoded) else 0
     return {"context_mask": masks, "token_type_ids": [[segment * belongs for belongs in mask] for mask in masks]}

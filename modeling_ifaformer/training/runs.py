@@ -225,8 +225,11 @@ def train_runs(
                 name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()
             }
 
-        noise = {"mask_probability": mask_probability, "modality_dropout": modality_dropout}
-        noise |= {"context_dropout": context_dropout}
+        noise = {
+            "mask_probability": mask_probability,
+            "modality_dropout": modality_dropout,
+            "context_dropout": context_dropout,
+        }
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 

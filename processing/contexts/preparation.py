@@ -3,16 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import transformers
-from tqdm import tqdm
 
-from processing.columns import CROP_COLUMNS, CROP_KINDS, PICTURE_COLUMNS
+from processing.columns import CROP_KINDS, PICTURE_COLUMNS
 from processing.context import CONTEXT, read_context
 from processing.crops.cropped_rows import (
     LookedAtPicture,
@@ -22,14 +20,14 @@ from processing.crops.cropped_rows import (
     keep_own_crops,
     read_picture,
     store_pictures,
+    with_stored_pictures,
 )
 from processing.images import MAX_MEGAPIXELS
 from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
-from processing.jobs.processes import on_main, process_state
 from processing.problems import Problem, check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
-from processing.rows.parquet_folder import cut_shards, write_shard
+from processing.rows.parquet_folder import cut_shards, write_shards
 from processing.rows.row_features import is_list_column, with_context, with_objects
 
 from .readers import Captioner, ContextOptions, LetterReader, is_asked
@@ -78,7 +76,7 @@ def prepare_contexts(
     check_shareable(data)
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
-    folder, state, shards = Path(folder), process_state(), cut_shards(data, rows_per_shard)
+    folder, shards = Path(folder), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "contexts.json")
 
     def begin() -> set[str] | None:
@@ -98,21 +96,10 @@ def prepare_contexts(
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         return output.finish({"splits": counts, "unreadable": unreadable, "versions": versions})
 
-    with output:
-        done = on_main(state, begin)
-        if done is None:
-            return None
-        left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
-        if left:
-            finder = ContextFinder(options, batch_size, state.device, max_megapixels)
-        total = sum(len(shards[part][1]) for part in left)
-        with tqdm(total=total, unit=" rows", disable=not state.is_main_process) as progress:
-            for part in left:
-                split, indices = shards[part]
-                rows, record = finder.add_contexts(data[split].select(indices), progress.update)
-                output.write(part, partial(write_shard, rows), record)
-        state.wait_for_everyone()
-        return on_main(state, finish)
+    def make_change(device: torch.device) -> Callable[..., Any]:
+        return ContextFinder(options, batch_size, device, max_megapixels).add_contexts
+
+    return write_shards(output, data, shards, begin, make_change, finish)
 
 
 def _reader_settings(options: ContextOptions) -> dict[str, Any]:
@@ -202,9 +189,5 @@ class ContextFinder:
             unreadable += keep_own_crops(columns, kind, of_rows if has_several else {}, self.max_megapixels)
         counts["rows_with_context"] = sum(map(bool, contexts))
         columns[CONTEXT] = contexts
-        features = with_context(with_objects(rows.features))
-        features["image"] = datasets.List(datasets.Image()) if has_several else datasets.Image()
-        for column in CROP_COLUMNS:
-            features[column] = datasets.List(datasets.Image())
-        told = datasets.Dataset.from_dict({column: columns[column] for column in features}, features)
+        told = with_stored_pictures(columns, with_context(with_objects(rows.features)))
         return told, {"counts": counts, "unreadable": unreadable}

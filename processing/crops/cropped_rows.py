@@ -12,7 +12,7 @@ import datasets
 import torch
 from PIL import Image
 
-from processing.columns import CROP_KINDS, as_list
+from processing.columns import CROP_KINDS, PICTURE_COLUMNS, as_list
 from processing.detectors import DetectedObject
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import picture_id
@@ -105,11 +105,7 @@ class CropFinder:
                 [{"bytes": crop, "path": f"{row_id}_{kind}_{index}.jpg"} for index, (*_, crop) in enumerate(of_row)]
                 for row_id, of_row in zip(columns["id"], found, strict=True)
             ]
-        features = with_objects(rows.features)
-        features["image"] = datasets.List(datasets.Image()) if has_several else datasets.Image()
-        for kind in CROP_KINDS:
-            features[f"{kind}_crops"] = datasets.List(datasets.Image())
-        cropped = datasets.Dataset.from_dict({name: columns[name] for name in features}, features)
+        cropped = with_stored_pictures(columns, with_objects(rows.features))
         return cropped, _record(columns, unreadable, len(rows) - len(pictures))
 
     def _pictures(self, columns: dict[str, Any], progress: Callable[[int], Any]) -> dict[int, list[LookedAtPicture]]:
@@ -198,6 +194,14 @@ def store_pictures(
         stored = [picture.stored for picture in readable(of_row)]
         columns["image"][index] = stored if has_several else next(iter(stored), None)
     return unreadable
+
+
+def with_stored_pictures(columns: Mapping[str, Any], features: datasets.Features) -> datasets.Dataset:
+    """The columns as rows with these features, whose pictures `datasets` opens."""
+    for column in PICTURE_COLUMNS:
+        is_list = isinstance(features[column], datasets.List)
+        features[column] = datasets.List(datasets.Image()) if is_list else datasets.Image()
+    return datasets.Dataset.from_dict({name: columns[name] for name in features}, features)
 
 
 def keep_own_crops(

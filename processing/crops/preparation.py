@@ -3,8 +3,7 @@
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import datasets
 import pyarrow.parquet as pq
 import torch
 import transformers
-from tqdm import tqdm
 
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list
 from processing.detectors import DetectedObject, is_zero_shot_checkpoint
@@ -21,11 +19,11 @@ from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
-from processing.jobs.processes import on_main, process_state, writing
+from processing.jobs.processes import writing
 from processing.object_proposals import PhraseFinder, ProposalOptions, tag_types, types_of_relations
 from processing.problems import check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
-from processing.rows.parquet_folder import Shards, cut_shards, write_shard
+from processing.rows.parquet_folder import Shards, cut_shards, write_shards
 from processing.tokenizing import row_words
 
 from .cropped_rows import CropFinder
@@ -87,7 +85,7 @@ def prepare_crops(
     if limit is not None:
         data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
     features = next(iter(data.values())).features
-    folder, state, shards = Path(folder), process_state(), cut_shards(data, rows_per_shard)
+    folder, shards = Path(folder), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
 
     def begin() -> set[str] | None:
@@ -111,26 +109,10 @@ def prepare_crops(
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         return output.finish({**_summary(data, shards, records), "versions": versions})
 
-    with output:
-        done = on_main(state, begin)
-        if done is None:
-            return None
-        left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
-        if left:
-            phrase_finder = _phrase_finder(options, features)
-            finder = CropFinder(options, phrase_finder, batch_size, state.device, max_megapixels)
-        with tqdm(
-            total=sum(len(shards[part][1]) for part in left),
-            unit=" rows",
-            desc=f"process 1 of {state.num_processes}" if state.num_processes > 1 else None,
-            disable=not state.is_main_process,
-        ) as progress:
-            for part in left:
-                split, indices = shards[part]
-                rows, record = finder.add_crops(data[split].select(indices), progress.update)
-                output.write(part, partial(write_shard, rows), record)
-        state.wait_for_everyone()
-        return on_main(state, finish)
+    def make_change(device: torch.device) -> Callable[..., Any]:
+        return CropFinder(options, _phrase_finder(options, features), batch_size, device, max_megapixels).add_crops
+
+    return write_shards(output, data, shards, begin, make_change, finish)
 
 
 def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
@@ -200,8 +182,8 @@ def _write_sheet(
         )
         (row,) = pq.read_table(path, columns=sorted(columns)).slice(row_index, 1).to_pylist()
         split, _ = shards[part]
-        pictures = as_list(row["image"])
-        of_several = f", picture 1 of {len(pictures)}" if len(pictures) > 1 else ""
+        of_row = as_list(row["image"])
+        of_several = f", picture 1 of {len(of_row)}" if len(of_row) > 1 else ""
         objects = {
             kind: [
                 DetectedObject(found["label"], found["score"], found["box"])
@@ -210,7 +192,7 @@ def _write_sheet(
             ]
             for kind in CROP_KINDS
         }
-        picture = load_image(pictures[0], max_megapixels)
+        picture = load_image(of_row[0], max_megapixels)
         shown_id = row["id"] if row["id"].startswith(split) else f"{split} {row['id']}"
         entries.append(SheetEntry(shown_id + of_several, row_words(row)[0], picture, objects))
     path = output.output / "contact_sheet.png"

@@ -5,15 +5,20 @@ A shard is there whole or not at all, whenever the process is killed or the disk
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
 from datasets.arrow_writer import ParquetWriter
 from datasets.table import embed_table_storage
+from tqdm import tqdm
 
 from processing.jobs.atomic_files import replacing
+from processing.jobs.output_folder import ResumableOutput
+from processing.jobs.processes import on_main, process_state
 
 
 # A row group is written, and later read, as a whole.
@@ -60,3 +65,46 @@ def write_shard(dataset: datasets.Dataset, path: str | os.PathLike) -> None:
                 writer.write_table(pa.concat_tables(group))
                 group = []
         writer.finalize(close_stream=False)
+
+
+def write_shards(
+    output: ResumableOutput,
+    data: datasets.DatasetDict,
+    shards: Shards,
+    begin: Callable[[], set[str] | None],
+    make_change: Callable[[Any], Callable[..., tuple[datasets.Dataset, dict[str, Any]]]],
+    finish: Callable[[], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """
+    Write those shards of changed rows that are not there yet; all processes share them.
+
+    Args:
+        begin: claims the output, in the main process, and gives the names of the shards that are there; None where it
+            is finished already, and nothing more is called.
+        make_change: called with the device, where a shard is left, for what gives the rows of a shard and their
+            record; that is called with the rows, and with what is told how many have been dealt with.
+        finish: gives the summary, in the main process.
+
+    Returns:
+        The summary, in every process; None where the output was finished already.
+    """
+    state = process_state()
+    with output:
+        done = on_main(state, begin)
+        if done is None:
+            return None
+        left = [part for part in shards if part not in done][state.process_index :: state.num_processes]
+        if left:
+            change = make_change(state.device)
+        with tqdm(
+            total=sum(len(shards[part][1]) for part in left),
+            unit=" rows",
+            desc=f"process 1 of {state.num_processes}" if state.num_processes > 1 else None,
+            disable=not state.is_main_process,
+        ) as progress:
+            for part in left:
+                split, indices = shards[part]
+                rows, record = change(data[split].select(indices), progress.update)
+                output.write(part, partial(write_shard, rows), record)
+        state.wait_for_everyone()
+        return on_main(state, finish)

@@ -344,7 +344,7 @@ class IFAformerForRelationExtraction(IFAformerPreTrainedModel):
 
     custom_pipelines = {  # noqa: RUF012  (its code comes with the processor)
         "multimodal-relation-extraction": {
-            "impl": "relation_pipeline.IFAformerRelationPipeline",
+            "impl": "pipeline_ifaformer.IFAformerRelationPipeline",
             "pt": ["AutoModelForSequenceClassification"],
         }
     }

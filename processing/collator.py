@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .columns import PIXEL_MASKS
 
+
+# CLIP's, as transformers has them
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 TOKEN_PADDING = {
     "attention_mask": 0,
@@ -24,9 +26,9 @@ TOKEN_PADDING = {
 
 def pad_tokens(
     features: list[dict[str, Any]], pad_token_id: int, padding_side: str = "right", max_length: int | None = None
-) -> dict[str, torch.Tensor]:
+) -> dict[str, np.ndarray]:
     """
-    Token-level lists as tensors `(batch_size, seq_length)`, `byte_ids` with a third dimension, padded to the longest,
+    Token-level lists as arrays `(batch_size, seq_length)`, `byte_ids` with a third dimension, padded to the longest,
     or to `max_length` if given. A text that is longer, and features without `input_ids`, are a ValueError.
     """
     if "input_ids" not in features[0]:
@@ -41,10 +43,10 @@ def pad_tokens(
             continue
         rows = []
         for feature in features:
-            row = torch.as_tensor(feature[name])
-            padding = torch.full((seq_length - len(row), *row.shape[1:]), pad_value, dtype=row.dtype)
-            rows.append(torch.cat([row, padding] if padding_side == "right" else [padding, row]))
-        batch[name] = torch.stack(rows)
+            row = np.asarray(feature[name])
+            padding = np.full((seq_length - len(row), *row.shape[1:]), pad_value, dtype=row.dtype)
+            rows.append(np.concatenate([row, padding] if padding_side == "right" else [padding, row]))
+        batch[name] = np.stack(rows)
     return batch
 
 
@@ -56,9 +58,9 @@ def _pixels(values: Any) -> np.ndarray | None:
     return pixels.astype(np.uint8 if pixels.dtype.kind in "iu" else np.float32, copy=False)
 
 
-def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+def stack_images(features: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """
-    Pictures and crops as tensors, zeros and a False in the mask for what is absent. A kind that a whole batch lacks is
+    Pictures and crops as arrays, zeros and a False in the mask for what is absent. A kind that a whole batch lacks is
     left out, so that the model spends nothing on it. `pixel_values` are (batch_size, 3, height, width), their
     `image_mask` (batch_size,); pixels of crops (batch_size, most crops in the batch, 3, size, size), their masks
     (batch_size, most crops), and those of pictures likewise where rows have lists of them.
@@ -82,8 +84,8 @@ def stack_images(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         for row, (of_row, number) in enumerate(zip(rows, numbers, strict=True)):
             if number:
                 stacked[row, :number] = of_row
-        pixels, mask = torch.from_numpy(stacked), torch.arange(max(numbers)) < torch.tensor(numbers)[:, None]
-        batch[name], batch[mask_name] = (pixels[:, 0], mask[:, 0]) if is_single else (pixels, mask)
+        mask = np.arange(max(numbers)) < np.array(numbers)[:, None]
+        batch[name], batch[mask_name] = (stacked[:, 0], mask[:, 0]) if is_single else (stacked, mask)
     return batch
 
 
@@ -112,34 +114,53 @@ class IFAformerDataCollator:
     normalize_pixels: bool = True
     keep_context_mask: bool = False
     pixel_scale: float = 1 / 255
-    image_mean: Sequence[float] = tuple(OPENAI_CLIP_MEAN)
-    image_std: Sequence[float] = tuple(OPENAI_CLIP_STD)
+    image_mean: Sequence[float] = CLIP_MEAN
+    image_std: Sequence[float] = CLIP_STD
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of tensors."""
+        import torch  # not needed for arrays
+
+        batch = {name: torch.from_numpy(values) for name, values in self.stacked(features).items()}
+        return self.normalized(batch) if self.normalize_pixels else batch
+
+    def arrays(self, features: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The same batch as NumPy arrays, for which torch need not be there."""
+        batch = self.stacked(features)
+        return self.normalized(batch) if self.normalize_pixels else batch
+
+    def stacked(self, features: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The batch as arrays, with pixels as they are."""
         batch = pad_tokens(features, self.pad_token_id, self.padding_side, self.max_length)
         if not self.keep_context_mask:
             batch.pop("context_mask", None)
         batch.update(stack_images(features))
         if "labels" in features[0] and "labels" not in batch:  # one label an example: relations
-            batch["labels"] = torch.tensor([int(feature["labels"]) for feature in features])
-        return self.normalized(batch) if self.normalize_pixels else batch
+            batch["labels"] = np.array([int(feature["labels"]) for feature in features])
+        return batch
 
     def normalized(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """
-        A collated batch with its uint8 pixels `(..., 3, height, width)` made float32 and normalised, on the device
-        they are on. Absent pictures and crops are zeros. Pixels that are floats are left as they are.
+        A collated batch of tensors or arrays with its uint8 pixels `(..., 3, height, width)` made float32 and
+        normalised, tensors on the device they are on. Absent pictures and crops are zeros. Pixels that are floats are
+        left as they are.
         """
         batch = dict(batch)
+        # (x * scale - mean) / std as one factor and one shift: the memory is gone over twice
+        factor = np.array([self.pixel_scale / std for std in self.image_std], np.float32)[:, None, None]
+        shift = np.array([m / std for m, std in zip(self.image_mean, self.image_std, strict=True)], np.float32)
+        shift = shift[:, None, None]
         for name, mask_name in PIXEL_MASKS.items():
-            pixels = batch.get(name)
-            if pixels is not None and pixels.dtype == torch.uint8:
-                # (x * scale - mean) / std as one factor and one shift: the memory is gone over twice
-                factor = torch.tensor([self.pixel_scale / std for std in self.image_std], device=pixels.device)
-                shift = torch.tensor(
-                    [mean / std for mean, std in zip(self.image_mean, self.image_std, strict=True)],
-                    device=pixels.device,
-                )
-                absent = ~batch[mask_name][..., None, None, None]
-                pixels = pixels.float().mul_(factor[:, None, None]).sub_(shift[:, None, None])
-                batch[name] = pixels.masked_fill_(absent, 0.0)
+            pixels: Any = batch.get(name)
+            mask: Any = batch.get(mask_name)
+            if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8:
+                pixels = pixels.astype(np.float32)
+                pixels *= factor
+                pixels -= shift
+                pixels[~mask] = 0.0
+                batch[name] = pixels
+            elif pixels is not None and str(pixels.dtype) == "torch.uint8":
+                pixels = pixels.float()
+                pixels.mul_(pixels.new_tensor(factor)).sub_(pixels.new_tensor(shift))
+                batch[name] = pixels.masked_fill_(~mask[..., None, None, None], 0.0)
         return batch

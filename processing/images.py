@@ -1,5 +1,6 @@
 """Any source of a picture -> an RGB `PIL.Image.Image` with its pixels loaded, or an error that says what is wrong."""
 
+import logging
 import math
 import os
 import re
@@ -10,20 +11,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import torch
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
-from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil
-from transformers.image_utils import to_numpy_array
-from transformers.utils import logging
 
 from .columns import as_list
 from .problems import Problem, ProblemError, shown
 
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:
+    import torch
+
+
+logger = logging.getLogger(__name__)
 
 MAX_MEGAPIXELS = 25.0  # where nothing else is said
 
@@ -79,7 +80,7 @@ _FULL_SIZE = "full size"  # Pictures take their `info` along when they are copie
 MAX_NAME = 200  # No more characters of a source are shown.
 
 # A path, encoded bytes, a picture, its array, or what a `datasets` `Image(decode=False)` column holds.
-ImageSource = str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray | torch.Tensor | dict[str, Any]
+ImageSource = Union[str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, "torch.Tensor", dict[str, Any]]
 
 
 class ImageError(ProblemError):
@@ -121,7 +122,7 @@ def load_image(source: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> I
     else:
         name = _name(source)
     limit = int(max_megapixels * 10**6)
-    if isinstance(given, np.ndarray | torch.Tensor):
+    if isinstance(given, np.ndarray) or _is_tensor(given):
         return _from_array(given, name, limit).convert("RGB")
     image = given if isinstance(given, Image.Image) else _open(given, name, limit)
     _check_size(image.size, name, limit)
@@ -293,6 +294,8 @@ def check_source(source: Any) -> Problem | None:
 
 def image_processor_of(vision_model: str | os.PathLike) -> Any:
     """The image processor of a checkpoint, or CLIP's in the size that the checkpoint's configuration names."""
+    from transformers import AutoConfig, AutoImageProcessor, CLIPImageProcessorPil  # may be absent, see `warn_once`
+
     try:
         return AutoImageProcessor.from_pretrained(vision_model)
     except OSError:
@@ -420,12 +423,20 @@ def _check_size(size: tuple[int, int], name: str, limit: int) -> None:
         raise ImageError(Problem(NO_PIXELS, details=f"({width} x {height} pixels)"), name)
 
 
-def _from_array(source: np.ndarray | torch.Tensor, name: str, limit: int) -> Image.Image:
+def _is_tensor(source: Any) -> bool:
+    """Whether it is a tensor of torch, which is imported where there is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _from_array(source: Union[np.ndarray, "torch.Tensor"], name: str, limit: int) -> Image.Image:
     """A picture of mode `L`, `LA`, `RGB` or `RGBA`."""
     details = f"(got {source.dtype} {tuple(source.shape)})"
-    if isinstance(source, torch.Tensor) and source.dtype == torch.bfloat16:  # which numpy does not have
-        source = source.float()
-    array = to_numpy_array(source)
+    if not isinstance(source, np.ndarray):
+        source = source.detach().cpu()
+        # numpy has no bfloat16
+        source = (source.float() if str(source.dtype) == "torch.bfloat16" else source).numpy()
+    array = source
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.dtype.kind not in "buif":

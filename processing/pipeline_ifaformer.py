@@ -1,46 +1,32 @@
-"""The pipeline: texts and pictures in, entities out."""
+"""The pipelines of the library: texts and pictures in, entities or relations out."""
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
-from torch.utils.data import DataLoader
-from transformers import AutoModelForTokenClassification
+from torch.utils.data import DataLoader, Dataset
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
-from transformers.utils import logging
 
+from .base_pipeline import BasePipeline
+from .base_relation_pipeline import BaseRelationPipeline
 from .collator import IFAformerDataCollator
-from .columns import PIXEL_MASKS
-from .context import CONTEXT, CONTEXT_CUT, read_context
 from .explanations import METHODS, add_shares
-from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
-from .pipeline_rows import (
-    LazyResults,
-    NumberedRows,
-    PipelineRow,
-    as_row,
-    given_boxes,
-    given_thresholds,
-    read_row_pictures,
-    read_words,
-)
-from .problems import Problem, ProblemError
-from .tagged_text import Entities, TaggedRow, TaggedText
-from .tokenizing import CUT_OFF, EncodedText, encode_words
+from .object_proposals import ObjectProposer
+from .pipeline_rows import LazyResults, NumberedRows, PipelineRow
 
-
-logger = logging.get_logger(__name__)
 
 TASK = "multimodal-token-classification"
-OPTIONS = tuple(option.name for option in fields(ProposalOptions))
+RELATION_TASK = "multimodal-relation-extraction"
 
 
-class IFAformerPipeline(Pipeline):
+class _RowsOfTorch(NumberedRows, Dataset):
+    """[`NumberedRows`], of which the library knows by their class that they are many."""
+
+
+class IFAformerPipeline(BasePipeline, Pipeline):  # type: ignore[misc]  # methods with arguments of their own
     """
     The pipeline for multimodal named entity recognition: the entities of texts, each with its picture.
 
@@ -70,22 +56,22 @@ class IFAformerPipeline(Pipeline):
     model: Any  # of classes of the user's, or of those that came with the checkpoint
     processor: Any
 
+    _explanations = METHODS
+
     def __init__(self, model: Any, *, processor: Any = None, relation_extractor: Any = None, **kwargs: Any):
-        if processor is None:
-            raise ValueError(f"{type(self).__name__} needs the processor that was saved with the model: processor=...")
-        self.check_model(model)
-        processor.check_config(model.config)
-        processor = processor.for_model_of(model.config)
-        self.relation_extractor = relation_extractor
-        if relation_extractor is not None:
-            if not hasattr(relation_extractor, "add_relations") or hasattr(self, "add_relations"):
-                raise TypeError(
-                    "relation_extractor must be a pipeline for relations, given to one for entities: "
-                    f"got {relation_extractor!r:.80} for {type(self).__name__}."
-                )
-            relation_extractor.check_pictures(processor)
+        processor = self.fitting_processor(model, processor, relation_extractor)
         super().__init__(model, processor=processor, **kwargs)
         self.proposer = ObjectProposer(self.device)
+
+    @property
+    def config(self) -> Any:  # type: ignore[override]
+        """That of the model."""
+        return self.model.config
+
+    @property
+    def name_or_path(self) -> str:  # type: ignore[override]
+        """The name of the model on the Hub, or its folder."""
+        return self.model.name_or_path
 
     @staticmethod
     def check_model(model: Any) -> None:
@@ -93,276 +79,18 @@ class IFAformerPipeline(Pipeline):
         if not hasattr(model, "crf"):
             raise ValueError(f"{type(model).__name__} tags no words: the pipeline needs a model with the CRF head.")
 
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """
-        The entities of one row, or of many.
-
-        Args:
-            inputs: a row, or a list, generator, `datasets` or torch data set of rows. A row is a text, a list of
-                words, or a mapping with
-
-                - `text` (a string or a list of words) or `tokens` (a list of words, which wins where both are given;
-                  with `offsets`, start and end of each, `text` is what they are words of);
-                - `image` (optional): a path, bytes, PIL image, array, tensor, or `{"path": ..., "bytes": ...}`, or a
-                  list of such for a model of several pictures, whose `shares` name them `image 0`, `image 1`, ...;
-                - `aux_crops`, `rcnn_crops` (optional): lists of such pictures, and as `aux_objects`, `rcnn_objects`
-                  what `prepare_crops.py` stored of each: `box`, `label`, `score`;
-                - `context` (optional): for a model that reads it, what else is known: a text, or a list of texts and
-                  of dicts with `text` and `kind` ("caption", "ocr", ...);
-                - `crops` (optional): as below, for this row.
-
-                Other columns are not looked at, which is logged. A list of strings is a list of texts; one list of
-                words is passed as `{"tokens": [...]}`. What [`tokenize`] gives stands for its row.
-            batch_size (`int`, defaults to 1): rows a batch. Results do not depend on it, but for what detectors find.
-            num_workers (`int`, defaults to 0): processes that read pictures.
-            on_error (`str`, defaults to `"raise"`): with `"raise"` a bad row ends the call. With `"report"` the
-                results are `{"text", "entities", "problems"}`, where `problems` lists what is wrong in sentences and
-                is absent where nothing is; a result's attribute `found_problems` has them as [`Problem`] values. A
-                picture that cannot be used, and crops above the model's number, are left out; a text that cannot be
-                tagged has no entities, and its pictures are not looked at.
-            crops (`str` or boxes, defaults to `"auto"`):
-
-                - `"auto"`: a row's own crops; where it has none of a kind that there is a detector for, crops are
-                  proposed from its `image`, as `prepare_crops.py` does it: the same settings and batches give the same
-                  pixels.
-                - `"none"`: no crops, not even a row's own.
-                - boxes of one row, cut as given and clipped to the picture, see [`given_boxes`].
-            aux_detector, rcnn_detector (`str` or `ObjectDetector`, *optional*): what proposes crops, a zero-shot and a
-                closed-set detector of transformers, Hub name or folder. Loaded on first use, once, on the pipeline's
-                device, and run in the calling process on `batch_size` rows at a time.
-            phrases, spacy_model, aux_threshold, rcnn_threshold, iou_threshold, max_aux_crops, max_rcnn_crops:
-                as in [`ProposalOptions`].
-            explain (`str`, *optional*): which source speaks for each entity, by `"attention"` or `"occlusion"`, see
-                [`attention_shares`] and [`occlusion_shares`] for what it means, its limits and its cost.
-            relation_types (mapping or path of a JSON file, *optional*): of relations of the `relation_extractor`, the
-                pairs of entity types that head and tail may have: `{"peer": [["PER", "PER"]]}`. A relation that is not
-                named is free. The best allowed one is taken; its score stays its probability among all.
-            threshold (`float`, mapping or `"best"`, *optional*): entities, and relations between them, with a score
-                below it are left out. A mapping has numbers by entity type and by relation; what it does not name is
-                not left out. `"best"` stands for the `thresholds` of the model's configuration.
-
-        Returns:
-            A list of entities for a row: `entity_group`, `score`, `word`, `start`, `end`, where `text[start:end]` is
-            `word`; of words, `text` is the words joined by one space. `score` is the mean over the entity's words of
-            the probability of their tags under the CRF. For a list, the list of those; for a generator or a data set,
-            an iterable which computes them as it goes. They show themselves in a notebook, with the picture where the
-            caller holds the rows (one row, or a list).
-
-            With a `relation_extractor` a result is always a dict: `text`, `entities`, `relations` between every two of
-            them, but for the negative one (`head` and `tail`, as places in `entities`, `relation` and `score`; of two
-            directions the better one), and as `problems` what is wrong with the row and pairs that were not looked at.
-
-            With `explain`, an entity has `shares`: for the text, the picture and each crop `source` (`"text"`,
-            `"image"`, `"aux_crops 0"`, ...), `share`, and where they are known `label`, `score` and `box`; shares sum
-            to 1. A report has `crops` where boxes are known: by column, `box`, `label` and `score` of each crop, which
-            can be given as `crops` again.
-
-            The end of a text longer than the processor's `max_length` is not tagged, and a text that the model reads
-            in windows has no `shares` by attention: each is a problem in a report, and logged otherwise.
-
-        Raises:
-            ProblemError: for a row that is none of the above, a text that is empty or of which the tokenizer keeps
-                nothing, too many crops, or a box outside the picture, with the number of the row. It is a ValueError.
-            ImageError: for a picture that cannot be used (a ProblemError), with the row and the picture.
-            ValueError: for options out of range and a detector of the wrong kind.
-            OSError: for a detector that is not there.
-        """
-        is_one, is_list = isinstance(inputs, str | Mapping | PipelineRow), isinstance(inputs, list | tuple)
-        rows = inputs
-        if is_list or (not is_one and hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")):
-            rows = NumberedRows(inputs)
-        elif not is_one and isinstance(inputs, Iterable):
-            rows = (row for row in inputs)
-        results = super().__call__(rows, *args, **kwargs)
-        if is_one or is_list:
-            # The caller holds the rows, so that a result which shows itself may point to its pictures.
-            results = list(results) if is_list else results
-            for row, result in zip(inputs if is_list else [inputs], results if is_list else [results], strict=True):
-                columns = row.columns if isinstance(row, PipelineRow) else row
-                result.show_pictures(columns if isinstance(columns, Mapping) else {})
-        return results
-
-    def _sanitize_parameters(
-        self, on_error: str | None = None, crops: Any = None, explain: str | None = None, **kwargs: Any
-    ) -> tuple[dict, dict, dict]:
-        kwargs.pop("local_files_only", None)  # `pipeline` uses it and passes it on
-        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        relation_types, threshold = kwargs.pop("relation_types", None), kwargs.pop("threshold", None)
-        if kwargs:
-            raise TypeError(f"{type(self).__name__} has no parameters {sorted(kwargs)}.")
-        if on_error not in (None, "raise", "report"):
-            raise ValueError(f"on_error must be 'raise' or 'report', got {on_error!r}.")
-        if explain is not None and explain not in METHODS:
-            raise ValueError(f"explain must be one of {', '.join(METHODS)} or None, got {explain!r}.")
-        if crops is not None:
-            given_boxes(crops, self._limits)
-        ProposalOptions(**options)  # which checks them
-        of_errors = {} if on_error is None else {"on_error": on_error}
-        of_results: dict[str, Any] = dict(of_errors)
-        if relation_types is not None:
-            if self.relation_extractor is None:
-                raise ValueError("relation_types works only for a tagger with a relation_extractor.")
-            read = self.relation_extractor.read_relation_types
-            of_results["relation_types"] = read(relation_types, self._entity_types)
-        if threshold is not None:
-            extractor = self.relation_extractor
-            names = [*self._entity_types, *(extractor.claims if extractor is not None else ())]
-            best = getattr(self.model.config, "thresholds", None)
-            of_results["thresholds"] = given_thresholds(threshold, names, best)
-        return (
-            of_errors | ({} if crops is None else {"crops": crops}),
-            options | ({} if explain is None else {"explain": explain}),
-            of_results,
+    def answer(self, rows: Any, *args: Any, **kwargs: Any) -> Any:
+        return Pipeline.__call__(
+            self, _RowsOfTorch(rows.rows) if isinstance(rows, NumberedRows) else rows, *args, **kwargs
         )
-
-    @property
-    def _entity_types(self) -> list[str]:
-        """What the labels name, for phrases to look for."""
-        return tag_types(self.processor.tags)
-
-    @property
-    def _limits(self) -> dict[str, int]:
-        """How many pictures are looked at, by column: none where no model's text attends to them."""
-        limits = self.processor.picture_limits
-        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
-        attended = any(pipeline.model.config.text_attends_vision for pipeline in pipelines)
-        return limits if attended else dict.fromkeys(limits, 0)
-
-    @property
-    def _max_images(self) -> int:
-        """How many pictures of a row are read; the processor may be of code that knew one alone."""
-        return getattr(self.processor, "max_images", 1)
-
-    def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
-        """What was given for proposing crops, and the kinds of those that are to be proposed."""
-        options = ProposalOptions(**{name: forward_params[name] for name in OPTIONS if name in forward_params})
-        kinds = list(options.detectors)
-        for kind in kinds:
-            if not self._limits[f"{kind}_crops"]:
-                logger.warning_once(f"The {kind}_detector is not used: the model was made without {kind}_crops.")
-        return options, [kind for kind in kinds if self._limits[f"{kind}_crops"]]
-
-    def tokenize(self, rows: Iterable[Any]) -> list[PipelineRow]:
-        """
-        The texts of many rows as tokens, all at once; pictures are not opened. What comes back can be given to the
-        pipeline in place of the rows, in any order and as often as wanted; `num_tokens` of each tells rows of like
-        length, which make the batches with the least padding. A row that cannot be tagged has the reason as the last
-        of its `problems`.
-        """
-        read = [self._read_text(row) for row in rows]
-        with_words = [row for row in read if not row.problems]
-        for row, encoded in zip(with_words, self._encode(with_words) if with_words else (), strict=True):
-            if encoded.problem is not None:
-                row.problems.append(replace(encoded.problem, column=encoded.problem.column or "text"))
-                continue
-            row.tokens = encoded
-            if encoded.num_cut_words:
-                details = f"({encoded.num_cut_words} of {len(row.words)} words)"
-                row.problems.append(Problem(CUT_OFF, "text", details=details))
-            # A processor that a checkpoint brings may be that of before, which knows of no contexts.
-            if num_cut := getattr(encoded, "num_cut_context", 0):
-                row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({num_cut} tokens)"))
-        return read
-
-    def _read_text(self, inputs: Any) -> PipelineRow:
-        row = PipelineRow()
-        try:
-            row.columns = as_row(inputs)
-            row.text, row.words, row.offsets = read_words(row.columns, self.processor.word_splitter)
-            if row.columns.get(CONTEXT) is not None and self._reads_context:
-                row.context = read_context(row.columns[CONTEXT])
-        except ProblemError as error:
-            row.problems.append(error.problem)
-        return row
-
-    @property
-    def _reads_context(self) -> bool:
-        """Whether a model reads what stands in the column `context`; that none does is logged."""
-        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
-        reads = any(getattr(pipeline.processor, "max_context_length", None) for pipeline in pipelines)
-        if not reads:
-            logger.warning_once("The column context is not looked at, since the model has learnt to read none.")
-        return reads
-
-    def _encode(self, rows: Sequence[PipelineRow]) -> list[EncodedText]:
-        texts = [(row.text or "", row.words, row.offsets) for row in rows]
-        return self._with_contexts(encode_words(self.processor.tokenizer, texts, self.processor.max_length), rows)
-
-    def _with_contexts(self, encoded: list[EncodedText], rows: Sequence[PipelineRow]) -> list[EncodedText]:
-        if not getattr(self.processor, "max_context_length", None):
-            return encoded
-        return self.processor.with_contexts(encoded, [row.context for row in rows])
-
-    def preprocess(  # type: ignore[override]
-        self,
-        inputs: Any,
-        on_error: str = "raise",
-        crops: Any = "auto",
-        proposed_kinds: Collection[str] = (),
-        number: int | None = None,
-    ) -> PipelineRow:
-        """
-        One row with its features, but for crops of `proposed_kinds`, which are still to be proposed where it has none.
-        `number` is the row's, for messages; see [`__call__`] for the rest.
-        """
-        row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
-        # A copy: one that was given may be given again.
-        row = replace(row, problems=[*row.problems], objects={}, used_pictures={}, relations=[], left_out=[])
-        row.raises, row.place = on_error == "raise", "" if number is None else f"Row {number}"
-        if row.tokens is None:
-            if row.raises:
-                raise ProblemError(row.problems[-1], row.place)
-            return row
-        for problem in row.problems:
-            row.log(problem)
-        of_pictures = (self.processor.max_megapixels, self._max_images)
-        pictures = read_row_pictures(row, self._limits, crops, proposed_kinds, *of_pictures)
-        features = self.processor.text_features([row.tokens])
-        features |= self.processor.encode_pictures({column: [of_row] for column, of_row in pictures.items()})
-        row.features = {name: values[0] for name, values in features.items()}
-        row.columns = {}  # they are in the features now
-        return row
-
-    def _add_proposals(self, rows: list[PipelineRow], options: ProposalOptions) -> None:
-        """The crops that are to be proposed, a kind's of all rows at once."""
-        for kind in options.detectors:
-            pending = [row for row in rows if kind in row.pending]
-            if not pending:
-                continue
-            column, number = f"{kind}_crops", getattr(self.processor, f"num_{kind}_crops")
-            given = [(index, place) for index, row in enumerate(pending) for place in row.images]
-            images = [pending[index].images[place] for index, place in given]
-            phrases: list[Any] = [None] * len(given)
-            if ZERO_SHOT[kind]:
-                phrases = self.proposer.phrases(
-                    options, [pending[index].text or "" for index, _ in given], self._entity_types
-                )
-            crops: list[list[bytes]] = [[] for _ in pending]
-            found = self.proposer.propose(options, kind, images, phrases, number)
-            for (index, place), image, objects in zip(given, images, found, strict=True):
-                crops[index] += encode_crops(image, [detected.box for detected in objects])
-                of_several = {"image": place} if self._max_images > 1 else {}
-                pending[index].objects.setdefault(column, []).extend(
-                    {**detected._asdict(), "box": list(detected.box), **of_several} for detected in objects
-                )
-            encoded = self.processor.encode_pictures({column: crops})
-            for index, row in enumerate(pending):
-                row.features |= {name: values[index] for name, values in encoded.items()}
-        for row in rows:
-            row.images, row.pending = {}, ()
-
-    def collate(self, rows: list[PipelineRow]) -> dict[str, Any]:
-        """The `rows`, and as `inputs` the padded batch of those that the model can be asked of, None where none is."""
-        features = [row.features for row in rows if row.tokens is not None]
-        for row in rows:  # what is in the batch now goes, but for the pixels in which relations are looked for
-            kept = PIXEL_MASKS if self.relation_extractor is not None else ()
-            row.features = {name: values for name, values in row.features.items() if name in kept}
-        return {"rows": rows, "inputs": self._collator(features) if features else None}
 
     @property
     def _collator(self) -> IFAformerDataCollator:
         """Pixels stay uint8 until they are on the device."""
         return replace(self.processor.data_collator, normalize_pixels=False)
+
+    def batch_of(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._collator(features)
 
     def _forward(self, input_tensors: dict[str, Any], explain: str | None = None) -> dict[str, Any]:  # type: ignore[override]
         """The `rows`, and as `answers` what the model finds in each of those that it can be asked of, in order."""
@@ -375,47 +103,14 @@ class IFAformerPipeline(Pipeline):
         return {"rows": rows, "answers": self._answers(asked, inputs, self.model(**inputs), explain)}
 
     def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
-        """The entities of each row of a batch; each row gets its `confidence`, see [`TaggedRow`]."""
-        likelihoods = self.model.crf(outputs.logits, outputs.tag_ids, inputs["crf_mask"])
-        for row, log_probability in zip(rows, (likelihoods / inputs["crf_mask"].sum(-1)).tolist(), strict=True):
-            row.confidence = math.exp(min(log_probability, 0.0))
-        marginals = self.model.crf.marginals(outputs.logits, inputs["crf_mask"])
-        scores = marginals.gather(-1, outputs.tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        of_rows = zip(rows, outputs.tag_ids.tolist(), scores.tolist(), strict=True)
-        answers = [self.processor.entities_of(row.tokens, *of_tokens) for row, *of_tokens in of_rows]
-        if explain is None:
-            return answers
-        add_shares(explain, self.model, inputs, outputs.tag_ids, rows, answers)
+        """The entities of each row of a batch."""
+        logits, tag_ids, crf_mask = outputs.logits, outputs.tag_ids, inputs["crf_mask"]
+        marginals = self.model.crf.marginals(logits, crf_mask)
+        scores = marginals.gather(-1, tag_ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        answers = self.entities(rows, tag_ids, scores, self.model.crf(logits, tag_ids, crf_mask), crf_mask)
+        if explain is not None:
+            add_shares(explain, self.model, inputs, tag_ids, rows, answers)
         return answers
-
-    def postprocess(  # type: ignore[override]
-        self, model_outputs, on_error="raise", relation_types=None, thresholds=MappingProxyType({})
-    ) -> list[Any]:
-        """A result for each row of a batch, see [`__call__`]."""
-        rows, given = model_outputs["rows"], iter(model_outputs["answers"])
-        answers = [None if row.tokens is None else row.above(thresholds, next(given), "entity_group") for row in rows]
-        if self.relation_extractor is not None:
-            self.relation_extractor.add_relations(rows, [found or [] for found in answers], relation_types or {})
-            for row in rows:
-                row.relations = row.above(thresholds, row.relations, "relation")
-        results = [self._result(row, answer, on_error) for row, answer in zip(rows, answers, strict=True)]
-        for row, result in zip(rows, results, strict=True):
-            result.used_pictures, result.max_megapixels = row.used_pictures, self.processor.max_megapixels
-        return results
-
-    def untagged(self, problem: Problem) -> TaggedRow:
-        """The report of a row that could not even be read."""
-        return self._result(PipelineRow(problems=[problem]), None, "report")
-
-    def _result(self, row: PipelineRow, answer: Any, on_error: str) -> Any:
-        """What is returned for a row; an `answer` of None is that of one that the model could not be asked of."""
-        if on_error == "raise" and self.relation_extractor is None:
-            return Entities(answer, row.text, row.crops, row.problems)
-        result = TaggedText(text=row.text, entities=answer or [], **({"crops": row.crops} if row.crops else {}))
-        result.confidence, result.left_out = row.confidence, row.left_out
-        if self.relation_extractor is not None:
-            result["relations"] = row.relations
-        return result.with_problems(row.problems, is_tagged=row.tokens is not None)
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         """One row, without a number."""
@@ -448,21 +143,44 @@ class IFAformerPipeline(Pipeline):
         """
         return rows if any(row.pending for row in rows) else self.collate(rows)
 
-    def _run(self, batch: Any, options: ProposalOptions, forward_params: dict, postprocess_params: dict) -> list[Any]:
-        """Results of a batch, or of rows that are still to be made one."""
-        if isinstance(batch, list):
-            self._add_proposals(batch, options)
-            batch = self.collate(batch)
-        outputs = self.forward(batch, explain=forward_params.get("explain"))
-        return self.postprocess(outputs, **postprocess_params)
-
-    def _preprocess_numbered(self, item: tuple[int, Any], **preprocess_params: Any) -> PipelineRow:
-        return self.preprocess(item[1], number=item[0], **preprocess_params)
-
     def save_pretrained(self, save_directory, **kwargs: Any) -> None:
         """Model and processor, which make a complete folder: the code travels with them."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+class IFAformerRelationPipeline(BaseRelationPipeline, IFAformerPipeline):  # type: ignore[misc]  # likewise
+    """
+    The pipeline for multimodal relation extraction: the relation of two entities in each text, with its picture.
+
+        extractor = pipeline("multimodal-relation-extraction", model="user/name", trust_remote_code=True)
+        extractor({"text": "Jordan met Paris", "head": (0, 6), "tail": (11, 16), "image": "photo.jpg"})
+
+    Given to [`IFAformerPipeline`] as `relation_extractor`, it finds the relations between the entities found there.
+
+    A row is one of [`IFAformerPipeline.__call__`] with a `head` and a `tail`, each one of
+
+    - `(start, end)` or a mapping with `start` and `end`, end exclusive: characters of a `text`, which fall on borders
+      of its words, or words of `tokens`;
+    - a string: the entity as it stands in the text (`tokens` are joined by one space), letter case and all, on borders
+      of words. It must occur there once.
+
+    The other arguments are the same, but for `explain`, `relation_types` and `threshold`.
+
+    The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
+    `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used),
+    and where there are any `crops` and `problems`, as for entities. It shows itself in a notebook.
+    """
+
+    @staticmethod
+    def check_model(model: Any) -> None:
+        """A model of another task is a ValueError."""
+        if hasattr(model, "crf") or not hasattr(model, "classifier"):
+            raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
+
+    def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
+        """`relation` and `score` of each row of a batch."""
+        return self.relations(rows, outputs.logits)
 
 
 def register_task(task: str, pipeline_class: type[Pipeline], model_class: type) -> None:
@@ -475,6 +193,7 @@ def register_task(task: str, pipeline_class: type[Pipeline], model_class: type) 
 
 
 register_task(TASK, IFAformerPipeline, AutoModelForTokenClassification)
+register_task(RELATION_TASK, IFAformerRelationPipeline, AutoModelForSequenceClassification)
 
 
-__all__ = ["IFAformerPipeline"]
+__all__ = ["IFAformerPipeline", "IFAformerRelationPipeline"]

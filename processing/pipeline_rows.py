@@ -1,5 +1,6 @@
 """What a row of the pipelines may be, and what is read of it: its words, its pictures and its crops."""
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,19 +9,16 @@ from numbers import Real
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import Dataset
-from transformers.utils import logging
 
 from .columns import CROP_COLUMNS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list, is_misnamed_image
 from .context import CONTEXT
-from .detectors import DetectedObject
 from .images import MAX_MEGAPIXELS, WRONG_TYPE, ImageError, full_size, load_image
 from .object_proposals import encode_crops
-from .problems import NO_UNICODE, Problem, ProblemError, shown
+from .problems import NO_UNICODE, Problem, ProblemError, shown, warn_once
 from .tokenizing import EncodedText, Words, join_words, row_words, split_words
 
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # Columns a row may have: what is read, and what the data sets have besides.
 KNOWN_COLUMNS = {
@@ -130,8 +128,8 @@ class PipelineRow:
             logger.warning(f"{self.place}: {problem}" if self.place else str(problem))
 
 
-class NumberedRows(Dataset):
-    """Any sequence of rows as a torch data set, each row with its number; for one that it cannot give, the error."""
+class NumberedRows:
+    """Any sequence of rows, each row with its number; for one that it cannot give, the error."""
 
     def __init__(self, rows: Any):
         self.rows = rows
@@ -179,8 +177,9 @@ def as_row(inputs: Any) -> Mapping[str, Any]:
         raise ProblemError(Problem(MISNAMED_IMAGE, misnamed[0]))
     unknown = inputs.keys() - KNOWN_COLUMNS
     if unknown:
-        logger.warning_once(
-            f"Columns that are not looked at: {_names(unknown)}. Pictures are read from {', '.join(PICTURE_COLUMNS)}."
+        warn_once(
+            logger,
+            f"Columns that are not looked at: {_names(unknown)}. Pictures are read from {', '.join(PICTURE_COLUMNS)}.",
         )
     return inputs
 
@@ -257,7 +256,7 @@ def read_row_pictures(
         row.report(Problem(NO_IMAGE, "crops"))
     images: dict[int, Image.Image] = {}  # by place in the row's list
     if sources and not (limits["image"] or boxes or pending):
-        logger.warning_once("The column image is not looked at, since the model takes no whole pictures.")
+        warn_once(logger, "The column image is not looked at, since the model takes no whole pictures.")
     else:
         used = _first(row, sources, max_images, "image")
         for place, source in enumerate(used):
@@ -279,9 +278,10 @@ def read_row_pictures(
     takes_crops = any(limits[column] for column in CROP_COLUMNS)
     if is_auto and takes_crops and not has_crops and not proposed_kinds and sources:
         done = "whole pictures alone" if limits["image"] else "the text alone"
-        logger.warning_once(
+        warn_once(
+            logger,
             f"No crops and no detector to find any: tagging by {done}. The model takes crops: name an aux_detector, "
-            "an rcnn_detector or both, or set crops='none'."
+            "an rcnn_detector or both, or set crops='none'.",
         )
     return pictures
 
@@ -349,7 +349,7 @@ def given_thresholds(given: Any, names: Collection[str], best: Mapping[str, floa
 
 
 def _as_object(box: Any) -> dict[str, Any]:
-    given = box._asdict() if isinstance(box, DetectedObject) else box if isinstance(box, Mapping) else {"box": box}
+    given = box._asdict() if hasattr(box, "_asdict") else box if isinstance(box, Mapping) else {"box": box}
     try:
         xmin, ymin, xmax, ymax = sides = [float(side) for side in islice(given["box"], 5)]
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last is torch's
@@ -392,7 +392,7 @@ def _own_crops(row: PipelineRow, column: str, limit: int, max_megapixels: float)
     """The row's own crops, where the model takes any; with the objects beside them where there is one for each."""
     sources = as_list(row.columns.get(column))
     if sources and limit == 0:
-        logger.warning_once(f"The column {column} is not looked at, since the model takes no crops of this kind.")
+        warn_once(logger, f"The column {column} is not looked at, since the model takes no crops of this kind.")
         return {}
     used = _first(row, sources, limit, column)
     loaded = [_load(row, source, max_megapixels, column, item) for item, source in enumerate(used)]

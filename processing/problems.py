@@ -1,9 +1,11 @@
 """What is wrong with a row or a picture, as a value. Sentences are made where they are printed."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 
@@ -67,6 +69,15 @@ def distinct_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def visible(name: str) -> str:
     """A name on one line, where characters that could hide or turn what stands beside it are escapes (`\\u202e`)."""
     return _INVISIBLE.sub(lambda character: character[0].encode("unicode_escape").decode(), name)
+
+
+@lru_cache(None)
+def warn_once(logger: logging.Logger, message: str) -> None:
+    """
+    Log a warning the first time that it comes. The library's own `warning_once` would need the library, which is not
+    there where a tagger runs without torch.
+    """
+    logger.warning(message)
 
 
 def check_at_least_one(**numbers: int | None) -> None:

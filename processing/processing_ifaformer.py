@@ -3,69 +3,155 @@
 import os
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
-import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
-from transformers.processing_utils import ProcessorMixin, Unpack
-from transformers.utils import logging
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils import PaddingStrategy, logging
 
-from .call_arguments import IFAformerProcessorKwargs, call_settings, check_fields
-from .collator import IFAformerDataCollator
-from .columns import CROP_KINDS, PICTURE_COLUMNS, PIXEL_MASKS
-from .context import add_contexts, context_features, pair_form, read_contexts
-from .entity_markers import encode_marked, mark_texts
-from .images import MAX_MEGAPIXELS, image_processor_of, picture_size, resized_pictures
-from .labels import (
-    TWITTER_TAGS,
-    align_labels,
-    answers_of,
-    check_labels,
-    decode_entities,
-    find_negative,
-    label_maps,
-    scheme_labels,
-    scored_positions,
-    word_scores,
-    word_tags,
-)
+from .base_processor import BaseProcessor
+from .collator import IFAformerDataCollator, pad_tokens
+from .images import MAX_MEGAPIXELS, image_processor_of
+from .labels import TWITTER_TAGS, answers_of
 from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file travels with this one)
-from .problems import Problem
-from .relation_pipeline import IFAformerRelationPipeline  # noqa: F401  (likewise)
-from .tokenizing import (
-    EncodedText,
-    batched_text,
-    encode_words,
-    longest_text,
-    per_text,
-    readable,
-    separate_words,
-    to_words,
-    token_features,
-    tower_config,
-)
+from .problems import check_at_least_one
+from .tokenizing import batched_text, longest_text, per_text, readable, separate_words, to_words, tower_config
 
 
 logger = logging.get_logger(__name__)
 
-# Options of the processor that are fields of the model's configuration too, under the same names. The two must agree.
-PICTURE_FIELDS = (
-    "use_whole_image",
-    "max_images",
-    "num_aux_crops",
-    "aux_crop_size",
-    "num_rcnn_crops",
-    "rcnn_crop_size",
-)
-SHARED_FIELDS = ("label_scheme", "word_shapes", *PICTURE_FIELDS)
-NO_CONTEXT_IN_DEEPKE = (
-    "The attention variant deepke pads all texts to one length, on which its results depend, and reads no context: "
-    "leave max_context_length out."
-)
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 
 
-class IFAformerProcessor(ProcessorMixin):
+class IFAformerTextKwargs(TypedDict, total=False):
+    """The arguments of a call that are about texts, named as tokenizers name them. None counts as not given."""
+
+    is_split_into_words: bool | None
+    padding: bool | str | PaddingStrategy | None
+    padding_side: str | None
+    truncation: bool | str | TruncationStrategy | None
+    max_length: int | None
+    return_tensors: str | None
+
+
+class IFAformerImagesKwargs(TypedDict, total=False):
+    """The arguments of a call that are about pictures, named as image processors name them, but for the sizes."""
+
+    resample: Any
+    do_rescale: bool | None
+    rescale_factor: float | None
+    do_normalize: bool | None
+    image_mean: list[float] | tuple[float, ...] | None
+    image_std: list[float] | tuple[float, ...] | None
+    return_tensors: str | None
+
+
+class IFAformerProcessorKwargs(ProcessingKwargs, total=False):
+    """The arguments of [`IFAformerProcessor.__call__`] beside the texts, the pictures and their labels."""
+
+    # The library's types have more, which would have no effect here.
+    text_kwargs: IFAformerTextKwargs  # type: ignore[misc]
+    images_kwargs: IFAformerImagesKwargs  # type: ignore[misc]
+    _defaults = {}  # type: ignore[misc]  # noqa: RUF012  (transformers 5.20 looks for it; annotated, it would be a key)
+
+
+KINDS = ("text_kwargs", "images_kwargs", "common_kwargs")
+NAMES = IFAformerTextKwargs.__annotations__ | IFAformerImagesKwargs.__annotations__
+
+
+@dataclass
+class CallSettings:
+    """
+    What the arguments of a call ask for.
+
+    Attributes:
+        processor: a copy of the one that is called, with the settings of this call.
+        collator: makes the batch.
+        is_split_into_words: whether the texts are words. None decides by their form.
+        padding: None pads tensors alone.
+        return_tensors: `"pt"`, `"np"` or None.
+    """
+
+    processor: Any
+    collator: IFAformerDataCollator
+    is_split_into_words: bool | None
+    padding: PaddingStrategy | None
+    return_tensors: str | None
+
+    def output(self, data: dict[str, list], number: int) -> BatchFeature:
+        """
+        What a call gives for the features of `number` examples. Texts of different lengths that make a tensor, but are
+        not to be padded, are a ValueError.
+        """
+        features = [{name: values[row] for name, values in data.items()} for row in range(number)]
+        if self.return_tensors is None:
+            if self.padding not in (None, PaddingStrategy.DO_NOT_PAD):
+                collator = self.collator
+                padded = pad_tokens(features, collator.pad_token_id, collator.padding_side, collator.max_length)
+                data = data | {name: values.tolist() for name, values in padded.items()}
+            return BatchFeature(data)
+        lengths = {len(ids) for ids in data["input_ids"]}
+        if self.padding == PaddingStrategy.DO_NOT_PAD and len(lengths) > 1:
+            raise ValueError(f"Texts of {sorted(lengths)} tokens make no tensor with padding=False.")
+        return BatchFeature(self.collator(features) if self.return_tensors == "pt" else self.collator.arrays(features))
+
+
+def call_settings(processor: Any, arguments: Mapping[str, Any]) -> CallSettings:
+    """The settings of a call of the processor. Arguments that are unknown, given twice or wrong are a ValueError."""
+    nested = {kind: arguments[kind] or {} for kind in KINDS if kind in arguments}
+    given = {*arguments, *(name for of_kind in nested.values() for name in of_kind)}
+    unknown = sorted(given.difference(NAMES, KINDS))
+    if unknown:
+        raise ValueError(f"Unknown arguments {unknown}; beside its own, a call takes {', '.join(sorted(NAMES))}.")
+    merged = processor._merge_kwargs(IFAformerProcessorKwargs, **{**arguments, **nested})
+    of_text, of_images = (
+        {name: value for name, value in merged[kind].items() if value is not None} for kind in KINDS[:2]
+    )
+    return_tensors = of_text.get("return_tensors")
+    if return_tensors not in (None, "pt", "np"):
+        raise ValueError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}.")
+    side = of_text.get("padding_side", processor.tokenizer.padding_side)
+    if side not in ("left", "right"):
+        raise ValueError(f"padding_side must be 'left' or 'right', got {side!r}.")
+    changed = copy(processor)
+    changed.image_processor = copy(processor.image_processor)
+    for name in of_images.keys() - {"return_tensors"}:
+        setattr(changed.image_processor, name, of_images[name])
+    padding, cut_length, padded_length = _lengths(processor, of_text)
+    changed.max_length = cut_length
+    collator = replace(changed.data_collator, max_length=padded_length, padding_side=side)
+    return CallSettings(changed, collator, of_text.get("is_split_into_words"), padding, return_tensors)
+
+
+def _lengths(processor: Any, of_text: dict[str, Any]) -> tuple[PaddingStrategy | None, int | None, int | None]:
+    """How texts are padded, the length at which they are cut, and the length to which they are padded."""
+    defaults = {"max_length": processor.max_length}
+    of_tokenizer = processor.tokenizer.init_kwargs
+    if of_tokenizer.get("padding") is not None:  # It was made to pad, perhaps to a length of its own.
+        defaults["padding"] = of_tokenizer["padding"]
+        defaults["max_length"] = processor.max_length or of_tokenizer.get("max_length")
+    of_text = defaults | of_text
+    padding = _strategy(PaddingStrategy, of_text.get("padding"), "longest", "do_not_pad")
+    truncation = _strategy(TruncationStrategy, of_text.get("truncation"), "longest_first", "do_not_truncate")
+    cuts = truncation != TruncationStrategy.DO_NOT_TRUNCATE
+    to_length = padding == PaddingStrategy.MAX_LENGTH or (padding is None and processor.pad_to_max_length)
+    max_length = of_text["max_length"]
+    if max_length is None and (to_length or (truncation and cuts)):
+        max_length = longest_text(processor.tokenizer)
+        if max_length is None and to_length:
+            raise ValueError("padding='max_length' needs a max_length, which the tokenizer does not know either.")
+    check_at_least_one(max_length=max_length)
+    return padding, max_length if cuts else None, max_length if to_length else None
+
+
+def _strategy(strategies: Any, given: Any, of_true: str, of_false: str) -> Any:
+    """One of the library's strategies, which may be given by name, or as a bool; None where nothing is given."""
+    return None if given is None else strategies({True: of_true, False: of_false}.get(given, given))
+
+
+class IFAformerProcessor(BaseProcessor, ProcessorMixin):
     """
     The processor of IFAformer: a tokenizer, and the image processor of a vision tower that is called with three sizes.
 
@@ -142,19 +228,9 @@ class IFAformerProcessor(ProcessorMixin):
         self.entity_markers = ("<s>", "</s>", "<o>", "</o>") if entity_markers is None else entity_markers
         self.tokenizer, self.max_word_bytes, self.word_shapes = tokenizer, max_word_bytes, word_shapes
         self.max_context_length, self.max_pair_length = max_context_length or None, max_pair_length
-        check_fields(self)
-        self.relations = None if relations is None else list(relations)
-        self.tags, self.entity_markers = list(self.tags), list(self.entity_markers)
-        self.negative_relation = find_negative(self.relations or [], negative_relation)
-        check_labels(self.tags, self.relations, label_scheme)
+        self.negative_relation = negative_relation
+        self.check()
         super().__init__(image_processor, tokenizer, **kwargs)
-
-    @property
-    def labels(self) -> list[str]:
-        """The model's labels in id order: the relations, or the tags in this processor's label scheme."""
-        if self.relations is not None:
-            return list(self.relations)
-        return scheme_labels(self.tags, self.label_scheme)
 
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs):
@@ -230,143 +306,6 @@ class IFAformerProcessor(ProcessorMixin):
             processor.add_entity_markers()
         return processor
 
-    @property
-    def config_fields(self) -> dict[str, Any]:
-        """
-        All that the configuration of this processor's model must have from it, as arguments of [`IFAformerConfig`]:
-        `SHARED_FIELDS`, `image_size` where it takes whole pictures, `id2label`, `label2id`, `vocab_size`, and with
-        relations the ids of the two opening markers.
-        """
-        fields = {name: getattr(self, name) for name in SHARED_FIELDS} | label_maps(self.labels)
-        if self.relations is not None:
-            fields["head_marker_token_id"], _, fields["tail_marker_token_id"], _ = self.marker_ids
-        if self.use_whole_image:
-            fields["image_size"] = picture_size(self.image_processor)
-        of_bytes = {} if self.max_word_bytes is None else {"max_word_bytes": self.max_word_bytes}
-        return fields | of_bytes | {"vocab_size": len(self.tokenizer)}
-
-    def for_model_of(self, config: Any) -> "IFAformerProcessor":
-        """
-        This processor, or a copy that cuts texts as a model of that configuration needs it: for relations, and in the
-        `deepke` variant, to what the text tower takes. Other models for entities read longer texts in windows, and
-        contexts within one window. A model that can read no contexts, where the processor does, is a ValueError.
-        """
-        if self.max_context_length:
-            return self._for_pairs_of(config)._for_texts_of(config)
-        return self._for_texts_of(config)
-
-    def _for_pairs_of(self, config: Any) -> "IFAformerProcessor":
-        if getattr(config, "attention_variant", None) == "deepke":
-            raise ValueError(NO_CONTEXT_IN_DEEPKE)
-        segments = getattr(config.text_config, "type_vocab_size", None)
-        segment = pair_form(self.tokenizer).segment if "token_type_ids" in self.tokenizer.model_input_names else 0
-        if segments is not None and segment >= segments:
-            raise ValueError(
-                f"A context stands in a second segment, and the text tower has {segments} (type_vocab_size). Leave "
-                "max_context_length out, or give the tower another one."
-            )
-        limits = [self.max_pair_length, getattr(config, "window_length", None) or config.max_text_length]
-        fitting = copy(self)
-        fitting.max_pair_length = min([limit for limit in limits if limit is not None], default=None)
-        return fitting
-
-    def _for_texts_of(self, config: Any) -> "IFAformerProcessor":
-        longest, limit = config.max_text_length, self.max_length
-        # The code that a checkpoint brings may be that of before, which has no windows.
-        has_windows = self.relations is None and getattr(config, "window_length", None) is not None
-        if has_windows or longest is None or (limit is not None and limit <= longest):
-            return self
-        fitting = copy(self)
-        fitting.max_length = longest
-        return fitting
-
-    def check_config(self, config: Any) -> None:
-        """Check that this processor fits a model of that configuration; a ValueError names all differences."""
-        kept_apart = ("id2label", "label2id", "vocab_size")
-        ours = {name: value for name, value in self.config_fields.items() if name not in kept_apart}
-        # A checkpoint may bring the code of before, whose configuration lacks these, and has no picture_size.
-        absent = {"word_shapes": False, "max_images": 1}
-        theirs = {name: getattr(config, name, absent.get(name)) for name in ours}
-        if "image_size" in ours:
-            theirs["image_size"] = getattr(config, "picture_size", ours["image_size"])
-        ours["labels"], theirs["labels"] = self.labels, list(config.id2label.values())
-        different = [
-            f"{name} is {value} in the processor, {theirs[name]} in the configuration"
-            for name, value in ours.items()
-            if theirs[name] != value
-        ]
-        if len(self.tokenizer) > (embedded := config.get_text_config().vocab_size):
-            different.append(f"the tokenizer has {len(self.tokenizer)} entries and the model embeds {embedded}")
-        if different:
-            raise ValueError(
-                f"Processor and model configuration differ: {'; '.join(different)}. Load the processor with the "
-                "model's fields, as in from_pretrained(folder, tags=[...]), or the model with processor.config_fields."
-            )
-
-    @property
-    def model_input_names(self) -> list[str]:
-        text = [*self.tokenizer.model_input_names, *(["crf_mask"] if self.relations is None else [])]
-        text += ["byte_ids"] if self.max_word_bytes is not None else []
-        text += ["word_shape_ids"] if self.word_shapes else []
-        taken = zip(PIXEL_MASKS.items(), self.picture_limits.values(), strict=True)
-        return [*text, *(name for names, number in taken if number for name in names)]
-
-    @property
-    def picture_limits(self) -> dict[str, int]:
-        """How many pictures of a row the model takes, by column; of crops those of all its pictures together."""
-        crops = {f"{kind}_crops": getattr(self, f"num_{kind}_crops") * self.max_images for kind in CROP_KINDS}
-        return {"image": self.max_images if self.use_whole_image else 0, **crops}
-
-    @property
-    def pixel_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """(3, height, width) of a picture or crop in each of the model's inputs."""
-        sizes = {"pixel_values": picture_size(self.image_processor)}
-        sizes |= {f"{kind}_pixel_values": getattr(self, f"{kind}_crop_size") for kind in CROP_KINDS}
-        return {name: (3, size, size) for name, size in sizes.items()}
-
-    @property
-    def pixel_settings(self) -> dict[str, Any]:
-        """All that decides the uint8 pixels of a row's pictures. Normalisation, which is a batch's, is no part."""
-        names = ("resample", "do_resize", "do_center_crop", "do_convert_rgb", "default_to_square")
-        return {
-            "image_processor": type(self.image_processor).__name__,
-            **{name: str(getattr(self.image_processor, name, None)) for name in names},
-            "pixel_shapes": self.pixel_shapes,
-            **{name: getattr(self, name) for name in (*PICTURE_FIELDS, "max_megapixels")},
-        }
-
-    @property
-    def data_collator(self) -> IFAformerDataCollator:
-        """The collator that pads and normalises as this processor does."""
-        images = self.image_processor
-        return IFAformerDataCollator(
-            pad_token_id=self.tokenizer.pad_token_id,
-            padding_side=self.tokenizer.padding_side,
-            max_length=self.max_length if self.pad_to_max_length else None,
-            pixel_scale=images.rescale_factor if images.do_rescale else 1.0,
-            image_mean=images.image_mean if images.do_normalize else (0.0, 0.0, 0.0),
-            image_std=images.image_std if images.do_normalize else (1.0, 1.0, 1.0),
-        )
-
-    def add_entity_markers(self) -> list[int]:
-        """
-        Make the four entity markers tokens of the tokenizer and return their ids. The model's embeddings must be
-        resized to `len(tokenizer)` with it. A ValueError names the markers that the tokenizer uses for something else.
-        """
-        taken = set(self.entity_markers) & set(self.tokenizer.special_tokens_map.values())
-        if taken:
-            raise ValueError(
-                f"The tokenizer uses {sorted(taken)} itself. Give the processor other entity_markers, for example "
-                "['<head>', '</head>', '<tail>', '</tail>']."
-            )
-        self.tokenizer.add_tokens(self.entity_markers, special_tokens=True)
-        return self.marker_ids
-
-    @property
-    def marker_ids(self) -> list[int]:
-        """Token ids of the four entity markers."""
-        return self.tokenizer.convert_tokens_to_ids(self.entity_markers)
-
     def __call__(
         self,
         text: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
@@ -434,129 +373,6 @@ class IFAformerProcessor(ProcessorMixin):
         words = [words for _, words, _ in to_words(texts, is_split, self.word_splitter)]
         encoded = readable(self.tokenize_pairs(words, given["heads"], given["tails"]))
         return self.text_features(self.with_contexts(encoded, given.get("context")))
-
-    def encode_text(self, texts: Sequence[Any], is_split_into_words: bool = False) -> list[EncodedText]:
-        """
-        Texts, split into words unless they are (see [`split_words`]), with their tokens. A text that gives no token is
-        a ProblemError with its number.
-        """
-        words = to_words(texts, is_split_into_words, self.word_splitter)
-        return readable(encode_words(self.tokenizer, words, self.max_length))
-
-    def tokenize_pairs(self, texts: Sequence[Sequence[str]], heads: list, tails: list) -> list[EncodedText]:
-        """
-        Texts as words with markers around their two entities, which are words too, and with their tokens, cut as
-        `max_length` asks, or with the problem of those that a relation model cannot be given. An entity that is no
-        span of words is a ProblemError with the number of its text.
-        """
-        marked = mark_texts(texts, heads, tails, self.entity_markers, self.label_scheme)
-        return encode_marked(self.tokenizer, marked, self.entity_markers, self.label_scheme, self.max_length)
-
-    def with_contexts(self, encoded: list[EncodedText], contexts: Sequence[Any] | None) -> list[EncodedText]:
-        """
-        Texts with their contexts behind them, see [`add_contexts`], where `max_context_length` says that contexts are
-        read. What is no context is a ProblemError with the number of its text.
-        """
-        if contexts is None or not any(contexts):
-            return encoded
-        if not self.max_context_length:
-            logger.warning_once("Contexts are not looked at, since the processor has no max_context_length.")
-            return encoded
-        limits = (self.max_length, self.max_pair_length, longest_text(self.tokenizer))
-        longest = min([limit for limit in limits if limit is not None], default=None)
-        reserved = [] if self.relations is None else self.marker_ids
-        settings = (self.max_context_length, longest, reserved, self.word_splitter)
-        return add_contexts(self.tokenizer, encoded, read_contexts(contexts), *settings)
-
-    def text_features(
-        self, encoded: list[EncodedText], word_labels: Sequence[Sequence[int | str]] | None = None
-    ) -> dict[str, list]:
-        """
-        Ids, masks and, with a tag or tag id of each word, labels: a list with an entry for each text. Labels that are
-        unknown or not one a word are a ValueError with the number of the text.
-        """
-        markers = () if self.relations is None else self.entity_markers
-        data = token_features(self.tokenizer, encoded, self.max_word_bytes, self.word_shapes, markers)
-        if self.max_context_length:
-            data |= context_features(self.tokenizer, encoded)
-        if self.relations is None:
-            data["crf_mask"] = [scored_positions(example.word_ids, self.label_scheme) for example in encoded]
-        if word_labels is not None:
-            data["labels"] = []
-            for row, (example, of_words) in enumerate(zip(encoded, word_labels, strict=True)):
-                try:
-                    labels = align_labels(of_words, example.words, example.word_ids, self.tags, self.label_scheme)
-                except ValueError as error:
-                    raise ValueError(f"Text {row} ({example.text!r:.80}): {error}") from error
-                data["labels"].append(labels)
-        return data
-
-    def encode_pictures(
-        self, pictures: Mapping[str, list], problems: list[tuple[int, Problem]] | None = None
-    ) -> dict[str, list]:
-        """
-        uint8 pixels of the pictures of several rows, by column, a list with an entry a row: (3, height, width) or None
-        of `image`, (number, 3, size, size) of crops, and of `image` too where `max_images` is above 1. More than the
-        model takes are a ValueError; a picture that cannot
-        be used is an ImageError, with the number of its row. If `problems` are given, such a picture counts as absent,
-        and the number of its row and its problem are added there.
-        """
-        data: dict[str, list] = {}
-        for column, (name, (_, size, _)) in zip(PICTURE_COLUMNS, self.pixel_shapes.items(), strict=True):
-            number = self.picture_limits[column]
-            if column in pictures and number:
-                settings = (column, number, size, self.max_megapixels)
-                pixels = resized_pictures(self.image_processor, pictures[column], *settings, problems)
-                is_single = column == "image" and self.max_images == 1
-                data[name] = [of[0] if len(of) else None for of in pixels] if is_single else pixels
-        return data
-
-    def post_process_entities(
-        self,
-        tag_ids: Any,
-        text: str | Sequence[str] | Sequence[Sequence[str]],
-        scores: Any = None,
-        is_split_into_words: bool | None = None,
-    ) -> list[list[dict]]:
-        """
-        The entities of each text, a list as [`decode_entities`] gives it. For a processor with relations a ValueError.
-
-        Args:
-            tag_ids: the model's `tag_ids` for these texts, (batch_size, seq_length).
-            text, is_split_into_words: what was given to the processor.
-            scores: (batch_size, seq_length), the probability of each tag, for example the CRF's marginals.
-        """
-        if self.relations is not None:
-            raise ValueError("This processor has relations: give the logits to post_process_relations().")
-        texts, is_split, _ = batched_text(text, is_split_into_words)
-        return [
-            self.entities_of(example, tag_ids[row], None if scores is None else scores[row])
-            for row, example in enumerate(self.encode_text(texts, is_split))
-        ]
-
-    def entities_of(self, example: EncodedText, tag_ids: Sequence[int], scores: Any = None) -> list[dict]:
-        """The entities of a text from the tag ids of its tokens and the probability of each."""
-        tags = word_tags(tag_ids, example.word_ids, len(example.words), dict(enumerate(self.labels)))
-        if scores is not None:
-            scores = word_scores(scores, example.word_ids, len(example.words))
-        return decode_entities(example.text, example.offsets, tags, scores)
-
-    def post_process_relations(self, logits: Any, allowed: Any = True) -> list[dict[str, Any]]:
-        """
-        The most probable relation of each text: dicts with `relation`, its name, and `score`, its softmax probability
-        among all. `logits` are the model's, a tensor or array (batch_size, number of relations). `allowed`, bools
-        of that shape, says which relations may be taken, at least one in each row. For logits of another shape, and
-        for a processor without relations, a ValueError.
-        """
-        if self.relations is None:
-            raise ValueError("This processor has no relations: give the tag ids to post_process_entities().")
-        logits, number = torch.as_tensor(logits), len(self.relations)
-        if logits.ndim != 2 or logits.shape[1] != number:
-            raise ValueError(f"logits must be of shape (batch_size, {number}), got {tuple(logits.shape)}.")
-        probabilities = logits.float().softmax(dim=-1)
-        best = probabilities.masked_fill(~torch.as_tensor(allowed, device=logits.device), -1).max(dim=-1)
-        answers = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [{"relation": self.relations[index], "score": score} for index, score in answers]
 
 
 __all__ = ["IFAformerProcessor"]

@@ -11,11 +11,11 @@ import regex
 from tokenizers import normalizers
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from .problems import Problem, ProblemError, shown
 
+
+NO_LIMIT = int(1e30)  # the `model_max_length` of a tokenizer that knows none
 
 NO_WORDS = "the text is empty, or white space and invisible characters are all it has"
 NO_TOKENS = "the text gives no token: the tokenizer drops all its characters, or max_length leaves no room"
@@ -28,6 +28,8 @@ def tower_config(checkpoint: str | os.PathLike, name: str) -> Any:
     The configuration of a checkpoint, or where the library does not know its type (IFAformer's own, as long as nobody
     has registered it) of its tower of that name: no code of the checkpoint is asked for.
     """
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig  # may be absent, see `warn_once`
+
     fields, _ = PreTrainedConfig.get_config_dict(checkpoint)
     if name in fields and fields.get("model_type") not in CONFIG_MAPPING:
         return AutoConfig.for_model(**fields[name])
@@ -45,9 +47,9 @@ def longest_text(tokenizer: Any, config: Any = None) -> int | None:
         # RoBERTa's positions start behind the padding index. A checkpoint of another type, which may have none, is
         # refused by the model's configuration.
         unused = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
-        limits.append(getattr(config, "max_position_embeddings", VERY_LARGE_INTEGER) - unused)
+        limits.append(getattr(config, "max_position_embeddings", NO_LIMIT) - unused)
     longest = min(limits)
-    return longest if longest < VERY_LARGE_INTEGER else None
+    return longest if longest < NO_LIMIT else None
 
 
 def check_tokenizer(tokenizer: Any) -> None:

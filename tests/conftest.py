@@ -186,6 +186,22 @@ def relation_checkpoint(make_config, make_processor, tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory):
+    """Folder of the model of `checkpoint`, exported."""
+    from modeling_ifaformer.exporting import export_model
+
+    return str(export_model(checkpoint, tmp_path_factory.mktemp("exported") / "model").folder)
+
+
+@pytest.fixture(scope="session")
+def exported_relations(relation_checkpoint, tmp_path_factory):
+    """Folder of the model of `relation_checkpoint`, exported."""
+    from modeling_ifaformer.exporting import export_model
+
+    return str(export_model(relation_checkpoint, tmp_path_factory.mktemp("exported") / "relations").folder)
+
+
 @pytest.fixture
 def before_step(monkeypatch):
     """`before_step(3, function)`: call the function before the third step of the next training."""

@@ -129,6 +129,11 @@ def offered(checkpoints: list[str]) -> dict[str, str]:
     return names
 
 
+def is_exported(name: str) -> bool:
+    """Whether it is the folder of a model that scripts/export.py has written."""
+    return Path(name, "export.json").is_file()
+
+
 def relation_model_name(given: str | None = None) -> str | None:
     """Hub name or folder of the relation model, see the head of this file; None where there is none."""
     return given or os.environ.get("RELATION_MODEL") or read_card().get("relation_model")
@@ -183,15 +188,20 @@ class Taggers:
             if task == ENTITY_TASK and self.relation_model is not None:
                 options["relation_extractor"] = self.load(self.relation_model, RELATION_TASK)
             try:
-                loaded = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
-                    task, model=name, trust_remote_code=True, **options
-                )
+                if is_exported(name):
+                    from processing.exported import load_exported  # which needs the project
+
+                    loaded = load_exported(name, **options)
+                else:
+                    loaded = pipeline(  # type: ignore[call-overload]  # knows the library's own tasks
+                        task, model=name, trust_remote_code=True, **options
+                    )
                 if not hasattr(loaded.processor, "max_megapixels"):
                     raise ValueError(
                         "Its code is older than the limit of pictures. Load it with a newer IFAformer and save it."
                     )
                 self._loaded[name, task] = loaded
-            except (OSError, ValueError) as reason:
+            except (ImportError, OSError, ValueError) as reason:
                 logger.exception("%s does not load", name)
                 raise error("This checkpoint does not load. The log of this page's server says why.") from reason
         return self._loaded[name, task]
@@ -204,7 +214,10 @@ class Taggers:
         "none", or what the pipeline takes as `explain`; `others` are more pictures.
         """
         row, model = read_row(text, [picture, *others], boxes), self.load(checkpoint)
-        variant = getattr(model.model.config, "attention_variant", None)  # which baselines have not
+        if explanation != "none" and is_exported(checkpoint):
+            raise error("An exported model cannot say what spoke for a name. Choose another setting.")
+        # Baselines have no variant, exported models are not asked.
+        variant = None if is_exported(checkpoint) else getattr(model.model.config, "attention_variant", None)
         if explanation == "attention" and variant in (None, "mkgformer"):
             raise error("The attention of this model cannot be shown. Choose another setting.")
         return answer_of(model, row, explain=None if explanation == "none" else explanation)

@@ -13,7 +13,7 @@ import transformers
 from tqdm import tqdm
 
 from hub_card.figures import png
-from processing import IFAformerPipeline
+from processing.base_pipeline import BasePipeline
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import JobError, on_main, process_state, writing
@@ -60,7 +60,7 @@ class BulkPrediction:
     """
 
     source: RowSource
-    tagger: IFAformerPipeline
+    tagger: BasePipeline
     batch_size: int = 32
     html: str | Path | None = None
     html_limit: int = 100
@@ -186,7 +186,7 @@ class BulkPrediction:
 
     def _write_for_annotation(self, output: Path) -> None:
         if self.annotation_path(output) is not None:
-            model = Path(self.tagger.model.name_or_path).name
+            model = Path(self.tagger.name_or_path).name
             write_annotation_file(self.source, output, self.to, model, self.least_certain)
 
     def _settings(self) -> dict[str, Any]:
@@ -253,7 +253,7 @@ class BulkPrediction:
             report.update(record["report"])
             articles += record["articles"]
         if self.html is not None:
-            title, model = " and ".join(self.found).capitalize(), Path(self.tagger.model.name_or_path).name
+            title, model = " and ".join(self.found).capitalize(), Path(self.tagger.name_or_path).name
             with replacing(self.html) as file:
                 file.write(results_page(title, model, articles, report, self.explain is not None))
         return report

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from datasets.fingerprint import Hasher
 
-from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
+from modeling_ifaformer.checkpoints.trained import MODELS_OF_TASKS, load_checkpoint, task_of
 from processing import IFAformerPipeline, IFAformerRelationPipeline
-from processing.detectors import ObjectDetector
-from processing.jobs.digests import checkpoint_digest, digest, tokenizer_digest
-from processing.object_proposals import ProposalOptions
+from processing.base_pipeline import BasePipeline
+from processing.exported import ExportedPipeline, is_exported, load_exported
+from processing.jobs.digests import checkpoint_digest, digest, files_digest, tokenizer_digest
+from processing.object_proposals import ObjectDetector, ProposalOptions
 
 
 # The methods of a pipeline whose time is measured, and the stage that each is a part of.
@@ -22,9 +23,9 @@ STAGES = {"_add_proposals": "detect", "forward": "tag", "postprocess": "tag"}
 
 def load_tagger(
     model: str, task: str | None = None, relation_model: str | None = None, device: Any = None, **options: Any
-) -> IFAformerPipeline:
+) -> BasePipeline:
     """
-    The pipeline of a trained model, by its name on the Hub or its folder.
+    The pipeline of a trained model, by its name on the Hub or its folder, or of an exported one.
 
     Args:
         task: `ner` or `re`, which the model must be for; None for any.
@@ -34,7 +35,10 @@ def load_tagger(
     Raises:
         ValueError, OSError: for a model that does not load, is for another task, or does not fit the other one.
         TypeError: for a relation model beside another one.
+        ImportError: for an exported model without a backend.
     """
+    if is_exported(model):
+        return _load_exported(model, task, relation_model, device, **options)
     loaded, processor = load_checkpoint(model, task)
     if relation_model is not None:
         extractor, its_processor = load_checkpoint(relation_model, "re")
@@ -43,14 +47,30 @@ def load_tagger(
     return pipeline_class(loaded, processor=processor, device=device, **options)
 
 
-def found_by(tagger: IFAformerPipeline) -> tuple[str, ...]:
+def _load_exported(
+    model: str, task: str | None, relation_model: str | None, device: Any, **options: Any
+) -> ExportedPipeline:
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f"{model} is an exported model, which runs on the CPU alone. Set the device to cpu.")
+    if relation_model is not None and not is_exported(relation_model):
+        raise ValueError(f"{model} is an exported model, so that {relation_model} must be exported too.")
+    tagger = load_exported(model, relation_model, **options)
+    if task not in (None, tagger.task):
+        raise ValueError(
+            f"{model} is {MODELS_OF_TASKS[tagger.task]} (task {tagger.task}), but {MODELS_OF_TASKS[str(task)]} (task "
+            f"{task}) is expected here. Name another model."
+        )
+    return tagger
+
+
+def found_by(tagger: BasePipeline) -> tuple[str, ...]:
     """What a pipeline finds, as [`PredictionReport`] names it: `entities`, `relations`, or both."""
     if task_of(tagger.processor) == "re":
         return ("relations",)
     return ("entities",) if tagger.relation_extractor is None else ("entities", "relations")
 
 
-def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
+def tagger_settings(tagger: BasePipeline) -> dict[str, Any]:
     """
     All of a pipeline that decides its results: names and contents of its models, and the options that it was made
     with. `model_content`, `relation_model_content` and `detectors` are digests.
@@ -63,9 +83,9 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
     }
     return {
         "task": task_of(tagger.processor),
-        "model": tagger.model.name_or_path,
+        "model": tagger.name_or_path,
         "model_content": _content_of(tagger),
-        "relation_model": extractor and extractor.model.name_or_path,
+        "relation_model": extractor and extractor.name_or_path,
         "relation_model_content": extractor and _content_of(extractor),
         "relation_types": tagger._postprocess_params.get("relation_types"),
         "thresholds": tagger._postprocess_params.get("thresholds"),
@@ -77,14 +97,18 @@ def tagger_settings(tagger: IFAformerPipeline) -> dict[str, Any]:
     }
 
 
-def _content_of(tagger: IFAformerPipeline) -> str:
+def _content_of(tagger: BasePipeline) -> str:
     """A digest of the model as it is in memory, which may have been trained since it was loaded, and its processor."""
+    if isinstance(tagger, ExportedPipeline):
+        files = sorted(str(path) for path in tagger.folder.iterdir() if path.is_file())
+        return digest(files_digest(files), tagger.graph.backend)
+    model = tagger.model  # type: ignore[attr-defined]  # of a pipeline of the library
     weights = {
         name: Hasher.hash_bytes([tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data])
-        for name, tensor in tagger.model.state_dict().items()
+        for name, tensor in model.state_dict().items()
     }
     return digest(
-        tagger.model.config.to_json_string(),
+        model.config.to_json_string(),
         tagger.processor.to_json_string(),
         tokenizer_digest(tagger.processor.tokenizer),
         weights,
@@ -92,7 +116,7 @@ def _content_of(tagger: IFAformerPipeline) -> str:
 
 
 @contextmanager
-def stage_seconds(tagger: IFAformerPipeline) -> Iterator[dict[str, float]]:
+def stage_seconds(tagger: BasePipeline) -> Iterator[dict[str, float]]:
     """
     Seconds of wall time of two stages of a pipeline while this is open: `detect` (crops are found and cut) and `tag`
     (the model, the CRF, entities and relations).

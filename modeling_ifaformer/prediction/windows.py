@@ -6,7 +6,7 @@ order of the rows. A window depends on the rows alone, so that batches are the s
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from processing import IFAformerPipeline
+from processing.base_pipeline import BasePipeline
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
 from processing.tagged_text import TaggedRow
@@ -48,7 +48,7 @@ def size_in_memory(columns: dict[str, Any]) -> int:
     return size
 
 
-def tag_window(window: Sequence[InputRow], tagger: IFAformerPipeline, batch_size: int) -> list[TaggedRow]:
+def tag_window(window: Sequence[InputRow], tagger: BasePipeline, batch_size: int) -> list[TaggedRow]:
     """
     The results of the rows in their order, see [`BulkPrediction.hand_over`]. Problems of a row without a text begin
     with its place, for nothing else says which row it is. Pictures in files of their own are named as the row names

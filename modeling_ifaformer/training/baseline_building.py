@@ -15,11 +15,12 @@ from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.configuration_baseline import SYSTEMS, VISION_MODEL_TYPES, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
+from processing.base_processor import SHARED_FIELDS
 from processing.context import CONTEXT, context_words, read_contexts
 from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
 from processing.features.word_vectors import read_word_vectors
 from processing.labels import answers_of
-from processing.processing_ifaformer import SHARED_FIELDS, IFAformerProcessor
+from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS, check_tokenizer
 
 

@@ -16,10 +16,11 @@ from modeling_ifaformer.modeling_ifaformer import (
     IFAformerForTokenClassification,
     IFAformerPreTrainedModel,
 )
+from processing.base_processor import NO_CONTEXT_IN_DEEPKE, SHARED_FIELDS
 from processing.features.tokenizer_training import train_wordpiece
 from processing.labels import answers_of
 from processing.problems import check_at_least_one
-from processing.processing_ifaformer import NO_CONTEXT_IN_DEEPKE, SHARED_FIELDS, IFAformerProcessor
+from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
 from .baseline_building import (

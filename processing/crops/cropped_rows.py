@@ -13,11 +13,10 @@ import torch
 from PIL import Image
 
 from processing.columns import CROP_KINDS, PICTURE_COLUMNS, as_list
-from processing.detectors import DetectedObject
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import picture_id
 from processing.jobs.processes import JobError
-from processing.object_proposals import ObjectProposer, ProposalOptions, encode_crops
+from processing.object_proposals import DetectedObject, ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
 from processing.rows.picture_files import NO_PICTURE, renumbered
 from processing.rows.row_features import is_list_column, with_objects

@@ -13,14 +13,20 @@ import torch
 import transformers
 
 from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list
-from processing.detectors import DetectedObject, is_zero_shot_checkpoint
 from processing.images import MAX_MEGAPIXELS, load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
 from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
-from processing.object_proposals import PhraseFinder, ProposalOptions, tag_types, types_of_relations
+from processing.object_proposals import (
+    DetectedObject,
+    PhraseFinder,
+    ProposalOptions,
+    is_zero_shot_checkpoint,
+    tag_types,
+    types_of_relations,
+)
 from processing.problems import check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
 from processing.rows.parquet_folder import Shards, cut_shards, write_shards

@@ -14,8 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from processing.detectors import DetectedObject
 from processing.images import full_size
+from processing.object_proposals import DetectedObject
 from processing.rendering import CROP_COLOURS
 
 from .html_page import CROP_KIND_NAMES

@@ -7,6 +7,7 @@ from transformers.utils import logging
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing import IFAformerPipeline
 from processing.labels import label_maps
+from processing.problems import warn_once
 
 
 @pytest.fixture
@@ -31,4 +32,5 @@ def tagger(make_model, make_processor):
 def warned_anew(caplog):
     """`caplog`, in which warnings that are given once a process are given whatever other tests did."""
     logging.warning_once.cache_clear()
+    warn_once.cache_clear()
     return caplog

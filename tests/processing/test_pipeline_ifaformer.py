@@ -20,9 +20,8 @@ from transformers import Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_ifaformer import IFAformerForRelationExtraction
-from processing import IFAformerPipeline, processing_ifaformer
+from processing import IFAformerPipeline, base_processor
 from processing.context import CONTEXT_CUT, WRONG_CONTEXT
-from processing.detectors import ObjectDetector
 from processing.explanations import NOT_FOLLOWED
 from processing.images import (
     DAMAGED,
@@ -35,7 +34,8 @@ from processing.images import (
     ImageError,
 )
 from processing.labels import decode_entities, scored_positions
-from processing.pipeline_ifaformer import CUT_OFF, TASK
+from processing.object_proposals import ObjectDetector
+from processing.pipeline_ifaformer import TASK
 from processing.pipeline_rows import (
     MISNAMED_IMAGE,
     NO_ROW,
@@ -45,7 +45,7 @@ from processing.pipeline_rows import (
     WRONG_TEXT,
 )
 from processing.problems import NO_UNICODE, Problem, ProblemError
-from processing.tokenizing import NO_WORDS, split_words, token_features
+from processing.tokenizing import CUT_OFF, NO_WORDS, split_words, token_features
 
 
 DEEPKE = {"label_scheme": "deepke", "use_whole_image": False}
@@ -319,7 +319,7 @@ def test_entities_are_found_without_what_is_glued_to_them(tagger, monkeypatch):
         tags = ["B-LOC" if text[start:end] == "Phoenix" else "O" for start, end in offsets]
         return decode_entities(text, offsets, tags, scores)
 
-    monkeypatch.setattr(processing_ifaformer, "decode_entities", decode)
+    monkeypatch.setattr(base_processor, "decode_entities", decode)
     texts = ["RT @a \u200bPhoenix🔥", "我在\ufeffPhoenix市", "so (Phoenix)! http://t.co/Phoenix", "Phoenix❤️‍🔥"]
     for text in texts:
         place = text.index("Phoenix")
@@ -520,7 +520,7 @@ def test_each_task_declares_its_pipeline(tagger, make_config, tmp_path):
     relations.save_pretrained(tmp_path / "re")
     assert json.loads((tmp_path / "re/config.json").read_text())["custom_pipelines"] == {
         "multimodal-relation-extraction": {
-            "impl": "relation_pipeline.IFAformerRelationPipeline",
+            "impl": "pipeline_ifaformer.IFAformerRelationPipeline",
             "pt": ["AutoModelForSequenceClassification"],
         }
     }

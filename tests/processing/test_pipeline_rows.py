@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from processing.detectors import DetectedObject
 from processing.images import EMPTY, NO_SUCH_FILE, ImageError
-from processing.object_proposals import encode_crops
+from processing.object_proposals import DetectedObject, encode_crops
 from processing.pipeline_rows import (
     NO_BOX,
     NO_CROPS,

@@ -11,11 +11,10 @@ from PIL import Image
 from processing import IFAformerPipeline, IFAformerProcessor
 from processing.crops.cropped_rows import CropFinder
 from processing.data import load_data
-from processing.detectors import DetectedObject, ObjectDetector
 from processing.features.prepare import prepare_features
 from processing.inspection.sample_page import row_html
 from processing.inspection.statistics import split_statistics, statistics_table
-from processing.object_proposals import ProposalOptions
+from processing.object_proposals import DetectedObject, ObjectDetector, ProposalOptions
 from processing.problems import Problem
 from processing.rows import is_list_column
 from processing.rows.picture_files import NO_PICTURE

@@ -306,8 +306,8 @@ def _relation(relation: Any, spans: list[Row]) -> tuple[Any, Any, Any]:
 
 def _given_pair(row: Row, row_id: str, names: LabelNames, word_splitter: str) -> LabelledRow:
     # Torch takes seconds to import, and data with entities do not need it.
+    from processing.base_relation_pipeline import given_pair
     from processing.pipeline_rows import PipelineRow
-    from processing.relation_pipeline import given_pair
 
     relation = given_label(row["relation"], "relation", names.relations)
     tokens = row.get("tokens")

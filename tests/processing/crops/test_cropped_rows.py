@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 
 from processing.crops.cropped_rows import CropFinder, read_picture
-from processing.detectors import DetectedObject, ObjectDetector
 from processing.images import DIRECTORY, EMPTY, NO_SUCH_FILE
 from processing.jobs.processes import JobError
-from processing.object_proposals import ProposalOptions
+from processing.object_proposals import DetectedObject, ObjectDetector, ProposalOptions
 from processing.problems import Problem
 from processing.rows.row_features import ner_features, with_objects
 

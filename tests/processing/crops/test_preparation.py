@@ -15,12 +15,11 @@ from filelock import FileLock
 from PIL import Image
 
 from processing.crops import preparation, prepare_crops
-from processing.detectors import ObjectDetector
 from processing.images import NO_SUCH_FILE, load_image
 from processing.jobs import output_folder
 from processing.jobs.processes import JobError
 from processing.labels import TWITTER_TAGS
-from processing.object_proposals import ProposalOptions, label_phrases
+from processing.object_proposals import ObjectDetector, ProposalOptions, label_phrases
 from processing.rows.row_features import ner_features, re_features
 
 

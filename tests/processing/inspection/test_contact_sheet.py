@@ -5,9 +5,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from processing.detectors import DetectedObject
 from processing.inspection import contact_sheet as module
 from processing.inspection.contact_sheet import CROP_KIND_NAMES, SheetEntry, contact_sheet
+from processing.object_proposals import DetectedObject
 from processing.rendering import CROP_COLOURS
 
 

@@ -1,4 +1,4 @@
-"""The pipeline for relations: texts with two entities and their pictures in, the relation of the two out."""
+"""What a pipeline for relations does with rows and answers, whatever its model runs in."""
 
 import json
 import os
@@ -9,18 +9,15 @@ from operator import index, itemgetter
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification
-
+from .base_pipeline import BasePipeline
 from .context import CONTEXT, CONTEXT_CUT
 from .object_proposals import types_of_relations
-from .pipeline_ifaformer import IFAformerPipeline, register_task
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError, distinct_keys, shown
 from .tagged_text import TaggedRelation
 from .tokenizing import EncodedText, same_text
 
 
-RELATION_TASK = "multimodal-relation-extraction"
 SAME_WORDS = "head and tail are the same words, but a relation is one of two entities"
 NOT_AN_ENTITY = (
     "an entity is given as it stands in the text, or as (start, end), end exclusive, in characters of a text or words "
@@ -40,34 +37,11 @@ MAX_PAIRS = 132
 PAIRS_AT_ONCE = 32
 
 
-class IFAformerRelationPipeline(IFAformerPipeline):
+class BaseRelationPipeline(BasePipeline):
     """
-    The pipeline for multimodal relation extraction: the relation of two entities in each text, with its picture.
-
-        extractor = pipeline("multimodal-relation-extraction", model="user/name", trust_remote_code=True)
-        extractor({"text": "Jordan met Paris", "head": (0, 6), "tail": (11, 16), "image": "photo.jpg"})
-
-    Given to [`IFAformerPipeline`] as `relation_extractor`, it finds the relations between the entities found there.
-
-    A row is one of [`IFAformerPipeline.__call__`] with a `head` and a `tail`, each one of
-
-    - `(start, end)` or a mapping with `start` and `end`, end exclusive: characters of a `text`, which fall on borders
-      of its words, or words of `tokens`;
-    - a string: the entity as it stands in the text (`tokens` are joined by one space), letter case and all, on borders
-      of words. It must occur there once.
-
-    The other arguments are the same, but for `explain`, `relation_types` and `threshold`.
-
-    The result for a row is a dict: `relation`; `score`, its probability; `head` and `tail`, each `word`, `start` and
-    `end` in characters as entities have them. With `on_error="report"` it is `text`, that (where the row can be used),
-    and where there are any `crops` and `problems`, as for entities. It shows itself in a notebook.
+    A mixin with all of a pipeline for relations that needs neither torch nor transformers, as [`BasePipeline`] is for
+    entities.
     """
-
-    @staticmethod
-    def check_model(model: Any) -> None:
-        """A model of another task is a ValueError."""
-        if hasattr(model, "crf") or not hasattr(model, "classifier"):
-            raise ValueError(f"{type(model).__name__} finds no relations: the pipeline needs a model for them.")
 
     def check_pictures(self, processor: Any) -> None:
         """
@@ -117,10 +91,10 @@ class IFAformerRelationPipeline(IFAformerPipeline):
         encoded = self.processor.tokenize_pairs([row.words for row in rows], heads, tails)
         return self._with_contexts(encoded, rows)
 
-    def _answers(self, rows: list[Any], inputs: dict[str, Any], outputs: Any, explain: str | None) -> list:
-        """`relation` and `score` of each row of a batch."""
+    def relations(self, rows: list[Any], logits: Any) -> list[dict[str, Any]]:
+        """`relation` and `score` of each row of a batch, of logits (batch_size, number of relations)."""
         every = [True] * len(self.processor.relations)
-        return self.processor.post_process_relations(outputs.logits, [row.allowed or every for row in rows])
+        return self.processor.post_process_relations(logits, [row.allowed or every for row in rows])
 
     def _result(self, row: PipelineRow, answer: Any, on_error: str) -> TaggedRelation:
         result = TaggedRelation({} if on_error == "raise" else {"text": row.text})
@@ -185,7 +159,7 @@ class IFAformerRelationPipeline(IFAformerPipeline):
                 {name: values[index] for name, values in texts.items()} | row.features
                 for index, (row, *_) in enumerate(some)
             ]
-            outputs = self.forward({"rows": [row for row, *_ in some], "inputs": self._collator(features)})
+            outputs = self.forward({"rows": [row for row, *_ in some], "inputs": self.batch_of(features)})
             for (row, head, tail, _), answer in zip(some, outputs["answers"], strict=True):
                 if answer["relation"] != self.processor.negative_relation:
                     row.relations.append({"head": head, "tail": tail, **answer})
@@ -324,8 +298,3 @@ def _words_between(row: PipelineRow, start: int, end: int, name: str = "entity")
 def _entity(row: PipelineRow, start: int, end: int) -> dict[str, Any]:
     start, stop = row.offsets[start][0], row.offsets[end - 1][1]
     return {"word": (row.text or "")[start:stop], "start": start, "end": stop}
-
-
-register_task(RELATION_TASK, IFAformerRelationPipeline, AutoModelForSequenceClassification)
-
-__all__ = ["IFAformerRelationPipeline"]

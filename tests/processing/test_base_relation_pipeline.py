@@ -11,12 +11,7 @@ from transformers import pipeline
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
 from processing import IFAformerPipeline, IFAformerRelationPipeline
-from processing.context import CONTEXT_CUT
-from processing.entity_markers import NO_ROOM, NOT_ONCE
-from processing.labels import label_maps
-from processing.pipeline_ifaformer import CUT_OFF
-from processing.problems import Problem, ProblemError
-from processing.relation_pipeline import (
+from processing.base_relation_pipeline import (
     MANY_PAIRS,
     NO_WHOLE_WORDS,
     NO_WORDS_THERE,
@@ -24,6 +19,11 @@ from processing.relation_pipeline import (
     SAME_WORDS,
     better_directions,
 )
+from processing.context import CONTEXT_CUT
+from processing.entity_markers import NO_ROOM, NOT_ONCE
+from processing.labels import label_maps
+from processing.problems import Problem, ProblemError
+from processing.tokenizing import CUT_OFF
 
 
 RELATIONS = ["member_of", "None", "peer", "held_on"]
@@ -440,7 +440,7 @@ def test_pairs_of_several_texts_share_a_pass(extractor, make_tagger, monkeypatch
 
 
 def test_pairs_that_cannot_be_looked_at_are_told(extractor, make_tagger, monkeypatch):
-    monkeypatch.setattr("processing.relation_pipeline.MAX_PAIRS", 12)
+    monkeypatch.setattr("processing.base_relation_pipeline.MAX_PAIRS", 12)
     monkeypatch.setattr(extractor.processor, "max_length", 7)
     tagger = make_tagger(relation_extractor=extractor)
     result = tagger("Jordan met Paris in New York City")

@@ -9,6 +9,7 @@ The towers are BERT-base and CLIP ViT-B/32 with random weights. These are the pa
     data       Preparing features and reading them, against opening every picture anew.
     forward    Forward passes in times the cost of BertModel's, and their share of the machine's peak.
     inference  Tweets a second from prepared features to tags, against the published way.
+    exported   The same with exported models, in every format and precision.
     training   Training steps against the published way, and reading against training.
     crf        Viterbi decoding and the likelihood, against pytorch-crf.
     systems    Training steps and inference of the rows of the table of systems, against BERT-CRF.
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 
 # By the name of each, the module of benchmarks/ that has its function `measure_NAME`.
 PARTS = {"data": "data", **dict.fromkeys(("forward", "inference", "training", "crf"), "models")}
-PARTS |= {"systems": "systems", "start": "commands", "processes": "commands", "growth": "growth"}
+PARTS |= {
+    "exported": "exported",
+    "systems": "systems",
+    "start": "commands",
+    "processes": "commands",
+    "growth": "growth",
+}
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The graph of an exported model, in onnxruntime or in OpenVINO: arrays in, arrays out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Graph:
     def __init__(
         self,
         folder: Path,
-        inputs: Mapping[str, list[int | None]],
+        inputs: Mapping[str, Sequence[int | None]],
         backend: str | None = None,
         precision: str = "f32",
         num_threads: int | None = None,

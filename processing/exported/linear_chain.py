@@ -6,7 +6,9 @@ are brought to the front of their row first, and rows are laid out as (L, K, B),
 leading axis.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +31,12 @@ class LinearChain:
     transitions: np.ndarray
     end: np.ndarray
     temperature: float = 1.0
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "LinearChain":
+        """The CRF that an export noted, by the names of the arguments."""
+        scores = {name: np.array(facts[name], np.float32) for name in ("start", "transitions", "end")}
+        return cls(**scores, temperature=facts["temperature"])
 
     def best_tags(self, emissions: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """

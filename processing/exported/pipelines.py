@@ -69,9 +69,7 @@ class ExportedPipeline(BasePipeline):
         self.config = SimpleNamespace(**facts["model"])
         self.take_extractor(relation_extractor, self.processor)
         self.graph = Graph(self.folder, facts["inputs"], backend, precision or facts["precision"], num_threads)
-        crf = facts.get("crf") or {}
-        scores = {name: np.array(values, np.float32) for name, values in crf.items() if name != "temperature"}
-        self.crf = LinearChain(**scores, temperature=crf["temperature"]) if crf else None
+        self.crf = LinearChain.of(facts["crf"]) if "crf" in facts else None
         self.proposer = ObjectProposer()
         self._preprocess_params, self._forward_params, self._postprocess_params = self._sanitize_parameters(**options)
 

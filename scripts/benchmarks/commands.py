@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import BertModel
 
+from modeling_ifaformer.exporting import export_model
+
 from .measuring import compare, summary
 from .work import Work
 
@@ -33,6 +35,16 @@ with torch.inference_mode():
     inputs = processor(text=text, images=picture, aux_crops=[picture], return_tensors="pt")
     print(processor.post_process_entities(model(**inputs).tag_ids, text))
 """
+# In which torch is as if it were not installed.
+PREDICT_EXPORTED = """
+import sys
+sys.modules.update(dict.fromkeys(["torch", "transformers"]))
+from PIL import Image
+from processing.exported import load_exported
+tagger = load_exported(sys.argv[1])
+picture = Image.new("RGB", (128, 128), "teal")
+print(tagger({"text": "so Phoenix is all over my timeline again", "image": picture, "aux_crops": [picture]}))
+"""
 SCRIPTS = Path(__file__).resolve().parents[1]
 STEPS = 8
 
@@ -45,12 +57,20 @@ def measure_start(work: Work) -> dict[str, Any]:
         BertModel(work.bert_config()).save_pretrained(bert)
         work.ifaformer().save_pretrained(ifaformer)
         work.processor.save_pretrained(ifaformer)
+        exported = export_model(ifaformer, os.path.join(folder, "exported"))
         program = partial(python, "-c", HF_HUB_OFFLINE="1")
         runs = {
             baseline: (1, partial(program, LOAD_BERT, bert)),
             "IFAformer, import to first prediction": (1, partial(program, PREDICT, ifaformer)),
+            "IFAformer exported, the same without torch": (
+                1,
+                partial(program, PREDICT_EXPORTED, str(exported.folder)),
+            ),
         }
-        return {"comparison": compare(runs, baseline, work.options.repeats, "starts")}
+        return {
+            "seconds_of_export": exported.seconds,
+            "comparison": compare(runs, baseline, work.options.repeats, "starts"),
+        }
 
 
 def measure_processes(work: Work) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Measure exported models: tweets a second from prepared features to tags, in every format and precision."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from modeling_ifaformer.exporting.export import model_facts
+from modeling_ifaformer.exporting.graph import graph_inputs, write_onnx
+from modeling_ifaformer.exporting.precision import quantize_onnx, quantize_openvino, to_openvino
+from processing.exported.graphs import ONNX_FILE, OPENVINO_FILE, Graph
+from processing.exported.linear_chain import LinearChain
+
+from .measuring import Call, compare
+from .models import IFAFORMER, PUBLISHED
+from .published import PublishedTagger, with_pictures
+from .work import Work, by_size, run_batches
+
+
+# By name, the format, whether its numbers are of 8 bits, and the precision of products.
+VARIANTS = {
+    "onnxruntime, float32": (ONNX_FILE, False, "f32"),
+    "onnxruntime, 8-bit weights": (ONNX_FILE, True, "f32"),
+    "OpenVINO, float32": (OPENVINO_FILE, False, "f32"),
+    "OpenVINO, bfloat16": (OPENVINO_FILE, False, "bf16"),
+    "OpenVINO, 8 bits": (OPENVINO_FILE, True, "f32"),
+}
+CALIBRATION_BATCHES = 8
+
+
+def measure_exported(work: Work) -> dict[str, Any]:
+    """
+    Tagging by exported models, one thread each, against the published way from rows to tags, and against the model in
+    torch: without whole pictures, which the published way never looks at, and with them.
+    """
+    padded, published = work.padded_texts(), work.placed(PublishedTagger(work))
+    calls: dict[str, Call] = {PUBLISHED: lambda: run_batches(published, with_pictures(work, padded))}
+    with tempfile.TemporaryDirectory() as folder:
+        for told, whole, features in (
+            ("", False, work.features),
+            (", whole pictures too", True, work.whole_features),
+        ):
+            model, ordered = work.ifaformer(use_whole_image=whole), by_size(features)
+            calls[f"{IFAFORMER} in torch{told}"] = partial(tag_in_torch, work, model, ordered)
+            for name, tag in variants(work, model, ordered, Path(folder, f"whole_{whole}")).items():
+                calls[f"{name}{told}"] = tag
+        runs = {name: (len(work.sample), call) for name, call in calls.items()}
+        return {"comparison": compare(runs, PUBLISHED, work.options.repeats, "tweets")}
+
+
+def tag_in_torch(work: Work, model: Any, features: Dataset) -> None:
+    run_batches(model, work.read(features))
+
+
+def variants(work: Work, model: Any, features: Dataset, folder: Path) -> dict[str, Call]:
+    """By name, what tags the features with the model as a graph."""
+    inputs = graph_inputs(model.config, work.processor.tokenizer.model_input_names)
+    chain = LinearChain.of(model_facts(model, work.processor, inputs)["crf"])
+    calls: dict[str, Call] = {}
+    for name, (file, is_quantized, precision) in VARIANTS.items():
+        place = folder / name
+        place.mkdir(parents=True)
+        write_onnx(model, inputs, place / ONNX_FILE)
+        if file == OPENVINO_FILE:
+            to_openvino(place / ONNX_FILE, place / OPENVINO_FILE)
+            for onnx in place.glob(f"{ONNX_FILE}*"):
+                onnx.unlink()
+        if is_quantized and file == OPENVINO_FILE:
+            plain = Graph(place, inputs, num_threads=1)
+            fed = [
+                plain.feed(batch) for batch, _ in zip(arrays(work, features), range(CALIBRATION_BATCHES), strict=False)
+            ]
+            quantize_openvino(place / OPENVINO_FILE, fed)
+        elif is_quantized:
+            quantize_onnx(place / ONNX_FILE)
+        calls[name] = partial(tag, work, Graph(place, inputs, precision=precision, num_threads=1), chain, features)
+    return calls
+
+
+def arrays(work: Work, features: Dataset) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of features as arrays."""
+    size, collator = work.options.batch_size, work.processor.data_collator
+    for first in range(0, len(features), size):
+        rows = features.select(range(first, min(first + size, len(features))))
+        yield collator.arrays(list(rows))
+
+
+def tag(work: Work, graph: Graph, chain: LinearChain, features: Dataset) -> None:
+    for batch in arrays(work, features):
+        chain.best_tags(graph(batch), batch["crf_mask"])

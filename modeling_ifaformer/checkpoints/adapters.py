@@ -186,12 +186,12 @@ def adapter_base(folder: str, text_model: str | None = None, vision_model: str |
             [`check_adaptable`].
     """
     config: Any = AutoConfig.from_pretrained(folder)
-    sources = {"text_model": text_model, "vision_model": vision_model}
-    check_adaptable({}, **sources, text_attends_vision=config.text_attends_vision)
+    looks = config.text_attends_vision
+    check_adaptable({}, text_model=text_model, vision_model=vision_model, text_attends_vision=looks)
     base = getattr(modeling_ifaformer, (config.architectures or [""])[0])(config)
-    for tower in ("text", "vision"):
-        if sources[f"{tower}_model"] is not None:
-            load_tower(base.towers()[tower], tower, sources[f"{tower}_model"])
+    for tower, source in (("text", text_model), ("vision", vision_model)):
+        if source is not None:
+            load_tower(base.towers()[tower], tower, source)
     return base
 
 

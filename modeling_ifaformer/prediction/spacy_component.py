@@ -62,7 +62,7 @@ class EntityTagger(Pipe):
     ):
         check_at_least_one(batch_size=batch_size)
         self.name, self.overwrite_ents, self.batch_size = name, overwrite_ents, batch_size
-        options = {} if threshold is None else {"threshold": threshold}
+        options: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
         self.tagger = load_tagger(model, "ner", device=device, **options)
         set_extensions()
 
@@ -97,11 +97,11 @@ class EntityTagger(Pipe):
             except Exception as error:  # spaCy's way: the handler decides about every error
                 handle(self.name, self, docs, error)
                 continue
-            for doc, error in zip(docs, errors, strict=True):
-                if error is None:
+            for doc, problem in zip(docs, errors, strict=True):
+                if problem is None:
                     yield doc
                 else:
-                    handle(self.name, self, [doc], error)
+                    handle(self.name, self, [doc], problem)
 
     def _tag(self, docs: list[Doc]) -> list[ProblemError | None]:
         """Set the entities of those docs that can be tagged; of each doc why it cannot."""

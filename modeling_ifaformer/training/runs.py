@@ -212,8 +212,8 @@ def train_runs(
         MemoryError: where a device's memory does not suffice; it says what to do.
         OSError: where a checkpoint or the model cannot be written.
         ValueError: for a row that cannot be used; for training arguments that would change the loss, see
-            [`check_loss`], or choose the best epoch by a metric that there is not; for a run
-            that was begun with other settings; where no trial of a search came to its end.
+            [`check_loss`], or choose the best epoch by a metric that there is not; for adapters with FSDP or
+            DeepSpeed; for a run that was begun with other settings; where no trial of a search came to its end.
     """
     with released(runs[0].claims):
         arguments = runs[0].arguments
@@ -278,6 +278,11 @@ def train_runs(
                 write_json(settings, Path(str(run.arguments.output_dir)) / SETTINGS)
             try:
                 trainer = make_trainer(run.arguments, model=model)
+                if has_adapters(model) and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+                    raise ValueError(
+                        "Adapters (lora) cannot be merged into a model that FSDP or DeepSpeed has cut up. Launch with "
+                        "scripts/accelerate/ddp_8_gpus.yaml, which leaves it whole, or leave lora out."
+                    )
                 run.results = _train(run, trainer, splits, facts)
             except torch.OutOfMemoryError as error:
                 raise MemoryError(
@@ -354,11 +359,12 @@ def _train(
     finally:
         stop.restore_signals()
     seconds = stopwatch.seconds  # without those of scoring
-    num_trained: int = trainer.model.num_parameters(only_trainable=True)
+    model: Any = trainer.model
+    num_trained = model.num_parameters(only_trainable=True)  # before these are merged into the others
     adapter_folder = Path(str(run.arguments.output_dir), FOLDER)
     if trainer.is_world_process_zero():
         shutil.rmtree(adapter_folder, ignore_errors=True)  # of an earlier run
-    if has_adapters(trainer.model):
+    if has_adapters(model):
         _save_or_explain(lambda: trainer.save_and_merge_adapters(adapter_folder))
     trainer.compute_metrics = None
     trainer.preprocess_logits_for_metrics = logits_and_answers  # type: ignore[assignment]
@@ -370,7 +376,7 @@ def _train(
     # Before the model is saved with its temperature.
     calibration = calibrate(trainer.model, splits, predictions, metrics)
     _save_or_explain(trainer.save_model)
-    model: Any = trainer.model
+    model = trainer.model
     unused = None if model.config.text_attends_vision else model.towers().get("vision")
     log_history = trainer.state.log_history
     results = {

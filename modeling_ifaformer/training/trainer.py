@@ -212,10 +212,11 @@ class IFAformerTrainer(Trainer):
         Save the adapters of peft alone, and go on with the model that they are merged into: in the place of the one
         with adapters it is evaluated and saved. `train` cannot be called afterwards.
         """
+        adapted: Any = self.model
         if self.args.should_save:
-            self.model.save_pretrained(str(folder))
+            adapted.save_pretrained(str(folder))
             Path(folder, "README.md").unlink(missing_ok=True)  # A form to fill in; the run has a card.
-        self.model = merge_adapters(self.model)
+        self.model = merge_adapters(adapted)
         # With the precision of the training, which accelerate gave to the model around it.
         self.model_wrapped = self.accelerator.prepare_model(self.model, evaluation_mode=True)
 

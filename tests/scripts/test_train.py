@@ -172,6 +172,11 @@ def test_what_ends_a_training_is_the_last_line(run_here, before_step, happens, m
         (("--text_config", '{"hidden_size": 24, "num_attention_heads": 5}'), "of the text tower must be a multiple"),
         (("--vision_config", '{"image_size": "wide"}', "--max_seq_length", "9"), "'image_size' expected"),
         (("--task", "re"), "These data are for the task ner"),
+        (("--lora", "true"), "without text_model and vision_model these are random"),
+        (
+            ("--lora", "true", "--lora_rank", "0", "--text_attends_vision", "false"),
+            "lora_rank) must be at least 1, got 0",
+        ),
     ],
 )
 def test_runs_that_make_no_sense(run_here, more, message):

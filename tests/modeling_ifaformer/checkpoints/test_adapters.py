@@ -22,6 +22,7 @@ from modeling_ifaformer.checkpoints.adapters import (
     lora_config,
     merge_adapters,
 )
+from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from processing import IFAformerPipeline
 from processing.labels import label_maps
 from processing.processing_ifaformer import IFAformerProcessor
@@ -195,6 +196,10 @@ def test_the_base_of_a_run_s_adapter(make_model, processor, make_inputs, tmp_pat
     assert loaded.crf.temperature == 1.5
     with pytest.raises(ValueError, match=r"without vision_model these are random"):
         adapter_base(str(run), text_model=str(tmp_path / "start"))
+    with pytest.raises(
+        OSError, match=r"adapter: the folder holds an adapter alone; the merged model is in the folder"
+    ):
+        load_checkpoint(str(run / "adapter"))
 
 
 def test_the_adapter_of_a_run_is_shared_with_its_model(checkpoint, tmp_path):
@@ -248,3 +253,27 @@ def test_what_cannot_be_adapted(make_model, make_config, processor, checkpoint):
             lora_config(make_model(), processor, target_modules=names)
     with pytest.raises(ValueError, match=r"an IFAformer with a head \(.*\), got IFAformerModel"):
         lora_config(IFAformerModel(make_config()), processor)
+
+
+def test_peft_opens_a_saved_base_with_its_adapter_where_the_project_is_not_installed(
+    checkpoint, make_inputs, run_without_project, tmp_path
+):
+    """A base that was opened from a folder or the Hub is named in the adapter; its code comes with it."""
+    base = AutoModelForTokenClassification.from_pretrained(checkpoint)
+    adapted = with_adapters(base, IFAformerProcessor.from_pretrained(checkpoint))
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    inputs = {**make_inputs(), "crf_mask": make_inputs()["attention_mask"].bool()}
+    torch.save(inputs, tmp_path / "inputs.pt")
+    printed = run_without_project(
+        f"""
+import torch
+from peft import AutoPeftModelForTokenClassification
+model = AutoPeftModelForTokenClassification.from_pretrained({str(tmp_path / "adapter")!r}, trust_remote_code=True)
+with torch.no_grad():
+    outputs = model(**torch.load({str(tmp_path / "inputs.pt")!r}))
+print(outputs.tag_ids.tolist())
+""",
+        cwd=tmp_path,
+    ).stdout
+    with torch.no_grad():
+        assert printed.strip().splitlines()[-1] == str(adapted.eval()(**inputs).tag_ids.tolist())

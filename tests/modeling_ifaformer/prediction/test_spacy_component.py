@@ -5,7 +5,7 @@ import spacy
 from PIL import Image
 from spacy.tokens import Doc
 
-import ifaformer_commands.spacy_factory  # noqa: F401  (registers the component, as the entry point does)
+import ifaformer_commands.options.spacy_factory  # noqa: F401  (registers the component, as the entry point does)
 from modeling_ifaformer.prediction import load_tagger
 from modeling_ifaformer.prediction.spacy_component import row_of
 from processing.problems import ProblemError

@@ -17,7 +17,13 @@ from pathlib import Path
 
 from ifaformer_commands.options.command_line import option, parse_arguments, this_command, user_errors
 from ifaformer_commands.options.data_options import TASKS, DataSourceArguments
-from ifaformer_commands.options.model_options import ModelArguments, ReadingArguments, TowerArguments, fill
+from ifaformer_commands.options.model_options import (
+    AdapterArguments,
+    ModelArguments,
+    ReadingArguments,
+    TowerArguments,
+    fill,
+)
 
 
 FIRST = ["dataset", "data_dir", "task", "text_model", "vision_model", "model", "output_dir", "num_train_epochs"]
@@ -50,13 +56,14 @@ class RunArguments:
     search_space: dict | None = option("The training options to try, as JSON: each has a list of values or bounds.")
 
 
-GROUPS = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, RunArguments)  # and those of the Trainer
+# and those of the Trainer
+GROUPS = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, AdapterArguments, RunArguments)
 
 
 def main() -> None:
     from modeling_ifaformer import training
 
-    data_options, towers, reading, model_options, options, arguments, recipe = parse_arguments(
+    data_options, towers, reading, model_options, adapters, options, arguments, recipe = parse_arguments(
         *GROUPS, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
     )
     from hub_card.sharing import NotPushed, push_model
@@ -79,6 +86,8 @@ def main() -> None:
             # 2. Data
             start = training.start_options(towers.model, towers.system)
             fill(start, towers, reading, model_options)
+            if adapters.lora:
+                training.check_adaptable(adapters.of_adapters(), **asdict(towers), **asdict(model_options))
             with arguments.main_process_first(desc="preparing data"):
                 data, report = data_options.load(reading.num_aux_crops, reading.num_rcnn_crops, start["word_splitter"])
             if report and is_main:
@@ -93,12 +102,14 @@ def main() -> None:
                 max_length=data_options.max_seq_length,
                 other_rows=[rows for split, rows in data.items() if split != "train"],
             )
-            of_model = asdict(towers) | asdict(reading) | asdict(model_options)
+            of_model = asdict(towers) | asdict(reading) | asdict(model_options) | {"lora": adapters.of_adapters()}
             best = training.train_runs(
                 runs,
                 data,
                 processor,
-                lambda: training.build_model(processor, **asdict(towers), **asdict(model_options)),
+                lambda: training.build_model(
+                    processor, **asdict(towers), **asdict(model_options), lora=adapters.of_adapters()
+                ),
                 with_pictures=model_options.text_attends_vision,  # Else they reach no output.
                 mask_probability=data_options.mask_probability,
                 modality_dropout=data_options.modality_dropout,

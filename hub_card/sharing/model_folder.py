@@ -113,16 +113,18 @@ def _read_results(folder: Path) -> dict[str, Any]:
 # Of BERT, RoBERTa, BERTweet and XLM-R. Their fast tokenizers write only the first.
 VOCABULARIES = (FULL_TOKENIZER_FILE, "vocab.txt", "vocab.json", "bpe.codes", "sentencepiece.bpe.model")
 OPTIONAL = (IMAGE_PROCESSOR_NAME, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE, "merges.txt", *VOCABULARIES)
+# What training leaves of adapters beside the model that they are merged into, for `PeftModel`.
+ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
 WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, "model-?????-of-?????.safetensors")
 # Files of a former push that are deleted from the repository where the new push lacks them. Code is not among them: a
 # .py file may be its owner's, and one that nothing refers to does no harm.
-STALE_MODEL_FILES = (*WEIGHTS, *OPTIONAL, CURVE, MATRIX)
+STALE_MODEL_FILES = (*WEIGHTS, *OPTIONAL, *ADAPTER, CURVE, MATRIX)
 
 
 def model_files(folder: str | os.PathLike) -> dict[str, Path]:
     """
     The files of a model's folder that its users need, by path in the repository: configuration, weights, tokenizer,
-    processor, the code that those refer to, and the card with its pictures.
+    processor, the code that those refer to, the adapter if there is one, and the card with its pictures.
 
     Checkpoints, the state of the optimizer and the logs of a run are of no use to them. `results.json` stays too: it
     holds paths of the machine that trained, and the card says what it says of the model.
@@ -133,7 +135,7 @@ def model_files(folder: str | os.PathLike) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected the folder of a trained model, but there is no such folder.")
-    there = [name for name in (*OPTIONAL, CARD) if (folder / name).is_file()]
+    there = [name for name in (*OPTIONAL, *ADAPTER, CARD) if (folder / name).is_file()]
     wanted = [CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE]
     if not set(there).intersection(VOCABULARIES):
         wanted.append(VOCABULARIES[0])

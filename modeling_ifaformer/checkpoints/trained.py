@@ -116,6 +116,8 @@ def _explained(name_or_path: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
+        if os.path.isfile(os.path.join(name_or_path, "adapter_config.json")):
+            where = "the folder holds an adapter alone; the merged model is in the folder above it"
         reason = " ".join(str(error).split())
         raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {reason}") from error
     except SafetensorError as error:

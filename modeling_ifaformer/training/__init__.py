@@ -7,7 +7,7 @@ from .arguments import IFAformerTrainingArguments
 
 
 if TYPE_CHECKING:
-    from .building import build_model, build_processor, start_options
+    from .building import build_model, build_processor, check_adaptable, start_options
     from .pushing import prepare_push
     from .runs import Run, check_splits, plan_runs, runs_summary, train_runs
     from .search import Search
@@ -22,6 +22,7 @@ __all__ = [
     "TrainingStopped",
     "build_model",
     "build_processor",
+    "check_adaptable",
     "check_splits",
     "plan_runs",
     "prepare_push",

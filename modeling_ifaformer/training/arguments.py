@@ -46,6 +46,10 @@ class IFAformerTrainingArguments(TrainingArguments):
             "that of the text tower."
         },
     )
+    adapter_learning_rate: float = field(
+        default=1e-3,
+        metadata={"help": "The learning rate of adapters (lora). What is trained beside them has that of its part."},
+    )
     decay_all: bool = field(
         default=False,
         metadata={"help": "Whether biases and LayerNorms decay too, as in the published code (see weight_decay)."},

@@ -9,6 +9,7 @@ from datasets import Dataset
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig
 
+from modeling_ifaformer.checkpoints.adapters import check_adaptable, lora_config
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
 from modeling_ifaformer.configuration_ifaformer import IFAformerConfig, configuration_errors
 from modeling_ifaformer.modeling_ifaformer import (
@@ -210,6 +211,7 @@ def build_model(
     system: str | None = None,
     system_config: dict[str, Any] | None = None,
     word_vectors: str | None = None,
+    lora: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> IFAformerPreTrainedModel:
     """
@@ -221,17 +223,24 @@ def build_model(
     Args:
         model, text_model, vision_model, text_config, vision_config, system, system_config, word_vectors: as
             for [`build_processor`].
+        lora: options of [`lora_config`], for a model with adapters of peft; None for one without.
         **fields: of [`IFAformerConfig`], of which a baseline knows `classifier_dropout` alone, besides those that the
             processor gives, and options of [`IFAformerPreTrainedModel.from_vision_text_pretrained`]. None stands for
             one that is not given.
 
+    Returns:
+        The model; with `lora` the `PeftModel` around it.
+
     Raises:
-        ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], and for a `model` whose attention
-            variant is another one.
+        ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], with `lora` as [`check_adaptable`] and
+            [`lora_config`], and for a `model` whose attention variant is another one.
         OSError: for a checkpoint that is not there.
+        ImportError: with `lora`, where peft is not installed.
     """
     start, system = start_options(model, system), system_of(model, system)
     towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
+    if lora is not None:
+        check_adaptable(lora, model=model, system=system, **towers, **fields)
     towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
         fields |= {**towers, "system_config": system_config, "word_vectors": word_vectors}
@@ -245,7 +254,12 @@ def build_model(
     new = model_class.from_vision_text_pretrained(**with_vocabulary(towers, processor, system), **fields)
     if model is not None:
         _copy_head(model, new)
-    return _without_paths(new)
+    _without_paths(new)
+    if lora is None:
+        return new
+    from peft import get_peft_model
+
+    return get_peft_model(new, lora_config(new, processor, **lora))  # type: ignore[return-value]
 
 
 def _without_paths(model: IFAformerPreTrainedModel) -> IFAformerPreTrainedModel:

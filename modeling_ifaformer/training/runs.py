@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, set_seed
 
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
+from modeling_ifaformer.checkpoints.adapters import FOLDER, adapter_settings, has_adapters
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
 from processing.data.tasks import check_task
@@ -210,8 +212,8 @@ def train_runs(
         MemoryError: where a device's memory does not suffice; it says what to do.
         OSError: where a checkpoint or the model cannot be written.
         ValueError: for a row that cannot be used; for training arguments that would change the loss, see
-            [`check_loss`], or choose the best epoch by a metric that there is not; for a run
-            that was begun with other settings; where no trial of a search came to its end.
+            [`check_loss`], or choose the best epoch by a metric that there is not; for adapters with FSDP or
+            DeepSpeed; for a run that was begun with other settings; where no trial of a search came to its end.
     """
     with released(runs[0].claims):
         arguments = runs[0].arguments
@@ -265,7 +267,8 @@ def train_runs(
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()
-            settings = run_settings(run.arguments, model.config, contents | noise)
+            others = contents | noise | {"lora": adapter_settings(model)}
+            settings = run_settings(run.arguments, model.config, others)
             if run.results or run.resume is not None:
                 begun = run.resume.parent if run.resume is not None else str(run.arguments.output_dir)
                 check_settings(begun, settings, contents)
@@ -275,6 +278,11 @@ def train_runs(
                 write_json(settings, Path(str(run.arguments.output_dir)) / SETTINGS)
             try:
                 trainer = make_trainer(run.arguments, model=model)
+                if has_adapters(model) and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+                    raise ValueError(
+                        "Adapters (lora) cannot be merged into a model that FSDP or DeepSpeed has cut up. Launch with "
+                        "scripts/accelerate/ddp_8_gpus.yaml, which leaves it whole, or leave lora out."
+                    )
                 run.results = _train(run, trainer, splits, facts)
             except torch.OutOfMemoryError as error:
                 raise MemoryError(
@@ -351,6 +359,13 @@ def _train(
     finally:
         stop.restore_signals()
     seconds = stopwatch.seconds  # without those of scoring
+    model: Any = trainer.model
+    num_trained = model.num_parameters(only_trainable=True)  # before these are merged into the others
+    adapter_folder = Path(str(run.arguments.output_dir), FOLDER)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(adapter_folder, ignore_errors=True)  # of an earlier run
+    if has_adapters(model):
+        _save_or_explain(lambda: trainer.save_and_merge_adapters(adapter_folder))
     trainer.compute_metrics = None
     trainer.preprocess_logits_for_metrics = logits_and_answers  # type: ignore[assignment]
     predictions: dict[str, Any] = {
@@ -360,11 +375,8 @@ def _train(
     metrics = {name: splits[name].score(answers[name]) for name in answers}
     # Before the model is saved with its temperature.
     calibration = calibrate(trainer.model, splits, predictions, metrics)
-    try:
-        trainer.save_model()
-    except WRITE_ERRORS as error:
-        raise OSError(f"The trained model was not written: {error}. Free space. {GO_ON}") from error
-    model: Any = trainer.model
+    _save_or_explain(trainer.save_model)
+    model = trainer.model
     unused = None if model.config.text_attends_vision else model.towers().get("vision")
     log_history = trainer.state.log_history
     results = {
@@ -375,7 +387,7 @@ def _train(
         "seed": run.arguments.seed,
         # Without those of a vision tower that is not looked at.
         "num_parameters": model.num_parameters() - (unused.num_parameters() if unused is not None else 0),
-        "num_trainable_parameters": model.num_parameters(only_trainable=True),
+        "num_trainable_parameters": num_trained,
         "train_seconds": seconds,
         # That of this call alone would not be that of the whole run.
         "train_samples_per_second": None if run.resume else training.metrics["train_samples_per_second"],
@@ -392,6 +404,13 @@ def _train(
         _write_run(results, run.arguments.output_dir)
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _save_or_explain(save: Callable[[], Any]) -> None:
+    try:
+        save()
+    except WRITE_ERRORS as error:
+        raise OSError(f"The trained model was not written: {error}. Free space. {GO_ON}") from error
 
 
 def _write_run(results: dict[str, Any], output_dir: str) -> None:

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.training_args import TrainingArguments
 from transformers.utils import logging
 
+from modeling_ifaformer.checkpoints.adapters import adapter_weights, merge_adapters
 from processing.collator import IFAformerDataCollator
 from processing.columns import PIXEL_MASKS
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
@@ -206,6 +207,19 @@ class IFAformerTrainer(Trainer):
             self.state.best_model_checkpoint = str(next_best)
         super()._load_best_model()
 
+    def save_and_merge_adapters(self, folder: str | Path) -> None:
+        """
+        Save the adapters of peft alone, and go on with the model that they are merged into: in the place of the one
+        with adapters it is evaluated and saved. `train` cannot be called afterwards.
+        """
+        adapted: Any = self.model
+        if self.args.should_save:
+            adapted.save_pretrained(str(folder))
+            Path(folder, "README.md").unlink(missing_ok=True)  # A form to fill in; the run has a card.
+        self.model = merge_adapters(adapted)
+        # With the precision of the training, which accelerate gave to the model around it.
+        self.model_wrapped = self.accelerator.prepare_model(self.model, evaluation_mode=True)
+
     def _save(self, *args: Any, **kwargs: Any) -> None:
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # A model of one file is written at once.
@@ -310,19 +324,21 @@ def answers_of_logits(outputs: Any, labels: Any) -> torch.Tensor:
 
 def parameter_groups(model: Any, arguments: TrainingArguments) -> list[dict[str, Any]]:
     """
-    The trainable parameters for an optimizer, in at most eight groups: text tower, vision tower, the fusion between
-    them that a baseline has, and the rest (classifier and CRF), each with and without weight decay. The fusion has the
-    learning rate of the text tower where it has none of its own.
+    The trainable parameters for an optimizer, in at most ten groups: text tower, vision tower, the fusion between them
+    that a baseline has, the matrices of adapters, and the rest (classifier and CRF), each with and without weight
+    decay. The fusion has the learning rate of the text tower where it has none of its own.
     """
     if getattr(arguments, "decay_all", False):
         decayed = {name for name, _ in model.named_parameters()}
     else:
         # Everything but biases and norms. The library's method makes no use of its Trainer.
         decayed = set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
-    rates = {part: getattr(arguments, f"{part}_learning_rate", None) for part in ("text", "vision", "fusion", "head")}
+    names = ("text", "vision", "fusion", "adapter", "head")
+    rates = {part: getattr(arguments, f"{part}_learning_rate", None) for part in names}
     rates["fusion"] = rates["text"] if rates["fusion"] is None else rates["fusion"]
     parts = {"fusion": model.fusion(), **model.towers()}  # A tower may be in the fusion, and is then no part of it.
     part_of = {parameter: name for name, part in parts.items() if part is not None for parameter in part.parameters()}
+    part_of |= dict.fromkeys(adapter_weights(model), "adapter")
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

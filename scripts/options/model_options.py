@@ -96,6 +96,25 @@ class ModelArguments:
     attn_implementation: str | None = option("The implementation of attention: sdpa or eager.")
 
 
+@dataclass
+class AdapterArguments:
+    """Options of adapters."""
+
+    lora: bool = option("Train adapters (LoRA, by peft) in place of the weights of pretrained towers.", False)
+    lora_rank: int = option("The rank of the adapters' matrices.", 8)
+    lora_alpha: float | None = option("The scale of the adapters, times the rank. By default it is twice the rank.")
+    lora_dropout: float = option("Dropout in front of the adapters.", 0.0)
+    lora_target_modules: list[str] | None = option(
+        "The linear layers that are adapted, by the last parts of their names, such as query and q_proj. By default "
+        "they are all of the towers' layers."
+    )
+
+    def of_adapters(self) -> dict[str, Any] | None:
+        """The options of the adapters by their names without `lora_`; None where there are none."""
+        options = {name.removeprefix("lora_"): value for name, value in vars(self).items() if name != "lora"}
+        return options if self.lora else None
+
+
 def fill(start: Mapping[str, Any], *groups: Any) -> None:
     """Give those options of dataclasses that the command line leaves out the values that a training starts with."""
     for group in groups:

@@ -111,3 +111,45 @@ def test_the_same_model_without_our_packages(hub, run_client, make_config, make_
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     loaded = run_client(COMPUTE + LOAD, *names[:2], **user, env=nobody).answer
     assert same(loaded[names[0]], second) and same(loaded[pinned], first), "from the cache, without the Hub"
+
+
+ADAPTER = """
+import json, shutil, sys, torch
+from peft import PeftModel, get_peft_model
+from hub_card.sharing import push_model
+from modeling_ifaformer import IFAformerForTokenClassification
+from modeling_ifaformer.checkpoints.adapters import lora_config, merge_adapters
+from processing import IFAformerProcessor
+
+start, run = sys.argv[1:]
+base, processor = IFAformerForTokenClassification.from_pretrained(start), IFAformerProcessor.from_pretrained(start)
+torch.manual_seed(0)
+adapted = get_peft_model(base, lora_config(base, processor))
+with torch.no_grad():
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.add_(torch.randn_like(parameter))
+adapted.save_pretrained(f"{run}/adapter")
+merge_adapters(adapted).save_pretrained(run)
+processor.save_pretrained(run)
+push_model(run, "me/adapted")
+shutil.rmtree(f"{run}/adapter")
+
+base = IFAformerForTokenClassification.from_pretrained(start)
+opened = PeftModel.from_pretrained(base, "me/adapted", subfolder="adapter").merge_and_unload().state_dict()
+merged = IFAformerForTokenClassification.from_pretrained("me/adapted").state_dict()
+print(json.dumps([name for name in merged if not torch.equal(merged[name], opened[name])]))
+"""
+
+
+def test_the_adapter_of_a_run_is_pushed_and_opened_with_its_base(hub, run_client, checkpoint, tmp_path):
+    assert run_client(ADAPTER, checkpoint, tmp_path / "run").answer == []
+    files = hub.files("me/adapted")
+    assert {name for name in files if name.startswith("adapter/")} == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+    }
+    # Another push, of a model without an adapter, removes it.
+    push = "import sys\nfrom hub_card.sharing import push_model\npush_model(sys.argv[1], 'me/adapted')\nprint('[]')"
+    assert run_client(push, tmp_path / "run").answer == []
+    assert not [name for name in hub.files("me/adapted") if name.startswith("adapter/")]

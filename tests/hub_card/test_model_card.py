@@ -631,3 +631,13 @@ def test_a_baseline_is_called_what_it_is():
     card = str(model_card(ModelFacts({}, config)))
     assert "it reads a text and finds the names" in card and "- looks at: the text alone\n" in card
     assert "tower" not in card
+
+
+def test_adapters_are_told():
+    assert "adapter" not in str(make_card())
+    run = results() | {"num_trainable_parameters": 2628972}
+    run["arguments"]["model"]["lora"] = {"rank": 13, "alpha": None}
+    run["arguments"]["training"]["adapter_learning_rate"] = 0.0023
+    card = str(model_card(ModelFacts(run, config())))
+    assert "- adapters: LoRA of rank 13, merged into the weights; the folder `adapter` has them alone\n" in card
+    assert "- learning rate of the adapters: 0.0023\n- trained parameters: 2,628,972\n- schedule: cosine" in card

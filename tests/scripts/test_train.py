@@ -172,6 +172,11 @@ def test_what_ends_a_training_is_the_last_line(run_here, before_step, happens, m
         (("--text_config", '{"hidden_size": 24, "num_attention_heads": 5}'), "of the text tower must be a multiple"),
         (("--vision_config", '{"image_size": "wide"}', "--max_seq_length", "9"), "'image_size' expected"),
         (("--task", "re"), "These data are for the task ner"),
+        (("--lora", "true"), "without text_model and vision_model these are random"),
+        (
+            ("--lora", "true", "--lora_rank", "0", "--text_attends_vision", "false"),
+            "lora_rank) must be at least 1, got 0",
+        ),
     ],
 )
 def test_runs_that_make_no_sense(run_here, more, message):
@@ -282,3 +287,18 @@ def test_two_processes_that_are_killed_go_on(options, run_script, tmp_path):
     resumed = run_script("train.py", *options(folder, *more, "--resume_from_checkpoint", "true"), processes=2)
     assert f"Going on from {folder / 'checkpoint-9'}." in resumed.stdout
     assert_same_weights(tmp_path, folder)
+
+
+def test_adapters_in_two_processes(alone, options, run_script, tmp_path):
+    """Each waits for a gradient of every weight that is trained, and each merges the same adapter."""
+    adapters = ("--model", alone(run_script), "--lora", "true", "--lora_rank", "2", "--adapter_learning_rate", "1e-2")
+    for folder, batch_size, processes in (("one", 8, ()), ("two", 4, found_out())):
+        started = {"processes": 2} if processes else {}
+        run_script("train.py", *options(tmp_path / folder, *steady(batch_size), *adapters, *processes), **started)
+    (expected, expected_losses), (results, losses) = (results_of(tmp_path / folder) for folder in ("one", "two"))
+    assert len(losses) == 12 and losses == pytest.approx(expected_losses, rel=1e-4)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-3)
+    assert results["test"] == expected["test"]
+    assert results["num_trainable_parameters"] == expected["num_trainable_parameters"] < 6000
+    one, two = (load_file(tmp_path / folder / "adapter" / "adapter_model.safetensors") for folder in ("one", "two"))
+    assert one.keys() == two.keys() and all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)

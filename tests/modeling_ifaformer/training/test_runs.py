@@ -7,23 +7,29 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import DatasetDict
+from peft import PeftModel
+from safetensors.torch import load_file
 
+from modeling_ifaformer.checkpoints.adapters import adapter_base
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.training import (
     IFAformerTrainer,
     TrainingStopped,
+    build_model,
     check_splits,
     plan_runs,
     runs_summary,
     train_runs,
 )
 from modeling_ifaformer.training.run_folder import checkpoints, last_complete_checkpoint
+from modeling_ifaformer.training.scoring import score_checkpoints
 from processing import IFAformerPipeline
 from processing.jobs.checksums import CHECKSUMS
 from processing.scoring.calibration import calibration_error
@@ -353,3 +359,81 @@ def test_data_that_cannot_be_trained_on(data):
         check_splits(data, "tweets", "re")
     with pytest.raises(ValueError, match="tweets has no rows in validation, but only in train, test"):
         check_splits({"train": data["train"], "test": data["test"]}, "tweets", "ner")
+
+
+@pytest.fixture
+def adapted(processor, new_model, tmp_path):
+    """Makes a new model with adapters, which starts from a trained one."""
+    new_model().save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    return lambda: build_model(processor, model=str(tmp_path / "start"), lora={"rank": 2})
+
+
+def test_a_run_with_adapters_ends_with_the_merged_model_and_with_the_adapter(
+    train, adapted, features, data, weights, tmp_path
+):
+    rates = {"adapter_learning_rate": 3e-2, "text_learning_rate": 1e-3, "vision_learning_rate": 1e-3}
+    train(**BY_EPOCH, new_model=adapted, max_steps=24, **rates)
+    out, start = tmp_path / "out", str(tmp_path / "start")
+    assert {path.name for path in (out / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    results = json.loads((out / "results.json").read_text())
+    trained, whole = adapted().get_nb_trainable_parameters()
+    assert results["num_trainable_parameters"] == trained
+    merged, processor = load_checkpoint(str(out))
+    assert results["num_parameters"] == merged.num_parameters() < whole
+
+    # Its scores are those of the model that is saved, which is the base with its adapter.
+    scores = score_checkpoints({"run": (merged, processor)}, data["test"])["run"]
+    assert scores["f1"] == results["test"]["f1"]
+    with_peft = PeftModel.from_pretrained(adapter_base(str(out), start, start), str(out / "adapter")).eval()
+    batch = processor.data_collator([features["test"][row] for row in range(6)])
+    with torch.no_grad():
+        expected, actual = with_peft(**batch).logits, merged.eval()(**batch).logits
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+    before, after = weights(tmp_path / "start"), weights(out)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = {name for name in changed if ".layer" in name}
+    assert changed - layers == {  # These rows have no crops, whose positions would change too.
+        *("classifier.weight", "classifier.bias"),
+        *(f"crf.{name}" for name in ("transitions", "start_transitions", "end_transitions")),
+    }
+    assert layers and all(name.endswith(".weight") and "norm" not in name.lower() for name in layers)
+    best = results["best_checkpoint"]
+    kept = load_file(Path(best, "adapter_model.safetensors"))
+    saved = load_file(out / "adapter" / "adapter_model.safetensors")
+    assert all(torch.equal(kept[name], saved[name]) for name in kept), "those of the best epoch"
+
+    # Another run in its place, without adapters, leaves none there.
+    train(save_strategy="no", max_steps=1, overwrite=True)
+    assert not (out / "adapter").exists()
+
+
+def test_a_run_with_adapters_goes_on_as_if_it_had_not_been_stopped(
+    train, adapted, processor, before_step, weights, tmp_path
+):
+    (whole,) = train("whole", **BY_EPOCH, new_model=adapted)
+    before_step(8, send(signal.SIGTERM))
+    with pytest.raises(TrainingStopped, match="SIGTERM stopped the training after step 8"):
+        train(**BY_EPOCH, new_model=adapted)
+    before_step(0, None)
+    assert not (tmp_path / "out" / "checkpoint-8" / "model.safetensors").exists(), "a checkpoint is the adapter alone"
+    for lora in ({"rank": 4}, None):
+        other = partial(build_model, processor, model=str(tmp_path / "start"), lora=lora)
+        with pytest.raises(ValueError, match=r"begun with other settings \(.*lora"):
+            train(**BY_EPOCH, new_model=other, resume_from_checkpoint="true")
+    (resumed,) = train(**BY_EPOCH, new_model=adapted, resume_from_checkpoint="true")
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "out")
+    assert all(torch.allclose(expected[name], actual[name], rtol=1e-4, atol=1e-6) for name in expected)
+    assert resumed.results["validation_f1_by_epoch"] == whole.results["validation_f1_by_epoch"]
+
+
+def test_adapters_cannot_be_merged_into_a_model_that_is_cut_up(train, adapted, monkeypatch):
+    make = IFAformerTrainer.__init__
+
+    def with_fsdp(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        self.is_fsdp_enabled = True
+
+    monkeypatch.setattr(IFAformerTrainer, "__init__", with_fsdp)
+    with pytest.raises(ValueError, match=r"Adapters \(lora\) cannot be merged into a model that FSDP"):
+        train(new_model=adapted)

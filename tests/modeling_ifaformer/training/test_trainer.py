@@ -6,14 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
 from transformers import Trainer, TrainingArguments, set_seed
 
 from modeling_ifaformer import IFAformerForTokenClassification, model_inputs
+from modeling_ifaformer.checkpoints.adapters import lora_config
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments, build_model, build_processor
 from modeling_ifaformer.training import trainer as trainer_module
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
 from modeling_ifaformer.training.trainer import drop_contexts, drop_modalities, mask_tokens, parameter_groups
 from processing.features import prepare_features
+from processing.labels import label_maps
 
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -328,3 +331,48 @@ class TestDropContexts:
         trainer.train()
         assert {"eval_f1"} <= trainer.evaluate().keys()
         assert len(seen) == 2 * probability and all(mask.any() for mask in seen)
+
+
+def test_adapters_have_a_learning_rate_of_their_own(make_config, make_processor, tmp_path):
+    """What is trained beside them has that of its part."""
+    processor = make_processor()
+    model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels), word_shapes=True))
+    adapted = get_peft_model(model, lora_config(model, processor))
+    rates = {"text_learning_rate": 2.0, "vision_learning_rate": 3.0, "head_learning_rate": 4.0}
+    arguments = IFAformerTrainingArguments(output_dir=str(tmp_path), adapter_learning_rate=5.0, **rates)
+    groups = parameter_groups(adapted, arguments)
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    named = {name: rate.pop(id(of)) for name, of in adapted.named_parameters() if of.requires_grad}
+    assert not rate, "each is in one group, and nothing else is"
+    assert {of for name, of in named.items() if ".lora_" in name} == {5.0}
+    assert {of for name, of in named.items() if ".crf." in name or ".classifier." in name} == {4.0}
+    others = {name.split(".modules_to_save")[0].split(".")[-1]: of for name, of in named.items() if of < 4}
+    assert others == {
+        "word_shape_embeddings": 2.0,
+        "aux_position_embedding": 3.0,
+        "rcnn_position_embedding": 3.0,
+    }
+
+
+@pytest.mark.parametrize("kwargs", [{"use_reentrant": True}, {"use_reentrant": False}])
+def test_gradient_checkpointing_reaches_adapters(make_config, make_processor, make_inputs, kwargs):
+    """The embeddings are not trained, so that nothing that enters the first layer needs a gradient by itself."""
+    processor = make_processor()
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = IFAformerForTokenClassification(make_config(**label_maps(processor.labels)))
+        adapted = get_peft_model(model, lora_config(model, processor)).train()
+        for module in adapted.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        if checkpointing:
+            adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
+        inputs = make_inputs()
+        labels = torch.where(inputs["attention_mask"].bool(), inputs["input_ids"] % 3, -100)
+        adapted(**inputs, labels=labels).loss.backward()
+        gradients.append({name: of.grad for name, of in adapted.named_parameters() if of.requires_grad})
+    whole, in_parts = gradients
+    assert whole.keys() == in_parts.keys() and all(gradient is not None for gradient in in_parts.values())
+    for name, gradient in whole.items():
+        torch.testing.assert_close(in_parts[name], gradient, rtol=1e-4, atol=1e-5, msg=name)

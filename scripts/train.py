@@ -44,6 +44,10 @@ class DataArguments(DataSourceArguments):
         "The probability with which a tweet is learned without its picture or crops.", 0.0
     )
     context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
+    agreement: float = option(
+        "Read half of the tweets twice, and add so many times the difference of the two answers to the loss (R-Drop).",
+        0.0,
+    )
 
 
 @dataclass
@@ -114,6 +118,7 @@ def main() -> None:
                 mask_probability=data_options.mask_probability,
                 modality_dropout=data_options.modality_dropout,
                 context_dropout=data_options.context_dropout,
+                agreement=data_options.agreement,
                 search=search,
                 cache_dir=data_options.cache_dir,
                 num_proc=data_options.preprocessing_num_workers,

@@ -180,6 +180,7 @@ def train_runs(
     mask_probability: float = 0.0,
     modality_dropout: float = 0.0,
     context_dropout: float = 0.0,
+    agreement: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -198,7 +199,7 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability, modality_dropout, context_dropout: as for [`IFAformerTrainer`].
+        mask_probability, modality_dropout, context_dropout, agreement: as for [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -231,6 +232,7 @@ def train_runs(
             "mask_probability": mask_probability,
             "modality_dropout": modality_dropout,
             "context_dropout": context_dropout,
+            "agreement": agreement,
         }
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")

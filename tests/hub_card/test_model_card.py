@@ -471,9 +471,11 @@ def test_what_is_read_of_contexts():
     run = results()
     run["arguments"]["model"]["max_context_length"] = 63
     run["arguments"]["data"]["context_dropout"] = 0.31
+    run["arguments"]["data"]["agreement"] = 0.7
     card = model_card(ModelFacts(run, config())).text
     assert "\n- reads also: at most 63 tokens of a context of the text" in card
     assert "\n- chance that a tweet is learned without its context: 0.31\n" in card
+    assert "\n- weight of the agreement of two readings (R-Drop): 0.7\n" in card
 
 
 def test_every_data_set_has_its_words():

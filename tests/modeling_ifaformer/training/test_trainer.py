@@ -11,10 +11,18 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from modeling_ifaformer import IFAformerForTokenClassification, model_inputs
 from modeling_ifaformer.checkpoints.adapters import lora_config
+from modeling_ifaformer.crf import LinearChainCRF
 from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArguments, build_model, build_processor
 from modeling_ifaformer.training import trainer as trainer_module
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
-from modeling_ifaformer.training.trainer import drop_contexts, drop_modalities, mask_tokens, parameter_groups
+from modeling_ifaformer.training.trainer import (
+    disagreement,
+    drop_contexts,
+    drop_modalities,
+    first_half_twice,
+    mask_tokens,
+    parameter_groups,
+)
 from processing.features import prepare_features
 from processing.labels import label_maps
 
@@ -376,3 +384,83 @@ def test_gradient_checkpointing_reaches_adapters(make_config, make_processor, ma
     assert whole.keys() == in_parts.keys() and all(gradient is not None for gradient in in_parts.values())
     for name, gradient in whole.items():
         torch.testing.assert_close(in_parts[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+class TestAgreement:
+    @pytest.mark.parametrize("number", range(1, 9))
+    def test_the_rows_that_are_there_twice_are_found_again(self, number):
+        batch = first_half_twice({"a": torch.arange(number), "b": torch.zeros(number, 3)})
+        assert batch["a"].tolist() == [*range(number), *range((number + 1) // 2)]
+        assert len(batch["b"]) == len(batch["a"])
+        logits = torch.randn(number, 4)
+        same = first_half_twice({"logits": logits})["logits"]
+        assert disagreement(same, None, None) == 0
+        last_other = torch.cat([same[:-1], same[-1:] + torch.tensor([1.0, 0, 0, 0])])
+        row = (number + 1) // 2 - 1
+        one, other = same[row].log_softmax(-1), last_other[-1].log_softmax(-1)
+        both = torch.nn.functional.kl_div(one, other, reduction="sum", log_target=True)
+        both += torch.nn.functional.kl_div(other, one, reduction="sum", log_target=True)
+        torch.testing.assert_close(disagreement(last_other, None, None), both / 2 / ((number + 1) // 2))
+
+    def test_of_words_it_is_between_their_tags_under_the_crf(self):
+        torch.manual_seed(0)
+        crf = LinearChainCRF(5)
+        logits = torch.randn(3, 6, 5).requires_grad_()  # two rows, the first of them twice
+        mask = torch.tensor([[1, 1, 0, 1, 0, 0]] * 3).bool()
+        value = disagreement(logits, mask, crf)
+        one, other = (crf.marginals(logits[row : row + 1], mask[:1])[0][mask[0]] for row in (0, 2))
+        expected = ((one - other) * (one.log() - other.log())).sum() / 2
+        torch.testing.assert_close(value, expected)
+        value.backward()
+        assert logits.grad[0][mask[0]].abs().sum() > 0 and logits.grad[1].abs().sum() == 0
+        assert logits.grad[:, 2].abs().sum() == 0 and torch.isfinite(logits.grad).all()
+        assert all(weight.grad.abs().sum() > 0 for weight in crf.parameters())
+        sure = torch.tensor([[[200.0, -200.0]]] * 3).requires_grad_()
+        turned = sure * torch.tensor([1, 1, -1])[:, None, None]
+        disagreement(turned, torch.ones(3, 1).bool(), LinearChainCRF(2)).backward()
+        assert torch.isfinite(sure.grad).all()
+
+    def test_it_is_learnt_and_only_in_training(self, features, processor, new_model, make_arguments):
+        def trained(agreement):
+            set_seed(0)
+            trainer = IFAformerTrainer(
+                model=new_model(),
+                args=make_arguments(
+                    max_steps=40, learning_rate=3e-3, save_strategy="no", load_best_model_at_end=False
+                ),
+                train_dataset=features["train"],
+                eval_dataset=features["validation"],
+                processing_class=processor,
+                mask_probability=0.3,
+                agreement=agreement,
+            )
+            trainer.train()
+            assert trainer.evaluate()["eval_loss"] > 0
+            set_seed(0)
+            trainer.model.train()
+            batch = trainer.data_collator([features["train"][row] for row in range(24)])
+            trainer.agreement = 1.0
+            with torch.no_grad():
+                inputs = trainer._prepare_inputs(batch)
+                assert len(inputs["input_ids"]) == 36
+                outputs = trainer.model(**inputs)
+                return disagreement(outputs.logits, inputs["crf_mask"], trainer.model.crf).item()
+
+        assert trained(50.0) < 0.6 * trained(0.0)
+
+    def test_a_sharded_crf_cannot_be_asked_again(self, features, processor, new_model, make_arguments, monkeypatch):
+        create = Trainer.create_accelerator_and_postprocess
+
+        def with_fsdp(self):
+            create(self)
+            self.is_fsdp_enabled = True
+
+        monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", with_fsdp)
+        with pytest.raises(ValueError, match="agreement works only where each process holds the whole model"):
+            IFAformerTrainer(
+                model=new_model(),
+                args=make_arguments(max_steps=1),
+                train_dataset=features["train"],
+                processing_class=processor,
+                agreement=1.0,
+            )

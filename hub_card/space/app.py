@@ -28,20 +28,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import gradio as gr
 from huggingface_hub import SpaceCard
+from limits import MAX_MEGABYTES, Refused, check_text, label_of, read_boxes
 from starlette.middleware import Middleware
 from transformers import PreTrainedConfig, pipeline
-from visitors import (
-    KEPT_SECONDS,
-    MAX_MEGABYTES,
-    MAX_WAITING,
-    Gate,
-    Refused,
-    check_text,
-    label_of,
-    read_boxes,
-    read_upload,
-    time_limit,
-)
+from visitors import KEPT_SECONDS, MAX_WAITING, Gate, read_upload, time_limit
 
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from hub_card.sharing.space_folder import PAGE_FILES
 from hub_card.space_card import SpaceFacts, space_card
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing.images import UNKNOWN_FORMAT
@@ -45,7 +46,8 @@ def upload(uploads):
 
 def test_the_page_needs_no_package_of_ours(repository):
     ours = {"modeling_ifaformer", "processing", "hub_card", "scripts"}
-    for path in (repository / "hub_card" / "space").glob("*.py"):
+    for name in [name for name in PAGE_FILES if name.endswith(".py")]:
+        path = repository / "hub_card" / PAGE_FILES[name] / name
         source = ast.parse(path.read_text(encoding="utf-8"))
         names = {alias.name for node in ast.walk(source) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}

@@ -111,11 +111,16 @@ class Admission:
             await self._read(scope, receive, body)
             await self._pass_on(scope, receive, noting, body)
         except Refusal as refusal:
+            self._forget(body)
             await self._refuse(refusal, receive, noting, is_whole=body.is_whole)
         finally:
             self.num_open -= 1
-            self.num_held -= body.size
+            self._forget(body)
             self.observe(scope["path"], status)
+
+    def _forget(self, body: _Body) -> None:
+        self.num_held -= body.size
+        body.parts, body.size = [], 0
 
     def _check(self, scope: Any) -> None:
         if self.is_stopping:
@@ -125,7 +130,7 @@ class Admission:
         headers = Headers(scope=scope)
         if self._token is not None and scope["path"] not in self.open_paths:
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            is_right = hmac.compare_digest(given.strip().encode(), self._token)
+            is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
             if scheme.lower() != "bearer" or not is_right:
                 raise Refusal(401, "This server asks for a token: send the header `Authorization: Bearer TOKEN`.")
         length = headers.get("content-length", "0")
@@ -136,7 +141,7 @@ class Admission:
         megabytes = self.limits.max_body / 10**6
         return Refusal(413, f"The request is larger than {megabytes:g} MB, which is the most that is taken.")
 
-    async def _read(self, scope: Any, receive: Receive, body: "_Body") -> None:
+    async def _read(self, scope: Any, receive: Receive, body: _Body) -> None:
         """The whole body, within the limits of size and time. What has a body and needs none is not waited for."""
         loop, limits = asyncio.get_running_loop(), self.limits
         end = loop.time() + limits.arrival_seconds
@@ -166,7 +171,7 @@ class Admission:
             self.num_held += len(part)
             body.is_whole = not message.get("more_body", False)
 
-    async def _pass_on(self, scope: Any, receive: Receive, send: Send, body: "_Body") -> None:
+    async def _pass_on(self, scope: Any, receive: Receive, send: Send, body: _Body) -> None:
         """Let the application answer; where the client leaves before, its work is ended."""
         content, body.parts = b"".join(body.parts), []
         messages = [{"type": "http.request", "body": content, "more_body": False}]

@@ -53,13 +53,23 @@ class _PunctualProtocol(H11Protocol):
             self.transport.close()
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, admission: Admission):
+class PipelineServer(uvicorn.Server):
+    """uvicorn's server of the application. Where it stops, it finishes what was taken and refuses all else."""
+
+    def __init__(self, application: Admission):
+        config = uvicorn.Config(
+            application,
+            http=_PunctualProtocol,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=STOP_SECONDS,
+            server_header=False,
+        )
         super().__init__(config)
-        self.admission = admission
+        self.application = application
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.admission.stop()
+        self.application.stop()
         await super().shutdown(sockets)
 
 
@@ -85,15 +95,7 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(application: Admission, bound: socket.socket) -> None:
     """
     Answer requests on the socket until SIGTERM or SIGINT. Then no request is taken any more, and the function returns
-    when those that were taken are answered.
+    when those that were taken are answered; after SIGTERM the process then ends by that signal.
     """
-    config = uvicorn.Config(
-        application,
-        http=_PunctualProtocol,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=STOP_SECONDS,
-        server_header=False,
-    )
     with suppress(KeyboardInterrupt):  # which uvicorn raises when all is done
-        _Server(config, application).run(sockets=[bound])
+        PipelineServer(application).run(sockets=[bound])

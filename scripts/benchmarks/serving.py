@@ -78,17 +78,16 @@ def server(model: str, batch_size: int, device: str) -> Iterator[str]:
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        try:
-            ready = next((line for line in process.stdout if line.startswith("Ready: ")), None)
-            if ready is None:
-                raise ValueError(f"serve.py has ended with {process.wait()}: start it by itself to see why.")
-            # Its other lines are read, or it would wait once the pipe is full.
-            with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1) as reader:
+            try:
+                ready = next((line for line in process.stdout if line.startswith("Ready: ")), None)
+                if ready is None:
+                    raise ValueError(f"serve.py has ended with {process.wait()}: start it by itself to see why.")
+                # Its other lines are read, or it would wait once the pipe is full.
                 reader.submit(lambda: [None for _ in process.stdout or ()])
                 yield ready.split()[1].removesuffix("/docs")
-                process.terminate()
-        finally:
-            process.kill()
+            finally:
+                process.kill()  # upon which the reader comes to an end
 
 
 def as_request(row: dict[str, Any]) -> dict[str, Any]:

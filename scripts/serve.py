@@ -79,8 +79,8 @@ def main() -> None:
         print("IFAFORMER_TOKEN is not set: everybody who reaches this address is answered.", file=sys.stderr)
     numbers = {"batch_size": arguments.batch_size, "max_waiting": arguments.max_waiting}
     host, port = bound.getsockname()[:2]
-    print(f"Ready: http://{f'[{host}]' if ':' in host else host}:{port}/docs describes the server.", flush=True)
-    serve(create_app(**pipelines, token=token, **numbers), bound)
+    ready = f"Ready: http://{f'[{host}]' if ':' in host else host}:{port}/docs describes the server."
+    serve(create_app(**pipelines, token=token, **numbers), bound, lambda: print(ready, flush=True))
 
 
 if __name__ == "__main__":

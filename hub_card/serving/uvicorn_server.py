@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -54,9 +55,15 @@ class _PunctualProtocol(H11Protocol):
 
 
 class PipelineServer(uvicorn.Server):
-    """uvicorn's server of the application. Where it stops, it finishes what was taken and refuses all else."""
+    """
+    uvicorn's server of the application. Where it stops, it finishes what was taken and refuses all else.
 
-    def __init__(self, application: Admission):
+    Args:
+        application: what it serves.
+        tell: called once it can be connected to.
+    """
+
+    def __init__(self, application: Admission, tell: Callable[[], object] = lambda: None):
         config = uvicorn.Config(
             application,
             http=_PunctualProtocol,
@@ -66,7 +73,12 @@ class PipelineServer(uvicorn.Server):
             server_header=False,
         )
         super().__init__(config)
-        self.application = application
+        self.application, self.tell = application, tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.application.stop()
@@ -93,10 +105,11 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(application: Admission, bound: socket.socket) -> None:
+def serve(application: Admission, bound: socket.socket, tell: Callable[[], object]) -> None:
     """
-    Answer requests on the socket until SIGTERM or SIGINT. Then no request is taken any more, and the function returns
-    when those that were taken are answered; after SIGTERM the process then ends by that signal.
+    Answer requests on the socket until SIGTERM or SIGINT; `tell` is called once it can be connected to. In the end no
+    request is taken any more, and the function returns when those that were taken are answered; after SIGTERM the
+    process then ends by that signal.
     """
     with suppress(KeyboardInterrupt):  # which uvicorn raises when all is done
-        PipelineServer(application).run(sockets=[bound])
+        PipelineServer(application, tell).run(sockets=[bound])

@@ -43,7 +43,7 @@ def start(repository):
         while (line := lines.get(timeout=SECONDS)) is not None:
             printed.append(line)
             if found := re.match(r"Ready: (http://[\d.:]+)/docs", line):
-                client = httpx.Client(base_url=found[1], timeout=SECONDS, transport=httpx.HTTPTransport(retries=5))
+                client = httpx.Client(base_url=found[1], timeout=SECONDS)
                 return process, client, printed
         raise AssertionError("".join(printed))
 

@@ -132,6 +132,7 @@ class ModelFacts:
         dataset_id: the name of the training data on the Hub, where they are there.
         description: a paragraph of the author's, in Markdown.
         num_parameters: of a model without a record.
+        space_id: the name of a Space on the Hub in which the model can be tried.
     """
 
     results: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class ModelFacts:
     dataset_id: str | None = None
     description: str = ""
     num_parameters: int | None = None
+    space_id: str | None = None
 
     def get(self, name: str) -> Any:
         """What the run recorded under that name; an empty dictionary where there is nothing."""

@@ -258,6 +258,16 @@ class BasePipeline:
                 row.problems.append(Problem(CONTEXT_CUT, CONTEXT, details=f"({num_cut} tokens)"))
         return read
 
+    def prepare(self, row: Any) -> PipelineRow:
+        """
+        A row with its text read and its pictures decoded, by the options that the pipeline was made with: all of the
+        work but the model's. Threads may do so beside each other. What comes back is given to the pipeline in place of
+        the row, with `on_error="report"`, as often as wanted.
+        """
+        _, kinds = self._proposal_options(self._forward_params)
+        options = {**self._preprocess_params, "on_error": "report", "proposed_kinds": kinds}
+        return replace(self.preprocess(row, **options), is_prepared=True)
+
     def _read_text(self, inputs: Any) -> PipelineRow:
         row = PipelineRow()
         try:
@@ -301,7 +311,11 @@ class BasePipeline:
         """
         row = inputs if isinstance(inputs, PipelineRow) else self.tokenize([inputs])[0]
         # A copy: one that was given may be given again.
-        row = replace(row, problems=[*row.problems], objects={}, used_pictures={}, relations=[], left_out=[])
+        row = replace(row, problems=[*row.problems], relations=[], left_out=[])
+        if row.is_prepared:
+            objects = {column: [*of_column] for column, of_column in row.objects.items()}
+            return replace(row, features={**row.features}, objects=objects)
+        row.objects, row.used_pictures = {}, {}
         row.raises, row.place = on_error == "raise", "" if number is None else f"Row {number}"
         if row.tokens is None:
             if row.raises:

@@ -74,6 +74,7 @@ class PipelineRow:
         confidence: of the answer, see [`TaggedRow`].
         place: the row's number, for messages.
         raises: whether a problem ends the call.
+        is_prepared: whether the features are there, see [`IFAformerPipeline.prepare`].
     """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class PipelineRow:
     problems: list[Problem] = field(default_factory=list)
     place: str = ""
     raises: bool = False
+    is_prepared: bool = False
 
     @property
     def num_tokens(self) -> int:

@@ -15,6 +15,7 @@ The towers are BERT-base and CLIP ViT-B/32 with random weights. These are the pa
     systems    Training steps and inference of the rows of the table of systems, against BERT-CRF.
     start      From import to first prediction, against importing transformers and loading a BertModel.
     processes  train.py with one process and with two, on the CPU.
+    serving    Requests a second of serve.py with 32 clients against one, and beside hostile clients.
     growth     Time and memory against batch, text length, crops and rows. --figures draws the curves.
 
 Each run has its turn in every round, and ratios are taken within a round, so that a busy machine favours none of them.
@@ -35,13 +36,8 @@ if TYPE_CHECKING:
 
 # By the name of each, the module of benchmarks/ that has its function `measure_NAME`.
 PARTS = {"data": "data", **dict.fromkeys(("forward", "inference", "training", "crf"), "models")}
-PARTS |= {
-    "exported": "exported",
-    "systems": "systems",
-    "start": "commands",
-    "processes": "commands",
-    "growth": "growth",
-}
+PARTS |= dict.fromkeys(("start", "processes"), "commands")
+PARTS |= {name: name for name in ("exported", "serving", "systems", "growth")}
 
 
 @dataclass
@@ -69,6 +65,7 @@ class BenchmarkArguments(DataSourceArguments):
         "The number type of the models. By default it is float32 on the CPU, and else bfloat16.",
         choices=["float32", "bfloat16"],
     )
+    served_model: str | None = option("A trained model for the part serving, in place of random weights.")
     output: str | None = option("The JSON file into which the figures are written.")
     figures: str | None = option("The folder into which a PNG of each curve of the part growth is written.")
 

@@ -23,7 +23,7 @@ problems.
 import sys
 
 from ifaformer_commands.options.command_line import check_device, output_path, parse_arguments, user_errors
-from ifaformer_commands.options.prediction_options import PredictionArguments
+from ifaformer_commands.options.prediction_options import PredictionArguments, read_threshold
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
             split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
             rows = dataset_rows(split, name, needed=("head", "tail") if task == "re" else ())
         options = {name: getattr(arguments, name) for name in ("crops", "explain", "relation_types")}
-        options |= {"threshold": arguments.score_threshold(), **vars(arguments.proposal_options())}
+        options |= {"threshold": read_threshold(arguments.threshold), **vars(arguments.proposal_options())}
         device = arguments.device or state.device
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
         prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, to=arguments.to, **values)

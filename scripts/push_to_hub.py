@@ -7,13 +7,12 @@ Share a trained model, a data set, or a Space in which a model is tried, with a 
     python scripts/push_to_hub.py --space --model user/name --relation_model user/relations --repo_id user/name-demo
     python scripts/push_to_hub.py --space --model runs/demo --output_dir runs/space
 
-A model is a folder of a model and its processor. Its card is made from `results.json`, or without one from the
-configuration. A README.md that its author wrote or changed is pushed instead.
+A model is the folder of one with its processor. Its card is made from `results.json` or the configuration, unless a
+README.md of its author's is there.
 
 A data set becomes Parquet files with the pictures inside, in a folder, on the Hub, or both. `load_dataset` reads them.
-
-A Space is a page that loads `--model` from the Hub; with `--relation_model` it also shows the relations between the
-entities. With `--output_dir` the models may be folders; the last line printed starts the page on this machine.
+A Space is a page that loads `--model` from the Hub; with `--relation_model` it shows relations between entities too.
+With `--output_dir` the models may be folders; the last line printed starts the page on this machine.
 """
 
 import shlex
@@ -60,6 +59,7 @@ class SharingArguments(CardArguments, DatasetArguments):
     space: bool = option("Share a page on which --model is tried.", False)
     relation_model: str | None = option("The relation model of a Space, by its name on the Hub.", None)
     dataset_id: str | None = option("The name on the Hub of the data that --model was trained on.", None)
+    space_id: str | None = option("The name on the Hub of a Space in which --model is tried, for its card.", None)
     repo_id: str = option("The repository on the Hub: user/name.", "")
     private: bool = option("Make a new repository private.", False)
     output_dir: str = option("The folder for the files of a data set or a Space. They stay there.", "")
@@ -72,9 +72,9 @@ class SharingArguments(CardArguments, DatasetArguments):
         if bool(self.dataset) == bool(self.model):
             raise SystemExit("Name what to share: --model FOLDER or --dataset NAME, one of them.")
         of_data = {each.name for each in fields(DatasetArguments)}
-        kind, unused = "a data set", {"relation_model", "dataset_id"}
+        kind, unused = "a data set", {"relation_model", "dataset_id", "space_id"}
         if self.space:
-            kind, unused = "a Space", of_data | {"language", "dataset_id"}
+            kind, unused = "a Space", of_data | {"language", "dataset_id", "space_id"}
         elif self.model:
             kind, unused = "a model", of_data | {"relation_model", "output_dir"}
         given = [name for name in sorted(unused) if getattr(self, name) != getattr(SharingArguments(), name)]
@@ -109,7 +109,7 @@ def share(arguments: SharingArguments) -> str | None:
         from modeling_ifaformer.checkpoints.trained import load_whole_model
 
         sharing.model_files(arguments.model)
-        card |= {"title": arguments.title, "dataset_id": arguments.dataset_id}
+        card |= {"title": arguments.title, "dataset_id": arguments.dataset_id, "space_id": arguments.space_id}
         card["num_parameters"] = load_whole_model(arguments.model).num_parameters()
         model = sharing.push_model(arguments.model, arguments.repo_id, private=arguments.private, **card)
         if model.has_own_card:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,16 @@ from transformers.utils import (
     SAFE_WEIGHTS_NAME,
 )
 
+from hub_card.eval_results import FOLDER, eval_results
 from hub_card.model_card import model_card, save_model_card
-from hub_card.model_facts import CURVE, MATRIX, ModelFacts
+from hub_card.model_facts import CURVE, ENTITIES, MATRIX, RELATIONS, ModelFacts, is_hub_name
 
 from .upload import CARD, upload
+
+
+HANDLER = "handler.py"
+# What Inference Endpoints look for beside a model, by the names there, and where it is here.
+ENDPOINT_FILES = {HANDLER: "handler.py", "requirements.txt": "handler_requirements.txt"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ def push_model(
     dataset_id: str | None = None,
     description: str = "",
     num_parameters: int | None = None,
+    space_id: str | None = None,
     private: bool = False,
     token: str | None = None,
 ) -> PushedModel:
@@ -55,7 +63,9 @@ def push_model(
     Publish the folder of a trained model in one commit; the folder stays as it is.
 
     Its card is made of `results.json`, where training wrote one, and of the configuration. A README.md that its author
-    wrote or changed is pushed instead.
+    wrote or changed is pushed instead. Beside it lie `handler.py` with its `requirements.txt`, by which Inference
+    Endpoints serve the model, unless the folder has a `handler.py` of its own; and where the data are on the Hub, the
+    test F1 in `.eval_results`, see [`eval_results`].
 
     Args:
         folder: of a model and its processor, as `train.py` or `save_pretrained` leave it.
@@ -66,17 +76,23 @@ def push_model(
         dataset_id: name on the Hub of the data that the model was trained on.
         description: what the model is, in Markdown.
         num_parameters: of the model, for the card of one without `results.json`.
+        space_id: name on the Hub of a Space in which the model can be tried, which the card links.
         private, token: as for [`upload`].
 
     Raises:
-        ValueError: for a folder that holds no whole model, or whose card cannot be made.
+        ValueError: for a folder that holds no whole model, or whose card cannot be made; for a `space_id` that is no
+            name of a repository.
         NotPushed: where the upload fails.
     """
     folder = Path(folder)
+    if space_id is not None and not is_hub_name(space_id):
+        raise ValueError(f"The Space is named as on the Hub, user/name, got {space_id!r}.")
     files: dict[Path, Iterable[str]] = {folder: model_files(folder)}
     results, config, readme = _read_results(folder), _read_json(folder / CONFIG_NAME), folder / CARD
-    facts = ModelFacts(results, config, repo_id, title, license, language, dataset_id, description, num_parameters)
-    told = ("title", "license", "language", "dataset_id", "description")
+    facts = ModelFacts(
+        results, config, repo_id, title, license, language, dataset_id, description, num_parameters, space_id
+    )
+    told = ("title", "license", "language", "dataset_id", "description", "space_id")
     given = [name for name in told if getattr(facts, name)]
     has_own_card = readme.exists()
     if has_own_card and results:
@@ -91,9 +107,20 @@ def push_model(
     if not has_own_card and config.get("architectures") == ["IFAformerModel"]:
         raise ValueError(f"{folder} holds a bare model, which has no task that a card could describe. Write {readme}.")
     with tempfile.TemporaryDirectory() as made_here:
+        made_folder = Path(made_here)
         if not has_own_card:
-            save_model_card(facts, made_here)
-            files[Path(made_here)] = [path.name for path in Path(made_here).iterdir()]
+            save_model_card(facts, made_folder)
+        for name, text in eval_results(facts).items():
+            (made_folder / name).parent.mkdir(exist_ok=True)
+            (made_folder / name).write_text(text, encoding="utf-8")
+        if (folder / HANDLER).is_file():
+            files[folder] = [*files[folder], *(name for name in ENDPOINT_FILES if (folder / name).is_file())]
+        else:
+            for name, source in ENDPOINT_FILES.items():
+                shutil.copyfile(Path(__file__).parents[1] / "serving" / source, made_folder / name)
+        files[made_folder] = [
+            path.relative_to(made_folder).as_posix() for path in made_folder.rglob("*") if path.is_file()
+        ]
         message = f"Upload {facts.title or repo_id.split('/')[-1]}"
         url = upload(files, repo_id, "model", message=message, stale=STALE_MODEL_FILES, private=private, token=token)
     return PushedModel(url, has_own_card)
@@ -118,7 +145,14 @@ ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
 WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, "model-?????-of-?????.safetensors")
 # Files of a former push that are deleted from the repository where the new push lacks them. Code is not among them: a
 # .py file may be its owner's, and one that nothing refers to does no harm.
-STALE_MODEL_FILES = (*WEIGHTS, *OPTIONAL, *ADAPTER, CURVE, MATRIX)
+STALE_MODEL_FILES = (
+    *WEIGHTS,
+    *OPTIONAL,
+    *ADAPTER,
+    CURVE,
+    MATRIX,
+    *(f"{FOLDER}/{task.tag}.yaml" for task in (ENTITIES, RELATIONS)),
+)
 
 
 def model_files(folder: str | os.PathLike) -> dict[str, Path]:

@@ -18,7 +18,8 @@ from processing.data.demo.relation_tweets import TYPICAL_RELATIONS, RelationTwee
 from .upload import CARD, find_model, upload
 
 
-PAGE_FILES = (APP_FILE, "visitors.py", "requirements.txt")
+# By their folders beside this one: the server keeps to the same limits as the page.
+PAGE_FILES = {APP_FILE: "space", "visitors.py": "space", "requirements.txt": "space", "limits.py": "serving"}
 EXAMPLES = "examples"
 STALE_SPACE_FILES = (f"{EXAMPLES}/*.png", f"{EXAMPLES}/examples.json")  # which a push replaces
 
@@ -54,8 +55,8 @@ def write_space(folder: str | os.PathLike, facts: SpaceFacts) -> None:
 def _write(folder: Path, card: SpaceCard, with_relations: bool) -> list[str]:
     """The paths of the files, below the folder."""
     (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
-    for name in PAGE_FILES:
-        shutil.copyfile(Path(__file__).parents[1] / "space" / name, folder / name)
+    for name, room in PAGE_FILES.items():
+        shutil.copyfile(Path(__file__).parents[1] / room / name, folder / name)
     (folder / CARD).write_text(f"{card}\n", encoding="utf-8")
     return [*PAGE_FILES, CARD, *write_examples(folder, with_relations)]
 

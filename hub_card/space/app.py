@@ -8,7 +8,8 @@ Without `--model`, the checkpoints are those of the variable CHECKPOINTS (with s
 that README.md names as `models`. `--relation_model`, the variable RELATION_MODEL, or `relation_model` in README.md
 names a relation model, which finds the relations between the entities, on pictures of the same sizes, and has a tab
 where two are named. AUX_DETECTOR and RCNN_DETECTOR name detectors of transformers that find crops where a tweet brings
-none. Only the libraries of requirements.txt are needed: the model brings its own code.
+none. Only the libraries of requirements.txt are needed: the model brings its own code. On ZeroGPU, which brings the
+package `spaces`, models are loaded at the start, and answers are computed where there is a GPU.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -26,22 +27,16 @@ from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
+try:
+    import spaces  # of a Space on ZeroGPU; it has to come before torch
+except ImportError:
+    spaces = None
 import gradio as gr
 from huggingface_hub import SpaceCard
+from limits import MAX_MEGABYTES, Refused, check_text, label_of, read_boxes
 from starlette.middleware import Middleware
 from transformers import PreTrainedConfig, pipeline
-from visitors import (
-    KEPT_SECONDS,
-    MAX_MEGABYTES,
-    MAX_WAITING,
-    Gate,
-    Refused,
-    check_text,
-    label_of,
-    read_boxes,
-    read_upload,
-    time_limit,
-)
+from visitors import KEPT_SECONDS, MAX_SECONDS, MAX_WAITING, Gate, read_upload, time_limit
 
 
 logger = logging.getLogger(__name__)
@@ -49,6 +44,7 @@ logger = logging.getLogger(__name__)
 HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
 MAX_SESSIONS = 200  # whose settings gradio keeps
 MAX_PICTURES = 8  # of a tweet, whatever a model takes
+GPU_SECONDS = MAX_SECONDS + 10  # of a GPU for an answer: the work, and moving the models
 
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
 
@@ -162,6 +158,11 @@ def read_examples(folder: Path = HERE / "examples") -> list[dict[str, Any]]:
     ]
 
 
+def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What does the same where ZeroGPU lends a GPU; elsewhere the function itself."""
+    return function if spaces is None else spaces.GPU(duration=GPU_SECONDS)(function)
+
+
 def error(message: str) -> gr.Error:
     """Shown on the page, which would take markup in it."""
     return gr.Error(html.escape(message), print_exception=False)
@@ -180,6 +181,27 @@ class Taggers:
     def __init__(self, detectors: dict[str, str], relation_model: str | None = None):
         self.detectors, self.relation_model = detectors, relation_model
         self._loaded: dict[tuple[str, str], Any] = {}
+        self.answer = on_gpu(self._answer)
+
+    @property
+    def is_on_zero_gpu(self) -> bool:
+        return self.answer != self._answer
+
+    def load_all(self, names: Sequence[str]) -> None:
+        """Load these, and the relation model by itself too. One that fails is told of when it is used."""
+        tasks = [(name, ENTITY_TASK) for name in names]
+        tasks += [(self.relation_model, RELATION_TASK)] if self.relation_model else []
+        for name, task in tasks:
+            with suppress(gr.Error):
+                self.load(name, task)
+
+    def _answer(self, name: str, task: str, row: dict[str, Any], explain: str | None = None) -> Any:
+        """
+        See [`answer_of`]. On ZeroGPU this runs in a process with a GPU that was forked when models were loaded: only
+        names and rows go there.
+        """
+        options = {} if explain is None else {"explain": explain}
+        return answer_of(self.load(name, task), row, **options)
 
     def load(self, name: str, task: str = ENTITY_TASK) -> Any:
         """The pipeline of a checkpoint; a gr.Error tells of one that does not load."""
@@ -220,14 +242,14 @@ class Taggers:
         variant = None if is_exported(checkpoint) else getattr(model.model.config, "attention_variant", None)
         if explanation == "attention" and variant in (None, "mkgformer"):
             raise error("The attention of this model cannot be shown. Choose another setting.")
-        return answer_of(model, row, explain=None if explanation == "none" else explanation)
+        return self.answer(checkpoint, ENTITY_TASK, row, None if explanation == "none" else explanation)
 
     def relate(
         self, text: str | None, picture: Any, boxes: str | None, head: str | None, tail: str | None, *others: Any
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's report of the relation between two entities, as they stand in the text."""
         row = read_row(text, [picture, *others], boxes, head=head or "", tail=tail or "")
-        return answer_of(self.load(str(self.relation_model), RELATION_TASK), row)
+        return self.answer(str(self.relation_model), RELATION_TASK, row)
 
 
 def read_row(text: str | None, pictures: Sequence[Any], boxes: str | None, **words: str) -> dict[str, Any]:
@@ -490,7 +512,10 @@ def main() -> None:
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "127.0.0.1,10.0.0.0/8")
     variables = {"aux_detector": "AUX_DETECTOR", "rcnn_detector": "RCNN_DETECTOR"}
     detectors = {option: os.environ[name] for option, name in variables.items() if os.environ.get(name)}
-    serve(build(names, read_examples(), Taggers(detectors, relation_model_name(given.relation_model))))
+    taggers = Taggers(detectors, relation_model_name(given.relation_model))
+    if taggers.is_on_zero_gpu:
+        taggers.load_all(names)
+    serve(build(names, read_examples(), taggers))
 
 
 if __name__ == "__main__":

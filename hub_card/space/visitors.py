@@ -7,7 +7,6 @@ number and has no time limit: [`Gate`] and [`read_upload`] are ours.
 
 import asyncio
 import json
-import math
 import os
 import re
 import stat
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
+from limits import MAX_MEGABYTES, Refused
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -27,12 +27,7 @@ from starlette.responses import JSONResponse
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 
-# What a request may hold. Head and tail of a relation are texts, and so is the JSON of all boxes.
-MAX_CHARACTERS = 2_000
-MAX_BOX_CHARACTERS = 10_000
-MAX_BOXES = 100
-MAX_LABEL = 100  # characters of a box's label, and of a picture's name
-MAX_MEGABYTES = 10  # of a picture; the model's processor limits its pixels
+# What a request may hold beside what limits.py says.
 MAX_REQUEST = 60_000  # bytes of a request without a picture: all texts fit in, each character as an escape
 MAX_ADDRESS = 2_000  # bytes of a request's path and of its query
 MAX_SESSION = 100  # characters of a session's name
@@ -58,11 +53,6 @@ NOT_SERVED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|deep_link)", re.IG
 
 # Windows has neither of the two.
 FILE_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-COLUMNS = {"aux_crops", "rcnn_crops"}
-
-
-class Refused(ValueError):
-    """The error of a request that is refused. Its message is a sentence for the page."""
 
 
 def read_upload(path: str) -> bytes:
@@ -91,70 +81,6 @@ def read_upload(path: str) -> bytes:
         megabytes = max(status.st_size, limit + 1) / 10**6
         raise Refused(f"The picture has {megabytes:.1f} MB, at most {MAX_MEGABYTES} are taken: make it smaller.")
     return content
-
-
-def label_of(name: Any) -> str:
-    """The name of a picture as its owner knows it, which may be anything, as a short line of text."""
-    shown = "".join(character if character.isprintable() else "\ufffd" for character in str(name)[: MAX_LABEL + 1])
-    return shown if len(shown) <= MAX_LABEL else f"{shown[:MAX_LABEL]}..."
-
-
-def check_text(text: str, name: str) -> str:
-    """A text that is longer than `MAX_CHARACTERS` is refused."""
-    if len(text) > MAX_CHARACTERS:
-        raise Refused(f"The {name} has {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken: shorten it.")
-    return text
-
-
-def read_boxes(text: str) -> Any:
-    """
-    The boxes of a JSON text, of the form that the pipelines take as `crops`: nothing but numbers and short labels,
-    which come back in a report.
-
-    Raises:
-        Refused: for what is no JSON, no boxes, too long or too much.
-    """
-    if len(text) > MAX_BOX_CHARACTERS:
-        raise Refused(f"The boxes have {len(text):,} characters, at most {MAX_BOX_CHARACTERS:,} are taken.")
-    try:
-        boxes = json.loads(text, parse_int=float)  # an integer may have any number of digits
-    except (ValueError, RecursionError) as reason:
-        raise Refused(f"The boxes are no JSON: {reason}. Expected are lists such as [[20, 20, 90, 90]].") from reason
-    if isinstance(boxes, dict) and "box" not in boxes:
-        if not boxes.keys() <= COLUMNS:
-            raise Refused(f"Boxes are given as a list, or by {' and '.join(sorted(COLUMNS))}.")
-        columns = [[] if of_column is None else of_column for of_column in boxes.values()]
-    else:
-        columns = [boxes]
-    columns = [[of] if _is_box(of) else of for of in columns]
-    if not all(isinstance(of_column, list) for of_column in columns):
-        raise Refused("Boxes are lists such as [[20, 20, 90, 90]].")
-    number = sum(map(len, columns))
-    if number > MAX_BOXES:
-        raise Refused(f"There are {number} boxes, at most {MAX_BOXES} are taken.")
-    if not all(_is_box(box) for of_column in columns for box in of_column):
-        raise Refused(
-            "A box is [xmin, ymin, xmax, ymax], or has that as `box`, with a text as `label`, a `score`, and of "
-            "several pictures the number of one as `image`."
-        )
-    return boxes
-
-
-def _is_box(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-    label, score = value.get("label"), value.get("score")
-    has_label = label is None or (isinstance(label, str) and len(label) <= MAX_LABEL)
-    image = value.get("image", 0.0)  # of several pictures the number of one; JSON's numbers are read as floats
-    has_image = _is_number(image) and image >= 0 and image == int(image)
-    if has_image and "image" in value:
-        value["image"] = int(image)
-    is_known = value.keys() <= {"box", "label", "score", "image"} and isinstance(value.get("box"), list)
-    return is_known and has_image and has_label and (score is None or _is_number(score)) and _is_box(value["box"])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
 
 
 @contextmanager

@@ -66,9 +66,10 @@ class PredictionArguments(DetectionArguments, DataSourceArguments):
             if self.text is not None and len(given) < 2:
                 raise ValueError(f"{self.model} is a relation model. Name two entities of the --text: --head, --tail.")
 
-    def score_threshold(self) -> float | str | dict[str, Any] | None:
-        """The threshold as the pipeline takes it. What is no number stays as it is, for the pipeline to refuse."""
-        try:
-            return float(self.threshold) if isinstance(self.threshold, str) else self.threshold
-        except ValueError:
-            return self.threshold
+
+def read_threshold(given: dict[str, Any] | str | None) -> float | str | dict[str, Any] | None:
+    """The threshold as the pipeline takes it. What is no number stays as it is, for the pipeline to refuse."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given

@@ -4,12 +4,17 @@ import inspect
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from modeling_ifaformer.prediction.demo_page import SENTENCE
@@ -22,6 +27,8 @@ PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
 NOT_OF_A_PAGE = ("make", "git", "pip", "python3", "source")
 # What a page says where its snippet cannot be run: three of eight GPUs, of the Hub, of a checkpoint elsewhere.
 MOST_NOT_RUN = 7
+PORT = "8000"  # of a page's server
+SECONDS = 300  # until it has begun, has answered and has ended, however busy the machine is
 
 
 class Block(NamedTuple):
@@ -65,21 +72,63 @@ def commands(page):
                     yield words
 
 
+@contextmanager
+def in_background(words, folder, port):
+    """A command that a page ends with `&`, which is a server on that port; here it has begun to answer."""
+    process = subprocess.Popen([sys.executable, *words[1:]], cwd=folder)
+    try:
+        end = time.monotonic() + SECONDS
+        while True:
+            assert process.poll() is None and time.monotonic() < end, f"no server: {shlex.join(words)}"
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=SECONDS).json()["status"] == "ok"
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield
+        process.terminate()
+        assert process.wait(SECONDS) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+
+
+@pytest.fixture
+def port():
+    """A free one, in the place of that which pages name."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+@pytest.fixture
+def servers():
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_snippets(page, workspace, has_demo_model, finish, tmp_path):
+def test_snippets(page, workspace, has_demo_model, finish, tmp_path, port, servers):
     """The commands of the page first, since its Python may look at what they made."""
     folder = shutil.copytree(workspace, tmp_path / "workspace", symlinks=True)
     for words in commands(page):
+        words = [word.replace(PORT, port) for word in words]
+        if words[0] == "curl":
+            if shutil.which("curl") is not None:
+                subprocess.run(words, cwd=folder, check=True, timeout=SECONDS)
+            continue
         # One process needs no launcher, which would start an interpreter more.
         words = words[2:] if words[:2] == ["accelerate", "launch"] else words
         words = ["python", "scripts/__main__.py", *words[1:]] if words[0] == "ifaformer" else words
+        if words[-1] == "&":
+            servers.enter_context(in_background(words[:-1], folder, port))
+            continue
         assert words[0] == "python", f"{page.name} has a command that no test knows: {shlex.join(words)}"
         finish([sys.executable, *words[1:]], cwd=folder)
 
     program, expected = python_program(page)
     if not program:
         return
-    (folder / "page.py").write_text(program, encoding="utf-8")
+    (folder / "page.py").write_text(program.replace(PORT, port), encoding="utf-8")
     printed = finish([sys.executable, "page.py"], cwd=folder).stdout
     *printed, rest = printed.split("<end of block>\n")
     assert not rest and len(printed) == len(expected)

@@ -26,7 +26,7 @@ CODE = {
     for path in (ROOT / entry, *get_relative_import_files(ROOT / entry))
 }
 SETTINGS = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
-PUBLISHED = {"README.md", "model.safetensors", *SETTINGS, *CODE}
+PUBLISHED = {"README.md", "model.safetensors", "handler.py", "requirements.txt", *SETTINGS, *CODE}
 
 # The tagger with and without its task, and the parts, each by name and revision.
 LOAD = """

@@ -9,7 +9,15 @@ import yaml
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
 PICTURES = {f"examples/{number}.png" for number in range(4)}
-PUBLISHED = {"README.md", "app.py", "visitors.py", "requirements.txt", "examples/examples.json", *PICTURES}
+PUBLISHED = {
+    "README.md",
+    "app.py",
+    "limits.py",
+    "visitors.py",
+    "requirements.txt",
+    "examples/examples.json",
+    *PICTURES,
+}
 
 # What the Hub starts, up to the server: the page's own function on the first and the last example.
 RUN = """

@@ -1,10 +1,13 @@
 """What the tests of the Space share: its page as a module, the folder of its uploads, a served page."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+from hub_card.sharing.space_folder import PAGE_FILES
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +20,12 @@ def uploads(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def space_app(uploads):
-    """`hub_card/space/app.py`, which no package holds; `visitors.py` lies beside it."""
-    path = Path(__file__).resolve().parents[2] / "hub_card" / "space" / "app.py"
+def space_app(uploads, tmp_path_factory):
+    """`hub_card/space/app.py`, which no package holds; `visitors.py` and `limits.py` lie beside it, as in a Space."""
+    folder = tmp_path_factory.mktemp("space")
+    for name, room in PAGE_FILES.items():
+        shutil.copyfile(Path(__file__).resolve().parents[2] / "hub_card" / room / name, folder / name)
+    path = folder / "app.py"
     spec = importlib.util.spec_from_file_location("space_app", path)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:

@@ -181,7 +181,7 @@ from `openai/clip-vit-base-patch32`
 from PIL import Image
 from transformers import pipeline
 
-tagger = pipeline("multimodal-token-classification", model="me/tagger", trust_remote_code=True)
+tagger = pipeline("multimodal-token-classification", model="me/tagger", revision="main", trust_remote_code=True)
 picture = Image.open("photo.jpg")  # your own, or a path, bytes, an array
 crops = [picture.crop((20, 20, 90, 90))]
 tweets = [{"text": "so Phoenix is all over my timeline again", "image": picture, "aux_crops": crops}]
@@ -191,7 +191,8 @@ for tweet, entities in zip(tweets, tagger(tweets, batch_size=2)):
 ```
 
 An entity is a dictionary with `entity_group`, `score`, `word`, `start` and `end`. The picture and its crops may be
-absent. `trust_remote_code` runs the Python files of this repository: read them first.
+absent. `trust_remote_code` runs the Python files of this repository: read them first, and name the commit
+whose files you have read in the place of `main`.
 
 ## Results
 
@@ -611,6 +612,14 @@ def test_ten_lines_of_use(make_config, make_processor, run_without_project, tmp_
 
     assert list(map(without_scores, lines[1::2])) == list(map(without_scores, expected))
     assert "'entity_group'" in lines[0] + lines[1] and "'entity_group'" in lines[2] + lines[3]
+
+
+def test_every_example_names_a_revision():
+    for name in ("IFAformerForTokenClassification", "IFAformerForRelationExtraction"):
+        text = str(model_card(ModelFacts(config={"architectures": [name]}, repo_id="me/tagger")))
+        calls = re.findall(r".*trust_remote_code=True.*", text)
+        assert calls and all('revision="main"' in call for call in calls)
+        assert "in the place of `main`" in text
 
 
 def test_mkgformer_is_called_what_it_is():

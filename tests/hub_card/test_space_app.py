@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pickle
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from hub_card.sharing.space_folder import PAGE_FILES
 from hub_card.space_card import SpaceFacts, space_card
 from modeling_ifaformer import IFAformerForTokenClassification
 from processing.images import UNKNOWN_FORMAT
@@ -45,7 +47,8 @@ def upload(uploads):
 
 def test_the_page_needs_no_package_of_ours(repository):
     ours = {"modeling_ifaformer", "processing", "hub_card", "scripts"}
-    for path in (repository / "hub_card" / "space").glob("*.py"):
+    for name in [name for name in PAGE_FILES if name.endswith(".py")]:
+        path = repository / "hub_card" / PAGE_FILES[name] / name
         source = ast.parse(path.read_text(encoding="utf-8"))
         names = {alias.name for node in ast.walk(source) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}
@@ -112,6 +115,42 @@ def test_what_is_refused(taggers, checkpoint, upload, arguments, message):
     with pytest.raises(gr.Error) as refusal:
         taggers.tag(**arguments)
     assert re.fullmatch(message, refusal.value.message)
+
+
+def test_on_zero_gpu_names_and_rows_go_to_the_process_with_a_gpu(
+    space_app, checkpoint, relation_checkpoint, upload, monkeypatch
+):
+    """As its package does it: arguments, results and errors are pickled, and what was loaded before is there."""
+    durations, asked = [], []
+
+    def gpu(duration):
+        durations.append(duration)
+
+        def decorate(function):
+            def run(*arguments):
+                asked.append(pickle.loads(pickle.dumps(arguments)))
+                with monkeypatch.context() as patch:
+                    patch.setattr(space_app, "pipeline", None)  # the fork is thrown away, with what it has loaded
+                    try:
+                        return pickle.loads(pickle.dumps(function(*asked[-1])))
+                    except gr.Error as reason:
+                        raise pickle.loads(pickle.dumps(reason)) from None
+
+            return run
+
+        return decorate
+
+    plain = space_app.Taggers({}, relation_checkpoint)
+    assert not plain.is_on_zero_gpu
+    monkeypatch.setattr(space_app, "spaces", SimpleNamespace(GPU=gpu))
+    lent = space_app.Taggers({}, relation_checkpoint)
+    assert lent.is_on_zero_gpu and durations == [30]
+    lent.load_all([checkpoint, "no/such"])
+    picture = upload(Image.linear_gradient("L").convert("RGB").resize((40, 30)))
+    for method, *more in (("tag", checkpoint, "occlusion"), ("relate", "Jordan", "Paris")):
+        given = ("Jordan met Paris", picture, "[[0, 0, 9, 9]]", *more)
+        assert getattr(lent, method)(*given) == getattr(plain, method)(*given)
+    assert [name for name, *_ in asked] == [checkpoint, relation_checkpoint]
 
 
 def test_the_limits_themselves_are_taken(taggers, checkpoint, upload):

@@ -275,6 +275,33 @@ def test_texts_are_tokenized_once_for_many_calls(tagger, monkeypatch):
         tagger(tokenized[6:8])
 
 
+def test_rows_that_were_prepared_in_threads(tagger, monkeypatch):
+    tweets = [*rows(), "", {"text": "Jordan", "image": b"no picture"}]
+    expected = tagger(tweets, on_error="report", batch_size=3)
+    with ThreadPoolExecutor(4) as threads:
+        prepared = list(threads.map(tagger.prepare, tweets))
+    monkeypatch.setattr(tagger, "_encode", None)
+    monkeypatch.setattr("processing.pipeline_ifaformer.read_row_pictures", None)
+    for batch_size in (3, 9):  # and again
+        for result, of_row in zip(tagger(prepared, on_error="report", batch_size=batch_size), expected, strict=True):
+            assert_same([result["entities"]], [of_row["entities"]])
+            assert dict(result) == {**of_row, "entities": result["entities"]}
+            assert (result.found_problems, result.used_pictures) == (of_row.found_problems, of_row.used_pictures)
+    assert "problems" in expected[-1] and "problems" in expected[-2]
+
+
+def test_what_detectors_find_is_added_to_prepared_rows(checkpoint, tiny_detector):
+    of_model = pipeline(TASK, model=checkpoint, aux_detector=str(tiny_detector("grounding-dino")), aux_threshold=0.0)
+    row = {"text": "Jordan met Paris", "image": picture(1, (96, 96))}
+    expected = of_model(row, on_error="report")
+    prepared = of_model.prepare(row)
+    assert expected["crops"]["aux_crops"]
+    for _ in range(2):
+        (result,) = of_model([prepared], on_error="report")
+        assert_same([result["entities"]], [expected["entities"]])
+        assert result["crops"] == expected["crops"]
+
+
 PIECES = [
     "Jordan",
     "Paris",

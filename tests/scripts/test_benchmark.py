@@ -54,6 +54,22 @@ def test_data(run_benchmark):
     assert all(peak["median"] > 1e6 for peak in results["machine"]["peaks"].values())
 
 
+def test_serving(run_benchmark, checkpoint):
+    parts = ("--parts", "serving", "--batch_size", "3", "--num_batches", "1")
+    for arguments in ((*parts, *TOWERS), (*parts, "--served_model", checkpoint)):
+        results, printed = run_benchmark(*arguments)
+        figures = results["serving"]
+        assert figures["requests"] == 3
+        assert 0 <= figures["largest difference of a score between 1 client and 32"] < 1e-4
+        assert set(figures["clients"]["runs"]) == {"1 client", "32 clients"}
+        hostile = ("200 stalled clients", "picture bombs", "100 MB")
+        assert set(figures["hostile"]["runs"]) == {
+            "8 clients alone",
+            *(f"8 clients beside {name}" for name in hostile),
+        }
+        assert "8 clients beside picture bombs" in printed
+
+
 def test_models_and_growth(run_benchmark, tmp_path):
     parts = ("forward", "inference", "training", "crf", "growth")
     results, printed = run_benchmark(

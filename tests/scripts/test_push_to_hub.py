@@ -99,4 +99,12 @@ def test_a_space_for_this_machine(push, tmp_path):
         assert all(example["text"].count(example[name]) == 1 for name in ("head", "tail")), "the page can find them"
     pictures = {f"examples/{example['image']}" for example in examples if example["image"]}
     written = {path.relative_to(tmp_path / "my space").as_posix() for path in (tmp_path / "my space").rglob("*.*")}
-    assert written == {"README.md", "app.py", "visitors.py", "requirements.txt", "examples/examples.json", *pictures}
+    assert written == {
+        "README.md",
+        "app.py",
+        "limits.py",
+        "visitors.py",
+        "requirements.txt",
+        "examples/examples.json",
+        *pictures,
+    }

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hub_card.model_card import save_model_card
 from hub_card.model_facts import ModelFacts
@@ -113,6 +114,8 @@ def test_all_that_is_uploaded_and_ours_can_become_stale(model):
     kept = {"README.md", "config.json", "processor_config.json", "tokenizer_config.json"}  # every push has these
     assert set(model_files(model)) - code - kept <= set(STALE_MODEL_FILES)
     assert not code & set(STALE_MODEL_FILES)
+    for results in (".eval_results/named-entity-recognition.yaml", ".eval_results/relation-extraction.yaml"):
+        assert results in STALE_MODEL_FILES
 
 
 RESULTS = {
@@ -146,6 +149,8 @@ def test_the_card_of_a_trained_model(push, hub, model):
     for part in ("# Our tagger\n\nFound in our attic.", "license: mit", "- me/tweets", "- en\n- de", "value: 0.53"):
         assert part in card
     assert 'model="me/tagger"' in card and "secret" not in card
+    result = yaml.safe_load(hub.added[".eval_results/named-entity-recognition.yaml"])
+    assert [(of["dataset"]["id"], of["value"]) for of in result] == [("me/tweets", 0.53)]
     assert hub.added["training_curve.png"] == (model / "training_curve.png").read_bytes()
     assert "results.json" not in hub.added and readme.read_bytes() != hub.added["README.md"]
     assert {path: path.read_bytes() for path in model.iterdir()} == before
@@ -169,6 +174,31 @@ def test_the_card_of_a_model_without_a_record(push, hub, model):
     assert "- parameters: 1,234" in card and "entity types: LOC, MISC, ORG, PER" in card
     (model / "README.md").write_text("# Mine", encoding="utf-8")
     assert push().has_own_card and hub.added["README.md"] == b"# Mine"
+
+
+def test_the_space_of_a_model_is_linked(push, hub, model):
+    push(space_id="me/tagger-demo")
+    link = "Try it in the browser: [me/tagger-demo](https://huggingface.co/spaces/me/tagger-demo)."
+    assert f"## Use\n\n{link}\n\n```python\n" in hub.added["README.md"].decode()
+    with pytest.raises(ValueError, match=r"The Space is named as on the Hub, user/name, got 'https://a/b c'\."):
+        push(space_id="https://a/b c")
+    (model / "README.md").write_text("# Mine", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"so that space_id would have no effect\."):
+        push(space_id="me/tagger-demo")
+
+
+def test_what_an_endpoint_needs_lies_beside_the_model(push, hub, model, repository):
+    serving = repository / "hub_card" / "serving"
+    (model / "requirements.txt").write_text("of something else")
+    push()
+    ours = {"handler.py": "handler.py", "requirements.txt": "handler_requirements.txt"}
+    assert {name: hub.added[name] for name in ours} == {name: (serving / of).read_bytes() for name, of in ours.items()}
+    (model / "handler.py").write_bytes(b"theirs")
+    push()
+    assert (hub.added["handler.py"], hub.added["requirements.txt"]) == (b"theirs", b"of something else")
+    (model / "requirements.txt").unlink()
+    push()
+    assert hub.added["handler.py"] == b"theirs" and "requirements.txt" not in hub.added
 
 
 @pytest.mark.parametrize("content", ["{", '{"test": {"f1": 1}}', "[]"])

@@ -1,0 +1,76 @@
+"""The server of exported models, as the container starts it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+
+# As if torch and transformers were not installed.
+START = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["torch", "transformers"]))
+runpy.run_module("hub_card.serving", run_name="__main__")
+"""
+
+
+def start(repository, **variables):
+    return subprocess.Popen(
+        [sys.executable, "-c", START],
+        cwd=repository,
+        env={**os.environ, "PORT": "0", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_requests_are_answered_without_torch(repository, exported, exported_relations):
+    server = start(repository, MODEL=exported, RELATION_MODEL=exported_relations)
+    try:
+        ready = server.stdout.readline()
+        assert ready.startswith("Ready: http://127.0.0.1:"), server.stderr.read()
+        address = ready.split()[1].removesuffix("/docs")
+        for path, row in (
+            ("/tag", {"text": "Jordan met Paris"}),
+            ("/relations", {"text": "Jordan met Paris", "head": "Jordan", "tail": "Paris"}),
+        ):
+            data, headers = json.dumps(row).encode(), {"Content-Type": "application/json"}
+            request = urllib.request.Request(address + path, data, headers)
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                assert json.loads(answer.read())["text"] == row["text"]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=300) == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MODEL": ""}, "Name the exported model in the variable MODEL"),
+        ({"MODEL": "nowhere"}, "nowhere holds no exported model"),
+        ({"MODEL": "nowhere", "PORT": "many"}, "invalid literal"),
+    ],
+)
+def test_what_cannot_start_says_why(repository, variables, message):
+    server = start(repository, **variables)
+    _, errors = server.communicate(timeout=300)
+    assert server.returncode == 1 and message in errors
+
+
+def test_the_container_copies_what_the_server_imports(repository):
+    """And installs what it needs, at versions that are tested."""
+    lines = (repository / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    (install,) = [line for line in lines if line.startswith("RUN pip install")]
+    packages = install.split("constraints.txt")[1].split()
+    pinned = (repository / "constraints.txt").read_text(encoding="utf-8").lower()
+    assert {"onnxruntime", "numpy", "tokenizers", "regex", "pillow", "fastapi", "uvicorn"} <= set(packages)
+    assert all(f"{name}==" in pinned for name in packages if name != "regex")
+    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
+    assert copied == ["constraints.txt", "processing", "hub_card", "${MODEL}"]

@@ -1,5 +1,5 @@
 """
-Serve exported models where neither torch nor transformers is installed, as in a container: `python -m hub_card.serving`.
+`python -m hub_card.serving` serves exported models where neither torch nor transformers is there, as in a container.
 
 Options are variables: MODEL and RELATION_MODEL (folders that scripts/export.py has written), HOST, PORT, BATCH_SIZE,
 MAX_WAITING, and IFAFORMER_TOKEN. `scripts/serve.py` is the command for models of every kind.
@@ -29,7 +29,7 @@ def main() -> None:
     try:
         bound = bind(given.get("HOST", "127.0.0.1"), int(given.get("PORT", "8000")))
         loaded = pipelines(given["MODEL"], given.get("RELATION_MODEL") or None)
-        numbers = {name: int(given.get(name.upper(), default)) for name, default in NUMBERS.items()}
+        numbers: Any = {name: int(given.get(name.upper(), default)) for name, default in NUMBERS.items()}
     except (ImportError, OSError, TypeError, ValueError) as error:
         raise SystemExit(str(error)) from error
     app = create_app(**loaded, token=given.get("IFAFORMER_TOKEN") or None, **numbers)

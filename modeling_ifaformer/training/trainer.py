@@ -68,9 +68,9 @@ class IFAformerTrainer(Trainer):
         modality_dropout: the probability with which a tweet is learned without its whole picture, and, drawn apart,
             without its crops. It is drawn here too, and anew each time.
         context_dropout: the probability with which a tweet is learned without its context, drawn in the same way.
-        agreement: with a number above 0, the first half of each batch is read twice, each time with dropout, masked
-            tokens and absent pictures of its own, and so many times the [`disagreement`] of the two readings is added
-            to the loss. A step then takes 1.5 times as long.
+        agreement: with a number above 0, the first half of each batch is read twice, with other dropout each time, and
+            so many times the [`disagreement`] of the two readings is added to the loss. A step then takes 1.5 times as
+            long.
         *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates and `decay_all` of
             [`IFAformerTrainingArguments`] are used where they are given.
 
@@ -126,10 +126,7 @@ class IFAformerTrainer(Trainer):
             columns.append("context_mask")
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        inputs = super()._prepare_inputs(inputs)
-        if self.agreement > 0 and self.model.training:
-            inputs = first_half_twice(inputs)
-        inputs = self._normalized(inputs)
+        inputs = self._normalized(super()._prepare_inputs(inputs))
         context_mask = inputs.pop("context_mask", None)  # No model takes it.
         if self.mask_probability > 0 and self.model.training:
             inputs = mask_tokens(inputs, self.processing_class, self.mask_probability)
@@ -137,6 +134,8 @@ class IFAformerTrainer(Trainer):
             inputs = drop_modalities(inputs, self.modality_dropout)
         if self.context_dropout > 0 and self.model.training and context_mask is not None:
             inputs = drop_contexts(inputs, context_mask, self.context_dropout)
+        if self.agreement > 0 and self.model.training:
+            inputs = first_half_twice(inputs)
         return inputs
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]

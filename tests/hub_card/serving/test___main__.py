@@ -44,7 +44,8 @@ def test_requests_are_answered_without_torch(repository, exported, exported_rela
             with urllib.request.urlopen(request, timeout=300) as answer:
                 assert json.loads(answer.read())["text"] == row["text"]
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=300) == 0
+        # uvicorn answers what is there, and then ends by the signal.
+        assert server.wait(timeout=300) in (0, -signal.SIGTERM)
     finally:
         server.kill()
         server.communicate()

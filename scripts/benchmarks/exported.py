@@ -1,8 +1,10 @@
 """Measure exported models: tweets a second from prepared features to tags, in every format and precision."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,6 @@ from .published import PublishedTagger, with_pictures
 from .work import Work, by_size, run_batches
 
 
-# By name, the format, whether its numbers are of 8 bits, and the precision of products.
-VARIANTS = {
-    "onnxruntime, float32": (ONNX_FILE, False, "f32"),
-    "onnxruntime, 8-bit weights": (ONNX_FILE, True, "f32"),
-    "OpenVINO, float32": (OPENVINO_FILE, False, "f32"),
-    "OpenVINO, bfloat16": (OPENVINO_FILE, False, "bf16"),
-    "OpenVINO, 8 bits": (OPENVINO_FILE, True, "f32"),
-}
 CALIBRATION_BATCHES = 8
 
 
@@ -60,25 +54,26 @@ def variants(work: Work, model: Any, features: Dataset, folder: Path) -> dict[st
     """By name, what tags the features with the model as a graph."""
     inputs = graph_inputs(model.config, work.processor.tokenizer.model_input_names)
     chain = LinearChain.of(model_facts(model, work.processor, inputs)["crf"])
-    calls: dict[str, Call] = {}
-    for name, (file, is_quantized, precision) in VARIANTS.items():
-        place = folder / name
+    onnx, onnx_int8, openvino, openvino_int8 = (folder / name for name in ("onnx", "onnx8", "openvino", "openvino8"))
+    for place in (onnx, openvino, openvino_int8):
         place.mkdir(parents=True)
-        write_onnx(model, inputs, place / ONNX_FILE)
-        if file == OPENVINO_FILE:
-            to_openvino(place / ONNX_FILE, place / OPENVINO_FILE)
-            for onnx in place.glob(f"{ONNX_FILE}*"):
-                onnx.unlink()
-        if is_quantized and file == OPENVINO_FILE:
-            plain = Graph(place, inputs, num_threads=1)
-            fed = [
-                plain.feed(batch) for batch, _ in zip(arrays(work, features), range(CALIBRATION_BATCHES), strict=False)
-            ]
-            quantize_openvino(place / OPENVINO_FILE, fed)
-        elif is_quantized:
-            quantize_onnx(place / ONNX_FILE)
-        calls[name] = partial(tag, work, Graph(place, inputs, precision=precision, num_threads=1), chain, features)
-    return calls
+    write_onnx(model, inputs, onnx / ONNX_FILE)
+    shutil.copytree(onnx, onnx_int8)
+    quantize_onnx(onnx_int8 / ONNX_FILE)
+    for place in (openvino, openvino_int8):
+        to_openvino(onnx / ONNX_FILE, place / OPENVINO_FILE)
+    open_graph = partial(Graph, inputs=inputs, num_threads=1)
+    plain = open_graph(openvino)
+    some = islice(arrays(work, features), CALIBRATION_BATCHES)
+    quantize_openvino(openvino_int8 / OPENVINO_FILE, [plain.feed(batch) for batch in some])
+    graphs = {
+        "onnxruntime, float32": open_graph(onnx),
+        "onnxruntime, 8-bit weights": open_graph(onnx_int8),
+        "OpenVINO, float32": plain,
+        "OpenVINO, bfloat16": open_graph(openvino, precision="bf16"),
+        "OpenVINO, 8 bits": open_graph(openvino_int8),
+    }
+    return {name: partial(tag, work, graph, chain, features) for name, graph in graphs.items()}
 
 
 def arrays(work: Work, features: Dataset) -> Iterator[dict[str, np.ndarray]]:

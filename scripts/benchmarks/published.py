@@ -6,17 +6,18 @@ attends to absent crops too, runs the vision tower's last layer in full, and dec
 """
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import torch
 from datasets import Dataset
+from PIL import Image
 from torch import nn
 from torchcrf import CRF
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from modeling_ifaformer import IFAformerModel
 from processing import IFAformerProcessor
-from processing.images import load_image
 
 from .work import NUM_CROPS, Batch, Work
 
@@ -69,8 +70,10 @@ def open_pictures(rows: Dataset, processor: IFAformerProcessor) -> dict[str, tor
 
 
 def _pixels(picture: Any, size: int, processor: IFAformerProcessor) -> torch.Tensor:
+    with Image.open(BytesIO(picture["bytes"]) if picture["bytes"] else picture["path"]) as opened:
+        image = opened.convert("RGB")  # as the published code does, without the checks of ours
     return processor.image_processor(
-        load_image(picture),
+        image,
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
         return_tensors="pt",

@@ -71,7 +71,7 @@ def test_serving(run_benchmark, checkpoint):
 
 
 def test_models_and_growth(run_benchmark, tmp_path):
-    parts = ("forward", "inference", "training", "crf", "growth")
+    parts = ("forward", "inference", "exported", "training", "crf", "growth")
     results, printed = run_benchmark(
         *("--parts", *parts, *TOWERS, "--batch_size", "3", "--num_tweets", "10", "--max_rows", "1000"),
         *("--figures", tmp_path / "figures"),
@@ -81,7 +81,7 @@ def test_models_and_growth(run_benchmark, tmp_path):
     # of the five tweets and the first of them again, drawn in another order
     assert 1 <= figures["crops_a_tweet"]["aux"] <= 2 and 10 < figures["tokens_a_text"] < 40
     comparisons = [figures["comparison"], figures["share_of_peak"], *results["crf"].values()]
-    comparisons += [results[part]["comparison"] for part in ("inference", "training")]
+    comparisons += [results[part]["comparison"] for part in ("inference", "exported", "training")]
     for comparison in comparisons:
         assert comparison["runs"][comparison["baseline"]]["times_baseline"]["median"] == 1
         assert all(name in printed for name in comparison["runs"])

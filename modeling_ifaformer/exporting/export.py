@@ -18,7 +18,7 @@ from modeling_ifaformer.prediction.input_rows import RowSource
 from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.exported.graphs import ONNX_FILE, OPENVINO_FILE
 from processing.exported.pipelines import FACTS_FILE, ExportedPipeline, load_exported
-from processing.exported.plain_processor import export_facts
+from processing.exported.processor import export_facts
 from processing.jobs.atomic_files import write_json
 
 from .graph import check_exportable, graph_inputs, quiet, sample_batch, traced, write_onnx

@@ -17,7 +17,7 @@ from ..object_proposals import ObjectProposer
 from ..pipeline_rows import LazyResults, NumberedRows, PipelineRow
 from .graphs import Graph
 from .linear_chain import LinearChain
-from .plain_processor import ExportedProcessor
+from .processor import ExportedProcessor
 
 
 FACTS_FILE = "export.json"

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from processing import IFAformerProcessor
-from processing.exported.plain_processor import ExportedProcessor, export_facts
+from processing.exported.processor import ExportedProcessor, export_facts
 
 
 TEXTS = [

@@ -1,6 +1,6 @@
 # An exported model behind the server, without torch:
 #   docker build --build-arg MODEL=exported/demo --tag ifaformer .
-#   docker run --publish 8000:8000 --env IFAFORMER_TOKEN=secret ifaformer
+#   docker run --stop-timeout 90 --publish 8000:8000 --env IFAFORMER_TOKEN=secret ifaformer
 FROM python:3.12-slim
 WORKDIR /app
 COPY constraints.txt .
@@ -10,8 +10,10 @@ COPY processing processing
 COPY hub_card hub_card
 ARG MODEL
 COPY ${MODEL} /model
+# The server runs as a user who owns nothing of it.
+RUN chmod -R a+rX /app /model
 ENV MODEL=/model HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 USER nobody
-HEALTHCHECK CMD ["python", "-c", "import urllib.request as web; web.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
+HEALTHCHECK CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=5)"]
 CMD ["python", "-m", "hub_card.serving"]

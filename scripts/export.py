@@ -74,7 +74,7 @@ def main() -> None:
     rows = calibration = None
     with user_errors(JobError, ImportError):
         if arguments.input:
-            rows = calibration = file_rows(arguments.input, arguments.image_dir)
+            rows = file_rows(arguments.input, arguments.image_dir)
         elif arguments.dataset:
             processor = load_processor(arguments.model, arguments.task)
             arguments.task = task_of(processor)

@@ -42,6 +42,7 @@ def main() -> None:
     from modeling_ifaformer.prediction import BulkPrediction, dataset_rows, file_rows, load_tagger, single_row
     from modeling_ifaformer.prediction.results_file import check_output, json_line
     from processing.data.tasks import choose_split
+    from processing.exported import is_exported
     from processing.jobs.processes import JobError, process_state
     from processing.problems import check_at_least_one
 
@@ -74,7 +75,8 @@ def main() -> None:
             rows = dataset_rows(split, name, needed=("head", "tail") if task == "re" else ())
         options = {name: getattr(arguments, name) for name in ("crops", "explain", "relation_types")}
         options |= {"threshold": read_threshold(arguments.threshold), **vars(arguments.proposal_options())}
-        device = arguments.device or state.device
+        # An exported model runs on the CPU, whatever there is.
+        device = arguments.device or (None if is_exported(arguments.model) else state.device)
         tagger = load_tagger(arguments.model, task, arguments.relation_model, device, **options)
         prediction = BulkPrediction(rows.first(arguments.limit), tagger, html=html, to=arguments.to, **values)
         if output is not None:

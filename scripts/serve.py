@@ -64,7 +64,7 @@ def main() -> None:
         raise SystemExit("Name the model, for example --model runs/demo.")
     try:
         from hub_card.serving.application import create_app
-        from hub_card.serving.uvicorn_server import bind, serve
+        from hub_card.serving.uvicorn_server import bind, open_warning, ready_line, serve
     except ImportError as error:
         raise SystemExit(f"The server needs more libraries ({error}): pip install -e .[serve]") from error
     from processing.problems import check_at_least_one
@@ -75,12 +75,10 @@ def main() -> None:
         bound = bind(arguments.host, arguments.port)  # before a model is loaded
         pipelines = load_pipelines(arguments)
     token = os.environ.get("IFAFORMER_TOKEN") or None
-    if token is None and not arguments.host.startswith(("127.", "localhost", "::1")):
-        print("IFAFORMER_TOKEN is not set: everybody who reaches this address is answered.", file=sys.stderr)
+    if (warning := open_warning(arguments.host, token)) is not None:
+        print(warning, file=sys.stderr)
     numbers = {"batch_size": arguments.batch_size, "max_waiting": arguments.max_waiting}
-    host, port = bound.getsockname()[:2]
-    ready = f"Ready: http://{f'[{host}]' if ':' in host else host}:{port}/docs describes the server."
-    serve(create_app(**pipelines, token=token, **numbers), bound, lambda: print(ready, flush=True))
+    serve(create_app(**pipelines, token=token, **numbers), bound, lambda: print(ready_line(bound), flush=True))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ MAX_WAITING, and IFAFORMER_TOKEN. `scripts/serve.py` is the command for models o
 """
 
 import os
+import sys
 from typing import Any
 
 from processing.exported import load_exported
+from processing.problems import check_at_least_one
 
 from .application import create_app
-from .uvicorn_server import bind, serve
+from .uvicorn_server import bind, open_warning, ready_line, serve
 
 
 def pipelines(model: str, relation_model: str | None) -> dict[str, Any]:
@@ -22,22 +24,30 @@ def pipelines(model: str, relation_model: str | None) -> dict[str, Any]:
     return {"entities": tagger, "relations": tagger.relation_extractor}
 
 
+def number(name: str, default: int) -> int:
+    """The whole number in a variable; a ValueError names the variable of another value."""
+    given = os.environ.get(name) or str(default)
+    if not given.strip().isdecimal():
+        raise ValueError(f"The variable {name} must be a whole number, got {given!r}.")
+    return int(given)
+
+
 def main() -> None:
-    given = os.environ
-    if not given.get("MODEL"):
+    model, host = os.environ.get("MODEL"), os.environ.get("HOST") or "127.0.0.1"
+    token = os.environ.get("IFAFORMER_TOKEN") or None
+    if not model:
         raise SystemExit("Name the exported model in the variable MODEL, for example MODEL=exported/demo.")
     try:
-        bound = bind(given.get("HOST", "127.0.0.1"), int(given.get("PORT", "8000")))
-        loaded = pipelines(given["MODEL"], given.get("RELATION_MODEL") or None)
-        numbers: Any = {name: int(given.get(name.upper(), default)) for name, default in NUMBERS.items()}
+        numbers: Any = {"batch_size": number("BATCH_SIZE", 32), "max_waiting": number("MAX_WAITING", 100)}
+        check_at_least_one(**{name.upper(): value for name, value in numbers.items()})
+        bound = bind(host, number("PORT", 8000))
+        loaded = pipelines(model, os.environ.get("RELATION_MODEL") or None)
     except (ImportError, OSError, TypeError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    app = create_app(**loaded, token=given.get("IFAFORMER_TOKEN") or None, **numbers)
-    host, port = bound.getsockname()[:2]
-    serve(app, bound, lambda: print(f"Ready: http://{host}:{port}/docs describes the server.", flush=True))
+    if (warning := open_warning(host, token)) is not None:
+        print(warning, file=sys.stderr)
+    serve(create_app(**loaded, token=token, **numbers), bound, lambda: print(ready_line(bound), flush=True))
 
-
-NUMBERS = {"batch_size": 32, "max_waiting": 100}
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class Refusal(Exception):
         self.status, self.detail = status, detail
 
 
+HEALTH = "/health"
+LEFT = 499  # the status in the figures of a client who left before the answer
 BUSY = "Too many requests at the same time. Send this one again in a few seconds."
 STOPPING = "The server is stopping and takes no new requests."
 
@@ -82,7 +84,7 @@ class Admission:
         observe: Callable[[str, int], object] = lambda path, status: None,
     ):
         self.app, self.open_paths, self.limits, self.observe = app, open_paths, limits or RequestLimits(), observe
-        self._token = None if token is None else token.encode()
+        self._token = None if token is None else token.strip().encode()
         self.num_open = self.num_held = 0
         self.is_stopping = False
         self._arriving: set[asyncio.Timeout] = set()
@@ -97,24 +99,27 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status = LEFT
 
         async def noting(message: dict[str, Any]) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
 
-        self.num_open += 1
         body = _Body()
         try:
-            self._check(scope)
-            await self._read(scope, receive, body)
-            await self._pass_on(scope, receive, noting, body)
+            self._check_token(scope)
+            with self._place(scope):
+                self._check_size(scope)
+                await self._read(scope, receive, body)
+                await self._pass_on(scope, receive, noting, body)
         except Refusal as refusal:
             self._forget(body)
             await self._refuse(refusal, receive, noting, is_whole=body.is_whole)
+        except Exception:
+            status = 500
+            raise
         finally:
-            self.num_open -= 1
             self._forget(body)
             self.observe(scope["path"], status)
 
@@ -122,17 +127,29 @@ class Admission:
         self.num_held -= body.size
         body.parts, body.size = [], 0
 
-    def _check(self, scope: Any) -> None:
+    @contextmanager
+    def _place(self, scope: Any) -> Iterator[None]:
+        """A place among the open requests. Who is refused has none, and who asks for the health needs none."""
         if self.is_stopping:
             raise Refusal(503, STOPPING)
-        if self.num_open > self.limits.max_open:
+        if self.num_open >= self.limits.max_open and scope["path"] != HEALTH:
             raise Refusal(503, BUSY)
+        self.num_open += 1
+        try:
+            yield
+        finally:
+            self.num_open -= 1
+
+    def _check_token(self, scope: Any) -> None:
         headers = Headers(scope=scope)
         if self._token is not None and scope["path"] not in self.open_paths:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
             if scheme.lower() != "bearer" or not is_right:
                 raise Refusal(401, "This server asks for a token: send the header `Authorization: Bearer TOKEN`.")
+
+    def _check_size(self, scope: Any) -> None:
+        headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:20]) > self.limits.max_body:
             raise self._too_large()
@@ -201,7 +218,7 @@ class Admission:
         answer = JSONResponse({"detail": refusal.detail}, refusal.status, headers=headers)
         await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
         await send({"type": "http.response.body", "body": answer.body, "more_body": True})
-        if not (is_whole or refusal.status == 408 or self.is_stopping):
+        if not (is_whole or refusal.status in (401, 408) or self.is_stopping):
             # A connection that is closed while the client still sends takes the answer away with it.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.linger_seconds):

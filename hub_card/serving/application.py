@@ -130,7 +130,9 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return JSONResponse({"detail": "The server failed on this request. Its log says why."}, 500)
+        # uvicorn closes the connection after an error.
+        detail = "The server failed on this request. Its log says why."
+        return JSONResponse({"detail": detail}, 500, headers={"connection": "close"})
 
     return admission
 
@@ -165,8 +167,13 @@ async def _row(request: Request, schema: type[TagRequest], readers: Executor) ->
         body = await request.body()
         return await asyncio.get_running_loop().run_in_executor(readers, read_json, schema, body)
     if media_type == "multipart/form-data":
-        async with request.form(max_files=MAX_PICTURES + 2 * MAX_BOXES, max_fields=MAX_FIELDS) as form:
-            return await read_form(schema, form)
+        try:
+            async with request.form(max_files=MAX_PICTURES + 2 * MAX_BOXES, max_fields=MAX_FIELDS) as form:
+                return await read_form(schema, form)
+        except (LookupError, UnicodeError):
+            raise Refused(
+                "The form is not text in the charset that its content type names. Send it as UTF-8."
+            ) from None
     got = kind[:80] or "no content type"
     raise HTTPException(415, f"Expected application/json or multipart/form-data, got {got}.")
 
@@ -191,7 +198,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         make: dict[str, Any] = {"registry": self.registry, "namespace": "ifaformer"}
         self.answers = Counter("answers", "Answers by address and status.", ["path", "status"], **make)
-        self.seconds = Histogram("request_seconds", "Seconds from arrival to answer.", ["path"], **make)
+        self.seconds = Histogram("request_seconds", "Seconds from a whole body to the answer.", ["path"], **make)
         sizes = (1, 2, 4, 8, 16, 32, 64, 128)
         self.batch_rows = Histogram("batch_rows", "Rows that were answered together.", ["path"], buckets=sizes, **make)
         self.problems = Counter("reports_with_problems", "Reports that name problems.", ["path"], **make)

@@ -69,6 +69,7 @@ def _bytes_of(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_bytes_of(name, one) for one in value]
     try:
-        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+        encoded = value.partition(",")[2] if value.startswith("data:") else value
+        return base64.b64decode("".join(encoded.split()), validate=True)  # Lines may be wrapped.
     except (AttributeError, binascii.Error, ValueError):
         raise ValueError(f"{name} must be base64 of a picture, or a list of these; no path and no address.") from None

@@ -20,7 +20,8 @@ def _picture(value: Any) -> bytes:
     """The bytes of a picture, which came as base64 or, of a form, as they are. No path and no address is looked at."""
     if isinstance(value, str):
         try:
-            value = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+            encoded = value.partition(",")[2] if value.startswith("data:") else value
+            value = base64.b64decode("".join(encoded.split()), validate=True)  # Lines may be wrapped.
         except (binascii.Error, ValueError):
             raise ValueError("a picture is expected as base64; paths and addresses are not read") from None
     if not isinstance(value, bytes):

@@ -97,12 +97,25 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         bound.close()
         raise OSError(
             f"The server cannot answer on {host}, port {port}: {error}. Name others: --host, --port."
         ) from error
     return bound
+
+
+def ready_line(bound: socket.socket) -> str:
+    """What a server says when it can be connected to."""
+    host, port = bound.getsockname()[:2]
+    return f"Ready: http://{f'[{host}]' if ':' in host else host}:{port}/docs describes the server."
+
+
+def open_warning(host: str, token: str | None) -> str | None:
+    """What is to be told of a server that answers everybody; None of one that does not."""
+    if token is not None or host.startswith(("127.", "localhost", "::1")):
+        return None
+    return "IFAFORMER_TOKEN is not set: everybody who reaches this address is answered."
 
 
 def serve(application: Admission, bound: socket.socket, tell: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from PIL import Image
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from modeling_ifaformer.prediction.input_rows import RowSource
@@ -106,7 +107,7 @@ def export_model(
         ImportError: where a package that the format needs is not installed.
     """
     start, output = time.perf_counter(), Path(output)
-    check_options(format, precision, rows, calibration)
+    check_options(format, precision, rows, calibration, least_agreement)
     check_output(output, overwrite)
     loaded, processor = load_checkpoint(model)
     loaded = loaded.float().cpu().eval()
@@ -120,6 +121,7 @@ def export_model(
         facts = model_facts(loaded, processor, inputs)
         _write_folder(work, loaded, processor, facts)
         tagger = load_exported(work, backend="onnxruntime")
+        check_pictures(processor, tagger.processor)
         result = ExportResult(output, 0.0, logits_difference(loaded, tagger))
         if not result.difference <= LARGEST_DIFFERENCE:
             raise ValueError(
@@ -157,8 +159,15 @@ def export_model(
     return result
 
 
-def check_options(format: str, precision: str, rows: RowSource | None, calibration: RowSource | None) -> None:
-    """Raise a ValueError for a format or precision that there is not, and for rows that are needed and not given."""
+def check_options(
+    format: str, precision: str, rows: RowSource | None, calibration: RowSource | None, least_agreement: float
+) -> None:
+    """
+    Raise a ValueError for a format or precision that there is not, an agreement that is no share, and for rows that
+    are needed and not given.
+    """
+    if not 0 <= least_agreement <= 1:
+        raise ValueError(f"least_agreement is a share, from 0 to 1, got {least_agreement:g}.")
     if format not in PRECISIONS:
         raise ValueError(f"format must be one of {', '.join(PRECISIONS)}, got {format!r}.")
     if precision not in PRECISIONS[format]:
@@ -170,13 +179,18 @@ def check_options(format: str, precision: str, rows: RowSource | None, calibrati
             "--dataset)."
         )
     if (format, precision) == ("openvino", "int8") and calibration is None:
-        raise ValueError("8-bit activations need data from which their ranges are taken. Name it (--calibration).")
+        raise ValueError(
+            "8-bit activations need rows from which their ranges are taken, other ones than those to compare on. Name "
+            "a data set (--dataset), of which --calibration_split is taken."
+        )
 
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Raise a FileExistsError for an output that is there, but for an exported model that is to be replaced."""
-    if not output.exists():
+    if not os.path.lexists(output):
         return
+    if output.is_symlink():
+        raise FileExistsError(f"{output} is a link, which is not replaced. Name another output.")
     if not (output / FACTS_FILE).is_file():
         raise FileExistsError(f"{output} is there and holds no exported model. Name another output.")
     if not overwrite:
@@ -247,6 +261,19 @@ def calibration_batches(
     if not batches:
         raise ValueError(f"None of the rows of {', '.join(rows.names)} can be used to calibrate.")
     return batches
+
+
+def check_pictures(processor: Any, exported: Any) -> None:
+    """Raise a ValueError where drawn pictures come out otherwise without the library."""
+    drawn = [Image.linear_gradient("L").convert("RGB").resize(size) for size in ((97, 61), (33, 250))]
+    columns = {column: drawn for column, number in processor.picture_limits.items() if number}
+    expected, found = processor.encode_pictures(columns), exported.encode_pictures(columns)
+    for name, pixels in expected.items():
+        if not all(map(np.array_equal, pixels, found[name])):
+            raise ValueError(
+                f"Without transformers, {name} come out otherwise than by {type(processor.image_processor).__name__}. "
+                "Models with this image processor cannot be exported."
+            )
 
 
 def compare(model: Any, processor: Any, tagger: ExportedPipeline, rows: RowSource, result: ExportResult) -> None:

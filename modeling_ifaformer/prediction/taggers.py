@@ -39,6 +39,8 @@ def load_tagger(
     """
     if is_exported(model):
         return _load_exported(model, task, relation_model, device, **options)
+    if relation_model is not None and is_exported(relation_model):
+        raise ValueError(f"{relation_model} is an exported model, so that {model} must be exported too.")
     loaded, processor = load_checkpoint(model, task)
     if relation_model is not None:
         extractor, its_processor = load_checkpoint(relation_model, "re")

@@ -195,6 +195,10 @@ FREE += (
 FREE += ("logging_", "trackio_", "dataloader_num", "dataloader_p", "dataloader_multi", "torch_empty_cache_steps")
 
 
+# Settings that runs had not from the beginning, without which nothing is done.
+OURS = {"agreement", "lora", "context_dropout"}
+
+
 def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the course of a run, by name: training arguments, the fields of the model, and `others`."""
     fields = config.to_dict()
@@ -231,6 +235,9 @@ def check_settings(folder: str | Path, settings: dict[str, Any], contents: Colle
         earlier, names = read_json(path), {*contents}
     except ValueError as error:
         raise ValueError(f"{error} It says with which settings the run was begun. {remedy}") from error
+    # Of ours, one that is absent had no effect then.
+    earlier = dict.fromkeys(OURS & settings.keys()) | earlier
+    settings |= {name: settings[name] or None for name in OURS & settings.keys() if earlier[name] is None}
     earlier = {name: value for name, value in earlier.items() if name in names or name in settings}
     settings = {name: value for name, value in settings.items() if name in names or name in earlier}
     if earlier != settings:

@@ -91,12 +91,12 @@ class ExportedImageProcessor:
     do_center_crop: bool
     size: dict[str, int]
     crop_size: dict[str, int]
-    resample: int
+    resample: int | None
     do_rescale: bool
     rescale_factor: float
     do_normalize: bool
-    image_mean: list[float]
-    image_std: list[float]
+    image_mean: list[float] | None
+    image_std: list[float] | None
 
     def __init__(self, fields: Mapping[str, Any]):
         vars(self).update(fields)
@@ -144,9 +144,11 @@ def export_facts(processor: Any) -> dict[str, Any]:
         sides = dict(of_images[name] or {}).items()
         of_images[name] = {side: number for side, number in sides if number is not None}
     for name in ("image_mean", "image_std"):
-        of_images[name] = list(of_images[name])
+        of_images[name] = None if of_images[name] is None else list(of_images[name])
+    if of_images["resample"] is not None:
+        of_images["resample"] = int(of_images["resample"])
     return {
         "max_length": processor.max_length,
         "tokenizer": {name: getattr(processor.tokenizer, name) for name in TOKENIZER_FIELDS},
-        "image_processor": {**of_images, "resample": int(of_images["resample"])},
+        "image_processor": of_images,
     }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from modeling_ifaformer import IFAformerForTokenClassification
 from modeling_ifaformer.exporting.export import model_facts
 from modeling_ifaformer.exporting.graph import graph_inputs, write_onnx
 from modeling_ifaformer.exporting.precision import quantize_onnx, quantize_openvino, to_openvino
@@ -38,8 +39,12 @@ def measure_exported(work: Work) -> dict[str, Any]:
             ("", False, work.features),
             (", whole pictures too", True, work.whole_features),
         ):
-            model, ordered = work.ifaformer(use_whole_image=whole), by_size(features)
-            calls[f"{IFAFORMER} in torch{told}"] = partial(tag_in_torch, work, model, ordered)
+            ordered = by_size(features)
+            calls[f"{IFAFORMER} in torch{told}"] = partial(
+                tag_in_torch, work, work.ifaformer(use_whole_image=whole), ordered
+            )
+            # A graph is made of a model in float32, and runs on the CPU, whatever device and type the others have.
+            model = IFAformerForTokenClassification(work.ifaformer_config(use_whole_image=whole)).eval()
             for name, tag in variants(work, model, ordered, Path(folder, f"whole_{whole}")).items():
                 calls[f"{name}{told}"] = tag
         runs = {name: (len(work.sample), call) for name, call in calls.items()}

@@ -85,10 +85,12 @@ def measure_training(work: Work) -> dict[str, Any]:
     train_published = training(work.placed(PublishedTagger(work)), fused=None)
     train_bert = training(work.bert_tagger(), fused=True)
     train = training(work.ifaformer(use_whole_image=False), fused=True)
+    train_bf16 = training(work.ifaformer(use_whole_image=False), fused=True, bf16=True)
     runs: dict[str, tuple[float, Call]] = {
         PUBLISHED: (number, lambda: train_published(with_pictures(work, padded))),
         "BertForTokenClassification, texts padded alike": (number, lambda: train_bert(padded)),
         IFAFORMER: (number, lambda: train(work.read(work.features, shuffle=True))),
+        f"{IFAFORMER}, bfloat16 products": (number, lambda: train_bf16(work.read(work.features, shuffle=True))),
         reading: (len(many), lambda: deque(work.read(many, shuffle=True), maxlen=0)),
     }
     comparison = compare(runs, PUBLISHED, work.options.repeats, "tweets")
@@ -96,13 +98,16 @@ def measure_training(work: Work) -> dict[str, Any]:
     return {"comparison": comparison, "reading_times_training": rates[reading] / rates[IFAFORMER]}
 
 
-def training(model: torch.nn.Module, fused: bool | None) -> Callable[[Iterable[Batch]], None]:
-    """What trains the model by a step for each batch."""
+def training(model: torch.nn.Module, fused: bool | None, bf16: bool = False) -> Callable[[Iterable[Batch]], None]:
+    """What trains the model by a step for each batch, as `train.py --bf16 true` does with `bf16`."""
+    device = next(model.parameters()).device.type
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=LEARNING_RATE, fused=fused)
 
     def train(batches: Iterable[Batch]) -> None:
         for batch in batches:
-            model(**batch)[0].backward()  # the loss
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                loss = model(**batch)[0]
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
 

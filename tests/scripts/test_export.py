@@ -1,6 +1,11 @@
 """The command that exports a model."""
 
 import json
+from types import SimpleNamespace
+
+import torch
+
+from ifaformer_commands import predict
 
 
 def test_export_and_predict(run_script, checkpoint, tmp_path):
@@ -27,3 +32,13 @@ def test_what_is_missing_or_given_twice(run_script, checkpoint, tmp_path):
     assert "Name data on which they are compared" in done.stderr
     done = run_script("export.py", *arguments, "--input", "a.txt", "--dataset", "demo", exit_code=1)
     assert "Give one of --input and --dataset, got both" in done.stderr
+
+
+def test_an_exported_model_runs_on_the_cpu_of_a_machine_with_an_accelerator(exported, monkeypatch, capsys):
+    state = SimpleNamespace(
+        device=torch.device("cuda:0"), num_processes=1, is_main_process=True, destroy_process_group=lambda: None
+    )
+    monkeypatch.setattr("processing.jobs.processes.process_state", lambda cpu: state)
+    monkeypatch.setattr("sys.argv", ["predict.py", "--model", exported, "--text", "Jordan met Paris"])
+    predict.main()
+    assert json.loads(capsys.readouterr().out)["text"] == "Jordan met Paris"

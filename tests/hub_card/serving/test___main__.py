@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,13 +19,13 @@ runpy.run_module("hub_card.serving", run_name="__main__")
 """
 
 
-def start(repository, **variables):
+def start(repository, errors=None, **variables):
     return subprocess.Popen(
         [sys.executable, "-c", START],
         cwd=repository,
         env={**os.environ, "PORT": "0", **variables},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
 
@@ -32,8 +33,13 @@ def start(repository, **variables):
 def test_requests_are_answered_without_torch(repository, exported, exported_relations):
     server = start(repository, MODEL=exported, RELATION_MODEL=exported_relations)
     try:
-        ready = server.stdout.readline()
-        assert ready.startswith("Ready: http://127.0.0.1:"), server.stderr.read()
+        with ThreadPoolExecutor(1) as reader:
+            try:
+                ready = reader.submit(server.stdout.readline).result(timeout=300)
+            except TimeoutError:
+                server.kill()  # upon which the reader comes to an end
+                raise
+        assert ready.startswith("Ready: http://127.0.0.1:")
         address = ready.split()[1].removesuffix("/docs")
         for path, row in (
             ("/tag", {"text": "Jordan met Paris"}),
@@ -56,11 +62,13 @@ def test_requests_are_answered_without_torch(repository, exported, exported_rela
     [
         ({"MODEL": ""}, "Name the exported model in the variable MODEL"),
         ({"MODEL": "nowhere"}, "nowhere holds no exported model"),
-        ({"MODEL": "nowhere", "PORT": "many"}, "invalid literal"),
+        ({"MODEL": "nowhere", "PORT": "many"}, "The variable PORT must be a whole number, got 'many'"),
+        ({"MODEL": "nowhere", "PORT": "99999"}, "port 99999"),
+        ({"MODEL": "nowhere", "MAX_WAITING": "0"}, "MAX_WAITING must be at least 1"),
     ],
 )
 def test_what_cannot_start_says_why(repository, variables, message):
-    server = start(repository, **variables)
+    server = start(repository, subprocess.PIPE, **variables)
     _, errors = server.communicate(timeout=300)
     assert server.returncode == 1 and message in errors
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -80,14 +81,26 @@ def test_open_requests_and_their_bytes_are_limited(start, held, eventually):
         with connect(running) as two:
             two.sendall(f"{HEAD}Content-Length: 2000\r\n\r\n".encode())
             eventually(lambda: running.server.application.num_open == 2)
-            answer = running.client.get("/health")
+            answer = running.client.post("/tag", json={"text": "a"})
             assert answer.status_code == 503 and answer.json()["detail"].startswith("Too many requests")
+            assert running.client.get("/health").status_code == 200
     eventually(lambda: not running.server.application.num_open)  # those who left are forgotten
     assert running.client.get("/health").status_code == 200 and running.server.application.num_held == 0
 
 
+def test_clients_without_the_token_take_no_place(start, held):
+    held.is_free.set()
+    running = start(held, token="secret", limits=RequestLimits(max_open=2))
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(running)).sendall(f"{HEAD}Content-Length: 2000\r\n\r\n{{".encode())
+        headers = {"authorization": "Bearer secret"}
+        assert running.client.post("/tag", json={"text": "a"}, headers=headers).status_code == 200
+        assert running.server.application.num_open == 0
+
+
 def test_the_work_for_a_client_who_leaves_is_ended():
-    ended = []
+    ended, observed = [], []
 
     async def application(scope, receive, send):
         assert (await receive())["body"] == b"ab"
@@ -106,10 +119,10 @@ def test_the_work_for_a_client_who_leaves_is_ended():
         async def send(message):
             raise AssertionError(message)
 
-        admission = Admission(application)
+        admission = Admission(application, observe=lambda path, status: observed.append(status))
         async with asyncio.timeout(60):
             await admission({"type": "http", "method": "POST", "path": "/tag", "headers": []}, receive, send)
         assert admission.num_open == admission.num_held == 0
 
     asyncio.run(main())
-    assert ended == [True]
+    assert ended == [True] and observed == [499], "no failure of the server"

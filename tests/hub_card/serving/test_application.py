@@ -48,7 +48,7 @@ def bomb():
 
 
 def as_text(content):
-    return base64.b64encode(content).decode()
+    return base64.encodebytes(content).decode()  # in lines, as the command base64 writes it
 
 
 LARGE = as_text(b"0" * (MAX_MEGABYTES * 10**6 + 1))
@@ -176,6 +176,14 @@ def test_what_a_form_may_not_hold(start, held):
         answer = running.client.post("/tag", content=b"text=a", headers={"content-type": kind})
         assert answer.status_code == 415 and answer.json()["detail"].startswith("Expected application/json or multip")
     assert not held.batches
+
+
+def test_a_form_in_an_unknown_charset(start, held):
+    running = start(held)
+    headers = {"content-type": "multipart/form-data; boundary=x; charset=undefined"}
+    content = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n--x--\r\n'
+    answer = running.client.post("/tag", content=content, headers=headers)
+    assert answer.status_code == 422 and "Send it as UTF-8" in answer.json()["detail"]
 
 
 def test_a_model_that_is_not_there_and_other_addresses(start, held):

@@ -14,7 +14,7 @@ sys.path.insert(0, ".")
 from handler import EndpointHandler
 
 handler = EndpointHandler(path=".")
-picture = base64.b64encode(open("picture.png", "rb").read()).decode()
+picture = base64.encodebytes(open("picture.png", "rb").read()).decode()
 results = []
 for inputs in json.loads(sys.argv[1]):
     for row in inputs if isinstance(inputs, list) else [inputs]:

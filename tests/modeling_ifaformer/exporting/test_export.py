@@ -11,6 +11,7 @@ from modeling_ifaformer.exporting import export as export_file
 from modeling_ifaformer.prediction import RowSource
 from modeling_ifaformer.prediction.input_rows import InputRow
 from processing.exported import load_exported
+from processing.exported.processor import ExportedImageProcessor
 
 
 PICTURE = Image.linear_gradient("L").convert("RGB")
@@ -66,6 +67,18 @@ def test_logits_that_differ_write_nothing(checkpoint, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_other_pixels_without_the_library_write_nothing(checkpoint, tmp_path, monkeypatch):
+    real = ExportedImageProcessor.__call__
+
+    def brighter(self, *arguments, **options):
+        return {"pixel_values": [real(self, *arguments, **options)["pixel_values"][0] + 1]}
+
+    monkeypatch.setattr(ExportedImageProcessor, "__call__", brighter)
+    with pytest.raises(ValueError, match="come out otherwise than by CLIPImageProcessor"):
+        export_model(checkpoint, tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
 def test_relations_are_compared_too(relation_checkpoint, tmp_path):
     pairs = [{"text": "Jordan met Paris", "head": "Jordan", "tail": "Paris", "image": PICTURE}]
     result = export_model(relation_checkpoint, tmp_path / "exported", rows=source(pairs))
@@ -80,8 +93,14 @@ def test_options_and_outputs_that_cannot_be(checkpoint, tmp_path):
         export_model(checkpoint, output, "onnx", "bf16", source())
     with pytest.raises(ValueError, match="Name data on which they are compared"):
         export_model(checkpoint, output, "onnx", "int8")
-    with pytest.raises(ValueError, match="8-bit activations need data"):
+    with pytest.raises(ValueError, match="8-bit activations need rows"):
         export_model(checkpoint, output, "openvino", "int8", source())
+    with pytest.raises(ValueError, match=r"least_agreement is a share, from 0 to 1, got 99\.5"):
+        export_model(checkpoint, output, rows=source(), least_agreement=99.5)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(FileExistsError, match="is a link, which is not replaced"):
+        export_model(checkpoint, link, overwrite=True)
     with pytest.raises(ValueError, match="None of the rows of rows can be used to compare"):
         export_model(checkpoint, output, rows=source(COLUMNS[3:]))
     output.mkdir()

@@ -104,3 +104,18 @@ def test_an_error_ends_the_watch(tagger):
     with pytest.raises(ValueError, match="Row 0"), stage_seconds(tagger):
         tagger([{"text": ""}])
     assert "forward" not in vars(tagger)
+
+
+def test_exported_models(exported, exported_relations, checkpoint, relation_checkpoint):
+    tagger = load_tagger(exported, "ner", exported_relations, threshold=0.5)
+    assert found_by(tagger) == ("entities", "relations")
+    settings = tagger_settings(tagger)
+    assert settings["model"] == exported and settings["thresholds"]
+    assert settings["model_content"] != settings["relation_model_content"]
+    with pytest.raises(ValueError, match=r"is a relation model \(task re\), but an entity model \(task ner\)"):
+        load_tagger(exported_relations, "ner")
+    with pytest.raises(ValueError, match="runs on the CPU alone"):
+        load_tagger(exported, device="cuda")
+    for model, relation_model in ((exported, relation_checkpoint), (checkpoint, exported_relations)):
+        with pytest.raises(ValueError, match=r"is an exported model, so that .* must be exported too"):
+            load_tagger(model, relation_model=relation_model)

@@ -68,6 +68,9 @@ PROCESSORS = {
     "DINOv2": lambda: BitImageProcessorPil(size={"shortest_edge": 46}, crop_size=SQUARE, do_convert_rgb=True),
     "SigLIP": lambda: SiglipImageProcessorPil(size=SQUARE),
     "ViT": lambda: ViTImageProcessorPil(size=SQUARE),
+    "ViT without normalisation": lambda: ViTImageProcessorPil(
+        size=SQUARE, do_normalize=False, image_mean=None, image_std=None
+    ),
 }
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoProcessor, BertweetTokenizer, RobertaConfig, RobertaTokenizer
 
 from modeling_ifaformer import IFAformerForRelationExtraction, IFAformerForTokenClassification
-from processing import IFAformerProcessor, processing_ifaformer
+from processing import IFAformerProcessor, base_processor
 from processing.context import WRONG_CONTEXT, add_contexts, context_words, pair_form, read_context
 from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
 from processing.labels import label_maps
@@ -141,7 +141,7 @@ class TestProcessor:
 
     def test_without_a_length_nothing_changes_and_it_is_said(self, make_processor, monkeypatch):
         said = []
-        monkeypatch.setattr(processing_ifaformer.logger, "warning_once", said.append)
+        monkeypatch.setattr(base_processor, "warn_once", lambda logger, message: said.append(message))
         for processor in (make_processor(), make_processor(max_context_length=0)):
             assert processor(TEXTS, context=[CAPTION, 5]).data == processor(TEXTS).data
         assert processor.max_context_length is None and "no max_context_length" in said[0] and len(said) == 2

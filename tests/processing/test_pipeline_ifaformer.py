@@ -281,7 +281,7 @@ def test_rows_that_were_prepared_in_threads(tagger, monkeypatch):
     with ThreadPoolExecutor(4) as threads:
         prepared = list(threads.map(tagger.prepare, tweets))
     monkeypatch.setattr(tagger, "_encode", None)
-    monkeypatch.setattr("processing.pipeline_ifaformer.read_row_pictures", None)
+    monkeypatch.setattr("processing.base_pipeline.read_row_pictures", None)
     for batch_size in (3, 9):  # and again
         for result, of_row in zip(tagger(prepared, on_error="report", batch_size=batch_size), expected, strict=True):
             assert_same([result["entities"]], [of_row["entities"]])

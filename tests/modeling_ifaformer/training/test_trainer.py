@@ -448,6 +448,21 @@ class TestAgreement:
 
         assert trained(500.0) < 0.6 * trained(0.0)
 
+    def test_adapters_learn_to_agree_too(self, features, processor, new_model, make_arguments):
+        model = new_model()
+        adapted = get_peft_model(model, lora_config(model, processor))
+        before = {name: of.detach().clone() for name, of in adapted.named_parameters() if ".crf." in name}
+        IFAformerTrainer(
+            model=adapted,
+            args=make_arguments(max_steps=2, save_strategy="no", load_best_model_at_end=False, bf16=True),
+            train_dataset=features["train"],
+            eval_dataset=features["validation"],
+            processing_class=processor,
+            agreement=1.0,
+        ).train()
+        trained = {name: of for name, of in adapted.named_parameters() if ".crf." in name and of.requires_grad}
+        assert trained and all(not torch.equal(of, before[name]) for name, of in trained.items())
+
     def test_a_sharded_crf_cannot_be_asked_again(self, features, processor, new_model, make_arguments, monkeypatch):
         create = Trainer.create_accelerator_and_postprocess
 

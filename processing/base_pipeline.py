@@ -236,6 +236,12 @@ class BasePipeline:
                 warn_once(logger, f"The {kind}_detector is not used: the model was made without {kind}_crops.")
         return options, [kind for kind in kinds if self._limits[f"{kind}_crops"]]
 
+    def load_detectors(self) -> None:
+        """Load the detectors that the pipeline was made with, which else happens where the first picture comes."""
+        options, kinds = self._proposal_options(self._forward_params)
+        for kind in kinds:
+            self.proposer.detector(options, kind)
+
     def tokenize(self, rows: Iterable[Any]) -> list[PipelineRow]:
         """
         The texts of many rows as tokens, all at once; pictures are not opened. What comes back can be given to the

@@ -435,6 +435,20 @@ class ObjectProposer:
             self._phrase_finders[key] = PhraseFinder(options.phrases, options.spacy_model, entity_types)
         return self._phrase_finders[key](texts)
 
+    def detector(self, options: ProposalOptions, kind: str) -> ObjectDetector:
+        """
+        The detector of a kind, loaded where it is not yet; raises as [`propose`], with the name of the option.
+        """
+        given = options.detectors[kind]
+        detector = given if isinstance(given, ObjectDetector) else self._detectors.get(str(given))
+        if detector is None:
+            try:
+                detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
+            except (ImportError, OSError) as error:
+                raise type(error)(f"{kind}_detector {given} does not load: {error}") from error
+        options.check_kind(kind, detector.is_zero_shot)
+        return detector
+
     def propose(
         self,
         options: ProposalOptions,
@@ -456,11 +470,7 @@ class ObjectProposer:
             ValueError: for a detector that is not of its kind.
             OSError: for a detector that is not there.
         """
-        given = options.detectors[kind]
-        detector = given if isinstance(given, ObjectDetector) else self._detectors.get(str(given))
-        if detector is None:
-            detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
-        options.check_kind(kind, detector.is_zero_shot)
+        detector = self.detector(options, kind)
         max_crops = getattr(options, f"max_{kind}_crops")
         found = detector.detect(
             images,

@@ -4,6 +4,7 @@ import ast
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -38,6 +39,13 @@ def main() -> None:
         near = get_close_matches(name, known)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"The commands are {', '.join(known)}."
         print(f"There is no command {name}. {hint}", file=sys.stderr)
+        raise SystemExit(2)
+    if not (find_spec("torch") and find_spec("transformers")):
+        print(
+            f"{program} {name} needs torch and transformers, which are not installed here. Without them, an exported "
+            "model is used by processing.exported.load_exported, or served by python -m hub_card.serving.",
+            file=sys.stderr,
+        )
         raise SystemExit(2)
     sys.argv[:2] = [f"{program} {name}"]
     import_module(f"ifaformer_commands.{name}").main()

@@ -97,7 +97,7 @@ def main() -> None:
             arguments.overwrite,
         )
     print(result.summary())
-    print(f"{output} is finished: predict.py --model {output} uses it.")
+    print(f'{output} is finished. Try it: python scripts/predict.py --model {output} --text "..."')
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ def main() -> None:
         check_device(arguments.device)
         bound = bind(arguments.host, arguments.port)  # before a model is loaded
         pipelines = load_pipelines(arguments)
+        for pipeline in filter(None, pipelines.values()):
+            pipeline.load_detectors()
     token = os.environ.get("IFAFORMER_TOKEN") or None
     if (warning := open_warning(arguments.host, token)) is not None:
         print(warning, file=sys.stderr)

@@ -12,8 +12,13 @@ from typing import Any
 from processing.exported import load_exported
 from processing.problems import check_at_least_one
 
-from .application import create_app
-from .uvicorn_server import bind, open_warning, ready_line, serve
+
+try:
+    from .application import create_app
+    from .uvicorn_server import bind, open_warning, ready_line, serve
+except ImportError as error:
+    packages = "fastapi uvicorn python-multipart prometheus-client"
+    raise SystemExit(f"The server needs more packages ({error}): pip install {packages}") from error
 
 
 def pipelines(model: str, relation_model: str | None) -> dict[str, Any]:
@@ -33,6 +38,8 @@ def number(name: str, default: int) -> int:
 
 
 def main() -> None:
+    if sys.argv[1:]:
+        raise SystemExit(f"There are no arguments, got {' '.join(sys.argv[1:])}.\n{__doc__}")
     model, host = os.environ.get("MODEL"), os.environ.get("HOST") or "127.0.0.1"
     token = os.environ.get("IFAFORMER_TOKEN") or None
     if not model:

@@ -136,7 +136,7 @@ def read_json(schema: type[TagRequest], body: bytes) -> dict[str, Any]:
 async def read_form(schema: type[TagRequest], form: FormData) -> dict[str, Any]:
     """
     The row of a form: pictures as files, of which a name may occur several times, and as fields `text`, `head`,
-    `tail`, `context` and the JSON of `crops`.
+    `tail`, `context` and the JSON of `crops`. `tokens`, `head` and `tail` may be JSON too.
 
     Raises:
         Refused: for what the schema does not allow.
@@ -149,11 +149,22 @@ async def read_form(schema: type[TagRequest], form: FormData) -> dict[str, Any]:
             raise Refused(f"{name[:100]}: a field of text is expected, not a file.")
         if not all(is_file) and name in FILES:
             raise Refused(f"{name}: a file is expected.")
-        given[name] = values if name in FILES or len(values) > 1 else values[0]
+        one = values[0] if len(values) == 1 and name not in FILES else values
+        given[name] = _from_json(one) if name in ("tokens", "head", "tail") else one
     try:
         return schema.model_validate(given).row()
     except ValidationError as error:
         raise Refused(_told(error)) from None
+
+
+def _from_json(value: Any) -> Any:
+    """The list or object that a field of a form holds as JSON, or the field as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            pass  # a text that begins so
+    return value
 
 
 def _told(error: ValidationError) -> str:

@@ -16,6 +16,7 @@ from transformers import (
 
 import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
+from processing.exported import is_exported
 
 
 MODELS_OF_TASKS = {"ner": "an entity model", "re": "a relation model"}
@@ -61,6 +62,8 @@ def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrai
         ValueError: as for [`load_processor`], for a configuration that does not load, for weights that are not those
             of the configuration, and for a model and a processor that do not belong together.
     """
+    if is_exported(name_or_path):
+        raise ValueError(f"{name_or_path} is an exported model. Name the trained one, of which it was made.")
     processor = load_processor(name_or_path, task)
     auto_classes: dict[str, Any] = {"ner": AutoModelForTokenClassification, "re": AutoModelForSequenceClassification}
     model = _whole_model(name_or_path, auto_classes[task_of(processor)])

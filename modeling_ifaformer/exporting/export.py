@@ -49,6 +49,7 @@ class ExportResult:
 
     Attributes:
         folder: the exported model.
+        precision: of it.
         seconds: that the export took, checks included.
         difference: the largest one between the logits of graph and model, in float32, over batches of several sizes.
         rows: of those that were given, how many were compared.
@@ -57,6 +58,7 @@ class ExportResult:
     """
 
     folder: Path
+    precision: str
     seconds: float
     difference: float
     rows: int = 0
@@ -71,8 +73,8 @@ class ExportResult:
         ]
         if self.agreement is not None:
             told.append(
-                f"On {self.rows} rows {100 * self.agreement:.2f} % of the answers are those of the model; "
-                f"{100 * (self.equal_rows or 0):.1f} % of the rows are answered wholly as the model does."
+                f"In {self.precision}, {100 * self.agreement:.2f} % of the answers on {self.rows} rows are those of "
+                f"the model; {100 * (self.equal_rows or 0):.1f} % of the rows are answered wholly as the model does."
             )
         return " ".join(told)
 
@@ -122,7 +124,7 @@ def export_model(
         _write_folder(work, loaded, processor, facts)
         tagger = load_exported(work, backend="onnxruntime")
         check_pictures(processor, tagger.processor)
-        result = ExportResult(output, 0.0, logits_difference(loaded, tagger))
+        result = ExportResult(output, precision, 0.0, logits_difference(loaded, tagger))
         if not result.difference <= LARGEST_DIFFERENCE:
             raise ValueError(
                 f"The logits of the graph differ from those of {model} by {result.difference:.1e}, at most "
@@ -132,7 +134,9 @@ def export_model(
             to_openvino(work / ONNX_FILE, work / OPENVINO_FILE)
         if precision == "int8" and format == "openvino":
             assert calibration is not None
-            quantize_openvino(work / OPENVINO_FILE, calibration_batches(tagger, calibration))
+            with quiet():
+                batches = calibration_batches(tagger, calibration)
+            quantize_openvino(work / OPENVINO_FILE, batches)
         elif precision == "int8":
             quantize_onnx(work / ONNX_FILE)
         if format == "openvino":
@@ -141,7 +145,8 @@ def export_model(
         facts |= {"format": format, "precision": "bf16" if precision == "bf16" else "f32", "exported_as": precision}
         write_json(facts, work / FACTS_FILE)
         if rows is not None:
-            compare(loaded, processor, load_exported(work), rows, result)
+            with quiet():  # Rows without crops would be told of.
+                compare(loaded, processor, load_exported(work), rows, result)
             facts["agreement"] = {"rows": result.rows, "answers": result.agreement, "equal_rows": result.equal_rows}
             write_json(facts, work / FACTS_FILE)
             if result.agreement is None or result.agreement < least_agreement:

@@ -99,7 +99,7 @@ class IFAformerTrainer(Trainer):
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_loss(self.args, processing_class)
-        if agreement < 0:
+        if not agreement >= 0:
             raise ValueError(f"agreement must be 0 or more, got {agreement:g}.")
         if agreement > 0 and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError(

@@ -15,6 +15,7 @@ from ..base_pipeline import BasePipeline
 from ..base_relation_pipeline import BaseRelationPipeline
 from ..object_proposals import ObjectProposer
 from ..pipeline_rows import LazyResults, NumberedRows, PipelineRow
+from ..problems import check_at_least_one
 from .graphs import Graph
 from .linear_chain import LinearChain
 from .processor import ExportedProcessor
@@ -60,6 +61,7 @@ class ExportedPipeline(BasePipeline):
         batch_size: int = 1,
         **options: Any,
     ):
+        check_at_least_one(batch_size=batch_size)
         self.folder, facts = Path(folder), read_facts(folder)
         self.name_or_path = os.fspath(folder)
         if facts["task"] != self.task:
@@ -75,6 +77,7 @@ class ExportedPipeline(BasePipeline):
 
     def answer(self, rows: Any, batch_size: int | None = None, num_workers: int | None = None, **options: Any) -> Any:
         """Pictures are read in this process, whatever `num_workers` says."""
+        check_at_least_one(batch_size=batch_size)
         given = zip(
             (self._preprocess_params, self._forward_params, self._postprocess_params),
             self._sanitize_parameters(**options),
@@ -154,6 +157,8 @@ def is_exported(folder: str | os.PathLike) -> bool:
 
 def read_facts(folder: str | os.PathLike) -> dict[str, Any]:
     """What an export noted of its model. A folder without it is a ValueError."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: there is no such folder. Name one that scripts/export.py has written.")
     if not is_exported(folder):
         raise ValueError(f"{folder} holds no exported model: there is no {FACTS_FILE}, which export.py writes.")
     return json.loads(Path(folder, FACTS_FILE).read_bytes())

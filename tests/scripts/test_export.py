@@ -13,7 +13,7 @@ def test_export_and_predict(run_script, checkpoint, tmp_path):
     tweets.write_text("Jordan met Paris\nChelsea in New York City\n")
     output = tmp_path / "exported"
     done = run_script("export.py", "--model", checkpoint, "--output", output, "--input", tweets)
-    assert "On 2 rows 100.00 % of the answers are those of the model" in done.stdout
+    assert "In float32, 100.00 % of the answers on 2 rows are those of the model" in done.stdout
     found = []
     for model in (checkpoint, output):
         done = run_script("predict.py", "--model", model, "--input", tweets, "--device", "cpu")

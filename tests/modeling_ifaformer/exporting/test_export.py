@@ -32,7 +32,7 @@ def test_every_precision_is_compared_on_rows(checkpoint, tmp_path, format, preci
     output = tmp_path / "exported"
     result = export_model(checkpoint, output, format, precision, source(), source(), least_agreement=0.5)
     assert result.rows == 3 and 0.5 <= result.agreement <= 1 and result.equal_rows <= 1
-    assert "On 3 rows" in result.summary()
+    assert f"In {precision}, " in result.summary() and "on 3 rows" in result.summary()
     facts = json.loads((output / "export.json").read_bytes())
     assert facts["agreement"]["answers"] == result.agreement and facts["exported_as"] == precision
     tagger = load_exported(output)

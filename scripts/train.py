@@ -45,7 +45,7 @@ class DataArguments(DataSourceArguments):
     )
     context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
     agreement: float = option(
-        "Read half of the tweets twice, and add the difference of the two answers to the loss with this weight (R-Drop).",
+        "Read half of the tweets twice, and add the difference of the answers to the loss with this weight (R-Drop).",
         0.0,
     )
 

@@ -61,7 +61,8 @@ def test_requests_are_answered_without_torch(repository, exported, exported_rela
     ("variables", "message"),
     [
         ({"MODEL": ""}, "Name the exported model in the variable MODEL"),
-        ({"MODEL": "nowhere"}, "nowhere holds no exported model"),
+        ({"MODEL": "nowhere"}, "nowhere: there is no such folder"),
+        ({"MODEL": "tests"}, "tests holds no exported model"),
         ({"MODEL": "nowhere", "PORT": "many"}, "The variable PORT must be a whole number, got 'many'"),
         ({"MODEL": "nowhere", "PORT": "99999"}, "port 99999"),
         ({"MODEL": "nowhere", "MAX_WAITING": "0"}, "MAX_WAITING must be at least 1"),

@@ -89,7 +89,7 @@ def test_open_requests_and_their_bytes_are_limited(start, held, eventually):
     assert running.client.get("/health").status_code == 200 and running.server.application.num_held == 0
 
 
-def test_clients_without_the_token_take_no_place(start, held):
+def test_clients_without_the_token_take_no_place(start, held, eventually):
     held.is_free.set()
     running = start(held, token="secret", limits=RequestLimits(max_open=2))
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def test_clients_without_the_token_take_no_place(start, held):
             stack.enter_context(connect(running)).sendall(f"{HEAD}Content-Length: 2000\r\n\r\n{{".encode())
         headers = {"authorization": "Bearer secret"}
         assert running.client.post("/tag", json={"text": "a"}, headers=headers).status_code == 200
-        assert running.server.application.num_open == 0
+        eventually(lambda: running.server.application.num_open == 0)
 
 
 def test_the_work_for_a_client_who_leaves_is_ended():

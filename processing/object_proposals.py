@@ -445,7 +445,8 @@ class ObjectProposer:
             try:
                 detector = self._detectors[str(given)] = ObjectDetector.from_pretrained(given, device=self.device)
             except (ImportError, OSError) as error:
-                raise type(error)(f"{kind}_detector {given} does not load: {error}") from error
+                reason = " ".join(str(error).split())
+                raise type(error)(f"{kind}_detector {given} does not load: {reason}") from error
         options.check_kind(kind, detector.is_zero_shot)
         return detector
 

@@ -150,18 +150,19 @@ async def read_form(schema: type[TagRequest], form: FormData) -> dict[str, Any]:
         if not all(is_file) and name in FILES:
             raise Refused(f"{name}: a file is expected.")
         one = values[0] if len(values) == 1 and name not in FILES else values
-        given[name] = _from_json(one) if name in ("tokens", "head", "tail") else one
+        given[name] = _from_json(name, one) if name in ("tokens", "head", "tail") else one
     try:
         return schema.model_validate(given).row()
     except ValidationError as error:
         raise Refused(_told(error)) from None
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(name: str, value: Any) -> Any:
     """The list or object that a field of a form holds as JSON, or the field as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(value)
+            read = json.loads(value)
+            return tuple(read) if name != "tokens" and isinstance(read, list) else read
         except (ValueError, RecursionError):
             pass  # a text that begins so
     return value

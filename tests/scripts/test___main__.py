@@ -90,3 +90,11 @@ def test_the_installed_command_is_there(repository):
     name, target = setup["options.entry_points"]["console_scripts"].strip().split(" = ")
     module, function = target.split(":")
     assert name == "ifaformer" and getattr(import_module(module), function) is main
+
+
+def test_without_torch_a_command_says_what_can_be_done(monkeypatch, capsys):
+    monkeypatch.setattr("ifaformer_commands.__main__.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["ifaformer", "predict", "--model", "exported/demo"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "ifaformer predict needs torch and transformers" in capsys.readouterr().err

@@ -86,6 +86,7 @@ def test_what_is_wrong_with_the_options(run_script, checkpoint, relation_checkpo
         ([], "Name the model, for example --model runs/demo."),
         (["--model", "no/such"], "no/such"),
         (["--model", checkpoint, "--batch_size", "0"], "batch_size must be at least 1, got 0."),
+        (["--model", checkpoint, "--aux_detector", "no/such"], "aux_detector no/such does not load"),
         (["--model", checkpoint, "--host", "192.0.2.1"], "The server cannot answer on 192.0.2.1, port 8000"),
         (["--model", checkpoint, "--port", "0", "--relation_types", "a.json"], "Name one: --relation_model."),
         (

@@ -74,6 +74,16 @@ def test_what_cannot_start_says_why(repository, variables, message):
     assert server.returncode == 1 and message in errors
 
 
+def test_arguments_are_refused_with_the_variables_that_there_are(repository):
+    command = [sys.executable, "-m", "hub_card.serving", "--port", "1"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
+    assert (
+        done.returncode == 1
+        and "There are no arguments, got --port 1." in done.stderr
+        and "RELATION_MODEL" in done.stderr
+    )
+
+
 def test_the_container_copies_what_the_server_imports(repository):
     """And installs what it needs, at versions that are tested."""
     lines = (repository / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()

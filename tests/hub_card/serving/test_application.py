@@ -100,6 +100,8 @@ def test_answers_are_those_of_the_pipeline(start, taggers, photo, crop):
         assert alike(answer.json(), expected), answer.text
     form = {"text": pair["text"], "head": "Jordan", "tail": "Paris"}
     assert alike(running.client.post("/relations", data=form, files={"image": photo}).json(), expected)
+    as_lists = {"tokens": '["Jordan", "met", "Paris"]', "head": "[0, 1]", "tail": '{"start": 2, "end": 3}'}
+    assert alike(running.client.post("/relations", data=as_lists, files={"image": photo}).json(), expected)
     for place in ("Chicago", [0, 3], [0, 10**30]):
         answer = running.client.post("/relations", json={"text": "Jordan met Paris", "head": place, "tail": "Paris"})
         assert answer.status_code == 422 or answer.json()["problems"][0].startswith("head: ")

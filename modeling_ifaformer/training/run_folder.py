@@ -237,7 +237,7 @@ def check_settings(folder: str | Path, settings: dict[str, Any], contents: Colle
         raise ValueError(f"{error} It says with which settings the run was begun. {remedy}") from error
     # Of ours, one that is absent had no effect then.
     earlier = dict.fromkeys(OURS & settings.keys()) | earlier
-    settings |= {name: settings[name] or None for name in OURS & settings.keys() if earlier[name] is None}
+    settings = settings | {name: settings[name] or None for name in OURS & settings.keys() if earlier[name] is None}
     earlier = {name: value for name, value in earlier.items() if name in names or name in settings}
     settings = {name: value for name, value in settings.items() if name in names or name in earlier}
     if earlier != settings:

@@ -21,7 +21,8 @@ def run(pipeline, ask, **options):
             finally:
                 running.cancel()
 
-    return asyncio.run(main())
+    with ThreadPoolExecutor(1) as other:  # a browser of other tests may have a loop in this thread
+        return other.submit(asyncio.run, main()).result(timeout=300)
 
 
 async def first_of(batcher, pipeline, *texts):

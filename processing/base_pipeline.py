@@ -227,6 +227,12 @@ class BasePipeline:
         """How many pictures of a row are read; the processor may be of code that knew one alone."""
         return getattr(self.processor, "max_images", 1)
 
+    @staticmethod
+    def check_crops_of_many(preprocess_params: Mapping[str, Any]) -> None:
+        """Boxes that are given for several rows at once are a ValueError."""
+        if not isinstance(preprocess_params.get("crops", "auto"), str):
+            raise ValueError("crops: boxes belong to one row; for several, give each row its own as its column crops.")
+
     def _proposal_options(self, forward_params: Mapping[str, Any]) -> tuple[ProposalOptions, list[str]]:
         """What was given for proposing crops, and the kinds of those that are to be proposed."""
         options = ProposalOptions(**{name: forward_params[name] for name in OPTIONS if name in forward_params})

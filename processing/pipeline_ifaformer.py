@@ -120,8 +120,7 @@ class IFAformerPipeline(BasePipeline, Pipeline):  # type: ignore[misc]  # method
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         """Many rows: the processor's own collator pads them, so that results do not depend on the batch."""
-        if not isinstance(preprocess_params.get("crops", "auto"), str):
-            raise ValueError("crops: boxes belong to one row; for several, give each row its own as its column crops.")
+        self.check_crops_of_many(preprocess_params)
         options, kinds = self._proposal_options(forward_params)
         preprocess_params = {**preprocess_params, "proposed_kinds": kinds}
         rows: Any

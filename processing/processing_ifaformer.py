@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.tokenization_utils_base import TruncationStrategy
-from transformers.utils import PaddingStrategy, logging
+from transformers.utils import PaddingStrategy
 
 from .base_processor import BaseProcessor
 from .collator import IFAformerDataCollator, pad_tokens
@@ -19,8 +19,6 @@ from .pipeline_ifaformer import IFAformerPipeline  # noqa: F401  (its file trave
 from .problems import check_at_least_one
 from .tokenizing import batched_text, longest_text, per_text, readable, separate_words, to_words, tower_config
 
-
-logger = logging.get_logger(__name__)
 
 CROP_SIZES = {"aux_crop_size": 128, "rcnn_crop_size": 64}  # the usual ones
 

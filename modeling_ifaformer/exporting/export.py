@@ -18,7 +18,7 @@ from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
 from modeling_ifaformer.prediction.input_rows import RowSource
 from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.exported.graphs import ONNX_FILE, OPENVINO_FILE
-from processing.exported.pipelines import FACTS_FILE, ExportedPipeline, load_exported
+from processing.exported.pipelines import FACTS_FILE, ExportedPipeline, is_exported, load_exported
 from processing.exported.processor import export_facts
 from processing.jobs.atomic_files import write_json
 
@@ -196,7 +196,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         return
     if output.is_symlink():
         raise FileExistsError(f"{output} is a link, which is not replaced. Name another output.")
-    if not (output / FACTS_FILE).is_file():
+    if not is_exported(output):
         raise FileExistsError(f"{output} is there and holds no exported model. Name another output.")
     if not overwrite:
         raise FileExistsError(f"{output} is there. Name another output, or replace it (--overwrite true).")
@@ -211,7 +211,6 @@ def model_facts(model: Any, processor: Any, inputs: dict[str, Any]) -> dict[str,
         "precision": "f32",
         "inputs": inputs,
         "model": {
-            "name_or_path": Path(model.name_or_path).name,
             "text_attends_vision": config.text_attends_vision,
             "thresholds": config.thresholds,
         },

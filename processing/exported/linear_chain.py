@@ -62,15 +62,13 @@ class LinearChain:
         """The probability of each tag at each position, (B, L, K) float32, 0 where `mask` is False."""
         order, lengths, steps = _aligned(emissions / np.float32(self.temperature), mask)
         start, transitions, end = self._tempered()
-        left = [start[:, None] + steps[0]]
-        for emission in steps[1:]:
-            left.append(_log_sum(left[-1][:, None] + transitions[:, :, None]) + emission)
+        left = _messages(steps, start, transitions)
         # Behind a row's last position the message is that of its end.
         right = [np.broadcast_to(end[:, None], steps[0].shape)]
         for i in range(len(steps) - 2, -1, -1):
             message = _log_sum(((right[-1] + steps[i + 1])[None] + transitions[:, :, None]).swapaxes(0, 1))
             right.append(np.where(i + 1 < lengths, message, end[:, None]))
-        joint = np.stack(left) + np.stack(right[::-1])  # (L, K, B)
+        joint = left + np.stack(right[::-1])  # (L, K, B)
         odds = np.exp(joint - joint.max(axis=1, keepdims=True))
         probabilities = (odds / odds.sum(axis=1, keepdims=True)).transpose(2, 0, 1)
         return _scattered(probabilities, order, mask, 0.0)
@@ -85,10 +83,7 @@ class LinearChain:
         emitted = np.take_along_axis(steps, tags[:, None], axis=1)[:, 0] * is_scored
         moved = transitions[tags[:-1], tags[1:]] * is_scored[1:]
         score = start[tags[0]] + end[tags[last, rows]] + emitted.sum(axis=0) + moved.sum(axis=0)
-        total = [start[:, None] + steps[0]]
-        for emission in steps[1:]:
-            total.append(_log_sum(total[-1][:, None] + transitions[:, :, None]) + emission)
-        return score - _log_sum((np.stack(total)[last, :, rows] + end).T)
+        return score - _log_sum((_messages(steps, start, transitions)[last, :, rows] + end).T)
 
     def _tempered(self) -> tuple[np.ndarray, ...]:
         return tuple(scores / np.float32(self.temperature) for scores in (self.start, self.transitions, self.end))
@@ -116,6 +111,14 @@ def _scattered(values: np.ndarray, order: np.ndarray, mask: np.ndarray, fill: fl
     placed[rows, order[:, : values.shape[1]]] = values
     placed[~mask] = fill
     return placed
+
+
+def _messages(steps: np.ndarray, start: np.ndarray, transitions: np.ndarray) -> np.ndarray:
+    """At `[i, k]` the log sum over the tags of all positions before `i` given tag `k` at `i`, (L, K, B)."""
+    messages = [start[:, None] + steps[0]]
+    for emission in steps[1:]:
+        messages.append(_log_sum(messages[-1][:, None] + transitions[:, :, None]) + emission)
+    return np.stack(messages)
 
 
 def _log_sum(scores: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class ExportedPipeline(BasePipeline):
         self.name_or_path = os.fspath(folder)
         if facts["task"] != self.task:
             raise ValueError(f"{folder} is a model of the task {facts['task']}, and {self.task} is expected here.")
-        self.facts, self.batch_size = facts, batch_size
+        self.batch_size = batch_size
         self.processor = ExportedProcessor(self.folder, facts)
         self.config = SimpleNamespace(**facts["model"])
         self.take_extractor(relation_extractor, self.processor)
@@ -89,8 +89,7 @@ class ExportedPipeline(BasePipeline):
         run = partial(self._run, options=proposals, forward_params=of_model, postprocess_params=of_results)
         if not isinstance(rows, NumberedRows | Iterator):
             return run([read(rows)])[0]  # type: ignore[call-arg]
-        if not isinstance(of_rows.get("crops", "auto"), str):
-            raise ValueError("crops: boxes belong to one row; for several, give each row its own as its column crops.")
+        self.check_crops_of_many(of_rows)
         return LazyResults(_Batches(rows, read, batch_size or self.batch_size), run, rows)
 
     def read(self, rows: Sequence[Any]) -> tuple[list[PipelineRow], dict[str, Any]]:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import torch
 
-from ifaformer_commands import predict
+from ifaformer_commands import export, predict
+from modeling_ifaformer.exporting import LEAST_AGREEMENT, PRECISIONS
 
 
 def test_export_and_predict(run_script, checkpoint, tmp_path):
@@ -42,3 +43,9 @@ def test_an_exported_model_runs_on_the_cpu_of_a_machine_with_an_accelerator(expo
     monkeypatch.setattr("sys.argv", ["predict.py", "--model", exported, "--text", "Jordan met Paris"])
     predict.main()
     assert json.loads(capsys.readouterr().out)["text"] == "Jordan met Paris"
+
+
+def test_the_choices_are_those_of_the_room():
+    assert tuple(PRECISIONS) == export.FORMATS
+    assert {name for of_format in PRECISIONS.values() for name in of_format} == set(export.PRECISIONS)
+    assert export.ExportArguments().least_agreement == LEAST_AGREEMENT

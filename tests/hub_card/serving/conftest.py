@@ -1,5 +1,6 @@
 """A pipeline that tests hold up and let go, and real servers in threads of this process."""
 
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -73,6 +74,17 @@ class Running:
                 break
             self.thread.join(0.1)
         assert self.server.started
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+
+    @staticmethod
+    def rest_of(connection):
+        """All that comes until the server closes the connection; a timeout where it does not."""
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+        return b"".join(parts)
 
     def stop(self):
         self.server.should_exit = True

@@ -1,7 +1,6 @@
 """What is refused before anything of a request is looked at."""
 
 import asyncio
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,18 +11,6 @@ from hub_card.serving.admission import Admission, RequestLimits
 
 
 HEAD = "POST /tag HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
-
-
-def connect(running):
-    return socket.create_connection(("127.0.0.1", running.port), timeout=60)
-
-
-def rest_of(connection):
-    """All that comes until the server closes the connection."""
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts).decode()
 
 
 @pytest.mark.parametrize("has_length", [True, False])
@@ -41,13 +28,13 @@ def test_a_body_of_100_mb(start, held, has_length):
 def test_a_client_that_stalls_is_told(start, held, eventually, limits):
     """One sends nothing more, the other a byte now and then."""
     running = start(held, limits=RequestLimits(**limits))
-    with connect(running) as connection:
+    with running.connect() as connection:
         connection.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n{{".encode())
         end = time.monotonic() + 60
         while "arrival_seconds" in limits and running.server.application.num_open and time.monotonic() < end:
             connection.sendall(b" ")
             time.sleep(0.05)
-        answer = rest_of(connection)
+        answer = running.rest_of(connection).decode()
     assert answer.startswith("HTTP/1.1 408") and "The request did not arrive in time" in answer
     eventually(lambda: running.server.application.num_open == running.server.application.num_held == 0)
 
@@ -74,12 +61,12 @@ def test_a_token(start, held):
 
 def test_open_requests_and_their_bytes_are_limited(start, held, eventually):
     running = start(held, limits=RequestLimits(max_open=2, max_held=1500, linger_seconds=0.1))
-    with connect(running) as one:
+    with running.connect() as one:
         one.sendall(f"{HEAD}Content-Length: 2000\r\n\r\n".encode() + b" " * 1000)
         eventually(lambda: running.server.application.num_held == 1000)
         answer = running.client.post("/tag", json={"text": "a" * 600})
         assert answer.status_code == 503 and answer.headers["retry-after"] == "2"
-        with connect(running) as two:
+        with running.connect() as two:
             two.sendall(f"{HEAD}Content-Length: 2000\r\n\r\n".encode())
             eventually(lambda: running.server.application.num_open == 2)
             answer = running.client.post("/tag", json={"text": "a"})
@@ -94,7 +81,7 @@ def test_clients_without_the_token_take_no_place(start, held, eventually):
     running = start(held, token="secret", limits=RequestLimits(max_open=2))
     with ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(connect(running)).sendall(f"{HEAD}Content-Length: 2000\r\n\r\n{{".encode())
+            stack.enter_context(running.connect()).sendall(f"{HEAD}Content-Length: 2000\r\n\r\n{{".encode())
         headers = {"authorization": "Bearer secret"}
         assert running.client.post("/tag", json={"text": "a"}, headers=headers).status_code == 200
         eventually(lambda: running.server.application.num_open == 0)

@@ -1,6 +1,5 @@
 """The server as a whole: clients who stall, and how it ends."""
 
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
@@ -11,23 +10,11 @@ from hub_card.serving import uvicorn_server
 from hub_card.serving.uvicorn_server import bind
 
 
-def connect(running):
-    return socket.create_connection(("127.0.0.1", running.port), timeout=60)
-
-
-def rest_of(connection):
-    """All that comes until the server closes the connection; a timeout where it does not."""
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
 def test_200_stalled_clients_keep_nobody_waiting(start, held, eventually):
     held.is_free.set()
     running = start(held)
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(running)) for _ in range(200)]
+        clients = [stack.enter_context(running.connect()) for _ in range(200)]
         for client in clients[:100]:
             client.sendall(b"POST /tag HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
         for client in clients[100:]:
@@ -46,16 +33,16 @@ def test_200_stalled_clients_keep_nobody_waiting(start, held, eventually):
 def test_a_connection_that_comes_to_no_request_is_ended(start, held, monkeypatch, sent):
     monkeypatch.setattr(uvicorn_server, "HEAD_SECONDS", 0.3)
     running = start(held)
-    with connect(running) as connection:
+    with running.connect() as connection:
         connection.sendall(sent)
-        answer = rest_of(connection)
+        answer = running.rest_of(connection)
     assert answer.count(b"200 OK") == sent.count(b"\r\n\r\n")
 
 
 def test_connections_are_limited(start, held, monkeypatch):
     monkeypatch.setattr(uvicorn_server, "MAX_CONNECTIONS", 1)
     running = start(held)
-    with connect(running) as first, connect(running) as second:
+    with running.connect() as first, running.connect() as second:
         with suppress(ConnectionResetError):  # as some systems say it
             assert second.recv(1) == b""
         first.sendall(b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
@@ -64,13 +51,13 @@ def test_connections_are_limited(start, held, monkeypatch):
 
 def test_a_stop_finishes_what_was_accepted_and_waits_for_nobody_else(start, held, eventually):
     running = start(held)
-    with connect(running) as stalled, ThreadPoolExecutor(1) as pool:
+    with running.connect() as stalled, ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(running.client.post, "/tag", json={"text": "a"})
         assert held.started.wait(60)
         stalled.sendall(b"POST /tag HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
         eventually(lambda: running.server.application.num_open == 2)
         running.server.should_exit = True
-        answer = rest_of(stalled)
+        answer = running.rest_of(stalled)
         assert answer.startswith(b"HTTP/1.1 503") and b"The server is stopping" in answer
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{running.address}/health", timeout=60)

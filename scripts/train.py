@@ -20,6 +20,7 @@ from ifaformer_commands.options.data_options import TASKS, DataSourceArguments
 from ifaformer_commands.options.model_options import (
     AdapterArguments,
     ModelArguments,
+    NoiseArguments,
     ReadingArguments,
     TowerArguments,
     fill,
@@ -39,15 +40,6 @@ class DataArguments(DataSourceArguments):
     max_seq_length: int | None = option(
         "Cut texts to this many tokens. By default nothing is cut, but texts with relations to what the tower takes."
     )
-    mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
-    modality_dropout: float = option(
-        "The probability with which a tweet is learned without its picture or crops.", 0.0
-    )
-    context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
-    agreement: float = option(
-        "Read half of the tweets twice, and add the difference of the answers to the loss with this weight (R-Drop).",
-        0.0,
-    )
 
 
 @dataclass
@@ -61,13 +53,21 @@ class RunArguments:
 
 
 # and those of the Trainer
-GROUPS = (DataArguments, TowerArguments, ReadingArguments, ModelArguments, AdapterArguments, RunArguments)
+GROUPS = (
+    DataArguments,
+    NoiseArguments,
+    TowerArguments,
+    ReadingArguments,
+    ModelArguments,
+    AdapterArguments,
+    RunArguments,
+)
 
 
 def main() -> None:
     from modeling_ifaformer import training
 
-    data_options, towers, reading, model_options, adapters, options, arguments, recipe = parse_arguments(
+    data_options, noise, towers, reading, model_options, adapters, options, arguments, recipe = parse_arguments(
         *GROUPS, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
     )
     from hub_card.sharing import NotPushed, push_model
@@ -115,14 +115,11 @@ def main() -> None:
                     processor, **asdict(towers), **asdict(model_options), lora=adapters.of_adapters()
                 ),
                 with_pictures=model_options.text_attends_vision,  # Else they reach no output.
-                mask_probability=data_options.mask_probability,
-                modality_dropout=data_options.modality_dropout,
-                context_dropout=data_options.context_dropout,
-                agreement=data_options.agreement,
+                **asdict(noise),
                 search=search,
                 cache_dir=data_options.cache_dir,
                 num_proc=data_options.preprocessing_num_workers,
-                record={"recipe": recipe, "data": asdict(data_options), "model": of_model},
+                record={"recipe": recipe, "data": asdict(data_options) | asdict(noise), "model": of_model},
             )
             if is_main:
                 above = arguments.output_dir if len(runs) > 1 else best.arguments.output_dir

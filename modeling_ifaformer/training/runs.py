@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from filelock import FileLock
 from transformers import PreTrainedModel, set_seed
 
@@ -180,6 +181,7 @@ def train_runs(
     mask_probability: float = 0.0,
     modality_dropout: float = 0.0,
     context_dropout: float = 0.0,
+    swap_probability: float = 0.0,
     agreement: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
@@ -199,7 +201,8 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability, modality_dropout, context_dropout, agreement: as for [`IFAformerTrainer`].
+        mask_probability, modality_dropout, context_dropout, swap_probability, agreement: as for
+            [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -232,8 +235,11 @@ def train_runs(
             "mask_probability": mask_probability,
             "modality_dropout": modality_dropout,
             "context_dropout": context_dropout,
+            "swap_probability": swap_probability,
             "agreement": agreement,
         }
+        if processor.negative_relation is not None and swap_probability == 0:
+            _warn_of_one_order(data["train"], processor)
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 
@@ -329,6 +335,22 @@ def _check_metric(arguments: IFAformerTrainingArguments, processor: IFAformerPro
     metric = arguments.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in metrics:
         raise ValueError(f"metric_for_best_model must be one of {', '.join(metrics)}, got {metric}.")
+
+
+def _warn_of_one_order(rows: Dataset, processor: IFAformerProcessor) -> None:
+    """Warn where pairs without relation have their tail first so seldom that the order of a pair gives it away."""
+    assert processor.relations is not None
+    unrelated, related = Counter[bool](), Counter[bool]()  # whether the tail comes first: how many pairs
+    negative = processor.relations.index(processor.negative_relation)
+    for head, tail, relation in zip(rows["head"], rows["tail"], rows["relation"], strict=True):
+        (unrelated if relation == negative else related)[tail["start"] < head["start"]] += 1
+    if unrelated.total() >= 20 and unrelated[True] < 0.05 * unrelated.total():
+        logger.warning(
+            f"Of {unrelated.total()} training pairs without relation, the tail comes first in {unrelated[True]}; of "
+            f"{related.total()} with a relation, in {related[True]}. So the order of the two gives away whether they "
+            "are related. A pipeline asks in both directions, and will find a relation between most of the entities "
+            "that have none. Train with swap_probability 0.5, unless all rows to come name head and tail as these do."
+        )
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class IFAformerTrainer(Trainer):
         modality_dropout: the probability with which a tweet is learned without its whole picture, and, drawn apart,
             without its crops. It is drawn here too, and anew each time.
         context_dropout: the probability with which a tweet is learned without its context, drawn in the same way.
+        swap_probability: the probability with which head and tail change places in a pair without relation, drawn in
+            the same way. See [`swap_unrelated`].
         agreement: with a number above 0, the first half of each batch is read twice, with other dropout each time, and
             so many times the [`disagreement`] of the two readings is added to the loss. A step then takes 1.5 times as
             long.
@@ -88,6 +90,7 @@ class IFAformerTrainer(Trainer):
         mask_probability: float = 0.0,
         modality_dropout: float = 0.0,
         context_dropout: float = 0.0,
+        swap_probability: float = 0.0,
         agreement: float = 0.0,
         **kwargs: Any,
     ):
@@ -107,7 +110,12 @@ class IFAformerTrainer(Trainer):
                 "0 with FSDP and DeepSpeed."
             )
         self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
-        self.context_dropout, self.agreement = context_dropout, agreement
+        self.context_dropout, self.swap_probability, self.agreement = context_dropout, swap_probability, agreement
+        if swap_probability > 0 and processing_class.negative_relation is None:
+            raise ValueError(
+                "swap_probability is for pairs without relation, and the processor has no negative_relation. Name the "
+                "relation that says that there is none, or set swap_probability to 0."
+            )
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         elif context_dropout > 0 and not getattr(self.data_collator, "keep_context_mask", False):
@@ -136,6 +144,8 @@ class IFAformerTrainer(Trainer):
             inputs = drop_modalities(inputs, self.modality_dropout)
         if self.context_dropout > 0 and self.model.training and context_mask is not None:
             inputs = drop_contexts(inputs, context_mask, self.context_dropout)
+        if self.swap_probability > 0 and self.model.training:
+            inputs = swap_unrelated(inputs, self.processing_class, self.swap_probability)
         if self.agreement > 0 and self.model.training:
             inputs = first_half_twice(inputs)
         return inputs
@@ -325,6 +335,22 @@ def drop_contexts(batch: Mapping[str, Any], context_mask: torch.Tensor, probabil
     attention_mask = batch["attention_mask"]
     is_dropped = torch.rand(len(attention_mask), 1, device=attention_mask.device) < probability
     return {**batch, "attention_mask": attention_mask.masked_fill(is_dropped & context_mask, 0)}
+
+
+def swap_unrelated(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
+    """
+    A collated batch in which head and tail have changed places, with that probability, in each pair without relation.
+    It is drawn with torch's generator. Nobody says which of two unrelated entities is the head, and data name the one
+    that comes first: a model that never saw another order finds a relation wherever the tail comes first.
+    """
+    head, head_end, tail, tail_end = processor.marker_ids
+    labels, input_ids = batch["labels"], batch["input_ids"]
+    unrelated = labels == processor.labels.index(processor.negative_relation)
+    is_swapped = (unrelated & (torch.rand(len(labels), device=labels.device) < probability)).unsqueeze(1)
+    swapped = input_ids
+    for one, other in ((head, tail), (head_end, tail_end), (tail, head), (tail_end, head_end)):
+        swapped = swapped.masked_fill(is_swapped & (input_ids == one), other)
+    return {**batch, "input_ids": swapped}
 
 
 def first_half_twice(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,24 @@ class ModelArguments:
 
 
 @dataclass
+class NoiseArguments:
+    """Options of what a training draws anew in each step."""
+
+    mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
+    modality_dropout: float = option(
+        "The probability with which a tweet is learned without its picture or crops.", 0.0
+    )
+    context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
+    swap_probability: float = option(
+        "The probability with which head and tail change places in a pair without relation.", 0.0
+    )
+    agreement: float = option(
+        "Read half of the tweets twice, and add the difference of the answers to the loss with this weight (R-Drop).",
+        0.0,
+    )
+
+
+@dataclass
 class AdapterArguments:
     """Options of adapters."""
 

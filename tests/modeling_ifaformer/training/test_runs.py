@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import DatasetDict
+from datasets import ClassLabel, DatasetDict
 from peft import PeftModel
 from safetensors.torch import load_file
 
@@ -23,6 +23,7 @@ from modeling_ifaformer.training import (
     IFAformerTrainer,
     TrainingStopped,
     build_model,
+    build_processor,
     check_splits,
     plan_runs,
     runs_summary,
@@ -34,6 +35,9 @@ from processing import IFAformerPipeline
 from processing.jobs.checksums import CHECKSUMS
 from processing.scoring.calibration import calibration_error
 
+
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
 
 # As the recipes have it: the best checkpoint is kept, and one more at most.
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
@@ -351,6 +355,32 @@ def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
     (tmp_path / "out" / "results.json").write_text(json.dumps({"seeds": [3, 5], "runs": {}}))
     with pytest.raises(ValueError, match="holds the runs of the seeds 3, 5"):
         plan_runs(make_arguments(resume_from_checkpoint="true"))
+
+
+@pytest.mark.parametrize(
+    ("tail_first", "number", "swap_probability"), [(0, 24, 0.0), (0, 24, 0.5), (2, 24, 0.0), (0, 19, 0.0)]
+)
+def test_rows_whose_order_gives_relations_away(
+    relations, cache_dir, make_arguments, caplog, tail_first, number, swap_probability
+):
+    first, last = {"name": "so", "start": 0, "end": 1}, {"name": "again", "start": 2, "end": 3}
+    pairs = [(last, first) if row < tail_first else (first, last) for row in range(24)]
+    rows = relations.remove_columns(["head", "tail", "relation"])
+    for name, values in zip(("head", "tail"), zip(*pairs, strict=True), strict=True):
+        rows = rows.add_column(name, list(values))
+    kinds = ClassLabel(names=["in", "None"])
+    rows = rows.add_column("relation", [int(row < number) for row in range(24)], feature=kinds)
+    processor = build_processor(rows, **TOWERS, aux_crop_size=8, rcnn_crop_size=8)
+    train_runs(
+        plan_runs(make_arguments(max_steps=1, save_strategy="no")),
+        DatasetDict(train=rows, validation=rows.select(range(4))),
+        processor,
+        lambda: build_model(processor, **TOWERS),
+        cache_dir=cache_dir,
+        swap_probability=swap_probability,
+    )
+    told = "Of 24 training pairs without relation, the tail comes first in 0; of 0 with a relation, in 0. So the order"
+    assert (told in caplog.text) == ((tail_first, number, swap_probability) == (0, 24, 0.0))
 
 
 def test_data_that_cannot_be_trained_on(data):

@@ -22,6 +22,7 @@ from modeling_ifaformer.training.trainer import (
     first_half_twice,
     mask_tokens,
     parameter_groups,
+    swap_unrelated,
 )
 from processing.features import prepare_features
 from processing.labels import label_maps
@@ -339,6 +340,76 @@ class TestDropContexts:
         trainer.train()
         assert {"eval_f1"} <= trainer.evaluate().keys()
         assert len(seen) == 2 * probability and all(mask.any() for mask in seen)
+
+
+class TestSwapUnrelated:
+    WORDS = ("RT", "Jordan", "met", "Paris", "in", "New", "York", "City", ".")
+    PAIRS = (({"start": 1, "end": 2}, {"start": 5, "end": 8}), ({"start": 5, "end": 7}, {"start": 5, "end": 8}))
+
+    @pytest.fixture
+    def relation_processor(self, make_processor):
+        processor = make_processor(relations=["peer", "None", "in"])
+        processor.add_entity_markers()
+        return processor
+
+    def batch(self, processor, labels, exchanged=()):
+        """Pairs apart and nested by turns, and head and tail the other way round in some of them."""
+        pairs = [self.PAIRS[row % 2][:: -1 if row in exchanged else 1] for row in range(len(labels))]
+        texts = {"text": [list(self.WORDS)] * len(labels), "is_split_into_words": True, "return_tensors": "pt"}
+        batch = processor(**texts, heads=[head for head, _ in pairs], tails=[tail for _, tail in pairs])
+        return {**batch, "labels": torch.tensor(labels)}
+
+    def test_unrelated_pairs_are_read_the_other_way_round(self, relation_processor):
+        labels = [0, 1, 1, 2]
+        batch = self.batch(relation_processor, labels)
+        before = batch["input_ids"].clone()
+        swapped = swap_unrelated(batch, relation_processor, 1.0)
+        expected = self.batch(relation_processor, labels, exchanged=(1, 2))
+        assert swapped.keys() == expected.keys()
+        for name, values in swapped.items():
+            assert torch.equal(values, expected[name]), name
+        assert torch.equal(batch["input_ids"], before) and not torch.equal(swapped["input_ids"], before)
+
+    def test_a_share_of_them_drawn_anew(self, relation_processor):
+        torch.manual_seed(0)
+        batch = {
+            name: values.repeat(800, *[1] * (values.ndim - 1))
+            for name, values in self.batch(relation_processor, [1, 0]).items()
+        }
+        rows = [
+            (swap_unrelated(batch, relation_processor, 0.3)["input_ids"] != batch["input_ids"]).any(1)
+            for _ in range(2)
+        ]
+        assert 0.26 < rows[0][::2].float().mean() < 0.34 and not rows[0][1::2].any()
+        assert not torch.equal(*rows)
+
+    def test_training_alone_sees_them(self, relations, make_arguments, cache_dir):
+        processor = build_processor(relations, **TOWERS, aux_crop_size=8, rcnn_crop_size=8, negative_relation="in")
+        features = prepare_features(relations, processor, cache_dir)
+        trainer = IFAformerTrainer(
+            model=build_model(processor, **TOWERS),
+            args=make_arguments(max_steps=2, save_strategy="no", load_best_model_at_end=False),
+            train_dataset=features,
+            eval_dataset=features,
+            processing_class=processor,
+            swap_probability=1.0,
+            agreement=1.0,
+        )
+        batch = trainer.data_collator([features[row] for row in range(4)])
+        trainer.model.train()
+        read = trainer._prepare_inputs(dict(batch))["input_ids"]
+        expected = swap_unrelated(batch, processor, 1.0)["input_ids"]
+        assert torch.equal(read[:4], expected) and torch.equal(read[4:], expected[:2])
+        trainer.model.eval()
+        assert torch.equal(trainer._prepare_inputs(dict(batch))["input_ids"], batch["input_ids"])
+        trainer.train()
+
+    def test_it_needs_a_relation_that_says_that_there_is_none(self, features, processor, new_model, make_arguments):
+        data = {"train_dataset": features["train"], "processing_class": processor}
+        with pytest.raises(
+            ValueError, match="swap_probability is for pairs without relation, and the processor has no"
+        ):
+            IFAformerTrainer(model=new_model(), args=make_arguments(max_steps=1), **data, swap_probability=0.5)
 
 
 def test_adapters_have_a_learning_rate_of_their_own(make_config, make_processor, tmp_path):

@@ -4,7 +4,6 @@ import gc
 import json
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from filelock import FileLock
 from transformers import PreTrainedModel, set_seed
 
@@ -22,7 +21,7 @@ from modeling_ifaformer.checkpoints.adapters import FOLDER, adapter_settings, ha
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
 from processing.data.tasks import check_task
-from processing.inspection.statistics import split_statistics
+from processing.inspection.statistics import seldom_first, split_statistics
 from processing.jobs.atomic_files import read_json, write_json
 from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
@@ -46,7 +45,7 @@ from .run_folder import (
 from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
-from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss
+from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss, check_swap
 
 
 logger = logging.getLogger(__name__)
@@ -222,6 +221,7 @@ def train_runs(
     with released(runs[0].claims):
         arguments = runs[0].arguments
         check_loss(arguments, processor)
+        check_swap(swap_probability, processor)
         _check_metric(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
         if not with_pictures:
@@ -239,7 +239,11 @@ def train_runs(
             "agreement": agreement,
         }
         if processor.negative_relation is not None and swap_probability == 0:
-            _warn_of_one_order(data["train"], processor)
+            of_train, begins = facts["statistics"]["train"], any(not run.results and not run.resume for run in runs)
+            if seldom := seldom_first(of_train, processor.negative_relation):
+                facts["seldom_first"] = seldom
+                if begins and arguments.process_index == 0:
+                    _warn_of_one_order(of_train, processor.negative_relation, seldom)
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 
@@ -337,20 +341,16 @@ def _check_metric(arguments: IFAformerTrainingArguments, processor: IFAformerPro
         raise ValueError(f"metric_for_best_model must be one of {', '.join(metrics)}, got {metric}.")
 
 
-def _warn_of_one_order(rows: Dataset, processor: IFAformerProcessor) -> None:
-    """Warn where pairs without relation have their tail first so seldom that the order of a pair gives it away."""
-    assert processor.relations is not None
-    unrelated, related = Counter[bool](), Counter[bool]()  # whether the tail comes first: how many pairs
-    negative = processor.relations.index(processor.negative_relation)
-    for head, tail, relation in zip(rows["head"], rows["tail"], rows["relation"], strict=True):
-        (unrelated if relation == negative else related)[tail["start"] < head["start"]] += 1
-    if unrelated.total() >= 20 and unrelated[True] < 0.05 * unrelated.total():
-        logger.warning(
-            f"Of {unrelated.total()} training pairs without relation, the tail comes first in {unrelated[True]}; of "
-            f"{related.total()} with a relation, in {related[True]}. So the order of the two gives away whether they "
-            "are related. A pipeline asks in both directions, and will find a relation between most of the entities "
-            "that have none. Train with swap_probability 0.5, unless all rows to come name head and tail as these do."
-        )
+def _warn_of_one_order(statistics: Mapping[str, Any], negative_relation: str, seldom: str) -> None:
+    orders = [statistics[f"{seldom}_first"], statistics["head_first" if seldom == "tail" else "tail_first"]]
+    unrelated = [counts.get(negative_relation, 0) for counts in orders]
+    related = [sum(counts.values()) - number for counts, number in zip(orders, unrelated, strict=True)]
+    logger.warning(
+        f"The {seldom} comes first in {unrelated[0]} of {sum(unrelated)} training pairs without relation, and in "
+        f"{related[0]} of {sum(related)} with one. Of other pairs in which it comes first, the model may say that "
+        "they are related, whatever the text says. A tagger asks in both directions, so for one train with "
+        "swap_probability 0.5. For rows that name head and tail as these do, nothing is to be done."
+    )
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class IFAformerTrainer(Trainer):
             [`IFAformerTrainingArguments`] are used where they are given.
 
     Raises:
-        ValueError: for an argument that would change the loss of an entity model, see [`check_loss`].
+        ValueError: for an argument that would change the loss of an entity model, see [`check_loss`], for an
+            `agreement` or a `swap_probability` that cannot be, see [`check_swap`].
         FloatingPointError: out of `train`, for a loss or weights that are no numbers.
         OSError: out of `train`, for a checkpoint that cannot be written, and where the disk has damaged all of them.
             In place of a damaged best one, the next best is kept, and a warning says so.
@@ -102,6 +103,7 @@ class IFAformerTrainer(Trainer):
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_loss(self.args, processing_class)
+        check_swap(swap_probability, processing_class)
         if not agreement >= 0:
             raise ValueError(f"agreement must be 0 or more, got {agreement:g}.")
         if agreement > 0 and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
@@ -111,11 +113,6 @@ class IFAformerTrainer(Trainer):
             )
         self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
         self.context_dropout, self.swap_probability, self.agreement = context_dropout, swap_probability, agreement
-        if swap_probability > 0 and processing_class.negative_relation is None:
-            raise ValueError(
-                "swap_probability is for pairs without relation, and the processor has no negative_relation. Name the "
-                "relation that says that there is none, or set swap_probability to 0."
-            )
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         elif context_dropout > 0 and not getattr(self.data_collator, "keep_context_mask", False):
@@ -340,12 +337,12 @@ def drop_contexts(batch: Mapping[str, Any], context_mask: torch.Tensor, probabil
 def swap_unrelated(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
     """
     A collated batch in which head and tail have changed places, with that probability, in each pair without relation.
-    It is drawn with torch's generator. Nobody says which of two unrelated entities is the head, and data name the one
-    that comes first: a model that never saw another order finds a relation wherever the tail comes first.
+    It is drawn with torch's generator. Nobody says which of two unrelated entities is the head, and data such as MNRE
+    name the first of them: a model that never saw the other order finds a relation wherever the tail comes first.
     """
     head, head_end, tail, tail_end = processor.marker_ids
     labels, input_ids = batch["labels"], batch["input_ids"]
-    unrelated = labels == processor.labels.index(processor.negative_relation)
+    unrelated = labels == processor.relations.index(processor.negative_relation)
     is_swapped = (unrelated & (torch.rand(len(labels), device=labels.device) < probability)).unsqueeze(1)
     swapped = input_ids
     for one, other in ((head, tail), (head_end, tail_end), (tail, head), (tail_end, head_end)):
@@ -397,6 +394,29 @@ def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> N
         raise ValueError(
             f"label_smoothing_factor is {arguments.label_smoothing_factor}, but an entity model learns by the loss of "
             "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
+        )
+
+
+def check_swap(probability: float, processor: IFAformerProcessor) -> None:
+    """
+    Raise ValueError for a `swap_probability` that is none, or with a processor that does not know which pairs have no
+    relation, or marks them as the published code does: with touching entities its markers tell the order of the two.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"swap_probability must be between 0 and 1, got {probability:g}.")
+    if probability == 0:
+        return
+    if processor.relations is None:
+        raise ValueError("swap_probability is for models for relations, and this one finds entities. Set it to 0.")
+    if processor.negative_relation is None:
+        raise ValueError(
+            "swap_probability is for pairs without relation, and the processor has no negative_relation. Name the "
+            "relation that says that there is none, or set swap_probability to 0."
+        )
+    if processor.label_scheme == "deepke":
+        raise ValueError(
+            "swap_probability does not work with the label scheme deepke, in which the order of two markers depends "
+            "on which of them is the head's. Set it to 0, or take the label scheme word."
         )
 
 

@@ -1,7 +1,7 @@
 """Counts over the splits of a data set: rows, lengths, what is to be found, and which pictures there are."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,20 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
 
     Returns:
         `rows`; `words` (total, mean, median, 95th percentile and maximum a row); `entities` by type, or `relations` by
-        name, most frequent first; `rows_without_entity`; `without_image`; of rows with lists of pictures `images`;
-        `aux_crops` and `rcnn_crops`: by number of crops, the number of rows that have so many.
+        name, most frequent first; of relations also `head_first` and `tail_first`: by name, in how many rows the head
+        begins in front of the tail, and the tail in front of the head; `rows_without_entity`; `without_image`; of rows
+        with lists of pictures `images`; `aux_crops` and `rcnn_crops`: by number of crops, the number of rows that have
+        so many.
     """
     answers = [column for column in ("ner_tags", "relation") if column in rows.column_names]
-    columns = ["tokens", *answers, *PICTURE_COLUMNS]
+    pair = ["head", "tail"] if "relation" in answers else []
+    columns = ["tokens", *answers, *pair, *PICTURE_COLUMNS]
     if not set(columns) <= set(rows.column_names):
         raise ValueError(f"Expected the columns {', '.join(columns)}, got {', '.join(rows.column_names)}.")
     labels = {column: label_names(rows, column) for column in answers}
     lengths: list[int] = []
     found: Counter[str] = Counter()
+    first: dict[str, Counter[str]] = {f"{name}_first": Counter() for name in pair}
     crops: dict[str, Counter[int]] = {column: Counter() for column in CROP_COLUMNS}
     images: Counter[int] = Counter()  # of rows with lists of pictures, by the number of these
     without_entity = without_image = 0
@@ -39,8 +43,12 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
             spans = entity_spans([labels["ner_tags"][tag] for tag in tags])
             found.update(entity_type for entity_type, _, _ in spans)
             without_entity += not spans
-        for relation in table["relation"].to_pylist() if "relation" in answers else ():
-            found[labels["relation"][relation]] += 1
+        if pair:
+            starts = [pc.struct_field(table[name], "start").to_pylist() for name in pair]
+            for relation, head, tail in zip(table["relation"].to_pylist(), *starts, strict=True):
+                found[labels["relation"][relation]] += 1
+                if head != tail:
+                    first["head_first" if head < tail else "tail_first"][labels["relation"][relation]] += 1
         # Of pictures only their validity is read, and of crops their number: not their bytes.
         if is_list_column(rows, "image"):
             images.update(number or 0 for number in pc.list_value_length(table["image"]).to_pylist())
@@ -56,6 +64,7 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
         "rows": len(rows),
         "words": words | dict(zip(("median", "95 %", "longest"), percentiles, strict=True)),
         "entities" if "ner_tags" in answers else "relations": dict(found.most_common()),
+        **{name: dict(counts.most_common()) for name, counts in first.items()},
         "without_image": without_image,
         **({"images": dict(sorted(images.items()))} if images else {}),
         **{name: dict(sorted(counts.items())) for name, counts in crops.items()},
@@ -63,6 +72,16 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     if "ner_tags" in answers:
         statistics["rows_without_entity"] = without_entity
     return statistics
+
+
+def seldom_first(statistics: Mapping[str, Any], negative_relation: str) -> str | None:
+    """
+    What seldom comes first in pairs of the negative relation, `head` or `tail`: in fewer than one in twenty of at
+    least twenty, by the [`split_statistics`]. None where both orders are there.
+    """
+    counts = {name: statistics[f"{name}_first"].get(negative_relation, 0) for name in ("head", "tail")}
+    total = sum(counts.values())
+    return next((name for name, count in counts.items() if total >= 20 and count < 0.05 * total), None)
 
 
 def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -73,6 +92,8 @@ def statistics_table(statistics: dict[str, dict[str, Any]]) -> tuple[list[str], 
     for column in ("entities", "relations"):
         for name in dict.fromkeys(name for split in splits for name in split.get(column, ())):
             counts[f"{column}, {name}"] = [split[column].get(name, 0) for split in splits]
+    for name in dict.fromkeys(name for split in splits for name in split.get("tail_first", ())):
+        counts[f"tail first, {name}"] = [split["tail_first"].get(name, 0) for split in splits]
     if "entities" in splits[0]:
         counts["rows without entity"] = [split["rows_without_entity"] for split in splits]
     counts["rows without image"] = [split["without_image"] for split in splits]

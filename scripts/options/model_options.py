@@ -1,4 +1,4 @@
-"""Options of the model that a training makes."""
+"""Options of the model that a training makes, and of the noise in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class ModelArguments:
 
 @dataclass
 class NoiseArguments:
-    """Options of what a training draws anew in each step."""
+    """Options of the noise in training, and of the agreement of two readings with other noise."""
 
     mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
     modality_dropout: float = option(

@@ -519,6 +519,15 @@ def test_the_negative_relation_is_named_as_the_run_recorded_it():
     assert sentence(confusion={"test": counts}) == sentence() == "micro averages over all relations."
 
 
+def test_a_relation_model_that_has_learnt_the_order_of_names_says_so():
+    of_relations = {"architectures": ["IFAformerForRelationExtraction"]}
+    run = {"test": scores(0.5, 0.6, 0.7, 8, accuracy=0.8)}
+    assert "in the other order" not in model_card(ModelFacts(run, of_relations)).text
+    for seldom, usual in (("tail", "head"), ("head", "tail")):
+        card = model_card(ModelFacts({**run, "seldom_first": seldom}, of_relations)).text
+        assert f"of two unrelated names the first is nearly always the {usual}. Asked about two names in the" in card
+
+
 def test_no_path_of_this_machine():
     assert "secret" not in str(make_card())
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import datasets
@@ -229,8 +230,8 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
       text once.
     - A row with `relations` and entities, which are read as [`read_labelled_row`] does it, gives a row for each
       relation. One of Label Studio in both directions gives two. Two entities without a relation in either direction
-      are a row of the relation `None`, whose head is the one that comes first. Nothing is said of the other direction
-      of a relation.
+      are a row of the relation `None`. A digest of the row's id chooses its head: were it always the first of the two,
+      their order would tell that there is none. Nothing is said of the other direction of a relation.
     """
     if row.get("relation") is not None:
         return [_given_pair(row, row_id, names, word_splitter)]
@@ -260,11 +261,10 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
         kind = "two entities must have one relation at most in each direction"
         raise ProblemError(Problem(kind, "relations", details=f"(got {[name for *_, name in repeated[0]]})"))
     joined = {frozenset(pair[:2]) for pair in pairs}
-    pairs += [
-        (head, tail, NO_RELATION)
-        for head, tail in itertools.combinations(range(len(entities)), 2)
-        if frozenset((head, tail)) not in joined
-    ]
+    for pair in itertools.combinations(range(len(entities)), 2):
+        if frozenset(pair) not in joined:
+            head, tail = pair[:: -1 if sha256(f"{labelled.row_id} {pair}".encode()).digest()[0] % 2 else 1]
+            pairs.append((head, tail, NO_RELATION))
     several = len(pairs) > 1
     return [
         labelled._replace(

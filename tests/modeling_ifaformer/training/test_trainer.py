@@ -16,6 +16,7 @@ from modeling_ifaformer.training import IFAformerTrainer, IFAformerTrainingArgum
 from modeling_ifaformer.training import trainer as trainer_module
 from modeling_ifaformer.training.run_folder import last_complete_checkpoint
 from modeling_ifaformer.training.trainer import (
+    check_swap,
     disagreement,
     drop_contexts,
     drop_modalities,
@@ -402,13 +403,30 @@ class TestSwapUnrelated:
         assert torch.equal(read[:4], expected) and torch.equal(read[4:], expected[:2])
         trainer.model.eval()
         assert torch.equal(trainer._prepare_inputs(dict(batch))["input_ids"], batch["input_ids"])
-        trainer.train()
 
-    def test_it_needs_a_relation_that_says_that_there_is_none(self, features, processor, new_model, make_arguments):
+    @pytest.mark.parametrize(
+        ("probability", "options", "message"),
+        [
+            (0.5, {"relations": None}, "swap_probability is for models for relations, and this one finds entities"),
+            (0.5, {"relations": ["a", "b"]}, "the processor has no negative_relation. Name the relation that says"),
+            (
+                0.5,
+                {"relations": ["a", "None"], "label_scheme": "deepke"},
+                "does not work with the label scheme deepke",
+            ),
+            (1.5, {"relations": ["a", "None"]}, "swap_probability must be between 0 and 1, got 1.5"),
+            (float("nan"), {"relations": ["a", "None"]}, "swap_probability must be between 0 and 1, got nan"),
+        ],
+    )
+    def test_where_it_cannot_be(self, make_processor, probability, options, message):
+        processor = make_processor(**options)
+        with pytest.raises(ValueError, match=message):
+            check_swap(probability, processor)
+        check_swap(0.0, processor)
+
+    def test_the_trainer_checks_it(self, features, processor, new_model, make_arguments):
         data = {"train_dataset": features["train"], "processing_class": processor}
-        with pytest.raises(
-            ValueError, match="swap_probability is for pairs without relation, and the processor has no"
-        ):
+        with pytest.raises(ValueError, match="swap_probability is for models for relations"):
             IFAformerTrainer(model=new_model(), args=make_arguments(max_steps=1), **data, swap_probability=0.5)
 
 

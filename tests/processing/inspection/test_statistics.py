@@ -5,7 +5,7 @@ from datasets import Dataset
 from PIL import Image
 
 from processing.data.mnre import MNRE_RELATIONS
-from processing.inspection.statistics import split_statistics, statistics_table, text_table
+from processing.inspection.statistics import seldom_first, split_statistics, statistics_table, text_table
 from processing.labels import TWITTER_TAGS
 from processing.rows.row_features import ner_features, re_features
 
@@ -55,22 +55,35 @@ def test_columns_that_are_absent(rows):
 
 
 def test_relations():
-    entity = {"name": "Paris", "start": 0, "end": 1}
+    entities = [{"name": "Paris", "start": start, "end": start + 1} for start in (0, 2)]
     columns = {
-        "id": ["a", "b"],
-        "image_id": [None, None],
-        "tokens": [["Paris"], ["Paris"]],
-        "head": [entity, entity],
-        "tail": [entity, entity],
-        "relation": ["None", "/per/per/peer"],
-        "image": [None, None],
-        "aux_crops": [[], []],
-        "rcnn_crops": [[], []],
+        "id": ["a", "b", "c"],
+        "image_id": [None] * 3,
+        "tokens": [["Paris", "met", "Jordan"]] * 3,
+        "head": [entities[0], entities[1], entities[1]],
+        "tail": [entities[0], entities[0], entities[0]],
+        "relation": ["None", "/per/per/peer", "None"],
+        "image": [None] * 3,
+        "aux_crops": [[]] * 3,
+        "rcnn_crops": [[]] * 3,
     }
     statistics = split_statistics(Dataset.from_dict(columns, features=re_features(MNRE_RELATIONS)))
-    assert statistics["relations"] == {"None": 1, "/per/per/peer": 1}
+    assert statistics["relations"] == {"None": 2, "/per/per/peer": 1}
+    assert statistics["tail_first"] == {"None": 1, "/per/per/peer": 1} and statistics["head_first"] == {}
     assert "entities" not in statistics
     json.dumps(statistics)
+    table = {name: cells for name, *cells in statistics_table({"train": statistics})[1]}
+    assert table["relations, None"] == ["2"] and table["tail first, None"] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("head_first", "tail_first", "seldom"),
+    [(20, 0, "tail"), (19, 0, None), (96, 4, "tail"), (95, 5, None), (0, 20, "head"), (4, 96, "head"), (0, 0, None)],
+)
+def test_what_seldom_comes_first(head_first, tail_first, seldom):
+    statistics = {"head_first": {"no": head_first, "peer": 50}, "tail_first": {"no": tail_first, "peer": 20}}
+    assert seldom_first(statistics, "no") == seldom
+    assert seldom_first({"head_first": {"peer": 50}, "tail_first": {}}, "no") is None
 
 
 def test_a_table_has_a_line_for_each_count_and_a_column_for_each_split(rows):

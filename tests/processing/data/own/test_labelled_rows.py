@@ -236,9 +236,18 @@ class TestPairsOfAText:
             id="7", text=TEXT, spans=[ANA, JORDAN_SPAN, PARIS_SPAN], relations=[{**PEERS, "head": 0, "tail": 1}]
         ) == [
             ((2, 3), (0, 1), "peer", "7-0"),
-            ((0, 1), (4, 5), "None", "7-1"),
+            ((4, 5), (0, 1), "None", "7-1"),
             ((2, 3), (4, 5), "None", "7-2"),
         ]
+
+    def test_the_order_of_two_does_not_tell_that_they_are_unrelated(self):
+        entities = [ANA, JORDAN_SPAN, PARIS_SPAN]
+        heads = [
+            [head < tail for head, tail, *_ in pairs(id=str(number), text=TEXT, spans=entities, relations=[])]
+            for number in range(200)
+        ]
+        assert all(0.4 < sum(of_pair) / 200 < 0.6 for of_pair in zip(*heads, strict=True))
+        assert len({tuple(of_text) for of_text in heads}) == 8
 
     def test_words_with_tags(self):
         tags = ["B-PER", "O", "B-PER", "O", "O"]

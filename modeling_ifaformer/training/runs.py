@@ -238,12 +238,13 @@ def train_runs(
             "swap_probability": swap_probability,
             "agreement": agreement,
         }
-        if processor.negative_relation is not None and swap_probability == 0:
-            of_train, begins = facts["statistics"]["train"], any(not run.results and not run.resume for run in runs)
-            if seldom := seldom_first(of_train, processor.negative_relation):
+        if processor.negative_relation is not None:
+            of_train = facts["statistics"]["train"]
+            if seldom := seldom_first(of_train, processor.negative_relation, swap_probability):
                 facts["seldom_first"] = seldom
+                begins = any(not run.results and not run.resume for run in runs)
                 if begins and arguments.process_index == 0:
-                    _warn_of_one_order(of_train, processor.negative_relation, seldom)
+                    _warn_of_one_order(of_train, processor, seldom)
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 
@@ -341,15 +342,16 @@ def _check_metric(arguments: IFAformerTrainingArguments, processor: IFAformerPro
         raise ValueError(f"metric_for_best_model must be one of {', '.join(metrics)}, got {metric}.")
 
 
-def _warn_of_one_order(statistics: Mapping[str, Any], negative_relation: str, seldom: str) -> None:
+def _warn_of_one_order(statistics: Mapping[str, Any], processor: IFAformerProcessor, seldom: str) -> None:
     orders = [statistics[f"{seldom}_first"], statistics["head_first" if seldom == "tail" else "tail_first"]]
-    unrelated = [counts.get(negative_relation, 0) for counts in orders]
+    unrelated = [counts.get(processor.negative_relation, 0) for counts in orders]
     related = [sum(counts.values()) - number for counts, number in zip(orders, unrelated, strict=True)]
+    scheme = "the label scheme word and " if processor.label_scheme == "deepke" else ""
     logger.warning(
         f"The {seldom} comes first in {unrelated[0]} of {sum(unrelated)} training pairs without relation, and in "
         f"{related[0]} of {sum(related)} with one. Of other pairs in which it comes first, the model may say that "
-        "they are related, whatever the text says. A tagger asks in both directions, so for one train with "
-        "swap_probability 0.5. For rows that name head and tail as these do, nothing is to be done."
+        f"they are related, whatever the text says. A tagger asks in both directions, so for one train with {scheme}"
+        "swap_probability 0.5. A model for rows in the order of these needs nothing (docs/relations.md)."
     )
 
 

@@ -402,8 +402,11 @@ def check_swap(probability: float, processor: IFAformerProcessor) -> None:
     Raise ValueError for a `swap_probability` that is none, or with a processor that does not know which pairs have no
     relation, or marks them as the published code does: with touching entities its markers tell the order of the two.
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"swap_probability must be between 0 and 1, got {probability:g}.")
+    if not 0 <= probability <= 0.5:
+        raise ValueError(
+            f"swap_probability must be between 0 and 0.5, got {probability:g}: with more, the order of two entities "
+            "would be told the other way round."
+        )
     if probability == 0:
         return
     if processor.relations is None:

@@ -64,7 +64,9 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
         "rows": len(rows),
         "words": words | dict(zip(("median", "95 %", "longest"), percentiles, strict=True)),
         "entities" if "ner_tags" in answers else "relations": dict(found.most_common()),
-        **{name: dict(counts.most_common()) for name, counts in first.items()},
+        **{
+            name: {relation: counts[relation] for relation, _ in found.most_common()} for name, counts in first.items()
+        },
         "without_image": without_image,
         **({"images": dict(sorted(images.items()))} if images else {}),
         **{name: dict(sorted(counts.items())) for name, counts in crops.items()},
@@ -74,13 +76,16 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     return statistics
 
 
-def seldom_first(statistics: Mapping[str, Any], negative_relation: str) -> str | None:
+def seldom_first(statistics: Mapping[str, Any], negative_relation: str, swap_probability: float = 0.0) -> str | None:
     """
     What seldom comes first in pairs of the negative relation, `head` or `tail`: in fewer than one in twenty of at
-    least twenty, by the [`split_statistics`]. None where both orders are there.
+    least twenty, by the [`split_statistics`], where the two change places with that probability. None where both
+    orders are there.
     """
-    counts = {name: statistics[f"{name}_first"].get(negative_relation, 0) for name in ("head", "tail")}
-    total = sum(counts.values())
+    heads, tails = (statistics[name].get(negative_relation, 0) for name in ("head_first", "tail_first"))
+    swapped = swap_probability * (heads - tails)
+    counts = {"head": heads - swapped, "tail": tails + swapped}
+    total = heads + tails
     return next((name for name, count in counts.items() if total >= 20 and count < 0.05 * total), None)
 
 

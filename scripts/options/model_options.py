@@ -106,7 +106,9 @@ class NoiseArguments:
     )
     context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
     swap_probability: float = option(
-        "The probability with which head and tail change places in a pair without relation.", 0.0
+        "The probability with which head and tail change places in a training pair without relation. For a model that "
+        "a tagger asks in both directions it is 0.5.",
+        0.0,
     )
     agreement: float = option(
         "Read half of the tweets twice, and add the difference of the answers to the loss with this weight (R-Drop).",

@@ -358,7 +358,7 @@ def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tail_first", "swap_probability", "is_told"), [(0, 0.0, True), (0, 0.5, False), (2, 0.0, False)]
+    ("tail_first", "swap_probability", "is_told"), [(0, 0.0, True), (0, 0.01, True), (0, 0.5, False), (2, 0.0, False)]
 )
 def test_rows_whose_order_gives_relations_away(
     relations, cache_dir, make_arguments, caplog, tmp_path, tail_first, swap_probability, is_told

@@ -393,9 +393,10 @@ class TestSwapUnrelated:
             train_dataset=features,
             eval_dataset=features,
             processing_class=processor,
-            swap_probability=1.0,
+            swap_probability=0.5,
             agreement=1.0,
         )
+        trainer.swap_probability = 1.0  # so that nothing is left to chance
         batch = trainer.data_collator([features[row] for row in range(4)])
         trainer.model.train()
         read = trainer._prepare_inputs(dict(batch))["input_ids"]
@@ -414,8 +415,9 @@ class TestSwapUnrelated:
                 {"relations": ["a", "None"], "label_scheme": "deepke"},
                 "does not work with the label scheme deepke",
             ),
-            (1.5, {"relations": ["a", "None"]}, "swap_probability must be between 0 and 1, got 1.5"),
-            (float("nan"), {"relations": ["a", "None"]}, "swap_probability must be between 0 and 1, got nan"),
+            (0.6, {"relations": ["a", "None"]}, r"swap_probability must be between 0 and 0\.5, got 0\.6: with more"),
+            (-0.1, {"relations": ["a", "None"]}, r"between 0 and 0\.5, got -0\.1"),
+            (float("nan"), {"relations": ["a", "None"]}, r"between 0 and 0\.5, got nan"),
         ],
     )
     def test_where_it_cannot_be(self, make_processor, probability, options, message):

@@ -69,7 +69,10 @@ def test_relations():
     }
     statistics = split_statistics(Dataset.from_dict(columns, features=re_features(MNRE_RELATIONS)))
     assert statistics["relations"] == {"None": 2, "/per/per/peer": 1}
-    assert statistics["tail_first"] == {"None": 1, "/per/per/peer": 1} and statistics["head_first"] == {}
+    assert statistics["tail_first"] == {"None": 1, "/per/per/peer": 1} and statistics["head_first"] == {
+        "None": 0,
+        "/per/per/peer": 0,
+    }
     assert "entities" not in statistics
     json.dumps(statistics)
     table = {name: cells for name, *cells in statistics_table({"train": statistics})[1]}
@@ -84,6 +87,8 @@ def test_what_seldom_comes_first(head_first, tail_first, seldom):
     statistics = {"head_first": {"no": head_first, "peer": 50}, "tail_first": {"no": tail_first, "peer": 20}}
     assert seldom_first(statistics, "no") == seldom
     assert seldom_first({"head_first": {"peer": 50}, "tail_first": {}}, "no") is None
+    assert seldom_first(statistics, "no", 0.02) == (None if head_first in (4, 96) else seldom)
+    assert seldom_first(statistics, "no", 0.5) is None
 
 
 def test_a_table_has_a_line_for_each_count_and_a_column_for_each_split(rows):

@@ -238,13 +238,11 @@ def train_runs(
             "swap_probability": swap_probability,
             "agreement": agreement,
         }
-        if processor.negative_relation is not None:
-            of_train = facts["statistics"]["train"]
-            if seldom := seldom_first(of_train, processor.negative_relation, swap_probability):
-                facts["seldom_first"] = seldom
-                begins = any(not run.results and not run.resume for run in runs)
-                if begins and arguments.process_index == 0:
-                    _warn_of_one_order(of_train, processor, seldom)
+        of_train, negative = facts["statistics"]["train"], processor.negative_relation
+        if negative is not None and (seldom := seldom_first(of_train, negative, swap_probability)):
+            facts["seldom_first"] = seldom
+            if arguments.process_index == 0 and not all(run.results or run.resume for run in runs):
+                _warn_of_one_order(of_train, processor, seldom)
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 

@@ -263,7 +263,8 @@ def read_pairs(row: Row, row_id: str, names: LabelNames, word_splitter: str = "u
     joined = {frozenset(pair[:2]) for pair in pairs}
     for pair in itertools.combinations(range(len(entities)), 2):
         if frozenset(pair) not in joined:
-            head, tail = pair[:: -1 if sha256(f"{labelled.row_id} {pair}".encode()).digest()[0] % 2 else 1]
+            drawn = sha256(f"{labelled.row_id} {pair}".encode(errors="surrogatepass")).digest()[0]
+            head, tail = pair if drawn % 2 == 0 else pair[::-1]
             pairs.append((head, tail, NO_RELATION))
     several = len(pairs) > 1
     return [

@@ -47,6 +47,12 @@ def relations(data):
 
 
 @pytest.fixture(scope="session")
+def towers():
+    """Configurations of the towers of `new_model`."""
+    return TOWERS
+
+
+@pytest.fixture(scope="session")
 def processor(data):
     return build_processor(data["train"], **TOWERS, aux_crop_size=8, rcnn_crop_size=8)
 

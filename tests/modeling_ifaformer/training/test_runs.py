@@ -36,9 +36,6 @@ from processing.jobs.checksums import CHECKSUMS
 from processing.scoring.calibration import calibration_error
 
 
-TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
-
 # As the recipes have it: the best checkpoint is kept, and one more at most.
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
 
@@ -361,7 +358,7 @@ def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
     ("tail_first", "swap_probability", "is_told"), [(0, 0.0, True), (0, 0.01, True), (0, 0.5, False), (2, 0.0, False)]
 )
 def test_rows_whose_order_gives_relations_away(
-    relations, cache_dir, make_arguments, caplog, tmp_path, tail_first, swap_probability, is_told
+    relations, towers, cache_dir, make_arguments, caplog, tmp_path, tail_first, swap_probability, is_told
 ):
     first, last = {"name": "so", "start": 0, "end": 1}, {"name": "again", "start": 2, "end": 3}
     pairs = [(last, first) if row < tail_first or row == 23 else (first, last) for row in range(24)]
@@ -370,14 +367,14 @@ def test_rows_whose_order_gives_relations_away(
         rows = rows.add_column(name, list(values))
     kinds = ClassLabel(names=["None", "in"])
     rows = rows.add_column("relation", [int(row > 21) for row in range(24)], feature=kinds)
-    processor = build_processor(rows, **TOWERS, aux_crop_size=8, rcnn_crop_size=8)
+    processor = build_processor(rows, **towers, aux_crop_size=8, rcnn_crop_size=8)
 
     def train(**options):
         train_runs(
             plan_runs(make_arguments(max_steps=1, save_strategy="no", **options)),
             DatasetDict(train=rows, validation=rows.select(range(4))),
             processor,
-            lambda: build_model(processor, **TOWERS),
+            lambda: build_model(processor, **towers),
             cache_dir=cache_dir,
             swap_probability=swap_probability,
         )

@@ -248,6 +248,7 @@ class TestPairsOfAText:
         ]
         assert all(0.4 < sum(of_pair) / 200 < 0.6 for of_pair in zip(*heads, strict=True))
         assert len({tuple(of_text) for of_text in heads}) == 8
+        assert len(pairs(id="\ud83d", text=TEXT, spans=entities, relations=[])) == 3  # half a surrogate pair
 
     def test_words_with_tags(self):
         tags = ["B-PER", "O", "B-PER", "O", "O"]

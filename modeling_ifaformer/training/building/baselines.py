@@ -2,63 +2,46 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessorPil, PreTrainedModel
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers import AutoConfig, AutoTokenizer
 
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
-from modeling_ifaformer.configuration_baseline import SYSTEMS, VISION_MODEL_TYPES, BaselineConfig
+from modeling_ifaformer.configuration_baseline import VISION_MODEL_TYPES, BaselineConfig
 from modeling_ifaformer.configuration_ifaformer import TaggerConfig
 from modeling_ifaformer.modeling_baseline import BaselineForTokenClassification
 from processing.base_processor import SHARED_FIELDS
-from processing.context import CONTEXT, context_words, read_contexts
 from processing.features.tokenizer_training import make_word_tokenizer, train_wordpiece
 from processing.features.word_vectors import read_word_vectors
 from processing.labels import answers_of
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS, check_tokenizer
 
+from .starting_points import (
+    OF_PROCESSOR,
+    TOWER_OPTIONS,
+    given_options,
+    has_labels_of,
+    square_image_processor,
+    used_towers,
+    with_vocabulary,
+    words_of,
+)
+
 
 logger = logging.getLogger(__name__)
 
-IFAFORMER = "ifaformer"
 # The fields that `system_config` may have: those of a baseline, but for the ones that are options by themselves.
 _SHARED = {field.name for field in dataclasses.fields(TaggerConfig)} - {"image_size", "text_window"}
 SYSTEM_FIELDS = tuple(
     field.name for field in dataclasses.fields(BaselineConfig) if field.name not in {*_SHARED, "system", "vocab_size"}
 )
-# Options of the processor that a run which goes on from a trained model has from it, besides those of both.
-OF_PROCESSOR = (
-    *("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels"),
-    "max_context_length",
-)
 OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
 VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
-TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
-
-
-def system_of(model: str | None, system: str | None) -> str:
-    """
-    The system of a run: that of the trained model it starts from, else the one that is named, else `ifaformer`.
-
-    Raises:
-        ValueError: for an unknown system, and for another one than the model's.
-        OSError: for a model that is not there.
-    """
-    known = (IFAFORMER, *SYSTEMS)
-    if system not in (None, *known):
-        raise ValueError(f"system must be one of {', '.join(known)}, got {system!r}.")
-    if model is None:
-        return system or IFAFORMER
-    of_model = getattr(AutoConfig.from_pretrained(model), "system", IFAFORMER)
-    if system not in (None, of_model):
-        raise ValueError(f"{model} is of the system {of_model}, and cannot go on as {system}.")
-    return of_model
 
 
 def baseline_options(system: str, config: Any = None, processor: IFAformerProcessor | None = None) -> dict[str, Any]:
@@ -76,11 +59,6 @@ def baseline_options(system: str, config: Any = None, processor: IFAformerProces
     return options | {"system": system, "text_attends_vision": with_pictures}
 
 
-def given_options(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are given, else those that a run starts with, see [`start_options`]."""
-    return {**start, **{name: value for name, value in options.items() if value is not None}}
-
-
 def _of_baseline(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """[`given_options`] that a baseline has. Those of IFAformer alone are a ValueError."""
     given = given_options(start, options)
@@ -92,20 +70,6 @@ def _of_baseline(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[s
     if unknown:
         raise ValueError(f"system_config has {', '.join(unknown)}; a baseline has {', '.join(SYSTEM_FIELDS)}.")
     return given
-
-
-def used_towers(system: str, model: str | None, towers: Mapping[str, Any], are_told_of: bool = True) -> dict[str, Any]:
-    """
-    The options of towers as they are used: a trained `model` stands for both, and `cnn_bilstm` has none. A warning
-    tells of those that are not used, if they `are_told_of`.
-    """
-    if model is None and system != "cnn_bilstm":
-        return dict(towers)
-    unused = [name for name, value in towers.items() if value is not None]
-    if unused and are_told_of:
-        reason = f"The run starts from {model}" if model else f"{system} has no pretrained towers"
-        logger.warning(f"{reason}, so that {', '.join(unused)} are not used.")
-    return dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
 
 
 def baseline_processor(
@@ -224,13 +188,6 @@ def _visual_bert_tokenizer(text_model: str) -> Any:
     return tokenizer
 
 
-def words_of(rows: Dataset, max_context_length: int | None = None) -> Iterator[str]:
-    """The words of all texts in order, and where contexts are read those of them."""
-    yield from (word for tokens in rows["tokens"] for word in tokens)
-    if max_context_length and CONTEXT in rows.features:
-        yield from (word for parts in read_contexts(rows[CONTEXT]) for word in context_words(parts))
-
-
 def _vectors(path: str, words: Collection[str], config: BaselineConfig) -> dict[str, np.ndarray]:
     """The vectors that the file has of these words, of the width of the model's, else a ValueError."""
     vectors = read_word_vectors(path, words)
@@ -261,42 +218,6 @@ def _vocabulary(
     else:
         logger.info(message)
     return words | (others & vectors.keys())
-
-
-def square_image_processor(size: int, is_for_resnet: bool = False) -> CLIPImageProcessorPil:
-    """CLIP's image processor for pictures of this height and width. For a ResNet it normalises as on ImageNet."""
-    of_resnet: dict[str, Any] = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
-    return CLIPImageProcessorPil(
-        size={"shortest_edge": size},
-        crop_size={"height": size, "width": size},
-        **(of_resnet if is_for_resnet else {}),
-    )
-
-
-def with_vocabulary(towers: Mapping[str, Any], processor: IFAformerProcessor, system: str) -> dict[str, Any]:
-    """The options of towers, in which a fresh text tower embeds no more than the tokenizer has."""
-    if towers["text_model"] is not None or system == "cnn_bilstm":
-        return dict(towers)
-    tokenizer, config = processor.tokenizer, towers["text_config"] or {}
-    fresh = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    # What else a family's configuration has of its own vocabulary, such as ModernBERT's, is not of this tokenizer's.
-    of_family = AutoConfig.for_model(config.get("model_type", "bert"))
-    for name in ("bos", "eos", "cls", "sep"):
-        if getattr(of_family, f"{name}_token_id", None) is not None:
-            fresh[f"{name}_token_id"] = getattr(tokenizer, f"{name}_token_id")
-    return {**towers, "text_config": {**config, **fresh}}
-
-
-def has_labels_of(model: PreTrainedModel, trained: PreTrainedModel, source: str) -> bool:
-    """Whether a model is for the labels of a trained one, in the same order. A warning says if it is not."""
-    labels, theirs = (of.config.id2label or {} for of in (model, trained))
-    has_them = type(trained) is type(model) and labels == theirs
-    if not has_them:
-        logger.warning(
-            f"The head begins fresh: {source} was trained for {', '.join(theirs.values())}, and this model is for "
-            f"{', '.join(labels.values())}."
-        )
-    return has_them
 
 
 def _copy_weights(source: str, model: BaselineForTokenClassification) -> None:

@@ -10,14 +10,8 @@ from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, Visua
 from ifaformer_commands.options.model_options import TowerArguments
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_whole_model
 from modeling_ifaformer.configuration_baseline import SYSTEMS
-from modeling_ifaformer.training import (
-    baseline_building,
-    build_model,
-    build_processor,
-    plan_runs,
-    start_options,
-    train_runs,
-)
+from modeling_ifaformer.training import build_model, build_processor, plan_runs, start_options, train_runs
+from modeling_ifaformer.training.building import baselines
 from modeling_ifaformer.training.scoring import score_checkpoints
 from modeling_ifaformer.training.trainer import parameter_groups
 
@@ -133,7 +127,7 @@ def test_pretrained_towers(system, data, tmp_path, caplog):
 def test_a_published_visual_bert_has_no_tokenizer(data, tmp_path, monkeypatch, caplog):
     tokenizer = build(data, "visual_bert")[0].tokenizer
     tokenizer.save_pretrained(tmp_path / "bert")
-    monkeypatch.setattr(baseline_building, "VISUAL_BERT_TOKENIZER", str(tmp_path / "bert"))
+    monkeypatch.setattr(baselines, "VISUAL_BERT_TOKENIZER", str(tmp_path / "bert"))
     torch.manual_seed(0)
     config = VisualBertConfig(**TOWER, vocab_size=len(tokenizer), visual_embedding_dim=40)
     VisualBertModel(config).save_pretrained(tmp_path / "visual_bert")

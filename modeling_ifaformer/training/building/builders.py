@@ -1,4 +1,4 @@
-"""The processor and the model that a training begins with."""
+"""Builders of the processor and the model that a training begins with, of any system."""
 
 import logging
 import os
@@ -24,12 +24,10 @@ from processing.problems import check_at_least_one
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
-from .baseline_building import (
+from .baselines import baseline_model, baseline_options, baseline_processor
+from .starting_points import (
     IFAFORMER,
     OF_PROCESSOR,
-    baseline_model,
-    baseline_options,
-    baseline_processor,
     given_options,
     has_labels_of,
     square_image_processor,

@@ -20,7 +20,6 @@ from ifaformer_commands.options.data_options import TASKS, DataSourceArguments
 from ifaformer_commands.options.model_options import (
     AdapterArguments,
     ModelArguments,
-    NoiseArguments,
     ReadingArguments,
     TowerArguments,
     fill,
@@ -55,7 +54,6 @@ class RunArguments:
 # and those of the Trainer
 GROUPS = (
     DataArguments,
-    NoiseArguments,
     TowerArguments,
     ReadingArguments,
     ModelArguments,
@@ -67,7 +65,7 @@ GROUPS = (
 def main() -> None:
     from modeling_ifaformer import training
 
-    data_options, noise, towers, reading, model_options, adapters, options, arguments, recipe = parse_arguments(
+    data_options, towers, reading, model_options, adapters, options, arguments, recipe = parse_arguments(
         *GROUPS, training.IFAformerTrainingArguments, description=__doc__, first=FIRST
     )
     from hub_card.sharing import NotPushed, push_model
@@ -115,11 +113,10 @@ def main() -> None:
                     processor, **asdict(towers), **asdict(model_options), lora=adapters.of_adapters()
                 ),
                 with_pictures=model_options.text_attends_vision,  # Else they reach no output.
-                **asdict(noise),
                 search=search,
                 cache_dir=data_options.cache_dir,
                 num_proc=data_options.preprocessing_num_workers,
-                record={"recipe": recipe, "data": asdict(data_options) | asdict(noise), "model": of_model},
+                record={"recipe": recipe, "data": asdict(data_options), "model": of_model},
             )
             if is_main:
                 above = arguments.output_dir if len(runs) > 1 else best.arguments.output_dir

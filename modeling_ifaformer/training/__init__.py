@@ -8,8 +8,9 @@ from .arguments import IFAformerTrainingArguments
 
 if TYPE_CHECKING:
     from .building import build_model, build_processor, check_adaptable, start_options
+    from .planning import Run, plan_runs
     from .pushing import prepare_push
-    from .runs import Run, check_splits, plan_runs, runs_summary, train_runs
+    from .runs import check_splits, runs_summary, train_runs
     from .search import Search
     from .stopping import TrainingStopped
     from .trainer import IFAformerTrainer
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 # The arguments alone, which `train.py --help` shows, need no second of imports; these are imported when asked for.
-_LATER = ("trainer", "building", "search", "stopping", "pushing", "runs")
+_LATER = ("trainer", "building", "search", "stopping", "pushing", "planning", "runs")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,9 @@
 """Training arguments for IFAformer."""
 
+import math
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainingArguments
@@ -10,17 +12,34 @@ from transformers.trainer_utils import HubStrategy
 from processing.problems import check_at_least_one
 
 
+if TYPE_CHECKING:
+    from processing.processing_ifaformer import IFAformerProcessor
+
+
+COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+LIMITS = {
+    "mask_probability": 1,
+    "modality_dropout": 1,
+    "context_dropout": 1,
+    "swap_probability": 0.5,  # with more, the order of two entities would be told the other way round
+    "agreement": math.inf,
+}
+
+
 @dataclass
 class IFAformerTrainingArguments(TrainingArguments):
     """
     Training arguments for IFAformer.
 
-    They are the library's, with a learning rate for each part of the model. By default the epoch with the best F1 on
-    the validation split is kept.
+    They are the library's, with a learning rate for each part of the model, with noise in the training batches, and
+    with the agreement of two readings. By default the epoch with the best F1 on the validation split is kept.
+
+    With an `agreement` above 0, the first half of each batch is read twice, with other dropout each time, and so many
+    times the difference of the two answers is added to the loss. A step then takes 1.5 times as long.
 
     Raises:
-        ValueError: as `TrainingArguments`, for a batch without rows, and for an unknown integration in `report_to` or
-            one that is not installed.
+        ValueError: as `TrainingArguments`, for a batch without rows, for a probability or an `agreement` that cannot
+            be, and for an unknown integration in `report_to` or one that is not installed.
     """
 
     output_dir: str = field(
@@ -53,6 +72,33 @@ class IFAformerTrainingArguments(TrainingArguments):
     decay_all: bool = field(
         default=False,
         metadata={"help": "Whether biases and LayerNorms decay too, as in the published code (see weight_decay)."},
+    )
+    mask_probability: float = field(
+        default=0.0, metadata={"help": "The share of training tokens that are masked, as regularisation."}
+    )
+    modality_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "The probability with which a tweet is learned without its whole picture, and, drawn apart, "
+            "without its crops."
+        },
+    )
+    context_dropout: float = field(
+        default=0.0, metadata={"help": "The probability with which a tweet is learned without its context."}
+    )
+    swap_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "The probability with which head and tail change places in a training pair without relation. For "
+            "a model that a tagger asks in both directions it is 0.5."
+        },
+    )
+    agreement: float = field(
+        default=0.0,
+        metadata={
+            "help": "Read half of the tweets twice, and add the difference of the answers to the loss with this "
+            "weight (R-Drop)."
+        },
     )
     resume_from_checkpoint: str | None = field(
         default=None,
@@ -94,8 +140,8 @@ class IFAformerTrainingArguments(TrainingArguments):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
             self.use_cpu = True
             self.ddp_backend = self.ddp_backend or "gloo"
-        numbers = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-        check_at_least_one(**{name: getattr(self, name) for name in numbers})
+        for name in (*COUNTS, *LIMITS):
+            check_value(name, getattr(self, name))
         self.report_to = self.report_to or "none"  # A parser of options may read `none` as None.
         super().__post_init__()
         from transformers.integrations import integration_utils  # imported here, for --help does not need it
@@ -109,3 +155,45 @@ class IFAformerTrainingArguments(TrainingArguments):
                 f"report_to names {', '.join(sorted(missing))}, which is not installed or too old. Install "
                 "it, or name another integration or none."
             )
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raise ValueError for a value that the training argument of this name cannot have."""
+    if name in COUNTS:
+        check_at_least_one(**{name: value})
+    elif name in LIMITS and not (isinstance(value, int | float) and 0 <= value <= LIMITS[name]):
+        between = "0 or more" if LIMITS[name] == math.inf else f"between 0 and {LIMITS[name]}"
+        raise ValueError(f"{name} must be {between}, got {value!r}.")
+
+
+def check_arguments(arguments: TrainingArguments, processor: "IFAformerProcessor") -> None:
+    """
+    Check that training arguments suit a processor.
+
+    Raises:
+        ValueError: for `label_smoothing_factor` with an entity model; for `mask_probability` with a tokenizer that
+            has no mask token; for `swap_probability` with an entity model, without a negative relation, and with the
+            label scheme `deepke`.
+    """
+    if arguments.label_smoothing_factor and processor.relations is None:
+        # The Trainer smooths the labels of single tokens, and would leave the loss of the CRF out.
+        raise ValueError(
+            f"label_smoothing_factor is {arguments.label_smoothing_factor}, but an entity model learns by the loss of "
+            "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
+        )
+    if getattr(arguments, "mask_probability", 0.0) > 0 and processor.tokenizer.mask_token_id is None:
+        raise ValueError(f"{type(processor.tokenizer).__name__} has no mask token: set mask_probability to 0.")
+    if getattr(arguments, "swap_probability", 0.0) == 0:
+        return
+    if processor.relations is None:
+        raise ValueError("swap_probability is for models for relations, and this one finds entities. Set it to 0.")
+    if processor.negative_relation is None:
+        raise ValueError(
+            "swap_probability is for pairs without relation, and the processor has no negative_relation. Name the "
+            "relation that says that there is none, or set swap_probability to 0."
+        )
+    if processor.label_scheme == "deepke":  # With touching entities, its markers tell the order of the two.
+        raise ValueError(
+            "swap_probability does not work with the label scheme deepke, in which the order of two markers depends "
+            "on which of them is the head's. Set it to 0, or take the label scheme word."
+        )

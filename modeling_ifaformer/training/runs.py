@@ -6,13 +6,11 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import DatasetDict
-from filelock import FileLock
 from transformers import PreTrainedModel, set_seed
 
 from hub_card.model_card import save_model_card
@@ -22,22 +20,20 @@ from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
 from processing.data.tasks import check_task
 from processing.inspection.statistics import seldom_first, split_statistics
-from processing.jobs.atomic_files import read_json, write_json
+from processing.jobs.atomic_files import write_json
 from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.scoring.results_table import out_of_reach, results_table, scores_by_split, spread
 from processing.scoring.splits import Split
 
-from .arguments import IFAformerTrainingArguments
+from .arguments import IFAformerTrainingArguments, check_arguments
 from .hardware import hardware, versions
+from .planning import Run
 from .run_folder import (
     GO_ON,
     RESULTS,
     SETTINGS,
     check_settings,
-    claim_folder,
-    find_start,
-    release,
     released,
     remove_stale,
     run_settings,
@@ -45,7 +41,7 @@ from .run_folder import (
 from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
-from .trainer import WRITE_ERRORS, IFAformerTrainer, check_loss, check_swap
+from .trainer import WRITE_ERRORS, IFAformerTrainer
 
 
 logger = logging.getLogger(__name__)
@@ -73,103 +69,6 @@ def check_splits(data: DatasetDict, name: str, task: str) -> None:
     check_task(data, name, task)
 
 
-@dataclass
-class Run:
-    """
-    One training from its beginning to its scores.
-
-    Attributes:
-        arguments: of this run, with its seed and output folder.
-        common_folder: of all runs that were planned together, in which a search for training options lies.
-        resume: the checkpoint to go on from.
-        results: what its `results.json` holds; empty until it has ended.
-        stale: files and folders of earlier runs, which are removed once everything that training needs is prepared.
-        claims: what keeps other processes from training in the folders of all runs that were planned together.
-    """
-
-    arguments: IFAformerTrainingArguments
-    common_folder: Path
-    resume: Path | None = None
-    results: dict[str, Any] = field(default_factory=dict)
-    stale: list[Path] = field(default_factory=list)
-    claims: list[FileLock] = field(default_factory=list)
-
-    @property
-    def start(self) -> str:
-        """A sentence that says where the run begins."""
-        if self.results:
-            return "This run has ended."
-        if self.resume is not None:
-            return f"Going on from {self.resume}."
-        return "There is no whole checkpoint; training starts at the beginning."
-
-
-def plan_runs(
-    arguments: IFAformerTrainingArguments, seeds: Sequence[int] | None = None, overwrite: bool = False
-) -> list[Run]:
-    """
-    The run that the arguments describe, or one for each seed, in a folder of its own. With `resume_from_checkpoint`, a
-    run that has ended is not done again, unless `overwrite` is set.
-
-    Args:
-        arguments: `resume_from_checkpoint` is None, "true" for the last checkpoint of the output folder, or, without
-            `seeds`, a checkpoint.
-        seeds: of the runs, each of which then has a folder of its own, and be it one alone.
-        overwrite: whether earlier runs in the output folders give way where none is gone on from. [`train_runs`]
-            removes them.
-
-    Raises:
-        ValueError: for seeds that are not distinct; for an output folder with an earlier run, where nothing was said
-            of it, and without `seeds` for one with runs of several seeds; for a checkpoint that training cannot go on
-            from; for an output folder in which another process is training.
-        OSError: for an output folder that cannot be made.
-    """
-    go_on = (arguments.resume_from_checkpoint or "false").lower()
-    if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
-        raise ValueError(f"seeds must be seeds that differ, got {list(seeds)}.")
-    if seeds is not None and go_on not in ("true", "false"):
-        raise ValueError(
-            f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
-        )
-    claims: list[FileLock] = []
-    common_folder = Path(str(arguments.output_dir))
-
-    def claim(folder: str | None) -> None:
-        if arguments.process_index == 0:
-            claims.append(claim_folder(str(folder)))
-
-    def planned(of_run: IFAformerTrainingArguments) -> Run:
-        claim(of_run.output_dir)
-        path = Path(str(of_run.output_dir)) / RESULTS
-        if go_on == "false" or overwrite or not path.exists():
-            checkpoint, stale = find_start(of_run, overwrite)
-            return Run(of_run, common_folder, checkpoint, stale=stale, claims=claims)
-        results = read_json(path)
-        if "seeds" in results and "runs" in results:
-            raise ValueError(
-                f"{of_run.output_dir} holds the runs of the seeds {', '.join(map(str, results['seeds']))}. To go on "
-                "with them, give these seeds; for one run, name another output_dir."
-            )
-        return Run(of_run, common_folder, results=results, claims=claims)
-
-    try:
-        if seeds is None:
-            return [planned(arguments)]
-        claim(arguments.output_dir)
-        _, stale_of_all = find_start(arguments, overwrite)
-        runs = []
-        for seed in seeds:
-            of_seed = copy(arguments)
-            of_seed.seed = seed
-            of_seed.output_dir = str(Path(arguments.output_dir) / f"seed-{seed}")
-            runs.append(planned(of_seed))
-        runs[0].stale += stale_of_all
-        return runs
-    except BaseException:
-        release(claims)
-        raise
-
-
 def train_runs(
     runs: Sequence[Run],
     data: DatasetDict,
@@ -177,11 +76,6 @@ def train_runs(
     new_model: Callable[[], PreTrainedModel],
     *,
     with_pictures: bool = True,
-    mask_probability: float = 0.0,
-    modality_dropout: float = 0.0,
-    context_dropout: float = 0.0,
-    swap_probability: float = 0.0,
-    agreement: float = 0.0,
     search: Search | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -200,8 +94,6 @@ def train_runs(
         processor: as [`build_processor`] makes it.
         new_model: makes a new model for the processor.
         with_pictures: False leaves them out, for models that do not look at them.
-        mask_probability, modality_dropout, context_dropout, swap_probability, agreement: as for
-            [`IFAformerTrainer`].
         search: a search for training options, for all runs, before the first.
         cache_dir, num_proc: as for `prepare_features`.
         record: what `results.json` and the card also tell: the `recipe`, and the options of `data` and `model`.
@@ -214,14 +106,13 @@ def train_runs(
         FloatingPointError: where training has diverged.
         MemoryError: where a device's memory does not suffice; it says what to do.
         OSError: where a checkpoint or the model cannot be written.
-        ValueError: for a row that cannot be used; for training arguments that would change the loss, see
-            [`check_loss`], or choose the best epoch by a metric that there is not; for adapters with FSDP or
+        ValueError: for a row that cannot be used; for training arguments that do not suit the processor, see
+            [`check_arguments`], or that choose the best epoch by a metric that there is not; for adapters with FSDP or
             DeepSpeed; for a run that was begun with other settings; where no trial of a search came to its end.
     """
     with released(runs[0].claims):
         arguments = runs[0].arguments
-        check_loss(arguments, processor)
-        check_swap(swap_probability, processor)
+        check_arguments(arguments, processor)
         _check_metric(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
         if not with_pictures:
@@ -231,15 +122,8 @@ def train_runs(
                 name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()
             }
 
-        noise = {
-            "mask_probability": mask_probability,
-            "modality_dropout": modality_dropout,
-            "context_dropout": context_dropout,
-            "swap_probability": swap_probability,
-            "agreement": agreement,
-        }
         of_train, negative = facts["statistics"]["train"], processor.negative_relation
-        if negative is not None and (seldom := seldom_first(of_train, negative, swap_probability)):
+        if negative is not None and (seldom := seldom_first(of_train, negative, arguments.swap_probability)):
             facts["seldom_first"] = seldom
             if arguments.process_index == 0 and not all(run.results or run.resume for run in runs):
                 _warn_of_one_order(of_train, processor, seldom)
@@ -253,7 +137,6 @@ def train_runs(
                 train_dataset=splits["train"].features,
                 eval_dataset=splits["validation"].features,
                 processing_class=processor,
-                **noise,
                 compute_metrics=lambda prediction: {
                     name: value
                     for name, value in splits["validation"].score(prediction.predictions).items()
@@ -278,8 +161,7 @@ def train_runs(
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()
-            others = contents | noise | {"lora": adapter_settings(model)}
-            settings = run_settings(run.arguments, model.config, others)
+            settings = run_settings(run.arguments, model.config, contents | {"lora": adapter_settings(model)})
             if run.results or run.resume is not None:
                 begun = run.resume.parent if run.resume is not None else str(run.arguments.output_dir)
                 check_settings(begun, settings, contents)

@@ -13,7 +13,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from processing.jobs.atomic_files import write_json
 
-from .arguments import IFAformerTrainingArguments
+from .arguments import IFAformerTrainingArguments, check_value
 from .run_folder import TRIALS
 from .trainer import IFAformerTrainer
 
@@ -64,6 +64,8 @@ class Search:
                     )
             elif not isinstance(values, list) or not values or any(isinstance(value, list | dict) for value in values):
                 raise ValueError(f"{problem}needs a list of choices, or low and high, got {values}.")
+            for value in (values["low"], values["high"]) if isinstance(values, Mapping) else values:
+                check_value(name, value)
 
     def suggest(self, trial: Any) -> dict[str, Any]:
         """The options of one of optuna's trials."""

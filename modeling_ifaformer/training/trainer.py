@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from transformers.utils import logging
 
 from modeling_ifaformer.checkpoints.adapters import adapter_weights, merge_adapters
 from processing.collator import IFAformerDataCollator
-from processing.columns import PIXEL_MASKS
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
 
+from .arguments import check_arguments
 from .metrics import feature_metrics
+from .noise import disagreement, first_half_twice, with_noise
 from .run_folder import GO_ON, checkpoints, is_whole, last_complete_checkpoint
 
 
@@ -57,28 +58,17 @@ class IFAformerTrainer(Trainer):
 
     It does more than `Trainer`: pixels stay uint8 until they are on the device; evaluation gathers answers (tag or
     relation ids) in place of logits, and computes precision, recall and F1 of them; each tower, the fusion between
-    them and the head can have a learning rate of its own; a loss or weights that are no numbers end the training
-    before a checkpoint is written of them.
+    them and the head can have a learning rate of its own; batches have noise, and two readings of a tweet can be made
+    to agree; a loss or weights that are no numbers end the training before a checkpoint is written of them.
 
     Args:
         processing_class: the processor of the model. Its collator makes the batches.
-        mask_probability: share of the training tokens that are replaced by the mask token, as regularisation. They
-            are drawn here, in step with dropout, rather than where rows are read: a resumed run then draws what an
-            uninterrupted one draws.
-        modality_dropout: the probability with which a tweet is learned without its whole picture, and, drawn apart,
-            without its crops. It is drawn here too, and anew each time.
-        context_dropout: the probability with which a tweet is learned without its context, drawn in the same way.
-        swap_probability: the probability with which head and tail change places in a pair without relation, drawn in
-            the same way. See [`swap_unrelated`].
-        agreement: with a number above 0, the first half of each batch is read twice, with other dropout each time, and
-            so many times the [`disagreement`] of the two readings is added to the loss. A step then takes 1.5 times as
-            long.
-        *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates and `decay_all` of
-            [`IFAformerTrainingArguments`] are used where they are given.
+        *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates, the noise and the
+            `agreement` of [`IFAformerTrainingArguments`] are used where they are given.
 
     Raises:
-        ValueError: for an argument that would change the loss of an entity model, see [`check_loss`], for an
-            `agreement` or a `swap_probability` that cannot be, see [`check_swap`].
+        ValueError: for arguments that do not suit the processor, see [`check_arguments`], and for an `agreement` with
+            FSDP or DeepSpeed.
         FloatingPointError: out of `train`, for a loss or weights that are no numbers.
         OSError: out of `train`, for a checkpoint that cannot be written, and where the disk has damaged all of them.
             In place of a damaged best one, the next best is kept, and a warning says so.
@@ -88,11 +78,6 @@ class IFAformerTrainer(Trainer):
         self,
         *args: Any,
         processing_class: IFAformerProcessor,
-        mask_probability: float = 0.0,
-        modality_dropout: float = 0.0,
-        context_dropout: float = 0.0,
-        swap_probability: float = 0.0,
-        agreement: float = 0.0,
         **kwargs: Any,
     ):
         ours: dict[str, Any] = {
@@ -102,17 +87,13 @@ class IFAformerTrainer(Trainer):
             "preprocess_logits_for_metrics": answers_of_logits,
         }
         super().__init__(*args, **{**ours, **kwargs})
-        check_loss(self.args, processing_class)
-        check_swap(swap_probability, processing_class)
-        if not agreement >= 0:
-            raise ValueError(f"agreement must be 0 or more, got {agreement:g}.")
-        if agreement > 0 and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        check_arguments(self.args, processing_class)
+        if self._agreement > 0 and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError(
                 "agreement works only where each process holds the whole model: its CRF is asked once more. Set it to "
                 "0 with FSDP and DeepSpeed."
             )
-        self.mask_probability, self.modality_dropout = mask_probability, modality_dropout
-        self.context_dropout, self.swap_probability, self.agreement = context_dropout, swap_probability, agreement
+        context_dropout = getattr(self.args, "context_dropout", 0.0)
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         elif context_dropout > 0 and not getattr(self.data_collator, "keep_context_mask", False):
@@ -126,6 +107,10 @@ class IFAformerTrainer(Trainer):
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(ScoreProgress)
 
+    @property
+    def _agreement(self) -> float:
+        return getattr(self.args, "agreement", 0.0)
+
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns: Any = self._signature_columns
@@ -135,25 +120,19 @@ class IFAformerTrainer(Trainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._normalized(super()._prepare_inputs(inputs))
         context_mask = inputs.pop("context_mask", None)  # No model takes it.
-        if self.mask_probability > 0 and self.model.training:
-            inputs = mask_tokens(inputs, self.processing_class, self.mask_probability)
-        if self.modality_dropout > 0 and self.model.training:
-            inputs = drop_modalities(inputs, self.modality_dropout)
-        if self.context_dropout > 0 and self.model.training and context_mask is not None:
-            inputs = drop_contexts(inputs, context_mask, self.context_dropout)
-        if self.swap_probability > 0 and self.model.training:
-            inputs = swap_unrelated(inputs, self.processing_class, self.swap_probability)
-        if self.agreement > 0 and self.model.training:
-            inputs = first_half_twice(inputs)
+        if self.model.training:
+            inputs = with_noise(inputs, self.args, self.processing_class, context_mask)
+            if self._agreement > 0:
+                inputs = first_half_twice(inputs)
         return inputs
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]
-        if not (self.agreement > 0 and self.model.training):
+        if not (self._agreement > 0 and self.model.training):
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         crf_mask = inputs.get("crf_mask")
         loss, outputs = super().compute_loss(model, inputs, True, **kwargs)
         crf = getattr(self.accelerator.unwrap_model(model), "crf", None)
-        loss = loss + self.agreement * disagreement(outputs.logits, crf_mask, crf)
+        loss = loss + self._agreement * disagreement(outputs.logits, crf_mask, crf)
         return (loss, outputs) if return_outputs else loss
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader:
@@ -290,137 +269,6 @@ def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     if init is not None:
         init(worker)
-
-
-def mask_tokens(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
-    """
-    A collated batch with that share of its tokens replaced by the mask token, drawn with torch's generator, so that a
-    model in training leans on the context of a name as well. Special tokens and entity markers stay. A tokenizer
-    without a mask token is a ValueError.
-    """
-    tokenizer, input_ids = processor.tokenizer, batch["input_ids"]
-    if tokenizer.mask_token_id is None:
-        raise ValueError(f"{type(tokenizer).__name__} has no mask token: set mask_probability to 0.")
-    kept = [token for token in (*tokenizer.all_special_ids, *processor.marker_ids) if token is not None]
-    is_masked = torch.rand(input_ids.shape, device=input_ids.device) < probability
-    is_masked &= ~torch.isin(input_ids, torch.tensor(kept, device=input_ids.device))
-    return {**batch, "input_ids": input_ids.masked_fill(is_masked, tokenizer.mask_token_id)}
-
-
-def drop_modalities(batch: Mapping[str, Any], probability: float) -> dict[str, Any]:
-    """
-    A collated batch in which each tweet has lost its whole picture with that probability, and, drawn apart, all of its
-    crops. Both are drawn with torch's generator; a batch without pictures draws nothing. A model in training then
-    learns what each part says by itself, and what a text says alone: it does not lean on parts that a user may not
-    have, and its scores know of what is absent.
-    """
-    masks = {name: batch[name] for name in PIXEL_MASKS.values() if name in batch}
-    if masks:
-        size, device = len(batch["input_ids"]), batch["input_ids"].device
-        has_image, has_crops = torch.rand(2, size, device=device) >= probability
-        for name, mask in masks.items():
-            kept = has_image if name == "image_mask" else has_crops
-            masks[name] = mask & (kept if mask.ndim == 1 else kept[:, None])
-    return {**batch, **masks}
-
-
-def drop_contexts(batch: Mapping[str, Any], context_mask: torch.Tensor, probability: float) -> dict[str, Any]:
-    """
-    A collated batch in which each tweet has lost its context with that probability: no token attends to it then. It is
-    drawn with torch's generator. `context_mask` (batch_size, seq_length) is True for tokens of a context.
-    """
-    attention_mask = batch["attention_mask"]
-    is_dropped = torch.rand(len(attention_mask), 1, device=attention_mask.device) < probability
-    return {**batch, "attention_mask": attention_mask.masked_fill(is_dropped & context_mask, 0)}
-
-
-def swap_unrelated(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
-    """
-    A collated batch in which head and tail have changed places, with that probability, in each pair without relation.
-    It is drawn with torch's generator. Nobody says which of two unrelated entities is the head, and data such as MNRE
-    name the first of them: a model that never saw the other order finds a relation wherever the tail comes first.
-    """
-    head, head_end, tail, tail_end = processor.marker_ids
-    labels, input_ids = batch["labels"], batch["input_ids"]
-    unrelated = labels == processor.relations.index(processor.negative_relation)
-    is_swapped = (unrelated & (torch.rand(len(labels), device=labels.device) < probability)).unsqueeze(1)
-    swapped = input_ids
-    for one, other in ((head, tail), (head_end, tail_end), (tail, head), (tail_end, head_end)):
-        swapped = swapped.masked_fill(is_swapped & (input_ids == one), other)
-    return {**batch, "input_ids": swapped}
-
-
-def first_half_twice(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """A collated batch with the first half of its rows, rounded up, once more behind it."""
-    return {name: torch.cat([values, values[: (len(values) + 1) // 2]]) for name, values in batch.items()}
-
-
-def disagreement(logits: torch.Tensor, crf_mask: torch.Tensor | None, crf: Any) -> torch.Tensor:
-    """
-    How far two readings of the same tweets are apart: R-Drop (Liang et al., 2021;
-    [arXiv 2106.14448](https://arxiv.org/abs/2106.14448)), the mean of the Kullback-Leibler divergences in both
-    directions. It is between the probabilities of the relations or, as in ITA (Wang et al., 2022;
-    [arXiv 2112.06482](https://arxiv.org/abs/2112.06482)), between those of the tags of each word under the CRF, summed
-    over a tweet's words. The result is the mean over the tweets.
-
-    Args:
-        logits: of a batch that [`first_half_twice`] gives, (batch_size, seq_length, number of tags) or (batch_size,
-            number of relations).
-        crf_mask: the words of an entity model, (batch_size, seq_length).
-        crf: its CRF, None for relations.
-    """
-    number = (len(logits) + 2) // 3  # of the rows that are there twice
-    twice = [slice(number), slice(len(logits) - number, None)]
-    if crf is None:
-        first, second = (logits[rows].float().log_softmax(dim=-1) for rows in twice)
-        is_word = None
-    else:
-        assert crf_mask is not None
-        marginals = crf(logits, mask=crf_mask, marginals=True).clamp_min(1e-6)  # whose logarithm has a gradient
-        first, second = (marginals[rows].log() for rows in twice)
-        is_word = crf_mask[:number].unsqueeze(-1)
-    apart = (first.exp() - second.exp()) * (first - second)
-    if is_word is not None:
-        apart = apart.masked_fill(~is_word, 0.0)
-    return apart.sum() / (2 * number)
-
-
-def check_loss(arguments: TrainingArguments, processor: IFAformerProcessor) -> None:
-    """
-    Raise ValueError for `label_smoothing_factor` with an entity model. The Trainer smooths the labels of single
-    tokens, and would leave the loss of the CRF out. For relations it does what it says.
-    """
-    if arguments.label_smoothing_factor and processor.relations is None:
-        raise ValueError(
-            f"label_smoothing_factor is {arguments.label_smoothing_factor}, but an entity model learns by the loss of "
-            "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
-        )
-
-
-def check_swap(probability: float, processor: IFAformerProcessor) -> None:
-    """
-    Raise ValueError for a `swap_probability` that is none, or with a processor that does not know which pairs have no
-    relation, or marks them as the published code does: with touching entities its markers tell the order of the two.
-    """
-    if not 0 <= probability <= 0.5:
-        raise ValueError(
-            f"swap_probability must be between 0 and 0.5, got {probability:g}: with more, the order of two entities "
-            "would be told the other way round."
-        )
-    if probability == 0:
-        return
-    if processor.relations is None:
-        raise ValueError("swap_probability is for models for relations, and this one finds entities. Set it to 0.")
-    if processor.negative_relation is None:
-        raise ValueError(
-            "swap_probability is for pairs without relation, and the processor has no negative_relation. Name the "
-            "relation that says that there is none, or set swap_probability to 0."
-        )
-    if processor.label_scheme == "deepke":
-        raise ValueError(
-            "swap_probability does not work with the label scheme deepke, in which the order of two markers depends "
-            "on which of them is the head's. Set it to 0, or take the label scheme word."
-        )
 
 
 def answers_of_logits(outputs: Any, labels: Any) -> torch.Tensor:

@@ -97,26 +97,6 @@ class ModelArguments:
 
 
 @dataclass
-class NoiseArguments:
-    """Options of the noise in training, and of the agreement of two readings with other noise."""
-
-    mask_probability: float = option("The share of training tokens that are masked, as regularisation.", 0.0)
-    modality_dropout: float = option(
-        "The probability with which a tweet is learned without its picture or crops.", 0.0
-    )
-    context_dropout: float = option("The probability with which a tweet is learned without its context.", 0.0)
-    swap_probability: float = option(
-        "The probability with which head and tail change places in a training pair without relation. For a model that "
-        "a tagger asks in both directions it is 0.5.",
-        0.0,
-    )
-    agreement: float = option(
-        "Read half of the tweets twice, and add the difference of the answers to the loss with this weight (R-Drop).",
-        0.0,
-    )
-
-
-@dataclass
 class AdapterArguments:
     """Options of adapters."""
 

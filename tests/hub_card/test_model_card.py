@@ -46,10 +46,11 @@ def results():
         "seed": 1234,
         "recipe": "/home/secret/recipes/mine.yaml",
         "arguments": {
-            "data": {"dataset": "/home/secret/tweets", "max_seq_length": 77, "mask_probability": 0.15},
+            "data": {"dataset": "/home/secret/tweets", "max_seq_length": 77},
             "model": {"text_model": "/home/secret/text-tower", "vision_model": "openai/clip-vit-base-patch32"},
             "training": {
                 "num_train_epochs": 29,
+                "mask_probability": 0.15,
                 "max_steps": -1,
                 "per_device_train_batch_size": 31,
                 "gradient_accumulation_steps": 37,
@@ -471,8 +472,8 @@ def test_what_is_read_of_contexts():
     assert "context" not in make_card().text
     run = results()
     run["arguments"]["model"]["max_context_length"] = 63
-    run["arguments"]["data"]["context_dropout"] = 0.31
-    run["arguments"]["data"]["agreement"] = 0.7
+    run["arguments"]["training"]["context_dropout"] = 0.31
+    run["arguments"]["training"]["agreement"] = 0.7
     card = model_card(ModelFacts(run, config())).text
     assert "\n- reads also: at most 63 tokens of a context of the text" in card
     assert "\n- chance that a tweet is learned without its context: 0.31\n" in card

@@ -212,8 +212,7 @@ def test_the_recipe_of_an_ablation_differs_in_the_ablation_alone(repository):
 def test_recipes_hold_known_options(repository, monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train.py", str(repository / "scripts" / "recipes" / f"{name}.yaml")])
-    options = (train.DataArguments, train.NoiseArguments, train.TowerArguments, train.ReadingArguments)
-    data, _, towers, reading, arguments, path = parse_arguments(*options, IFAformerTrainingArguments)
+    data, towers, reading, *_, arguments, path = parse_arguments(*train.GROUPS, IFAformerTrainingArguments)
     assert data.dataset == name.removesuffix("_deepke")
     assert path.endswith(f"{name}.yaml")
     if name == "twitter2017_deepke":  # the published recipe

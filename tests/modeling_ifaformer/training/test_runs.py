@@ -206,20 +206,6 @@ def test_several_seeds_give_mean_and_deviation(train, weights, tmp_path):
     assert json.loads((folder / "results.json").read_text()) == summary
 
 
-def test_plans(make_arguments, tmp_path):
-    assert [run.start for run in plan_runs(make_arguments())] == [
-        "There is no whole checkpoint; training starts at the beginning."
-    ]
-    runs = plan_runs(make_arguments(resume_from_checkpoint="true"), seeds=[1, 2])
-    assert [(run.arguments.seed, run.arguments.output_dir) for run in runs] == [
-        (seed, str(tmp_path / "out" / f"seed-{seed}")) for seed in (1, 2)
-    ]
-    with pytest.raises(ValueError, match=r"seeds must be seeds that differ, got \[1, 1\]"):
-        plan_runs(make_arguments(), seeds=[1, 1])
-    with pytest.raises(ValueError, match="resume_from_checkpoint is true or false, got x"):
-        plan_runs(make_arguments(resume_from_checkpoint="x"), seeds=[1, 2])
-
-
 def test_a_run_that_has_ended_is_not_done_again(train, make_arguments, tmp_path):
     (first,) = train(max_steps=3)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -277,9 +263,9 @@ def test_a_run_goes_on_as_it_was_begun(
             train(**{name: value}, resume_from_checkpoint="true")
 
     def go_on(rows=data, model=new_model, record=None, modality_dropout=0.3):
-        runs = plan_runs(make_arguments(resume_from_checkpoint="true"))
         noise = {"mask_probability": 0.2, "modality_dropout": modality_dropout}
-        train_runs(runs, rows, processor, model, **noise, record=record)
+        runs = plan_runs(make_arguments(resume_from_checkpoint="true", **noise))
+        train_runs(runs, rows, processor, model, record=record)
 
     def blind_model():
         model = new_model()
@@ -338,22 +324,6 @@ def test_an_argument_that_would_replace_the_loss_of_the_crf(train):
         train(label_smoothing_factor=0.1)
 
 
-def test_a_plan_that_fails_leaves_no_claim(make_arguments, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.json").write_text("{}")
-    for seeds in (None, [1, 2]):
-        with pytest.raises(ValueError, match="belongs to an earlier run"):
-            plan_runs(make_arguments(), seeds=seeds)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
-
-
-def test_one_run_does_not_take_the_folder_of_several(make_arguments, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.json").write_text(json.dumps({"seeds": [3, 5], "runs": {}}))
-    with pytest.raises(ValueError, match="holds the runs of the seeds 3, 5"):
-        plan_runs(make_arguments(resume_from_checkpoint="true"))
-
-
 @pytest.mark.parametrize(
     ("tail_first", "swap_probability", "is_told"), [(0, 0.0, True), (0, 0.01, True), (0, 0.5, False), (2, 0.0, False)]
 )
@@ -371,12 +341,11 @@ def test_rows_whose_order_gives_relations_away(
 
     def train(**options):
         train_runs(
-            plan_runs(make_arguments(max_steps=1, save_strategy="no", **options)),
+            plan_runs(make_arguments(max_steps=1, save_strategy="no", swap_probability=swap_probability, **options)),
             DatasetDict(train=rows, validation=rows.select(range(4))),
             processor,
             lambda: build_model(processor, **towers),
             cache_dir=cache_dir,
-            swap_probability=swap_probability,
         )
 
     train()
@@ -393,7 +362,7 @@ def test_a_swap_that_cannot_be_is_refused_before_anything_is_done(
     data, processor, new_model, make_arguments, tmp_path
 ):
     with pytest.raises(ValueError, match="swap_probability is for models for relations, and this one finds entities"):
-        train_runs(plan_runs(make_arguments()), data, processor, new_model, swap_probability=0.5)
+        train_runs(plan_runs(make_arguments(swap_probability=0.5)), data, processor, new_model)
     assert not list((tmp_path / "out").glob("settings.json"))
 
 

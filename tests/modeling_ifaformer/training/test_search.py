@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from modeling_ifaformer.training import Search
+from modeling_ifaformer.training import Search, noise
 
 
 def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
@@ -24,6 +24,19 @@ def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
     assert trials[:3] == found["trials"] and len(trials) == 4
 
 
+def test_noise_can_be_searched(train, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(noise, "mask_tokens", lambda batch, processor, share: drawn.append(share) or batch)
+    options = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 2, "save_strategy": "no"}
+    train(search=Search(3, {"mask_probability": {"low": 0.1, "high": 0.4}}), **options)
+    found = json.loads((tmp_path / "out" / "search.json").read_text())
+    values = [trial["values"]["mask_probability"] for trial in found["trials"]]
+    assert len(set(values)) == 3 and drawn[::2] == drawn[1::2] == [
+        *values,
+        found["best"]["values"]["mask_probability"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("trials", "space", "message"),
     [
@@ -35,6 +48,8 @@ def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
         (1, {"weight_decay": {"low": 0, "high": 1, "log": True}}, "with log above 0"),
         (1, {"weight_decay": [[1]]}, "weight_decay needs a list of choices"),
         (1, {"weight_decay": 1}, "weight_decay needs a list of choices"),
+        (1, {"swap_probability": {"low": 0.2, "high": 0.7}}, r"swap_probability must be between 0 and 0\.5, got 0\.7"),
+        (1, {"per_device_train_batch_size": [8, 0]}, "per_device_train_batch_size must be at least 1, got 0"),
     ],
 )
 def test_a_search_that_makes_no_sense(trials, space, message):

@@ -48,9 +48,9 @@ def run(data, cache_dir, make_arguments, tmp_path):
 
     def train(system, folder, **arguments):
         processor, _ = build(data, system)
-        runs = plan_runs(make_arguments(folder, save_total_limit=None, **arguments))
+        runs = plan_runs(make_arguments(folder, save_total_limit=None, modality_dropout=0.3, **arguments))
         new_model = lambda: build_model(processor, **options_of(system))  # noqa: E731
-        train_runs(runs, data, processor, new_model, cache_dir=cache_dir, modality_dropout=0.3)
+        train_runs(runs, data, processor, new_model, cache_dir=cache_dir)
         return tmp_path / folder
 
     return train

@@ -44,7 +44,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
         license=facts.license,
         library_name="transformers",
         pipeline_tag=task.hub_task,
-        tags=["ifaformer", "multimodal", task.tag],
+        tags=["ifaformer", *(["multimodal"] if facts.sees_pictures else []), task.tag],
         base_model=[name for name in dict.fromkeys(facts.towers.values()) if name and is_hub_name(name)] or None,
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=list(task.metrics) if scores else None,

@@ -193,10 +193,15 @@ class ModelFacts:
         return SYSTEMS.get(self.config.get("system", ""), "IFAformer")
 
     @property
+    def sees_pictures(self) -> bool:
+        """Whether a picture has an effect on the model."""
+        return self.config.get("system") != "cnn_bilstm" and self.config.get("text_attends_vision") is not False
+
+    @property
     def towers(self) -> dict[str, str | None]:
-        """By tower, the pretrained model that training started from as the run's options name it."""
+        """By tower that has an effect, the pretrained model that training started from, as the options name it."""
         options = self.options("model")
-        named = {tower: f"{tower}_model" for tower in ("text", "vision")}
+        named = {tower: f"{tower}_model" for tower in ("text", *(["vision"] if self.sees_pictures else []))}
         return {tower: options.get("model") or options[name] for tower, name in named.items() if name in options}
 
     @property

@@ -1,4 +1,4 @@
-"""Options of the model that a training makes, and of the noise in it."""
+"""Options of the model that a training makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

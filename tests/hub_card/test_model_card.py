@@ -10,7 +10,7 @@ from PIL import Image
 
 from hub_card.figures import confusion_matrix, training_curve
 from hub_card.model_card import model_card, save_model_card
-from hub_card.model_facts import CURVE, KNOWN_DATASETS, MATRIX, SYSTEMS, ModelFacts
+from hub_card.model_facts import CURVE, KNOWN_DATASETS, MATRIX, SPLITS, SYSTEMS, ModelFacts
 from modeling_ifaformer import BaselineConfig, IFAformerConfig, IFAformerForTokenClassification, configuration_baseline
 from processing import IFAformerPipeline
 from processing.data.loading import DATASETS
@@ -191,8 +191,8 @@ for tweet, entities in zip(tweets, tagger(tweets, batch_size=2)):
     print(tweet["text"], entities)
 ```
 
-An entity is a dictionary with `entity_group`, `score`, `word`, `start` and `end`. The picture and its crops may be
-absent. `trust_remote_code` runs the Python files of this repository: read them first, and name the commit
+An entity is a dictionary with `entity_group`, `score`, `word`, `start` and `end`. Pictures and crops may be absent.
+`trust_remote_code` runs the Python files of this repository: read them first, and name the commit
 whose files you have read in the place of `main`.
 
 ## Results
@@ -553,12 +553,25 @@ def test_options_that_have_no_effect():
         "max_grad_norm": 0,
     }
     run["arguments"]["model"] = {"text_model": None, "vision_model": None}
-    ablation = {**config(), "text_attends_vision": False}
-    text = model_card(ModelFacts(run, ablation)).text
+    text = model_card(ModelFacts(run, config())).text
     assert "- steps: 500" in text and "- epochs" not in text
     assert "0.0071" not in text and "batches a step" not in text and "clipped" not in text
-    assert "the picture has no effect" in text and "whole picture" not in text
     assert text.count("freshly initialised") == 2 and "pretrained" not in text
+
+
+@pytest.mark.parametrize("architecture", ["IFAformerForTokenClassification", "IFAformerForRelationExtraction"])
+def test_a_model_that_looks_at_texts_alone_says_nothing_of_pictures(architecture):
+    run = {name: value for name, value in results().items() if name not in (*SPLITS, "statistics")}
+    run["arguments"]["training"] |= {"vision_learning_rate": 3e-5, "modality_dropout": 0.2}
+    card = model_card(ModelFacts(run, config() | {"text_attends_vision": False, "architectures": [architecture]}))
+    about, _, data_and_more = card.text.partition("## Data")
+    assert "- looks at: the text alone; a picture has no effect\n" in about
+    assert "the text tower of [IFAformer](https://arxiv.org/abs/2211.07504) alone, which looks at no picture" in about
+    for word in ("multimodal ", "vision tower", "vision_model", "crop", '"image"', "PIL", "pixels", "its picture"):
+        assert word not in about, word
+    assert "learning rate of the vision tower" not in data_and_more and "learned without its picture" not in card.text
+    assert "multimodal" not in card.data.tags and card.data.base_model is None
+    compile(re.search(r"```python\n(.+?)```", about, re.DOTALL)[1], "card", "exec")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(87.4, "87 s"), (151.1, "2.5 min"), (8136, "2.3 h")])
@@ -650,7 +663,8 @@ def test_a_baseline_is_called_what_it_is():
     assert "IFAformer](https://arxiv.org/abs/2211.07504) runs" not in card
     config = BaselineConfig(system="cnn_bilstm", vocab_size=9, id2label={0: "O", 1: "B-PER", 2: "I-PER"}).to_dict()
     card = str(model_card(ModelFacts({}, config)))
-    assert "it reads a text and finds the names" in card and "- looks at: the text alone\n" in card
+    assert "it reads a text and finds the names" in card
+    assert "- looks at: the text alone; a picture has no effect\n" in card
     assert "tower" not in card
 
 

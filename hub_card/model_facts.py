@@ -188,7 +188,7 @@ class ModelFacts:
     @property
     def system(self) -> str:
         """What the model is: IFAformer, its variant MKGformer, or one of the baselines."""
-        if self.config.get("attention_variant") == "mkgformer":
+        if self.config.get("attention_variant") == "mkgformer" and self.sees_pictures:
             return "MKGformer"
         return SYSTEMS.get(self.config.get("system", ""), "IFAformer")
 

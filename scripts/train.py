@@ -51,7 +51,7 @@ class RunArguments:
     search_space: dict | None = option("The training options to try, as JSON: each has a list of values or bounds.")
 
 
-# and those of the Trainer
+# The groups of options. Those of the Trainer come behind them.
 GROUPS = (
     DataArguments,
     TowerArguments,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from processing.processing_ifaformer import IFAformerProcessor
 
 
+# Arguments that are whole numbers of at least 1.
 COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+# The largest value of each setting of noise, and of the agreement; the least is 0, which is none.
 LIMITS = {
     "mask_probability": 1,
     "modality_dropout": 1,
@@ -142,6 +144,8 @@ class IFAformerTrainingArguments(TrainingArguments):
             self.ddp_backend = self.ddp_backend or "gloo"
         for name in (*COUNTS, *LIMITS):
             check_value(name, getattr(self, name))
+        for name in LIMITS:
+            setattr(self, name, float(getattr(self, name)))  # The library gives values of a search the type of these.
         self.report_to = self.report_to or "none"  # A parser of options may read `none` as None.
         super().__post_init__()
         from transformers.integrations import integration_utils  # imported here, for --help does not need it
@@ -161,9 +165,14 @@ def check_value(name: str, value: Any) -> None:
     """Raise ValueError for a value that the training argument of this name cannot have."""
     if name in COUNTS:
         check_at_least_one(**{name: value})
-    elif name in LIMITS and not (isinstance(value, int | float) and 0 <= value <= LIMITS[name]):
+    elif name in LIMITS and not (isinstance(value, int | float) and 0 <= value <= LIMITS[name] and value < math.inf):
         between = "0 or more" if LIMITS[name] == math.inf else f"between 0 and {LIMITS[name]}"
         raise ValueError(f"{name} must be {between}, got {value!r}.")
+
+
+def noise_of(arguments: TrainingArguments, name: str) -> float:
+    """The value of one of the [`LIMITS`]; 0 of plain `TrainingArguments`, which have none of them."""
+    return getattr(arguments, name, 0.0)
 
 
 def check_arguments(arguments: TrainingArguments, processor: "IFAformerProcessor") -> None:
@@ -181,9 +190,9 @@ def check_arguments(arguments: TrainingArguments, processor: "IFAformerProcessor
             f"label_smoothing_factor is {arguments.label_smoothing_factor}, but an entity model learns by the loss of "
             "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
         )
-    if getattr(arguments, "mask_probability", 0.0) > 0 and processor.tokenizer.mask_token_id is None:
+    if noise_of(arguments, "mask_probability") > 0 and processor.tokenizer.mask_token_id is None:
         raise ValueError(f"{type(processor.tokenizer).__name__} has no mask token: set mask_probability to 0.")
-    if getattr(arguments, "swap_probability", 0.0) == 0:
+    if noise_of(arguments, "swap_probability") == 0:
         return
     if processor.relations is None:
         raise ValueError("swap_probability is for models for relations, and this one finds entities. Set it to 0.")

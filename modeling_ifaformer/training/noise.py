@@ -14,6 +14,8 @@ from transformers import TrainingArguments
 
 from processing.columns import PIXEL_MASKS
 
+from .arguments import noise_of
+
 
 def with_noise(
     batch: Mapping[str, Any], arguments: TrainingArguments, processor: Any, context_mask: torch.Tensor | None = None
@@ -24,19 +26,15 @@ def with_noise(
     Args:
         context_mask: which tokens are of a context, see [`drop_contexts`]. Without it, no context is left out.
     """
-    masked, dropped, without_context, swapped = (
-        getattr(arguments, name, 0.0)
-        for name in ("mask_probability", "modality_dropout", "context_dropout", "swap_probability")
-    )
     batch = dict(batch)
-    if masked > 0:
-        batch = mask_tokens(batch, processor, masked)
-    if dropped > 0:
-        batch = drop_modalities(batch, dropped)
-    if without_context > 0 and context_mask is not None:
-        batch = drop_contexts(batch, context_mask, without_context)
-    if swapped > 0:
-        batch = swap_unrelated(batch, processor, swapped)
+    if (share := noise_of(arguments, "mask_probability")) > 0:
+        batch = mask_tokens(batch, processor, share)
+    if (probability := noise_of(arguments, "modality_dropout")) > 0:
+        batch = drop_modalities(batch, probability)
+    if (probability := noise_of(arguments, "context_dropout")) > 0 and context_mask is not None:
+        batch = drop_contexts(batch, context_mask, probability)
+    if (probability := noise_of(arguments, "swap_probability")) > 0:
+        batch = swap_unrelated(batch, processor, probability)
     return batch
 
 
@@ -81,8 +79,8 @@ def drop_contexts(batch: Mapping[str, Any], context_mask: torch.Tensor, probabil
 def swap_unrelated(batch: Mapping[str, Any], processor: Any, probability: float) -> dict[str, Any]:
     """
     A collated batch in which head and tail have changed places, with that probability, in each pair without relation.
-    Nobody says which of two unrelated entities is the head, and data such as MNRE
-    name the first of them: a model that never saw the other order finds a relation wherever the tail comes first.
+    Nobody says which of two unrelated entities is the head, and data such as MNRE name the first of them: a model that
+    never saw the other order finds a relation wherever the tail comes first.
     """
     head, head_end, tail, tail_end = processor.marker_ids
     labels, input_ids = batch["labels"], batch["input_ids"]

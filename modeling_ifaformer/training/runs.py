@@ -29,15 +29,7 @@ from processing.scoring.splits import Split
 from .arguments import IFAformerTrainingArguments, check_arguments
 from .hardware import hardware, versions
 from .planning import Run
-from .run_folder import (
-    GO_ON,
-    RESULTS,
-    SETTINGS,
-    check_settings,
-    released,
-    remove_stale,
-    run_settings,
-)
+from .run_folder import GO_ON, RESULTS, SETTINGS, check_settings, released, remove_stale, run_settings
 from .scoring import calibrate, logits_and_answers
 from .search import Search, find_options
 from .stopping import StopAndSave, Stopwatch, TrainingStopped
@@ -112,7 +104,7 @@ def train_runs(
     """
     with released(runs[0].claims):
         arguments = runs[0].arguments
-        check_arguments(arguments, processor)
+        check_arguments(search.at_most(arguments) if search is not None else arguments, processor)
         _check_metric(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
         if not with_pictures:
@@ -122,11 +114,6 @@ def train_runs(
                 name: Split(rows, processor, cache_dir=cache_dir, num_proc=num_proc) for name, rows in data.items()
             }
 
-        of_train, negative = facts["statistics"]["train"], processor.negative_relation
-        if negative is not None and (seldom := seldom_first(of_train, negative, arguments.swap_probability)):
-            facts["seldom_first"] = seldom
-            if arguments.process_index == 0 and not all(run.results or run.resume for run in runs):
-                _warn_of_one_order(of_train, processor, seldom)
         if getattr(processor, "max_context_length", None) and CONTEXT not in data["train"].column_names:
             logger.warning("max_context_length has no effect on this training: its rows have no column context.")
 
@@ -153,11 +140,13 @@ def train_runs(
             for run in runs:
                 for name, value in found.items():
                     setattr(run.arguments, name, value)
-        contents = {f"features of {name}": rows_digest(split.features) for name, split in splits.items()}
-        start = {name: facts["arguments"]["model"].get(name) for name in ("model", "text_model", "vision_model")}
-        contents |= {name: checkpoint_digest(value) if value else "" for name, value in start.items()}
-        vectors = facts["arguments"]["model"].get("word_vectors")
-        contents |= {"word_vectors": file_digest(vectors)} if vectors else {}
+        of_train, negative = facts["statistics"]["train"], processor.negative_relation
+        seldom = negative and seldom_first(of_train, negative, arguments.swap_probability)
+        if seldom:
+            facts["seldom_first"] = seldom
+            if arguments.process_index == 0 and not all(run.results or run.resume for run in runs):
+                _warn_of_one_order(of_train, processor, seldom)
+        contents = _digests(splits, facts["arguments"]["model"])
         for run in runs:
             set_seed(run.arguments.seed)
             model = new_model()
@@ -233,6 +222,16 @@ def _warn_of_one_order(statistics: Mapping[str, Any], processor: IFAformerProces
         f"they are related, whatever the text says. A tagger asks in both directions, so for one train with {scheme}"
         "swap_probability 0.5. A model for rows in the order of these needs nothing (docs/relations.md)."
     )
+
+
+def _digests(splits: Mapping[str, Split], options: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what runs learn from, by name: of features, and of the files that the options of the model name."""
+    digests = {f"features of {name}": rows_digest(split.features) for name, split in splits.items()}
+    for name in ("model", "text_model", "vision_model"):
+        digests[name] = checkpoint_digest(options[name]) if options.get(name) else ""
+    if options.get("word_vectors"):
+        digests["word_vectors"] = file_digest(options["word_vectors"])
+    return digests
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

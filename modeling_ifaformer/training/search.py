@@ -33,7 +33,8 @@ class Search:
     Args:
         trials: how many settings are tried, those of a search that was stopped included.
         space: fields of the training arguments, each with a list of choices or with bounds, as
-            `{"low": 1e-5, "high": 1e-4, "log": True}`. By default, the learning rates of the towers and the head.
+            `{"low": 1e-5, "high": 1e-4, "log": True}`. Between bounds that are whole numbers, whole numbers are tried.
+            By default, the learning rates of the towers and the head.
 
     Raises:
         ValueError: for a space that cannot be searched, and where optuna is not installed.
@@ -66,6 +67,15 @@ class Search:
                 raise ValueError(f"{problem}needs a list of choices, or low and high, got {values}.")
             for value in (values["low"], values["high"]) if isinstance(values, Mapping) else values:
                 check_value(name, value)
+
+    def at_most(self, arguments: IFAformerTrainingArguments) -> IFAformerTrainingArguments:
+        """A copy of the arguments with the largest value of each number that is searched."""
+        arguments = copy(arguments)
+        for name, values in self.space.items():
+            tried = [values["high"]] if isinstance(values, Mapping) else values
+            if all(isinstance(value, int | float) for value in tried):
+                setattr(arguments, name, max(tried))
+        return arguments
 
     def suggest(self, trial: Any) -> dict[str, Any]:
         """The options of one of optuna's trials."""

@@ -21,7 +21,7 @@ from processing.collator import IFAformerDataCollator
 from processing.jobs.checksums import CHECKSUMS, damaged_files, write_checksums
 from processing.processing_ifaformer import IFAformerProcessor
 
-from .arguments import check_arguments
+from .arguments import check_arguments, noise_of
 from .metrics import feature_metrics
 from .noise import disagreement, first_half_twice, with_noise
 from .run_folder import GO_ON, checkpoints, is_whole, last_complete_checkpoint
@@ -74,12 +74,7 @@ class IFAformerTrainer(Trainer):
             In place of a damaged best one, the next best is kept, and a warning says so.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        processing_class: IFAformerProcessor,
-        **kwargs: Any,
-    ):
+    def __init__(self, *args: Any, processing_class: IFAformerProcessor, **kwargs: Any):
         ours: dict[str, Any] = {
             "processing_class": processing_class,
             "data_collator": _collator(processing_class),
@@ -93,7 +88,7 @@ class IFAformerTrainer(Trainer):
                 "agreement works only where each process holds the whole model: its CRF is asked once more. Set it to "
                 "0 with FSDP and DeepSpeed."
             )
-        context_dropout = getattr(self.args, "context_dropout", 0.0)
+        context_dropout = noise_of(self.args, "context_dropout")
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
         elif context_dropout > 0 and not getattr(self.data_collator, "keep_context_mask", False):
@@ -109,7 +104,7 @@ class IFAformerTrainer(Trainer):
 
     @property
     def _agreement(self) -> float:
-        return getattr(self.args, "agreement", 0.0)
+        return noise_of(self.args, "agreement")
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

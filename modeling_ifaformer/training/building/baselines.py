@@ -21,7 +21,7 @@ from processing.labels import answers_of
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS, check_tokenizer
 
-from .starting_points import (
+from .shared_parts import (
     OF_PROCESSOR,
     TOWER_OPTIONS,
     given_options,

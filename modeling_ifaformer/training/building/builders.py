@@ -25,7 +25,7 @@ from processing.processing_ifaformer import IFAformerProcessor
 from processing.tokenizing import WORD_SPLITTERS
 
 from .baselines import baseline_model, baseline_options, baseline_processor
-from .starting_points import (
+from .shared_parts import (
     IFAFORMER,
     OF_PROCESSOR,
     given_options,

@@ -88,8 +88,8 @@ def train(data, processor, new_model, cache_dir, make_arguments):
     """`train("folder", seeds=..., overwrite=..., search=..., option=value, ...)` -> the runs, all ended."""
 
     def run(folder="out", seeds=None, overwrite=False, search=None, new_model=new_model, **options):
-        noise = {"mask_probability": 0.2, "modality_dropout": 0.3}
-        runs = plan_runs(make_arguments(folder, **noise, **options), seeds, overwrite)
+        options = {"mask_probability": 0.2, "modality_dropout": 0.3, **options}
+        runs = plan_runs(make_arguments(folder, **options), seeds, overwrite)
         train_runs(runs, data, processor, new_model, search=search, cache_dir=cache_dir)
         return runs
 

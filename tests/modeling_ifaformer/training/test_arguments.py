@@ -15,6 +15,7 @@ from modeling_ifaformer.training.arguments import check_arguments
         ("swap_probability", float("nan"), r"swap_probability must be between 0 and 0\.5, got nan"),
         ("agreement", -1.0, r"agreement must be 0 or more, got -1\."),
         ("agreement", float("nan"), "agreement must be 0 or more, got nan"),
+        ("agreement", float("inf"), "agreement must be 0 or more, got inf"),
         ("agreement", "much", "agreement must be 0 or more, got 'much'"),
         ("per_device_train_batch_size", 0, "per_device_train_batch_size must be at least 1, got 0"),
     ],

@@ -21,6 +21,7 @@ from modeling_ifaformer.checkpoints.adapters import adapter_base
 from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.training import (
     IFAformerTrainer,
+    Search,
     TrainingStopped,
     build_model,
     build_processor,
@@ -325,10 +326,18 @@ def test_an_argument_that_would_replace_the_loss_of_the_crf(train):
 
 
 @pytest.mark.parametrize(
-    ("tail_first", "swap_probability", "is_told"), [(0, 0.0, True), (0, 0.01, True), (0, 0.5, False), (2, 0.0, False)]
+    ("tail_first", "swap_probability", "searched", "is_told"),
+    [
+        (0, 0.0, None, True),
+        (0, 0.01, None, True),
+        (0, 0.5, None, False),
+        (2, 0.0, None, False),
+        (0, 0.0, 0.5, False),
+        (0, 0.5, 0.0, True),
+    ],
 )
 def test_rows_whose_order_gives_relations_away(
-    relations, towers, cache_dir, make_arguments, caplog, tmp_path, tail_first, swap_probability, is_told
+    relations, towers, cache_dir, make_arguments, caplog, tmp_path, tail_first, swap_probability, searched, is_told
 ):
     first, last = {"name": "so", "start": 0, "end": 1}, {"name": "again", "start": 2, "end": 3}
     pairs = [(last, first) if row < tail_first or row == 23 else (first, last) for row in range(24)]
@@ -339,13 +348,16 @@ def test_rows_whose_order_gives_relations_away(
     rows = rows.add_column("relation", [int(row > 21) for row in range(24)], feature=kinds)
     processor = build_processor(rows, **towers, aux_crop_size=8, rcnn_crop_size=8)
 
+    by_step = {"max_steps": 1, "save_strategy": "no", "eval_strategy": "steps", "eval_steps": 1}
+
     def train(**options):
         train_runs(
-            plan_runs(make_arguments(max_steps=1, save_strategy="no", swap_probability=swap_probability, **options)),
+            plan_runs(make_arguments(swap_probability=swap_probability, **by_step, **options)),
             DatasetDict(train=rows, validation=rows.select(range(4))),
             processor,
             lambda: build_model(processor, **towers),
             cache_dir=cache_dir,
+            search=None if searched is None else Search(1, {"swap_probability": [searched]}),
         )
 
     train()

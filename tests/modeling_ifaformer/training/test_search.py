@@ -28,13 +28,26 @@ def test_noise_can_be_searched(train, monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(noise, "mask_tokens", lambda batch, processor, share: drawn.append(share) or batch)
     options = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 2, "save_strategy": "no"}
-    train(search=Search(3, {"mask_probability": {"low": 0.1, "high": 0.4}}), **options)
+    train(search=Search(3, {"mask_probability": {"low": 0.1, "high": 0.4}}), mask_probability=1, **options)
     found = json.loads((tmp_path / "out" / "search.json").read_text())
     values = [trial["values"]["mask_probability"] for trial in found["trials"]]
     assert len(set(values)) == 3 and drawn[::2] == drawn[1::2] == [
         *values,
         found["best"]["values"]["mask_probability"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"swap_probability": [0.0, 0.5]}, "swap_probability is for models for relations"),
+        ({"label_smoothing_factor": {"low": 0.0, "high": 0.1}}, "label_smoothing_factor is 0.1, but an entity model"),
+    ],
+)
+def test_a_search_that_does_not_suit_the_model_is_refused_before_it_begins(train, tmp_path, space, message):
+    with pytest.raises(ValueError, match=message):
+        train(search=Search(1, space))
+    assert not list((tmp_path / "out").glob("search*"))
 
 
 @pytest.mark.parametrize(

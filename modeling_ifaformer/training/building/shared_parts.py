@@ -1,4 +1,4 @@
-"""What the processor and the model of every system begin with: options, towers, words and labels."""
+"""What the processor and the model of every system share: options, towers, words and labels."""
 
 import logging
 from collections.abc import Iterator, Mapping

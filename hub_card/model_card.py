@@ -28,7 +28,7 @@ def model_card(facts: ModelFacts) -> ModelCard:
     results = [
         EvalResult(
             task_type=task.hub_task,
-            task_name=task.name if facts.sees_pictures else task.name.removeprefix("Multimodal ").capitalize(),
+            task_name=facts.task_name.capitalize(),
             dataset_type=facts.dataset_id or str(dataset_type),
             dataset_name=name,
             dataset_split=split,

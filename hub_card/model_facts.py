@@ -20,7 +20,7 @@ class TaskWords(NamedTuple):
     What the card says of a task.
 
     Attributes:
-        name: the task, as results name it.
+        name: the task, whether pictures are looked at or not.
         hub_task: the Hub's identifier of the task that comes closest.
         tag: a word by which the model is found.
         answers: what the model finds, in the plural.
@@ -38,7 +38,7 @@ class TaskWords(NamedTuple):
 
 METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 ENTITIES = TaskWords(
-    "Multimodal named entity recognition",
+    "named entity recognition",
     "token-classification",
     "named-entity-recognition",
     "entity types",
@@ -46,7 +46,7 @@ ENTITIES = TaskWords(
     METRICS,
 )
 RELATIONS = TaskWords(
-    "Multimodal relation extraction",
+    "relation extraction",
     "text-classification",
     "relation-extraction",
     "relations",
@@ -214,6 +214,11 @@ class ModelFacts:
         """The task of the model's class."""
         architecture = next(iter(self.config.get("architectures") or ()), "")
         return RELATIONS if architecture.endswith("ForRelationExtraction") else ENTITIES
+
+    @property
+    def task_name(self) -> str:
+        """The task as a sentence and results name it."""
+        return f"multimodal {self.task.name}" if self.sees_pictures else self.task.name
 
     @property
     def types(self) -> list[str]:

@@ -65,14 +65,14 @@ class Search:
                     )
             elif not isinstance(values, list) or not values or any(isinstance(value, list | dict) for value in values):
                 raise ValueError(f"{problem}needs a list of choices, or low and high, got {values}.")
-            for value in (values["low"], values["high"]) if isinstance(values, Mapping) else values:
+            for value in _choices_or_bounds(values):
                 check_value(name, value)
 
     def at_most(self, arguments: IFAformerTrainingArguments) -> IFAformerTrainingArguments:
         """A copy of the arguments with the largest value of each number that is searched."""
         arguments = copy(arguments)
         for name, values in self.space.items():
-            tried = [values["high"]] if isinstance(values, Mapping) else values
+            tried = _choices_or_bounds(values)
             if all(isinstance(value, int | float) for value in tried):
                 setattr(arguments, name, max(tried))
         return arguments
@@ -88,6 +88,11 @@ class Search:
             else:
                 chosen[name] = trial.suggest_float(name, **values)
         return chosen
+
+
+def _choices_or_bounds(values: Any) -> list[Any]:
+    """What a space has for a field: the choices of a list, or the least and the largest value."""
+    return [values["low"], values["high"]] if isinstance(values, Mapping) else values
 
 
 def find_options(

@@ -17,10 +17,6 @@ from modeling_ifaformer.training.noise import (
 from processing.features import prepare_features
 
 
-TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
-
-
 class TestMaskTokens:
     def test_a_share_of_the_tokens_and_no_special_one(self, make_processor):
         processor = make_processor()
@@ -102,14 +98,14 @@ class TestDropContexts:
 
     @pytest.mark.parametrize("probability", [0.0, 1.0])
     def test_training_sees_what_is_left_and_scoring_sees_all(
-        self, data, make_arguments, cache_dir, monkeypatch, probability
+        self, data, towers, make_arguments, cache_dir, monkeypatch, probability
     ):
         contexts = [[{"kind": "caption", "text": row["tokens"][1]}] for row in data["train"]]
         rows = data["train"].add_column("context", contexts)
-        processor = build_processor(rows, **TOWERS, aux_crop_size=8, rcnn_crop_size=8, max_context_length=5)
+        processor = build_processor(rows, **towers, aux_crop_size=8, rcnn_crop_size=8, max_context_length=5)
         features = prepare_features(rows, processor, cache_dir)
         trainer = IFAformerTrainer(
-            model=build_model(processor, **TOWERS),
+            model=build_model(processor, **towers),
             args=make_arguments(max_steps=2, context_dropout=probability),
             train_dataset=features,
             eval_dataset=features,
@@ -179,12 +175,12 @@ class TestSwapUnrelated:
         assert 0.26 < rows[0][::2].float().mean() < 0.34 and not rows[0][1::2].any()
         assert not torch.equal(*rows)
 
-    def test_training_alone_sees_them(self, relations, make_arguments, cache_dir):
-        processor = build_processor(relations, **TOWERS, aux_crop_size=8, rcnn_crop_size=8, negative_relation="in")
+    def test_training_alone_sees_them(self, relations, towers, make_arguments, cache_dir):
+        processor = build_processor(relations, **towers, aux_crop_size=8, rcnn_crop_size=8, negative_relation="in")
         features = prepare_features(relations, processor, cache_dir)
         arguments = make_arguments(swap_probability=0.5, agreement=1.0)
         trainer = IFAformerTrainer(
-            model=build_model(processor, **TOWERS),
+            model=build_model(processor, **towers),
             args=arguments,
             train_dataset=features,
             eval_dataset=features,

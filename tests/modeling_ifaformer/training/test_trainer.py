@@ -18,10 +18,6 @@ from modeling_ifaformer.training.trainer import parameter_groups
 from processing.labels import label_maps
 
 
-TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-TOWERS = {"text_config": TOWER, "vision_config": {**TOWER, "image_size": 16, "patch_size": 8}}
-
-
 @pytest.fixture
 def plain_arguments(tmp_path):
     return TrainingArguments(

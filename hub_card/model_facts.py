@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from processing.inspection.statistics import has_pictures
 from processing.rows.local_paths import without_folders
 
 from .figures import f1_by_epoch, loss_by_step
@@ -78,8 +79,8 @@ _DRAWN = (
     "use on them."
 )
 _TWEETS = (
-    "The model was trained on English tweets of 2015 to 2017, each with one picture. Other languages, other kinds of "
-    "text, and names that came up since were not measured."
+    "The model was trained on English tweets of 2015 to 2017. Other languages, other kinds of text, and names that "
+    "came up since were not measured."
 )
 _ONE_PICTURE = "English tweets with a picture each."
 KNOWN_DATASETS = {  # all of them in English
@@ -196,6 +197,14 @@ class ModelFacts:
     def sees_pictures(self) -> bool:
         """Whether a picture has an effect on the model."""
         return self.config.get("system") != "cnn_bilstm" and self.config.get("text_attends_vision") is not False
+
+    @property
+    def pictures_of_training(self) -> str:
+        """A sentence where the model learnt from no picture, else nothing."""
+        of_train = self.get("statistics").get("train")
+        if of_train and not has_pictures(of_train):
+            return "No row of the training had a picture."
+        return "" if self.sees_pictures else "The pictures were left out."
 
     @property
     def towers(self) -> dict[str, str | None]:

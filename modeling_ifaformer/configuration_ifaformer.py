@@ -217,7 +217,8 @@ class IFAformerConfig(TaggerConfig):
             How many tokens of a text a model for entities reads at once. Longer texts are read in windows that overlap
             by half, see [`TextWindows`]. Defaults to `max_text_length`.
         text_attends_vision, vision_attends_text (`bool`, default to `True`):
-            The two directions of fusion. Without the first the output depends on the text alone.
+            The two directions of fusion. Without the first the output depends on the text alone, and the vision tower
+            does not run.
         classifier_dropout (`float`, *optional*): Defaults to the published 0.1 for tokens and 0.5 for relations.
         head_marker_token_id, tail_marker_token_id (`int`, *optional*):
             Ids of the tokens that open the head and the tail entity; relation extraction only.
@@ -354,7 +355,8 @@ class IFAformerConfig(TaggerConfig):
                 f"attention_variant={variant!r} needs a text tower of a type in {BERT_MODEL_TYPES} and a CLIP, got "
                 f"{text.model_type!r} and {vision.model_type!r}."
             )
-        for name in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
+        agree = ("hidden_size", "num_attention_heads", "num_hidden_layers") if self.text_attends_vision else ()
+        for name in agree:
             text_value, vision_value = getattr(text, name, None), getattr(vision, name)
             if text_value != vision_value:
                 yield (

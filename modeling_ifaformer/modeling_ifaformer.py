@@ -118,8 +118,9 @@ class IFAformerModel(IFAformerPreTrainedModel):
                 The shape of each token's word, as the processor gives it: for a model with `word_shapes`, and not
                 looked at by others.
             output_attentions, output_hidden_states (`bool`, *optional*):
-                Return those of both towers. Attentions need `attn_implementation="eager"`, else there are none. In
-                the `mkgformer` variant those of the text are over the text alone.
+                Return those of both towers, or of the text tower alone where the text does not attend to vision.
+                Attentions need `attn_implementation="eager"`, else there are none. In the `mkgformer` variant those of
+                the text are over the text alone.
             output_pooled (`bool`, defaults to `True`):
                 Compute `pooler_output`. It is None for a text tower without a pooler.
 
@@ -152,8 +153,7 @@ class IFAformerModel(IFAformerPreTrainedModel):
         text_real = text.new_ones(text_shape).bool() if attention_mask is None else attention_mask.bool()
         vision: Any = None  # tensors where the vision tower runs
         visual_real: Any = None
-        # Without text attending to it, the vision tower reaches no output but its own hidden states.
-        if config.text_attends_vision or output_attentions or output_hidden_states:
+        if config.text_attends_vision:
             vision, visual_real = self.vision_model(
                 config,
                 batch_size,
@@ -243,8 +243,8 @@ class IFAformerModel(IFAformerPreTrainedModel):
             pooler_output=pooler(text) if output_pooled and pooler is not None else None,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
-            image_hidden_states=tuple(image_hidden_states) if output_hidden_states else None,
-            image_attentions=tuple(image_attentions) if output_attentions else None,
+            image_hidden_states=tuple(image_hidden_states) if output_hidden_states and vision is not None else None,
+            image_attentions=tuple(image_attentions) if output_attentions and vision is not None else None,
         )
 
 

@@ -102,6 +102,7 @@ def main() -> None:
                 **asdict(towers),
                 **asdict(reading),
                 max_length=data_options.max_seq_length,
+                text_attends_vision=model_options.text_attends_vision,
                 other_rows=[rows for split, rows in data.items() if split != "train"],
             )
             of_model = asdict(towers) | asdict(reading) | asdict(model_options) | {"lora": adapters.of_adapters()}

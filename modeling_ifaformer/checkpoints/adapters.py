@@ -190,7 +190,7 @@ def adapter_base(folder: str, text_model: str | None = None, vision_model: str |
     check_adaptable({}, text_model=text_model, vision_model=vision_model, text_attends_vision=looks)
     base = getattr(modeling_ifaformer, (config.architectures or [""])[0])(config)
     for tower, source in (("text", text_model), ("vision", vision_model)):
-        if source is not None:
+        if source is not None and (looks or tower == "text"):
             load_tower(base.towers()[tower], tower, source)
     return base
 

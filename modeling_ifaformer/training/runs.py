@@ -19,7 +19,7 @@ from modeling_ifaformer.checkpoints.adapters import FOLDER, adapter_settings, ha
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
 from processing.data.tasks import check_task
-from processing.inspection.statistics import seldom_first, split_statistics
+from processing.inspection.statistics import has_pictures, seldom_first, split_statistics
 from processing.jobs.atomic_files import write_json
 from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
 from processing.processing_ifaformer import IFAformerProcessor
@@ -107,6 +107,13 @@ def train_runs(
         check_arguments(search.at_most(arguments) if search is not None else arguments, processor)
         _check_metric(arguments, processor)
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
+        is_begun = all(run.results or run.resume for run in runs)  # and needs no advice
+        is_told = arguments.process_index == 0 and not is_begun
+        if with_pictures and is_told and not has_pictures(facts["statistics"]["train"]):
+            logger.warning(
+                "No training row has a picture or a crop, so that the model cannot learn to look at any. For a model "
+                "that reads texts alone, without a vision tower, set text_attends_vision to false."
+            )
         if not with_pictures:
             data = data.remove_columns(list(PICTURE_COLUMNS))
         with arguments.main_process_first(desc="preparing features"):
@@ -140,11 +147,12 @@ def train_runs(
             for run in runs:
                 for name, value in found.items():
                     setattr(run.arguments, name, value)
+            facts["search"] = {"trials": search.trials, "options": [*found]}
         of_train, negative = facts["statistics"]["train"], processor.negative_relation
         seldom = negative and seldom_first(of_train, negative, arguments.swap_probability)
         if seldom:
             facts["seldom_first"] = seldom
-            if arguments.process_index == 0 and not all(run.results or run.resume for run in runs):
+            if is_told:
                 _warn_of_one_order(of_train, processor, seldom)
         contents = _digests(splits, facts["arguments"]["model"])
         for run in runs:
@@ -239,6 +247,8 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     options = {part: dict(record.get(part, {})) for part in ("data", "model")}
     if options["model"].get("model"):  # It took the place of towers.
         options["model"] |= dict.fromkeys(("text_model", "vision_model", "text_config", "vision_config"))
+    elif options["model"].get("text_attends_vision") is False:
+        options["model"]["vision_model"] = None  # Nothing of it is in the model.
     named = {"data": ("dataset",), "model": ("model", "text_model", "vision_model", "word_vectors")}
     for part, name in ((part, name) for part, names in named.items() for name in names):
         value = options[part].get(name)

@@ -76,6 +76,12 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     return statistics
 
 
+def has_pictures(statistics: Mapping[str, Any]) -> bool:
+    """Whether any row of a split has a picture or a crop, by its [`split_statistics`] or the JSON of them."""
+    crops = [int(number) for name in CROP_COLUMNS for number in statistics.get(name, {})]
+    return statistics["without_image"] < statistics["rows"] or any(crops)
+
+
 def seldom_first(statistics: Mapping[str, Any], negative_relation: str, swap_probability: float = 0.0) -> str | None:
     """
     What seldom comes first in pairs of the negative relation, `head` or `tail`: in fewer than one in twenty of at

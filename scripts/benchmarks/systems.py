@@ -63,11 +63,12 @@ class System:
                 setattr(towers, f"{tower}_model", None)
         fill(start_options(None, towers.system), *groups)
         self.towers = asdict(towers)
-        self.processor = build_processor(work.rows, **self.towers, **asdict(reading))
+        looks = self.model_options.text_attends_vision
+        self.processor = build_processor(work.rows, **self.towers, **asdict(reading), text_attends_vision=looks)
         if self.processor.max_word_bytes is None:  # Else a token is a word.
             self.processor.tokenizer = work.processor.tokenizer
         rows = work.sample
-        if not self.model_options.text_attends_vision:  # Then train.py leaves pictures out too.
+        if not looks:  # Then train.py leaves pictures out too.
             rows = rows.remove_columns(list(PICTURE_COLUMNS))
         features = prepare_features(rows, self.processor, work.folder)
         loader = DataLoader(features, work.options.batch_size, collate_fn=self.processor.data_collator)

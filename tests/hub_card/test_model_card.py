@@ -544,6 +544,31 @@ def test_sources():
     assert "Trained on Twitter-2017. English tweets" in texts["twitter2017"]
 
 
+def test_pictures_of_the_training():
+    told = "No row of the training had a picture."
+    text = model_card(ModelFacts(results(), config())).text
+    assert told not in text and "left out" not in text
+    alone = config() | {"text_attends_vision": False}
+    assert "The pictures were left out.\n" in model_card(ModelFacts(results(), alone)).text
+    run = results()
+    run["statistics"]["train"] |= {"without_image": 24001, "aux_crops": {"0": 24000, "2": 1}}
+    assert told not in model_card(ModelFacts(run, config())).text
+    run["statistics"]["train"]["aux_crops"] = {"0": 24001}
+    for of_model in (config(), alone):
+        assert told in model_card(ModelFacts(run, of_model)).text
+
+
+def test_what_made_the_model():
+    """Word shapes, and a search, whose values are rounded."""
+    assert "its shape" not in make_card().text and "chosen on validation" not in make_card().text
+    run = results() | {"search": {"trials": 20, "options": ["text_learning_rate", "agreement"]}}
+    run["arguments"]["training"]["text_learning_rate"] = 1.4321698289111523e-05
+    text = model_card(ModelFacts(run, config() | {"word_shapes": True})).text
+    assert "- is told of each word: its shape, such as capitals, lower case or digits\n" in text
+    assert "- chosen on validation: text_learning_rate, agreement, the best of 20 trials\n" in text
+    assert "- learning rate of the text tower: 1.432e-05\n" in text
+
+
 def test_options_that_have_no_effect():
     run = results()
     run["arguments"]["training"] |= {

@@ -72,12 +72,17 @@ def start_options(model: str | None = None, system: str | None = None) -> dict[s
 def _of_ifaformer(
     model: str | None, start: Mapping[str, Any], options: Mapping[str, Any], names: Collection[str]
 ) -> dict[str, Any]:
-    """[`given_options`] of these names. Another variant than that of the trained model is a ValueError."""
+    """[`given_options`] of these names. What a model cannot do after what it was trained for is a ValueError."""
     given = given_options({name: value for name, value in start.items() if name in names}, options)
     if model is not None and given["attention_variant"] != start["attention_variant"]:
         raise ValueError(
             f"{model} was trained with the attention variant {start['attention_variant']}, and cannot go on with "
             f"{given['attention_variant']}."
+        )
+    if model is not None and given["text_attends_vision"] and not start["text_attends_vision"]:
+        raise ValueError(
+            f"{model} was trained on texts alone, and its vision tower has learnt nothing (text_attends_vision). Give "
+            "it as text_model, beside a vision_model."
         )
     return given
 
@@ -131,29 +136,34 @@ def build_processor(
             words of the training texts as a whole.
         other_rows: rows that are not trained on. Those of their words that have a vector are known too.
         vocab_size: how many entries a learnt tokenizer of pieces of words has at most.
-        **options: `attention_variant` of the model, and options of [`IFAformerProcessor`]; by default those of
-            `model`. Without one, `max_length` is for relations the longest text in tokens that the text tower takes;
-            for entities nothing is cut. None stands for an option that is not given.
+        **options: `attention_variant` and `text_attends_vision` of the model, and options of
+            [`IFAformerProcessor`]; by default those of `model`. Without one, `max_length` is for relations the longest
+            text in tokens that the text tower takes; for entities nothing is cut. None stands for an option that is
+            not given. Where the text does not attend to vision, `vision_model` is not used.
 
     Raises:
         ValueError: for an option that the system does not know, for the `deepke` variant without a `max_length`, for
-            another variant than that of `model`, and as [`start_options`],
-            [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
+            another variant than that of `model`, for a text that attends to vision where that of `model` does not, and
+            as [`start_options`], [`IFAformerProcessor.from_vision_text_pretrained`] and
+            [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     check_at_least_one(vocab_size=vocab_size, max_length=options.get("max_length"))
     start, system = start_options(model, system), system_of(model, system)
-    if model is None:
-        _check_checkpoints(text_model=text_model, vision_model=vision_model)
     towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
     towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
+        if model is None:
+            _check_checkpoints(text_model=text_model, vision_model=vision_model)
         options |= {**towers, "system_config": system_config, "word_vectors": word_vectors, "other_rows": other_rows}
         return baseline_processor(train_rows, start, model=model, vocab_size=vocab_size, **options)
     _check_no_baseline(system_config, word_vectors)
-    options = _of_ifaformer(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, "attention_variant"))
-    towers = used_towers(system, model, towers)
-    if model is not None:
+    of_both = ("attention_variant", "text_attends_vision")
+    options = _of_ifaformer(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, *of_both))
+    towers = used_towers(system, model, towers, options.pop("text_attends_vision"))
+    if model is None:
+        _check_checkpoints(text_model=towers["text_model"], vision_model=towers["vision_model"])
+    else:
         negative = start["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):
             del options["negative_relation"]
@@ -231,7 +241,8 @@ def build_model(
 
     Raises:
         ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], with `lora` as [`check_adaptable`] and
-            [`lora_config`], and for a `model` whose attention variant is another one.
+            [`lora_config`], and for a `model` with another attention variant, or without pictures where this one
+            looks at them.
         OSError: for a checkpoint that is not there.
         ImportError: with `lora`, where peft is not installed.
     """
@@ -248,7 +259,8 @@ def build_model(
     if processor.relations is not None:
         model_class = IFAformerForRelationExtraction
     fields = _of_ifaformer(model, start, fields, SWITCHES) | processor.config_fields
-    towers = used_towers(system, model, towers, are_told_of=False)  # The processor's warning has told.
+    looks = fields["text_attends_vision"]
+    towers = used_towers(system, model, towers, looks, are_told_of=False)  # The processor's warning has told.
     new = model_class.from_vision_text_pretrained(**with_vocabulary(towers, processor, system), **fields)
     if model is not None:
         _copy_head(model, new)

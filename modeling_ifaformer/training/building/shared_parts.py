@@ -21,6 +21,9 @@ OF_PROCESSOR = (
     *("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels"),
     "max_context_length",
 )
+# That of a model which reads the text alone: its weights reach no output, and should fill no disk.
+SMALLEST_VISION_TOWER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32}
+SMALLEST_VISION_TOWER |= {"image_size": 32, "patch_size": 32}
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
 
 
@@ -48,18 +51,31 @@ def given_options(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
     return {**start, **{name: value for name, value in options.items() if value is not None}}
 
 
-def used_towers(system: str, model: str | None, towers: Mapping[str, Any], are_told_of: bool = True) -> dict[str, Any]:
+def used_towers(
+    system: str,
+    model: str | None,
+    towers: Mapping[str, Any],
+    text_attends_vision: bool = True,
+    are_told_of: bool = True,
+) -> dict[str, Any]:
     """
-    The options of towers as they are used: a trained `model` stands for both, and `cnn_bilstm` has none. A warning
-    tells of those that are not used, if they `are_told_of`.
+    The options of towers as they are used: a trained `model` stands for both, `cnn_bilstm` has none, and a model that
+    reads the text alone needs no vision tower, so that it has a [`SMALLEST_VISION_TOWER`]. A warning tells of those
+    that are not used, if they `are_told_of`.
     """
-    if model is None and system != "cnn_bilstm":
-        return dict(towers)
-    unused = [name for name, value in towers.items() if value is not None]
+    used: dict[str, Any] = dict(towers)
+    if model is not None:
+        reason, used = f"The run starts from {model}", {"text_model": model, "vision_model": model}
+    elif system == "cnn_bilstm":
+        reason, used = f"{system} has no pretrained towers", {}
+    elif not text_attends_vision:
+        reason = "The model reads the text alone"
+        used |= {"vision_model": None, "vision_config": towers["vision_config"] or SMALLEST_VISION_TOWER}
+    used = {name: used.get(name) for name in towers}
+    unused = [name for name, value in towers.items() if value is not None and used[name] != value]
     if unused and are_told_of:
-        reason = f"The run starts from {model}" if model else f"{system} has no pretrained towers"
-        logger.warning(f"{reason}, so that {', '.join(unused)} are not used.")
-    return dict.fromkeys(towers, None) | ({"text_model": model, "vision_model": model} if model else {})
+        logger.warning(f"{reason}, so that {', '.join(unused)} {'are' if len(unused) > 1 else 'is'} not used.")
+    return used
 
 
 def with_vocabulary(towers: Mapping[str, Any], processor: IFAformerProcessor, system: str) -> dict[str, Any]:

@@ -370,6 +370,33 @@ def test_rows_whose_order_gives_relations_away(
     assert "comes first" not in caplog.text
 
 
+def test_rows_without_pictures_need_no_vision_tower(data, towers, cache_dir, make_arguments, caplog):
+    by_step = {"max_steps": 1, "save_strategy": "no", "eval_strategy": "steps", "eval_steps": 1}
+
+    def train(data, folder, looks):
+        options = {**towers, "text_attends_vision": looks}
+        processor = build_processor(data["train"], **options, aux_crop_size=8, rcnn_crop_size=8)
+        runs = plan_runs(make_arguments(folder, **by_step))
+        options["vision_model"] = None if looks else "no/where"
+        record = {"model": options}
+        new_model = partial(build_model, processor, **options)
+        train_runs(runs, data, processor, new_model, with_pictures=looks, cache_dir=cache_dir, record=record)
+        assert runs[0].results["arguments"]["model"]["vision_model"] is None
+        return "No training row has a picture or a crop" in caplog.text
+
+    assert not train(data, "pictures", looks=True)
+    image = data["train"].features["image"]
+    without = {split: [None] * len(rows) for split, rows in data.items()}
+    data = DatasetDict(
+        {
+            split: rows.remove_columns("image").add_column("image", without[split], feature=image)
+            for split, rows in data.items()
+        }
+    )
+    assert not train(data, "alone", looks=False)
+    assert train(data, "without", looks=True)
+
+
 def test_a_swap_that_cannot_be_is_refused_before_anything_is_done(
     data, processor, new_model, make_arguments, tmp_path
 ):

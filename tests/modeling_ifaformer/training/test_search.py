@@ -17,6 +17,7 @@ def test_the_best_trial_s_options_are_trained_with(train, tmp_path):
     assert all(1e-9 <= trial["values"]["text_learning_rate"] <= 2e-9 for trial in found["trials"])
     assert {name: run.results["arguments"]["training"][name] for name in space} == found["best"]["values"]
     assert found["best"]["values"]["head_learning_rate"] == 0.05
+    assert run.results["search"] == {"trials": 3, "options": list(found["best"]["values"])}
 
     # A search that goes on keeps its trials.
     train(search=Search(4, space), resume_from_checkpoint="true", **options)

@@ -5,7 +5,13 @@ from datasets import Dataset
 from PIL import Image
 
 from processing.data.mnre import MNRE_RELATIONS
-from processing.inspection.statistics import seldom_first, split_statistics, statistics_table, text_table
+from processing.inspection.statistics import (
+    has_pictures,
+    seldom_first,
+    split_statistics,
+    statistics_table,
+    text_table,
+)
 from processing.labels import TWITTER_TAGS
 from processing.rows.row_features import ner_features, re_features
 
@@ -35,6 +41,18 @@ def test_entities(rows):
         "rcnn_crops": {0: 3},
         "rows_without_entity": 1,
     }
+
+
+def test_whether_there_are_pictures(rows):
+    statistics = split_statistics(rows)
+    assert has_pictures(statistics) and has_pictures(json.loads(json.dumps(statistics)))
+    without = rows.remove_columns("image").add_column("image", [None] * len(rows), feature=rows.features["image"])
+    assert has_pictures(split_statistics(without)), "crops"
+    crops = {column: [[]] * len(rows) for column in ("aux_crops", "rcnn_crops")}
+    for column, empty in crops.items():
+        feature = without.features[column]
+        without = without.remove_columns(column).add_column(column, empty, feature=feature)
+    assert not has_pictures(json.loads(json.dumps(split_statistics(without))))
 
 
 def test_no_picture_is_decoded(rows, monkeypatch):

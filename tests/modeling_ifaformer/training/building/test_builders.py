@@ -28,6 +28,41 @@ def test_fresh_towers_fit_the_tokenizer_that_is_learnt(data):
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
 
 
+@pytest.mark.parametrize("variant", ["corrected", "deepke", "mkgformer"])
+def test_a_model_of_texts_alone_needs_no_vision_tower(data, caplog, variant):
+    """Its checkpoint, which is nowhere, is not looked for."""
+    options = {"text_config": TOWER, "vision_model": "no/where", "attention_variant": variant}
+    options["text_attends_vision"] = False
+    processor = build_processor(data["train"], **options, max_length=9)
+    assert caplog.text.count("The model reads the text alone, so that vision_model is not used.") == 1
+    model = build_model(processor, **options).eval()
+    processor.check_config(model.config)
+    assert model.base_model.vision_model.num_parameters() < 200_000
+    batch = processor(text=["Jordan met Paris"], images=[data["train"][0]["image"]], return_tensors="pt")
+    output = model(**batch, output_hidden_states=True)
+    assert len(output.hidden_states) == 3 and output.image_hidden_states is None
+    own = {**TOWER, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
+    if variant == "corrected":
+        assert build_model(processor, **options, vision_config=own).config.vision_config.num_hidden_layers == 3
+
+
+def test_a_model_of_texts_alone_cannot_begin_to_look(data, tmp_path):
+    towers = {"text_config": TOWER, "text_attends_vision": False}
+    processor = build_processor(data["train"], **towers)
+    build_model(processor, **towers).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    options = {"model": str(tmp_path)}
+    assert not build_model(build_processor(data["train"], **options), **options).config.text_attends_vision
+    for refused in (
+        lambda: build_processor(data["train"], **options, text_attends_vision=True),
+        lambda: build_model(processor, **options, text_attends_vision=True),
+    ):
+        with pytest.raises(ValueError, match=r"was trained on texts alone.* Give it as text_model, beside a visio"):
+            refused()
+    towers = {"text_model": str(tmp_path), "vision_config": TOWERS["vision_config"], **CROPS}
+    assert build_model(build_processor(data["train"], **towers), **towers).config.text_attends_vision
+
+
 def test_the_longest_text(data, relations):
     """Texts with relations are cut to what the text tower takes, others are read in windows."""
     short = {**TOWERS, "text_config": {**TOWER, "max_position_embeddings": 20}}

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,8 @@ LIMITS = {
     "swap_probability": 0.5,  # with more, the order of two entities would be told the other way round
     "agreement": math.inf,
 }
+# Arguments that are not below 0. Those of the parts of a model may be None.
+RATES = ("learning_rate", *(f"{part}_learning_rate" for part in ("text", "vision", "head", "fusion", "adapter")))
 
 
 @dataclass
@@ -40,8 +43,9 @@ class IFAformerTrainingArguments(TrainingArguments):
     times the difference of the two answers is added to the loss. A step then takes 1.5 times as long.
 
     Raises:
-        ValueError: as `TrainingArguments`, for a batch without rows, for a probability or an `agreement` that cannot
-            be, and for an unknown integration in `report_to` or one that is not installed.
+        ValueError: as `TrainingArguments`, for a batch without rows, for a learning rate, a number of epochs, a
+            probability or an `agreement` that cannot be, and for an unknown integration in `report_to` or one that is
+            not installed.
     """
 
     output_dir: str = field(
@@ -142,7 +146,7 @@ class IFAformerTrainingArguments(TrainingArguments):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
             self.use_cpu = True
             self.ddp_backend = self.ddp_backend or "gloo"
-        for name in (*COUNTS, *LIMITS):
+        for name in (*COUNTS, *LIMITS, *RATES, "num_train_epochs"):
             check_value(name, getattr(self, name))
         for name in LIMITS:
             setattr(self, name, float(getattr(self, name)))  # The library gives values of a search the type of these.
@@ -165,8 +169,15 @@ def check_value(name: str, value: Any) -> None:
     """Raise ValueError for a value that the training argument of this name cannot have."""
     if name in COUNTS:
         check_at_least_one(**{name: value})
-    elif name in LIMITS and not (isinstance(value, int | float) and 0 <= value <= LIMITS[name] and value < math.inf):
-        between = "0 or more" if LIMITS[name] == math.inf else f"between 0 and {LIMITS[name]}"
+        return
+    is_number = isinstance(value, Real) and math.isfinite(value)
+    if name == "num_train_epochs" and not (is_number and value > 0):
+        raise ValueError(f"{name} must be above 0, got {value!r}. For a number of steps give max_steps beside it.")
+    if name not in LIMITS and (name not in RATES or value is None):
+        return
+    largest = LIMITS.get(name, math.inf)
+    if not (is_number and 0 <= value <= largest):
+        between = "0 or more" if largest == math.inf else f"between 0 and {largest}"
         raise ValueError(f"{name} must be {between}, got {value!r}.")
 
 

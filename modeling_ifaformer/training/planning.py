@@ -1,5 +1,6 @@
 """The runs of a training, one or one for each seed: where each begins, and what keeps others out of its folder."""
 
+import atexit
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ def plan_runs(
             )
         return Run(of_run, common_folder, results=results, claims=claims)
 
+    atexit.register(release, claims)  # of a command that ends before it trains
     try:
         if seeds is None:
             return [planned(arguments)]

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +164,15 @@ def claim_folder(output_dir: str | Path) -> FileLock:
 
 
 def release(claims: Sequence[FileLock]) -> None:
-    """Let other processes train in the folders again."""
-    for lock in claims:
-        Path(lock.lock_file).unlink(missing_ok=True)
+    """Let other processes train in the folders again, and remove those of a training that wrote nothing."""
+    for lock in reversed(claims):  # A folder lies in that of an earlier claim.
+        if not lock.is_locked:
+            continue
+        path = Path(lock.lock_file)
+        path.unlink(missing_ok=True)
         lock.release(force=True)
+        with suppress(OSError):
+            path.parent.rmdir()  # which removes no folder that holds anything
 
 
 @contextmanager

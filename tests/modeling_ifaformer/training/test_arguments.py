@@ -18,6 +18,12 @@ from modeling_ifaformer.training.arguments import check_arguments
         ("agreement", float("inf"), "agreement must be 0 or more, got inf"),
         ("agreement", "much", "agreement must be 0 or more, got 'much'"),
         ("per_device_train_batch_size", 0, "per_device_train_batch_size must be at least 1, got 0"),
+        ("learning_rate", -1e-4, r"learning_rate must be 0 or more, got -0\.0001\."),
+        ("text_learning_rate", float("nan"), "text_learning_rate must be 0 or more, got nan"),
+        ("head_learning_rate", float("inf"), "head_learning_rate must be 0 or more, got inf"),
+        ("adapter_learning_rate", -1, "adapter_learning_rate must be 0 or more, got -1"),
+        ("num_train_epochs", -3, r"num_train_epochs must be above 0, got -3\. For a number of steps give max_steps"),
+        ("num_train_epochs", 0, "num_train_epochs must be above 0, got 0"),
     ],
 )
 def test_numbers_that_cannot_be(make_arguments, option, value, message):

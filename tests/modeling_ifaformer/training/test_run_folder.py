@@ -14,6 +14,7 @@ from modeling_ifaformer.training.run_folder import (
     find_start,
     is_complete,
     last_complete_checkpoint,
+    release,
     released,
     remove_stale,
 )
@@ -110,6 +111,18 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
         FileLock(tmp_path / LOCK).acquire(timeout=0)
     with FileLock(tmp_path / LOCK).acquire(timeout=0):
         pass
+
+
+def test_a_claim_that_came_to_nothing_leaves_no_folder(tmp_path):
+    above, below, used = tmp_path / "runs", tmp_path / "runs" / "seed-1", tmp_path / "used"
+    claims = [claim_folder(folder) for folder in (above, below, used)]
+    (used / "model").touch()
+    release(claims)
+    assert sorted(tmp_path.rglob("*")) == [used, used / "model"]
+    # Where another process has claimed it since, that one's lock stays.
+    (used / LOCK).touch()
+    release(claims)
+    assert (used / LOCK).exists()
 
 
 def test_an_earlier_run_goes_where_it_is_overwritten(tmp_path):

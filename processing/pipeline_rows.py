@@ -258,7 +258,7 @@ def read_row_pictures(
         row.report(Problem(NO_IMAGE, "crops"))
     images: dict[int, Image.Image] = {}  # by place in the row's list
     if sources and not (limits["image"] or boxes or pending):
-        warn_once(logger, "The column image is not looked at, since the model takes no whole pictures.")
+        warn_once(logger, "The column image is not looked at, since the model looks at no whole picture.")
     else:
         used = _first(row, sources, max_images, "image")
         for place, source in enumerate(used):

@@ -62,6 +62,7 @@ class KnownDataset(NamedTuple):
     name: str
     description: str
     limits: str
+    has_pictures: bool = True
 
 
 # The baselines, by the name that their configurations have.
@@ -101,6 +102,7 @@ KNOWN_DATASETS = {  # all of them in English
         "Sentences and captions made by a program, without pictures. A name stands where its type is open, and a word "
         "of the caption settles it.",
         _DRAWN.replace("drawn pictures", "made-up captions"),
+        has_pictures=False,
     ),
     "twitter2015": KnownDataset("Twitter-2015", _ONE_PICTURE, _TWEETS),
     "twitter2017": KnownDataset("Twitter-2017", _ONE_PICTURE, _TWEETS),
@@ -200,11 +202,13 @@ class ModelFacts:
 
     @property
     def pictures_of_training(self) -> str:
-        """A sentence where the model learnt from no picture, else nothing."""
+        """A sentence where the model learnt from no picture of data that have some, else nothing."""
         of_train = self.get("statistics").get("train")
-        if of_train and not has_pictures(of_train):
-            return "No row of the training had a picture."
-        return "" if self.sees_pictures else "The pictures were left out."
+        if not of_train or (self.known_dataset and not self.known_dataset.has_pictures):
+            return ""
+        if not has_pictures(of_train):
+            return "The rows of this training had no pictures."
+        return "" if self.sees_pictures else "Their pictures were left out of this training."
 
     @property
     def towers(self) -> dict[str, str | None]:

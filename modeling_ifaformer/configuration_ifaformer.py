@@ -284,7 +284,7 @@ class IFAformerConfig(TaggerConfig):
     @property
     def lending_layers(self) -> list[int]:
         """Of each text layer the vision layer that lends to it: the `layer_map`."""
-        if self.layer_map is not None:
+        if self.layer_map is not None and self.text_attends_vision:
             return self.layer_map
         text, vision = self.text_config.num_hidden_layers, self.vision_config.num_hidden_layers
         return [-(-(layer + 1) * vision // text) - 1 for layer in range(text)]
@@ -344,7 +344,7 @@ class IFAformerConfig(TaggerConfig):
             )
         if self.attention_variant in ("deepke", "mkgformer"):
             yield from self._matching_problems(text, vision)
-        elif text.model_type in TEXT_MODEL_TYPES and self.layer_map is not None:
+        elif text.model_type in TEXT_MODEL_TYPES and self.layer_map is not None and self.text_attends_vision:
             yield from self._layer_map_problems(text.num_hidden_layers, vision.num_hidden_layers)
 
     def _matching_problems(self, text, vision):

@@ -99,6 +99,10 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
             f"explain='attention' follows the layers of an IFAformer, and this is a {kind}. Use "
             "explain='occlusion', which works for every model."
         )
+    if not model.config.text_attends_vision:
+        of_text = source_mask(inputs).new_zeros(source_mask(inputs).shape[1], dtype=torch.float)
+        of_text[0] = 1
+        return [of_text.repeat(len(entities), 1) for entities in positions]
     with eager_attention(model):
         outputs = model(**inputs, output_attentions=True)
     batch_size, seq_length = inputs["input_ids"].shape

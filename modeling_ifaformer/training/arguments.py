@@ -27,7 +27,7 @@ LIMITS = {
     "swap_probability": 0.5,  # with more, the order of two entities would be told the other way round
     "agreement": math.inf,
 }
-# Arguments that are not below 0. Those of the parts of a model may be None.
+# Arguments that are not below 0, or None.
 RATES = ("learning_rate", *(f"{part}_learning_rate" for part in ("text", "vision", "head", "fusion", "adapter")))
 
 
@@ -146,7 +146,8 @@ class IFAformerTrainingArguments(TrainingArguments):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (self.use_cpu or not torch.accelerator.is_available()):
             self.use_cpu = True
             self.ddp_backend = self.ddp_backend or "gloo"
-        for name in (*COUNTS, *LIMITS, *RATES, "num_train_epochs"):
+        # With a number of steps the library does not look at epochs.
+        for name in (*COUNTS, *LIMITS, *RATES, *(["num_train_epochs"] if self.max_steps <= 0 else [])):
             check_value(name, getattr(self, name))
         for name in LIMITS:
             setattr(self, name, float(getattr(self, name)))  # The library gives values of a search the type of these.
@@ -172,7 +173,7 @@ def check_value(name: str, value: Any) -> None:
         return
     is_number = isinstance(value, Real) and math.isfinite(value)
     if name == "num_train_epochs" and not (is_number and value > 0):
-        raise ValueError(f"{name} must be above 0, got {value!r}. For a number of steps give max_steps beside it.")
+        raise ValueError(f"{name} must be above 0, got {value!r}. Or give a number of steps (max_steps).")
     if name not in LIMITS and (name not in RATES or value is None):
         return
     largest = LIMITS.get(name, math.inf)

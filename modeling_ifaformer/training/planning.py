@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from processing.jobs.atomic_files import read_json
 
 from .arguments import IFAformerTrainingArguments
-from .run_folder import RESULTS, claim_folder, find_start, release
+from .run_folder import RESULTS, Claim, claim_folder, find_start, release
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Run:
     resume: Path | None = None
     results: dict[str, Any] = field(default_factory=dict)
     stale: list[Path] = field(default_factory=list)
-    claims: list[FileLock] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     @property
     def start(self) -> str:
@@ -73,7 +71,7 @@ def plan_runs(
         raise ValueError(
             f"With seeds, resume_from_checkpoint is true or false, got {go_on}: each run has its own checkpoints."
         )
-    claims: list[FileLock] = []
+    claims: list[Claim] = []
     common_folder = Path(str(arguments.output_dir))
 
     def claim(folder: str | None) -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from transformers import PreTrainedConfig, TrainingArguments
@@ -144,15 +144,24 @@ def remove_stale(paths: Sequence[Path]) -> None:
             logger.warning(f"The checkpoint {path} was only half written and has been removed.")
 
 
-def claim_folder(output_dir: str | Path) -> FileLock:
+class Claim(NamedTuple):
+    """What keeps other processes from training in a folder, and the folders that were made for it."""
+
+    lock: FileLock
+    made: list[Path]
+
+
+def claim_folder(output_dir: str | Path) -> Claim:
     """
-    Keep other processes from training in a folder, until the lock is released or this process ends.
+    Keep other processes from training in a folder, until it is released or this process ends.
 
     Raises:
         ValueError: for a folder in which another process is training.
         OSError: for a folder that cannot be made.
     """
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    folder = Path(output_dir)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(output_dir) / LOCK, is_singleton=True)
     try:
         lock.acquire(timeout=0)
@@ -160,23 +169,23 @@ def claim_folder(output_dir: str | Path) -> FileLock:
         raise ValueError(
             f"Another training is at work in {output_dir}. Wait until it has ended, or name another output_dir."
         ) from None
-    return lock
+    return Claim(lock, made)
 
 
-def release(claims: Sequence[FileLock]) -> None:
-    """Let other processes train in the folders again, and remove those of a training that wrote nothing."""
-    for lock in reversed(claims):  # A folder lies in that of an earlier claim.
+def release(claims: Sequence[Claim]) -> None:
+    """Let other processes train in the folders again. Those that were made for a claim, and are empty, are removed."""
+    for lock, made in reversed(claims):  # A folder lies in that of an earlier claim.
         if not lock.is_locked:
             continue
-        path = Path(lock.lock_file)
-        path.unlink(missing_ok=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release(force=True)
         with suppress(OSError):
-            path.parent.rmdir()  # which removes no folder that holds anything
+            for folder in made:
+                folder.rmdir()  # which removes no folder that holds anything
 
 
 @contextmanager
-def released(claims: Sequence[FileLock]) -> Iterator[None]:
+def released(claims: Sequence[Claim]) -> Iterator[None]:
     """Around a training, after which its folders are released, however it ends."""
     try:
         yield

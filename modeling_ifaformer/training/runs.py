@@ -109,10 +109,12 @@ def train_runs(
         facts = _facts(record or {}) | {"statistics": {name: split_statistics(rows) for name, rows in data.items()}}
         is_begun = all(run.results or run.resume for run in runs)  # and needs no advice
         is_told = arguments.process_index == 0 and not is_begun
-        if with_pictures and is_told and not has_pictures(facts["statistics"]["train"]):
+        looked_at = [column for column, limit in processor.picture_limits.items() if limit] if with_pictures else []
+        if looked_at and is_told and not has_pictures(facts["statistics"]["train"], looked_at):
             logger.warning(
-                "No training row has a picture or a crop, so that the model cannot learn to look at any. For a model "
-                "that reads texts alone, without a vision tower, set text_attends_vision to false."
+                f"No training row has what the model looks at ({', '.join(looked_at)}), so that it learns nothing of "
+                "pictures. A model that reads texts alone, without a vision tower, is IFAformer with "
+                "text_attends_vision set to false."
             )
         if not with_pictures:
             data = data.remove_columns(list(PICTURE_COLUMNS))

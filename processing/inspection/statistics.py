@@ -1,7 +1,7 @@
 """Counts over the splits of a data set: rows, lengths, what is to be found, and which pictures there are."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,10 @@ def split_statistics(rows: Dataset) -> dict[str, Any]:
     return statistics
 
 
-def has_pictures(statistics: Mapping[str, Any]) -> bool:
-    """Whether any row of a split has a picture or a crop, by its [`split_statistics`] or the JSON of them."""
-    crops = [int(number) for name in CROP_COLUMNS for number in statistics.get(name, {})]
-    return statistics["without_image"] < statistics["rows"] or any(crops)
+def has_pictures(statistics: Mapping[str, Any], columns: Collection[str] = PICTURE_COLUMNS) -> bool:
+    """Whether any row of a split has a picture or a crop of these, by its [`split_statistics`] or the JSON of them."""
+    crops = [int(number) for column in CROP_COLUMNS if column in columns for number in statistics.get(column, {})]
+    return ("image" in columns and statistics["without_image"] < statistics["rows"]) or any(crops)
 
 
 def seldom_first(statistics: Mapping[str, Any], negative_relation: str, swap_probability: float = 0.0) -> str | None:

@@ -56,7 +56,8 @@ class System:
             for group in (TowerArguments, ReadingArguments, ModelArguments)
         ]
         towers, reading, self.model_options = groups
-        for tower in ("text", "vision"):
+        has_vision = self.model_options.text_attends_vision is not False
+        for tower in ("text", *(["vision"] if has_vision else [])):
             config = TOWERS[getattr(towers, f"{tower}_model")]
             if config is not None:
                 setattr(towers, f"{tower}_config", {**config, **(getattr(work.options, f"{tower}_config") or {})})

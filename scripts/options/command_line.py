@@ -148,7 +148,7 @@ class _Parser(HfArgumentParser):
         kwargs["type"] = _reader(names[0], kwargs["type"], types, choices)
         if list in types:
             kwargs["nargs"] = "+"
-        kwargs["metavar"] = "true|false" if bool in types else "VALUE"
+        kwargs["metavar"] = "true|false" if bool in types and str not in types else "VALUE"
         if 0 < len(choices) <= MOST_CHOICES_SHOWN:
             kwargs["metavar"] = f"{{{','.join(choices)}}}"
         if kwargs.get("default") not in (None, "", []):

@@ -545,17 +545,23 @@ def test_sources():
 
 
 def test_pictures_of_the_training():
-    told = "No row of the training had a picture."
+    told = "The rows of this training had no pictures."
     text = model_card(ModelFacts(results(), config())).text
     assert told not in text and "left out" not in text
     alone = config() | {"text_attends_vision": False}
-    assert "The pictures were left out.\n" in model_card(ModelFacts(results(), alone)).text
+    assert "Their pictures were left out of this training.\n" in model_card(ModelFacts(results(), alone)).text
+    without = {name: value for name, value in results().items() if name != "statistics"}
+    assert "left out" not in model_card(ModelFacts(without, alone)).text, "which is not known"
     run = results()
     run["statistics"]["train"] |= {"without_image": 24001, "aux_crops": {"0": 24000, "2": 1}}
     assert told not in model_card(ModelFacts(run, config())).text
     run["statistics"]["train"]["aux_crops"] = {"0": 24001}
     for of_model in (config(), alone):
         assert told in model_card(ModelFacts(run, of_model)).text
+    run["arguments"]["data"]["dataset"] = "twitter2017"
+    assert f"English tweets with a picture each. {told}\n" in model_card(ModelFacts(run, config())).text
+    run["arguments"]["data"]["dataset"] = "demo_context"
+    assert told not in model_card(ModelFacts(run, alone)).text, "as the description says"
 
 
 def test_what_made_the_model():

@@ -168,7 +168,8 @@ class TestAblations:
         weights = model.text_model.state_dict()
         stock.load_state_dict({name: value for name, value in weights.items() if "fusion_dense" not in name})
         inputs = make_inputs(pictures=False)
-        ours, theirs = model(**inputs), stock(**inputs)
+        ours, theirs = model(**inputs, output_attentions=True, output_hidden_states=True), stock(**inputs)
+        assert ours.hidden_states and ours.image_hidden_states is None and ours.image_attentions is None
         assert_same_tokens(ours.last_hidden_state, theirs.last_hidden_state, inputs)
         if "pooler_output" in theirs:
             torch.testing.assert_close(ours.pooler_output, theirs.pooler_output, rtol=1e-4, atol=1e-5)

@@ -183,6 +183,22 @@ def test_runs_that_make_no_sense(run_here, more, message):
     assert message in run_here(*more)
 
 
+def test_a_start_that_is_refused_leaves_no_folder(options, run_script, tmp_path):
+    of_relations = options(tmp_path / "new" / "out", "--seeds", "1", "2", "--task", "re")
+    refused = run_script("train.py", *of_relations, exit_code=1)
+    assert "These data are for the task ner" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_alone_need_no_vision_tower(run_here, tmp_path):
+    """That of a recipe, which is nowhere, is not looked for, and sizes for it do no harm."""
+    tower = ("--vision_config", "none", "--vision_model", "no/where")
+    assert run_here("--text_attends_vision", "false", *tower, "--layer_map", "3", "7", "--aux_crop_size", "56") is None
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["vision_config"]["hidden_size"] == 8
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["arguments"]["model"]["vision_model"] is None
+
+
 def test_logs_that_nothing_can_take_are_refused_before_the_work(run_here, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
     for name, message in (("wandb", "report_to names wandb, which is not installed"), ("x", "x is not supported")):

@@ -81,8 +81,8 @@ def _of_ifaformer(
         )
     if model is not None and given["text_attends_vision"] and not start["text_attends_vision"]:
         raise ValueError(
-            f"{model} was trained on texts alone, and its vision tower has learnt nothing (text_attends_vision). Give "
-            "it as text_model, beside a vision_model."
+            f"{model} was trained on texts alone (text_attends_vision is false), and has learnt nothing of pictures. "
+            "Give it as text_model, beside a vision_model."
         )
     return given
 

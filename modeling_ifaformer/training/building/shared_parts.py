@@ -21,9 +21,10 @@ OF_PROCESSOR = (
     *("max_length", "entity_markers", "word_splitter", "negative_relation", "max_megapixels"),
     "max_context_length",
 )
-# That of a model which reads the text alone: its weights reach no output, and should fill no disk.
-SMALLEST_VISION_TOWER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32}
-SMALLEST_VISION_TOWER |= {"image_size": 32, "patch_size": 32}
+# That of a model which reads the text alone: its weights reach no output, and should fill no disk. Crops of all usual
+# sizes are whole patches of it, and pictures have their usual size, as for a model that is used beside it.
+SMALLEST_VISION_TOWER = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+SMALLEST_VISION_TOWER |= {"patch_size": 2}
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
 
 
@@ -60,8 +61,8 @@ def used_towers(
 ) -> dict[str, Any]:
     """
     The options of towers as they are used: a trained `model` stands for both, `cnn_bilstm` has none, and a model that
-    reads the text alone needs no vision tower, so that it has a [`SMALLEST_VISION_TOWER`]. A warning tells of those
-    that are not used, if they `are_told_of`.
+    reads the text alone needs no vision tower. It has the one that `vision_config` describes, else the
+    [`SMALLEST_VISION_TOWER`]. A warning tells of those that are not used, if they `are_told_of`.
     """
     used: dict[str, Any] = dict(towers)
     if model is not None:
@@ -70,7 +71,8 @@ def used_towers(
         reason, used = f"{system} has no pretrained towers", {}
     elif not text_attends_vision:
         reason = "The model reads the text alone"
-        used |= {"vision_model": None, "vision_config": towers["vision_config"] or SMALLEST_VISION_TOWER}
+        used |= {"vision_model": None, "vision_config": SMALLEST_VISION_TOWER}
+        used |= {} if towers["vision_config"] is None else {"vision_config": towers["vision_config"]}
     used = {name: used.get(name) for name in towers}
     unused = [name for name, value in towers.items() if value is not None and used[name] != value]
     if unused and are_told_of:

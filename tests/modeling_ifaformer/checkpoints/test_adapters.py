@@ -125,6 +125,14 @@ def test_base_and_adapter_are_what_was_trained(make_model, make_inputs, processo
     assert torch.equal(emissions(opened, inputs), emissions(merged, inputs))
 
 
+def test_the_base_of_a_model_of_texts_alone_needs_no_vision_tower(make_model, tmp_path):
+    model = make_model("corrected", text_attends_vision=False)
+    model.save_pretrained(tmp_path)
+    base = adapter_base(str(tmp_path), text_model=str(tmp_path), vision_model="no/where")
+    expected = model.base_model.text_model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in base.base_model.text_model.state_dict().items())
+
+
 def test_the_markers_of_relations_are_trained_and_no_other_word(relation_checkpoint, make_inputs, tmp_path):
     processor = IFAformerProcessor.from_pretrained(relation_checkpoint)
     ids = processor.marker_ids

@@ -22,13 +22,19 @@ from modeling_ifaformer.training.arguments import check_arguments
         ("text_learning_rate", float("nan"), "text_learning_rate must be 0 or more, got nan"),
         ("head_learning_rate", float("inf"), "head_learning_rate must be 0 or more, got inf"),
         ("adapter_learning_rate", -1, "adapter_learning_rate must be 0 or more, got -1"),
-        ("num_train_epochs", -3, r"num_train_epochs must be above 0, got -3\. For a number of steps give max_steps"),
-        ("num_train_epochs", 0, "num_train_epochs must be above 0, got 0"),
     ],
 )
 def test_numbers_that_cannot_be(make_arguments, option, value, message):
     with pytest.raises(ValueError, match=message):
         make_arguments(**{option: value})
+
+
+def test_without_a_number_of_steps_there_are_epochs(make_arguments):
+    for number in (-3, 0, float("nan")):
+        make_arguments(num_train_epochs=number, max_steps=5)
+        message = rf"num_train_epochs must be above 0, got {number}\. Or give a number of steps \(max_steps\)"
+        with pytest.raises(ValueError, match=message):
+            make_arguments(num_train_epochs=number, max_steps=-1)
 
 
 @pytest.mark.parametrize("option", ["mask_probability", "modality_dropout", "context_dropout"])

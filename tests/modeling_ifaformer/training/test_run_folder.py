@@ -114,11 +114,13 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
 
 
 def test_a_claim_that_came_to_nothing_leaves_no_folder(tmp_path):
-    above, below, used = tmp_path / "runs", tmp_path / "runs" / "seed-1", tmp_path / "used"
-    claims = [claim_folder(folder) for folder in (above, below, used)]
+    above, below, used = tmp_path / "new" / "runs", tmp_path / "new" / "runs" / "seed-1", tmp_path / "used"
+    own = tmp_path / "own"
+    own.mkdir()
+    claims = [claim_folder(folder) for folder in (above, below, used, own)]
     (used / "model").touch()
     release(claims)
-    assert sorted(tmp_path.rglob("*")) == [used, used / "model"]
+    assert sorted(tmp_path.rglob("*")) == [own, used, used / "model"], "an empty folder from before stays"
     # Where another process has claimed it since, that one's lock stays.
     (used / LOCK).touch()
     release(claims)

@@ -382,7 +382,7 @@ def test_rows_without_pictures_need_no_vision_tower(data, towers, cache_dir, mak
         new_model = partial(build_model, processor, **options)
         train_runs(runs, data, processor, new_model, with_pictures=looks, cache_dir=cache_dir, record=record)
         assert runs[0].results["arguments"]["model"]["vision_model"] is None
-        return "No training row has a picture or a crop" in caplog.text
+        return "No training row has what the model looks at (image, aux_crops, rcnn_crops)" in caplog.text
 
     assert not train(data, "pictures", looks=True)
     image = data["train"].features["image"]

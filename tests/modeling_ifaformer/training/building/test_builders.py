@@ -37,13 +37,20 @@ def test_a_model_of_texts_alone_needs_no_vision_tower(data, caplog, variant):
     assert caplog.text.count("The model reads the text alone, so that vision_model is not used.") == 1
     model = build_model(processor, **options).eval()
     processor.check_config(model.config)
-    assert model.base_model.vision_model.num_parameters() < 200_000
+    assert model.base_model.vision_model.num_parameters() < 300_000
     batch = processor(text=["Jordan met Paris"], images=[data["train"][0]["image"]], return_tensors="pt")
     output = model(**batch, output_hidden_states=True)
     assert len(output.hidden_states) == 3 and output.image_hidden_states is None
-    own = {**TOWER, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
-    if variant == "corrected":
-        assert build_model(processor, **options, vision_config=own).config.vision_config.num_hidden_layers == 3
+    # A model with CLIP's usual tower can be used beside it.
+    shapes = {"pixel_values": 224, "aux_pixel_values": 128, "rcnn_pixel_values": 64}
+    assert processor.pixel_shapes == {name: (3, size, size) for name, size in shapes.items()}
+
+
+def test_a_model_of_texts_alone_keeps_the_vision_tower_that_it_is_given(data, caplog):
+    options = {**TOWERS, "text_attends_vision": False}
+    processor = build_processor(data["train"], **options, **CROPS)
+    assert "not used" not in caplog.text
+    assert build_model(processor, **options).config.vision_config.hidden_size == TOWER["hidden_size"]
 
 
 def test_a_model_of_texts_alone_cannot_begin_to_look(data, tmp_path):

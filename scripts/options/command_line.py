@@ -374,7 +374,9 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
         from processing.jobs.cache_errors import FULL_DISK
 
         told = str(error)
-        # Not where a room says in its own words what is full.
-        if isinstance(error, OSError) and error.errno in FULL_DISK and error.strerror == os.strerror(error.errno):
-            told += ". Free some space, and give the same command again."
+        # Not where a room says it in its own words.
+        if isinstance(error, OSError) and error.errno is not None and error.strerror == os.strerror(error.errno):
+            told = f"{error.strerror}." if error.filename is None else f"{error.filename}: {error.strerror}."
+            if error.errno in FULL_DISK:
+                told += " Free some space, and give the same command again."
         raise SystemExit(told) from error

@@ -2,6 +2,7 @@ import errno
 import os
 import re
 from dataclasses import dataclass, make_dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -260,8 +261,12 @@ class TestRefusal:
             assert capsys.readouterr().err == expected
 
 
-def test_a_full_disk():
-    with pytest.raises(SystemExit, match=r"device: '/x/a'\. Free some space, and give the same"), user_errors():
+def test_what_the_system_says_of_files():
+    with pytest.raises(SystemExit, match=r"^/x/a: No such file or directory\.$"), user_errors():
+        Path("/x/a").read_bytes()
+    with pytest.raises(SystemExit, match=r"^Broken pipe\.$"), user_errors():
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+    with pytest.raises(SystemExit, match=r"^/x/a: No space left on device\. Free some space, and give"), user_errors():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/a")
     with pytest.raises(SystemExit, match=r"the cache is full\.$"), user_errors():
         raise OSError(errno.ENOSPC, "the cache is full.")

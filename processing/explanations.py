@@ -99,8 +99,9 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
             f"explain='attention' follows the layers of an IFAformer, and this is a {kind}. Use "
             "explain='occlusion', which works for every model."
         )
+    present = source_mask(inputs)
     if not model.config.text_attends_vision:
-        of_text = source_mask(inputs).new_zeros(source_mask(inputs).shape[1], dtype=torch.float)
+        of_text = present.new_zeros(present.shape[1], dtype=torch.float)
         of_text[0] = 1
         return [of_text.repeat(len(entities), 1) for entities in positions]
     with eager_attention(model):
@@ -123,14 +124,13 @@ def attention_shares(model: Any, inputs: Mapping[str, torch.Tensor], positions: 
     of_pictures = _visual_sources(model.config, inputs)
     of_class = of_pictures.new_full((num_visual - len(of_pictures),), -1)
     of_tokens = torch.cat([of_class, of_pictures, of_pictures.new_zeros(seq_length)])
-    num_sources = source_mask(inputs).shape[1]
     shares = []
     for row, entities in enumerate(positions):
-        of_entities = identity.new_zeros(len(entities), num_sources)
+        of_entities = identity.new_zeros(len(entities), present.shape[1])
         for entity, tokens in enumerate(entities):
             weights = text[row, tokens].mean(dim=0)  # (V + T,)
             of_entities[entity].index_add_(0, of_tokens[of_tokens >= 0], weights[of_tokens >= 0])
-        of_entities *= source_mask(inputs)[row]
+        of_entities *= present[row]
         shares.append(of_entities / of_entities.sum(dim=1, keepdim=True))
     return shares
 

@@ -56,15 +56,14 @@ class System:
             for group in (TowerArguments, ReadingArguments, ModelArguments)
         ]
         towers, reading, self.model_options = groups
-        has_vision = self.model_options.text_attends_vision is not False
-        for tower in ("text", *(["vision"] if has_vision else [])):
+        fill(start_options(None, towers.system), *groups)
+        looks = self.model_options.text_attends_vision
+        for tower in ("text", *(["vision"] if looks else [])):
             config = TOWERS[getattr(towers, f"{tower}_model")]
             if config is not None:
                 setattr(towers, f"{tower}_config", {**config, **(getattr(work.options, f"{tower}_config") or {})})
                 setattr(towers, f"{tower}_model", None)
-        fill(start_options(None, towers.system), *groups)
         self.towers = asdict(towers)
-        looks = self.model_options.text_attends_vision
         self.processor = build_processor(work.rows, **self.towers, **asdict(reading), text_attends_vision=looks)
         if self.processor.max_word_bytes is None:  # Else a token is a word.
             self.processor.tokenizer = work.processor.tokenizer

@@ -71,8 +71,8 @@ def used_towers(
         reason, used = f"{system} has no pretrained towers", {}
     elif not text_attends_vision:
         reason = "The model reads the text alone"
-        used |= {"vision_model": None, "vision_config": SMALLEST_VISION_TOWER}
-        used |= {} if towers["vision_config"] is None else {"vision_config": towers["vision_config"]}
+        own = towers["vision_config"]
+        used |= {"vision_model": None, "vision_config": SMALLEST_VISION_TOWER if own is None else own}
     used = {name: used.get(name) for name in towers}
     unused = [name for name, value in towers.items() if value is not None and used[name] != value]
     if unused and are_told_of:

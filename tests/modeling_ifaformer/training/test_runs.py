@@ -386,10 +386,9 @@ def test_rows_without_pictures_need_no_vision_tower(data, towers, cache_dir, mak
 
     assert not train(data, "pictures", looks=True)
     image = data["train"].features["image"]
-    without = {split: [None] * len(rows) for split, rows in data.items()}
     data = DatasetDict(
         {
-            split: rows.remove_columns("image").add_column("image", without[split], feature=image)
+            split: rows.remove_columns("image").add_column("image", [None] * len(rows), feature=image)
             for split, rows in data.items()
         }
     )

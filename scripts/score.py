@@ -30,6 +30,10 @@ class ScoringArguments(DataSourceArguments):
         False,
     )
     without_context: bool = option("Score models that read contexts a second time, with the contexts left out.", False)
+    with_thresholds: bool = option(
+        "Score taggers a second time, without the entities whose score is below the thresholds that training chose.",
+        False,
+    )
     seed: int = option("The seed of the shuffling, and of the resamples by which two results are compared.", 0)
     batch_size: int = option("How many rows make a batch, on each device.", 64)
     output: str | None = option("A JSON file to which the results are written.")
@@ -79,6 +83,7 @@ def main() -> None:
             protocols=PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,),
             shuffle_seed=arguments.seed if arguments.shuffle_pictures else None,
             without_context=arguments.without_context,
+            with_thresholds=arguments.with_thresholds,
             batch_size=arguments.batch_size,
             cache_dir=arguments.cache_dir,
         )

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
 LEFT_OUT = " (context left out)"
+ABOVE = " (above its thresholds)"
 ROWS_AT_ONCE = 512  # in the CRF, which has all else in memory already
 
 
@@ -176,6 +177,7 @@ def score_checkpoints(
     protocols: Sequence[str] = ("word",),
     shuffle_seed: int | None = None,
     without_context: bool = False,
+    with_thresholds: bool = False,
     batch_size: int = 64,
     cache_dir: str | None = None,
     mixed_precision: str = "no",
@@ -190,13 +192,15 @@ def score_checkpoints(
         shuffle_seed: if given, models that look at pictures are scored a second time, with the pictures shuffled
             between the rows by this seed.
         without_context: whether models that read contexts are scored once more without them.
+        with_thresholds: whether taggers that have `thresholds` in their configuration are scored once more, without
+            the entities whose score is below these.
         batch_size: rows a batch, on each device.
         cache_dir: of [`prepare_features`].
         mixed_precision: of the computation: "no", "bf16" or "fp16", as `results.json` has it.
 
     Returns:
-        By name, followed by [`SHUFFLED`] or [`LEFT_OUT`] and, of several protocols, by `" [protocol]"`: what
-        [`entity_metrics`] or [`relation_metrics`] returns.
+        By name, followed by [`SHUFFLED`], [`LEFT_OUT`] or [`ABOVE`] and, of several protocols, by `" [protocol]"`:
+        what [`entity_metrics`] or [`relation_metrics`] returns.
 
     Raises:
         ValueError: for models of different tasks, a protocol that their task has not, and rows that do not fit a
@@ -237,6 +241,25 @@ def score_checkpoints(
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
             trainer = IFAformerTrainer(model=model, args=arguments, processing_class=processor)
-            answers[f"{name}{variant}"] = split, trainer.predict(split.features).predictions
+            if variant or not with_thresholds:
+                answers[f"{name}{variant}"] = split, trainer.predict(split.features).predictions
+            elif model.config.thresholds is None:
+                logger.warning(f"There is no score above thresholds for {name}: its configuration has none.")
+                answers[name] = split, trainer.predict(split.features).predictions
+            else:
+                tags, kept = _with_thresholds(trainer, split)
+                answers |= {name: (split, tags), f"{name}{ABOVE}": (split, kept)}
     suffixes = {protocol: f" [{protocol}]" if len(protocols) > 1 else "" for protocol in protocols}
     return CheckpointScores(answers, suffixes)
+
+
+def _with_thresholds(trainer: IFAformerTrainer, split: Split) -> tuple[Any, Any]:
+    """The tags of a split, and those without the entities that the thresholds of the model leave out."""
+    model: Any = trainer.model
+    trainer.compute_metrics = None
+    trainer.preprocess_logits_for_metrics = logits_and_answers  # type: ignore[assignment]
+    predictions: Any = trainer.predict(split.features).predictions
+    emissions, tags = predictions
+    crf = _whole_crf(model, model.config)
+    probabilities = _tag_probabilities(crf, torch.from_numpy(emissions), torch.from_numpy(tags)).numpy()
+    return tags, split.above_thresholds(tags, probabilities, model.config.thresholds)

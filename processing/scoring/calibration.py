@@ -2,13 +2,13 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from processing.labels import decode_entities, entity_spans, word_scores, word_tags
+from processing.labels import decode_entities, entity_spans, first_positions, word_scores, word_tags
 
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,51 @@ def entity_scores(
         tag_ids, word_ids, word_labels, id2label: as for [`entity_metrics`].
     """
     found = []
-    for of_text, its_probabilities, words, gold in zip(tag_ids, probabilities, word_ids, word_labels, strict=True):
-        places = [(number, number + 1) for number in range(len(gold))]
-        tags, there = word_tags(of_text, words, len(gold), id2label), set(entity_spans(gold))
-        for entity in decode_entities("", places, tags, word_scores(its_probabilities, words, len(gold))):
+    answers = _entities(tag_ids, probabilities, word_ids, word_labels, id2label)
+    for of_text, gold in zip(answers, word_labels, strict=True):
+        there = set(entity_spans(gold))
+        for entity in of_text:
             place = (entity["entity_group"], entity["start"], entity["end"])
             found.append((entity["entity_group"], entity["score"], place in there))
     names, scores, is_right = zip(*found, strict=True) if found else ((), (), ())
     return ScoredAnswers(np.array(names, dtype=str), np.array(scores, dtype=float), np.array(is_right, dtype=bool))
+
+
+def _entities(
+    tag_ids: Any,
+    probabilities: Any,
+    word_ids: Sequence[Sequence[int | None]],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+) -> Iterator[list[dict]]:
+    """Of each text the entities that were found, as [`decode_entities`] gives them; `start` and `end` are words."""
+    for of_text, its_probabilities, words, gold in zip(tag_ids, probabilities, word_ids, word_labels, strict=True):
+        places = [(number, number + 1) for number in range(len(gold))]
+        tags = word_tags(of_text, words, len(gold), id2label)
+        yield decode_entities("", places, tags, word_scores(its_probabilities, words, len(gold)))
+
+
+def above_thresholds(
+    tag_ids: Any,
+    probabilities: Any,
+    word_ids: Sequence[Sequence[int | None]],
+    word_labels: Sequence[Sequence[str]],
+    id2label: dict[int, str],
+    thresholds: Mapping[str, float],
+) -> list[np.ndarray]:
+    """
+    Of each text the tags without the entities that `thresholds` leave out: those whose score is below the one of their
+    type become `O`. Where a type has none, nothing is left out. The other arguments are those of [`entity_scores`].
+    """
+    outside = next(number for number, label in id2label.items() if label == "O")
+    kept = [np.array(of_text, dtype=int) for of_text in tag_ids]
+    answers = _entities(tag_ids, probabilities, word_ids, word_labels, id2label)
+    for of_text, words, entities in zip(kept, word_ids, answers, strict=True):
+        places = first_positions(words)
+        for entity in entities:
+            if entity["score"] < thresholds.get(entity["entity_group"], 0.0):
+                of_text[[places[word] for word in range(entity["start"], entity["end"]) if word in places]] = outside
+    return kept
 
 
 def log_loss(scores: np.ndarray, is_right: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """The splits of a data set as a model reads them and is scored on them, for each task."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from processing.features.prepare import prepare_features, unusable_pictures
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
-from .calibration import ScoredAnswers, entity_scores
+from .calibration import ScoredAnswers, above_thresholds, entity_scores
 from .entity_metrics import entity_confusion, entity_counts, entity_metrics, scored_tags
 from .error_analysis import ErrorAnalysis, analyse_entities, analyse_relations
 from .relation_metrics import NO_PREDICTION, relation_confusion, relation_counts, relation_metrics
@@ -92,6 +92,15 @@ class Split:
             names = np.array(self.processor.relations)[answers]
             return ScoredAnswers(names, np.asarray(probabilities), answers == gold[read])
         return entity_scores(**self._entities(answers), probabilities=self._by_row(probabilities))
+
+    def above_thresholds(self, answers: Any, probabilities: Any, thresholds: Mapping[str, float]) -> list[np.ndarray]:
+        """
+        The answers, tags of entities, without those entities that the thresholds leave out, see [`above_thresholds`];
+        the other arguments as for [`scored`].
+        """
+        of_rows = {**self._entities(answers), "probabilities": self._by_row(probabilities)}
+        kept = above_thresholds(**of_rows, thresholds=thresholds)
+        return [kept[row] for row in self.features.select_columns(["row"])[:]["row"]]
 
     def _by_row(self, of_read: Any) -> list[Any]:
         """What belongs to the rows that were read, as a list of all rows. The others have nothing."""

@@ -9,10 +9,14 @@ from modeling_ifaformer.checkpoints.trained import load_checkpoint
 from modeling_ifaformer.crf import LinearChainCRF
 from modeling_ifaformer.training.scoring import calibrate, logits_and_answers, score_checkpoints
 from processing.labels import TWITTER_TAGS
+from processing.pipeline_ifaformer import IFAformerPipeline
 from processing.rows import ner_features, re_features
 from processing.rows.row_features import with_context
 from processing.scoring.calibration import ScoredAnswers, entity_scores
 from processing.scoring.entity_metrics import entity_metrics
+
+
+PICTURES = ("image", "aux_crops")
 
 
 @pytest.fixture
@@ -181,3 +185,22 @@ def test_contexts_left_out(rows, checkpoint, tmp_path):
     assert [*scores] == ["reads", "reads (context left out)", "blind"]
     assert scores["reads (context left out)"] == scores["blind"]
     assert [*score_checkpoints(models, rows, without_context=True, cache_dir=str(tmp_path))] == ["reads", "blind"]
+
+
+def test_entities_below_the_thresholds_are_left_out(rows, checkpoint, tmp_path, caplog):
+    (model, processor), plain = load_checkpoint(checkpoint), load_checkpoint(checkpoint)
+    tagger = IFAformerPipeline(model=model, processor=processor)
+    tweets = [{"text": " ".join(row["tokens"]), **{name: row[name] for name in PICTURES}} for row in rows]
+    scores = sorted(entity["score"] for entities in tagger(tweets) for entity in entities)
+    assert len(scores) > 3, "else nothing is tested"
+    middle = scores[len(scores) // 2]
+    model.config.thresholds = dict.fromkeys(("PER", "LOC", "ORG", "MISC"), middle)
+    options = {"with_thresholds": True, "cache_dir": str(tmp_path)}
+    found = score_checkpoints({"a": (model, processor), "b": plain}, rows, shuffle_seed=0, **options)
+    assert [*found] == ["a", "a (above its thresholds)", "a (pictures shuffled)", "b", "b (pictures shuffled)"]
+    assert found["a"] == found["b"]
+    (_, all_tags), (split, kept) = found.answers["a"], found.answers["a (above its thresholds)"]
+    counts, fewer = split.counts(all_tags).sum(axis=0), split.counts(kept).sum(axis=0)
+    assert (counts[1], fewer[1]) == (len(scores), sum(score >= middle for score in scores))
+    assert "no score above thresholds for b: its configuration has none" in caplog.text
+    assert sum(map(len, tagger(tweets, threshold="best"))) == fewer[1]

@@ -4,6 +4,7 @@ import pytest
 from processing.scoring.calibration import (
     TEMPERATURES,
     ScoredAnswers,
+    above_thresholds,
     best_thresholds,
     calibration_error,
     entity_scores,
@@ -82,3 +83,27 @@ def test_thresholds_are_chosen_by_type_where_they_raise_f1():
     assert best_thresholds(answers, 4) == {"PER": 0.31}
     assert thresholded_f1(answers, 4, {"PER": 0.31}) == pytest.approx(2 * 3 / (3 + 4))
     assert thresholded_f1(answers, 4, {"PER": 0.3}) < thresholded_f1(answers, 4, {"PER": 0.31}), "0.3 is not below"
+
+
+def test_tags_of_entities_below_a_threshold_become_outside():
+    """A person of two words, a place beside it, and another place whose middle word no token stands for."""
+    tags = [[-100, 1, 2, 3, -100, 3, 4, -100], []]
+    words = [[None, 0, 1, 2, 2, 3, 5, None], []]
+    arguments = {
+        "tag_ids": tags,
+        "probabilities": [[0, 0.9, 0.5, 0.6, 0, 0.8, 0.7, 0], []],
+        "word_ids": words,
+        "word_labels": [["O"] * 6, ["O"]],
+        "id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])),
+    }
+
+    def kept(**thresholds):
+        of_text, unread = above_thresholds(**arguments, thresholds=thresholds)
+        assert not len(unread)
+        return of_text.tolist()
+
+    assert kept() == kept(PER=0.7, LOC=0.6) == tags[0], "a score that is the threshold is not below it"
+    assert kept(PER=0.71) == [-100, 0, 0, 3, -100, 3, 4, -100]
+    assert kept(LOC=0.7) == [-100, 1, 2, 0, -100, 3, 4, -100]
+    assert kept(LOC=0.8) == [-100, 1, 2, 0, -100, 0, 0, -100]
+    assert tags[0][1] == 1, "what was given is left as it is"

@@ -25,13 +25,14 @@ class ScoringArguments(DataSourceArguments):
     split: str = option("The split that is scored.", "test", choices=("train", "validation", "test"))
     protocol: str = option("How entities are scored, see above.", "word", choices=(*PROTOCOLS, "both"))
     shuffle_pictures: bool = option(
-        "Score a second time with the pictures shuffled between the rows. What is lost by this shows how much a model "
+        "Score once more with the pictures shuffled between the rows. What is lost by this shows how much a model "
         "looks at them.",
         False,
     )
-    without_context: bool = option("Score models that read contexts a second time, with the contexts left out.", False)
+    without_context: bool = option("Score models that read contexts once more, with the contexts left out.", False)
     with_thresholds: bool = option(
-        "Score taggers a second time, without the entities whose score is below the thresholds that training chose.",
+        "Score taggers once more, without the entities whose score is below the threshold that training chose for "
+        "their type.",
         False,
     )
     seed: int = option("The seed of the shuffling, and of the resamples by which two results are compared.", 0)

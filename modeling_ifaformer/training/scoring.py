@@ -14,6 +14,8 @@ from modeling_ifaformer.crf import LinearChainCRF
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
+from processing.object_proposals import tag_types
+from processing.pipeline_rows import given_thresholds
 from processing.scoring.bootstrap import NUM_RESAMPLES, paired_bootstrap
 from processing.scoring.calibration import (
     ScoredAnswers,
@@ -32,14 +34,16 @@ from .trainer import IFAformerTrainer, answers_of_logits
 logger = logging.getLogger(__name__)
 
 
-SHUFFLED = " (pictures shuffled)"  # what follows the name of a model in the second result
+# What follows the name of a model that is scored in another way too.
+SHUFFLED = " (pictures shuffled)"
 LEFT_OUT = " (context left out)"
-ABOVE = " (above its thresholds)"
+WITH_THRESHOLDS = " (with its thresholds)"
+WAYS = (SHUFFLED, LEFT_OUT, WITH_THRESHOLDS)
 ROWS_AT_ONCE = 512  # in the CRF, which has all else in memory already
 
 
 def logits_and_answers(outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """A `preprocess_logits_for_metrics` for a Trainer, whose predictions [`calibrate`] takes."""
+    """A `preprocess_logits_for_metrics` for a Trainer: of its predictions scores of answers are computed."""
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     return logits.float(), answers_of_logits(outputs, labels)
 
@@ -149,22 +153,25 @@ class CheckpointScores(dict[str, dict[str, Any]]):
 
     def differences(self, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> dict[str, dict[str, Any]]:
         """
-        How far the F1 of each result is from that of the first one in the same protocol, by name: `to`, the name of
-        that one, and what [`paired_bootstrap`] returns.
+        How far the F1 of a result is from that of another one in the same protocol, by name: `to`, the name of the
+        other one, and what [`paired_bootstrap`] returns. Each model is compared with the first one, and a model that
+        is scored in another way with the same model as it is.
         """
         found = {}
         for protocol, suffix in self.suffixes.items():
-            (first, counts), *others = (
-                (name, split.counts(of, protocol)) for name, (split, of) in self.answers.items()
-            )
-            for name, of_other in others:
-                difference = paired_bootstrap(counts, of_other, num_resamples, seed)
-                found[name + suffix] = {"to": first + suffix, **difference}
+            counts = {name: split.counts(of, protocol) for name, (split, of) in self.answers.items()}
+            first = next(iter(counts))
+            for name in counts:
+                plain = (name.removesuffix(way) for way in WAYS if name.endswith(way))
+                to = next((of for of in plain if of in counts), first)
+                if to != name:
+                    difference = paired_bootstrap(counts[to], counts[name], num_resamples, seed)
+                    found[name + suffix] = {"to": to + suffix, **difference}
         return found
 
     def errors(self, train: Dataset | None = None) -> dict[str, ErrorAnalysis]:
         """
-        The errors of each model, with pictures shuffled too where that was scored, by name, see [`Split.errors`].
+        The errors of each model, in each of the ways in which it was scored, by name, see [`Split.errors`].
         `train` is the training split, for entities whose words are unseen in it.
         """
         words = None if train is None else {word for of_row in train["tokens"] for word in of_row}
@@ -193,18 +200,19 @@ def score_checkpoints(
             between the rows by this seed.
         without_context: whether models that read contexts are scored once more without them.
         with_thresholds: whether taggers that have `thresholds` in their configuration are scored once more, without
-            the entities whose score is below these.
+            the entities whose score is below the threshold of their type. Where pictures are shuffled or contexts
+            are left out, no threshold applies.
         batch_size: rows a batch, on each device.
         cache_dir: of [`prepare_features`].
         mixed_precision: of the computation: "no", "bf16" or "fp16", as `results.json` has it.
 
     Returns:
-        By name, followed by [`SHUFFLED`], [`LEFT_OUT`] or [`ABOVE`] and, of several protocols, by `" [protocol]"`:
-        what [`entity_metrics`] or [`relation_metrics`] returns.
+        By name, followed by [`SHUFFLED`], [`LEFT_OUT`] or [`WITH_THRESHOLDS`] and, of several protocols, by
+        `" [protocol]"`: what [`entity_metrics`] or [`relation_metrics`] returns.
 
     Raises:
-        ValueError: for models of different tasks, a protocol that their task has not, and rows that do not fit a
-            model, with its name.
+        ValueError: for models of different tasks, a protocol that their task has not, and rows or thresholds that do
+            not fit a model, with its name.
     """
     of_relations = {processor.relations is not None for _, processor in checkpoints.values()}
     if len(of_relations) > 1:
@@ -238,28 +246,34 @@ def score_checkpoints(
             try:
                 # Gold tags may be of types that the model does not know.
                 split = Split(of_variant, processor, labels=processor.relations is not None, cache_dir=cache_dir)
+                thresholds = _thresholds(name, model, processor) if with_thresholds and not variant else {}
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-            trainer = IFAformerTrainer(model=model, args=arguments, processing_class=processor)
-            if variant or not with_thresholds:
-                answers[f"{name}{variant}"] = split, trainer.predict(split.features).predictions
-            elif model.config.thresholds is None:
-                logger.warning(f"There is no score above thresholds for {name}: its configuration has none.")
-                answers[name] = split, trainer.predict(split.features).predictions
-            else:
-                tags, kept = _with_thresholds(trainer, split)
-                answers |= {name: (split, tags), f"{name}{ABOVE}": (split, kept)}
+            trainer = IFAformerTrainer(
+                model=model,
+                args=arguments,
+                processing_class=processor,
+                preprocess_logits_for_metrics=logits_and_answers if thresholds else answers_of_logits,
+            )
+            predictions: Any = trainer.predict(split.features).predictions
+            if not thresholds:
+                answers[f"{name}{variant}"] = split, predictions
+                continue
+            emissions, tags = predictions
+            crf = _whole_crf(model, model.config)
+            probabilities = _tag_probabilities(crf, torch.from_numpy(emissions), torch.from_numpy(tags)).numpy()
+            answers[name] = split, tags
+            answers[f"{name}{WITH_THRESHOLDS}"] = split, split.above_thresholds(tags, probabilities, thresholds)
     suffixes = {protocol: f" [{protocol}]" if len(protocols) > 1 else "" for protocol in protocols}
     return CheckpointScores(answers, suffixes)
 
 
-def _with_thresholds(trainer: IFAformerTrainer, split: Split) -> tuple[Any, Any]:
-    """The tags of a split, and those without the entities that the thresholds of the model leave out."""
-    model: Any = trainer.model
-    trainer.compute_metrics = None
-    trainer.preprocess_logits_for_metrics = logits_and_answers  # type: ignore[assignment]
-    predictions: Any = trainer.predict(split.features).predictions
-    emissions, tags = predictions
-    crf = _whole_crf(model, model.config)
-    probabilities = _tag_probabilities(crf, torch.from_numpy(emissions), torch.from_numpy(tags)).numpy()
-    return tags, split.above_thresholds(tags, probabilities, model.config.thresholds)
+def _thresholds(name: str, model: Any, processor: IFAformerProcessor) -> dict[str, float]:
+    """The thresholds of a tagger, checked; none, with a warning, where there are none."""
+    if processor.relations is not None:
+        logger.warning(f"{name} is scored without thresholds only: it is a model for relations, which have none here.")
+        return {}
+    if not model.config.thresholds:
+        logger.warning(f"{name} is scored without thresholds only: its configuration has a threshold for no type.")
+        return {}
+    return given_thresholds("best", tag_types(processor.tags), model.config.thresholds)

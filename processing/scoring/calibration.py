@@ -84,7 +84,7 @@ def _entities(
         yield decode_entities("", places, tags, word_scores(its_probabilities, words, len(gold)))
 
 
-def above_thresholds(
+def tags_above_thresholds(
     tag_ids: Any,
     probabilities: Any,
     word_ids: Sequence[Sequence[int | None]],
@@ -93,8 +93,9 @@ def above_thresholds(
     thresholds: Mapping[str, float],
 ) -> list[np.ndarray]:
     """
-    Of each text the tags without the entities that `thresholds` leave out: those whose score is below the one of their
-    type become `O`. Where a type has none, nothing is left out. The other arguments are those of [`entity_scores`].
+    Of each text the tags without the entities that `thresholds` leave out: the words of an entity whose score is below
+    the threshold of its type get the tag `O`. A type without a threshold keeps its entities. A special label of the
+    `deepke` scheme is no entity here, and stays. The other arguments are those of [`entity_scores`].
     """
     outside = next(number for number, label in id2label.items() if label == "O")
     kept = [np.array(of_text, dtype=int) for of_text in tag_ids]

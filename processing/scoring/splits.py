@@ -12,7 +12,7 @@ from processing.features.prepare import prepare_features, unusable_pictures
 from processing.processing_ifaformer import IFAformerProcessor
 from processing.rows import label_names
 
-from .calibration import ScoredAnswers, above_thresholds, entity_scores
+from .calibration import ScoredAnswers, entity_scores, tags_above_thresholds
 from .entity_metrics import entity_confusion, entity_counts, entity_metrics, scored_tags
 from .error_analysis import ErrorAnalysis, analyse_entities, analyse_relations
 from .relation_metrics import NO_PREDICTION, relation_confusion, relation_counts, relation_metrics
@@ -45,6 +45,11 @@ class Split:
         """How many pictures and crops of the rows could not be used, by the kind of the problem."""
         kinds = Counter(problem.kind for _, problem in unusable_pictures(self.features, self.rows))
         return dict(kinds.most_common())
+
+    @property
+    def _read_rows(self) -> list[int]:
+        """The numbers of the rows that the model can read, in the order of the features."""
+        return self.features.select_columns(["row"])[:]["row"]
 
     def score(self, answers: Any, protocol: str = "word") -> dict[str, Any]:
         """
@@ -88,24 +93,23 @@ class Split:
         """
         if self.processor.relations is not None:
             answers, gold = np.asarray(answers), np.asarray(self.rows["relation"])
-            read = self.features.select_columns(["row"])[:]["row"]
             names = np.array(self.processor.relations)[answers]
-            return ScoredAnswers(names, np.asarray(probabilities), answers == gold[read])
+            return ScoredAnswers(names, np.asarray(probabilities), answers == gold[self._read_rows])
         return entity_scores(**self._entities(answers), probabilities=self._by_row(probabilities))
 
     def above_thresholds(self, answers: Any, probabilities: Any, thresholds: Mapping[str, float]) -> list[np.ndarray]:
         """
-        The answers, tags of entities, without those entities that the thresholds leave out, see [`above_thresholds`];
-        the other arguments as for [`scored`].
+        The answers, which are tags, without the entities that the thresholds leave out, see
+        [`tags_above_thresholds`]; the other arguments as for [`scored`].
         """
         of_rows = {**self._entities(answers), "probabilities": self._by_row(probabilities)}
-        kept = above_thresholds(**of_rows, thresholds=thresholds)
-        return [kept[row] for row in self.features.select_columns(["row"])[:]["row"]]
+        kept = tags_above_thresholds(**of_rows, thresholds=thresholds)
+        return [kept[row] for row in self._read_rows]
 
     def _by_row(self, of_read: Any) -> list[Any]:
         """What belongs to the rows that were read, as a list of all rows. The others have nothing."""
         of_rows: list[Any] = [[] for _ in range(len(self.rows))]
-        for row, of_row in zip(self.features.select_columns(["row"])[:]["row"], of_read, strict=True):
+        for row, of_row in zip(self._read_rows, of_read, strict=True):
             of_rows[row] = of_row
         return of_rows
 
@@ -123,7 +127,7 @@ class Split:
     def _relations(self, answers: Any) -> dict[str, Any]:
         """Relations of all rows, as the metrics take them."""
         predicted = np.full(len(self.rows), NO_PREDICTION)
-        predicted[self.features.select_columns(["row"])[:]["row"]] = answers
+        predicted[self._read_rows] = answers
         return {
             "predicted": predicted,
             "gold": self.rows["relation"],

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 
@@ -23,13 +24,20 @@ def test_the_page_is_about_the_test_split_of_the_demo(monkeypatch, options):
 def test_the_page_shows_the_figures_that_are_written(checkpoint, run_script, repository, tmp_path):
     options = ("--dataset", "demo", "--cache_dir", tmp_path, "--output", "scores.json", "--demo_page", "index.html")
     options += ("--errors", "errors.html")
-    result = run_script("score.py", "--checkpoints", checkpoint, "--shuffle_pictures", *options, cwd=tmp_path)
+    folder = shutil.copytree(checkpoint, tmp_path / "tagger-17")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"thresholds": {"PER": 0.5}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    checkpoint = folder.name
+    options += ("--shuffle_pictures", "--with_thresholds")
+    result = run_script("score.py", "--checkpoints", checkpoint, *options, cwd=tmp_path)
     assert result.stdout.splitlines()[-1] == "index.html"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert scores[f"{checkpoint} (pictures shuffled)"]["difference"]["to"] == checkpoint
+    for way in ("with its thresholds", "pictures shuffled"):
+        assert scores[f"{checkpoint} ({way})"]["difference"]["to"] == checkpoint
     assert "95 % interval" in result.stdout and "difference" not in scores[checkpoint]
-    assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in scores.values()]
+    shown = [of for name, of in scores.items() if "thresholds" not in name]
+    assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in shown]
     errors = (tmp_path / "errors.html").read_text(encoding="utf-8")
     for name, of in scores.items():
         counts = re.search(rf"Errors of {re.escape(name)}:\n\n.*\nall +(.*)", result.stdout)[1].split()

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -189,18 +190,45 @@ def test_contexts_left_out(rows, checkpoint, tmp_path):
 
 def test_entities_below_the_thresholds_are_left_out(rows, checkpoint, tmp_path, caplog):
     (model, processor), plain = load_checkpoint(checkpoint), load_checkpoint(checkpoint)
+    model.config.calibration_temperature = plain[0].config.calibration_temperature = 1.7
     tagger = IFAformerPipeline(model=model, processor=processor)
-    tweets = [{"text": " ".join(row["tokens"]), **{name: row[name] for name in PICTURES}} for row in rows]
+    tweets = [{"tokens": row["tokens"], **{name: row[name] for name in PICTURES}} for row in rows]
     scores = sorted(entity["score"] for entities in tagger(tweets) for entity in entities)
-    assert len(scores) > 3, "else nothing is tested"
-    middle = scores[len(scores) // 2]
-    model.config.thresholds = dict.fromkeys(("PER", "LOC", "ORG", "MISC"), middle)
+    # No score is near the threshold, so that it does not matter that the batches differ.
+    below, above = max(pairwise(scores), key=lambda pair: pair[1] - pair[0])
+    model.config.thresholds = dict.fromkeys(("PER", "LOC", "ORG", "MISC"), (below + above) / 2)
     options = {"with_thresholds": True, "cache_dir": str(tmp_path)}
     found = score_checkpoints({"a": (model, processor), "b": plain}, rows, shuffle_seed=0, **options)
-    assert [*found] == ["a", "a (above its thresholds)", "a (pictures shuffled)", "b", "b (pictures shuffled)"]
+    assert [*found] == ["a", "a (with its thresholds)", "a (pictures shuffled)", "b", "b (pictures shuffled)"]
+    differences = found.differences(num_resamples=10).items()
+    compared = {name: of["to"] for name, of in differences}
+    assert compared.pop("b") == "a" and compared == {name: name[0] for name in found if len(name) > 1}
     assert found["a"] == found["b"]
-    (_, all_tags), (split, kept) = found.answers["a"], found.answers["a (above its thresholds)"]
+    (_, all_tags), (split, kept) = found.answers["a"], found.answers["a (with its thresholds)"]
     counts, fewer = split.counts(all_tags).sum(axis=0), split.counts(kept).sum(axis=0)
-    assert (counts[1], fewer[1]) == (len(scores), sum(score >= middle for score in scores))
-    assert "no score above thresholds for b: its configuration has none" in caplog.text
-    assert sum(map(len, tagger(tweets, threshold="best"))) == fewer[1]
+    assert (counts[1], fewer[1]) == (len(scores), len(scores) - scores.index(below) - 1)
+    assert 0 < fewer[1] == sum(map(len, tagger(tweets, threshold="best")))
+    assert "b is scored without thresholds only: its configuration has a threshold for no type." in caplog.text
+    model.config.thresholds = {"PERSON": 0.5}
+    with pytest.raises(ValueError, match=r"^a: threshold names PERSON, but the models know only"):
+        score_checkpoints({"a": (model, processor)}, rows, **options)
+
+
+def test_a_row_that_cannot_be_read_has_no_entity_to_leave_out(rows, checkpoint, tmp_path):
+    model, processor = load_checkpoint(checkpoint)
+    rows = Dataset.from_list([{**rows[0], "tokens": [], "ner_tags": []}, *rows], features=rows.features)
+    model.config.thresholds = dict.fromkeys(("PER", "LOC", "ORG", "MISC"), 1.0)
+    found = score_checkpoints({"a": (model, processor)}, rows, with_thresholds=True, cache_dir=str(tmp_path))
+    split, kept = found.answers["a (with its thresholds)"]
+    assert len(kept) == len(split.features) and split.counts(kept)[:, 1].sum() == 0
+
+
+def test_relations_have_no_thresholds(relation_checkpoint, tmp_path, caplog):
+    model, processor = load_checkpoint(relation_checkpoint)
+    model.config.thresholds = {"PER": 0.5}
+    row = {"id": "0", "image_id": "", "tokens": ["Jordan", "met", "Paris"], "relation": "None"}
+    row |= {"head": {"name": "Jordan", "start": 0, "end": 1}, "tail": {"name": "Paris", "start": 2, "end": 3}}
+    row |= {"image": None, "aux_crops": [], "rcnn_crops": []}
+    rows = Dataset.from_list([row], features=re_features(processor.relations))
+    found = score_checkpoints({"r": (model, processor)}, rows, with_thresholds=True, cache_dir=str(tmp_path))
+    assert [*found] == ["r"] and "it is a model for relations" in caplog.text

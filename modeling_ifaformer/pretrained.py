@@ -233,7 +233,9 @@ def load_tower(
             f"{', '.join(lacking[:3])}. Is it another kind of checkpoint? To go on with fresh values in their place, "
             "set allow_missing_weights to true."
         )
-    for names, meaning in ((missing, "freshly initialised"), (unexpected, "not used")):
-        if names:
-            logger.warning(f"{tower} tower from {source}: {meaning}: {', '.join(names)}.")
+    begins = f"The {tower} tower begins with the weights of {source}."
+    if missing:
+        logger.warning(f"{begins} These are not in it, and are freshly initialised: {', '.join(missing)}.")
+    if unexpected:
+        logger.warning(f"{begins} These of them are not used: {', '.join(unexpected)}.")
     return missing, unexpected

@@ -10,6 +10,7 @@ scored in one way, that of the published code: accuracy over all rows; precision
 the negative one.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ifaformer_commands.options.command_line import option, output_path, parse_arguments, user_errors
@@ -53,6 +54,9 @@ def main() -> None:
     )
     if not arguments.checkpoints:
         raise SystemExit("Name the checkpoints, for example --checkpoints runs/demo.")
+    twice = [name for name, number in Counter(arguments.checkpoints).items() if number > 1]
+    if twice:
+        raise SystemExit(f"--checkpoints names {', '.join(twice)} more than once. Name each checkpoint once.")
     if arguments.demo_page and (arguments.dataset, arguments.split, arguments.protocol) != ("demo", "test", "word"):
         raise SystemExit(
             "--demo_page works only with --dataset demo --split test --protocol word, got --dataset "
@@ -61,7 +65,7 @@ def main() -> None:
     output, demo_page_path, errors_path = map(output_path, (arguments.output, arguments.demo_page, arguments.errors))
 
     from modeling_ifaformer.checkpoints.trained import load_checkpoint, task_of
-    from modeling_ifaformer.training.scoring import score_checkpoints
+    from modeling_ifaformer.training.scoring import LEFT_OUT, SHUFFLED, WITH_THRESHOLDS, score_checkpoints
     from processing.data.tasks import check_task, choose_split
     from processing.jobs.atomic_files import write_json, write_text
     from processing.scoring.results_table import differences_table, out_of_reach, results_table
@@ -91,6 +95,15 @@ def main() -> None:
     print(results_table(results))
     for name, result in results.items():
         print(f"{name}: {out_of_reach(result)}.")
+    asked = {
+        SHUFFLED: (arguments.shuffle_pictures, "it looks at no pictures"),
+        LEFT_OUT: (arguments.without_context, "it reads no contexts, or the rows have none"),
+        WITH_THRESHOLDS: (arguments.with_thresholds, "training has chosen no thresholds of entity types for it"),
+    }
+    for name in checkpoints:
+        for way, (is_asked, reason) in asked.items():
+            if is_asked and name + way not in results.answers:
+                print(f"There is no score of {name}{way}: {reason}.")
     differences = results.differences(seed=arguments.seed)
     if differences:
         print(f"\n{differences_table(differences)}")

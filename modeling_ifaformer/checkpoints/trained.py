@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
 )
+from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
 import modeling_ifaformer  # registers the model with the auto classes
 from processing import IFAformerProcessor
@@ -118,11 +119,17 @@ def _explained(name_or_path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = "the folder holds no trained model" if os.path.isdir(name_or_path) else "there is no such folder"
-        if os.path.isfile(os.path.join(name_or_path, "adapter_config.json")):
-            where = "the folder holds an adapter alone; the merged model is in the folder above it"
         reason = " ".join(str(error).split())
-        raise OSError(f"{name_or_path}: {where}, and the Hub does not give it: {reason}") from error
+        lacking = [name for name in (CONFIG_NAME, PROCESSOR_NAME) if not os.path.isfile(Path(name_or_path, name))]
+        if not os.path.isdir(name_or_path):
+            told = f"there is no such folder, and the Hub does not give it: {reason}"
+        elif os.path.isfile(os.path.join(name_or_path, "adapter_config.json")):
+            told = "the folder holds an adapter alone; the merged model is in the folder above it."
+        elif lacking:
+            told = f"the folder holds no trained model, since it has no {' and no '.join(lacking)}."
+        else:
+            told = f"the folder holds no trained model: {reason}"
+        raise OSError(f"{name_or_path}: {told}") from error
     except SafetensorError as error:
         raise ValueError(f"{name_or_path}: the weights in its *.safetensors files are damaged: {error}") from error
     except MemoryError:

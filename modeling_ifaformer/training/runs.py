@@ -204,7 +204,12 @@ def runs_summary(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         scores = scores_by_split(best.results)
         split, last = list(scores.items())[-1]
-        return f"{results_table(scores)}\n{split}: {out_of_reach(last)}."
+        calibration = best.results.get("calibration", {})
+        told = f"{results_table(scores)}\n{split}: {out_of_reach(last)}."
+        if calibration.get("thresholds"):
+            f1 = calibration[split]["thresholded_f1"]
+            told += f"\n{split}: with the thresholds that validation chose (threshold='best'), F1 is {100 * f1:.2f}."
+        return told
     seeds = ", ".join(str(run.arguments.seed) for run in runs)
     return (
         f"{results_table(spread([run.results for run in runs]))}\n"
@@ -228,9 +233,10 @@ def _warn_of_one_order(statistics: Mapping[str, Any], processor: IFAformerProces
     scheme = "the label scheme word and " if processor.label_scheme == "deepke" else ""
     logger.warning(
         f"The {seldom} comes first in {unrelated[0]} of {sum(unrelated)} training pairs without relation, and in "
-        f"{related[0]} of {sum(related)} with one. Of other pairs in which it comes first, the model may say that "
-        f"they are related, whatever the text says. A tagger asks in both directions, so for one train with {scheme}"
-        "swap_probability 0.5. A model for rows in the order of these needs nothing (docs/relations.md)."
+        f"{related[0]} of {sum(related)} with one. A model learns this, and may find a relation in any pair in which "
+        f"the {seldom} comes first, whatever the text says. To find relations between the names of a tagger, which "
+        f"asks in both directions, train with {scheme}swap_probability 0.5. To read rows whose entities stand in the "
+        "same order as here, nothing needs to be done (docs/relations.md)."
     )
 
 

@@ -224,8 +224,6 @@ def score_checkpoints(
         variants[SHUFFLED] = shuffle_pictures(rows, shuffle_seed)
     if without_context and CONTEXT in rows.column_names:
         variants[LEFT_OUT] = rows.remove_columns([CONTEXT])
-    elif without_context:
-        logger.warning("There is no score without contexts beside the others: the rows have no column context.")
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),  # in which nothing is written
         per_device_eval_batch_size=batch_size,
@@ -246,7 +244,9 @@ def score_checkpoints(
             try:
                 # Gold tags may be of types that the model does not know.
                 split = Split(of_variant, processor, labels=processor.relations is not None, cache_dir=cache_dir)
-                thresholds = _thresholds(name, model, processor) if with_thresholds and not variant else {}
+                thresholds = {}
+                if with_thresholds and not variant and processor.relations is None and model.config.thresholds:
+                    thresholds = given_thresholds("best", tag_types(processor.tags), model.config.thresholds)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
             trainer = IFAformerTrainer(
@@ -266,14 +266,3 @@ def score_checkpoints(
             answers[f"{name}{WITH_THRESHOLDS}"] = split, split.above_thresholds(tags, probabilities, thresholds)
     suffixes = {protocol: f" [{protocol}]" if len(protocols) > 1 else "" for protocol in protocols}
     return CheckpointScores(answers, suffixes)
-
-
-def _thresholds(name: str, model: Any, processor: IFAformerProcessor) -> dict[str, float]:
-    """The thresholds of a tagger, checked; none, with a warning, where there are none."""
-    if processor.relations is not None:
-        logger.warning(f"{name} is scored without thresholds only: it is a model for relations, which have none here.")
-        return {}
-    if not model.config.thresholds:
-        logger.warning(f"{name} is scored without thresholds only: its configuration has a threshold for no type.")
-        return {}
-    return given_thresholds("best", tag_types(processor.tags), model.config.thresholds)

@@ -34,12 +34,9 @@ def error_page(analyses: Mapping[str, ErrorAnalysis], rows: Dataset, *, name: st
 
 
 def _of_model(model: str, analysis: ErrorAnalysis, rows: Dataset, split: str) -> str:
-    parts = [
-        f"<h2>{escaped(without_folders(model))}</h2>",
-        table(*counts_lines(analysis)),
-        "<h3>The most frequent confusions</h3>",
-        table(*confusion_lines(analysis)),
-    ]
+    parts = [f"<h2>{escaped(without_folders(model))}</h2>", table(*counts_lines(analysis))]
+    header, confusions = confusion_lines(analysis)
+    parts += ["<h3>The most frequent confusions</h3>", table(header, confusions)] if confusions else []
     for kind in analysis.kinds:
         shown = analysis.examples(kind, MAX_EXAMPLES)
         told = errors_of(kind, analysis, rows)

@@ -72,7 +72,7 @@ def errors_text(name: str, analysis: ErrorAnalysis, rows: Dataset) -> str:
     """
     parts = [f"Errors of {name}:"]
     for header, lines in (counts_lines(analysis), confusion_lines(analysis)):
-        parts.append(text_table([header, *lines]))
+        parts += [text_table([header, *lines])] if lines else []
     for kind in analysis.kinds:
         told = [f"{kind}: {errors_of(kind, analysis, rows)}"]
         for index in analysis.examples(kind, EXAMPLES_IN_TEXT):

@@ -155,7 +155,7 @@ class TestMkgformer:
         )
         layer = "encoder.layer.2.intermediate.fusion_dense"
         assert info["text"] == {"missing_keys": [f"{layer}.bias", f"{layer}.weight"], "unexpected_keys": []}
-        assert f"freshly initialised: {layer}.bias" in caplog.text
+        assert f"are not in it, and are freshly initialised: {layer}.bias" in caplog.text
         assert 0.01 < model.ifaformer.text_model.get_submodule(layer).weight.std() < 0.03
 
     def test_it_learns_relations(self, make_config, make_inputs):

@@ -13,6 +13,12 @@ def test_checkpoints_must_be_named(monkeypatch):
         score.main()
 
 
+def test_a_checkpoint_is_named_once(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", "runs/demo", "runs/other", "runs/demo"])
+    with pytest.raises(SystemExit, match="^--checkpoints names runs/demo more than once"):
+        score.main()
+
+
 @pytest.mark.parametrize("options", [("--dataset", "demo_re"), ("--split", "validation"), ("--protocol", "both")])
 def test_the_page_is_about_the_test_split_of_the_demo(monkeypatch, options):
     flags = ("--checkpoints", "runs/demo", "--demo_page", "index.html")
@@ -28,13 +34,15 @@ def test_the_page_shows_the_figures_that_are_written(checkpoint, run_script, rep
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"thresholds": {"PER": 0.5}}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     checkpoint = folder.name
-    options += ("--shuffle_pictures", "--with_thresholds")
+    options += ("--shuffle_pictures", "--without_context", "--with_thresholds")
     result = run_script("score.py", "--checkpoints", checkpoint, *options, cwd=tmp_path)
     assert result.stdout.splitlines()[-1] == "index.html"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     for way in ("with its thresholds", "pictures shuffled"):
         assert scores[f"{checkpoint} ({way})"]["difference"]["to"] == checkpoint
+    left_out = f"There is no score of {checkpoint} (context left out): it reads no contexts, or the rows have none."
+    assert left_out in result.stdout
     assert "95 % interval" in result.stdout and "difference" not in scores[checkpoint]
     shown = [of for name, of in scores.items() if "thresholds" not in name]
     assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in shown]

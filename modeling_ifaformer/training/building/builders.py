@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
-from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig
 
 from modeling_ifaformer.checkpoints.adapters import check_adaptable, lora_config
@@ -19,6 +18,7 @@ from modeling_ifaformer.modeling_ifaformer import (
 )
 from processing.base_processor import NO_CONTEXT_IN_DEEPKE, SHARED_FIELDS
 from processing.features.tokenizer_training import train_wordpiece
+from processing.inspection.statistics import has_pictures, split_statistics
 from processing.labels import answers_of
 from processing.problems import check_at_least_one
 from processing.processing_ifaformer import IFAformerProcessor
@@ -87,15 +87,25 @@ def _of_ifaformer(
     return given
 
 
-def _check_checkpoints(**checkpoints: str | None) -> None:
-    """Raise an OSError that names the option whose checkpoint is not there."""
+def _check_checkpoints(train_rows: Dataset, **checkpoints: str | None) -> None:
+    """Raise an OSError that names the option whose checkpoint is not there, and says where none is needed."""
     for name, checkpoint in checkpoints.items():
         try:
             if checkpoint is not None:
                 AutoConfig.from_pretrained(checkpoint)
-        except (OSError, HFValidationError) as error:  # The libraries' messages do not say which of the two it is.
+        except (OSError, ValueError) as error:  # The libraries' messages do not say which of the two it is.
             reason = " ".join(str(error).split())
-            message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {reason}"
+            if not os.path.isdir(str(checkpoint)):
+                message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {reason}"
+            elif os.path.isfile(os.path.join(str(checkpoint), "config.json")):
+                message = f"{name} {checkpoint!r} is a folder whose config.json is that of no known model: {reason}"
+            else:
+                message = f"{name} {checkpoint!r} is a folder without a config.json, and so no model."
+            if name == "vision_model" and not has_pictures(split_statistics(train_rows)):
+                message += (
+                    " No training row has a picture: a model that reads texts alone needs no vision tower; set "
+                    "text_attends_vision to false."
+                )
             raise OSError(message) from error
 
 
@@ -154,7 +164,7 @@ def build_processor(
     towers |= {"text_config": text_config, "vision_config": vision_config}
     if system != IFAFORMER:
         if model is None:
-            _check_checkpoints(text_model=text_model, vision_model=vision_model)
+            _check_checkpoints(train_rows, text_model=text_model, vision_model=vision_model)
         options |= {**towers, "system_config": system_config, "word_vectors": word_vectors, "other_rows": other_rows}
         return baseline_processor(train_rows, start, model=model, vocab_size=vocab_size, **options)
     _check_no_baseline(system_config, word_vectors)
@@ -162,7 +172,7 @@ def build_processor(
     options = _of_ifaformer(model, start, options, (*SHARED_FIELDS, *OF_PROCESSOR, *of_both))
     towers = used_towers(system, model, towers, options.pop("text_attends_vision"))
     if model is None:
-        _check_checkpoints(text_model=towers["text_model"], vision_model=towers["vision_model"])
+        _check_checkpoints(train_rows, text_model=towers["text_model"], vision_model=towers["vision_model"])
     else:
         negative = start["negative_relation"]  # It may not be among the relations of these rows.
         if negative == options["negative_relation"] and negative not in answers_of(train_rows).get("relations", ()):

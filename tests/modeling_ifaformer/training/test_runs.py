@@ -62,6 +62,11 @@ def test_scores_are_calibrated_and_saved_with_the_model(train, data, tmp_path):
     model, processor = load_checkpoint(str(tmp_path / "out"))
     assert model.config.calibration_temperature == results["temperature"] != 1
     assert model.config.thresholds == results["thresholds"]
+    told = "test: with the thresholds that validation chose (threshold='best'), F1 is "
+    told += f"{100 * results['test']['thresholded_f1']:.2f}."
+    for thresholds, is_told in (({"PER": 0.5}, True), ({}, False)):
+        run.results["calibration"] = {**results, "thresholds": thresholds}
+        assert (told in runs_summary([run])) == is_told
     # The pipeline has the scores that were calibrated, before and after.
     for when, temperature in (("after", results["temperature"]), ("before", 1.0)):
         model.config.calibration_temperature = temperature

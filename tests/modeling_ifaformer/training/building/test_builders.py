@@ -197,6 +197,14 @@ def test_a_checkpoint_that_is_not_there_is_named(data, checkpoint, tmp_path):
     for missing in (str(tmp_path / "gone"), "somebody/nothing"):
         with pytest.raises(OSError, match=f"vision_model '{missing}' is no folder of a model, and the Hub does not"):
             build_processor(data["train"], text_model=checkpoint, vision_model=missing, **CROPS)
+    with pytest.raises(OSError, match=r"^text_model '.*' is a folder without a config\.json, and so no model\.$"):
+        build_processor(data["train"], text_model=str(tmp_path), vision_model=checkpoint, **CROPS)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OSError, match=r"^text_model '.*' is a folder whose config\.json is that of no known model: "):
+        build_processor(data["train"], text_model=str(tmp_path), vision_model=checkpoint, **CROPS)
+    texts = data["train"].map(lambda row: {"image": None, "aux_crops": [], "rcnn_crops": []})
+    with pytest.raises(OSError, match=r"No training row has a picture: .* set text_attends_vision to false\.$"):
+        build_processor(texts, text_model=checkpoint, vision_model="somebody/nothing", **CROPS)
 
 
 def test_the_published_variant_needs_a_length(data):

@@ -41,6 +41,11 @@ def test_names_of_splits(folder, train, validation, test):
     assert list(found) == ["train", "validation", "test"]
 
 
+def test_an_empty_file_of_a_split_is_not_passed_over(folder):
+    root = folder("train.jsonl", "test.txt", "notes.txt")
+    assert names(root) == {"train": ["train.jsonl"], "test": ["test.txt"]}
+
+
 def test_parts(folder):
     root = folder("data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/x.parquet")
     assert names(root) == {"train": [f"data/train-0000{i}-of-00002.parquet" for i in (0, 1)]}

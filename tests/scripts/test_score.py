@@ -15,7 +15,7 @@ def test_checkpoints_must_be_named(monkeypatch):
 
 def test_a_checkpoint_is_named_once(monkeypatch):
     monkeypatch.setattr("sys.argv", ["score.py", "--checkpoints", "runs/demo", "runs/other", "runs/demo"])
-    with pytest.raises(SystemExit, match="^--checkpoints names runs/demo more than once"):
+    with pytest.raises(SystemExit, match=r"^--checkpoints names runs/demo more than once"):
         score.main()
 
 

@@ -160,13 +160,13 @@ class CheckpointScores(dict[str, dict[str, Any]]):
         found = {}
         for protocol, suffix in self.suffixes.items():
             counts = {name: split.counts(of, protocol) for name, (split, of) in self.answers.items()}
-            first = next(iter(counts))
-            for name in counts:
-                plain = (name.removesuffix(way) for way in WAYS if name.endswith(way))
-                to = next((of for of in plain if of in counts), first)
-                if to != name:
-                    difference = paired_bootstrap(counts[to], counts[name], num_resamples, seed)
-                    found[name + suffix] = {"to": to + suffix, **difference}
+            first, *others = counts
+            model = first  # after which stand the other ways in which it is scored
+            for name in others:
+                to = model if name.endswith(WAYS) else first
+                model = model if name.endswith(WAYS) else name
+                difference = paired_bootstrap(counts[to], counts[name], num_resamples, seed)
+                found[name + suffix] = {"to": to + suffix, **difference}
         return found
 
     def errors(self, train: Dataset | None = None) -> dict[str, ErrorAnalysis]:

@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig
+from transformers.utils import CONFIG_NAME
 
 from modeling_ifaformer.checkpoints.adapters import check_adaptable, lora_config
 from modeling_ifaformer.checkpoints.trained import load_checkpoint, load_processor
@@ -95,12 +97,14 @@ def _check_checkpoints(train_rows: Dataset, **checkpoints: str | None) -> None:
                 AutoConfig.from_pretrained(checkpoint)
         except (OSError, ValueError) as error:  # The libraries' messages do not say which of the two it is.
             reason = " ".join(str(error).split())
-            if not os.path.isdir(str(checkpoint)):
-                message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {reason}"
-            elif os.path.isfile(os.path.join(str(checkpoint), "config.json")):
-                message = f"{name} {checkpoint!r} is a folder whose config.json is that of no known model: {reason}"
+            is_folder = os.path.isdir(str(checkpoint))
+            if is_folder and not os.path.isfile(os.path.join(str(checkpoint), CONFIG_NAME)):
+                message = f"{name} {checkpoint!r} is a folder without a {CONFIG_NAME}, and so no model."
+            elif is_folder or not isinstance(error, OSError | HFValidationError):
+                kind = "folder" if is_folder else "repository"
+                message = f"{name} {checkpoint!r} is a {kind} whose {CONFIG_NAME} is that of no known model: {reason}"
             else:
-                message = f"{name} {checkpoint!r} is a folder without a config.json, and so no model."
+                message = f"{name} {checkpoint!r} is no folder of a model, and the Hub does not give it: {reason}"
             if name == "vision_model" and not has_pictures(split_statistics(train_rows)):
                 message += (
                     " No training row has a picture: a model that reads texts alone needs no vision tower; set "

@@ -166,8 +166,10 @@ def _named_files(folder: str) -> SplitFiles:
     kinds: dict[str, set[tuple[str, str | None, str]]] = {}
     for name in _file_names(folder, (*TEXT_ENDINGS, *BINARY_ENDINGS)):
         stem, ending = os.path.splitext(name)
-        is_empty = os.path.getsize(os.path.join(folder, name)) == 0  # It is told of, and not passed over.
-        if (match := _SPLIT_FILE.fullmatch(stem)) and (is_empty or _is_data(folder, name)):
+        # An empty file is told of, and not passed over.
+        if (match := _SPLIT_FILE.fullmatch(stem)) and (
+            _is_data(folder, name) or not os.path.getsize(os.path.join(folder, name))
+        ):
             split = SPLIT_OF[match[1].lower()]
             found.setdefault(split, []).append(name)
             kinds.setdefault(split, set()).add((match[1], match[2], ending))

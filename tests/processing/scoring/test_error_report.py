@@ -48,6 +48,12 @@ def test_the_text_has_examples_and_says_of_how_many():
     assert "missed: a gold entity that no predicted one is matched with (0 in 0 of 5 tweets)\n" in text
 
 
+def test_without_confusions_there_is_no_table_of_them():
+    rows = Dataset.from_dict({"tokens": [TOKENS]})
+    assert "gold and predicted" in errors_text("runs/mine", analyse_entities([(GOLD, PREDICTED)], [TOKENS]), rows)
+    assert "gold and predicted" not in errors_text("runs/mine", analyse_entities([(GOLD, GOLD)], [TOKENS]), rows)
+
+
 def test_relations_name_head_and_tail():
     rows = {"tokens": ["Jordan", "met", "Paris"], "head": {"name": "Jordan", "start": 0, "end": 1}}
     rows["tail"] = {"name": "Paris", "start": 2, "end": 3}

@@ -333,8 +333,9 @@ def given_thresholds(given: Any, names: Collection[str], best: Mapping[str, floa
     if isinstance(given, str) and given == "best":
         if best is None:
             raise ValueError(
-                "threshold='best' needs the thresholds that train.py chooses, and the configuration of this model has "
-                "none. Give a number, or numbers by entity type."
+                "threshold='best' needs the thresholds that train.py chooses at the end of a training, and the "
+                "configuration of this model has none. Take the folder of a run, not a checkpoint-N folder in it, or "
+                "give a number, or numbers by entity type."
             )
         given = best
     thresholds = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)

@@ -98,7 +98,7 @@ def main() -> None:
     asked = {
         SHUFFLED: (arguments.shuffle_pictures, "it looks at no pictures"),
         LEFT_OUT: (arguments.without_context, "it reads no contexts, or the rows have none"),
-        WITH_THRESHOLDS: (arguments.with_thresholds, "training has chosen no thresholds of entity types for it"),
+        WITH_THRESHOLDS: (arguments.with_thresholds, "training chooses them for entity types, at its end"),
     }
     for name in checkpoints:
         for way, (is_asked, reason) in asked.items():

@@ -8,7 +8,7 @@ from processing.columns import CROP_COLUMNS
 from processing.rendering import escaped
 from processing.rows.local_paths import without_folders
 from processing.scoring.error_analysis import ErrorAnalysis
-from processing.scoring.error_report import answers_lines, confusion_lines, counts_lines, errors_of
+from processing.scoring.error_report import answers_lines, by_protocol, confusion_lines, counts_lines, errors_of
 
 from .html_page import page, table
 from .sample_page import row_html
@@ -28,7 +28,8 @@ def error_page(analyses: Mapping[str, ErrorAnalysis], rows: Dataset, *, name: st
         name, split: of the data set, likewise, and of the rows.
     """
     rows = rows.remove_columns([column for column in CROP_COLUMNS if column in rows.column_names])
-    body = "<p>In the tweets the gold answers are marked. Precision (P), recall (R) and F1 are in percent.</p>"
+    body = "<p>In the tweets the gold answers are marked. Precision (P), recall (R) and F1 are in percent"
+    body += f"{by_protocol(rows)}.</p>"
     body += "".join(_of_model(model, analysis, rows, split) for model, analysis in analyses.items())
     return page(f"Errors on {without_folders(name)} ({split})", body)
 

@@ -65,12 +65,17 @@ def _said(match: Match, row: Mapping[str, Any]) -> str:
     return ", predicted ".join(f"{' '.join(row['tokens'][of.start : of.end])} ({of.label})" for of in answers)
 
 
+def by_protocol(rows: Dataset) -> str:
+    """What follows the word errors: by which protocol entities are compared. There is one way alone for relations."""
+    return "" if "head" in rows.column_names else ", by the protocol word"
+
+
 def errors_text(name: str, analysis: ErrorAnalysis, rows: Dataset) -> str:
     """
     The errors of the model of that name as text: counts, the most frequent confusions, and of each kind a few tweets
     with all their answers.
     """
-    parts = [f"Errors of {name}:"]
+    parts = [f"Errors of {name}{by_protocol(rows)}:"]
     for header, lines in (counts_lines(analysis), confusion_lines(analysis)):
         parts += [text_table([header, *lines])] if lines else []
     for kind in analysis.kinds:

@@ -48,7 +48,8 @@ def test_the_page_shows_the_figures_that_are_written(checkpoint, run_script, rep
     assert re.findall(r"<b>([\d.]+)</b>", page) == [f"{100 * of['f1']:.1f}" for of in shown]
     errors = (tmp_path / "errors.html").read_text(encoding="utf-8")
     for name, of in scores.items():
-        counts = re.search(rf"Errors of {re.escape(name)}:\n\n.*\nall +(.*)", result.stdout)[1].split()
+        headed = rf"Errors of {re.escape(name)}, by the protocol word:\n\n"
+        counts = re.search(rf"{headed}.*\nall +(.*)", result.stdout)[1].split()
         assert counts[0] == str(of["support"]) and counts[4] == f"{100 * of['f1']:.1f}"
         assert f"<td>{'</td><td>'.join(['all', *counts])}</td>" in errors
     assert "training words: every word seen" in errors and "<svg" in errors and str(tmp_path) not in errors

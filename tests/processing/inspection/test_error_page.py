@@ -42,6 +42,7 @@ def test_every_kind_with_its_examples():
         {"/home/me/runs/mine": analysed((GOLD, PREDICTED), rows)}, rows, name="/home/me/own", split="test"
     )
     assert "<h1>Errors on own (test)</h1>" in page and "<h2>mine</h2>" in page and "/home" not in page
+    assert "F1 are in percent, by the protocol word.</p>" in page
     assert re.findall(r"<h3>([^<]*)</h3>", page)[1:] == [kind.capitalize() for kind in ENTITY_ERRORS]
     assert page.count("9 of 9 tweets). 6 of these tweets:</p>") == len(ENTITY_ERRORS) - 1, "none is missed"
     assert "<p>A gold entity that no predicted one is matched with (0 in 0 of 9 tweets).</p>" in page
@@ -73,4 +74,5 @@ def test_relations():
     analysis = analyse_relations([("peer", None), (None, None)], rows[:])
     page = error_page({"mine": analysis}, rows, name="own", split="validation")
     assert page.count("<article") == 1 and "validation, 1" in page
+    assert "F1 are in percent.</p>" in page, "relations are compared in one way"
     assert '<p class="note">missed: peer (Jordan, Paris)</p>' in page

@@ -40,7 +40,7 @@ def test_all_answers_of_a_row_in_words():
 def test_the_text_has_examples_and_says_of_how_many():
     rows = Dataset.from_dict({"tokens": [TOKENS] * 5})
     text = errors_text("runs/mine", analyse_entities([(GOLD, PREDICTED)] * 4 + [(GOLD, GOLD)], rows["tokens"]), rows)
-    assert text.startswith("Errors of runs/mine:\n\n")
+    assert text.startswith("Errors of runs/mine, by the protocol word:\n\n")
     assert "PER, predicted LOC      4\n" in text
     assert "\nspurious: a predicted entity that no gold one is matched with (4 in 4 of 5 tweets)\n" in text
     assert text.count("\n  New York met Jordan \\u202eParis\n") == 3 * EXAMPLES_IN_TEXT and "\u202e" not in text

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 # Arguments that are whole numbers of at least 1.
 COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-# The largest value of each setting of noise, and of the agreement; the least is 0, which is none.
+# The largest value of each setting of noise, of the agreement and of adversarial readings; the least is 0, for none.
 LIMITS = {
     "mask_probability": 1,
     "modality_dropout": 1,
     "context_dropout": 1,
     "swap_probability": 0.5,  # with more, the order of two entities would be told the other way round
     "agreement": math.inf,
+    "adversarial_epsilon": math.inf,
 }
 # Arguments that are not below 0, or None.
 RATES = ("learning_rate", *(f"{part}_learning_rate" for part in ("text", "vision", "head", "fusion", "adapter")))
@@ -36,16 +37,20 @@ class IFAformerTrainingArguments(TrainingArguments):
     """
     Training arguments for IFAformer.
 
-    They are the library's, with a learning rate for each part of the model, with noise in the training batches, and
-    with the agreement of two readings. By default the epoch with the best F1 on the validation split is kept.
+    They are the library's, with a learning rate for each part of the model, with noise in the training batches, with
+    the agreement of two readings, and with adversarial readings. By default the epoch with the best F1 on the
+    validation split is kept.
 
     With an `agreement` above 0, the first half of each batch is read twice, with other dropout each time, and so many
-    times the difference of the two answers is added to the loss. A step then takes 1.5 times as long.
+    times the difference of the two answers is added to the loss. A step then takes 1.5 times as long. With an
+    `adversarial_epsilon` above 0, each batch is learned once more, with other noise and with word embeddings that are
+    moved by this length. The gradients of both are added before they are clipped, and the loss that is told is that of
+    the first. A step takes twice as long, and with an `agreement` three times.
 
     Raises:
         ValueError: as `TrainingArguments`, for a batch without rows, for a learning rate, a number of epochs, a
-            probability or an `agreement` that cannot be, and for an unknown integration in `report_to` or one that is
-            not installed.
+            probability, an `agreement` or an `adversarial_epsilon` that cannot be, and for an unknown integration in
+            `report_to` or one that is not installed.
     """
 
     output_dir: str = field(
@@ -104,6 +109,13 @@ class IFAformerTrainingArguments(TrainingArguments):
         metadata={
             "help": "Read half of the tweets twice, and add the difference of the answers to the loss with this "
             "weight (R-Drop)."
+        },
+    )
+    adversarial_epsilon: float = field(
+        default=0.0,
+        metadata={
+            "help": "Learn each batch once more, with the embeddings of its words moved by this length, over all of "
+            "them, in the direction in which the loss grows fastest (FGM)."
         },
     )
     resume_from_checkpoint: str | None = field(

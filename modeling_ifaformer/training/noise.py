@@ -1,12 +1,14 @@
 """
-Noise in the batches of a training, and the agreement of two readings of the same tweets with other noise. The settings
-are those of [`IFAformerTrainingArguments`].
+Noise in the batches of a training, the agreement of two readings of the same tweets with other noise, and adversarial
+noise in the word embeddings. The settings are those of [`IFAformerTrainingArguments`].
 
-All of it is drawn with torch's generator, in step with dropout, rather than where rows are read: a run that is resumed
-then draws what an uninterrupted one draws.
+What is random in it is drawn with torch's generator, in step with dropout, rather than where rows are read: a run that
+is resumed then draws what an uninterrupted one draws.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -125,3 +127,24 @@ def disagreement(logits: torch.Tensor, crf_mask: torch.Tensor | None, crf: Any) 
     if is_word is not None:
         apart = apart.masked_fill(~is_word, 0.0)
     return apart.sum() / (2 * number)
+
+
+@contextmanager
+def moved_along_gradient(weight: torch.nn.Parameter, epsilon: float) -> Iterator[None]:
+    """
+    Within it, word embeddings are moved by the length `epsilon`, the Euclidean norm over all of them, in the direction
+    of the gradient that they have when it begins, in which the loss grows fastest: the fast gradient method (FGM;
+    Miyato et al., 2017; [arXiv 1605.07725](https://arxiv.org/abs/1605.07725)), here with one direction for a whole
+    batch. Afterwards they are as before. A gradient that is zero or no number, as in float16, moves nothing.
+    """
+    assert weight.grad is not None
+    kept = weight.detach().clone()
+    length = torch.linalg.vector_norm(weight.grad, dtype=torch.float32).item()
+    if 0 < length < math.inf:  # which is false for a length that is no number
+        with torch.no_grad():
+            weight.add_(weight.grad, alpha=epsilon / length)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)

@@ -210,7 +210,7 @@ FREE += ("logging_", "trackio_", "dataloader_num", "dataloader_p", "dataloader_m
 
 
 # Settings that runs had not from the beginning, without which nothing is done.
-OURS = {"agreement", "lora", "context_dropout", "swap_probability"}
+OURS = {"agreement", "adversarial_epsilon", "lora", "context_dropout", "swap_probability"}
 
 
 def run_settings(arguments: TrainingArguments, config: PreTrainedConfig, others: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def train_runs(
             except torch.OutOfMemoryError as error:
                 raise MemoryError(
                     f"The memory of the device does not suffice: {error} Halve per_device_train_batch_size and double "
-                    "gradient_accumulation_steps, which trains the same. If it happened in scoring, halve "
+                    "gradient_accumulation_steps, which trains nearly the same. If it happened in scoring, halve "
                     f"per_device_eval_batch_size. If there is a checkpoint: {GO_ON}"
                 ) from error
             del trainer, model  # before the next ones are made

@@ -23,7 +23,7 @@ from processing.processing_ifaformer import IFAformerProcessor
 
 from .arguments import check_arguments, noise_of
 from .metrics import feature_metrics
-from .noise import disagreement, first_half_twice, with_noise
+from .noise import disagreement, first_half_twice, moved_along_gradient, with_noise
 from .run_folder import GO_ON, checkpoints, is_whole, last_complete_checkpoint
 
 
@@ -58,17 +58,18 @@ class IFAformerTrainer(Trainer):
 
     It does more than `Trainer`: pixels stay uint8 until they are on the device; evaluation gathers answers (tag or
     relation ids) in place of logits, and computes precision, recall and F1 of them; each tower, the fusion between
-    them and the head can have a learning rate of its own; batches have noise, and two readings of a tweet can be made
-    to agree; a loss or weights that are no numbers end the training before a checkpoint is written of them.
+    them and the head can have a learning rate of its own; batches have noise, two readings of a tweet can be made to
+    agree, and adversarial readings can be learnt too; a loss or weights that are no numbers end the training before a
+    checkpoint is written of them.
 
     Args:
         processing_class: the processor of the model. Its collator makes the batches.
-        *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates, the noise and the
-            `agreement` of [`IFAformerTrainingArguments`] are used where they are given.
+        *args, **kwargs: as for `Trainer`. Plain `TrainingArguments` will do; the learning rates, the noise, the
+            `agreement` and the `adversarial_epsilon` of [`IFAformerTrainingArguments`] are used where they are given.
 
     Raises:
-        ValueError: for arguments that do not suit the processor, see [`check_arguments`], and for an `agreement` with
-            FSDP or DeepSpeed.
+        ValueError: for arguments that do not suit the processor, see [`check_arguments`], for an `agreement` or an
+            `adversarial_epsilon` with FSDP or DeepSpeed, and for the latter where not all word embeddings are trained.
         FloatingPointError: out of `train`, for a loss or weights that are no numbers.
         OSError: out of `train`, for a checkpoint that cannot be written, and where the disk has damaged all of them.
             In place of a damaged best one, the next best is kept, and a warning says so.
@@ -83,11 +84,14 @@ class IFAformerTrainer(Trainer):
         }
         super().__init__(*args, **{**ours, **kwargs})
         check_arguments(self.args, processing_class)
-        if self._agreement > 0 and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        whole = {"agreement": self._agreement, "adversarial_epsilon": self._adversarial_epsilon}
+        given = {name: value for name, value in whole.items() if value > 0}
+        if given and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            told = " and ".join(f"{name} ({value:g})" for name, value in given.items())
             raise ValueError(
-                "agreement works only where each process holds the whole model: its CRF is asked once more. Set it to "
-                "0 with FSDP and DeepSpeed."
+                f"With FSDP and DeepSpeed no process holds the whole model, and {told} cannot be used. Set it to 0."
             )
+        self._check_words()
         context_dropout = noise_of(self.args, "context_dropout")
         if context_dropout > 0 and not getattr(processing_class, "max_context_length", None):
             logger.warning("context_dropout has no effect, since the processor has no max_context_length.")
@@ -106,6 +110,25 @@ class IFAformerTrainer(Trainer):
     def _agreement(self) -> float:
         return noise_of(self.args, "agreement")
 
+    @property
+    def _adversarial_epsilon(self) -> float:
+        return noise_of(self.args, "adversarial_epsilon")
+
+    def _word_embeddings(self) -> torch.nn.Parameter:
+        model: Any = self.model
+        return model.get_input_embeddings().weight
+
+    def _check_words(self) -> None:
+        """Raise ValueError for an `adversarial_epsilon` where not all word embeddings are trained."""
+        words = self._word_embeddings() if self._adversarial_epsilon > 0 else None
+        # With adapters, the embeddings of entity markers are trained alone, and the weight is computed of them.
+        if words is not None and not (words.is_leaf and words.requires_grad):
+            raise ValueError(
+                f"adversarial_epsilon is {self._adversarial_epsilon:g}, and moves the embeddings of all words along "
+                "their gradient, but not all of them are trained in this model, as with adapters (lora). Set it to 0, "
+                "or leave the adapters out."
+            )
+
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns: Any = self._signature_columns
@@ -120,6 +143,20 @@ class IFAformerTrainer(Trainer):
             if self._agreement > 0:
                 inputs = first_half_twice(inputs)
         return inputs
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self._adversarial_epsilon == 0:
+            return super().training_step(model, inputs, *args, **kwargs)
+        words = self._word_embeddings()
+        # The direction is that of this batch in this process, without those before it that are accumulated.
+        earlier, words.grad = words.grad, None
+        with self.accelerator.no_sync(model):
+            loss = super().training_step(model, inputs, *args, **kwargs)
+        with moved_along_gradient(words, self._adversarial_epsilon):
+            if earlier is not None and words.grad is not None:
+                words.grad.add_(earlier)
+            super().training_step(model, inputs, *args, **kwargs)
+        return loss
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]
         if not (self._agreement > 0 and self.model.training):
@@ -137,6 +174,7 @@ class IFAformerTrainer(Trainer):
         return loader
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        self._check_words()  # of a trial, whose arguments came after the Trainer was made
         if self.optimizer is None:
             optimized: Any = self.model if model is None else model
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, optimized)

@@ -473,11 +473,12 @@ def test_what_is_read_of_contexts():
     run = results()
     run["arguments"]["model"]["max_context_length"] = 63
     run["arguments"]["training"]["context_dropout"] = 0.31
-    run["arguments"]["training"]["agreement"] = 0.7
+    run["arguments"]["training"] |= {"agreement": 0.7, "adversarial_epsilon": 0.4}
     card = model_card(ModelFacts(run, config())).text
     assert "\n- reads also: at most 63 tokens of a context of the text" in card
     assert "\n- chance that a tweet is learned without its context: 0.31\n" in card
     assert "\n- weight of the agreement of two readings (R-Drop): 0.7\n" in card
+    assert "\n- length by which word embeddings are moved for an adversarial reading (FGM): 0.4\n" in card
 
 
 def test_every_data_set_has_its_words():

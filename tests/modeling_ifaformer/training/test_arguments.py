@@ -16,6 +16,7 @@ from modeling_ifaformer.training.arguments import check_arguments
         ("agreement", -1.0, r"agreement must be 0 or more, got -1\."),
         ("agreement", float("nan"), "agreement must be 0 or more, got nan"),
         ("agreement", float("inf"), "agreement must be 0 or more, got inf"),
+        ("adversarial_epsilon", -0.5, r"adversarial_epsilon must be 0 or more, got -0\.5\."),
         ("agreement", "much", "agreement must be 0 or more, got 'much'"),
         ("per_device_train_batch_size", 0, "per_device_train_batch_size must be at least 1, got 0"),
         ("learning_rate", -1e-4, r"learning_rate must be 0 or more, got -0\.0001\."),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from peft import get_peft_model
@@ -12,9 +14,13 @@ from modeling_ifaformer.training.noise import (
     drop_modalities,
     first_half_twice,
     mask_tokens,
+    moved_along_gradient,
     swap_unrelated,
 )
 from processing.features import prepare_features
+
+
+WORDS = "ifaformer.text_model.embeddings.word_embeddings.weight"
 
 
 class TestMaskTokens:
@@ -270,7 +276,8 @@ class TestAgreement:
         trained = {name: of for name, of in adapted.named_parameters() if ".crf." in name and of.requires_grad}
         assert trained and all(not torch.equal(of, before[name]) for name, of in trained.items())
 
-    def test_a_sharded_crf_cannot_be_asked_again(self, features, processor, new_model, make_arguments, monkeypatch):
+    @pytest.mark.parametrize("name", ["agreement", "adversarial_epsilon"])
+    def test_a_sharded_model_has_neither(self, name, features, processor, new_model, make_arguments, monkeypatch):
         create = Trainer.create_accelerator_and_postprocess
 
         def with_fsdp(self):
@@ -278,10 +285,109 @@ class TestAgreement:
             self.is_fsdp_enabled = True
 
         monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", with_fsdp)
-        with pytest.raises(ValueError, match="agreement works only where each process holds the whole model"):
+        with pytest.raises(ValueError, match=rf"no process holds the whole model, and {name} \(1\) cannot be used"):
             IFAformerTrainer(
                 model=new_model(),
-                args=make_arguments(max_steps=1, agreement=1.0),
+                args=make_arguments(max_steps=1, **{name: 1.0}),
                 train_dataset=features["train"],
                 processing_class=processor,
             )
+
+
+class TestAdversarialReading:
+    def test_the_move_is_along_the_gradient_and_taken_back(self):
+        weight = torch.nn.Parameter(torch.randn(5, 3))
+        weight.grad, before = torch.randn(5, 3), weight.detach().clone()
+        grad = weight.grad.clone()
+        with moved_along_gradient(weight, 0.5):
+            moved = weight.detach() - before
+            torch.testing.assert_close(moved, 0.5 * grad / grad.norm())
+        assert torch.equal(weight, before) and torch.equal(weight.grad, grad)
+        with pytest.raises(KeyError), moved_along_gradient(weight, 0.5):
+            raise KeyError
+        assert torch.equal(weight, before), "a reading that fails leaves the weights as they were"
+
+    @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+    def test_a_gradient_without_a_direction_moves_nothing(self, value):
+        weight = torch.nn.Parameter(torch.randn(5, 3))
+        weight.grad, before = torch.full((5, 3), value), weight.detach().clone()
+        with moved_along_gradient(weight, 0.5):
+            assert torch.equal(weight, before)
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_both_readings_are_learnt(self, number, features, processor, new_model, make_arguments, monkeypatch):
+        """A step's gradient is the sum of those at the weights and at the moved ones, also of accumulated batches."""
+        model = new_model()
+        for part in model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+        words = model.get_input_embeddings().weight
+        trainer = IFAformerTrainer(
+            model=model,
+            args=make_arguments(adversarial_epsilon=0.5),
+            train_dataset=features["train"],
+            processing_class=processor,
+        )
+        batches = [trainer.data_collator([features["train"][row] for row in range(at, at + 4)]) for at in (0, 4)]
+        read, compute_loss = [], trainer.compute_loss
+
+        def watched(model, inputs, *args, **kwargs):
+            read.append((words.detach().clone(), compute_loss(model, inputs, *args, **kwargs)))
+            return read[-1][1]
+
+        def gradients():
+            return {name: of.grad.clone() for name, of in model.named_parameters() if of.grad is not None}
+
+        monkeypatch.setattr(trainer, "compute_loss", watched)
+        trainer.create_optimizer()
+        trainer.current_gradient_accumulation_steps = 1
+        before = words.detach().clone()
+        told = [trainer.training_step(model, batch) for batch in batches[:number]]
+        total = gradients()
+        assert torch.equal(words, before) and len(read) == 2 * number
+        assert told == [loss for _, loss in read[::2]], "that of the tweets as they are"
+        expected = {name: torch.zeros_like(of) for name, of in total.items()}
+        for batch, (first, of_first), (second, of_second) in zip(batches, read[::2], read[1::2], strict=False):
+            assert torch.equal(first, before) and of_second > of_first
+            for weight in (first, second):
+                model.zero_grad()
+                words.data.copy_(weight)
+                compute_loss(model, trainer._prepare_inputs(batch)).backward()
+                for name, of in gradients().items():
+                    expected[name] += of
+                if weight is first:
+                    torch.testing.assert_close(second - first, 0.5 * words.grad / words.grad.norm())
+        assert expected[WORDS].abs().sum() > 0
+        torch.testing.assert_close(total, expected)
+
+    def test_a_training_goes_on_as_if_it_had_not_stopped(self, features, processor, new_model, make_arguments):
+        def trained(folder, steps, resume=None):
+            set_seed(0)
+            noise = {"agreement": 1.0, "mask_probability": 0.3, "adversarial_epsilon": 0.5}
+            trainer = IFAformerTrainer(
+                model=new_model(),
+                args=make_arguments(folder, max_steps=steps, lr_scheduler_type="constant", **noise),
+                train_dataset=features["train"],
+                processing_class=processor,
+            )
+            trainer.train(resume_from_checkpoint=resume and str(resume))
+            return trainer.model.state_dict()
+
+        whole, plain = trained("whole", 6), new_model().state_dict()
+        assert not torch.equal(whole[WORDS], plain[WORDS])
+        trained("parts", 3)
+        resumed = trained("parts", 6, Path(make_arguments("parts").output_dir, "checkpoint-3"))
+        assert all(torch.equal(of, whole[name]) for name, of in resumed.items())
+
+    @pytest.mark.parametrize("of_relations", [False, True])
+    def test_words_that_are_not_trained(self, of_relations, relations, towers, processor, make_arguments):
+        if of_relations:  # whose markers are trained
+            processor = build_processor(relations, **towers, aux_crop_size=8, rcnn_crop_size=8)
+        model = build_model(processor, **towers)
+        options = {"model": get_peft_model(model, lora_config(model, processor)), "processing_class": processor}
+        with pytest.raises(ValueError, match=r"is 0\.5, and moves .* but not all of them are trained"):
+            IFAformerTrainer(args=make_arguments(adversarial_epsilon=0.5), **options)
+        trainer = IFAformerTrainer(args=make_arguments(), **options)
+        trainer.args.adversarial_epsilon = 0.5  # as a search gives it
+        with pytest.raises(ValueError, match="not all of them are trained"):
+            trainer.create_optimizer()

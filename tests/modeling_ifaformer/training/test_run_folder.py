@@ -139,11 +139,12 @@ def test_a_run_from_before_an_option_goes_on_without_it_alone(tmp_path):
     (tmp_path / SETTINGS).write_text(json.dumps({"seed": 1}))
     for without in (
         {},
-        {"agreement": 0.0, "lora": None, "context_dropout": 0.0, "swap_probability": 0.0},
+        {"agreement": 0.0, "adversarial_epsilon": 0.0, "lora": None, "context_dropout": 0.0, "swap_probability": 0.0},
         {"of_a_newer_library": 7},
     ):
         check_settings(tmp_path, {"seed": 1, **without}, ())
-    for name, value in (("agreement", 1.0), ("lora", {"r": 8}), ("context_dropout", 0.3), ("swap_probability", 0.5)):
+    values = {"agreement": 1.0, "adversarial_epsilon": 0.5, "lora": {"r": 8}, "context_dropout": 0.3}
+    for name, value in {**values, "swap_probability": 0.5}.items():
         with pytest.raises(ValueError, match=rf"begun with other settings \({name}: "):
             check_settings(tmp_path, {"seed": 1, name: value}, ())
     (tmp_path / SETTINGS).write_text(json.dumps({"seed": 1, "agreement": 1.0}))

@@ -66,7 +66,7 @@ def _said(match: Match, row: Mapping[str, Any]) -> str:
 
 
 def by_protocol(rows: Dataset) -> str:
-    """What follows the word errors: by which protocol entities are compared. There is one way alone for relations."""
+    """The words that say by which protocol entities are compared; none for relations, for which there is one way."""
     return "" if "head" in rows.column_names else ", by the protocol word"
 
 

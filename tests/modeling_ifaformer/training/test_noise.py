@@ -276,23 +276,6 @@ class TestAgreement:
         trained = {name: of for name, of in adapted.named_parameters() if ".crf." in name and of.requires_grad}
         assert trained and all(not torch.equal(of, before[name]) for name, of in trained.items())
 
-    @pytest.mark.parametrize("name", ["agreement", "adversarial_epsilon"])
-    def test_a_sharded_model_has_neither(self, name, features, processor, new_model, make_arguments, monkeypatch):
-        create = Trainer.create_accelerator_and_postprocess
-
-        def with_fsdp(self):
-            create(self)
-            self.is_fsdp_enabled = True
-
-        monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", with_fsdp)
-        with pytest.raises(ValueError, match=rf"no process holds the whole model, and {name} \(1\) cannot be used"):
-            IFAformerTrainer(
-                model=new_model(),
-                args=make_arguments(max_steps=1, **{name: 1.0}),
-                train_dataset=features["train"],
-                processing_class=processor,
-            )
-
 
 class TestAdversarialReading:
     def test_the_move_is_along_the_gradient_and_taken_back(self):
@@ -328,7 +311,10 @@ class TestAdversarialReading:
             train_dataset=features["train"],
             processing_class=processor,
         )
-        batches = [trainer.data_collator([features["train"][row] for row in range(at, at + 4)]) for at in (0, 4)]
+        batches = [
+            trainer.data_collator([features["train"][row] for row in range(4 * at, 4 * at + 4)])
+            for at in range(number)
+        ]
         read, compute_loss = [], trainer.compute_loss
 
         def watched(model, inputs, *args, **kwargs):
@@ -342,12 +328,12 @@ class TestAdversarialReading:
         trainer.create_optimizer()
         trainer.current_gradient_accumulation_steps = 1
         before = words.detach().clone()
-        told = [trainer.training_step(model, batch) for batch in batches[:number]]
+        told = [trainer.training_step(model, batch) for batch in batches]
         total = gradients()
         assert torch.equal(words, before) and len(read) == 2 * number
         assert told == [loss for _, loss in read[::2]], "that of the tweets as they are"
         expected = {name: torch.zeros_like(of) for name, of in total.items()}
-        for batch, (first, of_first), (second, of_second) in zip(batches, read[::2], read[1::2], strict=False):
+        for batch, (first, of_first), (second, of_second) in zip(batches, read[::2], read[1::2], strict=True):
             assert torch.equal(first, before) and of_second > of_first
             for weight in (first, second):
                 model.zero_grad()
@@ -391,3 +377,21 @@ class TestAdversarialReading:
         trainer.args.adversarial_epsilon = 0.5  # as a search gives it
         with pytest.raises(ValueError, match="not all of them are trained"):
             trainer.create_optimizer()
+
+
+@pytest.mark.parametrize("name", ["agreement", "adversarial_epsilon"])
+def test_a_sharded_model_has_neither(name, features, processor, new_model, make_arguments, monkeypatch):
+    create = Trainer.create_accelerator_and_postprocess
+
+    def with_fsdp(self):
+        create(self)
+        self.is_fsdp_enabled = True
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", with_fsdp)
+    with pytest.raises(ValueError, match=rf"no process holds the whole model, and {name} \(1\) cannot be used"):
+        IFAformerTrainer(
+            model=new_model(),
+            args=make_arguments(max_steps=1, **{name: 1.0}),
+            train_dataset=features["train"],
+            processing_class=processor,
+        )

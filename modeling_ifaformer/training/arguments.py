@@ -72,8 +72,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     fusion_learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "The learning rate of the layers between the towers, which only baselines have. By default it is "
-            "that of the text tower."
+            "help": "The learning rate of the layers between the towers, which baselines have, and IFAformer where "
+            "its towers differ in width. By default it is that of the text tower."
         },
     )
     adapter_learning_rate: float = field(
@@ -100,8 +100,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     swap_probability: float = field(
         default=0.0,
         metadata={
-            "help": "The probability with which head and tail change places in a training pair without relation. For "
-            "a model that a tagger asks in both directions it is 0.5."
+            "help": "The probability with which head and tail change places in a training pair without relation, at "
+            "most 0.5. Give 0.5 where the model is to find the relations between the entities of a tagger."
         },
     )
     agreement: float = field(
@@ -114,8 +114,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     adversarial_epsilon: float = field(
         default=0.0,
         metadata={
-            "help": "Learn each batch once more, with the embeddings of its words moved by this length, over all of "
-            "them, in the direction in which the loss grows fastest (FGM)."
+            "help": "Learn each batch a second time, with word embeddings that are changed in the direction in which "
+            "the loss grows fastest; this is the Euclidean length of the change of all of them together (FGM)."
         },
     )
     resume_from_checkpoint: str | None = field(

@@ -399,7 +399,7 @@ class ProposalOptions:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
         check_at_least_one(max_aux_crops=self.max_aux_crops, max_rcnn_crops=self.max_rcnn_crops)
-        if self.phrases is not None and not any(phrase.strip(" .") for phrase in self.phrases):
+        if self.phrases is not None and not any(map(plain_phrase, self.phrases)):
             raise ValueError(f"phrases must name at least one, got {self.phrases}.")
 
     @property

@@ -64,6 +64,8 @@ def read_boxes(text: str) -> Any:
             "A box is [xmin, ymin, xmax, ymax], or has that as `box`, with a text as `label`, a `score`, and of "
             "several pictures the number of one as `image`."
         )
+    for box in (box for of_column in columns for box in of_column if isinstance(box, dict) and "image" in box):
+        box["image"] = int(box["image"])  # the number of a picture, not a float
     return boxes
 
 
@@ -74,8 +76,6 @@ def _is_box(value: Any) -> bool:
     has_label = label is None or (isinstance(label, str) and len(label) <= MAX_LABEL)
     image = value.get("image", 0.0)  # of several pictures the number of one; JSON's numbers are read as floats
     has_image = _is_number(image) and image >= 0 and image == int(image)
-    if has_image and "image" in value:
-        value["image"] = int(image)
     is_known = value.keys() <= {"box", "label", "score", "image"} and isinstance(value.get("box"), list)
     return is_known and has_image and has_label and (score is None or _is_number(score)) and _is_box(value["box"])
 

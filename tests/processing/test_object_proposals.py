@@ -143,7 +143,7 @@ def test_a_detector_as_an_object(options, tiny_detector, counted_loads):
         ({"aux_threshold": 1.5}, "^aux_threshold must be from 0 to 1, got 1.5"),
         ({"iou_threshold": -1}, "^iou_threshold must be from 0 to 1"),
         ({"max_rcnn_crops": 0}, "^max_rcnn_crops must be at least 1, got 0"),
-        ({"phrases": [" ."]}, "^phrases must name at least one"),
+        ({"phrases": [" .", "\t"]}, "^phrases must name at least one"),
     ],
 )
 def test_options_out_of_range(changes, message):

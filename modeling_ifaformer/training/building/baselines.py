@@ -40,7 +40,9 @@ _SHARED = {field.name for field in dataclasses.fields(TaggerConfig)} - {"image_s
 SYSTEM_FIELDS = tuple(
     field.name for field in dataclasses.fields(BaselineConfig) if field.name not in {*_SHARED, "system", "vocab_size"}
 )
-OF_IFAFORMER = ("attention_variant", "vision_attends_text", "entity_markers", "negative_relation")
+OF_IFAFORMER = (
+    *("attention_variant", "vision_attends_text", "layer_map", "text_window", "entity_markers", "negative_relation"),
+)
 VISUAL_BERT_TOKENIZER = "google-bert/bert-base-uncased"
 
 
@@ -64,7 +66,8 @@ def _of_baseline(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[s
     given = given_options(start, options)
     for name in (*OF_IFAFORMER, "text_attends_vision"):
         if given.pop(name) != start[name]:
-            raise ValueError(f"{name} is an option of IFAformer, and the system is {start['system']}.")
+            elsewhere = " Give it in system_config." if name in SYSTEM_FIELDS else ""
+            raise ValueError(f"{name} is an option of IFAformer, and the system is {start['system']}.{elsewhere}")
     given["system_config"] = {**start["system_config"], **given["system_config"]}
     unknown = sorted(given["system_config"].keys() - {*SYSTEM_FIELDS})
     if unknown:
@@ -112,8 +115,8 @@ def baseline_processor(
         tokenizer = train_wordpiece(words_of(train_rows, options.get("max_context_length")), vocab_size)
     elif model is None:
         tokenizer = _visual_bert_tokenizer(towers["text_model"])
-    if model is None and (towers["vision_model"] is None or config.vision_config.model_type == "resnet"):
-        is_resnet = config.vision_config is not None and config.vision_config.model_type == "resnet"
+    is_resnet = config.vision_config is not None and config.vision_config.model_type == "resnet"
+    if model is None and (towers["vision_model"] is None or is_resnet):
         image_processor = square_image_processor(config.image_size, is_resnet)
     for kind in ("aux", "rcnn"):
         options[f"{kind}_crop_size"] = options[f"{kind}_crop_size"] or config.image_size

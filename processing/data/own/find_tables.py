@@ -9,13 +9,16 @@ import datasets
 from datasets.data_files import SPLIT_KEYWORDS
 
 from processing.jobs.digests import digest, files_digest
+from processing.rows.picture_files import PICTURE_ENDINGS
 
 from .conll_tables import is_conll
 from .tables import BINARY_ENDINGS, TEXT_ENDINGS, ending_of
 
 
 # Names of columns, the line of CoNLL that names a picture, and endings of pictures in columns of any name.
-_PICTURES = re.compile(rb"image|_crops|IMGID|\.(?:jpe?g|png|gif|webp|bmp)", re.IGNORECASE)
+_PICTURES = re.compile(
+    "|".join(("image", "_crops", "IMGID", *map(re.escape, PICTURE_ENDINGS))).encode(), re.IGNORECASE
+)
 
 # The split of each of the names that `datasets` knows for it: "dev" is the validation split.
 SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}

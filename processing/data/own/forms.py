@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from processing.context import CONTEXT
 from processing.problems import Problem, ProblemError
+from processing.rows.picture_files import PICTURE_ENDINGS
 from processing.tokenizing import CUT_OFF
 
 from .spans import SPAN_KEYS
@@ -39,7 +40,7 @@ FORM_COLUMNS = ("label", "labels", "tags", "tokenized_text", "ner")
 _ANSWERS = ("spans", "entities", "ner_tags", "relation")
 # What Prodigy has besides where a person answered another question than for entities.
 _OTHER_ANSWERS = ("label", "labels", "options", "accept")
-_PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp)(?:\?.*)?", re.IGNORECASE)
+_PICTURE = re.compile(rf".+(?:{'|'.join(map(re.escape, PICTURE_ENDINGS))})(?:\?.*)?", re.IGNORECASE)
 _TEXT_NAME = re.compile(r"text|tweet|sentence|content|body|caption|message", re.IGNORECASE)
 _SPAN_KEYS = {"start_offset": "start", "end_offset": "end", "entity_group": "label", "labels": "label"}
 

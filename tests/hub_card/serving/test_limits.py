@@ -30,8 +30,11 @@ def test_boxes_of_every_form_are_taken(boxes):
 
 
 def test_a_box_of_a_certain_picture():
-    (box,) = limits.read_boxes('[{"box": [1, 2, 3, 4], "image": 1}]')
-    assert box["image"] == 1 and type(box["image"]) is int, "the number of a picture, not a float"
+    text = '{"box": [1, 2, 3, 4], "image": 1}'
+    (of_list,), alone = limits.read_boxes(f"[{text}]"), limits.read_boxes(text)
+    (of_column,), of_other = limits.read_boxes(f'{{"aux_crops": [{text}], "rcnn_crops": {text}}}').values()
+    for box in (of_list, alone, of_column, of_other):
+        assert box["image"] == 1 and type(box["image"]) is int, "the number of a picture, not a float"
     for image in ("-1", "0.5", '"1"', "true", "1e400"):
         with pytest.raises(limits.Refused):
             limits.read_boxes(f'[{{"box": [1, 2, 3, 4], "image": {image}}}]')

@@ -189,6 +189,20 @@ def test_what_cannot_be(options, message, data):
         build_processor(data["train"], **{**options_of("umt"), **options})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_map": [None, 0]}, r"layer_map is an option of IFAformer, and the system is umt\.$"),
+        ({"text_window": 16}, r"system is umt\. Give it in system_config"),
+        ({"vision_attends_text": False}, "vision_attends_text is an option of IFAformer"),
+    ],
+)
+def test_options_of_a_model_that_a_baseline_does_not_have(options, message, data):
+    processor = build_processor(data["train"], **options_of("umt"))
+    with pytest.raises(ValueError, match=message):
+        build_model(processor, **options_of("umt"), **options)
+
+
 def test_a_tower_that_learns_nothing_is_told_of(data, caplog):
     build(data, "umt")
     assert "stays as it is" not in caplog.text

@@ -3,8 +3,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from processing.data.own.find_tables import find_tables
+from processing.data.own.find_tables import find_tables, source_digest
 from processing.data.own.tables import read_table
+from processing.rows.picture_files import PICTURE_ENDINGS
 
 
 @pytest.fixture
@@ -151,3 +152,13 @@ def test_sub_folders_of_parquet(tmp_path):
         (tmp_path / name).mkdir()
         pq.write_table(pa.table({"text": [name]}), tmp_path / name / "0.parquet")
     assert names(tmp_path) == {"train": ["train/0.parquet"], "test": ["test/0.parquet"]}
+
+
+@pytest.mark.parametrize("ending", PICTURE_ENDINGS)
+def test_a_picture_that_is_added_changes_the_digest(folder, ending):
+    root = folder("train.csv")
+    (root / "train.csv").write_text(f"text,photo\nOslo,1{ending}\n")
+    before = source_digest(find_tables(root), str(root), str(root / "cache"))
+    assert source_digest(find_tables(root), str(root), str(root / "cache")) == before
+    (root / f"1{ending}").touch()
+    assert source_digest(find_tables(root), str(root), str(root / "cache")) != before

@@ -6,6 +6,7 @@ import pytest
 
 from processing.data.own.forms import FORMS, REJECTED, in_our_columns, is_predicted, rejection
 from processing.problems import ProblemError
+from processing.rows.picture_files import PICTURE_ENDINGS
 from processing.tokenizing import CUT_OFF
 
 
@@ -160,6 +161,7 @@ class TestLabelStudio:
             ("/data/local-files/?d=my%20photos/1.jpg", "my photos/1.jpg"),
             ("/data/upload/3/ab-1.jpg", "upload/3/ab-1.jpg"),
             ("https://example.org/data/1.jpg", "https://example.org/data/1.jpg"),
+            *((f"photos/1{ending}", f"photos/1{ending}") for ending in PICTURE_ENDINGS),
         ],
     )
     def test_other_names_of_columns(self, path, expected):

@@ -1,8 +1,6 @@
 """Pictures of a model card: the training curve and the confusion matrix, as PNG."""
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from processing.inspection.contact_sheet import png
 from processing.problems import visible
 from processing.rendering import CROP_COLOURS
 
@@ -159,12 +158,3 @@ def short(name: str, limit: int = 40) -> str:
 
 def _figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG. A character that the font lacks, such as an emoji, becomes a box."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

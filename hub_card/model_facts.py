@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from processing.inspection.statistics import has_pictures
+from processing.labels import tag_types
 from processing.rows.local_paths import without_folders
 
 from .figures import f1_by_epoch, loss_by_step
@@ -239,7 +240,7 @@ class ModelFacts:
         labels = self.config.get("id2label", {}).values()
         if self.task is RELATIONS:
             return sorted(labels)
-        types = {label[2:] for label in labels if label[:2] in ("B-", "I-")}
+        types = set(tag_types(labels))
         return sorted(types.union(*(scores.get("per_type", {}) for scores in self.scores.values())))
 
     @property

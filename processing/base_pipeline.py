@@ -9,7 +9,8 @@ from typing import Any
 
 from .columns import PIXEL_MASKS
 from .context import CONTEXT, CONTEXT_CUT, read_context
-from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops, tag_types
+from .labels import tag_types
+from .object_proposals import ZERO_SHOT, ObjectProposer, ProposalOptions, encode_crops
 from .pipeline_rows import (
     NumberedRows,
     PipelineRow,
@@ -215,11 +216,15 @@ class BasePipeline:
         return tag_types(self.processor.tags)
 
     @property
+    def _with_extractor(self) -> tuple["BasePipeline", ...]:
+        """This pipeline, and that of its relations where it has one."""
+        return (self,) if self.relation_extractor is None else (self, self.relation_extractor)
+
+    @property
     def _limits(self) -> dict[str, int]:
         """How many pictures are looked at, by column: none where no model's text attends to them."""
         limits = self.processor.picture_limits
-        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
-        attended = any(pipeline.config.text_attends_vision for pipeline in pipelines)
+        attended = any(pipeline.config.text_attends_vision for pipeline in self._with_extractor)
         return limits if attended else dict.fromkeys(limits, 0)
 
     @property
@@ -294,8 +299,7 @@ class BasePipeline:
     @property
     def _reads_context(self) -> bool:
         """Whether a model reads what stands in the column `context`; that none does is logged."""
-        pipelines = (self, self.relation_extractor) if self.relation_extractor is not None else (self,)
-        reads = any(getattr(pipeline.processor, "max_context_length", None) for pipeline in pipelines)
+        reads = any(getattr(pipeline.processor, "max_context_length", None) for pipeline in self._with_extractor)
         if not reads:
             warn_once(logger, "The column context is not looked at, since the model has learnt to read none.")
         return reads

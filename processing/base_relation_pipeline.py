@@ -11,7 +11,7 @@ from typing import Any
 
 from .base_pipeline import BasePipeline
 from .context import CONTEXT, CONTEXT_CUT
-from .object_proposals import types_of_relations
+from .labels import types_of_relations
 from .pipeline_rows import PipelineRow
 from .problems import Problem, ProblemError, distinct_keys, shown
 from .tagged_text import TaggedRelation

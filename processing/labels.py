@@ -1,5 +1,6 @@
 """Tag sets, label maps and spans; from tag ids of tokens to tags of words, and from those to entities. Pure Python."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,16 @@ def bio_tags(entity_types: Iterable[str]) -> list[str]:
 
 # The order of the types is the published one, so that a `word` id plus one is the `deepke` id.
 TWITTER_TAGS = bio_tags(("MISC", "PER", "ORG", "LOC"))
+
+
+def tag_types(tags: Iterable[str]) -> list[str]:
+    """The entity types of tags such as B-PER, each once, in order."""
+    return list(dict.fromkeys(match[1] for tag in tags if (match := re.match(r"[BI]-(.+)", tag))))
+
+
+def types_of_relations(relations: Iterable[str]) -> list[str]:
+    """The entity types that relations such as /per/org/member_of name, each once, in order."""
+    return list(dict.fromkeys(part for name in relations if name[:1] == "/" for part in name.split("/")[1:3]))
 
 
 def check_labels(tags: Sequence[str], relations: Sequence[str] | None, label_scheme: str) -> None:

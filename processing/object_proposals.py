@@ -15,7 +15,6 @@ import inspect
 import io
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -350,16 +349,6 @@ class PhraseFinder:
             phrases = dict.fromkeys(chunk for chunk in chunks if any(letter.isalpha() for letter in chunk))
             found.append(list(phrases) or self.phrases)
         return found
-
-
-def tag_types(tags: Iterable[str]) -> list[str]:
-    """The entity types of tags such as B-PER, each once, in order."""
-    return list(dict.fromkeys(match[1] for tag in tags if (match := re.match(r"[BI]-(.+)", tag))))
-
-
-def types_of_relations(relations: Iterable[str]) -> list[str]:
-    """The entity types that relations such as /per/org/member_of name, each once, in order."""
-    return list(dict.fromkeys(part for name in relations if name[:1] == "/" for part in name.split("/")[1:3]))
 
 
 # What a kind's detector must be, by `ObjectDetector.is_zero_shot`.

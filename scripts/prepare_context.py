@@ -17,18 +17,16 @@ not be read. A row with such a picture stays, without it. train.py reads context
 If it is killed or fails, the same command goes on with the files that are not there yet.
 """
 
-import sys
 from dataclasses import dataclass
 
 from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
-from ifaformer_commands.options.data_options import DataSourceArguments, PictureArguments
+from ifaformer_commands.options.preparation_options import PreparationArguments
 
 
 @dataclass
-class ContextArguments(PictureArguments, DataSourceArguments):
-    """Options of the contexts and of the output."""
+class ContextArguments(PreparationArguments):
+    """Options of the contexts."""
 
-    output_dir: str | None = option("The folder for the rows with contexts.")
     caption_model: str | None = option("The image-to-text model that makes captions: a name on the Hub or a folder.")
     caption_prompt: str = option(
         "What a captioning model with a chat template is asked.", "Describe the picture in one sentence."
@@ -37,10 +35,6 @@ class ContextArguments(PictureArguments, DataSourceArguments):
     ocr: bool = option("Read the letters in the pictures, with the program tesseract.", False)
     ocr_languages: list[str] = option("The languages of the letters, as tesseract names them.", ["eng"])
     ocr_confidence: float = option("Leave out words of whose letters tesseract is less sure, from 0 to 100.", 60.0)
-    batch_size: int = option("The number of pictures that each process shows to the model at once.", 8)
-    rows_per_shard: int = option("The number of rows in a Parquet file.", 256)
-    limit: int | None = option("Only this number of rows of each split is used, from the first on.")
-    overwrite: bool = option("Replace the rows of another run in the output folder.", False)
 
 
 def main() -> None:
@@ -59,23 +53,11 @@ def main() -> None:
     with user_errors(JobError, ImportError):
         names = ("caption_model", "caption_prompt", "max_caption_tokens", "ocr", "ocr_languages", "ocr_confidence")
         options = ContextOptions(**{name: getattr(arguments, name) for name in names})
-        state = process_state()
-        with state.main_process_first():  # the others find in the cache what the first one prepared
-            data, report = arguments.load()
-        if report and state.is_main_process:
-            print(report, file=sys.stderr)
-        others = ("batch_size", "rows_per_shard", "limit", "overwrite", "max_megapixels")
-        given = {name: getattr(arguments, name) for name in others}
+        data, given = arguments.load_once(), arguments.given()
         summary = prepare_contexts(data, arguments.output_dir, options, name=arguments.dataset, **given)
+    state = process_state()
     if state.is_main_process:
-        if summary is None:
-            print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
-        else:
-            for name, counts in summary["splits"].items():
-                print(f"{name}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
-            for item in summary["unreadable"]:
-                print(f"unreadable: {item['split']} {item['id']} {item['column']}: {item['reason']}")
-            print(f"{arguments.output_dir} is finished: data/, contexts.json")
+        arguments.print_end(summary, "data/, contexts.json")
     state.destroy_process_group()
 
 

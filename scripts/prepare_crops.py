@@ -22,35 +22,19 @@ If it is killed or fails, the same command goes on with the files that are not t
 and any --batch_size. At most the rows of one file in each process are looked at again.
 """
 
-import sys
 from dataclasses import dataclass
-from typing import Any
 
 from ifaformer_commands.options.command_line import option, parse_arguments, user_errors
-from ifaformer_commands.options.data_options import DataSourceArguments, DetectionArguments, PictureArguments
+from ifaformer_commands.options.data_options import DetectionArguments
+from ifaformer_commands.options.preparation_options import PreparationArguments
 
 
 @dataclass
-class CropArguments(PictureArguments, DataSourceArguments):
-    """Options of the output."""
+class CropArguments(PreparationArguments):
+    """Options of the contact sheet."""
 
-    output_dir: str | None = option("The folder for the rows with crops.")
-    batch_size: int = option("The number of pictures that each process shows to a detector at once.", 8)
-    rows_per_shard: int = option("The number of rows in a Parquet file.", 256)
-    limit: int | None = option("Only this number of rows of each split is used, from the first on.")
     contact_sheet_rows: int = option("The number of pictures on the contact sheet. They are chosen at random.", 12)
     seed: int = option("The same seed chooses the same pictures for the contact sheet again.", 0)
-    overwrite: bool = option("Replace the rows of another run in the output folder.", False)
-
-
-def print_summary(summary: dict[str, Any]) -> None:
-    for name, counts in summary["splits"].items():
-        print(f"{name}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
-    for kind, labels in summary["labels"].items():
-        frequent = [f"{label} {count}" for label, count in list(labels.items())[:12]]
-        print(f"{kind} labels: {', '.join(frequent) or 'none'}")
-    for item in summary["unreadable"]:
-        print(f"unreadable: {item['split']} {item['id']} {item['column']}: {item['reason']}")
 
 
 def main() -> None:
@@ -68,20 +52,11 @@ def main() -> None:
     logging.disable_progress_bar()
     with user_errors(JobError, ImportError):  # Some detectors need packages of their own.
         options = detection.proposal_options()
-        state = process_state()
-        with state.main_process_first():  # the others find in the cache what the first one prepared
-            data, report = arguments.load()
-        if report and state.is_main_process:
-            print(report, file=sys.stderr)
-        names = ("batch_size", "rows_per_shard", "limit", "contact_sheet_rows", "seed", "overwrite")
-        given = {name: getattr(arguments, name) for name in (*names, "max_megapixels")}
+        data, given = arguments.load_once(), arguments.given("contact_sheet_rows", "seed")
         summary = prepare_crops(data, arguments.output_dir, options, name=arguments.dataset, **given)
+    state = process_state()
     if state.is_main_process:
-        if summary is None:
-            print(f"{arguments.output_dir} is finished: nothing to do. --overwrite makes it anew.")
-        else:
-            print_summary(summary)
-            print(f"{arguments.output_dir} is finished: data/, contact_sheet.png, crops.json")
+        arguments.print_end(summary, "data/, contact_sheet.png, crops.json")
     state.destroy_process_group()
 
 

@@ -17,26 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ifaformer_commands.options.command_line import check_device, option, parse_arguments, user_errors
-from ifaformer_commands.options.data_options import DetectionArguments
-from ifaformer_commands.options.prediction_options import read_threshold
+from ifaformer_commands.options.prediction_options import TaggerArguments, read_threshold
 
 
 @dataclass
-class ServerArguments(DetectionArguments):
+class ServerArguments(TaggerArguments):
     """Options of the server."""
 
-    model: str | None = option("The trained model: its folder, or its name on the Hub.")
-    relation_model: str | None = option("A relation model, which finds the relations between the model's entities.")
-    relation_types: str | None = option("A JSON file of the types that each relation allows (docs/relations.md).")
     host: str = option("The address to answer on. 0.0.0.0 is every one of this machine.", "127.0.0.1")
     port: int = option("The port to answer on. With 0 it is any free one.", 8000)
     batch_size: int = option("How many texts are answered together at most.", 32)
     max_waiting: int = option("How many requests may wait. Others are refused.", 100)
-    threshold: dict | str | None = option(
-        "Leave out entities, and relations between them, whose score is below this: a number from 0 to 1, numbers by "
-        "entity type and relation as JSON, or best for those that train.py has chosen for the model."
-    )
-    device: str | None = option("The device. By default it is the accelerator if there is one, else the CPU.")
 
 
 def load_pipelines(arguments: ServerArguments) -> dict[str, Any]:
@@ -51,8 +42,7 @@ def load_pipelines(arguments: ServerArguments) -> dict[str, Any]:
         if given:
             raise ValueError(f"{', '.join(given)} can be used only with an entity model; {model} is a relation model.")
         return {"relations": load_tagger(model, "re", device=arguments.device, **options)}
-    if arguments.relation_types is not None and arguments.relation_model is None:
-        raise ValueError("--relation_types limits the relations of a relation model. Name one: --relation_model.")
+    arguments.check_relation_types()
     options |= {"relation_types": arguments.relation_types, "threshold": read_threshold(arguments.threshold)}
     tagger = load_tagger(model, "ner", arguments.relation_model, arguments.device, **options)
     return {"entities": tagger, "relations": tagger.relation_extractor}

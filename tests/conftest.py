@@ -337,17 +337,16 @@ TIME_LIMIT = 600  # seconds for one command, far above what one needs on a machi
 @pytest.fixture(scope="session")
 def tiny_captioner(tmp_path_factory):
     """Folder of a tiny image-to-text model with random weights: `tiny_captioner("git")`."""
+    import functools
+
     import torch
     import transformers
 
     from processing.features.tokenizer_training import train_wordpiece
 
-    made = {}
-
+    @functools.cache
     def make(model_type: str) -> Path:
-        if model_type in made:
-            return made[model_type]
-        folder = made[model_type] = tmp_path_factory.mktemp(model_type)
+        folder = tmp_path_factory.mktemp(model_type)
         tokenizer = train_wordpiece(["a", "photo", "of", "dog", "and", "man"], vocab_size=60)
         sizes = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37}
         vision, ids = {**sizes, "image_size": 32, "patch_size": 16}, {"pad_token_id": 0, "eos_token_id": 3}

@@ -13,10 +13,12 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from processing.columns import PICTURE_COLUMNS
+
 from .admission import BUSY, Admission, RequestLimits
 from .batching import Batcher, NotAnswered, QueueFull
-from .limits import MAX_BOXES, Refused
-from .request_bodies import MAX_PICTURES, RelationRequest, TagRequest, read_form, read_json
+from .limits import MAX_BOXES, MAX_PICTURES, Refused
+from .request_bodies import RelationRequest, TagRequest, read_form, read_json
 
 
 DESCRIPTION = """
@@ -185,7 +187,7 @@ def _body_of(schema: type[TagRequest]) -> dict[str, Any]:
     fields: dict[str, Any] = {"text": {"type": "string"}, "context": {"type": "string"}, "crops": {"type": "string"}}
     needed = ["text", *(("head", "tail") if issubclass(schema, RelationRequest) else ())]
     fields |= {name: {"type": "string"} for name in needed}
-    fields |= {name: {"type": "array", "items": file} for name in ("image", "aux_crops", "rcnn_crops")}
+    fields |= {name: {"type": "array", "items": file} for name in PICTURE_COLUMNS}
     form = {"type": "object", "properties": fields, "required": needed}
     content = {"application/json": {"schema": as_json}, "multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}

@@ -7,7 +7,6 @@ The answer has a report for each row: what was found, and as `problems` what cou
 """
 
 import base64
-import binascii
 import json
 from pathlib import Path
 from typing import Any
@@ -71,5 +70,5 @@ def _bytes_of(name: str, value: Any) -> Any:
     try:
         encoded = value.partition(",")[2] if value.startswith("data:") else value
         return base64.b64decode("".join(encoded.split()), validate=True)  # Lines may be wrapped.
-    except (AttributeError, binascii.Error, ValueError):
+    except (AttributeError, ValueError):
         raise ValueError(f"{name} must be base64 of a picture, or a list of these; no path and no address.") from None

@@ -10,6 +10,7 @@ from typing import Any
 # Head and tail of a relation are texts, and so is the JSON of all boxes.
 MAX_CHARACTERS = 2_000
 MAX_BOX_CHARACTERS = 10_000
+MAX_PICTURES = 8  # of a tweet, whatever a model takes
 MAX_BOXES = 100
 MAX_LABEL = 100  # characters of a box's label, and of a picture's name
 MAX_MEGABYTES = 10  # of a picture; the model's processor limits its pixels

@@ -1,19 +1,18 @@
 """The bodies of requests: what they may hold, and the rows that the pipelines take."""
 
 import base64
-import binascii
 import json
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
 
-from .limits import MAX_BOXES, MAX_CHARACTERS, MAX_MEGABYTES, Refused, check_text, read_boxes
+from processing.columns import PICTURE_COLUMNS
+
+from .limits import MAX_BOXES, MAX_CHARACTERS, MAX_MEGABYTES, MAX_PICTURES, Refused, check_text, read_boxes
 
 
-MAX_PICTURES = 8  # of a tweet, whatever a model takes
 MAX_ERRORS = 3  # that an answer names
-FILES = ("image", "aux_crops", "rcnn_crops")  # of a form
 
 
 def _picture(value: Any) -> bytes:
@@ -22,7 +21,7 @@ def _picture(value: Any) -> bytes:
         try:
             encoded = value.partition(",")[2] if value.startswith("data:") else value
             value = base64.b64decode("".join(encoded.split()), validate=True)  # Lines may be wrapped.
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise ValueError("a picture is expected as base64; paths and addresses are not read") from None
     if not isinstance(value, bytes):
         raise ValueError("a picture is expected as base64")
@@ -145,11 +144,11 @@ async def read_form(schema: type[TagRequest], form: FormData) -> dict[str, Any]:
     for name in form:
         values = [await value.read() if isinstance(value, UploadFile) else value for value in form.getlist(name)]
         is_file = [isinstance(value, bytes) for value in values]
-        if any(is_file) and name not in FILES:
+        if any(is_file) and name not in PICTURE_COLUMNS:
             raise Refused(f"{name[:100]}: a field of text is expected, not a file.")
-        if not all(is_file) and name in FILES:
+        if not all(is_file) and name in PICTURE_COLUMNS:
             raise Refused(f"{name}: a file is expected.")
-        one = values[0] if len(values) == 1 and name not in FILES else values
+        one = values[0] if len(values) == 1 and name not in PICTURE_COLUMNS else values
         given[name] = _from_json(name, one) if name in ("tokens", "head", "tail") else one
     try:
         return schema.model_validate(given).row()

@@ -33,7 +33,7 @@ except ImportError:
     spaces = None
 import gradio as gr
 from huggingface_hub import SpaceCard
-from limits import MAX_MEGABYTES, Refused, check_text, label_of, read_boxes
+from limits import MAX_MEGABYTES, MAX_PICTURES, Refused, check_text, label_of, read_boxes
 from starlette.middleware import Middleware
 from transformers import PreTrainedConfig, pipeline
 from visitors import KEPT_SECONDS, MAX_SECONDS, MAX_WAITING, Gate, read_upload, time_limit
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).absolute().parent  # not resolved: in the Hub's cache this file is a link
 MAX_SESSIONS = 200  # whose settings gradio keeps
-MAX_PICTURES = 8  # of a tweet, whatever a model takes
 GPU_SECONDS = MAX_SECONDS + 10  # of a GPU for an answer: the work, and moving the models
 
 ENTITY_TASK, RELATION_TASK = "multimodal-token-classification", "multimodal-relation-extraction"
@@ -141,11 +140,12 @@ def read_card() -> dict[str, Any]:
     return SpaceCard.load(path).data.to_dict() if path.exists() else {}
 
 
-def read_examples(folder: Path = HERE / "examples") -> list[dict[str, Any]]:
+def read_examples() -> list[dict[str, Any]]:
     """
     The examples: `text`, `image` (path of the picture, or None), `boxes` (JSON), and of one for relations `head` and
     `tail`. None where the folder is not there.
     """
+    folder = HERE / "examples"
     path = folder / "examples.json"
     read = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return [
@@ -188,12 +188,10 @@ class Taggers:
         return self.answer != self._answer
 
     def load_all(self, names: Sequence[str]) -> None:
-        """Load these, and the relation model by itself too. One that fails is told of when it is used."""
-        tasks = [(name, ENTITY_TASK) for name in names]
-        tasks += [(self.relation_model, RELATION_TASK)] if self.relation_model else []
-        for name, task in tasks:
+        """Load these, and with them the relation model. One that fails is told of when it is used."""
+        for name in names:
             with suppress(gr.Error):
-                self.load(name, task)
+                self.load(name)
 
     def _answer(self, name: str, task: str, row: dict[str, Any], explain: str | None = None) -> Any:
         """
@@ -299,9 +297,7 @@ def answer_of(model: Any, row: dict[str, Any], **options: Any) -> tuple[str, dic
     return result._repr_html_(), dict(result)
 
 
-def build(
-    checkpoints: list[str], examples: list[dict[str, Any]], taggers: Taggers, max_waiting: int = MAX_WAITING
-) -> gr.Blocks:
+def build(checkpoints: list[str], examples: list[dict[str, Any]], taggers: Taggers) -> gr.Blocks:
     """
     The page: left what goes in, right what comes out. With a relation model among the taggers, text and picture are
     asked about in two ways, each with a tab of its own. Where a model takes several pictures, there are fields for
@@ -344,7 +340,7 @@ def build(
         forget = {"js": '() => ""', "queue": False, "api_visibility": "private"}
         gr.on(uploaded, None, None, boxes, **forget)
     # api_open: gradio's second way to a function, past the queue
-    return page.queue(max_size=max_waiting, default_concurrency_limit=1, api_open=False)
+    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1, api_open=False)
 
 
 def tweet_fields() -> tuple[gr.Textbox, gr.Image, gr.Textbox]:

@@ -45,13 +45,17 @@ def load_processor(name_or_path: str, task: str | None = None) -> IFAformerProce
         )
     with _explained(name_or_path):
         processor = IFAformerProcessor.from_pretrained(name_or_path)
-    found = task_of(processor)
+    check_task(name_or_path, task_of(processor), task)
+    return processor
+
+
+def check_task(name_or_path: str, found: str, task: str | None) -> None:
+    """Raise ValueError for a model of a task other than `task`, if that is given."""
     if task not in (None, found):
         raise ValueError(
             f"{name_or_path} is {MODELS_OF_TASKS[found]} (task {found}), but {MODELS_OF_TASKS[str(task)]} (task "
             f"{task}) is expected here. Name another model."
         )
-    return processor
 
 
 def load_checkpoint(name_or_path: str, task: str | None = None) -> tuple[PreTrainedModel, IFAformerProcessor]:
@@ -89,8 +93,7 @@ def load_whole_model(folder: str | os.PathLike) -> PreTrainedModel:
         known = ", ".join(modeling_ifaformer.__all__)
         raise ValueError(f"{name}: expected a model of {known}, got {architecture}.")
     model = _whole_model(name, getattr(modeling_ifaformer, architecture))
-    with _explained(name):
-        processor = IFAformerProcessor.from_pretrained(folder)
+    processor = load_processor(name)
     if architecture != "IFAformerModel":
         _check_fit(name, processor, model)
     return model

@@ -5,8 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hub_card.figures import BLUE, GREY, ORANGE, finish_axes, png, short
+from hub_card.figures import BLUE, GREY, ORANGE, finish_axes, short
 from hub_card.markdown import plain
+from processing.inspection.contact_sheet import png
 from processing.scoring.results_table import METRICS
 
 from .table_file import Table

@@ -21,13 +21,13 @@ from modeling_ifaformer.training.scoring import SHUFFLED, score_checkpoints
 from processing.jobs.atomic_files import read_json, write_json
 from processing.jobs.digests import checkpoint_digest, file_digest, rows_digest
 from processing.jobs.output_folder import difference
+from processing.scoring.entity_metrics import PROTOCOLS
 from processing.scoring.results_table import metrics_spread
 
 from .table_file import BEFORE, TableRow
 
 
 ROW = "row.json"  # what is kept of a row that has ended
-PROTOCOLS = ("word", "published")
 SHUFFLE_SEED = 0
 CHECKPOINTS = ("model", "text_model", "vision_model")  # options that name one
 # Options that may differ from those of a row that is kept: they say where and how fast it is made, as in a run.

@@ -12,8 +12,8 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from hub_card.figures import png
 from processing.base_pipeline import BasePipeline
+from processing.inspection.contact_sheet import png
 from processing.jobs.atomic_files import replacing
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import JobError, on_main, process_state, writing

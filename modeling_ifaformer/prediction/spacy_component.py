@@ -10,7 +10,7 @@ from spacy.util import minibatch
 
 from modeling_ifaformer.prediction.taggers import load_tagger
 from processing.context import CONTEXT_CUT
-from processing.object_proposals import tag_types
+from processing.labels import tag_types
 from processing.problems import ProblemError, check_at_least_one
 from processing.tokenizing import CUT_OFF, NO_TOKENS, NO_WORDS
 

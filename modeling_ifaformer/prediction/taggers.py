@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from datasets.fingerprint import Hasher
 
-from modeling_ifaformer.checkpoints.trained import MODELS_OF_TASKS, load_checkpoint, task_of
+from modeling_ifaformer.checkpoints.trained import check_task, load_checkpoint, task_of
 from processing import IFAformerPipeline, IFAformerRelationPipeline
 from processing.base_pipeline import BasePipeline
 from processing.exported import ExportedPipeline, is_exported, load_exported
@@ -57,11 +57,7 @@ def _load_exported(
     if relation_model is not None and not is_exported(relation_model):
         raise ValueError(f"{model} is an exported model, so that {relation_model} must be exported too.")
     tagger = load_exported(model, relation_model, **options)
-    if task not in (None, tagger.task):
-        raise ValueError(
-            f"{model} is {MODELS_OF_TASKS[tagger.task]} (task {tagger.task}), but {MODELS_OF_TASKS[str(task)]} (task "
-            f"{task}) is expected here. Name another model."
-        )
+    check_task(model, tagger.task, task)
     return tagger
 
 

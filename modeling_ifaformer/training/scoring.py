@@ -14,7 +14,7 @@ from modeling_ifaformer.crf import LinearChainCRF
 from processing import IFAformerProcessor
 from processing.columns import PICTURE_COLUMNS
 from processing.context import CONTEXT
-from processing.object_proposals import tag_types
+from processing.labels import tag_types
 from processing.pipeline_rows import given_thresholds
 from processing.scoring.bootstrap import NUM_RESAMPLES, paired_bootstrap
 from processing.scoring.calibration import (

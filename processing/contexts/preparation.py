@@ -23,11 +23,11 @@ from processing.crops.cropped_rows import (
     with_stored_pictures,
 )
 from processing.images import MAX_MEGAPIXELS
-from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
+from processing.jobs.digests import checkpoint_digest, content_digests
 from processing.jobs.output_folder import ResumableOutput
 from processing.problems import Problem, check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
-from processing.rows.parquet_folder import cut_shards, write_shards
+from processing.rows.parquet_folder import cut_shards, first_rows, write_shards
 from processing.rows.row_features import is_list_column, with_context, with_objects
 
 from .readers import Captioner, ContextOptions, LetterReader, is_asked
@@ -74,16 +74,14 @@ def prepare_contexts(
     """
     check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
     check_shareable(data)
-    if limit is not None:
-        data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
+    data = first_rows(data, limit)
     folder, shards = Path(folder), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "contexts.json")
 
     def begin() -> set[str] | None:
         settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
         settings |= {"max_megapixels": max_megapixels, **_reader_settings(options)}
-        rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
-        settings |= {"rows": digest(rows), "pictures": pictures_digest(data, PICTURE_COLUMNS)}
+        settings |= content_digests(data, PICTURE_COLUMNS)
         return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
 
     def finish() -> dict[str, Any]:

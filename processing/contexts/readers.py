@@ -20,7 +20,7 @@ from transformers import (
     pipeline,
 )
 
-from processing.jobs.processes import JobError
+from processing.jobs.processes import enough_memory
 from processing.problems import Problem, check_at_least_one
 
 
@@ -74,7 +74,7 @@ class Captioner:
     A model that makes captions, the most likely words one after another.
 
     Args:
-        prompt: what it is asked, see [`ContextOptions`]; None for a model that is asked nothing.
+        prompt: what it is asked, see [`ContextOptions`]. A model that is asked nothing does not look at it.
 
     Raises:
         ValueError: for a checkpoint of another kind.
@@ -95,13 +95,8 @@ class Captioner:
 
     def __call__(self, images: Sequence[Image.Image]) -> list[str]:
         """A caption of each picture."""
-        try:
+        with enough_memory(len(images)):
             texts = self._of_picture(images) if self.prompt is None else self._asked(images)
-        except torch.OutOfMemoryError as error:
-            raise JobError(
-                f"There is too little memory for {len(images)} pictures in a batch ({error}). Do the same "
-                "again with a smaller batch_size. What was finished is kept."
-            ) from error
         return [" ".join(text.split()) for text in texts]
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from PIL import Image
 from processing.columns import CROP_KINDS, PICTURE_COLUMNS, as_list
 from processing.images import MAX_MEGAPIXELS, ImageError, load_image
 from processing.jobs.digests import picture_id
-from processing.jobs.processes import JobError
+from processing.jobs.processes import enough_memory
 from processing.object_proposals import DetectedObject, ObjectProposer, ProposalOptions, encode_crops
 from processing.problems import Problem
 from processing.rows.picture_files import NO_PICTURE, renumbered
@@ -140,13 +140,8 @@ class CropFinder:
         images = [image for _, image in shown]
         looked_for = [of_picture for picture, of_picture in zip(pictures, phrases, strict=True) if picture.image]
         for kind in self.options.detectors:
-            try:
+            with enough_memory(len(images)):
                 found = self.proposer.propose(self.options, kind, images, looked_for)
-            except torch.OutOfMemoryError as error:
-                raise JobError(
-                    f"There is too little memory for {len(images)} pictures in a batch ({error}). Do the same "
-                    "again with a smaller batch_size. What was finished is kept."
-                ) from error
             for (picture, image), objects in zip(shown, found, strict=True):
                 crops = encode_crops(image, [detected.box for detected in objects])
                 picture.found[kind] = list(zip(objects, crops, strict=True))

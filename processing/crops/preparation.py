@@ -12,24 +12,23 @@ import pyarrow.parquet as pq
 import torch
 import transformers
 
-from processing.columns import CROP_KINDS, OBJECT_COLUMNS, PICTURE_COLUMNS, as_list
+from processing.columns import CROP_KINDS, OBJECT_COLUMNS, as_list
 from processing.images import MAX_MEGAPIXELS, load_image
 from processing.inspection.contact_sheet import SheetEntry, contact_sheet
 from processing.jobs.atomic_files import replacing
-from processing.jobs.digests import checkpoint_digest, digest, pictures_digest
+from processing.jobs.digests import checkpoint_digest, content_digests
 from processing.jobs.output_folder import ResumableOutput
 from processing.jobs.processes import writing
+from processing.labels import tag_types, types_of_relations
 from processing.object_proposals import (
     DetectedObject,
     PhraseFinder,
     ProposalOptions,
     is_zero_shot_checkpoint,
-    tag_types,
-    types_of_relations,
 )
 from processing.problems import check_at_least_one
 from processing.rows.local_paths import check_shareable, without_folders
-from processing.rows.parquet_folder import Shards, cut_shards, write_shards
+from processing.rows.parquet_folder import Shards, cut_shards, first_rows, write_shards
 from processing.tokenizing import row_words
 
 from .cropped_rows import CropFinder
@@ -88,8 +87,7 @@ def prepare_crops(
     if contact_sheet_rows < 0:
         raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
     check_shareable(data)
-    if limit is not None:
-        data = datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
+    data = first_rows(data, limit)
     features = next(iter(data.values())).features
     folder, shards = Path(folder), cut_shards(data, rows_per_shard)
     output = ResumableOutput(folder, work=folder / ".parts", parts=folder / "data", summary=folder / "crops.json")
@@ -97,7 +95,9 @@ def prepare_crops(
     def begin() -> set[str] | None:
         settings: dict[str, Any] = {"dataset": without_folders(name), "limit": limit, "rows_per_shard": rows_per_shard}
         settings["max_megapixels"] = max_megapixels
-        settings |= _detector_settings(options) | _digests(data, options)
+        # The own crops of a kind are kept where there is no detector for it.
+        kept = [f"{kind}_crops" for kind in CROP_KINDS if kind not in options.detectors]
+        settings |= _detector_settings(options) | content_digests(data, ("image", *kept))
         finder = _phrase_finder(options, features)
         settings["phrases"] = finder and finder.settings
         return output.claim(settings, contents=("rows", "pictures"), overwrite=overwrite)
@@ -142,13 +142,6 @@ def _detector_settings(options: ProposalOptions) -> dict[str, Any]:
             "max_crops": getattr(options, f"max_{kind}_crops"),
         }
     return settings
-
-
-def _digests(data: datasets.DatasetDict, options: ProposalOptions) -> dict[str, str]:
-    """Of the rows and of the pictures that are looked at or kept: two data sets may have the same name."""
-    rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
-    columns = ["image", *(f"{kind}_crops" for kind in CROP_KINDS if kind not in options.detectors)]
-    return {"rows": digest(rows), "pictures": pictures_digest(data, columns)}
 
 
 def _phrase_finder(options: ProposalOptions, features: datasets.Features) -> PhraseFinder | None:

@@ -59,11 +59,16 @@ def contact_sheet(entries: Sequence[SheetEntry], title: str = "") -> bytes:
             axes.set_axis_off()
         else:
             _draw(axes, entry)
-    file = io.BytesIO()
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG. A character that the font lacks, such as an emoji, becomes a box."""
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Glyph.*missing")  # a text may be in any script
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _draw(axes: Axes, entry: SheetEntry) -> None:

@@ -17,6 +17,8 @@ from datasets import Dataset
 from PIL import Image
 from transformers import AutoConfig
 
+from processing.columns import PICTURE_COLUMNS
+
 
 def checkpoint_digest(name_or_path: str | os.PathLike) -> str:
     """What identifies a checkpoint's content: its commit on the Hub, or a digest of the folder's files."""
@@ -50,6 +52,12 @@ def picture_id(source: Any) -> str:
         except (OSError, ValueError):
             pass
     return digest("absent", source)
+
+
+def content_digests(data: Mapping[str, Dataset], columns: Iterable[str]) -> dict[str, str]:
+    """Of the rows of a data set and of its pictures in these columns: two data sets may have the same name."""
+    rows = {split: of_split.remove_columns(list(PICTURE_COLUMNS))[:] for split, of_split in data.items()}
+    return {"rows": digest(rows), "pictures": pictures_digest(data, columns)}
 
 
 def pictures_digest(data: Mapping[str, Any], columns: Iterable[str]) -> str:

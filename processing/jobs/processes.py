@@ -38,6 +38,18 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def enough_memory(num_pictures: int) -> Iterator[None]:
+    """Around what looks at a batch of so many pictures: where memory is short, a JobError that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise JobError(
+            f"There is too little memory for {num_pictures} pictures in a batch ({error}). Do the same again with a "
+            "smaller batch_size. What was finished is kept."
+        ) from error
+
+
 def on_main(state: PartialState, function: Callable[[], Any]) -> Any:
     """
     The function's result in every process; the main process runs it.

@@ -35,6 +35,13 @@ def shard_path(folder: str | os.PathLike, split: str, index: int, number: int) -
     return Path(folder) / "data" / f"{split}-{index:05d}-of-{number:05d}.parquet"
 
 
+def first_rows(data: datasets.DatasetDict, limit: int | None) -> datasets.DatasetDict:
+    """The first `limit` rows of each split, or all of them without a limit."""
+    if limit is None:
+        return data
+    return datasets.DatasetDict({split: rows.select(range(min(limit, len(rows)))) for split, rows in data.items()})
+
+
 def cut_shards(data: datasets.DatasetDict, rows_per_shard: int) -> Shards:
     """The shards of all splits. A split without rows gets none, for `datasets` cannot load such a file."""
     shards = {}

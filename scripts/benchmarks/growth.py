@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from hub_card.figures import BLUE, DPI, FONT, GREY, ORANGE, WIDTH, finish_axes, log_scale, png
+from hub_card.figures import BLUE, DPI, FONT, GREY, ORANGE, WIDTH, finish_axes, log_scale
 from processing.columns import PICTURE_COLUMNS
 from processing.features.batch_order import largest_first
 from processing.features.prepare import prepare_features
+from processing.inspection.contact_sheet import png
 
 from .measuring import Call, PeakMemory, median_and_range, seconds
 from .work import Work, repeated, run_batches

@@ -210,7 +210,7 @@ def test_folders_are_offered_without_their_paths(space_app, tmp_path):
     assert names == {"demo": folders[0], "demo (2)": folders[1], "me/demo": "me/demo"}
 
 
-def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint, serve, upload, tmp_path):
+def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint, serve, upload, monkeypatch):
     picture = upload(Image.new("RGB", (40, 30))).path
     arguments = {"text": "Jordan met Paris", "picture": handle_file(picture), "boxes": "", "explanation": "none"}
     arguments["checkpoint"] = Path(checkpoint).name
@@ -234,7 +234,8 @@ def test_many_requests_are_queued_and_one_too_many_is_told(space_app, checkpoint
         with pytest.raises(Exception, match="none of those that this page offers"):
             client.predict(**{**arguments, "checkpoint": other}, api_name="/tag")
 
-    page = space_app.build([checkpoint], [], space_app.Taggers({}), max_waiting=2)
+    monkeypatch.setattr(space_app, "MAX_WAITING", 2)
+    page = space_app.build([checkpoint], [], space_app.Taggers({}))
     tag = next(function for function in page.fns.values() if function.api_name == "tag")
     tag.fn = slow
     client = Client(serve(page), verbose=False)

@@ -1,5 +1,6 @@
-"""What the tests of the pipeline and its explanations share: a tiny model, and the pipeline around it."""
+"""What tests of several rooms share: a tiny model and the pipeline around it, and a cache of the test itself."""
 
+import datasets
 import pytest
 import torch
 from transformers.utils import logging
@@ -34,3 +35,9 @@ def warned_anew(caplog):
     logging.warning_once.cache_clear()
     warn_once.cache_clear()
     return caplog
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """What is prepared is kept in a folder of the test."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))

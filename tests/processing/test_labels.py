@@ -11,10 +11,21 @@ from processing.labels import (
     first_positions,
     label_maps,
     scheme_labels,
+    tag_types,
+    types_of_relations,
     word_scores,
     word_tags,
 )
 from processing.tokenizing import join_words, split_words
+
+
+def test_tag_types():
+    assert tag_types(["O", "B-PER", "I-PER", "B-creative-work", "X"]) == ["PER", "creative-work"]
+
+
+def test_relations_name_the_types_of_their_entities():
+    relations = ["None", "/per/loc/place_of_birth", "/per/org/member_of", "peer", "/loc/loc/contain"]
+    assert types_of_relations(relations) == ["per", "loc", "org"]
 
 
 def test_label_schemes():

@@ -30,8 +30,6 @@ from processing.object_proposals import (
     is_zero_shot_checkpoint,
     label_phrases,
     non_maximum_suppression,
-    tag_types,
-    types_of_relations,
 )
 from processing.rendering import framed_picture
 from processing.rows.row_features import ner_features
@@ -165,15 +163,6 @@ def test_phrases(monkeypatch):
     assert of_labels(["a"]) == [["a person", "a face"]] and of_labels.settings == {"label set": ["a person", "a face"]}
     with pytest.raises(ValueError, match="name no entity types"):
         PhraseFinder(None, "none", [])
-
-
-def test_tag_types():
-    assert tag_types(["O", "B-PER", "I-PER", "B-creative-work", "X"]) == ["PER", "creative-work"]
-
-
-def test_relations_name_the_types_of_their_entities():
-    relations = ["None", "/per/loc/place_of_birth", "/per/org/member_of", "peer", "/loc/loc/contain"]
-    assert types_of_relations(relations) == ["per", "loc", "org"]
 
 
 def test_crops_hold_every_pixel_that_the_box_touches():

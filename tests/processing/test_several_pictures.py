@@ -20,17 +20,15 @@ from processing.rows import is_list_column
 from processing.rows.picture_files import NO_PICTURE
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 ROW = {"tokens": ["Jordan", "met", "Paris"], "ner_tags": ["B-PER", "O", "B-LOC"]}
 
 
 def picture(seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

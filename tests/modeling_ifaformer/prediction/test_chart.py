@@ -5,8 +5,9 @@ import warnings
 
 from PIL import Image
 
-from hub_card.figures import DPI, FONT, png
+from hub_card.figures import DPI, FONT
 from modeling_ifaformer.prediction.chart import MAX_TYPES, top_entities_figure
+from processing.inspection.contact_sheet import png
 
 
 def test_bars_are_as_long_as_counts_and_the_first_is_on_top():

@@ -11,6 +11,9 @@ from processing.jobs.processes import JobError
 from processing.problems import Problem
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 @pytest.fixture
 def source(tmp_path):
     """Rows of one's own: a picture in two rows, one with letters, one damaged, one row without; and a context."""

@@ -23,6 +23,9 @@ from processing.object_proposals import ObjectDetector, ProposalOptions, label_p
 from processing.rows.row_features import ner_features, re_features
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 def picture(seed, width=120, height=80):
     """A smooth picture, so that JPEG keeps its pixels nearly; another one for each seed."""
     random = np.random.default_rng(seed)
@@ -34,11 +37,6 @@ def encode(image, **kwargs):
     file = io.BytesIO()
     image.save(file, **{"format": "PNG", **kwargs})
     return file.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -13,12 +13,10 @@ from processing.rows.parquet_folder import shard_path, write_shard
 from processing.rows.row_features import ner_features, with_objects
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 FEATURES = with_objects(ner_features(["O", "B-PER", "I-PER"]))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

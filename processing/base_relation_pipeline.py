@@ -56,7 +56,10 @@ class BaseRelationPipeline(BasePipeline):
             if value != here[name]
         ]
         if different:
-            raise ValueError(f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}.")
+            raise ValueError(
+                f"Tagger and relation extractor look at pictures differently: {'; '.join(different)}. Train one of "
+                "them anew with the settings of the other."
+            )
 
     @property
     def claims(self) -> list[str]:

@@ -38,7 +38,8 @@ class ContextArguments(PreparationArguments):
 
 
 def main() -> None:
-    arguments, _ = parse_arguments(ContextArguments, description=__doc__)
+    first = ("dataset", "output_dir", "caption_model", "ocr")
+    arguments, _ = parse_arguments(ContextArguments, description=__doc__, first=first)
     if arguments.output_dir is None:
         raise SystemExit("Name the folder for the rows, for example --output_dir contexts/twitter2017.")
 

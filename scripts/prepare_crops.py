@@ -38,9 +38,12 @@ class CropArguments(PreparationArguments):
 
 
 def main() -> None:
-    arguments, detection, _ = parse_arguments(CropArguments, DetectionArguments, description=__doc__)
+    first = ("dataset", "output_dir", "aux_detector", "rcnn_detector")
+    arguments, detection, _ = parse_arguments(CropArguments, DetectionArguments, description=__doc__, first=first)
     if arguments.output_dir is None:
         raise SystemExit("Name the folder for the rows, for example --output_dir crops/twitter2017.")
+    if detection.aux_detector is None and detection.rcnn_detector is None:
+        raise SystemExit("There is no detector. Name one or both: --aux_detector, --rcnn_detector.")
 
     import datasets
     from transformers.utils import logging

@@ -121,8 +121,8 @@ class IFAformerTrainingArguments(TrainingArguments):
     resume_from_checkpoint: str | None = field(
         default=None,
         metadata={
-            "help": "Go on with an earlier run: true from its last checkpoint, or the folder of a checkpoint. By "
-            "default a run begins anew."
+            "help": "Go on with an earlier run: true from its last checkpoint, or the folder of a checkpoint. Without "
+            "this, a run begins, and an output folder that holds another one is refused."
         },
     )
     eval_strategy: str = "epoch"
@@ -215,7 +215,10 @@ def check_arguments(arguments: TrainingArguments, processor: "IFAformerProcessor
             "its CRF, whose labels are whole sequences and cannot be smoothed so. Leave it at 0."
         )
     if noise_of(arguments, "mask_probability") > 0 and processor.tokenizer.mask_token_id is None:
-        raise ValueError(f"{type(processor.tokenizer).__name__} has no mask token: set mask_probability to 0.")
+        raise ValueError(
+            "mask_probability puts the mask token in the place of words, and the tokenizer of this model has none. "
+            "Set mask_probability to 0."
+        )
     if noise_of(arguments, "swap_probability") == 0:
         return
     if processor.relations is None:

@@ -169,6 +169,10 @@ class _Parser(HfArgumentParser):
 
     def read(self, flags: Sequence[str], values: Namespace | None = None) -> Namespace:
         """The values of all options: of the flags, else those given, else the defaults."""
+        names = Counter(flag.partition("=")[0][2:].replace("-", "_") for flag in flags if flag.startswith("--"))
+        for name, times in names.items():
+            if times > 1 and name in self._options:
+                raise ValueError(f"--{name} is given {times} times. Give it once.")
         read, rest = self.parse_known_args(flags, values)
         unknown = [flag.split("=")[0] for flag in rest if flag.startswith("-")]
         if unknown:
@@ -269,6 +273,8 @@ def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Ca
             return reader(text)
         except (ValueError, ArgumentTypeError) as error:
             expected, why = EXPECTED.get(reader, "one value"), f": {error}" if is_json else ""
+            if list in types:
+                expected += ", or several with blanks between them"
             raise ArgumentError(None, f"{flag} must be {expected}, got {text!r:.200}{why}.") from error
 
     return read_option

@@ -45,7 +45,7 @@ def test_a_package_that_a_detector_needs_is_named_in_the_last_line(monkeypatch, 
         raise ImportError("This detector requires the timm library.")
 
     monkeypatch.setattr("processing.crops.prepare_crops", needs_timm)
-    flags = ("--output_dir", tmp_path / "out", *archive)
+    flags = ("--output_dir", tmp_path / "out", *archive, "--aux_detector", "a")
     monkeypatch.setattr("sys.argv", ["prepare_crops.py", *map(str, flags)])
     with pytest.raises(SystemExit, match=r"^This detector requires the timm library\.$"):
         prepare_crops.main()
@@ -71,8 +71,11 @@ def test_what_is_printed(run_script, archive, detectors, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output_dir", "out", "--iou_threshold", "2"], "iou_threshold must be from 0 to 1, got 2.0"),
-        (["--output_dir", "out"], "There is no detector. Name an aux_detector, an rcnn_detector or both."),
+        (
+            ["--output_dir", "out", "--aux_detector", "a", "--iou_threshold", "2"],
+            "iou_threshold must be from 0 to 1, got",
+        ),
+        (["--output_dir", "out"], "There is no detector. Name one or both: --aux_detector, --rcnn_detector."),
         (["--aux_detector", "a"], "Name the folder for the rows, for example --output_dir crops/twitter2017."),
         (["--output_dir", "out", "--aux_detector", "no/model"], "aux_detector no/model: "),
     ],

@@ -30,6 +30,7 @@ from .baselines import baseline_model, baseline_options, baseline_processor
 from .shared_parts import (
     IFAFORMER,
     OF_PROCESSOR,
+    check_names,
     given_options,
     has_labels_of,
     square_image_processor,
@@ -157,6 +158,7 @@ def build_processor(
 
     Raises:
         ValueError: for an option that the system does not know, for the `deepke` variant without a `max_length`, for
+            a field that no such tower has in `text_config` or `vision_config`, for
             another variant than that of `model`, for a text that attends to vision where that of `model` does not, and
             as [`start_options`], [`IFAformerProcessor.from_vision_text_pretrained`] and
             [`IFAformerConfig.from_vision_text_pretrained`].
@@ -165,7 +167,11 @@ def build_processor(
     check_at_least_one(vocab_size=vocab_size, max_length=options.get("max_length"))
     start, system = start_options(model, system), system_of(model, system)
     towers: dict[str, Any] = {"text_model": text_model, "vision_model": vision_model}
-    towers |= {"text_config": text_config, "vision_config": vision_config}
+    configs = {"text_config": text_config, "vision_config": vision_config}
+    towers |= configs
+    if model is None:
+        vision_type = "clip_vision_model" if system == IFAFORMER else None  # A baseline's has to be named.
+        check_names(configs, {"text_config": "bert", "vision_config": vision_type})
     if system != IFAFORMER:
         if model is None:
             _check_checkpoints(train_rows, text_model=text_model, vision_model=vision_model)
@@ -254,7 +260,8 @@ def build_model(
         The model; with `lora` the `PeftModel` around it.
 
     Raises:
-        ValueError: as [`IFAformerPreTrainedModel.from_vision_text_pretrained`], with `lora` as [`check_adaptable`] and
+        ValueError: for a `text_window` of a new model for relations, as
+            [`IFAformerPreTrainedModel.from_vision_text_pretrained`], with `lora` as [`check_adaptable`] and
             [`lora_config`], and for a `model` with another attention variant, or without pictures where this one
             looks at them.
         OSError: for a checkpoint that is not there.
@@ -271,6 +278,11 @@ def build_model(
     _check_no_baseline(system_config, word_vectors)
     model_class: type[IFAformerPreTrainedModel] = IFAformerForTokenClassification
     if processor.relations is not None:
+        if model is None and fields.get("text_window") is not None:
+            raise ValueError(
+                "text_window is for models for entities. A model for relations cuts a longer text around the two "
+                "entities: set max_length, max_seq_length on the command line."
+            )
         model_class = IFAformerForRelationExtraction
     fields = _of_ifaformer(model, start, fields, SWITCHES) | processor.config_fields
     looks = fields["text_attends_vision"]

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, CLIPImageProcessorPil, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, CLIPImageProcessorPil, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from modeling_ifaformer.configuration_baseline import SYSTEMS
@@ -45,6 +46,29 @@ def system_of(model: str | None, system: str | None) -> str:
     if system not in (None, of_model):
         raise ValueError(f"{model} is of the system {of_model}, and cannot go on as {system}.")
     return of_model
+
+
+def check_names(configs: Mapping[str, Mapping[str, Any] | None], usual_types: Mapping[str, str | None]) -> None:
+    """
+    Check what configurations of fresh towers name: the library takes any name, and one that is misspelt says nothing.
+
+    Args:
+        configs: by the name of the option.
+        usual_types: by the same names, the `model_type` of a configuration that names none.
+
+    Raises:
+        ValueError: for a field that the configuration of that type does not have.
+    """
+    for option, config in configs.items():
+        model_type = (config or {}).get("model_type", usual_types.get(option))
+        if config is None or model_type not in CONFIG_MAPPING:  # which is refused where the model is made
+            continue
+        usual = AutoConfig.for_model(model_type)
+        unknown = [name for name in config if not hasattr(usual, name)]
+        if unknown:
+            near = dict.fromkeys(match for name in unknown for match in get_close_matches(name, vars(usual), n=1))
+            hint = f" Did you mean {' and '.join(near)}?" if near else ""
+            raise ValueError(f"{option} has {', '.join(unknown)}, and {type(usual).__name__} has no such field.{hint}")
 
 
 def given_options(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

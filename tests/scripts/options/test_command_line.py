@@ -160,7 +160,11 @@ class TestRefusal:
         ("steps: 1.5", ("--steps", "1.5"), "--steps must be a whole number, got '1.5'."),
         ("steps: none", ("--steps", "none"), "--steps must be a whole number, got 'none'."),
         ("fast: perhaps", ("--fast", "perhaps"), "--fast must be true or false, got 'perhaps'."),
-        ("seeds: [1, x]", ("--seeds", "1", "x"), "--seeds must be a whole number, got 'x'."),
+        (
+            "seeds: [1, x]",
+            ("--seeds", "1", "x"),
+            "--seeds must be a whole number, or several with blanks between them, got 'x'.",
+        ),
         ("split: tst", ("--split", "tst"), "--split must be one of train, test, got 'tst'."),
         ("mapping: word", ("--mapping", "word"), "--mapping must be a JSON object, got 'word'"),
         ("rat: 3", ("--rat", "3"), "There is no option --rat. Did you mean --rate?"),
@@ -189,8 +193,11 @@ class TestRefusal:
             ("[a]: 1", 'There is no option --["a"].'),
             ("rate: [1, 2]", "--rate must be a number, got '[1, 2]'."),
             ("steps: 1\nrate: {a: 1}", "--rate must be a number, got '{\"a\": 1}'."),
-            ("seeds: {a: 1}", "--seeds must be a whole number, got '{\"a\": 1}'."),
-            ("seeds: [[1]]", "--seeds must be a whole number, got '[1]'."),
+            (
+                "seeds: {a: 1}",
+                "--seeds must be a whole number, or several with blanks between them, got '{\"a\": 1}'.",
+            ),
+            ("seeds: [[1]]", "--seeds must be a whole number, or several with blanks between them, got '[1]'."),
             ("seeds: []", "--seeds must have at least one value, got []."),
             ("words: [a, [2001-01-01]]", "--words cannot be read: TypeError: Object of type date"),
             ("config: {a: 2001-99-99}", "--config cannot be read: ValueError: month must be in 1..12"),
@@ -340,3 +347,13 @@ def test_devices(monkeypatch):
         check_device(name)
     with pytest.raises(ValueError, match=r"\(cpu, cuda, cuda:0, cuda:1\), got 'cuda:2'"):
         check_device("cuda:2")
+
+
+@pytest.mark.parametrize("second", [("--words", "c"), ("--words=c",)])
+def test_an_option_is_given_once(parse, second, capsys):
+    """Of two, the library takes the last one."""
+    with pytest.raises(SystemExit) as stop:
+        parse("--words", "a", "b", *second)
+    assert stop.value.code == 2 and capsys.readouterr().err == "--words is given 2 times. Give it once.\n"
+    options, _ = parse("--words", "words", "--name", "words")
+    assert options.words == ["words"]

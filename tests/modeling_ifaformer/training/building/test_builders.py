@@ -245,3 +245,32 @@ def test_baselines_read_contexts_where_their_tokenizer_tells_them_apart(data):
     assert read.logits.shape[1] > length and not torch.allclose(read.logits[:, :length], plain.logits)
     with pytest.raises(ValueError, match="puts no token between a text and its context"):
         build_processor(rows, system="cnn_bilstm", max_context_length=9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"text_config": {"hidden_sise": 32}},
+            r"text_config has hidden_sise, and BertConfig has no such field\. Did you",
+        ),
+        ({"vision_config": {"patch_sise": 8}}, r"CLIPVisionConfig has no such field\. Did you mean patch_size\?"),
+        ({"text_config": {"model_type": "distilbert", "n_head": 2}}, r"DistilBertConfig .* Did you mean n_heads\?"),
+        ({"system": "umt", "text_config": {"xyz": 1}}, r"text_config has xyz, and BertConfig has no such field\.$"),
+    ],
+)
+def test_a_field_that_no_tower_has(options, message, data):
+    with pytest.raises(ValueError, match=message):
+        build_processor(data["train"], **options)
+
+
+def test_fields_that_a_family_knows_by_another_name(data):
+    text = {"model_type": "distilbert", "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+    assert build_processor(data["train"], text_config=text, text_attends_vision=False).tokenizer is not None
+
+
+def test_a_model_for_relations_reads_no_windows(relations):
+    towers = {"text_config": TOWER, "text_attends_vision": False}
+    processor = build_processor(relations, **towers)
+    with pytest.raises(ValueError, match="text_window is for models for entities"):
+        build_model(processor, **towers, text_window=16)

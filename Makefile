@@ -25,7 +25,8 @@ $(VENV)/.done: setup.cfg pyproject.toml $(CONSTRAINTS)
 
 # Two processes, each with half of a batch and one thread: the tensors are small, and a second thread would wait.
 TRAIN := $(BIN)/accelerate launch --config_file scripts/accelerate/cpu.yaml --main_process_port 0 scripts/train.py
-HALVES := --per_device_train_batch_size 16 --dataloader_num_workers 0 --use_cpu true
+HALVES := --dataloader_num_workers 0 --use_cpu true
+BATCH := --per_device_train_batch_size 16
 
 # Each trains a model and its text-only ablation and scores both: `demo` for entities, which ends with one page, `demo_re`
 # for relations, which ends with three tweets.
@@ -33,8 +34,9 @@ demo demo_re: export OMP_NUM_THREADS ?= 1
 demo: PAGE := --demo_page runs/demo/index.html
 # A text-only model has learned what it can after three epochs of larger batches.
 demo: SHORTER := --per_device_train_batch_size 32 --num_train_epochs 3 --eval_delay 3
+demo_re: SHORTER := $(BATCH)
 demo demo_re: setup
-	$(TRAIN) scripts/recipes/$@.yaml $(HALVES) --overwrite_output_dir true
+	$(TRAIN) scripts/recipes/$@.yaml $(HALVES) $(BATCH) --overwrite_output_dir true
 	$(TRAIN) scripts/recipes/$@.yaml $(HALVES) $(SHORTER) --text_attends_vision false --output_dir runs/$@_text_only \
 		--overwrite_output_dir true
 	$(BIN)/python scripts/score.py --dataset $@ --checkpoints runs/$@ runs/$@_text_only --shuffle_pictures \

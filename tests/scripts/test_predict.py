@@ -22,7 +22,8 @@ def run(checkpoint, monkeypatch, capsys):
     """`run("--flag", ...)` -> what the command prints on stdout and stderr, in this process."""
 
     def run(*arguments):
-        flags = ("--model", checkpoint, "--device", "cpu", *arguments)
+        usual = {"--model": checkpoint, "--device": "cpu"}
+        flags = [*(part for name in usual.keys() - {*arguments} for part in (name, usual[name])), *arguments]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, flags)])
         capsys.readouterr()
         predict.main()

@@ -240,9 +240,9 @@ def alone(options, tmp_path_factory):
     return run
 
 
-def steady(batch_size):
+def steady(batch_size, save_strategy="no"):
     batch = ("--per_device_train_batch_size", batch_size, "--text_config", json.dumps(WITHOUT_DROPOUT))
-    return ("--mask_probability", 0, "--classifier_dropout", 0, "--save_strategy", "no", *batch)
+    return ("--mask_probability", 0, "--classifier_dropout", 0, "--save_strategy", save_strategy, *batch)
 
 
 def found_out():
@@ -281,8 +281,7 @@ def test_weights_shared_between_processes(alone, options, repository, run_script
     shipped = yaml.safe_load((repository / "scripts" / "accelerate" / "fsdp_8_gpus.yaml").read_text())
     config = tmp_path / "fsdp.yaml"
     config.write_text(yaml.safe_dump({**shipped, "num_processes": 2, "use_cpu": True, "mixed_precision": "no"}))
-    checkpoint = ("--save_strategy", "steps", "--save_steps", "12")
-    more = (*steady(4), *found_out(), *checkpoint)
+    more = (*steady(4, "steps"), *found_out(), "--save_steps", "12")
     run_script("train.py", *options(tmp_path / "out", *more), processes=2, variables=variables_of(config))
     (results, losses), (expected, expected_losses) = (results_of(of) for of in (tmp_path / "out", alone(run_script)))
     assert losses == pytest.approx(expected_losses, rel=1e-4)

@@ -140,6 +140,8 @@ def train_runs(
                 },
             )
 
+        if any(run.stale for run in runs):
+            new_model()  # What it refuses is said before an earlier run is removed.
         if arguments.process_index == 0:
             remove_stale([path for run in runs for path in run.stale])
         if search is not None:

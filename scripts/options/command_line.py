@@ -169,10 +169,11 @@ class _Parser(HfArgumentParser):
 
     def read(self, flags: Sequence[str], values: Namespace | None = None) -> Namespace:
         """The values of all options: of the flags, else those given, else the defaults."""
-        names = Counter(flag.partition("=")[0][2:].replace("-", "_") for flag in flags if flag.startswith("--"))
-        for name, times in names.items():
+        given = (self._option_string_actions.get(flag.partition("=")[0]) for flag in flags)
+        for name, times in Counter(action.dest for action in given if action is not None).items():
             if times > 1 and name in self._options:
-                raise ValueError(f"--{name} is given {times} times. Give it once.")
+                how = " with all its values" if self._options[name].nargs == "+" else ""
+                raise ValueError(f"--{name} is given {times} times. Give it once{how}.")
         read, rest = self.parse_known_args(flags, values)
         unknown = [flag.split("=")[0] for flag in rest if flag.startswith("-")]
         if unknown:
@@ -274,7 +275,7 @@ def _reader(flag: str, read: Any, types: set[Any], choices: Sequence[str]) -> Ca
         except (ValueError, ArgumentTypeError) as error:
             expected, why = EXPECTED.get(reader, "one value"), f": {error}" if is_json else ""
             if list in types:
-                expected += ", or several with blanks between them"
+                expected += ", or several, each a value of its own"
             raise ArgumentError(None, f"{flag} must be {expected}, got {text!r:.200}{why}.") from error
 
     return read_option

@@ -158,10 +158,9 @@ def build_processor(
 
     Raises:
         ValueError: for an option that the system does not know, for the `deepke` variant without a `max_length`, for
-            a field that no such tower has in `text_config` or `vision_config`, for
-            another variant than that of `model`, for a text that attends to vision where that of `model` does not, and
-            as [`start_options`], [`IFAformerProcessor.from_vision_text_pretrained`] and
-            [`IFAformerConfig.from_vision_text_pretrained`].
+            a field in `text_config` or `vision_config` that no such tower has, for another variant than that of
+            `model`, for a text that attends to vision where that of `model` does not, and as [`start_options`],
+            [`IFAformerProcessor.from_vision_text_pretrained`] and [`IFAformerConfig.from_vision_text_pretrained`].
         OSError: for a checkpoint that is not there.
     """
     check_at_least_one(vocab_size=vocab_size, max_length=options.get("max_length"))
@@ -170,8 +169,10 @@ def build_processor(
     configs = {"text_config": text_config, "vision_config": vision_config}
     towers |= configs
     if model is None:
-        vision_type = "clip_vision_model" if system == IFAFORMER else None  # A baseline's has to be named.
-        check_names(configs, {"text_config": "bert", "vision_config": vision_type})
+        # VisualBERT takes fields of its own beside BERT's, and a baseline's vision tower has to be named.
+        text_type = "bert" if system != "visual_bert" else None
+        vision_type = "clip_vision_model" if system == IFAFORMER else None
+        check_names(configs, {"text_config": text_type, "vision_config": vision_type})
     if system != IFAFORMER:
         if model is None:
             _check_checkpoints(train_rows, text_model=text_model, vision_model=vision_model)

@@ -26,6 +26,8 @@ OF_PROCESSOR = (
 # sizes are whole patches of it, and pictures have their usual size, as for a model that is used beside it.
 SMALLEST_VISION_TOWER = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
 SMALLEST_VISION_TOWER |= {"patch_size": 2}
+# What a family's configuration takes, though it has no such field any more.
+FIELDS_OF_BEFORE = {"modernbert": ("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta")}
 TOWER_OPTIONS = ("text_model", "vision_model", "text_config", "vision_config")
 
 
@@ -64,11 +66,15 @@ def check_names(configs: Mapping[str, Mapping[str, Any] | None], usual_types: Ma
         if config is None or model_type not in CONFIG_MAPPING:  # which is refused where the model is made
             continue
         usual = AutoConfig.for_model(model_type)
-        unknown = [name for name in config if not hasattr(usual, name)]
+        of_before = FIELDS_OF_BEFORE.get(model_type, ())
+        unknown = [name for name in config if not (hasattr(usual, name) or name in of_before)]
         if unknown:
-            near = dict.fromkeys(match for name in unknown for match in get_close_matches(name, vars(usual), n=1))
-            hint = f" Did you mean {' and '.join(near)}?" if near else ""
-            raise ValueError(f"{option} has {', '.join(unknown)}, and {type(usual).__name__} has no such field.{hint}")
+            known = [*usual.attribute_map, *(name for name in vars(usual) if not name.startswith("_"))]
+            near = dict.fromkeys(match for name in unknown for match in get_close_matches(name, known, n=1))
+            hint = f"Did you mean {' and '.join(near)}?" if near else "Leave it out."
+            raise ValueError(
+                f"{option} has {', '.join(unknown)}, and {type(usual).__name__} has no such field. {hint}"
+            )
 
 
 def given_options(start: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

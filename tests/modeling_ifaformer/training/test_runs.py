@@ -318,9 +318,17 @@ def test_a_best_epoch_that_the_disk_has_changed_is_not_used(train, monkeypatch, 
 
 def test_an_earlier_run_stays_until_all_is_ready_for_the_new_one(train, tmp_path):
     train(max_steps=3)
-    with pytest.raises(ValueError, match="label_smoothing_factor"):
-        train(max_steps=6, overwrite=True, label_smoothing_factor=0.1)
-    assert (tmp_path / "out" / "results.json").exists() and (tmp_path / "out" / "checkpoint-3").exists()
+
+    def refused():
+        raise ValueError("no such model")
+
+    for message, options in (
+        ("label_smoothing", {"label_smoothing_factor": 0.1}),
+        ("no such", {"new_model": refused}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(max_steps=6, overwrite=True, **options)
+        assert (tmp_path / "out" / "results.json").exists() and (tmp_path / "out" / "checkpoint-3").exists()
     train(max_steps=6, overwrite=True, save_strategy="no")
     assert not checkpoints(tmp_path / "out")
 

@@ -48,6 +48,7 @@ class Options(Common):
     limit: int | None = option("The limit.", 3)
     split: str | None = option("The split.", choices=("train", "test"))
     letter: str | None = option("The letter.", choices="abcdefghijklm")
+    long_name: int = option("The name of several words.", 0)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ class TestRefusal:
         (
             "seeds: [1, x]",
             ("--seeds", "1", "x"),
-            "--seeds must be a whole number, or several with blanks between them, got 'x'.",
+            "--seeds must be a whole number, or several, each a value of its own, got 'x'.",
         ),
         ("split: tst", ("--split", "tst"), "--split must be one of train, test, got 'tst'."),
         ("mapping: word", ("--mapping", "word"), "--mapping must be a JSON object, got 'word'"),
@@ -195,9 +196,9 @@ class TestRefusal:
             ("steps: 1\nrate: {a: 1}", "--rate must be a number, got '{\"a\": 1}'."),
             (
                 "seeds: {a: 1}",
-                "--seeds must be a whole number, or several with blanks between them, got '{\"a\": 1}'.",
+                "--seeds must be a whole number, or several, each a value of its own, got '{\"a\": 1}'.",
             ),
-            ("seeds: [[1]]", "--seeds must be a whole number, or several with blanks between them, got '[1]'."),
+            ("seeds: [[1]]", "--seeds must be a whole number, or several, each a value of its own, got '[1]'."),
             ("seeds: []", "--seeds must have at least one value, got []."),
             ("words: [a, [2001-01-01]]", "--words cannot be read: TypeError: Object of type date"),
             ("config: {a: 2001-99-99}", "--config cannot be read: ValueError: month must be in 1..12"),
@@ -349,11 +350,23 @@ def test_devices(monkeypatch):
         check_device("cuda:2")
 
 
-@pytest.mark.parametrize("second", [("--words", "c"), ("--words=c",)])
-def test_an_option_is_given_once(parse, second, capsys):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--words", "a", "b", "--words", "c"), "--words is given 2 times. Give it once with all its values."),
+        (("--words", "a", "--words=c"), "--words is given 2 times. Give it once with all its values."),
+        (("--rate", "1", "--rate", "2", "--rate=3"), "--rate is given 3 times. Give it once."),
+        (("--fast", "true", "--no_fast"), "--fast is given 2 times. Give it once."),
+        (("--long_name", "1", "--long-name", "2"), "--long_name is given 2 times. Give it once."),
+    ],
+)
+def test_an_option_is_given_once(flags, message, parse, capsys):
     """Of two, the library takes the last one."""
     with pytest.raises(SystemExit) as stop:
-        parse("--words", "a", "b", *second)
-    assert stop.value.code == 2 and capsys.readouterr().err == "--words is given 2 times. Give it once.\n"
-    options, _ = parse("--words", "words", "--name", "words")
-    assert options.words == ["words"]
+        parse(*flags)
+    assert stop.value.code == 2 and capsys.readouterr().err == f"{message}\n"
+
+
+def test_a_value_may_be_the_name_of_an_option(parse):
+    options, _ = parse("--words", "words", "--name", "words", "--model=--words")
+    assert (options.words, options.name, options.model) == (["words"], "words", "--words")

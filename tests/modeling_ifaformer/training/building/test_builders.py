@@ -256,7 +256,8 @@ def test_baselines_read_contexts_where_their_tokenizer_tells_them_apart(data):
         ),
         ({"vision_config": {"patch_sise": 8}}, r"CLIPVisionConfig has no such field\. Did you mean patch_size\?"),
         ({"text_config": {"model_type": "distilbert", "n_head": 2}}, r"DistilBertConfig .* Did you mean n_heads\?"),
-        ({"system": "umt", "text_config": {"xyz": 1}}, r"text_config has xyz, and BertConfig has no such field\.$"),
+        ({"system": "umt", "text_config": {"xyz": 1}}, r"xyz, and BertConfig has no such field\. Leave it out\.$"),
+        ({"text_config": {"model_type": "distilbert", "hidden_sise": 32}}, r"Did you mean hidden_size\?"),
     ],
 )
 def test_a_field_that_no_tower_has(options, message, data):
@@ -264,8 +265,14 @@ def test_a_field_that_no_tower_has(options, message, data):
         build_processor(data["train"], **options)
 
 
-def test_fields_that_a_family_knows_by_another_name(data):
-    text = {"model_type": "distilbert", "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"model_type": "distilbert", "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1},
+        {**TOWER, "model_type": "modernbert", "global_attn_every_n_layers": 2, "local_rope_theta": 5e3},
+    ],
+)
+def test_fields_that_a_family_takes_by_another_name(text, data):
     assert build_processor(data["train"], text_config=text, text_attends_vision=False).tokenizer is not None
 
 

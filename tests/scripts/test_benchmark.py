@@ -108,8 +108,10 @@ def test_what_is_wrong_becomes_the_last_line(monkeypatch, shared, tmp_path, argu
     monkeypatch.chdir(tmp_path)
     sample = str(shared / "data" / "sample" / "twitter2017")
     flags = ("--dataset", "twitter2017", "--data_dir", sample, "--split", "train", "--cache_dir", str(tmp_path))
-    small = ("--parts", "forward", "--repeats", "1", "--batch_size", "2", "--num_batches", "1", *TOWERS)
-    monkeypatch.setattr("sys.argv", ["benchmark.py", *flags, *small, *arguments])
+    name, value = arguments
+    small = {"--batch_size": "2", "--text_config": TOWER, "--vision_config": TOWER, name: value}
+    small |= {"--parts": "forward", "--repeats": "1", "--num_batches": "1"}
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *flags, *(word for each in small.items() for word in each)])
     with pytest.raises(SystemExit, match=message):
         benchmark.main()
 

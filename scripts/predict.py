@@ -67,10 +67,7 @@ def main() -> None:
         elif arguments.input is not None:
             rows = file_rows(arguments.input, arguments.image_dir)
         else:
-            with state.main_process_first():  # the others find what the first one prepared in the cache
-                data, loading = arguments.load(word_splitter=processor.word_splitter)
-            if loading and state.is_main_process:
-                print(loading, file=sys.stderr)
+            data = arguments.load_once(word_splitter=processor.word_splitter)
             split, name = choose_split(data, arguments.split), f"{arguments.dataset} {arguments.split}"
             rows = dataset_rows(split, name, needed=("head", "tail") if task == "re" else ())
         options = {name: getattr(arguments, name) for name in ("crops", "explain", "relation_types")}

@@ -42,19 +42,19 @@ def main() -> None:
     arguments, detection, _ = parse_arguments(CropArguments, DetectionArguments, description=__doc__, first=first)
     if arguments.output_dir is None:
         raise SystemExit("Name the folder for the rows, for example --output_dir crops/twitter2017.")
-    if detection.aux_detector is None and detection.rcnn_detector is None:
-        raise SystemExit("There is no detector. Name one or both: --aux_detector, --rcnn_detector.")
 
     import datasets
     from transformers.utils import logging
 
     from processing.crops import prepare_crops
+    from processing.crops.preparation import check_detectors
     from processing.jobs.processes import JobError, process_state
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     with user_errors(JobError, ImportError):  # Some detectors need packages of their own.
         options = detection.proposal_options()
+        check_detectors(options)  # before the data are read
         data, given = arguments.load_once(), arguments.given("contact_sheet_rows", "seed")
         summary = prepare_crops(data, arguments.output_dir, options, name=arguments.dataset, **given)
     state = process_state()

@@ -81,8 +81,7 @@ def prepare_crops(
         JobError: for a detector or phrases that cannot be used, a folder that is in use, holds something else or
             cannot be written, and a batch that is too large for the device.
     """
-    if not options.detectors:
-        raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
+    check_detectors(options)
     check_at_least_one(batch_size=batch_size, rows_per_shard=rows_per_shard, limit=limit)
     if contact_sheet_rows < 0:
         raise ValueError(f"contact_sheet_rows must be at least 0, got {contact_sheet_rows}.")
@@ -119,6 +118,12 @@ def prepare_crops(
         return CropFinder(options, _phrase_finder(options, features), batch_size, device, max_megapixels).add_crops
 
     return write_shards(output, data, shards, begin, make_change, finish)
+
+
+def check_detectors(options: ProposalOptions) -> None:
+    """Raise ValueError where there is no detector."""
+    if not options.detectors:
+        raise ValueError("There is no detector. Name an aux_detector, an rcnn_detector or both.")
 
 
 def _detector_settings(options: ProposalOptions) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ifaformer_commands.options.command_line import option
 
@@ -71,6 +71,23 @@ class DataSourceArguments:
         options |= {"num_aux_crops": num_aux_crops, "num_rcnn_crops": num_rcnn_crops, "word_splitter": word_splitter}
         options |= {"verify_pictures": verify_pictures, "max_megapixels": max_megapixels}
         return load_data(options.pop("dataset"), **options)
+
+    def load_once(self, **options: Any) -> "DatasetDict":
+        """
+        The data set, in each of the processes. The first one prepares it with these options of
+        `load`, and prints the report of its loading.
+
+        Raises:
+            ValueError, OSError: as `load_data`.
+        """
+        from processing.jobs.processes import process_state
+
+        state = process_state()
+        with state.main_process_first():  # The others find in the cache what the first one prepared.
+            data, report = self.load(**options)
+        if report and state.is_main_process:
+            print(report, file=sys.stderr)
+        return data
 
 
 @dataclass

@@ -1,15 +1,10 @@
 """Options of the commands that look at the pictures of a data set, and store its rows with what they found."""
 
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ifaformer_commands.options.command_line import option
 from ifaformer_commands.options.data_options import DataSourceArguments, PictureArguments
-
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
 
 
 @dataclass
@@ -21,22 +16,6 @@ class PreparationArguments(PictureArguments, DataSourceArguments):
     rows_per_shard: int = option("The number of rows in a Parquet file.", 256)
     limit: int | None = option("Only this number of rows of each split is used, from the first on.")
     overwrite: bool = option("Replace the rows of another run in the output folder.", False)
-
-    def load_once(self) -> "DatasetDict":
-        """
-        The data set, in each of the processes. The first one prepares it, and prints the report of its loading.
-
-        Raises:
-            ValueError, OSError: as `load_data`.
-        """
-        from processing.jobs.processes import process_state
-
-        state = process_state()
-        with state.main_process_first():  # The others find in the cache what the first one prepared.
-            data, report = self.load()
-        if report and state.is_main_process:
-            print(report, file=sys.stderr)
-        return data
 
     def given(self, *names: str) -> dict[str, Any]:
         """These options and those of every preparation, by name, as the rooms take them."""

@@ -71,11 +71,8 @@ def test_what_is_printed(run_script, archive, detectors, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--output_dir", "out", "--aux_detector", "a", "--iou_threshold", "2"],
-            "iou_threshold must be from 0 to 1, got",
-        ),
-        (["--output_dir", "out"], "There is no detector. Name one or both: --aux_detector, --rcnn_detector."),
+        (["--output_dir", "out", "--iou_threshold", "2"], "iou_threshold must be from 0 to 1, got 2.0"),
+        (["--output_dir", "out"], "There is no detector. Name an aux_detector, an rcnn_detector or both."),
         (["--aux_detector", "a"], "Name the folder for the rows, for example --output_dir crops/twitter2017."),
         (["--output_dir", "out", "--aux_detector", "no/model"], "aux_detector no/model: "),
     ],
